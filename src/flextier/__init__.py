@@ -1,0 +1,33 @@
+"""flextier: half-price LLM calls that always come back."""
+
+from flextier._version import __version__
+from flextier.calls import Attempt, CallReport, override, track
+from flextier.client import AsyncFlexOpenAI, FlexOpenAI
+from flextier.clock import Clock
+from flextier.errors import (
+    ClientClosedError,
+    FlexDeadlineExceeded,
+    MalformedAnswerError,
+    PolicyError,
+    StreamInterruptedError,
+)
+from flextier.onechunk import StreamUnverifiedWarning
+from flextier.policy import FlexPolicy
+
+__all__ = [
+    "AsyncFlexOpenAI",
+    "Attempt",
+    "CallReport",
+    "ClientClosedError",
+    "Clock",
+    "FlexDeadlineExceeded",
+    "FlexOpenAI",
+    "FlexPolicy",
+    "MalformedAnswerError",
+    "PolicyError",
+    "StreamInterruptedError",
+    "StreamUnverifiedWarning",
+    "__version__",
+    "override",
+    "track",
+]

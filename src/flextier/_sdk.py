@@ -1,0 +1,78 @@
+"""The one seam between openai 2.x (httpx) and 3.x (httpx2), and the SDK's private names."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import openai
+from openai._constants import RAW_RESPONSE_HEADER
+from openai._legacy_response import LegacyAPIResponse
+from openai._models import FinalRequestOptions
+from openai._types import NotGiven, not_given
+from openai._utils import is_given
+
+from flextier.errors import MalformedAnswerError
+from flextier.failures import Failure, Fault
+
+__all__ = [
+    "MAJOR",
+    "RAW_RESPONSE_HEADER",
+    "FinalRequestOptions",
+    "LegacyAPIResponse",
+    "NotGiven",
+    "connection_errors",
+    "failure_of",
+    "http",
+    "is_given",
+    "new_request",
+    "not_given",
+    "timeout_errors",
+]
+
+MAJOR = int(openai.__version__.split(".", 1)[0])
+"""The SDK's major version: 2 or 3."""
+
+http: Any = importlib.import_module("httpx2" if MAJOR >= 3 else "httpx")
+"""The HTTP library that this SDK is built on."""
+
+timeout_errors: tuple[type[Exception], ...] = (http.TimeoutException,)
+connection_errors: tuple[type[Exception], ...] = (http.RequestError,)
+
+
+def new_request(url: str) -> Any:
+    """A request object for an exception that has to carry one."""
+    return http.Request("POST", url)
+
+
+def failure_of(error: BaseException) -> Failure | None:
+    """The facts of an SDK exception, or None if it is no failure of an attempt."""
+    if isinstance(error, openai.APITimeoutError):
+        return Failure(fault="timeout", message=error.message)
+    if isinstance(error, openai.APIConnectionError):
+        return Failure(fault=_fault(error), message=error.message)
+    if isinstance(error, openai.APIResponseValidationError):
+        return None
+    if isinstance(error, openai.APIStatusError):
+        return Failure(
+            status=error.status_code,
+            headers=error.response.headers,
+            request_id=error.request_id,
+            **_words(error),
+        )
+    if isinstance(error, openai.APIError):
+        return Failure(**_words(error))
+    return None
+
+
+def _fault(error: openai.APIConnectionError) -> Fault:
+    return "malformed" if isinstance(error, MalformedAnswerError) else "connection"
+
+
+def _words(error: openai.APIError) -> dict[str, Any]:
+    return {
+        "code": error.code,
+        "type": error.type,
+        "param": error.param,
+        "message": error.message or "",
+    }

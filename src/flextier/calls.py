@@ -1,0 +1,156 @@
+"""What a call went through, and how code around it listens: reports, track(), override()."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from tenacity import RetryCallState
+
+from flextier.costs.usage import Usage
+from flextier.policy import FlexPolicy
+
+SERVED = "served"
+CANCELLED = "cancelled"
+
+# After these the server may have finished, and billed, an answer that never arrived. Whether
+# OpenAI bills them is not documented. A refusal is documented not to be charged.
+_POSSIBLY_BILLED = frozenset({"timeout", "transient", "interrupted", CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request on the wire."""
+
+    lane: str
+    outcome: str
+    """``"served"``, a kind of the failure table, ``"interrupted"`` (a stream that broke off after
+    its first event), ``"cancelled"``, or ``"error"`` (an exception that is no API failure)."""
+    seconds: float
+    """From sending to the outcome; for a stream, to its last event."""
+    status: int | None = None
+    """The HTTP status; None when none arrived."""
+    request_id: str | None = None
+    """OpenAI's ``x-request-id``."""
+
+    @property
+    def possibly_billed(self) -> bool:
+        """Whether the provider may have billed this attempt although no answer came of it."""
+        if self.outcome == "transient" and self.status is not None and self.status >= 400:
+            return False
+        return self.outcome in _POSSIBLY_BILLED
+
+
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """What one call went through."""
+
+    model: str
+    """The model asked for."""
+    lane: str
+    """The lane that was billed, as the answer reports it; for a call without an answer, the lane
+    of the last attempt."""
+    attempts: tuple[Attempt, ...]
+    """Every request on the wire, in order."""
+    waited: float
+    """Seconds spent between attempts."""
+    elapsed: float
+    """Seconds from the call to its end, waits included."""
+    fallback: str | None = None
+    """Why the call was not billed on its first lane: a kind of the failure table, or
+    ``"downgraded"`` when the server itself served another tier. None: it was."""
+    usage: Usage | None = None
+    """The tokens billed, where the answer tells."""
+
+    @property
+    def served(self) -> bool:
+        """Whether the call was answered."""
+        return bool(self.attempts) and self.attempts[-1].outcome == SERVED
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain JSON types."""
+        report = asdict(self)
+        report["attempts"] = [
+            {**asdict(attempt), "possibly_billed": attempt.possibly_billed}
+            for attempt in self.attempts
+        ]
+        return report
+
+
+RetryListener = Callable[[RetryCallState], Awaitable[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the code around a call has asked for."""
+
+    reports: tuple[Callable[[CallReport], None], ...] = ()
+    retries: tuple[RetryListener, ...] = ()
+    changes: tuple[tuple[str, Any], ...] = ()
+
+
+_SCOPE: ContextVar[Scope] = ContextVar("flextier_scope", default=Scope())
+
+
+def current_scope() -> Scope:
+    """The scope of the running context."""
+    return _SCOPE.get()
+
+
+@contextmanager
+def listen(
+    on_report: Callable[[CallReport], None], on_retry: RetryListener | None = None
+) -> Iterator[None]:
+    """Hear of the calls made inside: each one's report, and each new try before its wait.
+
+    ``on_retry`` may be async for calls of the async client. For framework adapters; users have
+    :func:`track`.
+    """
+    scope = _SCOPE.get()
+    retries = scope.retries if on_retry is None else (*scope.retries, on_retry)
+    token = _SCOPE.set(replace(scope, reports=(*scope.reports, on_report), retries=retries))
+    try:
+        yield
+    finally:
+        _SCOPE.reset(token)
+
+
+@contextmanager
+def track() -> Iterator[list[CallReport]]:
+    """Collect the reports of the calls made inside, failed ones included, through any framework.
+
+    Tasks started inside are covered, and so are threads that carry the context along
+    (``asyncio.to_thread``, LangChain's ``batch``); a bare ``threading.Thread`` is not. A streamed
+    call is reported when its stream ends or is closed.
+
+    Example::
+
+        with track() as calls:
+            client.chat.completions.create(model="o3", messages=[...])
+        print(calls[-1].lane)
+    """
+    reports: list[CallReport] = []
+    with listen(reports.append):
+        yield reports
+
+
+@contextmanager
+def override(**changes: Any) -> Iterator[None]:
+    """Other policy values for the calls made inside, through any framework.
+
+    The names are the fields of :class:`flextier.FlexPolicy`. Inner blocks win over outer ones.
+
+    Raises:
+        PolicyError: a name or value is wrong.
+    """
+    scope = _SCOPE.get()
+    merged = {**dict(scope.changes), **changes}
+    FlexPolicy.check(merged)
+    token = _SCOPE.set(replace(scope, changes=tuple(sorted(merged.items()))))
+    try:
+        yield
+    finally:
+        _SCOPE.reset(token)

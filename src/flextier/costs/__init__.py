@@ -1,0 +1,5 @@
+"""What calls cost: for now, their tokens."""
+
+from flextier.costs.usage import Usage
+
+__all__ = ["Usage"]

@@ -1,0 +1,38 @@
+"""Usage: the tokens that a call was billed for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call. Cached and cache-write are parts of input, reasoning is part of output."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @classmethod
+    def from_openai(cls, usage: Any) -> Usage | None:
+        """The usage of an SDK object, of Chat Completions or Responses; None where it has none."""
+        if usage is None:
+            return None
+        chat = hasattr(usage, "prompt_tokens")
+        given, made = ("prompt", "completion") if chat else ("input", "output")
+        inputs = getattr(usage, f"{given}_tokens_details", None)
+        outputs = getattr(usage, f"{made}_tokens_details", None)
+        return cls(
+            input_tokens=_count(usage, f"{given}_tokens"),
+            output_tokens=_count(usage, f"{made}_tokens"),
+            cached_input_tokens=_count(inputs, "cached_tokens"),
+            cache_write_tokens=_count(inputs, "cache_write_tokens"),
+            reasoning_tokens=_count(outputs, "reasoning_tokens"),
+        )
+
+
+def _count(holder: Any, name: str) -> int:
+    return int(getattr(holder, name, None) or 0)

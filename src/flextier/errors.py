@@ -1,0 +1,65 @@
+"""The errors flextier raises itself.
+
+Everything else reaches the caller as the ``openai`` exception that the SDK would have raised, and
+every one of them carries ``.report``, the :class:`flextier.CallReport` of the call::
+
+    ValueError
+    └── PolicyError                      a setting is wrong: names the field and its variable
+    openai.OpenAIError
+    ├── ClientClosedError                the client was closed before the call (also RuntimeError)
+    └── openai.APIConnectionError
+        ├── MalformedAnswerError         the answer was not the JSON it should be
+        ├── StreamInterruptedError       a stream ended before the answer was whole
+        └── openai.APITimeoutError
+            └── FlexDeadlineExceeded     no lane answered by the deadline
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import openai
+
+if TYPE_CHECKING:
+    from flextier.calls import CallReport
+
+
+class PolicyError(ValueError):
+    """A setting that cannot be used. The message names the field and its variable."""
+
+
+class ClientClosedError(openai.OpenAIError, RuntimeError):
+    """The client, or the HTTP client under it, was closed before this call."""
+
+
+class MalformedAnswerError(openai.APIConnectionError):
+    """The server answered 200 with a body that is cut or not JSON."""
+
+
+class StreamInterruptedError(openai.APIConnectionError):
+    """A stream ended without its finish reason (chat) or ``response.completed`` (Responses)."""
+
+
+class FlexDeadlineExceeded(openai.APITimeoutError):
+    """No lane answered within ``FlexPolicy.deadline``."""
+
+    def __init__(self, request: Any, message: str | None = None) -> None:
+        super().__init__(request)
+        if message:
+            self.message = message
+            self.args = (message,)
+
+
+def attach_report(error: BaseException, report: CallReport) -> None:
+    """Give ``error`` the report of the call that it ended."""
+    error.report = report  # type: ignore[attr-defined]  # the SDK's classes do not declare it
+
+
+def report_of(error: BaseException) -> CallReport | None:
+    """The report that ``error``, or an error it was raised from, carries."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if (report := getattr(seen, "report", None)) is not None:
+            return report  # type: ignore[no-any-return]  # set by attach_report only
+        seen = seen.__cause__
+    return None

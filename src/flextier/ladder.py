@@ -1,0 +1,185 @@
+"""The decision: after each failed attempt, what next. No I/O, no clock: facts in, a step out.
+
+The table it implements is in docs/failures.md. All times are seconds on the caller's clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from flextier.failures import Kind
+from flextier.lanes import Lane
+from flextier.policy import FlexPolicy
+
+Limit = Literal["patience", "deadline", "max_retries", "server", "none"]
+"""What ended a call without an answer: a knob of the policy, the server's word, or nothing that
+could have helped (a failure that is never tried again)."""
+
+# A refusal with `x-should-retry: false` and no Retry-After: leave the lane alone for a minute.
+REFUSED_FOR = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Wait ``wait`` seconds, then send on ``lane``; without streaming if ``plain``."""
+
+    lane: Lane
+    wait: float = 0.0
+    plain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Give up: the last error goes to the caller. ``limit`` is what stood in the way."""
+
+    limit: Limit
+
+
+Step = Try | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A failed attempt as the ladder sees it.
+
+    Args of note: ``hint`` is what the server asked to wait (None: nothing), ``go_away`` its
+    ``x-should-retry: false``, ``jitter`` a random number in [0, 1).
+    """
+
+    kind: Kind
+    now: float
+    jitter: float = 1.0
+    hint: float | None = None
+    go_away: bool = False
+
+
+class Ladder:
+    """One call's way down its lanes. State of one call; not shared.
+
+    Args:
+        policy: the knobs.
+        lanes: tried left to right, at least one.
+        now: when the call began.
+        shut: seconds until a lane may be asked again, as this process knows it (0: now,
+            infinity: never, for this model).
+    """
+
+    def __init__(
+        self,
+        policy: FlexPolicy,
+        lanes: Sequence[Lane],
+        now: float,
+        shut: Callable[[Lane], float] = lambda lane: 0.0,
+    ) -> None:
+        self._policy = policy
+        self._lanes = tuple(lanes)
+        self._shut = shut
+        self._deadline = math.inf if policy.deadline is None else now + policy.deadline
+        self._index = 0
+        self._entered = now
+        self._tries = 0
+        self._faults = 0
+        self.fallback: Kind | None = None
+        """Why the call left its first lane, or None while it has not."""
+
+    @property
+    def lane(self) -> Lane:
+        """The lane the call is on."""
+        return self._lanes[self._index]
+
+    @property
+    def deadline(self) -> float:
+        """When the call must have ended; infinity without a deadline."""
+        return self._deadline
+
+    @property
+    def _last(self) -> bool:
+        return self._index == len(self._lanes) - 1
+
+    @property
+    def _leave_by(self) -> float:
+        """The last moment on this lane: what the next lane needs is kept for it."""
+        return self._deadline if self._last else self._deadline - self._policy.standard_reserve
+
+    def start(self, now: float) -> Try:
+        """The first step: the first lane that is open, or opens soon enough."""
+        return self._enter(now)
+
+    def attempt_timeout(self, now: float) -> float:
+        """Seconds that an attempt started now may take; not positive when it is too late."""
+        return min(self._policy.attempt_timeout(self.lane.name), self._leave_by - now)
+
+    def failed(self, event: Event) -> Step:
+        """What to do after a failed attempt."""
+        self._tries += 1
+        match event.kind:
+            case "rejected" | "quota":
+                return Stop("none")
+            case "lane_unsupported":
+                return self._next(event, "none")
+            case "stream_unverified":
+                return Try(self.lane, plain=True)
+            case "capacity":
+                return self._wait_out(event, floor=REFUSED_FOR if event.go_away else None)
+            case "rate_limited":
+                return self._next(event, "server") if event.go_away else self._wait_out(event)
+            case "timeout" if self.lane.patient and not event.go_away:
+                return self._wait_out(event)
+            case _:
+                return self._retry(event)
+
+    def _wait_out(self, event: Event, floor: float | None = None) -> Step:
+        """Try this lane again while patience and the deadline allow."""
+        asked = event.hint if event.hint is not None else floor
+        wait = self._backoff(event) if asked is None else asked
+        until = event.now + wait
+        if until >= self._entered + self._policy.patience:
+            return self._next(event, "patience")
+        if until >= self._leave_by:
+            return self._next(event, "deadline")
+        return Try(self.lane, wait)
+
+    def _retry(self, event: Event) -> Step:
+        """Try this lane again while ``max_retries`` and the deadline allow."""
+        if event.go_away:
+            return self._next(event, "server")
+        self._faults += 1
+        if self._faults > self._policy.max_retries:
+            return self._next(event, "max_retries")
+        wait = self._backoff(event) if event.hint is None else event.hint
+        if event.now + wait >= self._leave_by:
+            return self._next(event, "deadline")
+        return Try(self.lane, wait)
+
+    def _backoff(self, event: Event) -> float:
+        return event.jitter * self._policy.backoff(self._tries)
+
+    def _next(self, event: Event, limit: Limit) -> Step:
+        if self._last:
+            return Stop(limit)
+        if event.now >= self._deadline:
+            return Stop("deadline")
+        self._index += 1
+        self.fallback = self.fallback or event.kind
+        return self._enter(event.now)
+
+    def _enter(self, now: float) -> Try:
+        """Begin on the current lane, or on the first one after it that is not known to be shut."""
+        while not self._last:
+            wait = self._shut(self.lane)
+            if wait <= 0:
+                break
+            if wait < self._policy.patience and now + wait < self._leave_by:
+                return self._begin(now, wait)
+            self._index += 1
+            self.fallback = self.fallback or (
+                "lane_unsupported" if wait == math.inf else "capacity"
+            )
+        return self._begin(now, 0.0)
+
+    def _begin(self, now: float, wait: float) -> Try:
+        self._entered, self._tries, self._faults = now, 0, 0
+        return Try(self.lane, wait)

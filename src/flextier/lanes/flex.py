@@ -1,0 +1,36 @@
+"""The flex lane: OpenAI's half-price service tier. The only file that knows it on the wire.
+
+Source: https://developers.openai.com/api/docs/guides/flex-processing
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from flextier.failures import Failure
+from flextier.lanes.base import Lane
+
+# `flex_unavailable` is the current code, `resource_unavailable` that of older texts (and still the
+# error's type); 498 `capacity_exceeded` is Groq's word for the same thing.
+_REFUSALS = frozenset({"flex_unavailable", "resource_unavailable", "capacity_exceeded"})
+_TIER = re.compile(r"service[_ ]tier|\bflex\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class FlexLane(Lane):
+    """About half the list price; may refuse with 429, may stall."""
+
+    def refuses(self, failure: Failure) -> bool:
+        return failure.code in _REFUSALS or failure.type in _REFUSALS
+
+    def unsupported(self, failure: Failure) -> bool:
+        """A 4xx about the tier itself: the model has no flex, or the project has it disabled."""
+        if failure.status not in (400, 403, 404, 422):
+            return False
+        if failure.param is not None:
+            return failure.param == "service_tier"
+        return _TIER.search(failure.message) is not None
+
+
+FLEX = FlexLane(name="flex", service_tier="flex", patient=True)

@@ -1,0 +1,148 @@
+"""A plain answer as the event stream it would have been, for callers who asked for a stream.
+
+Organisations that are not verified may not stream some models. The call is then made without
+streaming, and its answer handed over in as few events as the stream's consumers understand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+SETTINGS_URL = "https://platform.openai.com/settings/organization/general"
+
+
+class StreamUnverifiedWarning(UserWarning):
+    """A stream was delivered in one chunk, because the organisation may not stream this model."""
+
+
+def as_event_stream(answer: dict[str, Any], *, include_usage: bool) -> bytes:
+    """The server-sent events for the JSON of a chat completion or a response."""
+    if answer.get("object") == "response":
+        return b"".join(map(_encode, _number(_response_events(answer))))
+    return b"".join(map(_encode, _chat_chunks(answer, include_usage))) + b"data: [DONE]\n\n"
+
+
+def _encode(event: dict[str, Any]) -> bytes:
+    name = f"event: {event['type']}\n" if "type" in event else ""
+    return f"{name}data: {json.dumps(event)}\n\n".encode()
+
+
+def _chat_chunks(answer: dict[str, Any], include_usage: bool) -> Iterator[dict[str, Any]]:
+    shared = {k: v for k, v in answer.items() if k not in ("choices", "usage")}
+    shared["object"] = "chat.completion.chunk"
+    yield {**shared, "choices": [_as_delta(choice) for choice in answer.get("choices") or ()]}
+    if include_usage:
+        yield {**shared, "choices": [], "usage": answer.get("usage")}
+
+
+def _as_delta(choice: dict[str, Any]) -> dict[str, Any]:
+    delta = dict(choice["message"])
+    if delta.get("tool_calls"):
+        delta["tool_calls"] = [
+            {"index": index, **call} for index, call in enumerate(delta["tool_calls"])
+        ]
+    kept = {k: v for k, v in choice.items() if k != "message"}
+    return {**kept, "delta": delta}
+
+
+def _number(events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for sequence, event in enumerate(events):
+        yield {**event, "sequence_number": sequence}
+
+
+def _response_events(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    begun = {**answer, "status": "in_progress", "output": [], "usage": None}
+    yield {"type": "response.created", "response": begun}
+    for index, item in enumerate(answer.get("output") or ()):
+        yield from _item_events(index, item)
+    status = answer.get("status")
+    end = status if status in ("incomplete", "failed") else "completed"
+    yield {"type": f"response.{end}", "response": answer}
+
+
+def _item_events(index: int, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    at = {"output_index": index, "item_id": item.get("id", "")}
+    emptied, parts = _PARTS.get(str(item.get("type")), _no_parts)(at, item)
+    yield {"type": "response.output_item.added", "output_index": index, "item": emptied}
+    yield from parts
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+Parts = tuple[dict[str, Any], list[dict[str, Any]]]
+"""An item as it is when it begins, and the events that fill it."""
+
+
+def _no_parts(at: dict[str, Any], item: dict[str, Any]) -> Parts:
+    return item, []
+
+
+def _message_parts(at: dict[str, Any], item: dict[str, Any]) -> Parts:
+    events: list[dict[str, Any]] = []
+    for index, part in enumerate(item.get("content") or ()):
+        events += _content_events({**at, "content_index": index}, part)
+    return {**item, "content": [], "status": "in_progress"}, events
+
+
+def _content_events(at: dict[str, Any], part: dict[str, Any]) -> list[dict[str, Any]]:
+    kind, field = ("refusal", "refusal") if part["type"] == "refusal" else ("output_text", "text")
+    logprobs = {} if kind == "refusal" else {"logprobs": part.get("logprobs") or []}
+    text = part[field]
+    annotations = [
+        {
+            "type": "response.output_text.annotation.added",
+            **at,
+            "annotation_index": index,
+            "annotation": annotation,
+        }
+        for index, annotation in enumerate(part.get("annotations") or ())
+    ]
+    empty = {**part, field: "", **({"annotations": []} if "annotations" in part else {})}
+    return [
+        {"type": "response.content_part.added", **at, "part": empty},
+        {"type": f"response.{kind}.delta", **at, "delta": text, **logprobs},
+        *annotations,
+        {"type": f"response.{kind}.done", **at, field: text, **logprobs},
+        {"type": "response.content_part.done", **at, "part": part},
+    ]
+
+
+def _call_parts(at: dict[str, Any], item: dict[str, Any]) -> Parts:
+    return {**item, "arguments": "", "status": "in_progress"}, [
+        {"type": "response.function_call_arguments.delta", **at, "delta": item["arguments"]},
+        {
+            "type": "response.function_call_arguments.done",
+            **at,
+            "name": item["name"],
+            "arguments": item["arguments"],
+        },
+    ]
+
+
+def _custom_call_parts(at: dict[str, Any], item: dict[str, Any]) -> Parts:
+    return {**item, "input": "", "status": "in_progress"}, [
+        {"type": "response.custom_tool_call_input.delta", **at, "delta": item["input"]},
+        {"type": "response.custom_tool_call_input.done", **at, "input": item["input"]},
+    ]
+
+
+def _reasoning_parts(at: dict[str, Any], item: dict[str, Any]) -> Parts:
+    events: list[dict[str, Any]] = []
+    for index, part in enumerate(item.get("summary") or ()):
+        here, text = {**at, "summary_index": index}, part["text"]
+        events += [
+            {"type": "response.reasoning_summary_part.added", **here, "part": {**part, "text": ""}},
+            {"type": "response.reasoning_summary_text.delta", **here, "delta": text},
+            {"type": "response.reasoning_summary_text.done", **here, "text": text},
+            {"type": "response.reasoning_summary_part.done", **here, "part": part},
+        ]
+    return {**item, "summary": []}, events
+
+
+_PARTS = {
+    "message": _message_parts,
+    "function_call": _call_parts,
+    "custom_tool_call": _custom_call_parts,
+    "reasoning": _reasoning_parts,
+}

@@ -1,0 +1,193 @@
+"""FlexPolicy: every knob with its unit, default and environment variable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from flextier.errors import PolicyError
+from flextier.lanes import LANES
+
+_PREFIX = "FLEXTIER_"
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Span = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class FlexPolicy(BaseSettings):
+    """How calls are routed: which lanes, for how long, how often.
+
+    Each field is taken from its keyword argument, else from the environment variable
+    ``FLEXTIER_<FIELD>`` (read once, here), else from its default. All times are in seconds.
+    Policies are frozen, hashable and compare by value.
+
+    Raises:
+        PolicyError: a value is wrong; the message names the field and the variable.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid"
+    )
+
+    lanes: Annotated[tuple[str, ...], NoDecode] = ("flex", "standard")
+    """The ladder, tried left to right. ``("flex",)`` never falls back, ``("standard",)`` switches
+    flex off. In the environment: comma-separated."""
+
+    deadline: Seconds | None = None
+    """For the whole call, waits included. None: no limit."""
+
+    patience: Span = 300.0
+    """How long new tries may still be started on a lane that refuses, before the next lane.
+    0: leave at the first refusal."""
+
+    flex_timeout: Seconds = 900.0
+    """One attempt on the flex lane; for a stream, the silence before and between events. 15
+    minutes is what OpenAI's flex guide advises."""
+
+    standard_timeout: Seconds = 600.0
+    """One attempt on any other lane."""
+
+    standard_reserve: Span = 30.0
+    """The part of the deadline that is kept for the lane after the current one."""
+
+    max_retries: Annotated[int, Field(ge=0)] = 2
+    """New tries after a transient fault (5xx, lost connection), per lane."""
+
+    backoff_initial: Span = 1.0
+    """The upper end of the first wait; waits are exponential with full jitter."""
+
+    backoff_max: Span = 60.0
+    """The upper end of the longest wait."""
+
+    backoff_multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
+    """The factor from one wait's upper end to the next."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise PolicyError(_explain(error, values)) from None
+        self._given_are(values)
+
+    @field_validator("lanes", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("lanes")
+    @classmethod
+    def _known(cls, lanes: tuple[str, ...]) -> tuple[str, ...]:
+        known = ", ".join(LANES)
+        if not lanes:
+            raise ValueError(f"the ladder is empty; name at least one of: {known}")
+        for name in lanes:
+            if name not in LANES:
+                raise ValueError(f"unknown lane {name!r}; the lanes are: {known}")
+        if len(set(lanes)) < len(lanes):
+            raise ValueError("a lane stands twice in the ladder")
+        return lanes
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FlexPolicy:
+        if self.backoff_max < self.backoff_initial:
+            raise ValueError(
+                f"backoff_max ({self.backoff_max:g} s) is below "
+                f"backoff_initial ({self.backoff_initial:g} s)"
+            )
+        if self.deadline is None or len(self.lanes) == 1:
+            return self
+        if self.deadline <= self.standard_reserve:
+            raise ValueError(
+                f"deadline ({self.deadline:g} s) leaves nothing for {self.lanes[0]}: "
+                f"standard_reserve keeps {self.standard_reserve:g} s of it for the next lane. "
+                f"Raise deadline, lower standard_reserve, or name one lane only"
+            )
+        return self
+
+    def replace(self, **changes: Any) -> FlexPolicy:
+        """This policy with other values for some fields. The environment is not read again.
+
+        Raises:
+            PolicyError: a value, or a field's name, is wrong.
+        """
+        if not changes:
+            return self
+        hashable = ((k, tuple(v) if isinstance(v, list) else v) for k, v in changes.items())
+        return _replaced(self, self.explicit, tuple(sorted(hashable)))
+
+    @property
+    def explicit(self) -> frozenset[str]:
+        """The fields that were given as arguments: not those of the environment or the defaults."""
+        return frozenset(self.model_fields_set)
+
+    def _given_are(self, fields: Iterable[str]) -> None:
+        # pydantic-settings counts what it found in the environment as set, too.
+        object.__setattr__(self, "__pydantic_fields_set__", set(fields))
+
+    @classmethod
+    def check(cls, changes: dict[str, Any]) -> None:
+        """Check names and values that are to replace some fields of a policy not yet known.
+
+        Raises:
+            PolicyError: a name or value is wrong by itself.
+        """
+        cls(**{**_PERMISSIVE, **changes})
+
+    def attempt_timeout(self, lane: str) -> float:
+        """Seconds that one attempt on ``lane`` may take."""
+        return self.flex_timeout if lane == "flex" else self.standard_timeout
+
+    def backoff(self, tries: int) -> float:
+        """The upper end of the wait after ``tries`` failed tries on a lane (1, 2, …)."""
+        try:
+            span = self.backoff_initial * self.backoff_multiplier ** (tries - 1)
+        except OverflowError:
+            return self.backoff_max
+        return min(span, self.backoff_max)
+
+
+# Fields that others are checked against, at values that no other field contradicts.
+_PERMISSIVE: dict[str, Any] = {
+    "lanes": ("flex", "standard"),
+    "deadline": None,
+    "standard_reserve": 0,
+    "backoff_initial": 0,
+    "backoff_max": 1e12,
+}
+
+
+@lru_cache(maxsize=256)
+def _replaced(
+    policy: FlexPolicy, explicit: frozenset[str], changes: tuple[tuple[str, Any], ...]
+) -> FlexPolicy:
+    replaced = FlexPolicy(**{**policy.model_dump(), **dict(changes)})
+    replaced._given_are({*explicit, *dict(changes)})
+    return replaced
+
+
+def _explain(error: ValidationError, given: dict[str, Any]) -> str:
+    return "; ".join(_explain_one(dict(item), given) for item in error.errors())
+
+
+def _explain_one(item: dict[str, Any], given: dict[str, Any]) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not item["loc"]:
+        return f"FlexPolicy: {message}"
+    field = str(item["loc"][0])
+    if field not in FlexPolicy.model_fields:
+        return f"FlexPolicy has no field {field!r}; the fields are: {', '.join(_fields())}"
+    variable = _PREFIX + field.upper()
+    if field in given:
+        return f"FlexPolicy({field}={given[field]!r}): {message} (or set {variable})"
+    return f"{variable}={os.environ.get(variable, '')!r} (FlexPolicy.{field}): {message}"
+
+
+def _fields() -> list[str]:
+    return list(FlexPolicy.model_fields)

@@ -1,0 +1,277 @@
+"""Streams that come back whole or raise: the first event is awaited, an early end is noticed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Protocol, TypeVar
+
+import anyio
+import openai
+from openai import AsyncStream, Stream
+
+from flextier._sdk import connection_errors, timeout_errors
+from flextier.calls import CANCELLED, SERVED
+from flextier.costs.usage import Usage
+from flextier.errors import StreamInterruptedError
+from flextier.transport import time_limit
+
+_T = TypeVar("_T")
+
+# Responses streams begin with these at once, also when the call then waits in the flex queue and
+# is refused: they are held back until something follows that the model made.
+_PREAMBLE = frozenset({"response.created", "response.queued", "response.in_progress"})
+_WHOLE = frozenset({"response.completed", "response.incomplete"})
+_FAILED = frozenset({"response.failed", "error"})
+
+
+class StreamOwner(Protocol):
+    """The call that a stream belongs to."""
+
+    def seconds_left(self) -> float:
+        """Seconds until the call must have ended; infinity without a deadline."""
+
+    def stream_timeout(self, request: Any) -> openai.APITimeoutError:
+        """The error for a stream that was silent too long."""
+
+    def stream_ended(
+        self, outcome: str, tier: str | None, usage: Usage | None, error: BaseException | None
+    ) -> None:
+        """The stream is over."""
+
+
+class Watch:
+    """What was seen of a stream so far: whether it is whole, its tier and its usage."""
+
+    __slots__ = ("_failure", "_finished", "_open", "tier", "usage")
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        self._finished = False
+        self._failure: dict[str, Any] | None = None
+        self.tier: str | None = None
+        self.usage: Usage | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything that the model had to say has been seen."""
+        return self._finished and not self._open
+
+    def see(self, event: Any) -> None:
+        """Take note of one event."""
+        choices = getattr(event, "choices", None)
+        if choices is not None:
+            self._see_chunk(event, choices)
+        else:
+            self._see_event(event)
+
+    def _see_chunk(self, chunk: Any, choices: Any) -> None:
+        self._note(chunk)
+        for choice in choices:
+            if choice.finish_reason is None:
+                self._open.add(choice.index)
+            else:
+                self._open.discard(choice.index)
+                self._finished = True
+
+    def _see_event(self, event: Any) -> None:
+        kind = getattr(event, "type", None)
+        if kind in _WHOLE:
+            self._finished = True
+            self._note(event.response)
+        elif kind in _FAILED:
+            self._failure = _failure_body(event)
+
+    def _note(self, holder: Any) -> None:
+        self.tier = getattr(holder, "service_tier", None) or self.tier
+        self.usage = Usage.from_openai(getattr(holder, "usage", None)) or self.usage
+
+    def failure(self, request: Any) -> openai.APIError | None:
+        """The failure that the stream itself told of, as an exception."""
+        if self._failure is None:
+            return None
+        message = self._failure.get("message") or "the server reported a failure in the stream"
+        return openai.APIError(str(message), request, body=self._failure)
+
+    def early_end(self, request: Any) -> openai.APIError | None:
+        """The error of a stream that has ended now, or None if it was whole."""
+        if self.whole:
+            return None
+        return self.failure(request) or StreamInterruptedError(
+            message="the stream ended before the answer was whole "
+            "(no finish_reason, no response.completed): what came so far is a part of it",
+            request=request,
+        )
+
+
+def _failure_body(event: Any) -> dict[str, Any]:
+    error = event if event.type == "error" else getattr(event.response, "error", None)
+    # An `error` event's `type` is the event's name, not the error's.
+    return {name: getattr(error, name, None) for name in ("code", "message", "param")}
+
+
+class _Opened:
+    """What the two stream classes share: held events, and the end told once."""
+
+    response: Any
+
+    def _prepare(self) -> None:
+        self._watch = Watch()
+        self._held: deque[Any] = deque()
+        self._owner: StreamOwner | None = None
+
+    def _hold(self, event: Any) -> bool:
+        """Hold an event back; False once one is there that can be handed over."""
+        failure = self._watch.failure(self.response.request)
+        if failure is not None:
+            raise failure
+        self._held.append(event)
+        return getattr(event, "type", None) in _PREAMBLE
+
+    def _as_openai_error(self, error: Exception) -> Exception:
+        """openai 2.x lets what goes wrong inside a stream through as it is; give it a type."""
+        request = self.response.request
+        if isinstance(error, (*timeout_errors, TimeoutError, openai.APITimeoutError)):
+            if self._owner is not None:
+                return self._owner.stream_timeout(request)
+            return openai.APITimeoutError(request=request)
+        if isinstance(error, connection_errors):
+            return StreamInterruptedError(message=f"the stream broke off: {error}", request=request)
+        if isinstance(error, json.JSONDecodeError):
+            return StreamInterruptedError(
+                message=f"the stream sent an event that is not JSON: {error}", request=request
+            )
+        return error
+
+    def _end(self, outcome: str, error: BaseException | None = None) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.stream_ended(outcome, self._watch.tier, self._watch.usage, error)
+
+    def _seconds_left(self) -> float:
+        return math.inf if self._owner is None else self._owner.seconds_left()
+
+
+class FlexStream(Stream[_T], _Opened):
+    """The SDK's stream, opened by the client and watched to its end."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._prepare()
+
+    def open(self, owner: StreamOwner) -> None:
+        """Wait for the first event that can be handed over. Failures until then are raised."""
+        try:
+            while self._hold(self._pull()):
+                pass
+        except BaseException:
+            self.close()
+            raise
+        self._owner = owner
+
+    def _pull(self) -> Any:
+        try:
+            event = super().__next__()
+        except StopIteration:
+            if (error := self._watch.early_end(self.response.request)) is not None:
+                raise error from None
+            raise
+        except Exception as error:
+            raise self._as_openai_error(error) from error
+        self._watch.see(event)
+        return event
+
+    def __next__(self) -> _T:
+        if self._held:
+            return self._held.popleft()  # type: ignore[no-any-return]  # the SDK's event type
+        left = self._seconds_left()
+        try:
+            if left == math.inf:
+                return self._pull()  # type: ignore[no-any-return]
+            with time_limit(left):
+                return self._pull()  # type: ignore[no-any-return]
+        except StopIteration:
+            self._end(SERVED)
+            raise
+        except BaseException as error:
+            self._end("interrupted", error)
+            raise
+
+    def __iter__(self) -> Iterator[_T]:
+        while True:
+            try:
+                event = next(self)
+            except StopIteration:
+                return
+            yield event
+
+    def close(self) -> None:
+        super().close()
+        self._end(SERVED if self._watch.whole else CANCELLED)
+
+
+class AsyncFlexStream(AsyncStream[_T], _Opened):
+    """The async twin of :class:`FlexStream`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._prepare()
+
+    async def open(self, owner: StreamOwner) -> None:
+        """Wait for the first event that can be handed over. Failures until then are raised."""
+        try:
+            while self._hold(await self._pull()):
+                pass
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.close()
+            raise
+        self._owner = owner
+
+    async def _pull(self) -> Any:
+        try:
+            event = await super().__anext__()
+        except StopAsyncIteration:
+            if (error := self._watch.early_end(self.response.request)) is not None:
+                raise error from None
+            raise
+        except Exception as error:
+            raise self._as_openai_error(error) from error
+        self._watch.see(event)
+        return event
+
+    async def __anext__(self) -> _T:
+        if self._held:
+            return self._held.popleft()  # type: ignore[no-any-return]  # the SDK's event type
+        left = self._seconds_left()
+        try:
+            if left == math.inf:
+                return await self._pull()  # type: ignore[no-any-return]
+            return await self._pull_within(left)  # type: ignore[no-any-return]
+        except StopAsyncIteration:
+            self._end(SERVED)
+            raise
+        except BaseException as error:
+            self._end("interrupted", error)
+            raise
+
+    async def _pull_within(self, seconds: float) -> Any:
+        try:
+            with anyio.fail_after(max(seconds, 0.0)):
+                return await self._pull()
+        except TimeoutError as error:
+            raise self._as_openai_error(error) from error
+
+    async def __aiter__(self) -> AsyncIterator[_T]:
+        while True:
+            try:
+                event = await self.__anext__()
+            except StopAsyncIteration:
+                return
+            yield event
+
+    async def close(self) -> None:
+        await super().close()
+        self._end(SERVED if self._watch.whole else CANCELLED)

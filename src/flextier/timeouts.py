@@ -1,0 +1,82 @@
+"""The SDK's and the frameworks' own `timeout` argument, and what it means for a policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+
+from flextier.errors import PolicyError
+from flextier.policy import FlexPolicy
+
+_CONNECT = 5.0
+"""Seconds to connect, as the SDK's own default."""
+
+_NEVER = 1_000_000.0
+"""`timeout=None` means no timeout; this is the longest that every platform's poll() can wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """What a `timeout` argument said. ``total`` None: nothing; the policy's fields count."""
+
+    total: float | None = None
+    connect: float = _CONNECT
+
+    @classmethod
+    def of(cls, timeout: Any, base: Timeouts | None = None) -> Timeouts:
+        """Read a number of seconds, an ``httpx.Timeout``, a tuple or None (no timeout)."""
+        if timeout is None:
+            return cls(_NEVER)
+        if isinstance(timeout, (int, float)):
+            return cls(float(timeout), base.connect if base else _CONNECT)
+        given = timeout if hasattr(timeout, "read") else openai.Timeout(timeout)
+        connect = given.connect
+        return cls(
+            _NEVER if given.read is None else given.read, _NEVER if connect is None else connect
+        )
+
+    def attempt(self, seconds: float) -> Any:
+        """The SDK's timeout for an attempt of so many seconds."""
+        return openai.Timeout(seconds, connect=min(self.connect, seconds))
+
+    def applied_to(self, policy: FlexPolicy) -> FlexPolicy:
+        """The policy with this timeout on every lane."""
+        if self.total is None:
+            return policy
+        return policy.replace(flex_timeout=self.total, standard_timeout=self.total)
+
+
+def merge_arguments(
+    policy: FlexPolicy, given: FlexPolicy | None, timeouts: Timeouts, max_retries: int | None
+) -> FlexPolicy:
+    """The policy with a client's own ``timeout`` and ``max_retries`` in place.
+
+    Args:
+        policy: the policy in force.
+        given: the policy that the caller passed, whose explicit fields must not be contradicted.
+        timeouts: the ``timeout`` argument.
+        max_retries: the ``max_retries`` argument; None: not given.
+
+    Raises:
+        PolicyError: an argument and an explicit field of ``given`` say different things.
+    """
+    changes: dict[str, Any] = {}
+    if timeouts.total is not None:
+        changes.update(flex_timeout=timeouts.total, standard_timeout=timeouts.total)
+    if max_retries is not None:
+        changes["max_retries"] = max_retries
+    for field, value in changes.items():
+        _refuse_conflict(given, field, value)
+    return policy.replace(**changes)
+
+
+def _refuse_conflict(given: FlexPolicy | None, field: str, value: Any) -> None:
+    if given is None or field not in given.explicit or getattr(given, field) == value:
+        return
+    argument = "max_retries" if field == "max_retries" else "timeout"
+    raise PolicyError(
+        f"{argument}={value:g} and FlexPolicy({field}={getattr(given, field):g}) contradict each "
+        f"other: give one of them"
+    )
