@@ -102,7 +102,7 @@ def current_scope() -> Scope:
 
 @contextmanager
 def listen(
-    on_report: Callable[[CallReport], None], on_retry: RetryListener | None = None
+    on_report: Callable[[CallReport], None] | None = None, on_retry: RetryListener | None = None
 ) -> Iterator[None]:
     """Hear of the calls made inside: each one's report, and each new try before its wait.
 
@@ -110,8 +110,9 @@ def listen(
     :func:`track`.
     """
     scope = _SCOPE.get()
+    reports = scope.reports if on_report is None else (*scope.reports, on_report)
     retries = scope.retries if on_retry is None else (*scope.retries, on_retry)
-    token = _SCOPE.set(replace(scope, reports=(*scope.reports, on_report), retries=retries))
+    token = _SCOPE.set(replace(scope, reports=reports, retries=retries))
     try:
         yield
     finally:

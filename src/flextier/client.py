@@ -74,9 +74,7 @@ class _Routed:
         return {**(extra or {}), "_router": router}
 
 
-def _new_router(
-    policy: FlexPolicy | None, timeout: Any, max_retries: Any, clock: Clock
-) -> Router:
+def _new_router(policy: FlexPolicy | None, timeout: Any, max_retries: Any, clock: Clock) -> Router:
     # A client-level None is what LangChain passes for "not given".
     timed = is_given(timeout) and timeout is not None
     timeouts = Timeouts.of(timeout) if timed else Timeouts()
@@ -128,9 +126,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
     ) -> FlexOpenAI:
         """A client with other options, as ``openai.OpenAI.copy``, plus ``policy``."""
         extra = self._copied(policy, timeout, max_retries, _extra_kwargs)
-        return super().copy(
-            timeout=timeout, max_retries=max_retries, _extra_kwargs=extra, **kwargs
-        )
+        return super().copy(timeout=timeout, max_retries=max_retries, _extra_kwargs=extra, **kwargs)
 
     with_options = copy
 
@@ -171,9 +167,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             route.broken(error)
             raise
 
-    def _send(
-        self, route: Route, cast_to: Any, options: Any, stream: bool, stream_cls: Any
-    ) -> Any:
+    def _send(self, route: Route, cast_to: Any, options: Any, stream: bool, stream_cls: Any) -> Any:
         try:
             if not route.plain:
                 return super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
@@ -222,9 +216,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
     ) -> AsyncFlexOpenAI:
         """A client with other options, as ``openai.AsyncOpenAI.copy``, plus ``policy``."""
         extra = self._copied(policy, timeout, max_retries, _extra_kwargs)
-        return super().copy(
-            timeout=timeout, max_retries=max_retries, _extra_kwargs=extra, **kwargs
-        )
+        return super().copy(timeout=timeout, max_retries=max_retries, _extra_kwargs=extra, **kwargs)
 
     with_options = copy
 
@@ -270,9 +262,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
     ) -> Any:
         try:
             if not route.plain:
-                return await super().request(
-                    cast_to, options, stream=stream, stream_cls=stream_cls
-                )
+                return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
             raw: Any = await super().request(cast_to, options)
             return await self._process_response(
                 cast_to=cast_to,
@@ -341,7 +331,9 @@ def _one_chunk(route: Route, response: Any) -> Any:
         stacklevel=2,
     )
     wanted = route.options.headers if is_given(route.options.headers) else {}
-    raw = {RAW_RESPONSE_HEADER: wanted[RAW_RESPONSE_HEADER]} if RAW_RESPONSE_HEADER in wanted else {}
+    raw = (
+        {RAW_RESPONSE_HEADER: wanted[RAW_RESPONSE_HEADER]} if RAW_RESPONSE_HEADER in wanted else {}
+    )
     options = route.options.json_data.get("stream_options") or {}
     kept = {
         name: value
@@ -352,8 +344,6 @@ def _one_chunk(route: Route, response: Any) -> Any:
     return type(response)(
         200,
         headers={**kept, "content-type": "text/event-stream; charset=utf-8"},
-        content=as_event_stream(
-            response.json(), include_usage=bool(options.get("include_usage"))
-        ),
+        content=as_event_stream(response.json(), include_usage=bool(options.get("include_usage"))),
         request=type(request)(request.method, request.url, headers=raw),
     )

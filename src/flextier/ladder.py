@@ -108,9 +108,13 @@ class Ladder:
         """The first step: the first lane that is open, or opens soon enough."""
         return self._enter(now)
 
-    def attempt_timeout(self, now: float) -> float:
-        """Seconds that an attempt started now may take; not positive when it is too late."""
-        return min(self._policy.attempt_timeout(self.lane.name), self._leave_by - now)
+    def attempt_timeout(self, now: float, *, to_the_end: bool = False) -> float:
+        """Seconds that an attempt started now may take; not positive when it is too late.
+
+        With ``to_the_end``, up to the deadline itself: for an answer that has begun to arrive.
+        """
+        until = self._deadline if to_the_end else self._leave_by
+        return min(self._policy.attempt_timeout(self.lane.name), until - now)
 
     def failed(self, event: Event) -> Step:
         """What to do after a failed attempt."""

@@ -122,6 +122,11 @@ class FlexPolicy(BaseSettings):
         hashable = ((k, tuple(v) if isinstance(v, list) else v) for k, v in changes.items())
         return _replaced(self, self.explicit, tuple(sorted(hashable)))
 
+    @classmethod
+    def of(cls, value: FlexPolicy | dict[str, Any]) -> FlexPolicy:
+        """A policy, or one made from a dict of its fields."""
+        return value if isinstance(value, FlexPolicy) else cls(**value)
+
     @property
     def explicit(self) -> frozenset[str]:
         """The fields that were given as arguments: not those of the environment or the defaults."""

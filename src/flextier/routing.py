@@ -31,6 +31,7 @@ from flextier.failures import Failure, Kind, classify, server_wait, should_retry
 from flextier.ladder import REFUSED_FOR, Event, Ladder, Limit, Stop, Try
 from flextier.lanes import LANES, Lane, tier_lane
 from flextier.policy import FlexPolicy
+from flextier.streams import Watch
 from flextier.timeouts import Timeouts
 
 _ROUTED = frozenset({"/chat/completions", "/responses"})
@@ -249,8 +250,7 @@ class Route:
         return now
 
     def _given_up(self, error: Exception, kind: Kind, limit: Limit) -> Exception:
-        late = self._clock.now() >= self._ladder.deadline
-        if kind == "timeout" and (limit == "deadline" or late):
+        if kind == "timeout" and (limit == "deadline" or self._late()):
             exceeded = self._deadline_exceeded(error.request)  # type: ignore[attr-defined]
             exceeded.__cause__ = error
             error = exceeded
@@ -258,6 +258,9 @@ class Route:
             _add_note(error, self._explain(limit))
         self._finish(error=error)
         return error
+
+    def _late(self) -> bool:
+        return self._clock.now() >= self._ladder.deadline
 
     def _deadline_exceeded(self, request: Any) -> FlexDeadlineExceeded:
         return FlexDeadlineExceeded(
@@ -323,24 +326,23 @@ class Route:
 
     # --- streams (StreamOwner) ----------------------------------------------------------------
 
-    def seconds_left(self) -> float:
-        """Seconds until the deadline; infinity without one."""
-        return self._ladder.deadline - self._clock.now()
+    def silence_limit(self) -> float:
+        """Seconds that a stream's next event may take: an attempt's, within the deadline."""
+        now = self._clock.now()
+        return max(self._ladder.attempt_timeout(now, to_the_end=True), 0.0)
 
     def stream_timeout(self, request: Any) -> openai.APITimeoutError:
         """The error for a stream that was silent too long, or is past the deadline."""
-        if self.seconds_left() <= 0:
+        if self._late():
             return self._deadline_exceeded(request)
         return openai.APITimeoutError(request=request)
 
-    def stream_ended(
-        self, outcome: str, tier: str | None, usage: Usage | None, error: BaseException | None
-    ) -> None:
+    def stream_ended(self, outcome: str, watch: Watch, error: BaseException | None) -> None:
         """The stream that answered the call is over."""
         if error is not None and not isinstance(error, Exception):
             outcome = CANCELLED
-        self._record(outcome, status=200)
-        self._finish(tier, usage, error)
+        self._record(outcome, status=200, request_id=watch.request_id)
+        self._finish(watch.tier, watch.usage, error)
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol, TypeVar
@@ -27,27 +26,13 @@ _WHOLE = frozenset({"response.completed", "response.incomplete"})
 _FAILED = frozenset({"response.failed", "error"})
 
 
-class StreamOwner(Protocol):
-    """The call that a stream belongs to."""
-
-    def seconds_left(self) -> float:
-        """Seconds until the call must have ended; infinity without a deadline."""
-
-    def stream_timeout(self, request: Any) -> openai.APITimeoutError:
-        """The error for a stream that was silent too long."""
-
-    def stream_ended(
-        self, outcome: str, tier: str | None, usage: Usage | None, error: BaseException | None
-    ) -> None:
-        """The stream is over."""
-
-
 class Watch:
     """What was seen of a stream so far: whether it is whole, its tier and its usage."""
 
-    __slots__ = ("_failure", "_finished", "_open", "tier", "usage")
+    __slots__ = ("_failure", "_finished", "_open", "request_id", "tier", "usage")
 
-    def __init__(self) -> None:
+    def __init__(self, request_id: str | None = None) -> None:
+        self.request_id = request_id
         self._open: set[int] = set()
         self._finished = False
         self._failure: dict[str, Any] | None = None
@@ -112,13 +97,26 @@ def _failure_body(event: Any) -> dict[str, Any]:
     return {name: getattr(error, name, None) for name in ("code", "message", "param")}
 
 
+class StreamOwner(Protocol):
+    """The call that a stream belongs to."""
+
+    def silence_limit(self) -> float:
+        """Seconds that the next event may take."""
+
+    def stream_timeout(self, request: Any) -> openai.APITimeoutError:
+        """The error for a stream that was silent too long."""
+
+    def stream_ended(self, outcome: str, watch: Watch, error: BaseException | None) -> None:
+        """The stream is over."""
+
+
 class _Opened:
     """What the two stream classes share: held events, and the end told once."""
 
     response: Any
 
     def _prepare(self) -> None:
-        self._watch = Watch()
+        self._watch = Watch(self.response.headers.get("x-request-id"))
         self._held: deque[Any] = deque()
         self._owner: StreamOwner | None = None
 
@@ -137,8 +135,11 @@ class _Opened:
             if self._owner is not None:
                 return self._owner.stream_timeout(request)
             return openai.APITimeoutError(request=request)
-        if isinstance(error, connection_errors):
-            return StreamInterruptedError(message=f"the stream broke off: {error}", request=request)
+        if isinstance(error, StreamInterruptedError):
+            return error
+        if isinstance(error, (*connection_errors, openai.APIConnectionError)):
+            cause = error.__cause__ or error
+            return StreamInterruptedError(message=f"the stream broke off: {cause}", request=request)
         if isinstance(error, json.JSONDecodeError):
             return StreamInterruptedError(
                 message=f"the stream sent an event that is not JSON: {error}", request=request
@@ -148,10 +149,7 @@ class _Opened:
     def _end(self, outcome: str, error: BaseException | None = None) -> None:
         owner, self._owner = self._owner, None
         if owner is not None:
-            owner.stream_ended(outcome, self._watch.tier, self._watch.usage, error)
-
-    def _seconds_left(self) -> float:
-        return math.inf if self._owner is None else self._owner.seconds_left()
+            owner.stream_ended(outcome, self._watch, error)
 
 
 class FlexStream(Stream[_T], _Opened):
@@ -186,11 +184,10 @@ class FlexStream(Stream[_T], _Opened):
     def __next__(self) -> _T:
         if self._held:
             return self._held.popleft()  # type: ignore[no-any-return]  # the SDK's event type
-        left = self._seconds_left()
         try:
-            if left == math.inf:
+            if self._owner is None:
                 return self._pull()  # type: ignore[no-any-return]
-            with time_limit(left):
+            with time_limit(self._owner.silence_limit()):
                 return self._pull()  # type: ignore[no-any-return]
         except StopIteration:
             self._end(SERVED)
@@ -245,11 +242,10 @@ class AsyncFlexStream(AsyncStream[_T], _Opened):
     async def __anext__(self) -> _T:
         if self._held:
             return self._held.popleft()  # type: ignore[no-any-return]  # the SDK's event type
-        left = self._seconds_left()
         try:
-            if left == math.inf:
+            if self._owner is None:
                 return await self._pull()  # type: ignore[no-any-return]
-            return await self._pull_within(left)  # type: ignore[no-any-return]
+            return await self._pull_within(self._owner.silence_limit())  # type: ignore[no-any-return]
         except StopAsyncIteration:
             self._end(SERVED)
             raise
@@ -259,7 +255,7 @@ class AsyncFlexStream(AsyncStream[_T], _Opened):
 
     async def _pull_within(self, seconds: float) -> Any:
         try:
-            with anyio.fail_after(max(seconds, 0.0)):
+            with anyio.fail_after(seconds):
                 return await self._pull()
         except TimeoutError as error:
             raise self._as_openai_error(error) from error

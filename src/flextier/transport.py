@@ -106,7 +106,9 @@ class _LimitedStream:
     def start_tls(
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
     ) -> _LimitedStream:
-        return _LimitedStream(self._stream.start_tls(ssl_context, server_hostname, _clipped(timeout)))
+        return _LimitedStream(
+            self._stream.start_tls(ssl_context, server_hostname, _clipped(timeout))
+        )
 
     def close(self) -> None:
         self._stream.close()

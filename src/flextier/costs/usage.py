@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call. Cached and cache-write are parts of input, reasoning is part of output."""
+    """Tokens of one call. Cached and cache-write are parts of input, reasoning part of output."""
 
     input_tokens: int
     output_tokens: int

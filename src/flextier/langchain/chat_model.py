@@ -1,0 +1,322 @@
+"""ChatOpenAIFlex: LangChain's ChatOpenAI on FlexOpenAI clients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import openai
+from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+from flextier._extras import needs_extra
+from flextier.calls import CallReport, listen
+from flextier.client import AsyncFlexOpenAI, FlexOpenAI
+from flextier.langchain.errors import reported
+from flextier.langchain.retries import retry_listener, run_of_config
+from flextier.policy import FlexPolicy
+from flextier.transport import SocketOption, async_http_client, sync_http_client
+
+with needs_extra("langchain"):
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.messages import AIMessageChunk, BaseMessage
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+    from langchain_core.runnables import RunnableConfig
+    from langchain_openai import ChatOpenAI
+    from langchain_openai.chat_models._client_utils import _resolve_socket_options
+
+_WATCHDOG = "LANGCHAIN_OPENAI_STREAM_CHUNK_TIMEOUT_S"
+
+
+def _watchdog() -> Any:
+    """Off, unless its variable says otherwise, which the parent reads."""
+    if _WATCHDOG not in os.environ:
+        return None
+    return ChatOpenAI.model_fields["stream_chunk_timeout"].get_default(call_default_factory=True)
+
+
+class ChatOpenAIFlex(ChatOpenAI):
+    """``ChatOpenAI`` whose calls go through the flex lane and always come back.
+
+    Every argument of ``ChatOpenAI`` keeps its meaning. ``timeout`` and ``max_retries`` set the
+    matching fields of the policy. A ``service_tier`` other than ``"auto"`` and ``"flex"`` is the
+    caller's choice: calls then stay on that tier.
+
+    Each answer carries its report in ``response_metadata["flextier"]``: lane, attempts, seconds
+    waited, reason of a fallback. Retries reach callbacks as ``on_retry``.
+
+    Example::
+
+        from flextier.langchain import ChatOpenAIFlex
+
+        llm = ChatOpenAIFlex(model="o3", policy={"deadline": 600})
+        llm.invoke("Why is the sky blue?").response_metadata["flextier"]["lane"]
+    """
+
+    # A validation error must not print the arguments: the key is one of them.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    policy: FlexPolicy = Field(default_factory=FlexPolicy)
+    """How calls are routed; a :class:`flextier.FlexPolicy` or a dict of its fields. Default: from
+    the ``FLEXTIER_*`` environment variables."""
+
+    stream_chunk_timeout: float | None = Field(default_factory=_watchdog, exclude=True)
+    """``ChatOpenAI``'s watchdog over async streams. Off by default (there: 120 s, too short for
+    flex): the policy's timeouts bound the silence before and between a stream's events."""
+
+    @model_validator(mode="after")
+    def _route_through_flex(self) -> Self:
+        self._adopt_clients()
+        return self
+
+    def _adopt_clients(self) -> None:
+        """Put our clients in place of those that the parent's validators made."""
+        self._adopt_sync()
+        self._adopt_async()
+
+    def _adopt_sync(self) -> None:
+        root = self._root(self.root_client, self.client)
+        if isinstance(root, openai.OpenAI):
+            self.root_client = self._adopted(FlexOpenAI, root, self.http_client, _shared_sync)
+            self.client = self.root_client.chat.completions
+
+    def _adopt_async(self) -> None:
+        root = self._root(self.root_async_client, self.async_client)
+        if isinstance(root, openai.AsyncOpenAI):
+            self.root_async_client = self._adopted(
+                AsyncFlexOpenAI, root, self.http_async_client, _shared_async
+            )
+            self.async_client = self.root_async_client.chat.completions
+
+    @staticmethod
+    def _root(root: Any, resource: Any) -> Any:
+        """The SDK client, also where only its ``chat.completions`` was given."""
+        return root if root is not None else getattr(resource, "_client", None)
+
+    def _adopted(self, flex: Any, root: Any, http_client: Any, shared: Any) -> Any:
+        if isinstance(root, flex):
+            return root.copy(policy=self.policy) if "policy" in self.model_fields_set else root
+        if self.openai_proxy or http_client is None:
+            http_client = _open(shared, self._http_settings())
+        retries = {} if self.max_retries is None else {"max_retries": self.max_retries}
+        return flex.adopt(
+            root,
+            policy=self.policy,
+            timeout=self.request_timeout,
+            http_client=http_client,
+            **retries,
+        )
+
+    def _http_settings(self) -> _HttpSettings:
+        return _HttpSettings(
+            self.openai_api_base,
+            repr(self.request_timeout),
+            tuple(_resolve_socket_options(self.http_socket_options)),
+            self.openai_proxy,
+        )
+
+    def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
+        """A copy, as pydantic makes it; with another ``policy``, on clients that follow it."""
+        copied = super().model_copy(update=update, deep=deep)
+        if update and "policy" in update:
+            copied.policy = FlexPolicy.of(copied.policy)
+            copied._adopt_clients()
+        return copied
+
+    # --- calls --------------------------------------------------------------------------------
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        reports: list[CallReport] = []
+        with reported(), listen(reports.append):
+            result = super()._generate(*args, **kwargs)
+        return _with_report(result, reports)
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        reports: list[CallReport] = []
+        with reported(), listen(reports.append):
+            result = await super()._agenerate(*args, **kwargs)
+        return _with_report(result, reports)
+
+    def _stream(
+        self, *args: Any, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        reports: list[CallReport] = []
+        chunks = super()._stream(*args, run_manager=run_manager, **kwargs)
+        tail = _Tail()
+        with reported():
+            # The request is made for the first chunk: what listens then, hears of the whole call.
+            with listen(reports.append):
+                first = next(chunks, None)
+            for chunk in _chain(first, chunks):
+                if tail.passes(chunk):
+                    yield chunk
+        last = tail.with_report(reports)
+        if last is not None:
+            if run_manager is not None and tail.is_new:
+                run_manager.on_llm_new_token("", chunk=last)
+            yield last
+
+    async def _astream(
+        self, *args: Any, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        reports: list[CallReport] = []
+        chunks = super()._astream(*args, run_manager=run_manager, **kwargs)
+        tail = _Tail()
+        with reported():
+            with listen(reports.append):
+                first = await anext(chunks, None)
+            async for chunk in _achain(first, chunks):
+                if tail.passes(chunk):
+                    yield chunk
+        last = tail.with_report(reports)
+        if last is not None:
+            if run_manager is not None and tail.is_new:
+                await run_manager.on_llm_new_token("", chunk=last)
+            yield last
+
+    # --- retries to callbacks: LangChain hands no run manager to _stream ----------------------
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """As ``ChatOpenAI.stream``; retries reach the callbacks as ``on_retry``."""
+        config, manager = run_of_config(self, config, is_async=False)
+        chunks = super().stream(input, config, stop=stop, **kwargs)
+        with retry_listener(manager):
+            first = next(chunks, None)
+        yield from _chain(first, chunks)
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """As ``ChatOpenAI.astream``; retries reach the callbacks as ``on_retry``."""
+        config, manager = run_of_config(self, config, is_async=True)
+        chunks = super().astream(input, config, stop=stop, **kwargs)
+        with retry_listener(manager):
+            first = await anext(chunks, None)
+        async for chunk in _achain(first, chunks):
+            yield chunk
+
+    def _generate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with retry_listener(run_manager):
+            return super()._generate_with_cache(messages, stop, run_manager, **kwargs)
+
+    async def _agenerate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with retry_listener(run_manager):
+            return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+
+    # --- serialisation ------------------------------------------------------------------------
+
+    @classmethod
+    def get_lc_namespace(cls) -> list[str]:
+        """Where LangChain's ``load`` finds this class: ``["flextier", "langchain"]``."""
+        return ["flextier", "langchain"]
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """The parent's, and the policy's explicit fields as plain JSON."""
+        policy = self.policy.model_dump(mode="json", exclude_unset=True)
+        return {**super().lc_attributes, "policy": policy}
+
+
+def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:
+    if reports:
+        report = reports[-1].to_dict()
+        for generation in result.generations:
+            generation.message.response_metadata["flextier"] = report
+    return result
+
+
+class _Tail:
+    """The end of a stream of chunks, which carries the report."""
+
+    def __init__(self) -> None:
+        self._last: ChatGenerationChunk | None = None
+        self._content: type[Any] = str
+        self.is_new = False
+        """Whether the last chunk is one that the parent did not make."""
+
+    def passes(self, chunk: ChatGenerationChunk) -> bool:
+        """Whether a chunk goes on at once: all but the one that is marked as the last."""
+        self._content = type(chunk.message.content)
+        if getattr(chunk.message, "chunk_position", None) != "last":
+            return True
+        self._last = chunk
+        return False
+
+    def with_report(self, reports: list[CallReport]) -> ChatGenerationChunk | None:
+        """The last chunk with the report on it: the parent's, or else an empty one."""
+        if not reports:
+            return self._last
+        if self._last is None:
+            self.is_new = True
+            message = AIMessageChunk(content=self._content(), chunk_position="last")
+            self._last = ChatGenerationChunk(message=message)
+        self._last.message.response_metadata["flextier"] = reports[-1].to_dict()
+        return self._last
+
+
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    if first is not None:
+        yield first
+        yield from rest
+
+
+async def _achain(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    if first is not None:
+        yield first
+        async for item in rest:
+            yield item
+
+
+# --- HTTP clients, shared by all models with the same settings, as LangChain's own are -----------
+
+
+class _HttpSettings(NamedTuple):
+    base_url: str | None
+    timeout: str
+    socket_options: tuple[SocketOption, ...]
+    proxy: str | None
+
+
+@lru_cache(maxsize=64)
+def _shared_sync(settings: _HttpSettings) -> Any:
+    return sync_http_client(socket_options=settings.socket_options, proxy=settings.proxy)
+
+
+@lru_cache(maxsize=64)
+def _shared_async(settings: _HttpSettings) -> Any:
+    return async_http_client(socket_options=settings.socket_options, proxy=settings.proxy)
+
+
+def _open(shared: Any, settings: _HttpSettings) -> Any:
+    """The shared client; a new one once somebody has closed it."""
+    client = shared(settings)
+    if client.is_closed:
+        shared.cache_clear()
+        client = shared(settings)
+    return client

@@ -1,0 +1,36 @@
+"""LangChain's names for our errors: ``ChatOpenAI`` raises the SDK's under classes of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import openai
+
+from flextier._extras import needs_extra
+from flextier.errors import FlexDeadlineExceeded, attach_report, report_of
+
+with needs_extra("langchain"):
+    from langchain_openai.chat_models.base import OpenAITimeoutError
+
+
+class ModelDeadlineExceeded(FlexDeadlineExceeded, OpenAITimeoutError):
+    """:class:`flextier.FlexDeadlineExceeded`, also caught as LangChain's ``ModelTimeoutError``."""
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Keep the report, and the deadline, on errors that ``ChatOpenAI`` raises anew."""
+    try:
+        yield
+    except openai.OpenAIError as error:
+        report = report_of(error)
+        raised: openai.OpenAIError = error
+        if isinstance(error.__cause__, FlexDeadlineExceeded):
+            exceeded = error.__cause__
+            raised = ModelDeadlineExceeded(exceeded.request, exceeded.message)
+        if report is not None:
+            attach_report(raised, report)
+        if raised is error:
+            raise
+        raise raised from error

@@ -1,0 +1,54 @@
+"""Retries as LangChain callbacks: ``on_retry`` with tenacity's ``RetryCallState``."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from flextier._extras import needs_extra
+from flextier.calls import listen
+
+with needs_extra("langchain"):
+    from langchain_core.callbacks import (
+        AsyncCallbackManagerForLLMRun,
+        BaseCallbackManager,
+        CallbackManagerForLLMRun,
+    )
+    from langchain_core.runnables import RunnableConfig, ensure_config
+    from langchain_core.utils.uuid import uuid7
+
+
+def retry_listener(run_manager: Any) -> AbstractContextManager[None]:
+    """Tell ``run_manager`` of the retries of calls begun inside; nothing without one."""
+    if run_manager is None or not run_manager.handlers:
+        return nullcontext()
+    return listen(on_retry=run_manager.on_retry)
+
+
+def run_of_config(
+    model: Any, config: RunnableConfig | None, *, is_async: bool
+) -> tuple[RunnableConfig, Any]:
+    """The config with a run id of its own, and a run manager for that run.
+
+    LangChain makes the run manager of ``stream`` out of reach. This one knows the handlers of the
+    config, of the chain around it, and of the model; not those that LangChain adds by itself for
+    the outermost run (its tracers, which then miss a retry, nothing else).
+    """
+    config = ensure_config(config)
+    config["run_id"] = run_id = config.get("run_id") or uuid7()
+    given = [*_handlers(config.get("callbacks")), *_handlers(model.callbacks)]
+    make = AsyncCallbackManagerForLLMRun if is_async else CallbackManagerForLLMRun
+    manager = make(
+        run_id=run_id,
+        handlers=list({id(handler): handler for handler in given}.values()),
+        inheritable_handlers=[],
+        parent_run_id=getattr(config.get("callbacks"), "parent_run_id", None),
+        tags=[*config.get("tags", ()), *(model.tags or ())],
+    )
+    return config, manager
+
+
+def _handlers(callbacks: Any) -> list[Any]:
+    if isinstance(callbacks, BaseCallbackManager):
+        return list(callbacks.handlers)
+    return list(callbacks or ())
