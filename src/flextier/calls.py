@@ -92,7 +92,8 @@ class Scope:
     changes: tuple[tuple[str, Any], ...] = ()
 
 
-_SCOPE: ContextVar[Scope] = ContextVar("flextier_scope", default=Scope())
+_NOTHING_ASKED = Scope()
+_SCOPE: ContextVar[Scope] = ContextVar("flextier_scope", default=_NOTHING_ASKED)
 
 
 def current_scope() -> Scope:

@@ -1,0 +1,53 @@
+# Every verb sets up what it needs: a fresh machine with Python >= 3.10 and make is enough.
+PYTHON ?= python3
+VENV ?= .venv
+# The same tests run under both majors of the OpenAI SDK: 3.x in $(VENV), 2.x in $(VENV)-openai2.
+VENV2 := $(VENV)-openai2
+UV := $(shell command -v uv 2>/dev/null && uv --version >/dev/null 2>&1 || true)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-openai2 test-openai3 lint format types bench clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready ## Summarise real text on the flex lane, against the built-in simulator
+	$(VENV)/bin/flextier demo
+
+test: test-openai3 test-openai2 ## Run all tests, under openai 3.x and 2.x
+
+test-openai3: $(VENV)/.ready ## Run all tests under openai 3.x
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+test-openai2: $(VENV2)/.ready ## Run all tests under openai 2.x
+	$(VENV2)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/.ready ## Check style and formatting
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.ready ## Mend style and formatting where that can be done by itself
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+types: $(VENV)/.ready ## Check types strictly
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.ready ## Run the benchmarks, printing ratios against the plain classes
+	$(VENV)/bin/python benchmarks/run_all.py $(ARGS)
+
+clean: ## Remove the virtual environments and caches
+	rm -rf $(VENV) $(VENV2) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.ready: SDK = openai>=3
+$(VENV2)/.ready: SDK = openai<3
+$(VENV)/.ready $(VENV2)/.ready: pyproject.toml
+ifneq ($(UV),)
+	uv venv --quiet --allow-existing --seed --python $(PYTHON) $(@D)
+	uv pip install --quiet --python $(@D)/bin/python --editable '.[langchain,sim]' --group dev '$(SDK)'
+else
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(@D)/bin/python -m pip install --quiet --editable '.[langchain,sim]' --group dev '$(SDK)'
+endif
+	touch $@
