@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Literal, Protocol
 
@@ -158,13 +159,17 @@ def _number(text: str | None, unit: float) -> float | None:
 
 def _date(text: str | None, wall: float) -> float | None:
     try:
-        seconds = parsedate_to_datetime(text or "").timestamp() - wall
+        date = parsedate_to_datetime(text or "")
+        # HTTP dates are GMT; one that does not say so is not meant in this machine's zone.
+        date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+        seconds = date.timestamp() - wall
     except (TypeError, ValueError, OverflowError):
         return None
     return seconds if seconds > 0 else None
 
 
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SPAN = re.compile(r"(\d{1,9}(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+_SPANS = re.compile(f"({_SPAN.pattern})+", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -179,5 +184,7 @@ def _rate_limit_reset(headers: Mapping[str, str]) -> float | None:
 
 
 def _span(text: str) -> float:
+    if not _SPANS.fullmatch(text):
+        return 0.0
     parts: list[tuple[str, str]] = _SPAN.findall(text)
     return sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from flextier.failures import Kind
@@ -82,6 +82,7 @@ class Ladder:
         self._entered = now
         self._tries = 0
         self._faults = 0
+        self._plain = False
         self.fallback: Kind | None = None
         """Why the call left its first lane, or None while it has not."""
 
@@ -118,6 +119,11 @@ class Ladder:
 
     def failed(self, event: Event) -> Step:
         """What to do after a failed attempt."""
+        self._plain = self._plain or event.kind == "stream_unverified"
+        step = self._answer(event)
+        return replace(step, plain=True) if self._plain and isinstance(step, Try) else step
+
+    def _answer(self, event: Event) -> Step:
         self._tries += 1
         match event.kind:
             case "rejected" | "quota":
@@ -125,7 +131,7 @@ class Ladder:
             case "lane_unsupported":
                 return self._next(event, "none")
             case "stream_unverified":
-                return Try(self.lane, plain=True)
+                return Try(self.lane)
             case "capacity":
                 return self._wait_out(event, floor=REFUSED_FOR if event.go_away else None)
             case "rate_limited":

@@ -99,7 +99,8 @@ class FlexPolicy(BaseSettings):
         if self.backoff_max < self.backoff_initial:
             raise ValueError(
                 f"backoff_max ({self.backoff_max:g} s) is below "
-                f"backoff_initial ({self.backoff_initial:g} s)"
+                f"backoff_initial ({self.backoff_initial:g} s) "
+                f"(or set FLEXTIER_BACKOFF_MAX, FLEXTIER_BACKOFF_INITIAL)"
             )
         if self.deadline is None or len(self.lanes) == 1:
             return self
@@ -107,7 +108,8 @@ class FlexPolicy(BaseSettings):
             raise ValueError(
                 f"deadline ({self.deadline:g} s) leaves nothing for {self.lanes[0]}: "
                 f"standard_reserve keeps {self.standard_reserve:g} s of it for the next lane. "
-                f"Raise deadline, lower standard_reserve, or name one lane only"
+                f"Raise deadline (FLEXTIER_DEADLINE), lower standard_reserve "
+                f"(FLEXTIER_STANDARD_RESERVE), or name one lane only (FLEXTIER_LANES)"
             )
         return self
 
@@ -120,7 +122,10 @@ class FlexPolicy(BaseSettings):
         if not changes:
             return self
         hashable = ((k, tuple(v) if isinstance(v, list) else v) for k, v in changes.items())
-        return _replaced(self, self.explicit, tuple(sorted(hashable)))
+        try:
+            return _replaced(self, self.explicit, tuple(sorted(hashable)))
+        except TypeError:  # a value that cannot be hashed: right or wrong, but not remembered
+            return _replaced.__wrapped__(self, self.explicit, tuple(changes.items()))
 
     @classmethod
     def of(cls, value: FlexPolicy | dict[str, Any]) -> FlexPolicy:
@@ -143,7 +148,9 @@ class FlexPolicy(BaseSettings):
         Raises:
             PolicyError: a name or value is wrong by itself.
         """
-        cls(**{**_PERMISSIVE, **changes})
+        # Every field is given, so that the environment has no say.
+        defaults = {name: field.default for name, field in cls.model_fields.items()}
+        cls(**{**defaults, **_PERMISSIVE, **changes})
 
     def attempt_timeout(self, lane: str) -> float:
         """Seconds that one attempt on ``lane`` may take."""
@@ -154,7 +161,7 @@ class FlexPolicy(BaseSettings):
         try:
             span = self.backoff_initial * self.backoff_multiplier ** (tries - 1)
         except OverflowError:
-            return self.backoff_max
+            return self.backoff_max if self.backoff_initial else 0.0
         return min(span, self.backoff_max)
 
 

@@ -150,6 +150,10 @@ class Route:
         """Seconds that the current attempt may take in all."""
         return self._limit
 
+    def _http_timeout(self) -> float:
+        """Seconds for one read. A stream that has begun may go on to the deadline itself."""
+        return self.silence_limit() if self._body.get("stream") else self._limit
+
     @property
     def plain(self) -> bool:
         """Whether the current attempt asks for a plain answer where a stream was wanted."""
@@ -174,7 +178,7 @@ class Route:
         tier = self._ladder.lane.service_tier
         changes: dict[str, Any] = {
             "json_data": {**self._body, "service_tier": tier},
-            "timeout": self._timeouts.attempt(self._limit),
+            "timeout": self._timeouts.attempt(self._http_timeout()),
             "max_retries": 0,
         }
         extra = self._options.extra_json
