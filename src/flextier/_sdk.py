@@ -22,6 +22,7 @@ __all__ = [
     "LegacyAPIResponse",
     "NotGiven",
     "connection_errors",
+    "core",
     "failure_of",
     "http",
     "is_given",
@@ -35,6 +36,9 @@ MAJOR = int(openai.__version__.split(".", 1)[0])
 
 http: Any = importlib.import_module("httpx2" if MAJOR >= 3 else "httpx")
 """The HTTP library that this SDK is built on."""
+
+core: Any = importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
+"""What that library is built on."""
 
 timeout_errors: tuple[type[Exception], ...] = (http.TimeoutException,)
 connection_errors: tuple[type[Exception], ...] = (http.RequestError,)

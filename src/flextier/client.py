@@ -138,13 +138,17 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             return super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
         route = self._router.route(self, options)
         clock = self._router.clock
-        if (wait := route.wait()) > 0:
-            clock.sleep(wait)
         retrying = Retrying(
             retry=route.again, wait=route.wait, before_sleep=route.notify, sleep=clock.sleep
         )
         stream_cls = _watched(stream_cls, FlexStream)
-        return retrying(self._attempt, route, cast_to, stream, stream_cls)
+        try:
+            if (wait := route.wait()) > 0:
+                clock.sleep(wait)
+            return retrying(self._attempt, route, cast_to, stream, stream_cls)
+        except BaseException as error:
+            route.abandoned(error)
+            raise
 
     def _attempt(self, route: Route, cast_to: Any, stream: bool, stream_cls: Any) -> Any:
         try:
@@ -228,13 +232,17 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
         route = self._router.route(self, options)
         clock = self._router.clock
-        if (wait := route.wait()) > 0:
-            await clock.asleep(wait)
         retrying = AsyncRetrying(
             retry=route.again, wait=route.wait, before_sleep=route.anotify, sleep=clock.asleep
         )
         stream_cls = _watched(stream_cls, AsyncFlexStream)
-        return await retrying(self._attempt, route, cast_to, stream, stream_cls)
+        try:
+            if (wait := route.wait()) > 0:
+                await clock.asleep(wait)
+            return await retrying(self._attempt, route, cast_to, stream, stream_cls)
+        except BaseException as error:
+            route.abandoned(error)
+            raise
 
     async def _attempt(self, route: Route, cast_to: Any, stream: bool, stream_cls: Any) -> Any:
         try:

@@ -245,6 +245,11 @@ class Route:
         self.step = Stop("none")
         self._finish(error=error)
 
+    def abandoned(self, error: BaseException) -> None:
+        """The call is over without an answer; told for cancellations between two attempts, too."""
+        if not self._done:
+            self._finish(error=error)
+
     def _record(
         self, outcome: str, status: int | None = None, request_id: str | None = None
     ) -> float:
@@ -333,7 +338,7 @@ class Route:
     def silence_limit(self) -> float:
         """Seconds that a stream's next event may take: an attempt's, within the deadline."""
         now = self._clock.now()
-        return max(self._ladder.attempt_timeout(now, to_the_end=True), 0.0)
+        return self._ladder.attempt_timeout(now, to_the_end=True)
 
     def stream_timeout(self, request: Any) -> openai.APITimeoutError:
         """The error for a stream that was silent too long, or is past the deadline."""

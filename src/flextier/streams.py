@@ -146,6 +146,14 @@ class _Opened:
             )
         return error
 
+    def _next_limit(self) -> float:
+        """Seconds that the next event may take; the owner's timeout if there are none left."""
+        assert self._owner is not None
+        limit = self._owner.silence_limit()
+        if limit <= 0:
+            raise self._owner.stream_timeout(self.response.request)
+        return limit
+
     def _end(self, outcome: str, error: BaseException | None = None) -> None:
         owner, self._owner = self._owner, None
         if owner is not None:
@@ -187,7 +195,7 @@ class FlexStream(Stream[_T], _Opened):
         try:
             if self._owner is None:
                 return self._pull()  # type: ignore[no-any-return]
-            with time_limit(self._owner.silence_limit()):
+            with time_limit(self._next_limit()):
                 return self._pull()  # type: ignore[no-any-return]
         except StopIteration:
             self._end(SERVED)
@@ -245,7 +253,7 @@ class AsyncFlexStream(AsyncStream[_T], _Opened):
         try:
             if self._owner is None:
                 return await self._pull()  # type: ignore[no-any-return]
-            return await self._pull_within(self._owner.silence_limit())  # type: ignore[no-any-return]
+            return await self._pull_within(self._next_limit())  # type: ignore[no-any-return]
         except StopAsyncIteration:
             self._end(SERVED)
             raise

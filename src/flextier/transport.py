@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 import openai
 
-from flextier._sdk import http
+from flextier._sdk import core, http
 
 SocketOption = tuple[int, int, int]
 
@@ -82,12 +82,14 @@ def time_limit(seconds: float) -> Iterator[None]:
         _UNTIL.reset(token)
 
 
-def _clipped(timeout: float | None) -> float | None:
-    """``timeout``, or what is left of the attempt if that is less (never 0: it means no block)."""
+def _clipped(timeout: float | None, too_late: type[Exception]) -> float | None:
+    """``timeout``, or what is left of the attempt if that is less; ``too_late`` if nothing is."""
     until = _UNTIL.get()
     if until is None:
         return timeout
-    left = max(until - time.monotonic(), 1e-6)
+    left = until - time.monotonic()
+    if left <= 0:
+        raise too_late("the attempt is out of time")
     return left if timeout is None else min(timeout, left)
 
 
@@ -98,17 +100,17 @@ class _LimitedStream:
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, timeout=_clipped(timeout))  # type: ignore[no-any-return]
+        data: bytes = self._stream.read(max_bytes, timeout=_clipped(timeout, core.ReadTimeout))
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, timeout=_clipped(timeout))
+        self._stream.write(buffer, timeout=_clipped(timeout, core.WriteTimeout))
 
     def start_tls(
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
     ) -> _LimitedStream:
-        return _LimitedStream(
-            self._stream.start_tls(ssl_context, server_hostname, _clipped(timeout))
-        )
+        timeout = _clipped(timeout, core.ConnectTimeout)
+        return _LimitedStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def close(self) -> None:
         self._stream.close()
@@ -129,7 +131,7 @@ class _SyncBackend:
 
     def connect_tcp(self, host: str, port: int, **kwargs: Any) -> Any:
         kwargs["socket_options"] = (*self._options, *(kwargs.get("socket_options") or ()))
-        kwargs["timeout"] = _clipped(kwargs.get("timeout"))
+        kwargs["timeout"] = _clipped(kwargs.get("timeout"), core.ConnectTimeout)
         return _LimitedStream(self._backend.connect_tcp(host, port, **kwargs))
 
     def connect_unix_socket(self, path: str, **kwargs: Any) -> Any:

@@ -100,9 +100,7 @@ def _chat_text(answer: Any) -> str:
 
 
 def _chat_stream_text(chunks: Any) -> str:
-    return "".join(
-        choice.delta.content or "" for chunk in list(chunks) for choice in chunk.choices
-    )
+    return "".join(choice.delta.content or "" for chunk in list(chunks) for choice in chunk.choices)
 
 
 def _responses_text(answer: Any) -> str:

@@ -198,7 +198,7 @@ def _count_chunks(sim: Simulator, **arguments: Any) -> int:
         return len(list(chunks))
 
 
-# --- one chunk where streaming needs verification --------------------------------------------------
+# --- one chunk where streaming needs verification ---------------------------------------------
 
 
 def test_an_unverified_stream_comes_in_one_chunk(stream: Caller, sim: Simulator) -> None:
