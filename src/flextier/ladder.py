@@ -119,6 +119,8 @@ class Ladder:
 
     def failed(self, event: Event) -> Step:
         """What to do after a failed attempt."""
+        if self._plain and event.kind == "stream_unverified":
+            return Stop("none")  # it was no stream: the cure does not help, once is enough
         self._plain = self._plain or event.kind == "stream_unverified"
         step = self._answer(event)
         return replace(step, plain=True) if self._plain and isinstance(step, Try) else step

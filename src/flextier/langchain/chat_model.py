@@ -25,7 +25,14 @@ with needs_extra("langchain"):
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from langchain_core.runnables import RunnableConfig
     from langchain_openai import ChatOpenAI
-    from langchain_openai.chat_models._client_utils import _resolve_socket_options
+    from langchain_openai.chat_models._client_utils import (
+        _AsyncHttpxClientWrapper,
+        _resolve_socket_options,
+        _SyncHttpxClientWrapper,
+    )
+
+# What the parent makes by default. Ours replace them: theirs break under a second event loop.
+_PARENTS_HTTP_CLIENTS = (_SyncHttpxClientWrapper, _AsyncHttpxClientWrapper)
 
 _WATCHDOG = "LANGCHAIN_OPENAI_STREAM_CHUNK_TIMEOUT_S"
 
@@ -98,16 +105,15 @@ class ChatOpenAIFlex(ChatOpenAI):
     def _adopted(self, flex: Any, root: Any, http_client: Any, shared: Any) -> Any:
         if isinstance(root, flex):
             return root.copy(policy=self.policy) if "policy" in self.model_fields_set else root
-        if self.openai_proxy or http_client is None:
-            http_client = _open(shared, self._http_settings())
-        retries = {} if self.max_retries is None else {"max_retries": self.max_retries}
-        return flex.adopt(
-            root,
-            policy=self.policy,
-            timeout=self.request_timeout,
-            http_client=http_client,
-            **retries,
-        )
+        settings: dict[str, Any] = {"timeout": self.request_timeout}
+        if self.max_retries is not None:
+            settings["max_retries"] = self.max_retries
+        if self.openai_proxy or isinstance(root._client, _PARENTS_HTTP_CLIENTS):
+            settings["http_client"] = _open(shared, self._http_settings())
+        elif http_client is None:
+            # A client of the caller's: what it was told counts, unless the model was told better.
+            settings = {**_told(root), **{k: v for k, v in settings.items() if v is not None}}
+        return flex.adopt(root, policy=self.policy, **settings)
 
     def _http_settings(self) -> _HttpSettings:
         return _HttpSettings(
@@ -291,6 +297,16 @@ async def _achain(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield first
         async for item in rest:
             yield item
+
+
+def _told(client: Any) -> dict[str, Any]:
+    """The timeout and retries of an SDK client, where they are not the SDK's defaults."""
+    told = {}
+    if client.timeout != openai.DEFAULT_TIMEOUT:
+        told["timeout"] = client.timeout
+    if client.max_retries != openai.DEFAULT_MAX_RETRIES:
+        told["max_retries"] = client.max_retries
+    return told
 
 
 # --- HTTP clients, shared by all models with the same settings, as LangChain's own are -----------
