@@ -1,0 +1,38 @@
+"""The ``flextier`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from flextier import demo
+from flextier._version import __version__
+from flextier.sim import cli as sim
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except ImportError as error:
+        print(f"flextier {options.command}: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flextier", description="Half-price LLM calls that always come back."
+    )
+    parser.add_argument("--version", action="version", version=f"flextier {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module, summary in (
+        ("demo", demo, "summarise real text on the flex lane, through bad weather"),
+        ("sim", sim, "serve a simulated OpenAI with flex weather on loopback"),
+    ):
+        command = commands.add_parser(name, help=summary, description=summary)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser

@@ -1,0 +1,5 @@
+"""``flextier demo``: real text through a LangChain chain on the flex lane, in bad weather."""
+
+from flextier.demo.command import add_arguments, run
+
+__all__ = ["add_arguments", "run"]

@@ -1,0 +1,68 @@
+"""Every example runs, as its reader would run it, against the simulator."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flextier.sim import Fault, Simulator
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(sim: Simulator, *command: str, **environment: str) -> str:
+    """What a command prints; it has to succeed, without a warning."""
+    env = {
+        **os.environ,
+        "OPENAI_BASE_URL": sim.base_url,
+        "OPENAI_API_KEY": "sk-fake-key-for-tests",
+        "FLEXTIER_BACKOFF_INITIAL": "0.01",
+        "PYTHONWARNINGS": "error,ignore::DeprecationWarning",
+        "PYTHONIOENCODING": "utf-8",
+        **environment,
+    }
+    done = subprocess.run(
+        [sys.executable, *command], env=env, capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example(example: Path, flextier_sim: Simulator) -> None:
+    """An example runs through a refusal and ends on flex."""
+    flextier_sim.script(Fault.refuse())
+
+    printed = run(flextier_sim, str(example))
+
+    assert "flex" in printed
+    assert len(flextier_sim.requests) > 1
+
+
+def test_the_list_names_every_example() -> None:
+    """The README of the examples has a line for each."""
+    listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES if f"({path.name})" not in listed] == []
+
+
+def test_the_environment_switches_flex_off(flextier_sim: Simulator) -> None:
+    """The variables of the example do what it says."""
+    run(flextier_sim, "examples/environment.py", FLEXTIER_LANES="standard")
+    assert [request.tier for request in flextier_sim.requests] == ["default"]
+
+
+def test_the_readmes_program(flextier_sim: Simulator) -> None:
+    """The first program of the README runs, and prints what the README says it prints."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    program = readme.split("```python\n", 1)[1].split("```", 1)[0]
+    shown = readme.split("```text\n", 1)[1].split("```", 1)[0]
+    flextier_sim.script(Fault.refuse(), Fault.refuse(), Fault.serve())
+
+    printed = run(flextier_sim, "-c", program)
+
+    assert printed.splitlines() == shown.splitlines()
