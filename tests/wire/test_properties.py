@@ -67,9 +67,10 @@ def test_laws_of_a_call(
     outcome = caller(flextier_sim.base_url, policy)
 
     # Every attempt is in the report once, in order, on the lane it was sent on.
-    hurried = [a for a in outcome.report.attempts if a.outcome == "timeout" and a.seconds < 0.09]
-    if hurried:  # a deadline may leave an attempt too little time to reach the wire
-        assert len(hurried) >= len(outcome.lanes) - len(seen(flextier_sim)) >= 0
+    # On a busy machine, or near a deadline, an attempt may be out of time before it gets there.
+    unsent = len(outcome.lanes) - len(seen(flextier_sim))
+    assert 0 <= unsent <= outcome.outcomes.count("timeout")
+    if unsent:
         return
     assert seen(flextier_sim) == tiers(outcome)
     met = [TROUBLE[name] for name in trouble[: len(outcome.outcomes)]]

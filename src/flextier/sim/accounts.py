@@ -1,0 +1,174 @@
+"""The books of the simulator: what reached the wire, what came of it, what was billed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from flextier.sim.tokens import Tokens
+
+
+@dataclass(slots=True)
+class SeenRequest:
+    """One request as it reached the server. Filled in while it is served.
+
+    Attributes:
+        method: The HTTP method.
+        path: The path, without the query.
+        headers: The headers, names in lower case.
+        body: The JSON body; None when there is none, or bodies are not recorded.
+        tier: The ``service_tier`` asked for; None when absent.
+        lane: ``flex``, ``standard`` or ``priority``; empty off the model endpoints.
+        model: The model asked for; empty when absent.
+        stream: Whether a stream was asked for.
+        started: Seconds since the epoch at its arrival.
+        outcome: What came of it: ``in_flight`` until it is known, then ``served``,
+            ``refused``, ``stalled``, ``abandoned`` and so on: see docs/simulator.md.
+        served_tier: The tier of the answer; None without one.
+        status: The HTTP status sent; None when none was.
+        seconds: How long it took; None while in flight.
+        request_id: The ``x-request-id`` of its response.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    body: dict[str, Any] | None = field(default=None, repr=False)
+    tier: str | None = None
+    lane: str = ""
+    model: str = ""
+    stream: bool = False
+    started: float = field(default_factory=time.time)
+    outcome: str = "in_flight"
+    served_tier: str | None = None
+    status: int | None = None
+    seconds: float | None = None
+    request_id: str = ""
+
+
+#: Outcomes after which a real provider may or may not charge: the work was begun, and the
+#: answer did not arrive. What OpenAI does is not documented.
+POSSIBLY_BILLED = frozenset(
+    {
+        "abandoned",
+        "cut",
+        "not_json",
+        "stalled",
+        "stream_ended",
+        "stream_error",
+        "stream_reset",
+        "stream_stalled",
+    }
+)
+
+REFUSALS = frozenset({"refused"})
+
+
+class Accounts:
+    """Counters over every request, and the last ``keep`` requests themselves.
+
+    Written by the server's thread, read from any.
+    """
+
+    def __init__(self, keep: int = 10_000) -> None:
+        self._lock = Lock()
+        self._requests: deque[SeenRequest] = deque(maxlen=keep)
+        self._started = time.monotonic()
+        self._outcomes: Counter[tuple[str, str]] = Counter()
+        self._paths: Counter[str] = Counter()
+        self._models: Counter[str] = Counter()
+        self._served: Counter[str] = Counter()
+        self._billed: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        self._warnings: deque[str] = deque(maxlen=100)
+        self._stalls = 0
+        self.in_flight = 0
+        self.flex_in_use = 0
+
+    def arrive(self, request: SeenRequest) -> None:
+        """A request has arrived."""
+        with self._lock:
+            self._requests.append(request)
+            self.in_flight += 1
+
+    def stall(self, request: SeenRequest, outcome: str) -> None:
+        """A request has fallen silent; it stays in flight."""
+        with self._lock:
+            self._stalls += 1
+            request.outcome = outcome
+
+    @contextmanager
+    def slot(self, lane: str) -> Iterator[None]:
+        """Count a flex request as being served while this lasts."""
+        flex = int(lane == "flex")
+        self.flex_in_use += flex
+        try:
+            yield
+        finally:
+            self.flex_in_use -= flex
+
+    def settle(self, request: SeenRequest, outcome: str, route: str) -> None:
+        """A request is finished; ``route`` is the path it is counted under."""
+        with self._lock:
+            self.in_flight -= 1
+            request.outcome = outcome
+            self._outcomes[request.lane or "other", outcome] += 1
+            self._paths[route] += 1
+            if request.model:
+                self._models[request.model] += 1
+
+    def bill(self, model: str, tier: str, tokens: Tokens) -> None:
+        """An answer was delivered whole."""
+        with self._lock:
+            self._served[tier] += 1
+            line = self._billed[model, tier]
+            line["requests"] += 1
+            line["input_tokens"] += tokens.input_tokens
+            line["cached_input_tokens"] += tokens.cached_input_tokens
+            line["cache_write_tokens"] += tokens.cache_write_tokens
+            line["output_tokens"] += tokens.output_tokens
+            line["reasoning_tokens"] += tokens.reasoning_tokens
+
+    def warn(self, text: str) -> None:
+        """Something the tester should know; shown in the statistics."""
+        with self._lock:
+            self._warnings.append(text)
+
+    def requests(self) -> list[SeenRequest]:
+        """The last requests, in order of arrival."""
+        with self._lock:
+            return list(self._requests)
+
+    def stats(self) -> dict[str, Any]:
+        """Everything counted, as ``GET /stats`` shows it."""
+        with self._lock:
+            return {
+                "simulated": True,
+                "uptime": time.monotonic() - self._started,
+                "in_flight": self.in_flight,
+                "requests": sum(self._outcomes.values()) + self.in_flight,
+                "outcomes": _nested(self._outcomes),
+                "paths": dict(self._paths),
+                "models": dict(self._models),
+                "refusals": self._sum(REFUSALS),
+                "stalls": self._stalls,
+                "served": dict(self._served),
+                "billed": _nested(self._billed),
+                "possibly_billed": self._sum(POSSIBLY_BILLED),
+                "warnings": list(self._warnings),
+            }
+
+    def _sum(self, outcomes: frozenset[str]) -> int:
+        return sum(n for (_, outcome), n in self._outcomes.items() if outcome in outcomes)
+
+
+def _nested(table: Any) -> dict[str, dict[str, Any]]:
+    """``{(a, b): value}`` as ``{a: {b: value}}``."""
+    nested: dict[str, dict[str, Any]] = {}
+    for (outer, inner), value in table.items():
+        nested.setdefault(outer, {})[inner] = dict(value) if isinstance(value, Counter) else value
+    return nested

@@ -1,0 +1,91 @@
+"""The ASGI application: which path leads to which endpoint, and what frames all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from flextier.sim import chat, embeddings, endpoints, errors, responses
+from flextier.sim.errors import Rejected
+from flextier.sim.exchange import ClientLeft, Exchange, Receive, Scope, Send
+from flextier.sim.world import World
+
+Handler = Callable[[Exchange, World, str], Awaitable[None]]
+Routes = Mapping[tuple[str, str], Handler]
+
+API: Routes = {
+    ("POST", chat.PATH): endpoints.answer_chat,
+    ("POST", responses.PATH): endpoints.answer_responses,
+    ("POST", embeddings.PATH): endpoints.embed,
+    ("GET", "/v1/models"): endpoints.list_models,
+    ("GET", "/v1/models/{id}"): endpoints.show_model,
+    ("POST", "/v1/files"): endpoints.upload_file,
+    ("GET", "/v1/files"): endpoints.list_files,
+    ("GET", "/v1/files/{id}"): endpoints.show_file,
+    ("GET", "/v1/files/{id}/content"): endpoints.download_file,
+    ("DELETE", "/v1/files/{id}"): endpoints.delete_file,
+}
+
+# Steering is no traffic: it needs no key and is not counted.
+CONTROL: Routes = {
+    ("GET", "/stats"): endpoints.show_stats,
+    ("POST", "/sim/script"): endpoints.add_faults,
+    ("POST", "/sim/weather"): endpoints.set_weather,
+    ("POST", "/sim/reset"): endpoints.reset,
+}
+
+UNKNOWN = "(unknown)"
+
+
+class App:
+    """The simulated API over a :class:`World`, as an ASGI application."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send)
+        outcome = "crashed"
+        try:
+            await self._serve(exchange)
+        except Rejected as rejected:
+            if rejected.reply.outcome == "misused":
+                self._world.accounts.warn(rejected.reply.message)
+            await exchange.fail(rejected.reply)
+        except ClientLeft:
+            outcome = "abandoned"
+        finally:
+            exchange.settle(outcome)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        control = CONTROL.get((exchange.method, exchange.path))
+        if control is not None:
+            await self._steer(control, exchange)
+        else:
+            await self._enter(exchange)
+
+    async def _enter(self, exchange: Exchange) -> None:
+        handler, route, name = _find(exchange.method, exchange.path)
+        exchange.open(self._world.accounts, route)
+        if "authorization" not in exchange.headers:
+            raise Rejected(errors.no_key())
+        if handler is None:
+            raise Rejected(errors.no_such_path(exchange.method, exchange.path))
+        await handler(exchange, self._world, name)
+
+    async def _steer(self, control: Handler, exchange: Exchange) -> None:
+        try:
+            await control(exchange, self._world, "")
+        except ValueError as error:
+            raise Rejected(errors.invalid("body", str(error))) from error
+
+
+def _find(method: str, path: str) -> tuple[Handler | None, str, str]:
+    """The endpoint of a path, the path it is counted under, and the id in it."""
+    exact = API.get((method, path))
+    if exact is not None:
+        return exact, path, ""
+    parts = path.split("/")
+    name, parts[3:4] = "".join(parts[3:4]), ["{id}"]
+    template = "/".join(parts)
+    handler = API.get((method, template))
+    return handler, template if handler else UNKNOWN, name

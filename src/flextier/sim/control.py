@@ -1,0 +1,54 @@
+"""Steering a simulator from another process: faults and weather as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flextier.sim import checks
+from flextier.sim.faults import Fault
+
+_MAKERS: Mapping[str, Callable[..., Fault]] = {
+    "serve": Fault.serve,
+    "refuse": Fault.refuse,
+    "rate_limit": Fault.rate_limit,
+    "quota": Fault.quota,
+    "unsupported": Fault.unsupported,
+    "unverified": Fault.unverified,
+    "status": Fault.status,
+    "stall": Fault.stall,
+    "reset": Fault.reset,
+    "cut": Fault.cut,
+    "not_json": Fault.not_json,
+    "trickle": Fault.trickle,
+    "stream_error": Fault.stream_error,
+    "stream_end": Fault.stream_end,
+    "stream_reset": Fault.stream_reset,
+    "stream_stall": Fault.stream_stall,
+}
+
+
+def read_faults(data: Any) -> list[Fault]:
+    """Faults from JSON: a list of ``{"fault": name, "on": conditions, argument: value, ...}``.
+
+    Names and arguments are those of the class methods of :class:`Fault`; ``"times"`` repeats one.
+
+    Raises:
+        ValueError: The list holds something else, or an argument is wrong; the message names it.
+    """
+    if not isinstance(data, list):
+        raise ValueError("faults must be a list")  # noqa: TRY004 - JSON's fault, not ours
+    return [fault for item in data for fault in _read_fault(item)]
+
+
+def _read_fault(item: Any) -> list[Fault]:
+    if not isinstance(item, dict) or str(item.get("fault")) not in _MAKERS:
+        raise ValueError(f"fault must be one of {', '.join(_MAKERS)}: {item}")
+    arguments = {key: value for key, value in item.items() if key not in ("fault", "on", "times")}
+    times = item.get("times", 1)
+    checks.positive("times", times)
+    try:
+        fault = _MAKERS[item["fault"]](**arguments).on(**item.get("on", {}))
+    except TypeError as error:
+        raise ValueError(f"fault {item['fault']}: {error}") from error
+    return [fault] * int(times)

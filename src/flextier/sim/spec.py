@@ -1,0 +1,99 @@
+"""The one-line spelling of the weather: ``outage=10-40,slots=5,refuse=0.3``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def read(text: str) -> dict[str, Any]:
+    """The fields of a Weather, as JSON would have them, from one line.
+
+    Words are separated by commas; ``outage``, ``step``, ``unsupported`` and ``unverified``
+    may come more than once.
+
+    Raises:
+        ValueError: A word is unknown, has no value or one that cannot be read, or is repeated.
+    """
+    fields: dict[str, Any] = {}
+    for word in filter(None, (word.strip() for word in text.split(","))):
+        name, equals, value = word.partition("=")
+        key = name.strip().replace("-", "_")
+        if key not in _WORDS:
+            raise ValueError(f"weather: unknown word {name!r}; known: {', '.join(sorted(_WORDS))}")
+        if not equals:
+            raise ValueError(f"weather: {name} needs a value: {name}=...")
+        _put(fields, key, value.strip())
+    return fields
+
+
+def _put(fields: dict[str, Any], key: str, text: str) -> None:
+    field, reader, several = _WORDS[key]
+    try:
+        value = reader(text)
+    except ValueError as error:
+        raise ValueError(f"weather: {key}={text} cannot be read: {error}") from error
+    if several:
+        fields.setdefault(field, []).append(value)
+    elif field in fields:
+        raise ValueError(f"weather: {key} is given twice")
+    else:
+        fields[field] = value
+
+
+def _window(text: str) -> list[float]:
+    """``10-40``: from, to."""
+    start, dash, end = text.partition("-")
+    if not dash:
+        raise ValueError("two numbers joined by a dash are needed, such as 10-40")
+    return [float(start), float(end)]
+
+
+def _step(text: str) -> list[float]:
+    """``60:5``: from, slots."""
+    start, colon, slots = text.partition(":")
+    if not colon:
+        raise ValueError("seconds and slots joined by a colon are needed, such as 60:5")
+    return [float(start), int(slots)]
+
+
+def _latency(text: str) -> float | list[float]:
+    """``0.5`` or ``0.5-2``."""
+    try:
+        return float(text)
+    except ValueError:
+        return _window(text)
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        return text
+
+
+def _process(text: str) -> dict[str, float]:
+    """``60/20/1``: mean seconds open, mean seconds shut, seed (0 when left out)."""
+    parts = text.split("/")
+    if len(parts) not in (2, 3):
+        raise ValueError("mean open and shut seconds are needed, and maybe a seed: 60/20/1")
+    seed = int(parts[2]) if len(parts) == 3 else 0
+    return {"mean_open": float(parts[0]), "mean_shut": float(parts[1]), "seed": seed}
+
+
+# word: (field of Weather, how it is read, whether it may come more than once)
+_WORDS: dict[str, tuple[str, Callable[[str], Any], bool]] = {
+    "outage": ("outages", _window, True),
+    "slots": ("slots", int, False),
+    "step": ("steps", _step, True),
+    "refuse": ("refuse", float, False),
+    "stall": ("stall", float, False),
+    "stall_seconds": ("stall_seconds", float, False),
+    "slow": ("slow", float, False),
+    "retry_after": ("retry_after", _number_or_text, False),
+    "unsupported": ("unsupported_models", str, True),
+    "unverified": ("unverified_models", str, True),
+    "standard_latency": ("standard_latency", _latency, False),
+    "flex_latency": ("flex_latency", _latency, False),
+    "random": ("random", _process, False),
+}

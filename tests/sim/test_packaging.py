@@ -1,0 +1,126 @@
+"""The edges of the package: the command, the plugin, what is imported when."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flextier.sim
+
+from .callers import Chat, raw
+
+RUN = "import argparse, sys; from flextier.sim import cli; "
+RUN += "parser = argparse.ArgumentParser(); cli.add_arguments(parser); "
+RUN += "sys.exit(cli.run(parser.parse_args()))"
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_command_serves_until_it_is_stopped(number: signal.Signals) -> None:
+    """The command prints its address and how to use it, serves there, and ends with status 0."""
+    options = ["--port", "0", "--weather", "slots=0", "--seed", "3"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [process.stdout.readline() for _ in range(5)]
+        (base_url,) = re.findall(r"OPENAI_BASE_URL=(\S+)", "".join(lines))
+        assert "OPENAI_API_KEY=" in lines[-1]
+        url = base_url.removesuffix("/v1")
+        refused = raw(url, "POST", Chat.path, Chat(url).body({"service_tier": "flex"}))
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+    assert refused.status == 429
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--weather", "refuse=2"], "refuse must be a probability"),
+        (["--weather-file", "no/such/file.json"], "No such file"),
+        (["--latency", "-1"], "latency must be"),
+    ],
+)
+def test_command_explains_bad_options(options: list[str], problem: str) -> None:
+    """Options that cannot be end with status 2 and one line about why."""
+    ended = python("-c", RUN, "--port", "0", *options)
+    assert ended.returncode == 2
+    assert problem in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_weather_file_is_read(tmp_path: Path) -> None:
+    """A mistake in a weather file is found, so the file was read."""
+    path = tmp_path / "weather.json"
+    path.write_text('{"slots": -1}')
+    ended = python("-c", RUN, "--port", "0", "--weather-file", str(path))
+    assert "slots must be 0 or more" in ended.stderr
+
+
+def test_missing_libraries_are_named_with_their_extra() -> None:
+    """Without the extra's libraries the simulator says how to install them."""
+    code = "import sys; sys.modules['llmock'] = None; from flextier.sim import Simulator"
+    ended = python("-c", code)
+    assert 'ImportError: the simulator needs: pip install "flextier[sim]"' in ended.stderr
+
+
+def test_weather_and_faults_need_no_extra() -> None:
+    """Weather, faults and the command's options import nothing but the standard library."""
+    code = (
+        "import sys; sys.modules['llmock'] = sys.modules['uvicorn'] = None; "
+        "from flextier.sim import Fault, Weather, cli; Weather(); Fault.refuse()"
+    )
+    assert python("-c", code).stderr == ""
+
+
+def test_plugin_loads_no_server() -> None:
+    """Loading the pytest plugin imports no web server and no llmock."""
+    code = (
+        "import sys, flextier.sim.pytest_plugin; "
+        "print([name for name in ('uvicorn', 'starlette', 'llmock') if name in sys.modules])"
+    )
+    assert python("-c", code).stdout.strip() == "[]"
+
+
+def test_plugin_gives_every_test_a_fresh_simulator(tmp_path: Path) -> None:
+    """The installed plugin's fixture: tests share a server and see nothing of each other."""
+    (tmp_path / "test_it.py").write_text(
+        "from flextier.sim import Fault, Weather\n"
+        "def test_one(flextier_sim):\n"
+        "    flextier_sim.weather = Weather(slots=0)\n"
+        "    flextier_sim.script(Fault.quota())\n"
+        "def test_two(flextier_sim):\n"
+        "    assert flextier_sim.weather == Weather()\n"
+        "    assert flextier_sim.requests == []\n"
+        "    assert len(flextier_sim.url) > 16\n"
+    )
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:asyncio"]
+    ended = python("-m", "pytest", *options, "--rootdir", str(tmp_path), str(tmp_path))
+    assert "2 passed" in ended.stdout, ended.stdout + ended.stderr
+
+
+def test_public_names() -> None:
+    """What the package exports is this list, and all of it can be imported."""
+    expected = ["Fault", "SeenRequest", "Simulator", "Tokens", "Weather"]
+    assert flextier.sim.__all__ == dir(flextier.sim) == expected
+    assert all(getattr(flextier.sim, name).__name__ == name for name in expected)
+    with pytest.raises(AttributeError, match="no attribute 'Rain'"):
+        _ = flextier.sim.Rain
