@@ -22,7 +22,7 @@ __all__ = [
     "LegacyAPIResponse",
     "NotGiven",
     "connection_errors",
-    "core",
+    "core_error",
     "failure_of",
     "http",
     "is_given",
@@ -37,11 +37,15 @@ MAJOR = int(openai.__version__.split(".", 1)[0])
 http: Any = importlib.import_module("httpx2" if MAJOR >= 3 else "httpx")
 """The HTTP library that this SDK is built on."""
 
-core: Any = importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
-"""What that library is built on."""
-
 timeout_errors: tuple[type[Exception], ...] = (http.TimeoutException,)
 connection_errors: tuple[type[Exception], ...] = (http.RequestError,)
+
+
+def core_error(name: str) -> type[Exception]:
+    """An exception class of what the HTTP library is built on; imported when first needed."""
+    core = importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
+    error: type[Exception] = getattr(core, name)
+    return error
 
 
 def new_request(url: str) -> Any:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, get_args
 
@@ -138,14 +136,37 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             return super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
         route = self._router.route(self, options)
         clock = self._router.clock
-        retrying = Retrying(
-            retry=route.again, wait=route.wait, before_sleep=route.notify, sleep=clock.sleep
-        )
         stream_cls = _watched(stream_cls, FlexStream)
         try:
             if (wait := route.wait()) > 0:
                 clock.sleep(wait)
-            return retrying(self._attempt, route, cast_to, stream, stream_cls)
+            return self._attempt(route, cast_to, stream, stream_cls)
+        except Exception as error:
+            if not route.goes_on:
+                raise
+            failed = error
+        except BaseException as error:
+            route.abandoned(error)
+            raise
+        return self._try_on(failed, route, cast_to, stream, stream_cls)
+
+    def _try_on(self, failed: Exception, route: Route, *call: Any) -> Any:
+        """After the first attempt, which nearly always is the only one, tenacity takes over."""
+        first = [failed]
+
+        def attempt() -> Any:
+            if first:
+                raise first.pop()
+            return self._attempt(route, *call)
+
+        retrying = Retrying(
+            retry=route.again,
+            wait=route.wait,
+            before_sleep=route.notify,
+            sleep=self._router.clock.sleep,
+        )
+        try:
+            return retrying(attempt)
         except BaseException as error:
             route.abandoned(error)
             raise
@@ -232,14 +253,37 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
         route = self._router.route(self, options)
         clock = self._router.clock
-        retrying = AsyncRetrying(
-            retry=route.again, wait=route.wait, before_sleep=route.anotify, sleep=clock.asleep
-        )
         stream_cls = _watched(stream_cls, AsyncFlexStream)
         try:
             if (wait := route.wait()) > 0:
                 await clock.asleep(wait)
-            return await retrying(self._attempt, route, cast_to, stream, stream_cls)
+            return await self._attempt(route, cast_to, stream, stream_cls)
+        except Exception as error:
+            if not route.goes_on:
+                raise
+            failed = error
+        except BaseException as error:
+            route.abandoned(error)
+            raise
+        return await self._try_on(failed, route, cast_to, stream, stream_cls)
+
+    async def _try_on(self, failed: Exception, route: Route, *call: Any) -> Any:
+        """After the first attempt, which nearly always is the only one, tenacity takes over."""
+        first = [failed]
+
+        async def attempt() -> Any:
+            if first:
+                raise first.pop()
+            return await self._attempt(route, *call)
+
+        retrying = AsyncRetrying(
+            retry=route.again,
+            wait=route.wait,
+            before_sleep=route.anotify,
+            sleep=self._router.clock.asleep,
+        )
+        try:
+            return await retrying(attempt)
         except BaseException as error:
             route.abandoned(error)
             raise
@@ -247,7 +291,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
     async def _attempt(self, route: Route, cast_to: Any, stream: bool, stream_cls: Any) -> Any:
         try:
             options = route.begin()
-            with _time_limit(route):
+            with _TimeLimit(route):
                 answer = await self._send(route, cast_to, options, stream, stream_cls)
                 parsed = _parsed(route, answer)
                 if stream and isinstance(parsed, AsyncFlexStream):
@@ -283,14 +327,23 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             raise _unreadable(route, error) from error
 
 
-@contextmanager
-def _time_limit(route: Route) -> Iterator[None]:
+class _TimeLimit:
     """End an async attempt within its limit, whatever it is waiting for."""
-    try:
-        with anyio.fail_after(route.limit):
-            yield
-    except TimeoutError as error:
-        raise openai.APITimeoutError(request=route.request()) from error
+
+    __slots__ = ("_route", "_scope")
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+
+    def __enter__(self) -> None:
+        self._scope = anyio.move_on_after(self._route.limit)
+        self._scope.__enter__()
+
+    def __exit__(self, *exception: Any) -> bool | None:
+        swallowed = self._scope.__exit__(*exception)
+        if self._scope.cancelled_caught:
+            raise openai.APITimeoutError(request=self._route.request())
+        return swallowed
 
 
 @lru_cache(maxsize=64)

@@ -30,21 +30,28 @@ def _encode(event: dict[str, Any]) -> bytes:
 
 
 def _chat_chunks(answer: dict[str, Any], include_usage: bool) -> Iterator[dict[str, Any]]:
+    """All that was said in one chunk, the finish reasons in the next, as in every real stream."""
     shared = {k: v for k, v in answer.items() if k not in ("choices", "usage")}
     shared["object"] = "chat.completion.chunk"
-    yield {**shared, "choices": [_as_delta(choice) for choice in answer.get("choices") or ()]}
+    choices = answer.get("choices") or []
+    yield {**shared, "choices": [_said(choice) for choice in choices]}
+    yield {**shared, "choices": [_finished(choice) for choice in choices]}
     if include_usage:
         yield {**shared, "choices": [], "usage": answer.get("usage")}
 
 
-def _as_delta(choice: dict[str, Any]) -> dict[str, Any]:
+def _said(choice: dict[str, Any]) -> dict[str, Any]:
     delta = dict(choice["message"])
     if delta.get("tool_calls"):
         delta["tool_calls"] = [
             {"index": index, **call} for index, call in enumerate(delta["tool_calls"])
         ]
     kept = {k: v for k, v in choice.items() if k != "message"}
-    return {**kept, "delta": delta}
+    return {**kept, "delta": delta, "finish_reason": None}
+
+
+def _finished(choice: dict[str, Any]) -> dict[str, Any]:
+    return {"index": choice["index"], "delta": {}, "finish_reason": choice.get("finish_reason")}
 
 
 def _number(events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

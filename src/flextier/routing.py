@@ -58,6 +58,8 @@ class Router:
         self.clock = clock
         self.capacity = capacity
         self.timeouts = timeouts
+        self._url: Any = None
+        self._url_text = ""
 
     def route(self, client: openai.OpenAI | openai.AsyncOpenAI, options: Any) -> Route:
         """Begin a call.
@@ -77,12 +79,14 @@ class Router:
         if is_given(options.timeout):
             timeouts = Timeouts.of(options.timeout, timeouts)
             policy = timeouts.applied_to(policy)
-        return Route(options, policy, timeouts, scope, self, _where(client))
+        return Route(options, policy, timeouts, scope, self, self._where(client))
 
-
-def _where(client: openai.OpenAI | openai.AsyncOpenAI) -> tuple[str, str]:
-    account = _account(client.api_key, client.organization, client.project)
-    return str(client.base_url), account
+    def _where(self, client: openai.OpenAI | openai.AsyncOpenAI) -> tuple[str, str]:
+        """Base URL and account: what lanes are remembered for."""
+        url = client.base_url
+        if url is not self._url:
+            self._url, self._url_text = url, str(url)
+        return self._url_text, _account(client.api_key, client.organization, client.project)
 
 
 @lru_cache(maxsize=64)
@@ -310,9 +314,14 @@ class Route:
 
     # --- tenacity's questions -----------------------------------------------------------------
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is to be another attempt after the one that failed."""
+        return isinstance(self.step, Try) and not self._done
+
     def again(self, state: RetryCallState) -> bool:
         """Whether there is to be another attempt."""
-        return state.outcome is not None and state.outcome.failed and isinstance(self.step, Try)
+        return state.outcome is not None and state.outcome.failed and self.goes_on
 
     def wait(self, state: RetryCallState | None = None) -> float:
         """Seconds before the next attempt."""
@@ -411,6 +420,8 @@ def _close(told: Awaitable[None]) -> None:
 
 
 def _failure_told(answer: Any) -> Failure | None:
+    if getattr(answer, "object", None) != "response":
+        return None
     error = getattr(answer, "error", None)
     if error is None or getattr(answer, "status", None) != "failed":
         return None

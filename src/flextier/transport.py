@@ -11,8 +11,7 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -20,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 import openai
 
-from flextier._sdk import core, http
+from flextier._sdk import core_error, http
 
 SocketOption = tuple[int, int, int]
 
@@ -68,28 +67,33 @@ def _options(given: Iterable[SocketOption] | None) -> tuple[SocketOption, ...]:
 _UNTIL: ContextVar[float | None] = ContextVar("flextier_attempt_until", default=None)
 
 
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
+class time_limit:
     """End every socket operation of this thread within ``seconds``, all of them taken together.
 
     httpx's own timeouts are for one read each, so a body that trickles in could outlast them.
     Holds for the clients of this module only, and only for sync ones: async code cancels.
     """
-    token = _UNTIL.set(time.monotonic() + seconds)
-    try:
-        yield
-    finally:
-        _UNTIL.reset(token)
+
+    __slots__ = ("_seconds", "_token")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._token = _UNTIL.set(time.monotonic() + self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        _UNTIL.reset(self._token)
 
 
-def _clipped(timeout: float | None, too_late: type[Exception]) -> float | None:
-    """``timeout``, or what is left of the attempt if that is less; ``too_late`` if nothing is."""
+def _clipped(timeout: float | None, too_late: str) -> float | None:
+    """``timeout``, or what is left of the attempt if that is less; an error if nothing is."""
     until = _UNTIL.get()
     if until is None:
         return timeout
     left = until - time.monotonic()
     if left <= 0:
-        raise too_late("the attempt is out of time")
+        raise core_error(too_late)("the attempt is out of time")
     return left if timeout is None else min(timeout, left)
 
 
@@ -100,16 +104,16 @@ class _LimitedStream:
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data: bytes = self._stream.read(max_bytes, timeout=_clipped(timeout, core.ReadTimeout))
+        data: bytes = self._stream.read(max_bytes, timeout=_clipped(timeout, "ReadTimeout"))
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, timeout=_clipped(timeout, core.WriteTimeout))
+        self._stream.write(buffer, timeout=_clipped(timeout, "WriteTimeout"))
 
     def start_tls(
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
     ) -> _LimitedStream:
-        timeout = _clipped(timeout, core.ConnectTimeout)
+        timeout = _clipped(timeout, "ConnectTimeout")
         return _LimitedStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def close(self) -> None:
@@ -131,7 +135,7 @@ class _SyncBackend:
 
     def connect_tcp(self, host: str, port: int, **kwargs: Any) -> Any:
         kwargs["socket_options"] = (*self._options, *(kwargs.get("socket_options") or ()))
-        kwargs["timeout"] = _clipped(kwargs.get("timeout"), core.ConnectTimeout)
+        kwargs["timeout"] = _clipped(kwargs.get("timeout"), "ConnectTimeout")
         return _LimitedStream(self._backend.connect_tcp(host, port, **kwargs))
 
     def connect_unix_socket(self, path: str, **kwargs: Any) -> Any:

@@ -238,8 +238,12 @@ def test_one_chunk_has_the_usage_that_was_asked_for(sim: Simulator) -> None:
                 model="o3", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
             )
         )
-    assert [len(chunk.choices) for chunk in chunks] == [1, 0]
-    assert chunks[1].usage is not None
+    assert [chunk.choices[0].finish_reason if chunk.choices else 0 for chunk in chunks] == [
+        None,
+        "stop",
+        0,
+    ]
+    assert chunks[2].usage is not None
 
 
 def test_unverified_for_raw_and_streaming_responses(sim: Simulator) -> None:
@@ -249,7 +253,7 @@ def test_unverified_for_raw_and_streaming_responses(sim: Simulator) -> None:
     with FlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=FAST) as client:
         completions = client.chat.completions
         with pytest.warns(StreamUnverifiedWarning):
-            assert len(list(completions.with_raw_response.create(**body).parse())) == 1
+            assert len(list(completions.with_raw_response.create(**body).parse())) == 2
         with (
             pytest.warns(StreamUnverifiedWarning),
             completions.with_streaming_response.create(**body) as response,

@@ -33,6 +33,16 @@ class Usage:
             reasoning_tokens=_count(outputs, "reasoning_tokens"),
         )
 
+    def to_dict(self) -> dict[str, int]:
+        """The tokens by name."""
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cached_input_tokens": self.cached_input_tokens,
+            "cache_write_tokens": self.cache_write_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+        }
+
 
 def _count(holder: Any, name: str) -> int:
     return int(getattr(holder, name, None) or 0)

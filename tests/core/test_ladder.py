@@ -1,0 +1,472 @@
+"""The ladder as tables: what happened, on which lane, with what left, and what comes next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import pytest
+
+from flextier.failures import Kind
+from flextier.ladder import REFUSED_FOR, Event, Ladder, Step, Stop, Try
+from flextier.lanes import FLEX, STANDARD, Lane
+from flextier.policy import FlexPolicy
+
+T0 = 1_000.0
+"""When calls begin: not 0, which would hide a forgotten offset."""
+BOTH = (FLEX, STANDARD)
+THIRD = Lane(name="priority", service_tier="priority")
+KINDS: tuple[Kind, ...] = get_args(Kind)
+WAITING: tuple[Kind, ...] = ("capacity", "rate_limited", "timeout")
+"""The kinds that are waited out on flex for as long as patience allows."""
+
+
+def ladder(*lanes: Lane, shut: Mapping[str, float] | None = None, **policy: Any) -> Ladder:
+    """A ladder that began at T0, its first step taken."""
+    closed = shut or {}
+    made = Ladder(FlexPolicy(**policy), lanes or BOTH, T0, lambda lane: closed.get(lane.name, 0.0))
+    made.start(T0)
+    return made
+
+
+def fail(ladder: Ladder, kind: Kind, after: float = 1.0, **facts: Any) -> Step:
+    """The step after a failure so many seconds into the call."""
+    return ladder.failed(Event(kind=kind, now=T0 + after, **facts))
+
+
+def on_standard(**policy: Any) -> Ladder:
+    """A ladder that has just left flex, at T0."""
+    made = ladder(**policy)
+    assert fail(made, "lane_unsupported", after=0) == Try(STANDARD)
+    return made
+
+
+# --- each kind, on each lane ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "step"),
+    [
+        ("capacity", {}, Try(FLEX, 1.0)),
+        ("capacity", {"jitter": 0.25}, Try(FLEX, 0.25)),
+        ("capacity", {"hint": 20.0}, Try(FLEX, 20.0)),
+        ("capacity", {"go_away": True}, Try(FLEX, REFUSED_FOR)),
+        ("capacity", {"go_away": True, "hint": 20.0}, Try(FLEX, 20.0)),
+        ("rate_limited", {}, Try(FLEX, 1.0)),
+        ("rate_limited", {"hint": 20.0}, Try(FLEX, 20.0)),
+        ("rate_limited", {"go_away": True}, Try(STANDARD)),
+        ("quota", {}, Stop("none")),
+        ("quota", {"hint": 1.0}, Stop("none")),
+        ("timeout", {}, Try(FLEX, 1.0)),
+        ("timeout", {"hint": 20.0}, Try(FLEX, 20.0)),
+        ("timeout", {"go_away": True}, Try(STANDARD)),
+        ("transient", {}, Try(FLEX, 1.0)),
+        ("transient", {"jitter": 0.5}, Try(FLEX, 0.5)),
+        ("transient", {"hint": 20.0}, Try(FLEX, 20.0)),
+        ("transient", {"go_away": True}, Try(STANDARD)),
+        ("transient", {"go_away": True, "hint": 20.0}, Try(STANDARD)),
+        ("lane_unsupported", {}, Try(STANDARD)),
+        ("lane_unsupported", {"hint": 20.0}, Try(STANDARD)),
+        ("stream_unverified", {}, Try(FLEX, plain=True)),
+        ("rejected", {}, Stop("none")),
+        ("rejected", {"hint": 1.0}, Stop("none")),
+    ],
+)
+def test_first_failure_on_flex(kind: Kind, facts: dict[str, Any], step: Step) -> None:
+    """With time and another lane to go to: the table's flex column."""
+    assert fail(ladder(), kind, **facts) == step
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "step"),
+    [
+        ("capacity", {}, Try(STANDARD, 1.0)),
+        ("capacity", {"hint": 20.0}, Try(STANDARD, 20.0)),
+        ("rate_limited", {}, Try(STANDARD, 1.0)),
+        ("rate_limited", {"hint": 20.0}, Try(STANDARD, 20.0)),
+        ("rate_limited", {"go_away": True}, Stop("server")),
+        ("quota", {}, Stop("none")),
+        ("timeout", {}, Try(STANDARD, 1.0)),
+        ("timeout", {"jitter": 0.5}, Try(STANDARD, 0.5)),
+        ("timeout", {"go_away": True}, Stop("server")),
+        ("transient", {}, Try(STANDARD, 1.0)),
+        ("transient", {"hint": 20.0}, Try(STANDARD, 20.0)),
+        ("transient", {"go_away": True}, Stop("server")),
+        ("lane_unsupported", {}, Stop("none")),
+        ("stream_unverified", {}, Try(STANDARD, plain=True)),
+        ("rejected", {}, Stop("none")),
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "after flex"])
+def test_first_failure_on_standard(
+    kind: Kind, facts: dict[str, Any], step: Step, alone: bool
+) -> None:
+    """The table's standard column, whether the call began there or came there."""
+    made = ladder(STANDARD) if alone else on_standard()
+    assert fail(made, kind, **facts) == step
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        ("capacity", Try(FLEX, 1.0)),
+        ("rate_limited", Try(FLEX, 1.0)),
+        ("timeout", Try(FLEX, 1.0)),
+        ("transient", Try(FLEX, 1.0)),
+        ("lane_unsupported", Stop("none")),
+        ("stream_unverified", Try(FLEX, plain=True)),
+        ("quota", Stop("none")),
+        ("rejected", Stop("none")),
+    ],
+)
+def test_flex_alone_never_falls_back(kind: Kind, step: Step) -> None:
+    """A ladder of one lane is tried again there, or given up."""
+    made = ladder(FLEX)
+    assert fail(made, kind) == step
+    assert made.lane is FLEX
+    assert made.fallback is None
+
+
+# --- streams that may not be ------------------------------------------------------------------
+
+
+def test_a_call_stays_plain_from_then_on() -> None:
+    """Whoever may not stream may not stream on the next try or the next lane either."""
+    made = ladder(max_retries=1)
+    assert fail(made, "stream_unverified") == Try(FLEX, plain=True)
+    assert fail(made, "transient", hint=2.0) == Try(FLEX, 2.0, plain=True)
+    assert fail(made, "lane_unsupported") == Try(STANDARD, plain=True)
+    assert fail(made, "rate_limited", hint=3.0) == Try(STANDARD, 3.0, plain=True)
+
+
+def test_a_plain_call_that_may_not_stream_is_given_up() -> None:
+    """The cure is tried once: a server that is not content with it would be asked for ever."""
+    made = ladder()
+    assert fail(made, "stream_unverified") == Try(FLEX, plain=True)
+    assert fail(made, "stream_unverified") == Stop("none")
+
+
+# --- patience ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", WAITING)
+@pytest.mark.parametrize(
+    ("after", "hint", "step"),
+    [
+        (0.0, 99.9, Try(FLEX, 99.9)),
+        (0.0, 100.0, Try(STANDARD)),
+        (99.0, 0.9, Try(FLEX, 0.9)),
+        (99.0, 1.0, Try(STANDARD)),
+        (99.0, 5_000.0, Try(STANDARD)),
+        (100.0, 0.001, Try(STANDARD)),
+        (5_000.0, 0.001, Try(STANDARD)),
+    ],
+)
+def test_patience_ends_a_lane(kind: Kind, after: float, hint: float, step: Step) -> None:
+    """No new try is started once patience is spent, and no wait is begun that would spend it."""
+    assert fail(ladder(patience=100), kind, after=after, hint=hint) == step
+
+
+def test_patience_counts_from_entering_the_lane() -> None:
+    """The next lane has its own."""
+    made = ladder(patience=100)
+    assert fail(made, "capacity", after=150) == Try(STANDARD)
+    assert fail(made, "rate_limited", after=200, hint=49.0) == Try(STANDARD, 49.0)
+    assert fail(made, "rate_limited", after=249, hint=1.0) == Stop("patience")
+
+
+@pytest.mark.parametrize("kind", WAITING)
+def test_no_patience_leaves_at_the_first_refusal(kind: Kind) -> None:
+    """Patience 0: nothing is waited for, not even for an instant."""
+    assert fail(ladder(patience=0), kind, jitter=0.0) == Try(STANDARD)
+    assert fail(ladder(FLEX, patience=0), kind, jitter=0.0) == Stop("patience")
+
+
+@pytest.mark.parametrize("kind", ["transient", "stream_unverified"])
+def test_patience_is_for_refusals(kind: Kind) -> None:
+    """A lane that answers badly is no lane that refuses."""
+    step = fail(ladder(patience=0), kind)
+    assert isinstance(step, Try)
+    assert step.lane is FLEX
+
+
+def test_impatience_ends_the_call_on_the_last_lane() -> None:
+    """Where there is no next lane, it is said that patience ended the call."""
+    assert fail(ladder(FLEX, patience=100), "capacity", hint=100.0) == Stop("patience")
+    assert fail(ladder(STANDARD, patience=100), "rate_limited", hint=100.0) == Stop("patience")
+    assert fail(ladder(FLEX, patience=50), "capacity", go_away=True) == Stop("patience")
+
+
+def test_waits_grow_with_the_tries_on_a_lane() -> None:
+    """Exponential with full jitter, and from the start again on the next lane."""
+    made = ladder(backoff_max=5)
+    waits = [fail(made, "capacity", jitter=1.0), fail(made, "timeout", jitter=0.5)]
+    waits += [fail(made, "capacity", jitter=jitter) for jitter in (1.0, 1.0, 0.1)]
+    assert waits == [Try(FLEX, seconds) for seconds in (1.0, 1.0, 4.0, 5.0, 0.5)]
+    fail(made, "lane_unsupported")
+    assert fail(made, "rate_limited", jitter=1.0) == Try(STANDARD, 1.0)
+
+
+# --- the deadline -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [*WAITING, "transient"])
+@pytest.mark.parametrize(
+    ("after", "hint", "step"),
+    [
+        (0.0, 69.9, Try(FLEX, 69.9)),
+        (0.0, 70.0, Try(STANDARD)),
+        (69.0, 0.9, Try(FLEX, 0.9)),
+        (69.0, 1.0, Try(STANDARD)),
+        (69.0, 5_000.0, Try(STANDARD)),
+        (99.9, 0.001, Try(STANDARD)),
+        (100.0, 0.001, Stop("deadline")),
+        (150.0, 0.001, Stop("deadline")),
+    ],
+)
+def test_the_deadline_ends_a_lane(kind: Kind, after: float, hint: float, step: Step) -> None:
+    """No wait crosses the moment to leave: the deadline less what is kept for the next lane."""
+    assert fail(ladder(deadline=100, standard_reserve=30), kind, after=after, hint=hint) == step
+
+
+@pytest.mark.parametrize("kind", [*WAITING, "transient"])
+@pytest.mark.parametrize(
+    ("after", "hint", "step"),
+    [
+        (0.0, 99.9, Try(STANDARD, 99.9)),
+        (0.0, 100.0, Stop("deadline")),
+        (90.0, 9.0, Try(STANDARD, 9.0)),
+        (90.0, 10.0, Stop("deadline")),
+        (100.0, 0.001, Stop("deadline")),
+    ],
+)
+def test_the_last_lane_has_it_all(kind: Kind, after: float, hint: float, step: Step) -> None:
+    """Nothing is kept after the last lane: its waits may take all but the deadline itself."""
+    made = on_standard(deadline=100)
+    assert fail(made, kind, after=after, hint=hint) == step
+    assert fail(ladder(STANDARD, deadline=100), kind, after=after, hint=hint) == step
+
+
+def test_the_deadline_is_the_calls() -> None:
+    """It counts from the beginning, whatever lanes came before."""
+    made = ladder(deadline=100)
+    assert made.deadline == T0 + 100
+    fail(made, "capacity", after=90)
+    assert made.deadline == T0 + 100
+    assert ladder().deadline == math.inf
+
+
+def test_a_lane_is_not_changed_after_the_deadline() -> None:
+    """Where no lane can answer in time, the call ends on the one it is on."""
+    made = ladder(deadline=100)
+    assert fail(made, "lane_unsupported", after=100) == Stop("deadline")
+    assert made.lane is FLEX
+    assert made.fallback is None
+
+
+@pytest.mark.parametrize("kind", ["rejected", "quota"])
+def test_what_is_no_use_is_no_use_late(kind: Kind) -> None:
+    """The deadline is not to blame for a failure that is never tried again."""
+    assert fail(ladder(deadline=100), kind, after=150) == Stop("none")
+
+
+def test_patience_is_asked_before_the_deadline() -> None:
+    """Where both have run out, the first knob to turn is patience."""
+    made = ladder(FLEX, lanes="flex", patience=10, deadline=10)
+    assert fail(made, "capacity", hint=50.0) == Stop("patience")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lanes", [BOTH, (FLEX,), (STANDARD,)])
+def test_a_server_of_one_word_is_left_in_the_end(kind: Kind, lanes: tuple[Lane, ...]) -> None:
+    """Whatever a server keeps saying, the call ends."""
+    made = ladder(*lanes, patience=10)
+    steps = [fail(made, kind, after=second) for second in range(30)]
+    assert any(isinstance(step, Stop) for step in steps)
+
+
+# --- max_retries ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_transient_faults_are_counted_per_lane(retries: int) -> None:
+    """So many new tries on each lane, then the next one, then the end."""
+    made = ladder(max_retries=retries)
+    for lane in BOTH:
+        for _ in range(retries):
+            assert fail(made, "transient", hint=1.0) == Try(lane, 1.0)
+        if lane is FLEX:
+            assert fail(made, "transient", hint=1.0) == Try(STANDARD)
+    assert fail(made, "transient", hint=1.0) == Stop("max_retries")
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_timeouts_on_standard_are_counted(retries: int) -> None:
+    """Standard does not stall for lack of capacity: its timeouts are faults like others."""
+    made = on_standard(max_retries=retries)
+    for _ in range(retries):
+        assert fail(made, "timeout", hint=1.0) == Try(STANDARD, 1.0)
+    assert fail(made, "timeout", hint=1.0) == Stop("max_retries")
+
+
+@pytest.mark.parametrize("kind", WAITING)
+def test_refusals_do_not_count_as_faults(kind: Kind) -> None:
+    """Patience bounds them, ``max_retries`` does not."""
+    made = ladder(max_retries=1)
+    for _ in range(9):
+        assert fail(made, kind, hint=1.0) == Try(FLEX, 1.0)
+    assert fail(made, "transient", hint=1.0) == Try(FLEX, 1.0)
+    assert fail(made, "transient", hint=1.0) == Try(STANDARD)
+
+
+# --- lanes that are known to be shut ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "step", "fallback"),
+    [
+        (0.0, Try(FLEX), None),
+        (-1.0, Try(FLEX), None),
+        (5.0, Try(FLEX, 5.0), None),
+        (99.9, Try(FLEX, 99.9), None),
+        (100.0, Try(STANDARD), "capacity"),
+        (5_000.0, Try(STANDARD), "capacity"),
+        (math.inf, Try(STANDARD), "lane_unsupported"),
+    ],
+)
+def test_a_first_lane_that_is_shut(seconds: float, step: Step, fallback: str | None) -> None:
+    """It is waited for within patience, else passed by; what is infinite is not for this model."""
+    made = Ladder(FlexPolicy(patience=100), BOTH, T0, lambda lane: seconds)
+    assert made.start(T0) == step
+    assert made.fallback == fallback
+
+
+@pytest.mark.parametrize(("seconds", "step"), [(69.9, Try(FLEX, 69.9)), (70.0, Try(STANDARD))])
+def test_a_shut_lane_is_waited_for_within_the_deadline(seconds: float, step: Step) -> None:
+    """The wait fits before the moment to leave, or the lane is passed by."""
+    made = Ladder(FlexPolicy(deadline=100, standard_reserve=30), BOTH, T0, lambda lane: seconds)
+    assert made.start(T0) == step
+
+
+@pytest.mark.parametrize("lane", BOTH, ids=lambda lane: str(lane.name))
+@pytest.mark.parametrize("seconds", [5.0, 5_000.0, math.inf])
+def test_a_single_lane_is_tried_though_shut(lane: Lane, seconds: float) -> None:
+    """Where there is nothing to fall back on, the server is asked again: what is known may be
+    out of date."""
+    made = Ladder(FlexPolicy(), (lane,), T0, lambda lane: seconds)
+    assert made.start(T0) == Try(lane)
+    assert made.fallback is None
+
+
+@pytest.mark.parametrize(
+    ("shut", "step", "fallback"),
+    [
+        ({}, Try(FLEX), None),
+        ({"flex": math.inf}, Try(THIRD), "lane_unsupported"),
+        ({"flex": math.inf, "priority": 10.0}, Try(THIRD, 10.0), "lane_unsupported"),
+        ({"flex": 999.0, "priority": math.inf}, Try(STANDARD), "capacity"),
+        ({"flex": math.inf, "priority": 999.0}, Try(STANDARD), "lane_unsupported"),
+        ({"flex": 999.0, "priority": 999.0, "standard": 999.0}, Try(STANDARD), "capacity"),
+    ],
+)
+def test_shut_lanes_are_passed_by_in_order(
+    shut: dict[str, float], step: Step, fallback: str | None
+) -> None:
+    """The first lane that opens soon enough; the reason is that of the first one passed by."""
+    lanes = (FLEX, THIRD, STANDARD)
+    made = Ladder(FlexPolicy(), lanes, T0, lambda lane: shut.get(lane.name, 0.0))
+    assert made.start(T0) == step
+    assert made.fallback == fallback
+
+
+def test_a_shut_lane_in_the_middle_is_passed_by_later_too() -> None:
+    """What is known of a lane counts whenever the call comes to it."""
+    made = ladder(FLEX, THIRD, STANDARD, shut={"priority": math.inf})
+    assert fail(made, "capacity", hint=999.0) == Try(STANDARD)
+    assert made.fallback == "capacity"
+
+
+def test_patience_for_a_lane_that_opens_includes_the_wait() -> None:
+    """Waiting for the door to open is waiting, too."""
+    made = ladder(shut={"flex": 60.0}, patience=100)
+    assert fail(made, "capacity", after=61, hint=38.0) == Try(FLEX, 38.0)
+    assert fail(made, "capacity", after=61, hint=39.0) == Try(STANDARD)
+
+
+# --- why a call left --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        ("capacity", {"hint": 999.0}),
+        ("rate_limited", {"hint": 999.0}),
+        ("timeout", {"hint": 999.0}),
+        ("transient", {"go_away": True}),
+        ("lane_unsupported", {}),
+    ],
+)
+def test_the_reason_of_a_fallback(kind: Kind, facts: dict[str, Any]) -> None:
+    """The last failure before the lane was left."""
+    made = ladder()
+    fail(made, "capacity", hint=1.0)
+    assert made.fallback is None
+    fail(made, kind, **facts)
+    assert made.fallback == kind
+    assert made.lane is STANDARD
+
+
+def test_the_reason_is_that_of_the_first_lane() -> None:
+    """A second fallback does not change why the first lane did not serve."""
+    made = ladder(FLEX, THIRD, STANDARD)
+    assert fail(made, "lane_unsupported") == Try(THIRD)
+    assert fail(made, "transient", go_away=True) == Try(STANDARD)
+    assert made.fallback == "lane_unsupported"
+
+
+# --- how long an attempt may take -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at", "flex", "standard", "to_the_end"),
+    [
+        (0.0, 50.0, 40.0, 50.0),
+        (20.0, 50.0, 40.0, 50.0),
+        (50.0, 20.0, 40.0, 50.0),
+        (65.0, 5.0, 35.0, 35.0),
+        (70.0, 0.0, 30.0, 30.0),
+        (80.0, -10.0, 20.0, 20.0),
+        (100.0, -30.0, 0.0, 0.0),
+        (110.0, -40.0, -10.0, -10.0),
+    ],
+)
+def test_attempts_are_clipped(at: float, flex: float, standard: float, to_the_end: float) -> None:
+    """The lane's timeout or what is left, whichever is less; of the reserve only an answer that
+    has begun may take."""
+    knobs: dict[str, Any] = {
+        "deadline": 100,
+        "standard_reserve": 30,
+        "flex_timeout": 50,
+        "standard_timeout": 40,
+    }
+    assert ladder(**knobs).attempt_timeout(T0 + at) == flex
+    assert ladder(**knobs).attempt_timeout(T0 + at, to_the_end=True) == to_the_end
+    assert on_standard(**knobs).attempt_timeout(T0 + at) == standard
+    assert on_standard(**knobs).attempt_timeout(T0 + at, to_the_end=True) == standard
+
+
+def test_without_a_deadline_the_lanes_timeout_counts() -> None:
+    """Also after hours."""
+    assert ladder().attempt_timeout(T0 + 1e6) == 900.0
+    assert on_standard().attempt_timeout(T0 + 1e6) == 600.0
+    assert ladder(THIRD).attempt_timeout(T0) == 600.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_single_lane_keeps_no_reserve(kind: Kind) -> None:
+    """A deadline below ``standard_reserve`` is all for the one lane there is."""
+    made = ladder(FLEX, lanes="flex", deadline=20, standard_reserve=30)
+    assert made.attempt_timeout(T0 + 5) == 15.0
+    step = fail(made, kind, hint=10.0)
+    assert isinstance(step, Stop) == (kind in ("quota", "rejected", "lane_unsupported"))

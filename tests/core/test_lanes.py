@@ -1,0 +1,66 @@
+"""The lanes: their names, their tiers, and whom an answer says was billed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from flextier.failures import Failure
+from flextier.lanes import FLEX, LANES, STANDARD, Lane, tier_lane
+
+
+def test_the_lanes() -> None:
+    """The ladder can be built of these, by these names."""
+    assert LANES == {"flex": FLEX, "standard": STANDARD}
+
+
+@pytest.mark.parametrize(
+    ("lane", "tier", "patient"), [(FLEX, "flex", True), (STANDARD, "default", False)]
+)
+def test_what_a_lane_is_asked_by(lane: Lane, tier: str, patient: bool) -> None:
+    """The tier that is sent is explicit; only flex is worth waiting for."""
+    assert (lane.service_tier, lane.patient) == (tier, patient)
+
+
+@pytest.mark.parametrize(
+    ("tier", "lane"),
+    [("flex", FLEX), ("default", STANDARD), ("auto", STANDARD), ("standard", STANDARD)],
+)
+def test_the_lane_of_a_tier(tier: str, lane: Lane) -> None:
+    """What an answer reports is one of our lanes, under any of its names."""
+    assert tier_lane(tier) is lane
+
+
+@pytest.mark.parametrize("tier", ["priority", "fast", "scale", "FLEX", ""])
+def test_a_tier_that_is_not_ours(tier: str) -> None:
+    """It is a lane by its own name, asked for as such, without refusals of its own."""
+    lane = tier_lane(tier)
+    assert lane == Lane(name=tier, service_tier=tier)
+    assert lane.patient is False
+
+
+@pytest.mark.parametrize("lane", [STANDARD, tier_lane("priority")], ids=lambda lane: str(lane.name))
+def test_a_plain_lane_never_says_no_by_itself(lane: Lane) -> None:
+    """Only a lane with words of its own reads refusals."""
+    failure = Failure(400, code="flex_unavailable", param="service_tier", message="flex")
+    assert not lane.refuses(failure)
+    assert not lane.unsupported(failure)
+
+
+@pytest.mark.parametrize("word", ["flex_unavailable", "resource_unavailable", "capacity_exceeded"])
+def test_flex_refuses_in_its_own_words(word: str) -> None:
+    """As the code or as the type, whatever the status; never in the message alone."""
+    assert FLEX.refuses(Failure(429, code=word))
+    assert FLEX.refuses(Failure(None, type=word))
+    assert not FLEX.refuses(Failure(429, message=word))
+    assert not FLEX.refuses(Failure(429, code="rate_limit_exceeded", param=word))
+
+
+@pytest.mark.parametrize("lane", [FLEX, STANDARD], ids=lambda lane: str(lane.name))
+def test_lanes_are_frozen(lane: Lane) -> None:
+    """A lane is a fact; equal ones are equal, and may be keys."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        lane.name = "other"  # type: ignore[misc]
+    assert dataclasses.replace(lane) == lane
+    assert len({lane, dataclasses.replace(lane)}) == 1

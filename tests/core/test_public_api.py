@@ -1,0 +1,128 @@
+"""The public names, and what importing them costs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+
+import pytest
+
+import flextier
+
+PUBLIC = [
+    "AsyncFlexOpenAI",
+    "Attempt",
+    "CallReport",
+    "ClientClosedError",
+    "Clock",
+    "FlexDeadlineExceeded",
+    "FlexOpenAI",
+    "FlexPolicy",
+    "MalformedAnswerError",
+    "PolicyError",
+    "StreamInterruptedError",
+    "StreamUnverifiedWarning",
+    "__version__",
+    "override",
+    "track",
+]
+HEAVY = (
+    "fastapi",
+    "genai_prices",
+    "langchain",
+    "langchain_core",
+    "langchain_openai",
+    "langgraph",
+    "langsmith",
+    "llama_index",
+    "llama_index_instrumentation",
+    "llmock",
+    "pytest",
+    "ray",
+    "rich",
+    "sqlalchemy",
+    "starlette",
+    "tiktoken",
+    "uvicorn",
+)
+
+
+def test_the_public_names() -> None:
+    """A name that comes or goes is a decision: it is made here, too."""
+    assert flextier.__all__ == PUBLIC
+    assert sorted(PUBLIC) == PUBLIC
+
+
+def test_nothing_else_is_public() -> None:
+    """What is not listed is a submodule or begins with an underscore."""
+    others = set(vars(flextier)) - set(PUBLIC)
+    stray = [name for name in others if not name.startswith("_") and not _module(name)]
+    assert stray == []
+
+
+def _module(name: str) -> bool:
+    return inspect.ismodule(getattr(flextier, name))
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_public_objects_are_documented(name: str) -> None:
+    """Each has a docstring of its own, which is more than its signature."""
+    found = getattr(flextier, name)
+    doc = vars(found).get("__doc__") if inspect.isclass(found) else found.__doc__
+    assert doc
+    assert not doc.startswith(f"{name}(")
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_public_members_are_documented(name: str) -> None:
+    """So are the public methods and properties that flextier itself defines."""
+    found = getattr(flextier, name)
+    members = vars(found).items() if inspect.isclass(found) else ()
+    bare = [
+        member
+        for member, value in members
+        if not member.startswith("_")
+        and (inspect.isfunction(value) or isinstance(value, (property, classmethod)))
+        and not inspect.getdoc(value)
+        and member != "model_post_init"
+    ]
+    assert bare == []
+
+
+def test_the_version_is_one() -> None:
+    """Number, dot, number, dot, number, and maybe more."""
+    assert re.match(r"\d+\.\d+\.\d+", flextier.__version__)
+
+
+def test_star_import() -> None:
+    """``from flextier import *`` brings exactly the public names."""
+    names: dict[str, object] = {}
+    exec("from flextier import *", names)
+    assert sorted(set(names) - {"__builtins__"}) == PUBLIC
+
+
+def loaded_by(module: str) -> set[str]:
+    """The modules that importing one brings, in a process of its own."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_import_alone_is_light() -> None:
+    """The package brings no framework, no database, no server that the SDK does not bring (httpx
+    itself imports rich where there is one)."""
+    packages = {name.partition(".")[0] for name in loaded_by("flextier") - loaded_by("openai")}
+    assert {"flextier", "tenacity"} <= packages
+    assert packages.isdisjoint(HEAVY)
+
+
+def test_import_alone_loads_no_other_part() -> None:
+    """The parts that need an extra, or that only some use, stay on disk."""
+    ours = [name.split(".") for name in loaded_by("flextier") if name.startswith("flextier.")]
+    parts = {name[1] for name in ours}
+    assert "client" in parts
+    assert parts.isdisjoint({"bulk", "cli", "langchain", "llama_index", "report", "sim"})

@@ -1,0 +1,164 @@
+"""The ``timeout`` arguments of the SDK and the frameworks, and what a policy makes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+
+from flextier import FlexPolicy, PolicyError
+from flextier.timeouts import Timeouts, merge_arguments
+
+LONG = 1_000_000.0
+"""What "no timeout" becomes: a number that every platform can wait for."""
+
+
+class Foreign:
+    """A timeout object of another HTTP library: httpx's beside httpx2."""
+
+    def __init__(self, connect: float | None, read: float | None) -> None:
+        self.connect, self.read, self.write, self.pool = connect, read, 1.0, 1.0
+
+
+@pytest.mark.parametrize(
+    ("timeout", "total", "connect"),
+    [
+        (20, 20.0, 5.0),
+        (0.25, 0.25, 5.0),
+        (None, LONG, 5.0),
+        (openai.Timeout(20), 20.0, 20.0),
+        (openai.Timeout(600, connect=3), 600.0, 3.0),
+        (openai.Timeout(600, connect=3, read=40, write=50, pool=60), 40.0, 3.0),
+        (openai.Timeout(None), LONG, LONG),
+        (openai.Timeout(20, connect=None), 20.0, LONG),
+        (openai.Timeout(20, read=None), LONG, 20.0),
+        ((3, 40, 50, 60), 40.0, 3.0),
+        ((3, None, 50, 60), LONG, 3.0),
+        ((None, 40, None, None), 40.0, LONG),
+        (Foreign(3.0, 40.0), 40.0, 3.0),
+        (Foreign(None, None), LONG, LONG),
+    ],
+    ids=repr,
+)
+def test_what_a_timeout_says(timeout: Any, total: float, connect: float) -> None:
+    """The read timeout is the attempt's; connecting has its own; None is for ever."""
+    assert Timeouts.of(timeout) == Timeouts(total, connect)
+
+
+def test_nothing_said() -> None:
+    """Without the argument the policy's fields count, and connecting has the SDK's default."""
+    assert Timeouts() == Timeouts(None, 5.0)
+    policy = FlexPolicy(patience=3)
+    assert Timeouts().applied_to(policy) is policy
+
+
+@pytest.mark.parametrize(
+    ("timeout", "connect"), [(20, 3.0), (openai.Timeout(20, connect=1), 1.0), ((2, 20, 1, 1), 2.0)]
+)
+def test_a_calls_number_keeps_the_clients_connect(timeout: Any, connect: float) -> None:
+    """A number says nothing of connecting, so the client's word on it stays; an object does."""
+    assert Timeouts.of(timeout, Timeouts(600.0, 3.0)) == Timeouts(20.0, connect)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "connect", "connects"), [(600.0, 5.0, 5.0), (2.0, 5.0, 2.0), (600.0, LONG, 600.0)]
+)
+def test_the_timeout_of_an_attempt(seconds: float, connect: float, connects: float) -> None:
+    """The SDK's own type: so long for every read and write, and no longer to connect."""
+    made = Timeouts(900.0, connect).attempt(seconds)
+    assert isinstance(made, openai.Timeout)
+    assert (made.connect, made.read, made.write, made.pool) == (connects, seconds, seconds, seconds)
+
+
+def test_a_timeout_is_every_lanes() -> None:
+    """It sets both lanes' fields, and nothing else."""
+    policy = FlexPolicy(patience=3)
+    assert Timeouts(20.0).applied_to(policy) == policy.replace(flex_timeout=20, standard_timeout=20)
+
+
+# --- merge_arguments --------------------------------------------------------------------------
+
+
+def merge(
+    given: FlexPolicy | None = None, timeout: float | None = None, max_retries: int | None = None
+) -> FlexPolicy:
+    """As a client does it: ``given`` is what its caller passed."""
+    return merge_arguments(given or FlexPolicy(), given, Timeouts(timeout), max_retries)
+
+
+def test_no_argument_changes_nothing() -> None:
+    """The policy is the one that was given."""
+    policy = FlexPolicy(patience=3)
+    assert merge(policy) is policy
+
+
+def test_arguments_set_the_matching_fields() -> None:
+    """``timeout`` both lanes' limits, ``max_retries`` the field of its name, also to 0."""
+    assert merge(timeout=20) == FlexPolicy(flex_timeout=20, standard_timeout=20)
+    assert merge(max_retries=5) == FlexPolicy(max_retries=5)
+    assert merge(max_retries=0) == FlexPolicy(max_retries=0)
+    assert merge(FlexPolicy(patience=3), timeout=20, max_retries=5) == FlexPolicy(
+        patience=3, flex_timeout=20, standard_timeout=20, max_retries=5
+    )
+
+
+def test_arguments_outweigh_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment says is no contradiction: code wins."""
+    monkeypatch.setenv("FLEXTIER_MAX_RETRIES", "7")
+    monkeypatch.setenv("FLEXTIER_FLEX_TIMEOUT", "70")
+    merged = merge(FlexPolicy(patience=3), timeout=20, max_retries=5)
+    assert (merged.max_retries, merged.flex_timeout, merged.standard_timeout) == (5, 20.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "arguments", "named"),
+    [
+        ({"max_retries": 3}, {"max_retries": 5}, ("max_retries=5", "FlexPolicy(max_retries=3)")),
+        ({"max_retries": 2}, {"max_retries": 0}, ("max_retries=0", "FlexPolicy(max_retries=2)")),
+        ({"flex_timeout": 30}, {"timeout": 20.0}, ("timeout=20", "FlexPolicy(flex_timeout=30)")),
+        (
+            {"standard_timeout": 600},
+            {"timeout": 20.5},
+            ("timeout=20.5", "FlexPolicy(standard_timeout=600)"),
+        ),
+        (
+            {"flex_timeout": 20, "standard_timeout": 30},
+            {"timeout": 20.0},
+            ("timeout=20", "FlexPolicy(standard_timeout=30)"),
+        ),
+    ],
+)
+def test_a_contradiction_names_both(
+    fields: dict[str, Any], arguments: dict[str, Any], named: tuple[str, str]
+) -> None:
+    """An argument and an explicit field that differ: the error names the two, even where the
+    field's value is its default."""
+    with pytest.raises(PolicyError) as caught:
+        merge(FlexPolicy(**fields), **arguments)
+    message = str(caught.value)
+    assert all(name in message for name in named)
+    assert "contradict" in message
+
+
+def test_the_same_said_twice_is_no_contradiction() -> None:
+    """An argument may repeat the policy's field."""
+    policy = FlexPolicy(max_retries=5, flex_timeout=20, standard_timeout=20)
+    assert merge(policy, timeout=20.0, max_retries=5) == policy
+
+
+def test_without_a_given_policy_there_is_nothing_to_contradict() -> None:
+    """A copy's arguments are for it alone: they win over the policy in force."""
+    policy = FlexPolicy(max_retries=3, flex_timeout=30)
+    merged = merge_arguments(policy, None, Timeouts(20.0), 5)
+    assert (merged.max_retries, merged.flex_timeout) == (5, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [({"timeout": -1.0}, "flex_timeout"), ({"max_retries": -1}, "max_retries")],
+)
+def test_arguments_are_validated(arguments: dict[str, Any], field: str) -> None:
+    """What the field would refuse, the argument is refused for."""
+    with pytest.raises(PolicyError, match=field):
+        merge(**arguments)
