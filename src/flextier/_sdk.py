@@ -79,8 +79,13 @@ def _fault(error: openai.APIConnectionError) -> Fault:
 
 def _words(error: openai.APIError) -> dict[str, Any]:
     return {
-        "code": error.code,
-        "type": error.type,
-        "param": error.param,
+        "code": _text(error.code),
+        "type": _text(error.type),
+        "param": _text(error.param),
         "message": error.message or "",
     }
+
+
+def _text(value: Any) -> str | None:
+    """The SDK does not check types: other servers put numbers, lists or objects there."""
+    return value if value is None or isinstance(value, str) else str(value)

@@ -136,7 +136,8 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             return super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
         route = self._router.route(self, options)
         clock = self._router.clock
-        stream_cls = _watched(stream_cls, FlexStream)
+        if stream:
+            stream_cls = _watched(stream_cls, FlexStream)
         try:
             if (wait := route.wait()) > 0:
                 clock.sleep(wait)
@@ -253,7 +254,8 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
         route = self._router.route(self, options)
         clock = self._router.clock
-        stream_cls = _watched(stream_cls, AsyncFlexStream)
+        if stream:
+            stream_cls = _watched(stream_cls, AsyncFlexStream)
         try:
             if (wait := route.wait()) > 0:
                 await clock.asleep(wait)

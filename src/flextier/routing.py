@@ -129,7 +129,9 @@ class Route:
         self.step: Try | Stop = self._ladder.start(self._began)
 
     def _choose_lanes(self) -> tuple[Lane, ...]:
-        tier = {**self._body, **(self._options.extra_json or {})}.get("service_tier")
+        tier = self._body.get("service_tier")
+        if self._options.extra_json:  # which wins over the body on the wire
+            tier = self._options.extra_json.get("service_tier", tier)
         if tier in _OPEN_TIERS or not is_given(tier):
             return tuple(LANES[name] for name in self._policy.lanes)
         return (tier_lane(str(tier)),)
@@ -220,6 +222,7 @@ class Route:
         if failure is None:
             self.broken(error)
             return error
+        self.step = Stop("none")  # until decided: an error in deciding is not tried for ever
         kind = self._decide(failure)
         if isinstance(self.step, Try):
             return error

@@ -11,14 +11,16 @@ from flextier import (
     CallReport,
     ClientClosedError,
     FlexDeadlineExceeded,
+    FlexOpenAI,
     MalformedAnswerError,
     PolicyError,
     StreamInterruptedError,
 )
 from flextier._extras import needs_extra
-from flextier._sdk import failure_of, new_request
+from flextier._sdk import failure_of, http, new_request
 from flextier.errors import attach_report, report_of
-from flextier.failures import Failure
+from flextier.failures import Failure, Kind, classify
+from flextier.lanes import FLEX
 
 URL = "https://api.openai.com/v1/chat/completions"
 REPORT = CallReport("o3", "flex", (), waited=0.0, elapsed=1.0)
@@ -101,8 +103,6 @@ def test_an_error_that_was_only_near_is_no_cause() -> None:
 
 def status_error(status: int, body: Any, **headers: str) -> openai.APIStatusError:
     """The SDK's exception for such an answer."""
-    from flextier._sdk import http
-
     response = http.Response(status, json=body, headers=headers, request=new_request(URL))
     client = openai.OpenAI(api_key="k")
     try:
@@ -147,6 +147,37 @@ def test_facts_of_a_body_that_is_not_openais(body: Any) -> None:
     failure = failure_of(status_error(503, body))
     assert failure is not None
     assert (failure.status, failure.code, failure.type, failure.param) == (503, None, None, None)
+
+
+@pytest.mark.parametrize("odd", [429, 4.5, ["x"], {"a": 1}, True], ids=repr)
+@pytest.mark.parametrize("word", ["code", "type", "param"])
+def test_facts_are_words_whatever_was_sent(word: str, odd: Any) -> None:
+    """Other servers put numbers, lists or objects where OpenAI has a string or null."""
+    failure = failure_of(status_error(429, {"error": {"message": "m", word: odd}}))
+    assert failure is not None
+    assert isinstance(getattr(failure, word), str)
+    assert classify(failure, FLEX) == "capacity"
+
+
+def test_an_error_in_deciding_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug of ours costs one request: it is not taken for a reason to try again."""
+    sent: list[Any] = []
+
+    def serve(request: Any) -> Any:
+        sent.append(request)
+        return http.Response(500 if len(sent) < 5 else 400, json={})
+
+    def classify_badly(failure: Failure, lane: Any) -> Kind:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("flextier.routing.classify", classify_badly)
+    transport = http.MockTransport(serve)
+    with (
+        FlexOpenAI(api_key="k", http_client=http.Client(transport=transport)) as client,
+        pytest.raises(ZeroDivisionError),
+    ):
+        client.chat.completions.create(model="o3", messages=[])
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize(
