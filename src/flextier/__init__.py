@@ -1,5 +1,9 @@
 """flextier: half-price LLM calls that always come back."""
 
+# First: imported from further down, openai's hundreds of modules take a tenth longer (CPython 3.11
+# maps and unmaps a piece of its stack for each, at some depths).
+import openai  # noqa: F401  # isort: skip
+
 from flextier._version import __version__
 from flextier.calls import Attempt, CallReport, override, track
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
