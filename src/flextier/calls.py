@@ -95,6 +95,21 @@ class CallReport:
         }
 
 
+def attach_report(error: BaseException, report: CallReport) -> None:
+    """Give ``error`` the report of the call that it ended."""
+    error.report = report  # type: ignore[attr-defined]  # the SDK's classes do not declare it
+
+
+def report_of(error: BaseException) -> CallReport | None:
+    """The report that ``error``, or an error it was raised from, carries."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if (report := getattr(seen, "report", None)) is not None:
+            return report  # type: ignore[no-any-return]  # set by attach_report only
+        seen = seen.__cause__
+    return None
+
+
 RetryListener = Callable[[RetryCallState], Awaitable[None] | None]
 
 

@@ -7,19 +7,17 @@ routed; tenacity drives the attempts; everything else passes untouched.
 from __future__ import annotations
 
 import json
-import warnings
-from functools import lru_cache
-from typing import Any, get_args
+from typing import Any
 
 import anyio
 import openai
 from tenacity import AsyncRetrying, Retrying, TryAgain
+from typing_extensions import Self
 
-from flextier._sdk import RAW_RESPONSE_HEADER, LegacyAPIResponse, is_given, not_given
+from flextier._sdk import is_given, not_given
+from flextier.answers import one_chunk, parsed, settled, unreadable, watched
 from flextier.capacity import CAPACITY
 from flextier.clock import SYSTEM_CLOCK, Clock
-from flextier.errors import MalformedAnswerError
-from flextier.onechunk import SETTINGS_URL, StreamUnverifiedWarning, as_event_stream
 from flextier.policy import FlexPolicy
 from flextier.routing import Route, Router, is_routed
 from flextier.streams import AsyncFlexStream, FlexStream
@@ -28,14 +26,66 @@ from flextier.transport import async_http_client, sync_http_client, time_limit
 
 
 class _Routed:
-    """What the two clients share: their router, and how answers are read."""
+    """What the two clients share: their arguments, their router, their copies."""
 
     _router: Router
+    _default_http_client: Any
+
+    def __init__(
+        self,
+        *,
+        policy: FlexPolicy | None = None,
+        timeout: Any = not_given,
+        max_retries: Any = not_given,
+        http_client: Any = None,
+        clock: Clock = SYSTEM_CLOCK,
+        _router: Router | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._router = _router or _new_router(policy, timeout, max_retries, clock)
+        if is_given(max_retries):
+            kwargs["max_retries"] = max_retries
+        sdk: Any = super()
+        sdk.__init__(
+            timeout=timeout, http_client=http_client or self._default_http_client(), **kwargs
+        )
 
     @property
     def policy(self) -> FlexPolicy:
         """The policy of this client, its own ``timeout`` and ``max_retries`` included."""
         return self._router.policy
+
+    def copy(
+        self,
+        *,
+        policy: FlexPolicy | None = None,
+        timeout: Any = not_given,
+        max_retries: Any = not_given,
+        _extra_kwargs: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """A client with other options, as the SDK's ``copy``, plus ``policy``.
+
+        Its arguments are for the copy alone: they win over what was there, without conflict.
+        """
+        given = Timeouts.of(timeout) if is_given(timeout) else Timeouts()
+        retries = max_retries if is_given(max_retries) else None
+        router = Router(
+            merge_arguments(policy or self.policy, None, given, retries),
+            self._router.clock,
+            self._router.capacity,
+            given if is_given(timeout) else self._router.timeouts,
+        )
+        sdk: Any = super()
+        copied: Self = sdk.copy(
+            timeout=timeout,
+            max_retries=max_retries,
+            _extra_kwargs={**(_extra_kwargs or {}), "_router": router},
+            **kwargs,
+        )
+        return copied
+
+    with_options = copy
 
     @classmethod
     def adopt(
@@ -46,7 +96,7 @@ class _Routed:
         timeout: Any = not_given,
         max_retries: Any = not_given,
         http_client: Any = None,
-    ) -> Any:
+    ) -> Self:
         """A client of this class with everything else as in ``client``, a plain one of the SDK.
 
         Raises:
@@ -57,19 +107,8 @@ class _Routed:
         shell.__dict__.update(client.__dict__)
         shell._router = router
         # The SDK's own copy, so that nothing bound to the old client comes along.
-        return shell.copy(http_client=http_client)
-
-    def _copied(
-        self, policy: FlexPolicy | None, timeout: Any, max_retries: Any, extra: Any
-    ) -> dict[str, Any]:
-        """The extra arguments of a copy. Its arguments are for it alone: they win, no conflict."""
-        given = Timeouts.of(timeout) if is_given(timeout) else Timeouts()
-        merged = merge_arguments(
-            policy or self.policy, None, given, max_retries if is_given(max_retries) else None
-        )
-        timeouts = given if is_given(timeout) else self._router.timeouts
-        router = Router(merged, self._router.clock, self._router.capacity, timeouts)
-        return {**(extra or {}), "_router": router}
+        adopted: Self = shell.copy(http_client=http_client)
+        return adopted
 
 
 def _new_router(policy: FlexPolicy | None, timeout: Any, max_retries: Any, clock: Clock) -> Router:
@@ -97,36 +136,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
         PolicyError: a setting is wrong, or an argument contradicts ``policy``.
     """
 
-    def __init__(
-        self,
-        *,
-        policy: FlexPolicy | None = None,
-        timeout: Any = not_given,
-        max_retries: Any = not_given,
-        http_client: Any = None,
-        clock: Clock = SYSTEM_CLOCK,
-        _router: Router | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._router = _router or _new_router(policy, timeout, max_retries, clock)
-        if is_given(max_retries):
-            kwargs["max_retries"] = max_retries
-        super().__init__(timeout=timeout, http_client=http_client or sync_http_client(), **kwargs)
-
-    def copy(  # the SDK's many arguments pass through kwargs
-        self,
-        *,
-        policy: FlexPolicy | None = None,
-        timeout: Any = not_given,
-        max_retries: Any = not_given,
-        _extra_kwargs: Any = None,
-        **kwargs: Any,
-    ) -> FlexOpenAI:
-        """A client with other options, as ``openai.OpenAI.copy``, plus ``policy``."""
-        extra = self._copied(policy, timeout, max_retries, _extra_kwargs)
-        return super().copy(timeout=timeout, max_retries=max_retries, _extra_kwargs=extra, **kwargs)
-
-    with_options = copy
+    _default_http_client = staticmethod(sync_http_client)
 
     def request(  # the SDK's overloads, in one signature
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
@@ -137,7 +147,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
         route = self._router.route(self, options)
         clock = self._router.clock
         if stream:
-            stream_cls = _watched(stream_cls, FlexStream)
+            stream_cls = watched(stream_cls, FlexStream)
         try:
             if (wait := route.wait()) > 0:
                 clock.sleep(wait)
@@ -177,11 +187,11 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             options = route.begin()
             with time_limit(route.limit):
                 answer = self._send(route, cast_to, options, stream, stream_cls)
-                parsed = _parsed(route, answer)
-                if stream and isinstance(parsed, FlexStream):
-                    parsed.open(route)
+                read = parsed(route, answer)
+                if stream and isinstance(read, FlexStream):
+                    read.open(route)
                     return answer
-            return _done(route, answer, parsed)
+            return settled(route, answer, read)
         except TryAgain:
             raise
         except Exception as error:
@@ -201,12 +211,12 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             return self._process_response(
                 cast_to=cast_to,
                 options=route.options,
-                response=_one_chunk(route, raw.http_response),
+                response=one_chunk(route, raw.http_response),
                 stream=True,
                 stream_cls=stream_cls,
             )
         except json.JSONDecodeError as error:
-            raise _unreadable(route, error) from error
+            raise unreadable(route, error) from error
 
 
 class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
@@ -215,36 +225,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
     It may be used under several event loops, one after another or at once.
     """
 
-    def __init__(
-        self,
-        *,
-        policy: FlexPolicy | None = None,
-        timeout: Any = not_given,
-        max_retries: Any = not_given,
-        http_client: Any = None,
-        clock: Clock = SYSTEM_CLOCK,
-        _router: Router | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._router = _router or _new_router(policy, timeout, max_retries, clock)
-        if is_given(max_retries):
-            kwargs["max_retries"] = max_retries
-        super().__init__(timeout=timeout, http_client=http_client or async_http_client(), **kwargs)
-
-    def copy(  # the SDK's many arguments pass through kwargs
-        self,
-        *,
-        policy: FlexPolicy | None = None,
-        timeout: Any = not_given,
-        max_retries: Any = not_given,
-        _extra_kwargs: Any = None,
-        **kwargs: Any,
-    ) -> AsyncFlexOpenAI:
-        """A client with other options, as ``openai.AsyncOpenAI.copy``, plus ``policy``."""
-        extra = self._copied(policy, timeout, max_retries, _extra_kwargs)
-        return super().copy(timeout=timeout, max_retries=max_retries, _extra_kwargs=extra, **kwargs)
-
-    with_options = copy
+    _default_http_client = staticmethod(async_http_client)
 
     async def request(  # the SDK's overloads, in one signature
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
@@ -255,7 +236,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
         route = self._router.route(self, options)
         clock = self._router.clock
         if stream:
-            stream_cls = _watched(stream_cls, AsyncFlexStream)
+            stream_cls = watched(stream_cls, AsyncFlexStream)
         try:
             if (wait := route.wait()) > 0:
                 await clock.asleep(wait)
@@ -295,11 +276,11 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             options = route.begin()
             with _TimeLimit(route):
                 answer = await self._send(route, cast_to, options, stream, stream_cls)
-                parsed = _parsed(route, answer)
-                if stream and isinstance(parsed, AsyncFlexStream):
-                    await parsed.open(route)
+                read = parsed(route, answer)
+                if stream and isinstance(read, AsyncFlexStream):
+                    await read.open(route)
                     return answer
-            return _done(route, answer, parsed)
+            return settled(route, answer, read)
         except TryAgain:
             raise
         except Exception as error:
@@ -321,12 +302,12 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             return await self._process_response(
                 cast_to=cast_to,
                 options=route.options,
-                response=_one_chunk(route, raw.http_response),
+                response=one_chunk(route, raw.http_response),
                 stream=True,
                 stream_cls=stream_cls,
             )
         except json.JSONDecodeError as error:
-            raise _unreadable(route, error) from error
+            raise unreadable(route, error) from error
 
 
 class _TimeLimit:
@@ -346,67 +327,3 @@ class _TimeLimit:
         if self._scope.cancelled_caught:
             raise openai.APITimeoutError(request=self._route.request())
         return swallowed
-
-
-@lru_cache(maxsize=64)
-def _watched(stream_cls: Any, watched: Any) -> Any:
-    """Our class of stream, for the same events as the SDK's."""
-    events = get_args(stream_cls)
-    return watched[events] if events else stream_cls
-
-
-def _parsed(route: Route, answer: Any) -> Any:
-    """The answer itself, out of its raw response; read here, so that a bad one is noticed."""
-    try:
-        parsed = answer.parse() if isinstance(answer, LegacyAPIResponse) else answer
-    except json.JSONDecodeError as error:
-        raise _unreadable(route, error) from error
-    if isinstance(parsed, str):
-        # What the SDK makes of a content type other than JSON.
-        raise MalformedAnswerError(
-            message=f"the answer is not JSON, but begins {parsed[:80]!r}: is there a proxy or "
-            "another server behind base_url?",
-            request=route.request(),
-        )
-    return parsed
-
-
-def _unreadable(route: Route, error: json.JSONDecodeError) -> Exception:
-    if route.body_read:
-        return error
-    return MalformedAnswerError(
-        message=f"the answer is cut or not JSON: {error}", request=route.request()
-    )
-
-
-def _done(route: Route, answer: Any, parsed: Any) -> Any:
-    if not route.answered(parsed):
-        raise TryAgain
-    return answer
-
-
-def _one_chunk(route: Route, response: Any) -> Any:
-    """The HTTP response of a stream that says at once what a plain response says."""
-    warnings.warn(
-        f"{route.model}: OpenAI wants this organisation verified before it streams this model. The "
-        f"answer was asked for without streaming and comes in one chunk. Verify at {SETTINGS_URL}",
-        StreamUnverifiedWarning,
-        stacklevel=2,
-    )
-    wanted = route.options.headers if is_given(route.options.headers) else {}
-    raw = (
-        {RAW_RESPONSE_HEADER: wanted[RAW_RESPONSE_HEADER]} if RAW_RESPONSE_HEADER in wanted else {}
-    )
-    options = route.options.json_data.get("stream_options") or {}
-    kept = {
-        name: value
-        for name, value in response.headers.items()
-        if name not in ("content-length", "content-encoding", "transfer-encoding", "content-type")
-    }
-    request = response.request
-    return type(response)(
-        200,
-        headers={**kept, "content-type": "text/event-stream; charset=utf-8"},
-        content=as_event_stream(response.json(), include_usage=bool(options.get("include_usage"))),
-        request=type(request)(request.method, request.url, headers=raw),
-    )

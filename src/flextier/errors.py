@@ -16,12 +16,9 @@ every one of them carries ``.report``, the :class:`flextier.CallReport` of the c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import openai
-
-if TYPE_CHECKING:
-    from flextier.calls import CallReport
 
 
 class PolicyError(ValueError):
@@ -48,18 +45,3 @@ class FlexDeadlineExceeded(openai.APITimeoutError):
         if message:
             self.message = message
             self.args = (message,)
-
-
-def attach_report(error: BaseException, report: CallReport) -> None:
-    """Give ``error`` the report of the call that it ended."""
-    error.report = report  # type: ignore[attr-defined]  # the SDK's classes do not declare it
-
-
-def report_of(error: BaseException) -> CallReport | None:
-    """The report that ``error``, or an error it was raised from, carries."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if (report := getattr(seen, "report", None)) is not None:
-            return report  # type: ignore[no-any-return]  # set by attach_report only
-        seen = seen.__cause__
-    return None

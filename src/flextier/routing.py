@@ -22,11 +22,19 @@ from flextier._sdk import (
     is_given,
     new_request,
 )
-from flextier.calls import CANCELLED, SERVED, Attempt, CallReport, Scope, current_scope
+from flextier.calls import (
+    CANCELLED,
+    SERVED,
+    Attempt,
+    CallReport,
+    Scope,
+    attach_report,
+    current_scope,
+)
 from flextier.capacity import Capacity, LaneKey
 from flextier.clock import Clock
 from flextier.costs.usage import Usage
-from flextier.errors import ClientClosedError, FlexDeadlineExceeded, attach_report
+from flextier.errors import ClientClosedError, FlexDeadlineExceeded
 from flextier.failures import Failure, Kind, classify, server_wait, should_retry
 from flextier.ladder import REFUSED_FOR, Event, Ladder, Limit, Stop, Try
 from flextier.lanes import LANES, Lane, tier_lane

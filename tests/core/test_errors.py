@@ -18,7 +18,7 @@ from flextier import (
 )
 from flextier._extras import needs_extra
 from flextier._sdk import failure_of, http, new_request
-from flextier.errors import attach_report, report_of
+from flextier.calls import attach_report, report_of
 from flextier.failures import Failure, Kind, classify
 from flextier.lanes import FLEX
 

@@ -328,6 +328,7 @@ def test_refusals_do_not_count_as_faults(kind: Kind) -> None:
     [
         (0.0, Try(FLEX), None),
         (-1.0, Try(FLEX), None),
+        (0.5, Try(FLEX, 0.5), None),
         (5.0, Try(FLEX, 5.0), None),
         (99.9, Try(FLEX, 99.9), None),
         (100.0, Try(STANDARD), "capacity"),
@@ -340,6 +341,11 @@ def test_a_first_lane_that_is_shut(seconds: float, step: Step, fallback: str | N
     made = Ladder(FlexPolicy(patience=100), BOTH, T0, lambda lane: seconds)
     assert made.start(T0) == step
     assert made.fallback == fallback
+
+
+def test_lanes_are_open_unless_known_to_be_shut() -> None:
+    """Without knowledge the call begins at once, on its first lane."""
+    assert Ladder(FlexPolicy(), BOTH, T0).start(T0) == Try(FLEX)
 
 
 @pytest.mark.parametrize(("seconds", "step"), [(69.9, Try(FLEX, 69.9)), (70.0, Try(STANDARD))])

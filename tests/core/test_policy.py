@@ -391,7 +391,7 @@ def test_policy_errors_are_value_errors() -> None:
 def test_a_deadline_below_the_reserve(deadline: float) -> None:
     """With a lane to come there must be time for the first one; the message names all knobs."""
     message = refusal(deadline=deadline)
-    assert f"deadline ({deadline:g} s)" in message
+    assert f"deadline ({deadline:g} s) leaves nothing for flex" in message
     assert "standard_reserve keeps 30 s" in message
     assert "FLEXTIER_DEADLINE" in message
     assert "FLEXTIER_STANDARD_RESERVE" in message

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import openai
 
 from flextier._extras import needs_extra
-from flextier.errors import FlexDeadlineExceeded, attach_report, report_of
+from flextier.calls import attach_report, report_of
+from flextier.errors import FlexDeadlineExceeded
 
 with needs_extra("langchain"):
     from langchain_openai.chat_models.base import OpenAITimeoutError
