@@ -113,9 +113,9 @@ def policies(draw: st.DrawFn, deadlines: st.SearchStrategy[float | None]) -> Fle
     initial = draw(st.floats(0, 10))
     return FlexPolicy(
         deadline=deadline,
-        patience=draw(st.just(0.0) | st.floats(0, 100)),
-        flex_timeout=draw(st.floats(1, 1_000)),
-        standard_timeout=draw(st.floats(1, 1_000)),
+        patience=draw(st.floats(0, 100) | st.floats(50, 100)),
+        flex_timeout=draw(st.floats(1, 100) | st.floats(100, 1_000)),
+        standard_timeout=draw(st.floats(1, 100) | st.floats(100, 1_000)),
         standard_reserve=draw(st.floats(0, 1e4 if deadline is None else deadline * 0.99)),
         max_retries=draw(st.integers(0, 4)),
         backoff_initial=initial,
@@ -129,18 +129,20 @@ lasting = st.sampled_from([kind for kind in KINDS if kind not in ("rejected", "q
 faults = st.builds(
     Fault,
     kind=lasting | ending,
-    seconds=st.floats(SHORTEST, 30) | st.floats(30, 2_000),
+    seconds=st.floats(SHORTEST, 1) | st.floats(1, 30) | st.floats(30, 2_000),
     jitter=st.floats(0, 1, exclude_max=True),
     hint=st.none() | st.floats(1e-3, 30) | st.floats(30, 1_000),
-    go_away=st.just(False) | st.booleans(),
+    go_away=st.sampled_from([False, False, True]),
 )
 weathers = faults.map(lambda fault: [fault]) | st.lists(faults, min_size=1, max_size=12)
-closings = st.dictionaries(
-    st.sampled_from([lane.name for lane in LANES]), st.floats(0, 200) | st.just(math.inf)
+shut = st.floats(0, 100) | st.floats(0, 200) | st.just(math.inf)
+closings: st.SearchStrategy[dict[str, float]] = (
+    st.just({})
+    | st.fixed_dictionaries({"flex": shut})
+    | st.dictionaries(st.sampled_from([lane.name for lane in LANES]), shut)
 )
-
-
-any_deadline = st.none() | st.floats(1, 2_000)
+some_deadline = st.floats(1, 100) | st.floats(100, 2_000)
+any_deadline = st.none() | some_deadline
 
 
 @st.composite
@@ -151,14 +153,14 @@ def calls(
 ) -> Call:
     """Any call in any weather, played to its end, or to one attempt more than it may have."""
     policy, lanes = draw(policies(deadlines)), draw(st.sampled_from(ladders))
-    shut, began = draw(closings), draw(st.floats(0, 1e6))
-    ladder = Ladder(policy, lanes, began, lambda lane: shut.get(lane.name, 0.0))
+    closed, began = draw(closings), draw(st.floats(0, 1e6))
+    ladder = Ladder(policy, lanes, began, lambda lane: closed.get(lane.name, 0.0))
     call = Call(policy, lanes, began, first=ladder.start(began))
     event(f"deadline: {policy.deadline is not None}, lanes: {len(lanes)}")
     return play(ladder, call, draw(weathers))
 
 
-with_deadline = calls(deadlines=st.floats(1, 2_000))
+with_deadline = calls(deadlines=some_deadline)
 without_deadline = calls(deadlines=st.none())
 
 

@@ -516,6 +516,15 @@ def test_what_fills_an_item(item: Json, kinds: list[str], emptied: Json) -> None
     assert done["item"] == item
 
 
+@pytest.mark.parametrize("logprobs", [[{"token": "So", "logprob": -0.1, "bytes": [83]}], [], None])
+def test_logprobs_come_with_their_text(logprobs: list[Json] | None) -> None:
+    """They are on the delta and at its end; a part that has none has an empty list there."""
+    part = {**text("So"), "logprobs": logprobs}
+    told = {event["type"]: event for event in events(response(message(part)))}
+    assert told["response.output_text.delta"]["logprobs"] == (logprobs or [])
+    assert told["response.output_text.done"]["logprobs"] == (logprobs or [])
+
+
 def test_deltas_add_up(response_answer: Json) -> None:
     """What the deltas say is what the answer says, for callers who read nothing else."""
     spoken = {"text": "", "refusal": "", "arguments": "", "input": "", "summary": ""}
