@@ -18,7 +18,7 @@ CANCELLED = "cancelled"
 
 # After these the server may have finished, and billed, an answer that never arrived. Whether
 # OpenAI bills them is not documented. A refusal is documented not to be charged.
-_POSSIBLY_BILLED = frozenset({"timeout", "transient", "interrupted", CANCELLED})
+_POSSIBLY_BILLED = frozenset({"timeout", "transient", "interrupted", "error", CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ _RATE_LIMIT_CODES = frozenset(
 _SERVER_CODES = frozenset(
     {"server_error", "internal_error", "internal_server_error", "overloaded", "service_unavailable"}
 )
+_SHORTAGE = re.compile("unavailable|overloaded|capacity")
 _UNVERIFIED = re.compile(r"must be verified to stream", re.IGNORECASE)
 
 
@@ -117,6 +118,8 @@ def _classify_throttle(failure: Failure, lane: Refusals) -> Kind:
         return "capacity" if lane.patient else "rate_limited"
     if names & _SERVER_CODES or names == {None}:
         return "transient"
+    if any(_SHORTAGE.search(name) for name in names if name):
+        return "rate_limited"
     return "rejected"
 
 

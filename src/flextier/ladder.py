@@ -83,6 +83,7 @@ class Ladder:
         self._tries = 0
         self._faults = 0
         self._plain = False
+        self._kind: Kind = "timeout"
         self.fallback: Kind | None = None
         """Why the call left its first lane, or None while it has not."""
 
@@ -117,6 +118,19 @@ class Ladder:
         until = self._deadline if to_the_end else self._leave_by
         return min(self._policy.attempt_timeout(self.lane.name), until - now)
 
+    def out_of_time(self, now: float) -> bool:
+        """Whether no attempt can be started now, on this lane or on one after it.
+
+        A wait may have lasted longer than it was to: the lane is then left without another try.
+        """
+        while self.attempt_timeout(now) <= 0:
+            if self._last:
+                return True
+            self.fallback = self.fallback or self._kind
+            self._index += 1
+            self._begin(now, 0.0)
+        return False
+
     def failed(self, event: Event) -> Step:
         """What to do after a failed attempt."""
         if self._plain and event.kind == "stream_unverified":
@@ -127,6 +141,7 @@ class Ladder:
 
     def _answer(self, event: Event) -> Step:
         self._tries += 1
+        self._kind = event.kind
         match event.kind:
             case "rejected" | "quota":
                 return Stop("none")

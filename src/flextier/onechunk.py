@@ -92,8 +92,17 @@ def _message_parts(at: dict[str, Any], item: dict[str, Any]) -> Parts:
     return {**item, "content": [], "status": "in_progress"}, events
 
 
+_TEXT_FIELDS = {"output_text": "text", "refusal": "refusal"}
+
+
 def _content_events(at: dict[str, Any], part: dict[str, Any]) -> list[dict[str, Any]]:
-    kind, field = ("refusal", "refusal") if part["type"] == "refusal" else ("output_text", "text")
+    if part.get("type") not in _TEXT_FIELDS:
+        return [
+            {"type": "response.content_part.added", **at, "part": part},
+            {"type": "response.content_part.done", **at, "part": part},
+        ]
+    kind = part["type"]
+    field = _TEXT_FIELDS[kind]
     logprobs = {} if kind == "refusal" else {"logprobs": part.get("logprobs") or []}
     text = part[field]
     annotations = [

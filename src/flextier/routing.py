@@ -131,7 +131,9 @@ class Route:
         self._done = False
         self.body_read = False
         """Whether the attempt's answer was JSON: errors from here on are the caller's parser's."""
-        self._began = self._sent = self._clock.now()
+        self._in_flight = False
+        self._waiting = False
+        self._began = self._sent = self._idle_since = self._clock.now()
         self._lanes = self._choose_lanes()
         self._ladder = Ladder(policy, self._lanes, self._began, self._shut_for)
         self.step: Try | Stop = self._ladder.start(self._began)
@@ -154,9 +156,12 @@ class Route:
         """
         self._sent = self._clock.now()
         self.body_read = False
-        self._limit = self._ladder.attempt_timeout(self._sent)
-        if self._limit <= 0:
+        if self._waiting:
+            self._waited += self._sent - self._idle_since
+        if self._ladder.out_of_time(self._sent):
             raise self._deadline_exceeded(self.request())
+        self._limit = self._ladder.attempt_timeout(self._sent)
+        self._in_flight = True
         return self._options.model_copy(update=self._changes())
 
     @property
@@ -226,7 +231,7 @@ class Route:
 
     def failed(self, error: Exception) -> Exception:
         """The attempt failed: decides ``step``, and gives the error to raise for it."""
-        failure = failure_of(error)
+        failure = failure_of(error) if self._in_flight else None
         if failure is None:
             self.broken(error)
             return error
@@ -238,6 +243,8 @@ class Route:
 
     def _decide(self, failure: Failure) -> Kind:
         kind = classify(failure, self._ladder.lane)
+        if kind == "stream_unverified" and not self._body.get("stream"):
+            kind = "rejected"  # nothing was streamed, so there is no way around it
         now = self._record(kind, failure.status, failure.request_id)
         event = Event(
             kind=kind,
@@ -254,9 +261,8 @@ class Route:
         """The attempt ended in something that is no failure of it: cancelled, or a bug."""
         if self._done:
             return
-        outcome = "error" if isinstance(error, Exception) else CANCELLED
-        if not isinstance(error, FlexDeadlineExceeded):
-            self._record(outcome)
+        if self._in_flight:
+            self._record("error" if isinstance(error, Exception) else CANCELLED)
         self.step = Stop("none")
         self._finish(error=error)
 
@@ -268,7 +274,8 @@ class Route:
     def _record(
         self, outcome: str, status: int | None = None, request_id: str | None = None
     ) -> float:
-        now = self._clock.now()
+        self._in_flight = False
+        self._idle_since = now = self._clock.now()
         lane = self._ladder.lane.name
         self._attempts.append(Attempt(lane, outcome, now - self._sent, status, request_id))
         return now
@@ -337,7 +344,7 @@ class Route:
     def wait(self, state: RetryCallState | None = None) -> float:
         """Seconds before the next attempt."""
         wait = self.step.wait if isinstance(self.step, Try) else 0.0
-        self._waited += wait
+        self._waiting = wait > 0
         return wait
 
     def notify(self, state: RetryCallState) -> None:

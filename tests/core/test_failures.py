@@ -83,6 +83,7 @@ BOTH = [
     (facts(403, message="Country not supported"), "rejected"),
     (facts(403, message=UNVERIFIED), "rejected"),
     (facts(404, code="model_not_found", message="The model `o33` does not exist"), "rejected"),
+    (facts(404, code="model_not_found", message="The model acme-flex does not exist"), "rejected"),
     (facts(407), "rejected"),
     (facts(410), "rejected"),
     (facts(413), "rejected"),
@@ -112,8 +113,8 @@ BY_LANE = [
     (facts(429, code="resource_unavailable"), "capacity", "rate_limited"),
     (facts(429, type="resource_unavailable", code="flex_unavailable"), "capacity", "rate_limited"),
     (facts(429, type="resource_unavailable"), "capacity", "rate_limited"),
-    (facts(None, code="flex_unavailable"), "capacity", "rejected"),
-    (facts(None, type="resource_unavailable"), "capacity", "rejected"),
+    (facts(None, code="flex_unavailable"), "capacity", "rate_limited"),
+    (facts(None, type="resource_unavailable"), "capacity", "rate_limited"),
     (facts(498, code="capacity_exceeded"), "capacity", "rejected"),
     (facts(503, code="resource_unavailable"), "capacity", "transient"),
     # The tier is not for this model, or not for this project.

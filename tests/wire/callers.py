@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, track
 from flextier.clock import Clock
+from flextier.sim import Simulator
 
 KEY = "sk-fake-key-for-tests"
 MESSAGES: Any = [{"role": "user", "content": "Name a colour. Any will do."}]
@@ -126,3 +128,12 @@ CALLERS = [
 ]
 PLAIN = [caller for caller in CALLERS if not caller.stream]
 STREAMS = [caller for caller in CALLERS if caller.stream]
+
+
+def settled(sim: Simulator) -> int:
+    """The simulator's open connections, once it has noticed those that were closed."""
+    for _ in range(400):
+        if sim.connections == 0:
+            break
+        time.sleep(0.005)
+    return sim.connections

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from flextier.sim import Simulator
 from tests.wire.callers import CALLERS, PLAIN, STREAMS
 
 
@@ -14,6 +16,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for name, callers in (("caller", CALLERS), ("plain", PLAIN), ("stream", STREAMS)):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, callers, ids=str)
+
+
+@pytest.fixture
+def own_sim() -> Iterator[Simulator]:
+    """A simulator that no other test has connections to, for counting them."""
+    with Simulator() as simulator:
+        yield simulator
 
 
 @pytest.fixture

@@ -10,9 +10,15 @@ import pytest
 
 from flextier import AsyncFlexOpenAI, track
 from flextier.sim import Fault, Simulator
-from tests.wire.callers import FAST, KEY, MESSAGES
+from tests.wire.callers import FAST, KEY, MESSAGES, settled
 from tests.wire.test_clients import make_async
-from tests.wire.test_transport import _settled as settled
+
+
+@pytest.fixture
+def sim(own_sim: Simulator) -> Simulator:
+    """Connections are counted here."""
+    return own_sim
+
 
 WHERE: dict[str, tuple[list[Fault], dict[str, Any]]] = {
     "in-an-attempt": ([Fault.stall()], {}),

@@ -13,7 +13,15 @@ import pytest
 from flextier._sdk import http
 from flextier.sim import Fault, Simulator
 from flextier.transport import async_http_client, keepalive_options, sync_http_client, time_limit
+from tests.wire.callers import settled
 from tests.wire.test_clients import make, make_async
+
+
+@pytest.fixture
+def sim(own_sim: Simulator) -> Simulator:
+    """Connections are counted here."""
+    return own_sim
+
 
 LINUX_ONLY = pytest.mark.skipif(
     not hasattr(socket, "TCP_KEEPIDLE"), reason="the platform has no TCP_KEEPIDLE"
@@ -112,7 +120,7 @@ def test_connections_end_with_their_loop(sim: Simulator) -> None:
 
     for _ in range(3):
         asyncio.run(call())
-        assert _settled(sim) == 0
+        assert settled(sim) == 0
 
 
 async def test_closing_closes(sim: Simulator) -> None:
@@ -121,20 +129,11 @@ async def test_closing_closes(sim: Simulator) -> None:
     await client.responses.create(model="o3", input="Hi.")
     assert sim.connections == 1
     await client.close()
-    assert await asyncio.to_thread(_settled, sim) == 0
+    assert await asyncio.to_thread(settled, sim) == 0
 
 
 def test_a_dropped_sync_client_closes(sim: Simulator) -> None:
     """A client that nobody holds any more leaves no socket behind."""
     make(sim).responses.create(model="o3", input="Hi.")
     gc.collect()
-    assert _settled(sim) == 0
-
-
-def _settled(sim: Simulator) -> int:
-    """The simulator's open connections, once it has noticed those that were closed."""
-    for _ in range(200):
-        if sim.connections == 0:
-            break
-        time.sleep(0.005)
-    return sim.connections
+    assert settled(sim) == 0

@@ -30,7 +30,8 @@ class FlexLane(Lane):
             return False
         if failure.param is not None:
             return failure.param == "service_tier"
-        return _TIER.search(failure.message) is not None
+        # By its words only where they cannot be about a model, whose name may have "flex" in it.
+        return failure.status != 404 and _TIER.search(failure.message) is not None
 
 
 FLEX = FlexLane(name="flex", service_tier="flex", patient=True)
