@@ -39,6 +39,11 @@ http: Any = importlib.import_module("httpx2" if MAJOR >= 3 else "httpx")
 
 timeout_errors: tuple[type[Exception], ...] = (http.TimeoutException,)
 connection_errors: tuple[type[Exception], ...] = (http.RequestError,)
+_UNCONNECTED: tuple[type[Exception], ...] = (
+    http.ConnectError,
+    http.ConnectTimeout,
+    http.PoolTimeout,
+)
 
 
 def core_error(name: str) -> type[Exception]:
@@ -56,11 +61,13 @@ def new_request(url: str) -> Any:
 def failure_of(error: BaseException) -> Failure | None:
     """The facts of an SDK exception, or None if it is no failure of an attempt."""
     if isinstance(error, openai.APITimeoutError):
-        return Failure(fault="timeout", message=error.message)
+        return Failure(fault="timeout", message=error.message, sent=_sent(error))
     if isinstance(error, openai.APIConnectionError):
-        return Failure(fault=_fault(error), message=error.message)
+        return Failure(fault=_fault(error), message=error.message, sent=_sent(error))
     if isinstance(error, openai.APIResponseValidationError):
-        return None
+        # Strict validation complains of a page of HTML, too, which is no answer at all.
+        is_json = "json" in error.response.headers.get("content-type", "")
+        return None if is_json else Failure(fault="malformed", message=error.message)
     if isinstance(error, openai.APIStatusError):
         return Failure(
             status=error.status_code,
@@ -75,6 +82,11 @@ def failure_of(error: BaseException) -> Failure | None:
 
 def _fault(error: openai.APIConnectionError) -> Fault:
     return "malformed" if isinstance(error, MalformedAnswerError) else "connection"
+
+
+def _sent(error: openai.APIError) -> bool:
+    """Whether the request can have left: not, where there was no connection to send it over."""
+    return not isinstance(error.__cause__, _UNCONNECTED)
 
 
 def _words(error: openai.APIError) -> dict[str, Any]:

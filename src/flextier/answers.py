@@ -7,8 +7,6 @@ import warnings
 from functools import lru_cache
 from typing import Any, get_args
 
-from tenacity import TryAgain
-
 from flextier._sdk import RAW_RESPONSE_HEADER, LegacyAPIResponse, is_given
 from flextier.errors import MalformedAnswerError
 from flextier.onechunk import SETTINGS_URL, StreamUnverifiedWarning, as_event_stream
@@ -48,9 +46,9 @@ def unreadable(route: Route, error: json.JSONDecodeError) -> Exception:
 
 
 def settled(route: Route, answer: Any, read: Any) -> Any:
-    """The answer, if it ends the call; else tenacity's word for another attempt."""
+    """The answer, if it ends the call; an error for tenacity, if it does not."""
     if not route.answered(read):
-        raise TryAgain
+        raise route.vain(read)
     return answer
 
 

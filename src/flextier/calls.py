@@ -35,13 +35,15 @@ class Attempt:
     """The HTTP status; None when none arrived."""
     request_id: str | None = None
     """OpenAI's ``x-request-id``."""
+    sent: bool = True
+    """Whether the request can have reached the server: not, if no connection was had."""
 
     @property
     def possibly_billed(self) -> bool:
         """Whether the provider may have billed this attempt although no answer came of it."""
         if self.outcome == "transient" and self.status is not None and self.status >= 400:
             return False
-        return self.outcome in _POSSIBLY_BILLED
+        return self.sent and self.outcome in _POSSIBLY_BILLED
 
     def to_dict(self) -> dict[str, Any]:
         """The attempt as plain JSON types."""
@@ -53,6 +55,7 @@ class Attempt:
             "status": self.status,
             "request_id": self.request_id,
             "possibly_billed": self.possibly_billed,
+            "sent": self.sent,
         }
 
 

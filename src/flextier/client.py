@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 import openai
-from tenacity import AsyncRetrying, Retrying, TryAgain
+from tenacity import AsyncRetrying, Retrying
 from typing_extensions import Self
 
 from flextier._sdk import is_given, not_given
@@ -21,7 +21,7 @@ from flextier.clock import SYSTEM_CLOCK, Clock
 from flextier.policy import FlexPolicy
 from flextier.routing import Route, Router, is_routed
 from flextier.streams import AsyncFlexStream, FlexStream
-from flextier.timeouts import Timeouts, merge_arguments
+from flextier.timeouts import Arguments, Timeouts, merge_arguments
 from flextier.transport import async_http_client, sync_http_client, time_limit
 
 
@@ -42,7 +42,7 @@ class _Routed:
         _router: Router | None = None,
         **kwargs: Any,
     ) -> None:
-        self._router = _router or _new_router(policy, timeout, max_retries, clock)
+        self._router = _router or _new_router(policy, timeout, max_retries, http_client, clock)
         if is_given(max_retries):
             kwargs["max_retries"] = max_retries
         sdk: Any = super()
@@ -70,11 +70,16 @@ class _Routed:
         """
         given = Timeouts.of(timeout) if is_given(timeout) else Timeouts()
         retries = max_retries if is_given(max_retries) else None
+        base = self.policy
+        if policy is not None:
+            # A new policy goes without the old fields, but not without the client's own arguments.
+            base = self._router.arguments.under(FlexPolicy.of(policy))
+        arguments = self._router.arguments.with_(given, retries)
         router = Router(
-            merge_arguments(policy or self.policy, None, given, retries),
+            merge_arguments(base, None, Arguments(given, retries)),
             self._router.clock,
             self._router.capacity,
-            given if is_given(timeout) else self._router.timeouts,
+            arguments,
         )
         sdk: Any = super()
         copied: Self = sdk.copy(
@@ -102,7 +107,7 @@ class _Routed:
         Raises:
             PolicyError: ``timeout`` or ``max_retries`` contradicts ``policy``.
         """
-        router = _new_router(policy, timeout, max_retries, SYSTEM_CLOCK)
+        router = _new_router(policy, timeout, max_retries, http_client, SYSTEM_CLOCK)
         shell: Any = cls.__new__(cls)
         shell.__dict__.update(client.__dict__)
         shell._router = router
@@ -111,13 +116,28 @@ class _Routed:
         return adopted
 
 
-def _new_router(policy: FlexPolicy | None, timeout: Any, max_retries: Any, clock: Clock) -> Router:
-    # A client-level None is what LangChain passes for "not given".
-    timed = is_given(timeout) and timeout is not None
-    timeouts = Timeouts.of(timeout) if timed else Timeouts()
+def _new_router(
+    policy: FlexPolicy | None, timeout: Any, max_retries: Any, http_client: Any, clock: Clock
+) -> Router:
     retries = max_retries if is_given(max_retries) else None
-    merged = merge_arguments(policy or FlexPolicy(), policy, timeouts, retries)
-    return Router(merged, clock, CAPACITY, timeouts)
+    arguments = Arguments(_timeouts(timeout, http_client), retries)
+    given = None if policy is None else FlexPolicy.of(policy)
+    return Router(
+        merge_arguments(given or FlexPolicy(), given, arguments), clock, CAPACITY, arguments
+    )
+
+
+def _timeouts(timeout: Any, http_client: Any) -> Timeouts:
+    """The client's timeout; else its HTTP client's, where that has one of its own, as in the SDK.
+
+    None is what LangChain passes for "not given".
+    """
+    if is_given(timeout) and timeout is not None:
+        return Timeouts.of(timeout)
+    own = getattr(http_client, "timeout", None)
+    if isinstance(own, openai.Timeout) and own not in (openai.Timeout(5.0), openai.DEFAULT_TIMEOUT):
+        return Timeouts.of(own)
+    return Timeouts()
 
 
 class FlexOpenAI(_Routed, openai.OpenAI):
@@ -191,9 +211,6 @@ class FlexOpenAI(_Routed, openai.OpenAI):
                 if stream and isinstance(read, FlexStream):
                     read.open(route)
                     return answer
-            return settled(route, answer, read)
-        except TryAgain:
-            raise
         except Exception as error:
             raised = route.failed(error)
             if raised is error:
@@ -202,6 +219,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
         except BaseException as error:
             route.broken(error)
             raise
+        return settled(route, answer, read)
 
     def _send(self, route: Route, cast_to: Any, options: Any, stream: bool, stream_cls: Any) -> Any:
         try:
@@ -280,9 +298,6 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
                 if stream and isinstance(read, AsyncFlexStream):
                     await read.open(route)
                     return answer
-            return settled(route, answer, read)
-        except TryAgain:
-            raise
         except Exception as error:
             raised = route.failed(error)
             if raised is error:
@@ -291,6 +306,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
         except BaseException as error:
             route.broken(error)
             raise
+        return settled(route, answer, read)
 
     async def _send(
         self, route: Route, cast_to: Any, options: Any, stream: bool, stream_cls: Any

@@ -45,6 +45,8 @@ class Failure:
     message: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     fault: Fault | None = None
+    sent: bool = True
+    """Whether the request can have reached the server: not, if no connection was had."""
     request_id: str | None = None
 
 
@@ -62,27 +64,16 @@ class Refusals(Protocol):
         """Whether the failure says that this lane is not for this model or project."""
 
 
-# 429 answers that no waiting cures: the account may not spend more.
+# 429 answers that no waiting cures: the account may not spend more. OpenAI has many words for it
+# (`insufficient_quota`, `billing_hard_limit_reached`, `project_spend_limit_exceeded`, …).
 # https://platform.openai.com/docs/guides/error-codes
-_QUOTA_CODES = frozenset(
-    {
-        "insufficient_quota",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-        "spend_limit_reached",
-        "usage_limit_reached",
-        "quota_exceeded",
-        "insufficient_funds",
-    }
-)
+_QUOTA = re.compile("quota|billing|spend|credit|usage_limit|budget|funds")
 # OpenAI puts the exhausted limit into `type` ("requests", "tokens") and the reason into `code`.
-_RATE_LIMIT_CODES = frozenset(
-    {"rate_limit_exceeded", "rate_limit_error", "requests", "tokens", "too_many_requests"}
-)
-_SERVER_CODES = frozenset(
-    {"server_error", "internal_error", "internal_server_error", "overloaded", "service_unavailable"}
-)
-_SHORTAGE = re.compile("unavailable|overloaded|capacity")
+_RATE_LIMIT = re.compile("rate_limit|^requests$|^tokens$|too_many_requests")
+# What an error event in a stream says, which has no status.
+_TIMEOUT = re.compile("^request_timeout$")
+_SERVER = re.compile("server_error|internal|overloaded|connection_failed|_timeout$|^service_unav")
+_SHORTAGE = re.compile("unavailable|capacity")
 _UNVERIFIED = re.compile(r"must be verified to stream", re.IGNORECASE)
 
 
@@ -107,20 +98,28 @@ def classify(failure: Failure, lane: Refusals) -> Kind:
 
 def _classify_throttle(failure: Failure, lane: Refusals) -> Kind:
     """A 429, or an error event inside a stream, which carries the same codes without a status."""
-    names = {failure.code, failure.type}
-    if names & _QUOTA_CODES:
+    if _says(failure, _QUOTA):
         return "quota"
     if lane.refuses(failure):
         return "capacity" if lane.patient else "rate_limited"
-    if names & _RATE_LIMIT_CODES:
+    if _says(failure, _RATE_LIMIT):
         return "rate_limited"
     if failure.status == 429:
         return "capacity" if lane.patient else "rate_limited"
-    if names & _SERVER_CODES or names == {None}:
+    return _classify_event(failure)
+
+
+def _classify_event(failure: Failure) -> Kind:
+    if _says(failure, _TIMEOUT):
+        return "timeout"
+    if _says(failure, _SERVER) or (failure.code is None and failure.type is None):
         return "transient"
-    if any(_SHORTAGE.search(name) for name in names if name):
-        return "rate_limited"
-    return "rejected"
+    return "rate_limited" if _says(failure, _SHORTAGE) else "rejected"
+
+
+def _says(failure: Failure, words: re.Pattern[str]) -> bool:
+    """Whether the error's code or type is one of these."""
+    return any(name and words.search(name) for name in (failure.code, failure.type))
 
 
 def _stream_unverified(failure: Failure) -> bool:
@@ -129,12 +128,15 @@ def _stream_unverified(failure: Failure) -> bool:
     return _UNVERIFIED.search(failure.message) is not None
 
 
+_LONGEST_WAIT = 100 * 86_400.0
+
+
 def server_wait(failure: Failure, kind: Kind, wall: float) -> float | None:
     """Seconds the server asks to wait before the next try, or None if it says nothing usable.
 
     Reads ``retry-after-ms``, then ``retry-after`` (seconds or an HTTP date, against ``wall``, the
     time since the epoch), then, for rate limits, ``x-ratelimit-reset-*``. Zero, negative, past,
-    infinite and unreadable values count as nothing said.
+    infinite and unreadable values count as nothing said; more than 100 days count as 100 days.
     """
     headers = failure.headers
     for seconds in (
@@ -143,13 +145,13 @@ def server_wait(failure: Failure, kind: Kind, wall: float) -> float | None:
         _date(headers.get("retry-after"), wall),
     ):
         if seconds is not None:
-            return seconds
+            return min(seconds, _LONGEST_WAIT)
     return _rate_limit_reset(headers) if kind == "rate_limited" else None
 
 
-def should_retry(failure: Failure) -> bool | None:
-    """The server's ``x-should-retry``: True, False, or None when it does not say."""
-    return {"true": True, "false": False}.get(failure.headers.get("x-should-retry", ""))
+def told_to_go_away(failure: Failure) -> bool:
+    """Whether the server asks not to be asked again (``x-should-retry: false``)."""
+    return failure.headers.get("x-should-retry") == "false"
 
 
 def _number(text: str | None, unit: float) -> float | None:

@@ -177,6 +177,8 @@ class Ladder:
         if self._faults > self._policy.max_retries:
             return self._next(event, "max_retries")
         wait = self._backoff(event) if event.hint is None else event.hint
+        if event.hint is not None and event.now + wait >= self._entered + self._policy.patience:
+            return self._next(event, "patience")
         if event.now + wait >= self._leave_by:
             return self._next(event, "deadline")
         return Try(self.lane, wait)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
+import warnings
 from collections.abc import Awaitable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import openai
@@ -35,12 +36,12 @@ from flextier.capacity import Capacity, LaneKey
 from flextier.clock import Clock
 from flextier.costs.usage import Usage
 from flextier.errors import ClientClosedError, FlexDeadlineExceeded
-from flextier.failures import Failure, Kind, classify, server_wait, should_retry
+from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
 from flextier.ladder import REFUSED_FOR, Event, Ladder, Limit, Stop, Try
 from flextier.lanes import LANES, Lane, tier_lane
 from flextier.policy import FlexPolicy
 from flextier.streams import Watch
-from flextier.timeouts import Timeouts
+from flextier.timeouts import Arguments, Timeouts
 
 _ROUTED = frozenset({"/chat/completions", "/responses"})
 # Values of `service_tier` that leave the choice to us; any other is the caller's own choice.
@@ -50,7 +51,7 @@ _OPEN_TIERS = frozenset({None, "auto", "flex"})
 def is_routed(options: FinalRequestOptions) -> bool:
     """Whether a request is a model call that lanes apply to; all else passes untouched."""
     return (
-        options.url in _ROUTED
+        options.url.partition("?")[0] in _ROUTED  # client.beta adds ?beta=true
         and options.method.lower() == "post"
         and isinstance(options.json_data, dict)
     )
@@ -60,12 +61,12 @@ class Router:
     """What a client knows that its calls need: the policy, the clock, the lanes' state."""
 
     def __init__(
-        self, policy: FlexPolicy, clock: Clock, capacity: Capacity, timeouts: Timeouts
+        self, policy: FlexPolicy, clock: Clock, capacity: Capacity, arguments: Arguments
     ) -> None:
         self.policy = policy
         self.clock = clock
         self.capacity = capacity
-        self.timeouts = timeouts
+        self.arguments = arguments
         self._url: Any = None
         self._url_text = ""
 
@@ -83,7 +84,7 @@ class Router:
             )
         scope = current_scope()
         policy = self.policy.replace(**dict(scope.changes)) if scope.changes else self.policy
-        timeouts = self.timeouts
+        timeouts = self.arguments.timeouts
         if is_given(options.timeout):
             timeouts = Timeouts.of(options.timeout, timeouts)
             policy = timeouts.applied_to(policy)
@@ -94,7 +95,10 @@ class Router:
         url = client.base_url
         if url is not self._url:
             self._url, self._url_text = url, str(url)
-        return self._url_text, _account(client.api_key, client.organization, client.project)
+        # A key that is asked for anew each time is no name; who is asked for it, is.
+        provider = getattr(client, "_api_key_provider", None)
+        key = client.api_key if provider is None else f"provider {id(provider)}"
+        return self._url_text, _account(key, client.organization, client.project)
 
 
 @lru_cache(maxsize=64)
@@ -129,13 +133,16 @@ class Route:
         self._waited = 0.0
         self._limit = 0.0
         self._done = False
+        self._unparsed: Any = None
         self.body_read = False
         """Whether the attempt's answer was JSON: errors from here on are the caller's parser's."""
         self._in_flight = False
         self._waiting = False
         self._began = self._sent = self._idle_since = self._clock.now()
         self._lanes = self._choose_lanes()
-        self._ladder = Ladder(policy, self._lanes, self._began, self._shut_for)
+        # Not a method of ours: that would tie a knot that only the garbage collector unties.
+        shut = partial(_shut_for, self._capacity, self._clock, where, self.model)
+        self._ladder = Ladder(policy, self._lanes, self._began, shut)
         self.step: Try | Stop = self._ladder.start(self._began)
 
     def _choose_lanes(self) -> tuple[Lane, ...]:
@@ -156,8 +163,8 @@ class Route:
         """
         self._sent = self._clock.now()
         self.body_read = False
-        if self._waiting:
-            self._waited += self._sent - self._idle_since
+        self._waited += self._sent - self._idle_since if self._waiting else 0.0
+        self._waiting = False
         if self._ladder.out_of_time(self._sent):
             raise self._deadline_exceeded(self.request())
         self._limit = self._ladder.attempt_timeout(self._sent)
@@ -183,7 +190,7 @@ class Route:
         parse = self._options.post_parser
 
         def read(answer: Any) -> Any:
-            self.body_read = True
+            self.body_read, self._unparsed = True, answer
             return parse(answer)
 
         return read
@@ -221,13 +228,25 @@ class Route:
         """
         failure = _failure_told(answer)
         if failure is None:
-            self._record(SERVED, status=200, request_id=getattr(answer, "_request_id", None))
-        else:
-            self._decide(failure)
-            if isinstance(self.step, Try):
-                return False
-        self._finish(getattr(answer, "service_tier", None), _usage(answer))
+            self._answered(answer)
+            return True
+        self._decide(failure)
+        if isinstance(self.step, Try):
+            return False
+        self._finish(_tier(answer), _usage(answer))
         return True
+
+    def _answered(self, answer: Any, error: BaseException | None = None) -> None:
+        request_id = getattr(answer, "_request_id", None) or getattr(answer, "request_id", None)
+        self._record(SERVED, status=200, request_id=request_id)
+        self._finish(_tier(answer), _usage(answer), error)
+
+    def vain(self, answer: Any) -> Exception:
+        """The error for an answer that told of a failure: what tenacity and listeners see."""
+        failure = _failure_told(answer) or Failure()
+        return openai.APIError(
+            failure.message, self.request(), body={"code": failure.code, "message": failure.message}
+        )
 
     def failed(self, error: Exception) -> Exception:
         """The attempt failed: decides ``step``, and gives the error to raise for it."""
@@ -245,13 +264,13 @@ class Route:
         kind = classify(failure, self._ladder.lane)
         if kind == "stream_unverified" and not self._body.get("stream"):
             kind = "rejected"  # nothing was streamed, so there is no way around it
-        now = self._record(kind, failure.status, failure.request_id)
+        now = self._record(kind, failure.status, failure.request_id, failure.sent)
         event = Event(
             kind=kind,
             now=now,
             jitter=self._clock.random(),
             hint=server_wait(failure, kind, self._clock.wall()),
-            go_away=should_retry(failure) is False,
+            go_away=told_to_go_away(failure),
         )
         self._learn(event)
         self.step = self._ladder.failed(event)
@@ -261,9 +280,13 @@ class Route:
         """The attempt ended in something that is no failure of it: cancelled, or a bug."""
         if self._done:
             return
+        self.step = Stop("none")
+        if self._in_flight and self._unparsed is not None:
+            # Answered and billed: it is the caller's parser that the answer does not suit.
+            self._answered(self._unparsed, error)
+            return
         if self._in_flight:
             self._record("error" if isinstance(error, Exception) else CANCELLED)
-        self.step = Stop("none")
         self._finish(error=error)
 
     def abandoned(self, error: BaseException) -> None:
@@ -272,12 +295,16 @@ class Route:
             self._finish(error=error)
 
     def _record(
-        self, outcome: str, status: int | None = None, request_id: str | None = None
+        self,
+        outcome: str,
+        status: int | None = None,
+        request_id: str | None = None,
+        sent: bool = True,
     ) -> float:
         self._in_flight = False
         self._idle_since = now = self._clock.now()
         lane = self._ladder.lane.name
-        self._attempts.append(Attempt(lane, outcome, now - self._sent, status, request_id))
+        self._attempts.append(Attempt(lane, outcome, now - self._sent, status, request_id, sent))
         return now
 
     def _given_up(self, error: Exception, kind: Kind, limit: Limit) -> Exception:
@@ -309,18 +336,18 @@ class Route:
         return new_request(self._where[0].rstrip("/") + self._options.url)
 
     def _history(self) -> str:
-        tried = ", ".join(f"{a.lane}: {a.outcome}" for a in self._attempts[-6:]) or "no attempt"
-        more = "…, " if len(self._attempts) > 6 else ""
-        count = len(self._attempts)
+        steps = [f"{a.lane}: {a.outcome}" for a in self._attempts]
+        if self._in_flight:
+            steps.append(f"{self._ladder.lane.name}: cut off")
+        tried = ", ".join(steps[-6:]) or "no attempt"
+        more = "…, " if len(steps) > 6 else ""
+        count = len(steps)
         return f"{count} attempt{'s' * (count != 1)} ({more}{tried}), {self._waited:.1f} s waited"
 
     # --- what lanes are known to be -----------------------------------------------------------
 
     def _key(self, lane: Lane) -> LaneKey:
         return LaneKey(*self._where, self.model, lane.name)
-
-    def _shut_for(self, lane: Lane) -> float:
-        return self._capacity.shut_for(self._key(lane), self._clock.now())
 
     def _learn(self, event: Event) -> None:
         lane = self._ladder.lane
@@ -335,7 +362,7 @@ class Route:
     @property
     def goes_on(self) -> bool:
         """Whether there is to be another attempt after the one that failed."""
-        return isinstance(self.step, Try) and not self._done
+        return isinstance(self.step, Try) and not self._done and bool(self._attempts)
 
     def again(self, state: RetryCallState) -> bool:
         """Whether there is to be another attempt."""
@@ -352,7 +379,11 @@ class Route:
         for listener in self._scope.retries:
             if inspect.isawaitable(told := listener(state)):
                 _close(told)
-                raise TypeError(f"{listener!r} is async: a sync call cannot wait for it")
+                warnings.warn(
+                    f"{listener!r} is async and hears nothing of the retries of a sync call",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
 
     async def anotify(self, state: RetryCallState) -> None:
         """Tell the listeners of a new try, async ones included."""
@@ -390,16 +421,19 @@ class Route:
     ) -> None:
         self._done = True
         asked = self._ladder.lane
-        lane = asked.name if tier is None else tier_lane(tier).name
+        lane = tier_lane(tier).name if tier else asked.name
         fallback: str | None = self._ladder.fallback
-        if fallback is None and lane != asked.name and len(self._lanes) > 1:
+        if fallback is None and lane != asked.name:
             fallback = "downgraded"
+        now = self._clock.now()
+        if self._waiting:  # cancelled in a wait
+            self._waited += now - self._idle_since
         report = CallReport(
             model=self.model,
             lane=lane,
             attempts=tuple(self._attempts),
             waited=self._waited,
-            elapsed=self._clock.now() - self._began,
+            elapsed=now - self._began,
             fallback=fallback,
             usage=usage,
         )
@@ -419,6 +453,17 @@ _KNOBS: dict[Limit, str] = {
     "at all, check base_url (OPENAI_BASE_URL)",
     "server": "; the server asked not to retry (x-should-retry: false)",
 }
+
+
+def _shut_for(
+    capacity: Capacity, clock: Clock, where: tuple[str, str], model: str, lane: Lane
+) -> float:
+    return capacity.shut_for(LaneKey(*where, model, lane.name), clock.now())
+
+
+def _tier(answer: Any) -> str | None:
+    tier = getattr(answer, "service_tier", None)
+    return tier if isinstance(tier, str) else None
 
 
 def _usage(answer: Any) -> Usage | None:

@@ -34,7 +34,7 @@ class Watch:
     def __init__(self, request_id: str | None = None) -> None:
         self.request_id = request_id
         self._open: set[int] = set()
-        self._finished = False
+        self._finished: set[int] = set()
         self._failure: dict[str, Any] | None = None
         self.tier: str | None = None
         self.usage: Usage | None = None
@@ -42,7 +42,7 @@ class Watch:
     @property
     def whole(self) -> bool:
         """Whether everything that the model had to say has been seen."""
-        return self._finished and not self._open
+        return bool(self._finished) and not self._open - self._finished
 
     def see(self, event: Any) -> None:
         """Take note of one event."""
@@ -55,16 +55,13 @@ class Watch:
     def _see_chunk(self, chunk: Any, choices: Any) -> None:
         self._note(chunk)
         for choice in choices:
-            if choice.finish_reason is None:
-                self._open.add(choice.index)
-            else:
-                self._open.discard(choice.index)
-                self._finished = True
+            seen = self._open if choice.finish_reason is None else self._finished
+            seen.add(choice.index)
 
     def _see_event(self, event: Any) -> None:
         kind = getattr(event, "type", None)
         if kind in _WHOLE:
-            self._finished = True
+            self._finished.add(0)
             self._note(event.response)
         elif kind in _FAILED:
             self._failure = _failure_body(event)
@@ -119,6 +116,7 @@ class _Opened:
         self._watch = Watch(self.response.headers.get("x-request-id"))
         self._held: deque[Any] = deque()
         self._owner: StreamOwner | None = None
+        self._pulling = False
 
     def _hold(self, event: Any) -> bool:
         """Hold an event back; False once one is there that can be handed over."""
@@ -154,6 +152,17 @@ class _Opened:
             raise self._owner.stream_timeout(self.response.request)
         return limit
 
+    def _handed_over(self, event: Any) -> Any:
+        """An event on its way to the caller, who may stop at the one that ends a response."""
+        if getattr(event, "type", None) in _WHOLE:
+            self._end(SERVED)
+        return event
+
+    def _closed(self) -> None:
+        """The response was closed: by a caller, if not by the SDK while it read."""
+        if not self._pulling:
+            self._end(SERVED if self._watch.whole else CANCELLED)
+
     def _end(self, outcome: str, error: BaseException | None = None) -> None:
         owner, self._owner = self._owner, None
         if owner is not None:
@@ -176,8 +185,17 @@ class FlexStream(Stream[_T], _Opened):
             self.close()
             raise
         self._owner = owner
+        # The SDK's stream helpers close the response, not the stream.
+        close = self.response.close
+
+        def close_and_tell() -> None:
+            close()
+            self._closed()
+
+        self.response.close = close_and_tell  # type: ignore[method-assign]
 
     def _pull(self) -> Any:
+        self._pulling = True
         try:
             event = super().__next__()
         except StopIteration:
@@ -186,17 +204,19 @@ class FlexStream(Stream[_T], _Opened):
             raise
         except Exception as error:
             raise self._as_openai_error(error) from error
+        finally:
+            self._pulling = False
         self._watch.see(event)
         return event
 
     def __next__(self) -> _T:
         if self._held:
-            return self._held.popleft()  # type: ignore[no-any-return]  # the SDK's event type
+            return self._handed_over(self._held.popleft())  # type: ignore[no-any-return]
         try:
             if self._owner is None:
                 return self._pull()  # type: ignore[no-any-return]
             with time_limit(self._next_limit()):
-                return self._pull()  # type: ignore[no-any-return]
+                return self._handed_over(self._pull())  # type: ignore[no-any-return]
         except StopIteration:
             self._end(SERVED)
             raise
@@ -234,8 +254,16 @@ class AsyncFlexStream(AsyncStream[_T], _Opened):
                 await self.close()
             raise
         self._owner = owner
+        aclose = self.response.aclose
+
+        async def close_and_tell() -> None:
+            await aclose()
+            self._closed()
+
+        self.response.aclose = close_and_tell  # type: ignore[method-assign]
 
     async def _pull(self) -> Any:
+        self._pulling = True
         try:
             event = await super().__anext__()
         except StopAsyncIteration:
@@ -244,16 +272,19 @@ class AsyncFlexStream(AsyncStream[_T], _Opened):
             raise
         except Exception as error:
             raise self._as_openai_error(error) from error
+        finally:
+            self._pulling = False
         self._watch.see(event)
         return event
 
     async def __anext__(self) -> _T:
         if self._held:
-            return self._held.popleft()  # type: ignore[no-any-return]  # the SDK's event type
+            return self._handed_over(self._held.popleft())  # type: ignore[no-any-return]
         try:
             if self._owner is None:
                 return await self._pull()  # type: ignore[no-any-return]
-            return await self._pull_within(self._next_limit())  # type: ignore[no-any-return]
+            event = await self._pull_within(self._next_limit())
+            return self._handed_over(event)  # type: ignore[no-any-return]
         except StopAsyncIteration:
             self._end(SERVED)
             raise

@@ -48,25 +48,49 @@ class Timeouts:
         return policy.replace(flex_timeout=self.total, standard_timeout=self.total)
 
 
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """A client's own ``timeout`` and ``max_retries``; None: not given."""
+
+    timeouts: Timeouts = Timeouts()
+    max_retries: int | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The policy's fields that they set."""
+        fields: dict[str, Any] = {}
+        if self.timeouts.total is not None:
+            fields.update(flex_timeout=self.timeouts.total, standard_timeout=self.timeouts.total)
+        if self.max_retries is not None:
+            fields["max_retries"] = self.max_retries
+        return fields
+
+    def under(self, policy: FlexPolicy) -> FlexPolicy:
+        """The policy, with these where it says nothing itself."""
+        said = policy.explicit
+        return policy.replace(**{k: v for k, v in self.fields().items() if k not in said})
+
+    def with_(self, timeouts: Timeouts, max_retries: int | None) -> Arguments:
+        """These, with others where they were given."""
+        return Arguments(
+            self.timeouts if timeouts.total is None else timeouts,
+            self.max_retries if max_retries is None else max_retries,
+        )
+
+
 def merge_arguments(
-    policy: FlexPolicy, given: FlexPolicy | None, timeouts: Timeouts, max_retries: int | None
+    policy: FlexPolicy, given: FlexPolicy | None, arguments: Arguments
 ) -> FlexPolicy:
     """The policy with a client's own ``timeout`` and ``max_retries`` in place.
 
     Args:
         policy: the policy in force.
         given: the policy that the caller passed, whose explicit fields must not be contradicted.
-        timeouts: the ``timeout`` argument.
-        max_retries: the ``max_retries`` argument; None: not given.
+        arguments: the client's arguments.
 
     Raises:
         PolicyError: an argument and an explicit field of ``given`` say different things.
     """
-    changes: dict[str, Any] = {}
-    if timeouts.total is not None:
-        changes.update(flex_timeout=timeouts.total, standard_timeout=timeouts.total)
-    if max_retries is not None:
-        changes["max_retries"] = max_retries
+    changes = arguments.fields()
     for field, value in changes.items():
         _refuse_conflict(given, field, value)
     return policy.replace(**changes)

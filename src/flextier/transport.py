@@ -15,7 +15,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import openai
 
@@ -183,26 +182,22 @@ class _SyncClient(openai.DefaultHttpxClient):
         return _tuned(super()._init_proxy_transport(proxy, **kwargs), self._backend)
 
     def __del__(self) -> None:
-        # Absent where __init__ failed early.
-        if getattr(self, "_transport", None) is not None and not self.is_closed:
+        # `_mounts` is the last that __init__ sets: absent where it failed.
+        if hasattr(self, "_mounts") and not self.is_closed:
             self.close()
 
 
 # --- one pool per event loop ------------------------------------------------------------------
 
 
-class _AnyLoop:
-    """Stands for the event loop where it is not asyncio's."""
-
-
-_ANY_LOOP = _AnyLoop()
-
-
-async def _open_until_loop_ends(transport: Any) -> AsyncGenerator[None, None]:
+async def _open_until_loop_ends(
+    transport: Any, forget: Callable[[], object]
+) -> AsyncGenerator[None, None]:
     """Closes ``transport`` when the loop shuts its async generators down, or when dropped."""
     try:
         yield
     finally:
+        forget()
         await transport.aclose()
 
 
@@ -211,18 +206,24 @@ class _PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._open: WeakKeyDictionary[Any, tuple[Any, AsyncGenerator[None, None]]] = (
-            WeakKeyDictionary()
-        )
+        self._open: dict[Any, tuple[Any, AsyncGenerator[None, None]]] = {}
 
     async def handle_async_request(self, request: Any) -> Any:
         loop = _running_loop()
         entry = self._open.get(loop)
         if entry is None:
+            self._drop_closed()
             transport = self._make()
-            entry = self._open[loop] = (transport, _open_until_loop_ends(transport))
-            await entry[1].__anext__()
+            lifetime = _open_until_loop_ends(transport, partial(self._open.pop, loop, None))
+            entry = self._open[loop] = (transport, lifetime)
+            await lifetime.__anext__()
         return await entry[0].handle_async_request(request)
+
+    def _drop_closed(self) -> None:
+        """Let go of loops that were closed without shutting their async generators down."""
+        for loop in list(self._open):
+            if getattr(loop, "is_closed", bool)():
+                self._open.pop(loop, None)
 
     async def aclose(self) -> None:
         entry = self._open.pop(_running_loop(), None)
@@ -231,10 +232,11 @@ class _PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx
 
 
 def _running_loop() -> Any:
+    """What stands for the running event loop: asyncio's itself, or trio's token."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
-        return _ANY_LOOP
+        return sys.modules["trio"].lowlevel.current_trio_token()
 
 
 class _AsyncClient(openai.DefaultAsyncHttpxClient):

@@ -66,6 +66,18 @@ def test_help_imports_neither_langchain_nor_a_server() -> None:
         "import sys; from flextier.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "assert not {'langchain_core', 'uvicorn', 'llmock', 'rich'} & set(sys.modules)"
+        "assert not {'langchain_core', 'uvicorn', 'llmock'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_bad_variable_breaks_neither_help_nor_demo(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command starts whatever the environment says; the demo names what is wrong with it."""
+    monkeypatch.setenv("FLEXTIER_STANDARD_RESERVE", "soon")
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert main(["demo", "--topics", "1"]) == 2
+    assert "FLEXTIER_STANDARD_RESERVE" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.failures import Failure, Kind, classify, server_wait, should_retry
+from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
 from flextier.lanes import FLEX, STANDARD, Lane
 
 PRIORITY = Lane(name="priority", service_tier="priority")
@@ -78,7 +78,15 @@ BOTH = [
         "rejected",
     ),
     (facts(400, code="context_length_exceeded", param="messages"), "rejected"),
+    (facts(400, message="Invalid value: 'display: flex' is not valid CSS"), "rejected"),
     (facts(401, code="invalid_api_key"), "rejected"),
+    (facts(429, code="project_spend_limit_exceeded"), "quota"),
+    (facts(429, code="organization_usage_limit_exceeded"), "quota"),
+    (facts(429, code="credit_balance_exhausted"), "quota"),
+    (facts(None, code="request_timeout"), "timeout"),
+    (facts(None, code="connection_failed"), "transient"),
+    (facts(None, code="vector_store_timeout"), "transient"),
+    (facts(None, code="server_is_overloaded"), "transient"),
     (facts(402), "rejected"),
     (facts(403, message="Country not supported"), "rejected"),
     (facts(403, message=UNVERIFIED), "rejected"),
@@ -381,7 +389,7 @@ def test_a_date_is_read_as_gmt_wherever_we_are(zone: str, monkeypatch: pytest.Mo
         time.tzset()
 
 
-# --- should_retry -----------------------------------------------------------------------------
+# --- told_to_go_away --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -397,4 +405,4 @@ def test_a_date_is_read_as_gmt_wherever_we_are(zone: str, monkeypatch: pytest.Mo
 )
 def test_x_should_retry(headers: dict[str, str], answer: bool | None) -> None:
     """True, False, or None when the server does not say."""
-    assert should_retry(Failure(status=500, headers=headers)) is answer
+    assert told_to_go_away(Failure(status=500, headers=headers)) is (answer is False)

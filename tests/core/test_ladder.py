@@ -476,3 +476,11 @@ def test_a_single_lane_keeps_no_reserve(kind: Kind) -> None:
     assert made.attempt_timeout(T0 + 5) == 15.0
     step = fail(made, kind, hint=10.0)
     assert isinstance(step, Stop) == (kind in ("quota", "rejected", "lane_unsupported"))
+
+
+@pytest.mark.parametrize("kind", ["transient", "timeout"])
+def test_a_fault_that_asks_for_more_than_patience(kind: Kind) -> None:
+    """Nobody waits a day for a 503's Retry-After while another lane is open."""
+    ladder = Ladder(FlexPolicy(patience=300), (FLEX, STANDARD), now=0.0)
+    assert ladder.failed(Event(kind, now=1.0, hint=86_400.0)) == Try(STANDARD)
+    assert ladder.failed(Event(kind, now=2.0, hint=86_400.0)) == Stop("patience")

@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from flextier import FlexPolicy, PolicyError
-from flextier.timeouts import Timeouts, merge_arguments
+from flextier.timeouts import Arguments, Timeouts, merge_arguments
 
 LONG = 1_000_000.0
 """What "no timeout" becomes: a number that every platform can wait for."""
@@ -84,7 +84,7 @@ def merge(
     given: FlexPolicy | None = None, timeout: float | None = None, max_retries: int | None = None
 ) -> FlexPolicy:
     """As a client does it: ``given`` is what its caller passed."""
-    return merge_arguments(given or FlexPolicy(), given, Timeouts(timeout), max_retries)
+    return merge_arguments(given or FlexPolicy(), given, Arguments(Timeouts(timeout), max_retries))
 
 
 def test_no_argument_changes_nothing() -> None:
@@ -150,7 +150,7 @@ def test_the_same_said_twice_is_no_contradiction() -> None:
 def test_without_a_given_policy_there_is_nothing_to_contradict() -> None:
     """A copy's arguments are for it alone: they win over the policy in force."""
     policy = FlexPolicy(max_retries=3, flex_timeout=30)
-    merged = merge_arguments(policy, None, Timeouts(20.0), 5)
+    merged = merge_arguments(policy, None, Arguments(Timeouts(20.0), 5))
     assert (merged.max_retries, merged.flex_timeout) == (5, 20.0)
 
 

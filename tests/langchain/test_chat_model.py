@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 from langchain.agents import create_agent
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.exceptions import LangChainException
 from langchain_core.load import dumpd, dumps, load
@@ -514,3 +515,40 @@ def test_azure_is_untouched() -> None:
     )
     assert type(azure.root_client) is openai.AzureOpenAI
     assert type(ChatOpenAI(model="o3", api_key=SecretStr(KEY)).root_client) is openai.OpenAI
+
+
+def test_a_cached_answer_has_no_report(make: Make, sim: Simulator) -> None:
+    """LangChain's cache answers without a call: there is nothing to report, or to count twice."""
+    model = make(cache=InMemoryCache())
+    first, second = model.invoke("Hi."), model.invoke("Hi.")
+    assert report_of(first)["lane"] == "flex"
+    assert "flextier" not in second.response_metadata
+    assert len(sim.requests) == 1
+    assert report_of(first)["lane"] == "flex"
+
+
+def test_retries_are_told_once_without_streaming(make: Make, sim: Simulator) -> None:
+    """`stream` on a model that may not stream falls back to `invoke`, and tells each retry once."""
+    listener = Listener()
+    sim.script(Fault.refuse())
+    list(make(disable_streaming=True).stream("Hi.", {"callbacks": [listener]}))
+    assert len(listener.retries) == 1
+
+
+def test_another_policy_keeps_timeout_and_retries(make: Make) -> None:
+    """What the model was told by its own arguments holds under a new policy."""
+    copy = make(timeout=7, max_retries=0).model_copy(update={"policy": {"patience": 1}})
+    assert copy.root_client.policy.flex_timeout == 7
+    assert copy.root_client.policy.max_retries == 0
+
+
+def test_clients_that_do_things_their_way_are_left_alone() -> None:
+    """A subclass such as Azure's does not turn into another client, and a warning says so."""
+    azure = openai.AzureOpenAI(
+        azure_endpoint="https://example.invalid", api_key=KEY, api_version="2025-01-01"
+    )
+    with pytest.warns(UserWarning, match="AzureOpenAI"):
+        model = ChatOpenAIFlex(
+            model="o3", api_key=SecretStr(KEY), root_client=azure, client=azure.chat.completions
+        )
+    assert model.root_client is azure

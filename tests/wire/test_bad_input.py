@@ -43,6 +43,7 @@ def test_nobody_at_the_base_url(caller: Caller) -> None:
     assert type(outcome.error) is openai.APIConnectionError
     assert "OPENAI_BASE_URL" in "".join(getattr(outcome.error, "__notes__", []))
     assert outcome.lanes == ["flex", "flex", "standard", "standard"]
+    assert not any(a.possibly_billed for a in outcome.report.attempts), "nothing ever left"
 
 
 def test_another_server_at_the_base_url(plain: Caller, sim: Simulator) -> None:

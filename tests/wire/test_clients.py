@@ -60,7 +60,9 @@ def test_a_parsers_own_error_is_not_tried_again(sim: Simulator) -> None:
     with make(sim) as client, track() as calls, pytest.raises(ValueError, match="JSON"):
         client.chat.completions.parse(model="o3", messages=MESSAGES, response_format=Colour)
     assert len(sim.requests) == 1
-    assert [a.outcome for a in calls[0].attempts] == ["error"]
+    assert calls[0].served
+    assert calls[0].usage is not None
+    assert calls[0].lane == "flex"
 
 
 def test_with_raw_response(sim: Simulator) -> None:
@@ -255,3 +257,67 @@ def _answering(bodies: list[dict[str, Any]]) -> FlexOpenAI:
         policy=FAST,
         http_client=http.Client(transport=transport),
     )
+
+
+def test_an_answer_that_was_cut_is_still_billed(sim: Simulator) -> None:
+    """`parse` raises for an answer cut by its length; the report has what it was billed for."""
+    with make(sim) as client, track() as calls, pytest.raises(openai.LengthFinishReasonError):
+        client.chat.completions.parse(
+            model="o3", messages=MESSAGES, response_format=Colour, max_completion_tokens=1
+        )
+    assert calls[0].served
+    assert calls[0].usage is not None
+    assert calls[0].usage.output_tokens == 1
+
+
+def test_html_is_no_answer_under_strict_validation_either(sim: Simulator) -> None:
+    """With the SDK's strict validation, a page of HTML is as transient as without."""
+    sim.script(Fault.not_json())
+    with make(sim, _strict_response_validation=True) as client, track() as calls:
+        client.chat.completions.create(model="o3", messages=MESSAGES)
+    assert [a.outcome for a in calls[0].attempts] == ["transient", "served"]
+
+
+def test_beta_responses_are_routed(sim: Simulator) -> None:
+    """The beta namespace posts to the same endpoint with a query."""
+    with make(sim) as client, track() as calls:
+        if not hasattr(client.beta, "responses"):
+            pytest.skip("this SDK has no client.beta.responses")
+        client.beta.responses.create(model="o3", input="Hi.")
+    assert [request.tier for request in sim.requests] == ["flex"]
+    assert len(calls) == 1
+
+
+def test_a_policy_may_be_a_dict(sim: Simulator) -> None:
+    """As for the LangChain model."""
+    arguments: Any = {"deadline": 120}
+    with make(sim, policy=arguments) as client:
+        assert client.policy == FlexPolicy(deadline=120)
+
+
+def test_a_new_policy_keeps_the_clients_own_arguments(sim: Simulator) -> None:
+    """The client's own `timeout` and `max_retries` hold, unless the new policy says otherwise."""
+    with make(sim, policy=None, timeout=5, max_retries=0) as client:
+        copy = client.copy(policy=FlexPolicy(patience=1))
+        assert (copy.policy.flex_timeout, copy.policy.max_retries) == (5, 0)
+        assert copy.policy.patience == 1
+        other = client.copy(policy=FlexPolicy(flex_timeout=9))
+        assert (other.policy.flex_timeout, other.policy.standard_timeout) == (9, 5)
+
+
+def test_the_http_clients_timeout_counts(sim: Simulator) -> None:
+    """As in the SDK: an HTTP client with a timeout of its own brings it along."""
+    from flextier._sdk import http
+
+    with http.Client(timeout=7) as own, make(sim, policy=None, http_client=own) as client:
+        assert client.policy.flex_timeout == 7
+
+
+def test_usage_that_cannot_be_read_is_unknown() -> None:
+    """A gateway's nonsense in `usage` or `service_tier` costs the accounts, not the answer."""
+    body = {"id": "c", "object": "chat.completion", "created": 1, "model": "o3", "choices": [],
+            "service_tier": ["flex"], "usage": {"prompt_tokens": "abc"}}  # fmt: skip
+    with _answering([body]) as client, track() as calls:
+        client.chat.completions.create(model="o3", messages=MESSAGES)
+    assert calls[0].usage is None
+    assert calls[0].lane == "flex"

@@ -284,3 +284,41 @@ def test_a_stream_left_half_way_leaves_nothing(own_sim: Simulator) -> None:
 
     asyncio.run(half_way())
     assert settled(own_sim) == 0
+
+
+# --- streams that are left ----------------------------------------------------------------------
+
+
+def test_a_helper_that_is_left_early_is_reported(sim: Simulator) -> None:
+    """The SDK's helpers close the response, not the stream: the report comes all the same."""
+    with FlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=FAST) as client, track() as calls:
+        with client.responses.stream(model="o3", input="Hi.") as stream:
+            next(iter(stream))
+        with client.chat.completions.stream(model="o3", messages=MESSAGES) as events:
+            next(iter(events))
+    assert [call.attempts[0].outcome for call in calls] == ["cancelled", "cancelled"]
+
+
+async def test_an_async_helper_that_is_left_early_is_reported(sim: Simulator) -> None:
+    """The async twin."""
+    with track() as calls:
+        async with (
+            AsyncFlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=FAST) as client,
+            client.responses.stream(model="o3", input="Hi.") as stream,
+        ):
+            async for _ in stream:
+                break
+    assert [call.attempts[0].outcome for call in calls] == ["cancelled"]
+
+
+def test_who_stops_at_the_last_event_has_seen_it_all(sim: Simulator) -> None:
+    """`response.completed` ends the call, whether or not anybody asks for what follows."""
+    with FlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=FAST) as client, track() as calls:
+        stream = client.responses.create(model="o3", input="Hi.", stream=True)
+        for event in stream:
+            if event.type == "response.completed":
+                break
+        assert [call.served for call in calls] == [True]
+        assert calls[0].usage is not None
+        stream.close()
+    assert len(calls) == 1

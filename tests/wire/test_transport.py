@@ -137,3 +137,22 @@ def test_a_dropped_sync_client_closes(sim: Simulator) -> None:
     make(sim).responses.create(model="o3", input="Hi.")
     gc.collect()
     assert settled(sim) == 0
+
+
+def test_loops_are_let_go(sim: Simulator) -> None:
+    """A client used under many loops holds none that is over, closed properly or not."""
+    client = async_http_client()
+    held = client._transport._open
+
+    async def call() -> None:
+        await client.get(sim.url + "/stats")
+
+    for _ in range(5):
+        asyncio.run(call())
+    assert held == {}
+    for _ in range(5):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(call())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+    assert held == {}

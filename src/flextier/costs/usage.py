@@ -18,9 +18,17 @@ class Usage:
 
     @classmethod
     def from_openai(cls, usage: Any) -> Usage | None:
-        """The usage of an SDK object, of Chat Completions or Responses; None where it has none."""
-        if usage is None:
+        """The usage of an SDK object, of Chat Completions or Responses.
+
+        None where it has none, or one that cannot be read: unknown, not zero.
+        """
+        try:
+            return None if usage is None else cls._read(usage)
+        except (TypeError, ValueError):
             return None
+
+    @classmethod
+    def _read(cls, usage: Any) -> Usage:
         chat = hasattr(usage, "prompt_tokens")
         given, made = ("prompt", "completion") if chat else ("input", "output")
         inputs = getattr(usage, f"{given}_tokens_details", None)

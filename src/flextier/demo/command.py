@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from flextier.policy import FlexPolicy
-
 # The embedded weather: an outage of six seconds, a dozen slots, some refusals, a few stalls. Real
 # outages last longer than anybody wants to watch; the policy's times are scaled down with them.
 WEATHER = "outage=1-7,slots=12,refuse=0.1,stall=0.04"
 LATENCY = {"flex": (0.2, 0.6), "standard": (0.1, 0.3)}
-POLICY = FlexPolicy(
-    lanes=("flex", "standard"),
-    patience=5,
-    flex_timeout=2,
-    standard_timeout=10,
-    backoff_initial=0.3,
-    backoff_max=2,
-)
+POLICY = {
+    "lanes": ("flex", "standard"),
+    "deadline": None,
+    "patience": 5,
+    "flex_timeout": 2,
+    "standard_timeout": 10,
+    "max_retries": 2,
+    "backoff_initial": 0.3,
+    "backoff_max": 2,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

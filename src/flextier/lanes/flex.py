@@ -14,7 +14,10 @@ from flextier.lanes.base import Lane
 # `flex_unavailable` is the current code, `resource_unavailable` that of older texts (and still the
 # error's type); 498 `capacity_exceeded` is Groq's word for the same thing.
 _REFUSALS = frozenset({"flex_unavailable", "resource_unavailable", "capacity_exceeded"})
-_TIER = re.compile(r"service[_ ]tier|\bflex\b", re.IGNORECASE)
+# A 400 may quote the request, in which "flex" can mean anything; a 403 does not.
+_TIER = re.compile(r"service[_ ]tier|\bflex (processing|tier|service)", re.IGNORECASE)
+
+_FORBIDDEN = re.compile(r"service[_ ]tier|\bflex\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,10 @@ class FlexLane(Lane):
             return False
         if failure.param is not None:
             return failure.param == "service_tier"
-        # By its words only where they cannot be about a model, whose name may have "flex" in it.
-        return failure.status != 404 and _TIER.search(failure.message) is not None
+        if failure.status == 404:  # by its words it could be about a model named after flex
+            return False
+        words = _FORBIDDEN if failure.status == 403 else _TIER
+        return words.search(failure.message) is not None
 
 
 FLEX = FlexLane(name="flex", service_tier="flex", patient=True)

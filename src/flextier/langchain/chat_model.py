@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -85,13 +86,13 @@ class ChatOpenAIFlex(ChatOpenAI):
 
     def _adopt_sync(self) -> None:
         root = self._root(self.root_client, self.client)
-        if isinstance(root, openai.OpenAI):
+        if _is_to_be_routed(root, openai.OpenAI, FlexOpenAI):
             self.root_client = self._adopted(FlexOpenAI, root, self.http_client, _shared_sync)
             self.client = self.root_client.chat.completions
 
     def _adopt_async(self) -> None:
         root = self._root(self.root_async_client, self.async_client)
-        if isinstance(root, openai.AsyncOpenAI):
+        if _is_to_be_routed(root, openai.AsyncOpenAI, AsyncFlexOpenAI):
             self.root_async_client = self._adopted(
                 AsyncFlexOpenAI, root, self.http_async_client, _shared_async
             )
@@ -133,18 +134,6 @@ class ChatOpenAIFlex(ChatOpenAI):
 
     # --- calls --------------------------------------------------------------------------------
 
-    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        reports: list[CallReport] = []
-        with reported(), listen(reports.append):
-            result = super()._generate(*args, **kwargs)
-        return _with_report(result, reports)
-
-    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        reports: list[CallReport] = []
-        with reported(), listen(reports.append):
-            result = await super()._agenerate(*args, **kwargs)
-        return _with_report(result, reports)
-
     def _stream(
         self, *args: Any, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
@@ -153,7 +142,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         tail = _Tail()
         with reported():
             # The request is made for the first chunk: what listens then, hears of the whole call.
-            with listen(reports.append):
+            with listen(reports.append), retry_listener(run_manager):
                 first = next(chunks, None)
             for chunk in _chain(first, chunks):
                 if tail.passes(chunk):
@@ -171,7 +160,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         chunks = super()._astream(*args, run_manager=run_manager, **kwargs)
         tail = _Tail()
         with reported():
-            with listen(reports.append):
+            with listen(reports.append), retry_listener(run_manager):
                 first = await anext(chunks, None)
             async for chunk in _achain(first, chunks):
                 if tail.passes(chunk):
@@ -222,8 +211,10 @@ class ChatOpenAIFlex(ChatOpenAI):
         run_manager: Any = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with retry_listener(run_manager):
-            return super()._generate_with_cache(messages, stop, run_manager, **kwargs)
+        reports: list[CallReport] = []
+        with reported(), listen(reports.append), retry_listener(run_manager):
+            result = super()._generate_with_cache(messages, stop, run_manager, **kwargs)
+        return _with_report(result, reports)
 
     async def _agenerate_with_cache(
         self,
@@ -232,8 +223,10 @@ class ChatOpenAIFlex(ChatOpenAI):
         run_manager: Any = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with retry_listener(run_manager):
-            return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+        reports: list[CallReport] = []
+        with reported(), listen(reports.append), retry_listener(run_manager):
+            result = await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+        return _with_report(result, reports)
 
     # --- serialisation ------------------------------------------------------------------------
 
@@ -250,10 +243,17 @@ class ChatOpenAIFlex(ChatOpenAI):
 
 
 def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:
-    if reports:
-        report = reports[-1].to_dict()
-        for generation in result.generations:
-            generation.message.response_metadata["flextier"] = report
+    """The result with this call's report: none, where LangChain's cache answered."""
+    report = reports[-1].to_dict() if reports else None
+    for generation in result.generations:
+        message = generation.message
+        if report is None and "flextier" not in message.response_metadata:
+            continue
+        # On copies: the cache holds the message itself.
+        metadata = {k: v for k, v in message.response_metadata.items() if k != "flextier"}
+        if report is not None:
+            metadata["flextier"] = report
+        generation.message = message.model_copy(update={"response_metadata": metadata})
     return result
 
 
@@ -297,6 +297,20 @@ async def _achain(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield first
         async for item in rest:
             yield item
+
+
+def _is_to_be_routed(client: Any, plain: type, flex: type) -> bool:
+    """Whether a client is the SDK's plain one, or ours. Others, such as Azure's, go other ways."""
+    if not isinstance(client, plain):
+        return False
+    if type(client) is plain or isinstance(client, flex):
+        return True
+    warnings.warn(
+        f"root_client is a {type(client).__name__}, whose calls flextier leaves alone: no flex, no "
+        f"report. Give ChatOpenAIFlex a plain {plain.__name__} or a {flex.__name__}",
+        stacklevel=2,
+    )
+    return False
 
 
 def _told(client: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from flextier._extras import needs_extra
-from flextier.calls import listen
+from flextier.calls import current_scope, listen
 
 with needs_extra("langchain"):
     from langchain_core.callbacks import (
@@ -19,10 +19,16 @@ with needs_extra("langchain"):
 
 
 def retry_listener(run_manager: Any) -> AbstractContextManager[None]:
-    """Tell ``run_manager`` of the retries of calls begun inside; nothing without one."""
-    if run_manager is None or not run_manager.handlers:
+    """Tell ``run_manager`` of the retries of calls begun inside; once, if it is told already."""
+    if run_manager is None or not run_manager.handlers or _is_told(run_manager):
         return nullcontext()
     return listen(on_retry=run_manager.on_retry)
+
+
+def _is_told(run_manager: Any) -> bool:
+    """Whether a manager of the same run listens: ``stream`` may fall back to ``invoke``."""
+    listening = (getattr(told, "__self__", None) for told in current_scope().retries)
+    return any(getattr(one, "run_id", None) == run_manager.run_id for one in listening)
 
 
 def run_of_config(
