@@ -102,6 +102,7 @@ def test_to_dict_is_json() -> None:
                 "status": 429,
                 "request_id": "req_1",
                 "possibly_billed": False,
+                "sent": True,
             },
             {
                 "lane": "standard",
@@ -110,6 +111,7 @@ def test_to_dict_is_json() -> None:
                 "status": 200,
                 "request_id": "req_2",
                 "possibly_billed": False,
+                "sent": True,
             },
         ],
         "waited": 1.5,
