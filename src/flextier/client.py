@@ -18,8 +18,9 @@ from flextier._sdk import is_given, not_given
 from flextier.answers import one_chunk, parsed, settled, unreadable, watched
 from flextier.capacity import CAPACITY
 from flextier.clock import SYSTEM_CLOCK, Clock
+from flextier.outgoing import is_routed
 from flextier.policy import FlexPolicy
-from flextier.routing import Route, Router, is_routed
+from flextier.routing import Route, Router
 from flextier.streams import AsyncFlexStream, FlexStream
 from flextier.timeouts import Arguments, Timeouts, merge_arguments
 from flextier.transport import async_http_client, sync_http_client, time_limit

@@ -16,18 +16,10 @@ from typing import Any
 import openai
 from tenacity import RetryCallState
 
-from flextier._sdk import (
-    RAW_RESPONSE_HEADER,
-    FinalRequestOptions,
-    failure_of,
-    is_given,
-    new_request,
-)
+from flextier._sdk import failure_of, is_given, new_request
 from flextier.calls import (
     CANCELLED,
     SERVED,
-    Attempt,
-    CallReport,
     Scope,
     attach_report,
     current_scope,
@@ -39,22 +31,11 @@ from flextier.errors import ClientClosedError, FlexDeadlineExceeded
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
 from flextier.ladder import REFUSED_FOR, Event, Ladder, Limit, Stop, Try
 from flextier.lanes import LANES, Lane, tier_lane
+from flextier.outgoing import chosen_tier, for_attempt
 from flextier.policy import FlexPolicy
+from flextier.record import Record
 from flextier.streams import Watch
 from flextier.timeouts import Arguments, Timeouts
-
-_ROUTED = frozenset({"/chat/completions", "/responses"})
-# Values of `service_tier` that leave the choice to us; any other is the caller's own choice.
-_OPEN_TIERS = frozenset({None, "auto", "flex"})
-
-
-def is_routed(options: FinalRequestOptions) -> bool:
-    """Whether a request is a model call that lanes apply to; all else passes untouched."""
-    return (
-        options.url.partition("?")[0] in _ROUTED  # client.beta adds ?beta=true
-        and options.method.lower() == "post"
-        and isinstance(options.json_data, dict)
-    )
 
 
 class Router:
@@ -120,38 +101,41 @@ class Route:
         router: Router,
         where: tuple[str, str],
     ) -> None:
-        self._options = options
-        self._body: dict[str, Any] = options.json_data
+        self.options = options
+        """The SDK's options as the caller gave them."""
+        self.model = str(options.json_data.get("model", ""))
+        self._stream = bool(options.json_data.get("stream"))
         self._policy = policy
         self._timeouts = timeouts
         self._scope = scope
         self._clock = router.clock
         self._capacity = router.capacity
         self._where = where
-        self.model = str(self._body.get("model", ""))
-        self._attempts: list[Attempt] = []
-        self._waited = 0.0
-        self._limit = 0.0
+        self._record = Record(router.clock)
+        self._answer: Any = None
         self._done = False
-        self._unparsed: Any = None
-        self.body_read = False
-        """Whether the attempt's answer was JSON: errors from here on are the caller's parser's."""
-        self._in_flight = False
-        self._waiting = False
-        self._began = self._sent = self._idle_since = self._clock.now()
-        self._lanes = self._choose_lanes()
+        self.limit = 0.0
+        """Seconds that the current attempt may take in all."""
+        tier = chosen_tier(options)
+        lanes = [tier_lane(tier)] if tier else [LANES[name] for name in policy.lanes]
         # Not a method of ours: that would tie a knot that only the garbage collector unties.
         shut = partial(_shut_for, self._capacity, self._clock, where, self.model)
-        self._ladder = Ladder(policy, self._lanes, self._began, shut)
-        self.step: Try | Stop = self._ladder.start(self._began)
+        self._ladder = Ladder(policy, lanes, self._record.began, shut)
+        self.step: Try | Stop = self._ladder.start(self._record.began)
 
-    def _choose_lanes(self) -> tuple[Lane, ...]:
-        tier = self._body.get("service_tier")
-        if self._options.extra_json:  # which wins over the body on the wire
-            tier = self._options.extra_json.get("service_tier", tier)
-        if tier in _OPEN_TIERS or not is_given(tier):
-            return tuple(LANES[name] for name in self._policy.lanes)
-        return (tier_lane(str(tier)),)
+    @property
+    def plain(self) -> bool:
+        """Whether the current attempt asks for a plain answer where a stream was wanted."""
+        return isinstance(self.step, Try) and self.step.plain
+
+    @property
+    def body_read(self) -> bool:
+        """Whether the answer was JSON: what goes wrong from here on is the caller's parser's."""
+        return self._answer is not None
+
+    def request(self) -> Any:
+        """A request for an error that must carry one, where the real one is not at hand."""
+        return new_request(self._where[0].rstrip("/") + self.options.url)
 
     # --- an attempt: begin, and one of answered / failed / broken -----------------------------
 
@@ -161,64 +145,25 @@ class Route:
         Raises:
             FlexDeadlineExceeded: there is no time left for one.
         """
-        self._sent = self._clock.now()
-        self.body_read = False
-        self._waited += self._sent - self._idle_since if self._waiting else 0.0
-        self._waiting = False
-        if self._ladder.out_of_time(self._sent):
+        now = self._record.awake()
+        if self._ladder.out_of_time(now):
             raise self._deadline_exceeded(self.request())
-        self._limit = self._ladder.attempt_timeout(self._sent)
-        self._in_flight = True
-        return self._options.model_copy(update=self._changes())
+        self.limit = self._ladder.attempt_timeout(now)
+        # A stream that has begun may go on to the deadline itself.
+        one_read = self.silence_limit() if self._stream else self.limit
+        lane = self._ladder.lane
+        self._answer = None
+        self._record.sending(lane.name, now)
+        return for_attempt(
+            self.options,
+            tier=lane.service_tier,
+            timeout=self._timeouts.attempt(one_read),
+            plain=self.plain,
+            on_read=self._read,
+        )
 
-    @property
-    def limit(self) -> float:
-        """Seconds that the current attempt may take in all."""
-        return self._limit
-
-    def _http_timeout(self) -> float:
-        """Seconds for one read. A stream that has begun may go on to the deadline itself."""
-        return self.silence_limit() if self._body.get("stream") else self._limit
-
-    @property
-    def plain(self) -> bool:
-        """Whether the current attempt asks for a plain answer where a stream was wanted."""
-        return isinstance(self.step, Try) and self.step.plain
-
-    def _post_parser(self) -> Any:
-        """The caller's parser, which runs once the body has been read."""
-        parse = self._options.post_parser
-
-        def read(answer: Any) -> Any:
-            self.body_read, self._unparsed = True, answer
-            return parse(answer)
-
-        return read
-
-    @property
-    def options(self) -> Any:
-        """The SDK's options as the caller gave them."""
-        return self._options
-
-    def _changes(self) -> dict[str, Any]:
-        tier = self._ladder.lane.service_tier
-        changes: dict[str, Any] = {
-            "json_data": {**self._body, "service_tier": tier},
-            "timeout": self._timeouts.attempt(self._http_timeout()),
-            "max_retries": 0,
-        }
-        extra = self._options.extra_json
-        if extra and "service_tier" in extra:
-            changes["extra_json"] = {**extra, "service_tier": tier}
-        if is_given(self._options.post_parser):
-            changes["post_parser"] = self._post_parser()
-        if self.plain:
-            changes["json_data"] = {
-                k: v for k, v in changes["json_data"].items() if k not in _STREAM_FIELDS
-            }
-            headers = dict(self._options.headers) if is_given(self._options.headers) else {}
-            changes["headers"] = {**headers, RAW_RESPONSE_HEADER: "true"}
-        return changes
+    def _read(self, answer: Any) -> None:
+        self._answer = answer
 
     def answered(self, answer: Any) -> bool:
         """The attempt was answered. False: the answer tells of a failure that is tried again.
@@ -228,7 +173,7 @@ class Route:
         """
         failure = _failure_told(answer)
         if failure is None:
-            self._answered(answer)
+            self._served(answer)
             return True
         self._decide(failure)
         if isinstance(self.step, Try):
@@ -236,9 +181,9 @@ class Route:
         self._finish(_tier(answer), _usage(answer))
         return True
 
-    def _answered(self, answer: Any, error: BaseException | None = None) -> None:
+    def _served(self, answer: Any, error: BaseException | None = None) -> None:
         request_id = getattr(answer, "_request_id", None) or getattr(answer, "request_id", None)
-        self._record(SERVED, status=200, request_id=request_id)
+        self._record.ended(SERVED, status=200, request_id=request_id)
         self._finish(_tier(answer), _usage(answer), error)
 
     def vain(self, answer: Any) -> Exception:
@@ -250,7 +195,7 @@ class Route:
 
     def failed(self, error: Exception) -> Exception:
         """The attempt failed: decides ``step``, and gives the error to raise for it."""
-        failure = failure_of(error) if self._in_flight else None
+        failure = failure_of(error) if self._record.in_flight else None
         if failure is None:
             self.broken(error)
             return error
@@ -262,9 +207,9 @@ class Route:
 
     def _decide(self, failure: Failure) -> Kind:
         kind = classify(failure, self._ladder.lane)
-        if kind == "stream_unverified" and not self._body.get("stream"):
+        if kind == "stream_unverified" and not self._stream:
             kind = "rejected"  # nothing was streamed, so there is no way around it
-        now = self._record(kind, failure.status, failure.request_id, failure.sent)
+        now = self._record.ended(kind, failure.status, failure.request_id, failure.sent)
         event = Event(
             kind=kind,
             now=now,
@@ -278,34 +223,20 @@ class Route:
 
     def broken(self, error: BaseException) -> None:
         """The attempt ended in something that is no failure of it: cancelled, or a bug."""
-        if self._done:
-            return
         self.step = Stop("none")
-        if self._in_flight and self._unparsed is not None:
+        if not self._record.in_flight:
+            self.abandoned(error)
+        elif self.body_read:
             # Answered and billed: it is the caller's parser that the answer does not suit.
-            self._answered(self._unparsed, error)
-            return
-        if self._in_flight:
-            self._record("error" if isinstance(error, Exception) else CANCELLED)
-        self._finish(error=error)
+            self._served(self._answer, error)
+        else:
+            self._record.ended("error" if isinstance(error, Exception) else CANCELLED)
+            self._finish(error=error)
 
     def abandoned(self, error: BaseException) -> None:
         """The call is over without an answer; told for cancellations between two attempts, too."""
         if not self._done:
             self._finish(error=error)
-
-    def _record(
-        self,
-        outcome: str,
-        status: int | None = None,
-        request_id: str | None = None,
-        sent: bool = True,
-    ) -> float:
-        self._in_flight = False
-        self._idle_since = now = self._clock.now()
-        lane = self._ladder.lane.name
-        self._attempts.append(Attempt(lane, outcome, now - self._sent, status, request_id, sent))
-        return now
 
     def _given_up(self, error: Exception, kind: Kind, limit: Limit) -> Exception:
         if kind == "timeout" and (limit == "deadline" or self._late()):
@@ -313,7 +244,8 @@ class Route:
             exceeded.__cause__ = error
             error = exceeded
         else:
-            _add_note(error, self._explain(limit))
+            why = _KNOBS.get(limit, "")
+            _add_note(error, f"flextier: gave up after {self._record.history()}{why}")
         self._finish(error=error)
         return error
 
@@ -324,25 +256,8 @@ class Route:
         return FlexDeadlineExceeded(
             request,
             f"no answer within the deadline of {self._policy.deadline or math.inf:g} s "
-            f"({self._history()}); raise FlexPolicy.deadline (FLEXTIER_DEADLINE)",
+            f"({self._record.history()}); raise FlexPolicy.deadline (FLEXTIER_DEADLINE)",
         )
-
-    def _explain(self, limit: Limit) -> str:
-        hint = _KNOBS.get(limit, "")
-        return f"flextier: gave up after {self._history()}{hint}"
-
-    def request(self) -> Any:
-        """A request for an error that must carry one, where the real one is not at hand."""
-        return new_request(self._where[0].rstrip("/") + self._options.url)
-
-    def _history(self) -> str:
-        steps = [f"{a.lane}: {a.outcome}" for a in self._attempts]
-        if self._in_flight:
-            steps.append(f"{self._ladder.lane.name}: cut off")
-        tried = ", ".join(steps[-6:]) or "no attempt"
-        more = "…, " if len(steps) > 6 else ""
-        count = len(steps)
-        return f"{count} attempt{'s' * (count != 1)} ({more}{tried}), {self._waited:.1f} s waited"
 
     # --- what lanes are known to be -----------------------------------------------------------
 
@@ -362,7 +277,7 @@ class Route:
     @property
     def goes_on(self) -> bool:
         """Whether there is to be another attempt after the one that failed."""
-        return isinstance(self.step, Try) and not self._done and bool(self._attempts)
+        return isinstance(self.step, Try) and not self._done and not self._record.empty
 
     def again(self, state: RetryCallState) -> bool:
         """Whether there is to be another attempt."""
@@ -371,7 +286,8 @@ class Route:
     def wait(self, state: RetryCallState | None = None) -> float:
         """Seconds before the next attempt."""
         wait = self.step.wait if isinstance(self.step, Try) else 0.0
-        self._waiting = wait > 0
+        if wait > 0:
+            self._record.waiting()
         return wait
 
     def notify(self, state: RetryCallState) -> None:
@@ -408,7 +324,7 @@ class Route:
         """The stream that answered the call is over."""
         if error is not None and not isinstance(error, Exception):
             outcome = CANCELLED
-        self._record(outcome, status=200, request_id=watch.request_id)
+        self._record.ended(outcome, status=200, request_id=watch.request_id)
         self._finish(watch.tier, watch.usage, error)
 
     # --- the end ------------------------------------------------------------------------------
@@ -425,25 +341,12 @@ class Route:
         fallback: str | None = self._ladder.fallback
         if fallback is None and lane != asked.name:
             fallback = "downgraded"
-        now = self._clock.now()
-        if self._waiting:  # cancelled in a wait
-            self._waited += now - self._idle_since
-        report = CallReport(
-            model=self.model,
-            lane=lane,
-            attempts=tuple(self._attempts),
-            waited=self._waited,
-            elapsed=now - self._began,
-            fallback=fallback,
-            usage=usage,
-        )
+        report = self._record.report(self.model, lane, fallback, usage)
         if isinstance(error, Exception):
             attach_report(error, report)
         for tell in self._scope.reports:
             tell(report)
 
-
-_STREAM_FIELDS = frozenset({"stream", "stream_options"})
 
 _KNOBS: dict[Limit, str] = {
     "patience": "; FlexPolicy.patience (FLEXTIER_PATIENCE) is spent: raise it, or add a lane "

@@ -1,0 +1,63 @@
+"""What goes out: the SDK's options of a call, changed for one attempt of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flextier._sdk import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given
+
+_ROUTED = frozenset({"/chat/completions", "/responses"})
+# Values of `service_tier` that leave the choice to us; any other is the caller's own choice.
+_OPEN_TIERS = frozenset({None, "auto", "flex"})
+_STREAM_FIELDS = frozenset({"stream", "stream_options"})
+
+
+def is_routed(options: FinalRequestOptions) -> bool:
+    """Whether a request is a model call that lanes apply to; all else passes untouched."""
+    return (
+        options.url.partition("?")[0] in _ROUTED  # client.beta adds ?beta=true
+        and options.method.lower() == "post"
+        and isinstance(options.json_data, dict)
+    )
+
+
+def chosen_tier(options: Any) -> str | None:
+    """The service tier that the caller chose; None where the choice is ours."""
+    tier = options.json_data.get("service_tier")
+    if options.extra_json:  # which wins over the body on the wire
+        tier = options.extra_json.get("service_tier", tier)
+    return str(tier) if is_given(tier) and tier not in _OPEN_TIERS else None
+
+
+def for_attempt(
+    options: Any, *, tier: str, timeout: Any, plain: bool, on_read: Callable[[Any], None]
+) -> Any:
+    """The options for one attempt; those of the call stay as they are.
+
+    Args:
+        options: the call's.
+        tier: the service tier to ask for.
+        timeout: the SDK's timeout for the attempt.
+        plain: whether to ask for a plain answer, raw, where a stream was wanted.
+        on_read: told of the answer once it is read, before a parser of the caller's runs.
+    """
+    body = {**options.json_data, "service_tier": tier}
+    changes: dict[str, Any] = {"json_data": body, "timeout": timeout, "max_retries": 0}
+    if options.extra_json and "service_tier" in options.extra_json:
+        changes["extra_json"] = {**options.extra_json, "service_tier": tier}
+    if is_given(options.post_parser):
+        changes["post_parser"] = _telling(options.post_parser, on_read)
+    if plain:
+        changes["json_data"] = {k: v for k, v in body.items() if k not in _STREAM_FIELDS}
+        headers = options.headers if is_given(options.headers) else {}
+        changes["headers"] = {**headers, RAW_RESPONSE_HEADER: "true"}
+    return options.model_copy(update=changes)
+
+
+def _telling(parse: Callable[[Any], Any], on_read: Callable[[Any], None]) -> Callable[[Any], Any]:
+    def read(answer: Any) -> Any:
+        on_read(answer)
+        return parse(answer)
+
+    return read
