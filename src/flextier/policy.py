@@ -154,7 +154,9 @@ class FlexPolicy(BaseSettings):
 
     def attempt_timeout(self, lane: str) -> float:
         """Seconds that one attempt on ``lane`` may take."""
-        return self.flex_timeout if lane == "flex" else self.standard_timeout
+        known = LANES.get(lane)
+        seconds: float = getattr(self, known.timeout_field) if known else self.standard_timeout
+        return seconds
 
     def backoff(self, tries: int) -> float:
         """The upper end of the wait after ``tries`` failed tries on a lane (1, 2, …)."""

@@ -17,6 +17,8 @@ class Lane:
     """The ``service_tier`` sent for it."""
     served_as: frozenset[str] = frozenset()
     """The tiers in an answer that mean this lane was billed, next to ``service_tier``."""
+    timeout_field: str = "standard_timeout"
+    """The field of ``FlexPolicy`` that limits an attempt on it."""
     patient: bool = False
     """Whether refusals are worth waiting out, for as long as ``FlexPolicy.patience`` allows."""
 

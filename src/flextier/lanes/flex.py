@@ -39,4 +39,4 @@ class FlexLane(Lane):
         return words.search(failure.message) is not None
 
 
-FLEX = FlexLane(name="flex", service_tier="flex", patient=True)
+FLEX = FlexLane(name="flex", service_tier="flex", timeout_field="flex_timeout", patient=True)
