@@ -243,9 +243,8 @@ class Route:
             exceeded = self._deadline_exceeded(error.request)  # type: ignore[attr-defined]
             exceeded.__cause__ = error
             error = exceeded
-        else:
-            why = _KNOBS.get(limit, "")
-            _add_note(error, f"flextier: gave up after {self._record.history()}{why}")
+        elif limit != "none":
+            _say_more(error, f"flextier gave up after {self._record.history()}: {_KNOBS[limit]}")
         self._finish(error=error)
         return error
 
@@ -349,12 +348,12 @@ class Route:
 
 
 _KNOBS: dict[Limit, str] = {
-    "patience": "; FlexPolicy.patience (FLEXTIER_PATIENCE) is spent: raise it, or add a lane "
+    "patience": "FlexPolicy.patience (FLEXTIER_PATIENCE) is spent: raise it, or add a lane "
     "to FlexPolicy.lanes (FLEXTIER_LANES)",
-    "deadline": "; another try would not fit FlexPolicy.deadline (FLEXTIER_DEADLINE)",
-    "max_retries": "; FlexPolicy.max_retries (FLEXTIER_MAX_RETRIES) is spent. If no server answers "
+    "deadline": "another try would not fit FlexPolicy.deadline (FLEXTIER_DEADLINE)",
+    "max_retries": "FlexPolicy.max_retries (FLEXTIER_MAX_RETRIES) is spent. If no server answers "
     "at all, check base_url (OPENAI_BASE_URL)",
-    "server": "; the server asked not to retry (x-should-retry: false)",
+    "server": "the server asked not to retry (x-should-retry: false)",
 }
 
 
@@ -373,10 +372,12 @@ def _usage(answer: Any) -> Usage | None:
     return Usage.from_openai(getattr(answer, "usage", None))
 
 
-def _add_note(error: Exception, note: str) -> None:
-    """PEP 678's add_note, which Python 3.10 does not have."""
-    notes: list[str] = getattr(error, "__notes__", [])
-    error.__notes__ = [*notes, note]
+def _say_more(error: Exception, more: str) -> None:
+    """Add to an error's message. Not a note of PEP 678: Python 3.10 and LangChain lose those."""
+    message = f"{error} [{more}]"
+    error.args = (message, *error.args[1:])
+    if isinstance(error, openai.APIError):
+        error.message = message
 
 
 def _close(told: Awaitable[None]) -> None:

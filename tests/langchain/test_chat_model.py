@@ -552,3 +552,10 @@ def test_clients_that_do_things_their_way_are_left_alone() -> None:
             model="o3", api_key=SecretStr(KEY), root_client=azure, client=azure.chat.completions
         )
     assert model.root_client is azure
+
+
+def test_a_lane_that_refuses_to_the_end_names_the_knob(make: Make, sim: Simulator) -> None:
+    """LangChain's error, too, says what was tried, and what to turn."""
+    sim.script(Fault.refuse())
+    with pytest.raises(openai.RateLimitError, match="FLEXTIER_PATIENCE"):
+        make(policy={"lanes": ["flex"], "patience": 0}).invoke("Hi.")

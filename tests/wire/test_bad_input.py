@@ -41,7 +41,7 @@ def test_nobody_at_the_base_url(caller: Caller) -> None:
         outcome = caller(url, FAST.replace(max_retries=1))
 
     assert type(outcome.error) is openai.APIConnectionError
-    assert "OPENAI_BASE_URL" in "".join(getattr(outcome.error, "__notes__", []))
+    assert "OPENAI_BASE_URL" in str(outcome.error)
     assert outcome.lanes == ["flex", "flex", "standard", "standard"]
     assert not any(a.possibly_billed for a in outcome.report.attempts), "nothing ever left"
 
@@ -70,5 +70,5 @@ def test_the_key_is_nowhere_to_be_seen(sim: Simulator) -> None:
     """Neither reports nor errors nor policies show a key."""
     with make(sim) as client, track() as calls, pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="", messages=[])
-    shown: Any = (calls, caught.value, getattr(caught.value, "__notes__", ""), client.policy)
+    shown: Any = (calls, caught.value, client.policy)
     assert KEY not in repr(shown) + str(caught.value)

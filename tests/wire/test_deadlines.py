@@ -67,7 +67,7 @@ def test_a_wait_that_does_not_fit_is_not_waited(caller: Caller, sim: Simulator) 
 
     assert type(outcome.error) is openai.RateLimitError
     assert outcome.report.waited == 0
-    assert "FLEXTIER_DEADLINE" in "".join(getattr(outcome.error, "__notes__", []))
+    assert "FLEXTIER_DEADLINE" in str(outcome.error)
 
 
 def test_override_sets_the_deadline_of_calls_inside(sim: Simulator) -> None:
