@@ -192,7 +192,7 @@ class FlexStream(Stream[_T], _Opened):
             close()
             self._closed()
 
-        self.response.close = close_and_tell  # type: ignore[method-assign]
+        self.response.close = close_and_tell  # type: ignore[method-assign]  # this one's only
 
     def _pull(self) -> Any:
         self._pulling = True
@@ -209,14 +209,14 @@ class FlexStream(Stream[_T], _Opened):
         self._watch.see(event)
         return event
 
-    def __next__(self) -> _T:
+    def __next__(self) -> Any:
         if self._held:
-            return self._handed_over(self._held.popleft())  # type: ignore[no-any-return]
+            return self._handed_over(self._held.popleft())
         try:
             if self._owner is None:
-                return self._pull()  # type: ignore[no-any-return]
+                return self._pull()
             with time_limit(self._next_limit()):
-                return self._handed_over(self._pull())  # type: ignore[no-any-return]
+                return self._handed_over(self._pull())
         except StopIteration:
             self._end(SERVED)
             raise
@@ -260,7 +260,7 @@ class AsyncFlexStream(AsyncStream[_T], _Opened):
             await aclose()
             self._closed()
 
-        self.response.aclose = close_and_tell  # type: ignore[method-assign]
+        self.response.aclose = close_and_tell  # type: ignore[method-assign]  # this one's only
 
     async def _pull(self) -> Any:
         self._pulling = True
@@ -277,14 +277,14 @@ class AsyncFlexStream(AsyncStream[_T], _Opened):
         self._watch.see(event)
         return event
 
-    async def __anext__(self) -> _T:
+    async def __anext__(self) -> Any:
         if self._held:
-            return self._handed_over(self._held.popleft())  # type: ignore[no-any-return]
+            return self._handed_over(self._held.popleft())
         try:
             if self._owner is None:
-                return await self._pull()  # type: ignore[no-any-return]
+                return await self._pull()
             event = await self._pull_within(self._next_limit())
-            return self._handed_over(event)  # type: ignore[no-any-return]
+            return self._handed_over(event)
         except StopAsyncIteration:
             self._end(SERVED)
             raise

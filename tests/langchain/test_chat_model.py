@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import openai
 import pytest
 from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.exceptions import LangChainException
-from langchain_core.load import dumpd, dumps, load
-from langchain_core.messages import AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.messages import ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
-from langchain_openai import AzureChatOpenAI, ChatOpenAI
+from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, SecretStr
-from tenacity import RetryCallState
 
-from flextier import FlexDeadlineExceeded, FlexOpenAI, FlexPolicy, override, track
+from flextier import FlexDeadlineExceeded, override, track
 from flextier.langchain import ChatOpenAIFlex, ModelDeadlineExceeded
 from flextier.sim import Fault, Simulator
 from tests.langchain.conftest import FAST, KEY
+from tests.langchain.helpers import Listener, Make, merged, outcomes, report_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),  # the parent's, see above
 ]
-Make = Callable[..., ChatOpenAIFlex]
 PROMPT = ChatPromptTemplate.from_template("Tell me of {topic}. Be short.")
 
 
@@ -47,45 +44,6 @@ class Colour(BaseModel):
 def lookup(word: str) -> str:
     """Look a word up."""
     return f"{word}: a word"
-
-
-def report_of(message: BaseMessage) -> dict[str, Any]:
-    """The report on a message."""
-    report: dict[str, Any] = message.response_metadata["flextier"]
-    return report
-
-
-def outcomes(message: BaseMessage) -> list[str]:
-    """The outcomes of the attempts behind a message."""
-    return [attempt["outcome"] for attempt in report_of(message)["attempts"]]
-
-
-def merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
-    """The whole message that a stream makes."""
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole = whole + chunk
-    return whole
-
-
-class Listener(BaseCallbackHandler):
-    """Notes the callbacks of a run."""
-
-    def __init__(self) -> None:
-        self.started: list[Any] = []
-        self.retries: list[Any] = []
-        self.errors: list[BaseException | None] = []
-
-    def on_chat_model_start(self, *_: Any, run_id: Any, **__: Any) -> None:
-        """Note the run."""
-        self.started.append(run_id)
-
-    def on_retry(self, retry_state: RetryCallState, *, run_id: Any, **_: Any) -> None:
-        """Note the retry. Tenacity's state changes as the call goes on, so its error is noted."""
-        assert isinstance(retry_state, RetryCallState)
-        assert retry_state.outcome is not None
-        self.retries.append(run_id)
-        self.errors.append(retry_state.outcome.exception())
 
 
 # --- the report ---------------------------------------------------------------------------------
@@ -391,132 +349,6 @@ def test_a_closed_client(make: Make) -> None:
     assert make().invoke("Hi.").text
 
 
-# --- construction -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"timeout": 5, "policy": {"flex_timeout": 9}}, ("timeout=5", "flex_timeout=9")),
-        ({"max_retries": 1, "policy": {"max_retries": 3}}, ("max_retries=1", "max_retries=3")),
-        ({"policy": {"lanes": ["fast"]}}, ("fast", "FLEXTIER_LANES")),
-    ],
-)
-def test_contradictions(arguments: dict[str, Any], words: tuple[str, ...]) -> None:
-    """Errors name what contradicts what, and never print the arguments."""
-    with pytest.raises(ValueError, match=words[0]) as caught:
-        ChatOpenAIFlex(model="o3", api_key=SecretStr(KEY), **arguments)
-    assert all(word in str(caught.value) for word in words)
-    assert KEY not in str(caught.value)
-
-
-def test_arguments_of_the_parent_set_the_policy(make: Make) -> None:
-    """`timeout` and `max_retries` mean the matching fields."""
-    for timeout, seconds in ((7, 7), ((1.0, 8.0), 8), (openai.Timeout(5, read=9), 9)):
-        policy = make(timeout=timeout, max_retries=4).root_client.policy
-        assert (policy.flex_timeout, policy.standard_timeout) == (seconds, seconds)
-        assert policy.max_retries == 4
-
-
-def test_the_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything can come from variables."""
-    monkeypatch.setenv("FLEXTIER_LANES", "standard")
-    monkeypatch.setenv("FLEXTIER_DEADLINE", "50")
-    policy = make().root_async_client.policy
-    assert policy.lanes == ("standard",)
-    assert policy.deadline == 50
-
-
-def test_the_callers_clients(sim: Simulator) -> None:
-    """A plain SDK client given to the model is routed; one of ours keeps its policy."""
-    plain = openai.OpenAI(base_url=sim.base_url, api_key=KEY)
-    model = ChatOpenAIFlex(
-        model="o3", api_key=SecretStr(KEY), root_client=plain, client=plain.chat.completions
-    )
-    assert report_of(model.invoke("Hi."))["lane"] == "flex"
-    assert model.root_client._client is plain._client
-    told = plain.with_options(timeout=7, max_retries=5)
-    model = ChatOpenAIFlex(
-        model="o3", api_key=SecretStr(KEY), root_client=told, client=told.chat.completions
-    )
-    assert model.root_client.policy == FlexPolicy(flex_timeout=7, standard_timeout=7, max_retries=5)
-
-    ours = FlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=FlexPolicy(lanes=("standard",)))
-    model = ChatOpenAIFlex(
-        model="o3", api_key=SecretStr(KEY), root_client=ours, client=ours.chat.completions
-    )
-    assert report_of(model.invoke("Hi."))["lane"] == "standard"
-
-
-def test_models_share_their_connections(make: Make) -> None:
-    """As with ChatOpenAI, models with the same settings share an HTTP client, sync and async."""
-    one, two, other = make(), make(model="o4-mini"), make(timeout=3)
-    assert one.root_client._client is two.root_client._client
-    assert one.root_async_client._client is two.root_async_client._client
-    assert one.root_client._client is not other.root_client._client
-
-
-def test_an_explicit_proxy(make: Make, sim: Simulator) -> None:
-    """`openai_proxy` is used; the simulator answers the absolute form of a proxy request."""
-    model = make(base_url="http://api.example.invalid/v1", openai_proxy=sim.url)
-    assert model.invoke("Hi.").text
-
-
-async def test_an_async_key(make: Make) -> None:
-    """An async callable for the key works, and leaves the sync client out, as in the parent."""
-
-    async def key() -> str:
-        return KEY
-
-    model = make(api_key=key)
-    assert (await model.ainvoke("Hi.")).text
-    assert model.root_client is None
-
-
-# --- serialisation and tracing ------------------------------------------------------------------
-
-
-def test_serialisation_has_no_secrets_and_comes_back(make: Make) -> None:
-    """`dumps` names the key's variable only; `load` gives an equal model with the policy."""
-    model = make(policy={"deadline": 99})
-    assert KEY not in dumps(model)
-    loaded = load(
-        dumpd(model),
-        valid_namespaces=["flextier"],
-        allowed_objects=[ChatOpenAIFlex],
-        secrets_map={"OPENAI_API_KEY": KEY},
-    )
-    assert isinstance(loaded, ChatOpenAIFlex)
-    assert loaded.policy == model.policy
-    assert loaded.root_client.policy == model.root_client.policy
-    assert loaded.invoke("Hi.").text
-
-
-def test_repr_shows_no_key(make: Make) -> None:
-    """Neither does the repr."""
-    assert KEY not in repr(make())
-
-
-def test_langsmith_parameters_are_the_parents(make: Make, sim: Simulator) -> None:
-    """Tracing sees the provider and model that it sees for ChatOpenAI."""
-    parent = ChatOpenAI(model="o3", base_url=sim.base_url, api_key=SecretStr(KEY), temperature=0.5)
-    ours = make(temperature=0.5)
-    assert ours._get_ls_params(stop=["x"]) == parent._get_ls_params(stop=["x"])
-    assert ours._llm_type == parent._llm_type
-
-
-def test_azure_is_untouched() -> None:
-    """Importing and using our class changes nothing for LangChain's Azure class."""
-    azure = AzureChatOpenAI(
-        azure_endpoint="https://example.invalid",
-        api_key=SecretStr(KEY),
-        api_version="2025-01-01",
-        azure_deployment="d",
-    )
-    assert type(azure.root_client) is openai.AzureOpenAI
-    assert type(ChatOpenAI(model="o3", api_key=SecretStr(KEY)).root_client) is openai.OpenAI
-
-
 def test_a_cached_answer_has_no_report(make: Make, sim: Simulator) -> None:
     """LangChain's cache answers without a call: there is nothing to report, or to count twice."""
     model = make(cache=InMemoryCache())
@@ -533,25 +365,6 @@ def test_retries_are_told_once_without_streaming(make: Make, sim: Simulator) -> 
     sim.script(Fault.refuse())
     list(make(disable_streaming=True).stream("Hi.", {"callbacks": [listener]}))
     assert len(listener.retries) == 1
-
-
-def test_another_policy_keeps_timeout_and_retries(make: Make) -> None:
-    """What the model was told by its own arguments holds under a new policy."""
-    copy = make(timeout=7, max_retries=0).model_copy(update={"policy": {"patience": 1}})
-    assert copy.root_client.policy.flex_timeout == 7
-    assert copy.root_client.policy.max_retries == 0
-
-
-def test_clients_that_do_things_their_way_are_left_alone() -> None:
-    """A subclass such as Azure's does not turn into another client, and a warning says so."""
-    azure = openai.AzureOpenAI(
-        azure_endpoint="https://example.invalid", api_key=KEY, api_version="2025-01-01"
-    )
-    with pytest.warns(UserWarning, match="AzureOpenAI"):
-        model = ChatOpenAIFlex(
-            model="o3", api_key=SecretStr(KEY), root_client=azure, client=azure.chat.completions
-        )
-    assert model.root_client is azure
 
 
 def test_a_lane_that_refuses_to_the_end_names_the_knob(make: Make, sim: Simulator) -> None:
