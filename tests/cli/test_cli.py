@@ -81,3 +81,18 @@ def test_a_bad_variable_breaks_neither_help_nor_demo(
     assert ended.value.code == 0
     assert main(["demo", "--topics", "1"]) == 2
     assert "FLEXTIER_STANDARD_RESERVE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra"),
+    [("langchain_openai", "langchain"), ("rich", "langchain,sim"), ("llmock", "sim")],
+)
+def test_the_demo_names_the_extra_it_lacks(missing: str, extra: str) -> None:
+    """Without an optional dependency the command ends with the line that installs it."""
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from flextier.cli import main; sys.exit(main(['demo', '--topics', '1']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"flextier[{extra}]" in done.stderr

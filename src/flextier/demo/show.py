@@ -9,13 +9,21 @@ from itertools import groupby
 from time import monotonic
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
-
+from flextier._extras import needs_extra
 from flextier.calls import CallReport
 from flextier.demo.work import Row
+
+with needs_extra("langchain,sim"):
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+    from rich.table import Table
+    from rich.text import Text
 
 WORDS = {
     "served": "[green]served[/]",
