@@ -244,17 +244,23 @@ class ChatOpenAIFlex(ChatOpenAI):
 
 def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:
     """The result with this call's report: none, where LangChain's cache answered."""
-    report = reports[-1].to_dict() if reports else None
+    if not reports:
+        for generation in result.generations:
+            generation.message = _without_report(generation.message)
+        return result
+    report = reports[-1].to_dict()
     for generation in result.generations:
-        message = generation.message
-        if report is None and "flextier" not in message.response_metadata:
-            continue
-        # On copies: the cache holds the message itself.
-        metadata = {k: v for k, v in message.response_metadata.items() if k != "flextier"}
-        if report is not None:
-            metadata["flextier"] = report
-        generation.message = message.model_copy(update={"response_metadata": metadata})
+        generation.message.response_metadata["flextier"] = report
     return result
+
+
+def _without_report(message: Any) -> Any:
+    """The message as it is, or a copy of it: the cache holds the one with the first call's report."""
+    metadata = message.response_metadata
+    if "flextier" not in metadata:
+        return message
+    kept = {name: value for name, value in metadata.items() if name != "flextier"}
+    return message.model_copy(update={"response_metadata": kept})
 
 
 class _Tail:
