@@ -23,7 +23,7 @@ from flextier.policy import FlexPolicy
 from flextier.routing import Route, Router
 from flextier.streams import AsyncFlexStream, FlexStream
 from flextier.timeouts import Arguments, Timeouts, merge_arguments
-from flextier.transport import async_http_client, sync_http_client, time_limit
+from flextier.transport import async_http_client, ends_in_time, sync_http_client, time_limit
 
 
 class _Routed:
@@ -159,6 +159,11 @@ class FlexOpenAI(_Routed, openai.OpenAI):
 
     _default_http_client = staticmethod(sync_http_client)
 
+    @property
+    def _watches_attempts(self) -> bool:
+        """Whether attempts end in time by themselves: our own HTTP client sees to that."""
+        return ends_in_time(self._client)
+
     def request(  # the SDK's overloads, in one signature
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
@@ -245,6 +250,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
     """
 
     _default_http_client = staticmethod(async_http_client)
+    _watches_attempts = True
 
     async def request(  # the SDK's overloads, in one signature
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None

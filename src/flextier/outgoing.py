@@ -22,6 +22,11 @@ def is_routed(options: FinalRequestOptions) -> bool:
     )
 
 
+def hands_over_body(options: Any) -> bool:
+    """Whether the body is the caller's to read (``with_streaming_response``)."""
+    return is_given(options.headers) and options.headers.get(RAW_RESPONSE_HEADER) == "stream"
+
+
 def chosen_tier(options: Any) -> str | None:
     """The service tier that the caller chose; None where the choice is ours."""
     tier = options.json_data.get("service_tier")

@@ -31,7 +31,7 @@ from flextier.errors import ClientClosedError, FlexDeadlineExceeded
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
 from flextier.ladder import REFUSED_FOR, Event, Ladder, Limit, Stop, Try
 from flextier.lanes import LANES, Lane, tier_lane
-from flextier.outgoing import chosen_tier, for_attempt
+from flextier.outgoing import chosen_tier, for_attempt, hands_over_body
 from flextier.policy import FlexPolicy
 from flextier.record import Record
 from flextier.streams import Watch
@@ -51,7 +51,7 @@ class Router:
         self._url: Any = None
         self._url_text = ""
 
-    def route(self, client: openai.OpenAI | openai.AsyncOpenAI, options: Any) -> Route:
+    def route(self, client: Any, options: Any) -> Route:
         """Begin a call.
 
         Raises:
@@ -69,7 +69,8 @@ class Router:
         if is_given(options.timeout):
             timeouts = Timeouts.of(options.timeout, timeouts)
             policy = timeouts.applied_to(policy)
-        return Route(options, policy, timeouts, scope, self, self._where(client))
+        watched = client._watches_attempts and not hands_over_body(options)
+        return Route(options, policy, timeouts, watched, scope, self, self._where(client))
 
     def _where(self, client: openai.OpenAI | openai.AsyncOpenAI) -> tuple[str, str]:
         """Base URL and account: what lanes are remembered for."""
@@ -97,6 +98,7 @@ class Route:
         options: Any,
         policy: FlexPolicy,
         timeouts: Timeouts,
+        watched: bool,
         scope: Scope,
         router: Router,
         where: tuple[str, str],
@@ -107,6 +109,7 @@ class Route:
         self._stream = bool(options.json_data.get("stream"))
         self._policy = policy
         self._timeouts = timeouts
+        self._watched = watched
         self._scope = scope
         self._clock = router.clock
         self._capacity = router.capacity
@@ -157,7 +160,7 @@ class Route:
         return for_attempt(
             self.options,
             tier=lane.service_tier,
-            timeout=self._timeouts.attempt(one_read),
+            timeout=self._timeouts.attempt(one_read, watched=self._watched),
             plain=self.plain,
             on_read=self._read,
         )

@@ -37,9 +37,15 @@ class Timeouts:
             _NEVER if given.read is None else given.read, _NEVER if connect is None else connect
         )
 
-    def attempt(self, seconds: float) -> Any:
-        """The SDK's timeout for an attempt of so many seconds."""
-        return openai.Timeout(seconds, connect=min(self.connect, seconds))
+    def attempt(self, seconds: float, *, watched: bool = False) -> Any:
+        """The SDK's timeout for an attempt of so many seconds.
+
+        With ``watched`` the attempt is ended from outside, and a timer for each read and write
+        would be so many too many.
+        """
+        each = None if watched else seconds
+        connect = min(self.connect, seconds)
+        return openai.Timeout(connect=connect, read=each, write=each, pool=seconds)
 
     def applied_to(self, policy: FlexPolicy) -> FlexPolicy:
         """The policy with this timeout on every lane."""

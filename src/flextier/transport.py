@@ -187,6 +187,11 @@ class _SyncClient(openai.DefaultHttpxClient):
             self.close()
 
 
+def ends_in_time(http_client: Any) -> bool:
+    """Whether :func:`time_limit` holds for a sync HTTP client."""
+    return isinstance(http_client, _SyncClient)
+
+
 # --- one pool per event loop ------------------------------------------------------------------
 
 

@@ -255,7 +255,7 @@ def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:
 
 
 def _without_report(message: Any) -> Any:
-    """The message as it is, or a copy of it: the cache holds the one with the first call's report."""
+    """The message, or a copy of it: the cache holds the one with the first call's report."""
     metadata = message.response_metadata
     if "flextier" not in metadata:
         return message
