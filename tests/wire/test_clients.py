@@ -132,7 +132,7 @@ def test_a_calls_own_timeout_wins(sim: Simulator) -> None:
     """`timeout=` of one call is that call's attempt timeout, whatever the client's says."""
     sim.script(Fault.stall())
     with make(sim, policy=FAST.replace(patience=0.1)) as client, track() as calls:
-        client.chat.completions.create(model="o3", messages=MESSAGES, timeout=0.15)
+        client.chat.completions.create(model="o3", messages=MESSAGES, timeout=0.5)
     assert [a.outcome for a in calls[0].attempts] == ["timeout", "served"]
 
 

@@ -116,13 +116,13 @@ ROWS = [
         (Fault.stall(),),
         ("flex:timeout", "standard:served"),
         fallback="timeout",
-        policy={"flex_timeout": 0.15, "patience": 0.1},
+        policy={"flex_timeout": 0.3, "patience": 0.1},
     ),
     Row(
         "stall-on-standard",
         (Fault.stall(),),
         ("standard:timeout", "standard:served"),
-        policy={"standard_timeout": 0.15, **STANDARD_ONLY},
+        policy={"standard_timeout": 0.5, **STANDARD_ONLY},
     ),
     *(
         Row(
@@ -321,7 +321,7 @@ def test_possibly_billed_is_said(plain: Caller, sim: Simulator) -> None:
     """A stall may have been billed, a refusal never is: the report tells them apart."""
     sim.script(Fault.refuse(), Fault.stall())
 
-    outcome = plain(sim.base_url, FAST.replace(flex_timeout=0.15, patience=0.1))
+    outcome = plain(sim.base_url, FAST.replace(flex_timeout=0.5, patience=0.4))
 
     assert [a.possibly_billed for a in outcome.report.attempts] == [False, True, False]
 

@@ -96,7 +96,7 @@ def test_silence_between_events_is_bounded(stream: Caller, sim: Simulator) -> No
     """A stream that falls silent for longer than an attempt may take ends in a timeout."""
     sim.script(Fault.stream_stall(after=4))
 
-    result = stream(sim.base_url, FAST.replace(flex_timeout=0.15))
+    result = stream(sim.base_url, FAST.replace(flex_timeout=0.5))
 
     assert isinstance(result.error, openai.APITimeoutError)
     assert len(sim.requests) == 1
