@@ -116,6 +116,7 @@ class _Opened:
         self._watch = Watch(self.response.headers.get("x-request-id"))
         self._held: deque[Any] = deque()
         self._owner: StreamOwner | None = None
+        self._told = False
         self._pulling = False
 
     def _hold(self, event: Any) -> bool:
@@ -164,9 +165,9 @@ class _Opened:
             self._end(SERVED if self._watch.whole else CANCELLED)
 
     def _end(self, outcome: str, error: BaseException | None = None) -> None:
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            owner.stream_ended(outcome, self._watch, error)
+        if self._owner is not None and not self._told:
+            self._told = True
+            self._owner.stream_ended(outcome, self._watch, error)
 
 
 class FlexStream(Stream[_T], _Opened):
@@ -219,6 +220,12 @@ class FlexStream(Stream[_T], _Opened):
                 return self._handed_over(self._pull())
         except StopIteration:
             self._end(SERVED)
+            raise
+        except openai.APITimeoutError as error:
+            if self._told:  # the answer was handed over whole; only the connection lingers
+                self.close()
+                raise StopIteration from None
+            self._end("interrupted", error)
             raise
         except BaseException as error:
             self._end("interrupted", error)
@@ -287,6 +294,12 @@ class AsyncFlexStream(AsyncStream[_T], _Opened):
             return self._handed_over(event)
         except StopAsyncIteration:
             self._end(SERVED)
+            raise
+        except openai.APITimeoutError as error:
+            if self._told:  # the answer was handed over whole; only the connection lingers
+                await self.close()
+                raise StopAsyncIteration from None
+            self._end("interrupted", error)
             raise
         except BaseException as error:
             self._end("interrupted", error)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import warnings
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import openai
@@ -16,6 +19,7 @@ from flextier import (
     StreamUnverifiedWarning,
     track,
 )
+from flextier.onechunk import as_event_stream
 from flextier.sim import Fault, Simulator
 from tests.wire.callers import FAST, KEY, MESSAGES, Caller, settled
 
@@ -322,3 +326,62 @@ def test_who_stops_at_the_last_event_has_seen_it_all(sim: Simulator) -> None:
         assert calls[0].usage is not None
         stream.close()
     assert len(calls) == 1
+
+
+RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "status": "completed",
+    "model": "o3",
+    "service_tier": "flex",
+    "output": [
+        {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": "Blue.", "annotations": []}],
+        }
+    ],
+}
+
+
+class Lingerer(BaseHTTPRequestHandler):
+    """Sends a whole stream, and then leaves the connection open, which the simulator never does."""
+
+    left = threading.Event()
+
+    def do_POST(self) -> None:
+        """Answer, and linger."""
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(as_event_stream(RESPONSE, include_usage=False))
+        self.left.wait(60)
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def lingering_url() -> Iterator[str]:
+    """The address of a server whose streams do not end."""
+    Lingerer.left.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Lingerer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        Lingerer.left.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_connection_that_lingers_after_the_answer(is_async: bool, lingering_url: str) -> None:
+    """A server that leaves the stream open after `response.completed` loses nobody the answer."""
+    caller = Caller("responses", stream=True, is_async=is_async)
+
+    result = caller(lingering_url, FAST.replace(flex_timeout=0.5))
+
+    assert result.error is None
+    assert result.text == "Blue."
+    assert result.outcomes == ["served"]

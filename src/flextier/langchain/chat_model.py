@@ -333,6 +333,7 @@ def _told(client: Any) -> dict[str, Any]:
 
 
 class _HttpSettings(NamedTuple):
+    # base_url and timeout only keep apart what LangChain's own cache keeps apart.
     base_url: str | None
     timeout: str
     socket_options: tuple[SocketOption, ...]
