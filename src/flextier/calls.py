@@ -113,7 +113,23 @@ def report_of(error: BaseException) -> CallReport | None:
     return None
 
 
-RetryListener = Callable[[RetryCallState], Awaitable[None] | None]
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A new try of a call, told before the wait for it."""
+
+    model: str
+    """The model asked for."""
+    failed: Attempt
+    """The attempt before."""
+    lane: str
+    """The lane that is tried next."""
+    wait: float
+    """Seconds until it is tried."""
+    state: RetryCallState
+    """tenacity's own account, with the error in ``outcome``."""
+
+
+RetryListener = Callable[[Retry], Awaitable[None] | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,11 @@ class Record:
         """Whether no attempt has ended yet."""
         return not self._attempts
 
+    @property
+    def last(self) -> Attempt:
+        """The attempt that ended last."""
+        return self._attempts[-1]
+
     def waiting(self) -> None:
         """A wait begins."""
         self._idle_since = self._clock.now()

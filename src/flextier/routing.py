@@ -20,6 +20,7 @@ from flextier._sdk import failure_of, is_given, new_request
 from flextier.calls import (
     CANCELLED,
     SERVED,
+    Retry,
     Scope,
     attach_report,
     current_scope,
@@ -294,8 +295,9 @@ class Route:
 
     def notify(self, state: RetryCallState) -> None:
         """Tell the listeners of a new try."""
+        retry = self._retry(state)
         for listener in self._scope.retries:
-            if inspect.isawaitable(told := listener(state)):
+            if inspect.isawaitable(told := listener(retry)):
                 _close(told)
                 warnings.warn(
                     f"{listener!r} is async and hears nothing of the retries of a sync call",
@@ -305,9 +307,14 @@ class Route:
 
     async def anotify(self, state: RetryCallState) -> None:
         """Tell the listeners of a new try, async ones included."""
+        retry = self._retry(state)
         for listener in self._scope.retries:
-            if inspect.isawaitable(told := listener(state)):
+            if inspect.isawaitable(told := listener(retry)):
                 await told
+
+    def _retry(self, state: RetryCallState) -> Retry:
+        wait = self.step.wait if isinstance(self.step, Try) else 0.0
+        return Retry(self.model, self._record.last, self._ladder.lane.name, wait, state)
 
     # --- streams (StreamOwner) ----------------------------------------------------------------
 

@@ -324,7 +324,7 @@ def test_listeners_are_told_in_order() -> None:
     """Outer ones first; both kinds may be given, or none."""
     heard: list[str] = []
 
-    def on_retry(state: Any) -> None:
+    def on_retry(retry: Any) -> None:
         heard.append("retry")
 
     with (

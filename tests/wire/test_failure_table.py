@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from flextier import FlexPolicy
+from flextier.calls import Retry, listen
 from flextier.sim import Fault, Simulator
 from tests.wire.callers import FAST, Caller, Outcome
 
@@ -331,3 +332,37 @@ def test_the_policy_of_the_client_is_the_default(sim: Simulator) -> None:
     outcome = Caller("chat", stream=False, is_async=False)(sim.base_url, FlexPolicy())
 
     assert outcome.lanes == ["flex"]
+
+
+def test_a_retry_is_told_before_its_wait(caller: Caller, sim: Simulator) -> None:
+    """A listener hears what failed, which lane is next and when, once for each new try."""
+    sim.script(Fault.refuse(), Fault.refuse(), Fault.status(500))
+    heard: list[Retry] = []
+    errors: list[type] = []
+
+    def hear(retry: Retry) -> None:
+        heard.append(retry)
+        assert retry.state.outcome is not None
+        errors.append(type(retry.state.outcome.exception()))
+
+    with listen(on_retry=hear):
+        caller(sim.base_url, FAST.replace(lanes=("flex",)))
+
+    assert [(r.model, r.failed.outcome, r.lane) for r in heard] == [
+        ("o3", "capacity", "flex"),
+        ("o3", "capacity", "flex"),
+        ("o3", "transient", "flex"),
+    ]
+    assert all(0 <= r.wait <= 0.02 for r in heard)
+    assert errors == [openai.RateLimitError, openai.RateLimitError, openai.InternalServerError]
+
+
+def test_a_retry_on_the_next_lane_says_so(caller: Caller, sim: Simulator) -> None:
+    """`lane` is the lane of the try to come."""
+    sim.script(Fault.refuse())
+    heard: list[Retry] = []
+
+    with listen(on_retry=heard.append):
+        caller(sim.base_url, FAST.replace(patience=0))
+
+    assert [(r.failed.lane, r.lane, r.wait) for r in heard] == [("flex", "standard", 0.0)]

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from flextier._extras import needs_extra
-from flextier.calls import current_scope, listen
+from flextier.calls import Retry, current_scope, listen
 
 with needs_extra("langchain"):
     from langchain_core.callbacks import (
@@ -22,13 +22,23 @@ def retry_listener(run_manager: Any) -> AbstractContextManager[None]:
     """Tell ``run_manager`` of the retries of calls begun inside; once, if it is told already."""
     if run_manager is None or not run_manager.handlers or _is_told(run_manager):
         return nullcontext()
-    return listen(on_retry=run_manager.on_retry)
+    return listen(on_retry=_ToRun(run_manager))
+
+
+class _ToRun:
+    """Hands retries on to a run manager, which knows tenacity's state only."""
+
+    def __init__(self, run_manager: Any) -> None:
+        self.run_manager = run_manager
+
+    def __call__(self, retry: Retry) -> Any:
+        return self.run_manager.on_retry(retry.state)
 
 
 def _is_told(run_manager: Any) -> bool:
     """Whether a manager of the same run listens: ``stream`` may fall back to ``invoke``."""
-    listening = (getattr(told, "__self__", None) for told in current_scope().retries)
-    return any(getattr(one, "run_id", None) == run_manager.run_id for one in listening)
+    runs = (told.run_manager for told in current_scope().retries if isinstance(told, _ToRun))
+    return any(run.run_id == run_manager.run_id for run in runs)
 
 
 def run_of_config(
