@@ -1,8 +1,9 @@
 # Every verb sets up what it needs: a fresh machine with Python >= 3.10 and make is enough.
 PYTHON ?= python3
 VENV ?= .venv
-# The same tests run under both majors of the OpenAI SDK: 3.x in $(VENV), 2.x in $(VENV)-openai2.
-VENV2 := $(VENV)-openai2
+# The same tests run under both majors of the OpenAI SDK: 2.x in $(VENV), with everything that users
+# of flextier[all] get; 3.x in $(VENV)-openai3, without LlamaIndex, which pins openai<3.
+VENV3 := $(VENV)-openai3
 UV := $(shell command -v uv 2>/dev/null && uv --version >/dev/null 2>&1 || true)
 
 .DEFAULT_GOAL := help
@@ -14,13 +15,13 @@ help: ## Show this help
 demo: $(VENV)/.ready ## Summarise real text on the flex lane, against the built-in simulator
 	$(VENV)/bin/flextier demo
 
-test: test-openai3 test-openai2 ## Run all tests, under openai 3.x and 2.x
+test: test-openai2 test-openai3 ## Run all tests, under openai 2.x and 3.x
 
-test-openai3: $(VENV)/.ready ## Run all tests under openai 3.x
+test-openai2: $(VENV)/.ready ## Run all tests under openai 2.x
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-test-openai2: $(VENV2)/.ready ## Run all tests under openai 2.x
-	$(VENV2)/bin/python -m pytest $(ARGS)
+test-openai3: $(VENV3)/.ready ## Run all tests but LlamaIndex's under openai 3.x
+	$(VENV3)/bin/python -m pytest $(ARGS)
 
 lint: $(VENV)/.ready ## Check style and formatting
 	$(VENV)/bin/ruff check .
@@ -37,17 +38,17 @@ bench: $(VENV)/.ready ## Run the benchmarks, printing ratios against the plain c
 	$(VENV)/bin/python benchmarks/run_all.py $(ARGS)
 
 clean: ## Remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV2) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV3) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(VENV)/.ready: SDK = openai>=3
-$(VENV2)/.ready: SDK = openai<3
-$(VENV)/.ready $(VENV2)/.ready: pyproject.toml
+$(VENV)/.ready: WANTED = '.[all]' 'openai<3'
+$(VENV3)/.ready: WANTED = '.[langchain,sim]' 'openai>=3'
+$(VENV)/.ready $(VENV3)/.ready: pyproject.toml
 ifneq ($(UV),)
 	uv venv --quiet --allow-existing --seed --python $(PYTHON) $(@D)
-	uv pip install --quiet --python $(@D)/bin/python --editable '.[langchain,sim]' --group dev '$(SDK)'
+	uv pip install --quiet --python $(@D)/bin/python --group dev --editable $(WANTED)
 else
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(@D)/bin/python -m pip install --quiet --editable '.[langchain,sim]' --group dev '$(SDK)'
+	$(@D)/bin/python -m pip install --quiet --group dev --editable $(WANTED)
 endif
 	touch $@

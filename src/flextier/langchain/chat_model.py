@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from flextier._extras import needs_extra
+from flextier.adoption import is_to_be_routed, told
 from flextier.calls import CallReport, listen
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
 from flextier.langchain.errors import reported
@@ -86,13 +86,13 @@ class ChatOpenAIFlex(ChatOpenAI):
 
     def _adopt_sync(self) -> None:
         root = self._root(self.root_client, self.client)
-        if _is_to_be_routed(root, openai.OpenAI, FlexOpenAI):
+        if is_to_be_routed(root, openai.OpenAI, FlexOpenAI, "root_client"):
             self.root_client = self._adopted(FlexOpenAI, root, self.http_client, _shared_sync)
             self.client = self.root_client.chat.completions
 
     def _adopt_async(self) -> None:
         root = self._root(self.root_async_client, self.async_client)
-        if _is_to_be_routed(root, openai.AsyncOpenAI, AsyncFlexOpenAI):
+        if is_to_be_routed(root, openai.AsyncOpenAI, AsyncFlexOpenAI, "root_async_client"):
             self.root_async_client = self._adopted(
                 AsyncFlexOpenAI, root, self.http_async_client, _shared_async
             )
@@ -113,7 +113,7 @@ class ChatOpenAIFlex(ChatOpenAI):
             settings["http_client"] = _open(shared, self._http_settings())
         elif http_client is None:
             # A client of the caller's: what it was told counts, unless the model was told better.
-            settings = {**_told(root), **{k: v for k, v in settings.items() if v is not None}}
+            settings = {**told(root), **{k: v for k, v in settings.items() if v is not None}}
         return flex.adopt(root, policy=self.policy, **settings)
 
     def _http_settings(self) -> _HttpSettings:
@@ -303,30 +303,6 @@ async def _achain(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield first
         async for item in rest:
             yield item
-
-
-def _is_to_be_routed(client: Any, plain: type, flex: type) -> bool:
-    """Whether a client is the SDK's plain one, or ours. Others, such as Azure's, go other ways."""
-    if not isinstance(client, plain):
-        return False
-    if type(client) is plain or isinstance(client, flex):
-        return True
-    warnings.warn(
-        f"root_client is a {type(client).__name__}, whose calls flextier leaves alone: no flex, no "
-        f"report. Give ChatOpenAIFlex a plain {plain.__name__} or a {flex.__name__}",
-        stacklevel=2,
-    )
-    return False
-
-
-def _told(client: Any) -> dict[str, Any]:
-    """The timeout and retries of an SDK client, where they are not the SDK's defaults."""
-    told = {}
-    if client.timeout != openai.DEFAULT_TIMEOUT:
-        told["timeout"] = client.timeout
-    if client.max_retries != openai.DEFAULT_MAX_RETRIES:
-        told["max_retries"] = client.max_retries
-    return told
 
 
 # --- HTTP clients, shared by all models with the same settings, as LangChain's own are -----------
