@@ -140,6 +140,14 @@ class Scope:
     retries: tuple[RetryListener, ...] = ()
     changes: tuple[tuple[str, Any], ...] = ()
 
+    def joined(self, inner: Scope) -> Scope:
+        """Both: every listener of either once, and the inner one's changes over the outer's."""
+        return Scope(
+            tuple(dict.fromkeys((*self.reports, *inner.reports))),
+            tuple(dict.fromkeys((*self.retries, *inner.retries))),
+            tuple(sorted({**dict(self.changes), **dict(inner.changes)}.items())),
+        )
+
 
 _NOTHING_ASKED = Scope()
 _SCOPE: ContextVar[Scope] = ContextVar("flextier_scope", default=_NOTHING_ASKED)
@@ -152,14 +160,20 @@ def current_scope() -> Scope:
 
 @contextmanager
 def listen(
-    on_report: Callable[[CallReport], None] | None = None, on_retry: RetryListener | None = None
+    on_report: Callable[[CallReport], None] | None = None,
+    on_retry: RetryListener | None = None,
+    *,
+    outer: Scope | None = None,
 ) -> Iterator[None]:
     """Hear of the calls made inside: each one's report, and each new try before its wait.
 
-    ``on_retry`` may be async for calls of the async client. For framework adapters; users have
+    ``on_retry`` may be async for calls of the async client. ``outer`` counts, too: the scope where
+    a call was asked for that begins only now, maybe elsewhere. For framework adapters; users have
     :func:`track`.
     """
     scope = _SCOPE.get()
+    if outer is not None and outer is not scope:
+        scope = outer.joined(scope)
     reports = scope.reports if on_report is None else (*scope.reports, on_report)
     retries = scope.retries if on_retry is None else (*scope.retries, on_retry)
     token = _SCOPE.set(Scope(reports, retries, scope.changes))

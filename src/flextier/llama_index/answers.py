@@ -1,0 +1,64 @@
+"""LlamaIndex's responses with the call's report in ``additional_kwargs["flextier"]``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from typing import Any, TypeVar
+
+from flextier.llama_index.events import Hearing
+
+_T = TypeVar("_T")
+
+_LAST_EVENTS = frozenset({"response.completed", "response.incomplete"})
+
+
+def with_report(response: _T, hearing: Hearing) -> _T:
+    """The response with the report on it; without, where the call was none of ours (Azure)."""
+    if hearing.report is not None:
+        additional: dict[str, Any] = response.additional_kwargs  # type: ignore[attr-defined]
+        additional["flextier"] = hearing.report.to_dict()
+    return response
+
+
+def streamed(chunks: Iterator[Any], hearing: Hearing) -> Generator[Any, None, None]:
+    """The chunks of a stream, the report on the last one.
+
+    A chat stream is over, and its report made, only after its last chunk: those that may be the
+    last are held back until the next step.
+    """
+    with hearing.listening():  # the request is made for the first chunk
+        chunk = next(chunks, None)
+    while chunk is not None:
+        if not _may_be_last(chunk.raw):
+            yield chunk
+            chunk = next(chunks, None)
+        elif (after := next(chunks, None)) is not None:
+            yield chunk
+            chunk = after
+        else:
+            yield with_report(chunk, hearing)
+            return
+
+
+async def astreamed(chunks: AsyncIterator[Any], hearing: Hearing) -> AsyncGenerator[Any, None]:
+    """The async twin of :func:`streamed`."""
+    with hearing.listening():
+        chunk = await anext(chunks, None)
+    while chunk is not None:
+        if not _may_be_last(chunk.raw):
+            yield chunk
+            chunk = await anext(chunks, None)
+        elif (after := await anext(chunks, None)) is not None:
+            yield chunk
+            chunk = after
+        else:
+            yield with_report(chunk, hearing)
+            return
+
+
+def _may_be_last(event: Any) -> bool:
+    """Whether nothing but the usage can follow an event of the SDK."""
+    choices = getattr(event, "choices", None)
+    if choices is None:
+        return getattr(event, "type", None) in _LAST_EVENTS
+    return not choices or choices[0].finish_reason is not None

@@ -1,0 +1,269 @@
+"""What the two LLMs share: our clients under LlamaIndex's, settings, reports, and no retries."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator, Sequence
+from types import MethodType
+from typing import Any
+
+import openai
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_serializer
+from typing_extensions import Self
+
+from flextier._sdk import not_given
+from flextier.adoption import is_to_be_routed, told
+from flextier.client import AsyncFlexOpenAI, FlexOpenAI
+from flextier.llama_index._requires import needs_llama_index
+from flextier.llama_index.answers import astreamed, streamed, with_report
+from flextier.llama_index.events import Hearing
+from flextier.llama_index.models import SAFE_WINDOW, facts_of
+from flextier.llama_index.secrets import without_secrets
+from flextier.policy import FlexPolicy
+from flextier.timeouts import Arguments, Timeouts, merge_arguments
+
+with needs_llama_index():
+    from llama_index.core.base.llms.types import (
+        ChatMessage,
+        ChatResponse,
+        ChatResponseAsyncGen,
+        ChatResponseGen,
+        LLMMetadata,
+    )
+    from llama_index.core.constants import DEFAULT_TEMPERATURE
+
+# A constructor of LlamaIndex's that gets no client may make one: ours take its place.
+_LATER: Any = object()
+
+
+class FlexLLM(BaseModel):
+    """Mixed into an LLM of LlamaIndex's, in front of it: the arguments that are ours.
+
+    Raises:
+        PolicyError: ``timeout`` or ``max_retries`` contradicts ``policy``, or a value is wrong.
+        ValueError: the context size of the model is unknown; the message names the argument.
+    """
+
+    # A validation error must not print the arguments: the key is one of them.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    policy: FlexPolicy = Field(default_factory=FlexPolicy)
+    """How calls are routed; a :class:`flextier.FlexPolicy` or a dict of its fields. Default: from
+    the ``FLEXTIER_*`` environment variables."""
+
+    timeout: float | None = Field(default=None, ge=0)
+    """Seconds that one attempt may take on any lane; sets the policy's ``flex_timeout`` and
+    ``standard_timeout``. None (LlamaIndex: 60): the policy's count."""
+
+    max_retries: int | None = Field(default=None, ge=0)
+    """Sets the policy's ``max_retries``. None (LlamaIndex: 3): the policy's counts."""
+
+    context_window: int | None = Field(default=None, gt=0)
+    """Tokens of the model's context. None: from LlamaIndex's table, which may not list it yet."""
+
+    api_key: str | None = Field(default=None, exclude=True, repr=False)
+
+    _client: Any
+    _aclient: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        llm: Any = super()
+        given = {"timeout": None, "max_retries": None, **_by_name(llm.__init__, args, kwargs)}
+        sync = given.pop("openai_client", None)
+        asynchronous = given.pop("async_openai_client", None)
+        if given.get("policy") is None:
+            given.pop("policy", None)
+        else:
+            given["policy"] = FlexPolicy.of(given["policy"])
+        llm.__init__(**given, openai_client=_LATER, async_openai_client=_LATER)
+        self._check()
+        self._client = self._adopted(sync, openai.OpenAI, FlexOpenAI, "openai_client")
+        self._aclient = self._adopted(
+            asynchronous, openai.AsyncOpenAI, AsyncFlexOpenAI, "async_openai_client"
+        )
+
+    def _check(self) -> None:
+        """Whether the arguments fit each other, before the first call needs them."""
+        timeouts = Timeouts() if self.timeout is None else Timeouts.of(self.timeout)
+        merge_arguments(self.policy, self.policy, Arguments(timeouts, self.max_retries))
+        model = self._model
+        if self._window() == SAFE_WINDOW and facts_of(model).window is None:
+            warnings.warn(
+                f"the context size of {model!r} is not in LlamaIndex's table: prompts are packed "
+                f"for {SAFE_WINDOW} tokens. Give context_window= to say better",
+                stacklevel=4,
+            )
+
+    # --- clients ------------------------------------------------------------------------------
+
+    def _new(self, flex: Any) -> Any:
+        """A client of ours with LlamaIndex's settings."""
+        llm: Any = self
+        credentials = llm._get_credential_kwargs(is_async=flex is AsyncFlexOpenAI)
+        return flex(**{**credentials, **self._settings()})
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "policy": self.policy,
+            "timeout": not_given if self.timeout is None else self.timeout,
+            "max_retries": not_given if self.max_retries is None else self.max_retries,
+        }
+
+    def _adopted(self, client: Any, plain: Any, flex: Any, argument: str) -> Any:
+        """A client of the caller's, routed; what it was told counts, unless the LLM was, too."""
+        if not is_to_be_routed(client, plain, flex, argument):
+            return client
+        if isinstance(client, flex):
+            return client.copy(policy=self.policy) if "policy" in self.model_fields_set else client
+        given = {name: value for name, value in self._settings().items() if value is not not_given}
+        return flex.adopt(client, **{**told(client), **given})
+
+    def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
+        """A copy, as pydantic makes it; with another ``policy``, on clients that follow it."""
+        copied = super().model_copy(update=update, deep=deep)
+        if update and "policy" in update:
+            copied.policy = policy = FlexPolicy.of(copied.policy)
+            for name, flex in (("_client", FlexOpenAI), ("_aclient", AsyncFlexOpenAI)):
+                client = getattr(copied, name)
+                if isinstance(client, flex):
+                    setattr(copied, name, client.copy(policy=policy))
+        return copied
+
+    def __deepcopy__(self, memo: Any = None) -> Self:
+        """A deep copy on the same clients: their connections cannot be copied."""
+        held = dict(self.__pydantic_private__ or {}).values()
+        clients = {id(one): one for one in held if hasattr(one, "close")}
+        return super().__deepcopy__({**(memo or {}), **clients})
+
+    # --- calls: LlamaIndex's own, less its retries, plus the report ---------------------------
+
+    def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        llm: Any = super()
+        hearing = Hearing()
+        with hearing.listening():
+            response: ChatResponse = without_retries(llm._chat)(messages, **kwargs)
+        return with_report(response, hearing)
+
+    async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        llm: Any = super()
+        hearing = Hearing()
+        with hearing.listening():
+            chat = without_retries(llm._achat)
+            response: ChatResponse = await chat(messages, **kwargs)
+        return with_report(response, hearing)
+
+    def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        llm: Any = super()
+        return streamed(without_retries(llm._stream_chat)(messages, **kwargs), Hearing())
+
+    async def _astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: Any
+    ) -> ChatResponseAsyncGen:
+        llm: Any = super()
+        chunks = await without_retries(llm._astream_chat)(messages, **kwargs)
+        return astreamed(chunks, Hearing())
+
+    def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        """The request's fields: LlamaIndex's, made right for models that it does not list.
+
+        ``service_tier`` of the call wins over the constructor's; ``additional_kwargs`` of a call
+        are fields like the others of it.
+        """
+        llm: Any = super()
+        if "additional_kwargs" in kwargs:
+            kwargs = {**kwargs.pop("additional_kwargs"), **kwargs}
+        fields: dict[str, Any] = llm._get_model_kwargs(**kwargs)
+        if "service_tier" in kwargs:
+            fields["service_tier"] = kwargs["service_tier"]
+        facts = facts_of(self._model)
+        if facts.is_reasoning and not facts.listed:
+            self._make_right(fields, {**self._additional, **kwargs})
+        return fields
+
+    def _make_right(self, fields: dict[str, Any], told: dict[str, Any]) -> None:
+        """Change the fields of a request to those that reasoning models take."""
+        if "temperature" not in told and fields.get("temperature") == DEFAULT_TEMPERATURE:
+            del fields["temperature"]
+
+    # --- the model ----------------------------------------------------------------------------
+
+    @property
+    def _model(self) -> str:
+        llm: Any = self
+        return str(llm.model)
+
+    @property
+    def _additional(self) -> dict[str, Any]:
+        llm: Any = self
+        additional: dict[str, Any] = llm.additional_kwargs
+        return additional
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What LlamaIndex packs prompts and picks ways by, also for models that it does not list.
+
+        Raises:
+            ValueError: the context size of the model is unknown.
+        """
+        llm: Any = super()
+        facts = facts_of(self._model)
+        if facts.listed:
+            known: LLMMetadata = llm.metadata
+            if self.context_window is None:
+                return known
+            return known.model_copy(update={"context_window": self.context_window})
+        return LLMMetadata(
+            context_window=self._window(),
+            num_output=self._most_output or -1,
+            is_chat_model=facts.is_chat,
+            is_function_calling_model=facts.calls_tools,
+            model_name=self._model,
+        )
+
+    @property
+    def _most_output(self) -> int | None:
+        raise NotImplementedError
+
+    def _window(self) -> int:
+        facts = facts_of(self._model)
+        if self.context_window is not None:
+            return self.context_window
+        if facts.window is not None:
+            return facts.window
+        if facts.is_openai:
+            return SAFE_WINDOW
+        raise ValueError(
+            f"the context size of {self._model!r} is unknown to LlamaIndex: give "
+            f"{type(self).__name__}(context_window=<tokens>)"
+        )
+
+    # --- serialisation ------------------------------------------------------------------------
+
+    @field_serializer("policy")
+    def _explicit(self, policy: FlexPolicy) -> dict[str, Any]:
+        return policy.model_dump(mode="json", exclude_unset=True)
+
+    @model_serializer(mode="wrap")
+    def custom_model_dump(self, handler: Any, info: Any) -> dict[str, Any]:
+        """The fields without secrets: no key, no headers or fields that are named like one."""
+        llm: Any = self
+        return {**without_secrets(handler(self)), "class_name": llm.class_name()}
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, without_secrets(value)
+
+
+def without_retries(method: Any) -> Any:
+    """A bound method of LlamaIndex's, less the tenacity decorator around it."""
+    plain = getattr(method, "__wrapped__", None)
+    return method if plain is None else MethodType(plain, method.__self__)
+
+
+def _by_name(init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a constructor by name, those in the right place too."""
+    if not args:
+        return kwargs
+    bound = inspect.signature(init).bind(*args, **kwargs).arguments
+    return {**bound, **bound.pop("kwargs", {})}

@@ -1,0 +1,87 @@
+"""OpenAIFlex: LlamaIndex's OpenAI on FlexOpenAI clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flextier.client import AsyncFlexOpenAI, FlexOpenAI
+from flextier.llama_index._requires import needs_llama_index
+from flextier.llama_index.base import FlexLLM, without_retries
+
+with needs_llama_index():
+    from llama_index.core.base.llms.types import (
+        CompletionResponse,
+        CompletionResponseAsyncGen,
+        CompletionResponseGen,
+    )
+    from llama_index.llms.openai import OpenAI
+
+
+class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is ours
+    """LlamaIndex's ``OpenAI`` whose calls go through the flex lane and always come back.
+
+    Every argument of ``OpenAI`` keeps its meaning; ``timeout`` and ``max_retries`` set the
+    matching fields of the policy. A ``service_tier`` in ``additional_kwargs``, or of one call,
+    other than ``"auto"`` and ``"flex"`` is the caller's choice: calls then stay on that tier.
+
+    Each answer carries its report in ``response.additional_kwargs["flextier"]``: lane, attempts,
+    seconds waited, reason of a fallback. Retries and fallbacks are events of LlamaIndex's
+    instrumentation: :class:`FlexRetryEvent`, :class:`FlexFallbackEvent`.
+
+    Example::
+
+        from llama_index.core import Settings
+        from flextier.llama_index import OpenAIFlex
+
+        Settings.llm = OpenAIFlex(model="o3", policy={"deadline": 600})
+    """
+
+    @classmethod
+    def class_name(cls) -> str:
+        """``"openai_flex_llm"``."""
+        return "openai_flex_llm"
+
+    def _get_client(self) -> Any:
+        if not self.reuse_client:
+            return self._new(FlexOpenAI)
+        if self._client is None:
+            self._client = self._new(FlexOpenAI)
+        return self._client
+
+    def _get_aclient(self) -> Any:
+        if not self.reuse_client:
+            return self._new(AsyncFlexOpenAI)
+        if self._aclient is None:
+            self._aclient = self._new(AsyncFlexOpenAI)
+        return self._aclient
+
+    def _make_right(self, fields: dict[str, Any], told: dict[str, Any]) -> None:
+        super()._make_right(fields, told)
+        if "max_tokens" in fields:
+            most = fields.pop("max_tokens")
+            fields.setdefault("max_completion_tokens", most)
+        if self.reasoning_effort is not None:
+            fields["reasoning_effort"] = self.reasoning_effort
+
+    @property
+    def _most_output(self) -> int | None:
+        return self.max_tokens
+
+    # --- the older Completions API: no lanes, but the SDK's retries only, too -----------------
+
+    def _complete(self, prompt: str, **kwargs: Any) -> CompletionResponse:
+        response: CompletionResponse = without_retries(super()._complete)(prompt, **kwargs)
+        return response
+
+    def _stream_complete(self, prompt: str, **kwargs: Any) -> CompletionResponseGen:
+        chunks: CompletionResponseGen = without_retries(super()._stream_complete)(prompt, **kwargs)
+        return chunks
+
+    async def _acomplete(self, prompt: str, **kwargs: Any) -> CompletionResponse:
+        response: CompletionResponse = await without_retries(super()._acomplete)(prompt, **kwargs)
+        return response
+
+    async def _astream_complete(self, prompt: str, **kwargs: Any) -> CompletionResponseAsyncGen:
+        complete = without_retries(super()._astream_complete)
+        chunks: CompletionResponseAsyncGen = await complete(prompt, **kwargs)
+        return chunks

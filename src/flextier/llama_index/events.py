@@ -1,0 +1,101 @@
+"""What LlamaIndex's instrumentation hears of a call: an event a retry, and one a fallback."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from flextier.calls import CallReport, Retry, current_scope, listen
+from flextier.llama_index._requires import needs_llama_index
+
+with needs_llama_index():
+    from llama_index.core.instrumentation.events import BaseEvent
+    from llama_index.core.instrumentation.span import active_span_id
+    from llama_index_instrumentation import get_dispatcher
+
+_dispatcher = get_dispatcher(__name__)
+
+
+class FlexRetryEvent(BaseEvent):
+    """A new try of a call, before its wait."""
+
+    model: str
+    """The model asked for."""
+    lane: str
+    """The lane that is tried next."""
+    failed_lane: str
+    """The lane of the attempt that failed."""
+    reason: str
+    """Why it failed: a kind of the failure table, such as ``"capacity"``."""
+    wait: float
+    """Seconds until the new try."""
+    status: int | None = None
+    """The HTTP status of the failed attempt. None: none arrived."""
+    request_id: str | None = None
+    """OpenAI's id of the failed attempt."""
+
+    @classmethod
+    def class_name(cls) -> str:
+        """``"FlexRetryEvent"``."""
+        return "FlexRetryEvent"
+
+
+class FlexFallbackEvent(BaseEvent):
+    """A call that was not billed on its first lane; dispatched at the call's end."""
+
+    model: str
+    """The model asked for."""
+    lane: str
+    """The lane that was billed; for a call without an answer, that of its last attempt."""
+    reason: str
+    """Why the first lane was left: a kind of the failure table, or ``"downgraded"``."""
+    report: dict[str, Any]
+    """The whole report, as in ``response.additional_kwargs["flextier"]``."""
+
+    @classmethod
+    def class_name(cls) -> str:
+        """``"FlexFallbackEvent"``."""
+        return "FlexFallbackEvent"
+
+
+class Hearing:
+    """Hears one call: keeps its report, and dispatches its events in the span that it began in."""
+
+    __slots__ = ("_scope", "_span_id", "report")
+
+    def __init__(self) -> None:
+        self._span_id = active_span_id.get()
+        self._scope = current_scope()
+        self.report: CallReport | None = None
+        """The report of the call, once it is over."""
+
+    def listening(self) -> AbstractContextManager[None]:
+        """Listen to the call that begins inside, which may be later than it was asked for."""
+        return listen(self._on_report, self._on_retry, outer=self._scope)
+
+    def _on_retry(self, retry: Retry) -> None:
+        _dispatcher.event(
+            FlexRetryEvent(
+                span_id=self._span_id,
+                model=retry.model,
+                lane=retry.lane,
+                failed_lane=retry.failed.lane,
+                reason=retry.failed.outcome,
+                wait=retry.wait,
+                status=retry.failed.status,
+                request_id=retry.failed.request_id,
+            )
+        )
+
+    def _on_report(self, report: CallReport) -> None:
+        self.report = report
+        if report.fallback is not None:
+            _dispatcher.event(
+                FlexFallbackEvent(
+                    span_id=self._span_id,
+                    model=report.model,
+                    lane=report.lane,
+                    reason=report.fallback,
+                    report=report.to_dict(),
+                )
+            )

@@ -1,0 +1,71 @@
+"""What LlamaIndex has to know of a model, also where its tables are older than the model.
+
+LlamaIndex looks models up by their exact name: an unlisted one has no context size, and is asked
+with settings that reasoning models refuse (`temperature`, `max_tokens`).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from flextier.llama_index._requires import needs_llama_index
+
+with needs_llama_index():
+    from llama_index.llms.openai.utils import (
+        ALL_AVAILABLE_MODELS,
+        CHAT_MODELS,
+        DISCONTINUED_MODELS,
+        O1_MODELS,
+        RESPONSES_API_ONLY_MODELS,
+        is_function_calling_model,
+    )
+
+SAFE_WINDOW = 128_000
+"""Tokens assumed for a model of OpenAI's that is in no table: no listed reasoning model has less,
+so that what is packed into prompts fits."""
+
+_OPENAI_NAME = re.compile(r"(gpt|chatgpt|codex)-|o\d")
+_REASONING_NAME = re.compile(r"o\d|gpt-(?:[5-9]|\d{2,})")
+_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+
+
+class Facts(NamedTuple):
+    """What is known of a model."""
+
+    listed: bool
+    """Whether LlamaIndex itself knows the model under this name."""
+    window: int | None
+    """Context size in tokens, from LlamaIndex's tables. None: not in them."""
+    is_chat: bool
+    """Whether it answers Chat Completions; if not, the older Completions."""
+    calls_tools: bool
+    """Whether it takes tools."""
+    is_reasoning: bool
+    """Whether it refuses `temperature` and wants `max_completion_tokens`."""
+    is_openai: bool
+    """Whether the name is one of OpenAI's."""
+
+
+@lru_cache(maxsize=256)
+def facts_of(model: str) -> Facts:
+    """What is known of a model, by its name; fine-tuned and dated names included."""
+    base = _base_of(model)
+    tables = {**ALL_AVAILABLE_MODELS, **RESPONSES_API_ONLY_MODELS}
+    known = base if base in tables else _DATE.sub("", base)
+    return Facts(
+        listed=model in ALL_AVAILABLE_MODELS or model in DISCONTINUED_MODELS,
+        window=tables.get(known),
+        is_chat=known in CHAT_MODELS or known not in ALL_AVAILABLE_MODELS,
+        calls_tools=is_function_calling_model(known),
+        is_reasoning=known in O1_MODELS or bool(_REASONING_NAME.match(base)),
+        is_openai=bool(_OPENAI_NAME.match(base)),
+    )
+
+
+def _base_of(model: str) -> str:
+    """The model under a fine-tuned one (``ft:BASE:org::id``, once ``BASE:ft-org-id``)."""
+    if model.startswith("ft:"):
+        return model.split(":")[1]
+    return model.partition(":ft-")[0]
