@@ -11,7 +11,7 @@ import asyncio
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -131,3 +131,23 @@ def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
+
+
+def calls(call: Callable[[], Any]) -> Work:
+    """Work of one call after another."""
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            call()
+
+    return work
+
+
+def async_calls(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[Any]]) -> Work:
+    """Work of one async call after another."""
+
+    async def work(count: int) -> None:
+        for _ in range(count):
+            await call()
+
+    return lambda count: loop.run_until_complete(work(count))

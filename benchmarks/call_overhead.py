@@ -16,11 +16,11 @@ larger ratio; they are no steadier than those over the socket, which have the ta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import openai
-from _measure import Result, Work, cpu_pairs, event_loop, summary
+from _measure import Result, Work, async_calls, calls, cpu_pairs, event_loop, summary
 from _provider import NO_SOCKET, mock_transport, simulator
 from langchain_openai import ChatOpenAI
 
@@ -77,13 +77,13 @@ def _langchain_pairs(
     plain = ChatOpenAI(model="o3", service_tier="flex", **account, **http)
     yield (
         "ChatOpenAIFlex.invoke",
-        _calls(lambda: flex.invoke(_QUESTION)),
-        _calls(lambda: plain.invoke(_QUESTION)),
+        calls(lambda: flex.invoke(_QUESTION)),
+        calls(lambda: plain.invoke(_QUESTION)),
     )
     yield (
         "ChatOpenAIFlex.ainvoke",
-        _async_calls(loop, lambda: flex.ainvoke(_QUESTION)),
-        _async_calls(loop, lambda: plain.ainvoke(_QUESTION)),
+        async_calls(loop, lambda: flex.ainvoke(_QUESTION)),
+        async_calls(loop, lambda: plain.ainvoke(_QUESTION)),
     )
 
 
@@ -99,32 +99,16 @@ def _sdk_pairs(
     plain = openai.OpenAI(**account, **sync).chat.completions
     yield (
         "FlexOpenAI create",
-        _calls(lambda: flex.create(**_ASK)),
-        _calls(lambda: plain.create(**_ASK, service_tier="flex")),
+        calls(lambda: flex.create(**_ASK)),
+        calls(lambda: plain.create(**_ASK, service_tier="flex")),
     )
     aflex = AsyncFlexOpenAI(**account, **twin).chat.completions
     aplain = openai.AsyncOpenAI(**account, **twin).chat.completions
     yield (
         "AsyncFlexOpenAI create",
-        _async_calls(loop, lambda: aflex.create(**_ASK)),
-        _async_calls(loop, lambda: aplain.create(**_ASK, service_tier="flex")),
+        async_calls(loop, lambda: aflex.create(**_ASK)),
+        async_calls(loop, lambda: aplain.create(**_ASK, service_tier="flex")),
     )
-
-
-def _calls(call: Callable[[], Any]) -> Work:
-    def work(count: int) -> None:
-        for _ in range(count):
-            call()
-
-    return work
-
-
-def _async_calls(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[Any]]) -> Work:
-    async def calls(count: int) -> None:
-        for _ in range(count):
-            await call()
-
-    return lambda count: loop.run_until_complete(calls(count))
 
 
 def main() -> None:

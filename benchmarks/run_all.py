@@ -19,6 +19,7 @@ from pathlib import Path
 
 import call_overhead
 import import_time
+import llama_index_overhead
 import stream_overhead
 from _measure import Result
 
@@ -28,8 +29,17 @@ _BENCHMARKS: tuple[Callable[..., list[Result]], ...] = (
     import_time.measure,
     call_overhead.measure,
     stream_overhead.measure,
+    llama_index_overhead.measure,
 )
-_PACKAGES = ("openai", "httpx2", "httpx", "langchain-openai", "pydantic", "tenacity")
+_PACKAGES = (
+    "openai",
+    "httpx2",
+    "httpx",
+    "langchain-openai",
+    "llama-index-core",
+    "pydantic",
+    "tenacity",
+)
 _COLUMNS = ("benchmark", "ratio", "middle half", "added", "target", "")
 
 
