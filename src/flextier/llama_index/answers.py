@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any, TypeVar
 
+import openai
+
+from flextier._sdk import new_request
+from flextier.calls import attach_report
 from flextier.llama_index.events import Hearing
 
 _T = TypeVar("_T")
@@ -13,11 +17,29 @@ _LAST_EVENTS = frozenset({"response.completed", "response.incomplete"})
 
 
 def with_report(response: _T, hearing: Hearing) -> _T:
-    """The response with the report on it; without, where the call was none of ours (Azure)."""
+    """The response with the report on it; without, where the call was none of ours (Azure).
+
+    Raises:
+        openai.APIError: the response is a failed one, which LlamaIndex takes for an empty answer.
+    """
+    if (failed := failed_response(hearing)) is not None:
+        raise failed
     if hearing.report is not None:
         additional: dict[str, Any] = response.additional_kwargs  # type: ignore[attr-defined]
         additional["flextier"] = hearing.report.to_dict()
     return response
+
+
+def failed_response(hearing: Hearing) -> openai.APIError | None:
+    """The error for a call that ended in a response of status ``"failed"``; None: it did not."""
+    report = hearing.report
+    if report is None or report.served:
+        return None
+    outcome = report.attempts[-1].outcome
+    message = f"OpenAI answered with a failed response ({outcome}); see .report for the attempts"
+    error = openai.APIError(message, new_request("/responses"), body=None)
+    attach_report(error, report)
+    return error
 
 
 def streamed(chunks: Iterator[Any], hearing: Hearing) -> Generator[Any, None, None]:

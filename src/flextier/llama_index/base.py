@@ -16,7 +16,7 @@ from flextier._sdk import not_given
 from flextier.adoption import is_to_be_routed, told
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
 from flextier.llama_index._requires import needs_llama_index
-from flextier.llama_index.answers import astreamed, streamed, with_report
+from flextier.llama_index.answers import astreamed, failed_response, streamed, with_report
 from flextier.llama_index.events import Hearing
 from flextier.llama_index.models import SAFE_WINDOW, facts_of
 from flextier.llama_index.secrets import without_secrets
@@ -142,7 +142,11 @@ class FlexLLM(BaseModel):
         llm: Any = super()
         hearing = Hearing()
         with hearing.listening():
-            response: ChatResponse = without_retries(llm._chat)(messages, **kwargs)
+            try:
+                response: ChatResponse = without_retries(llm._chat)(messages, **kwargs)
+            except AttributeError as error:
+                # LlamaIndex trips over the usage that a failed response does not have.
+                raise failed_response(hearing) or error from error
         return with_report(response, hearing)
 
     async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
