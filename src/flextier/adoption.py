@@ -8,7 +8,9 @@ from typing import Any
 import openai
 
 
-def is_to_be_routed(client: Any, plain: type, flex: type, argument: str) -> bool:
+def is_to_be_routed(
+    client: Any, plain: type, flex: type, argument: str, *, stacklevel: int = 2
+) -> bool:
     """Whether a client is the SDK's plain one, or ours. Others, such as Azure's, go other ways.
 
     Args:
@@ -16,6 +18,7 @@ def is_to_be_routed(client: Any, plain: type, flex: type, argument: str) -> bool
         plain: the SDK's class.
         flex: our class.
         argument: the framework's name for the client, for the warning.
+        stacklevel: where the warning points to, as for ``warnings.warn``.
     """
     if not isinstance(client, plain):
         return False
@@ -24,7 +27,7 @@ def is_to_be_routed(client: Any, plain: type, flex: type, argument: str) -> bool
     warnings.warn(
         f"{argument} is a {type(client).__name__}, whose calls flextier leaves alone: no flex, no "
         f"report. Give a plain {plain.__name__} or a {flex.__name__}",
-        stacklevel=2,
+        stacklevel=stacklevel,
     )
     return False
 

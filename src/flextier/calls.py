@@ -139,6 +139,7 @@ class Scope:
     reports: tuple[Callable[[CallReport], None], ...] = ()
     retries: tuple[RetryListener, ...] = ()
     changes: tuple[tuple[str, Any], ...] = ()
+    streams: tuple[Callable[[Any], None], ...] = ()
 
     def joined(self, inner: Scope) -> Scope:
         """Both: every listener of either once, and the inner one's changes over the outer's."""
@@ -146,6 +147,7 @@ class Scope:
             tuple(dict.fromkeys((*self.reports, *inner.reports))),
             tuple(dict.fromkeys((*self.retries, *inner.retries))),
             tuple(sorted({**dict(self.changes), **dict(inner.changes)}.items())),
+            tuple(dict.fromkeys((*self.streams, *inner.streams))),
         )
 
 
@@ -163,20 +165,22 @@ def listen(
     on_report: Callable[[CallReport], None] | None = None,
     on_retry: RetryListener | None = None,
     *,
+    on_stream: Callable[[Any], None] | None = None,
     outer: Scope | None = None,
 ) -> Iterator[None]:
     """Hear of the calls made inside: each one's report, and each new try before its wait.
 
-    ``on_retry`` may be async for calls of the async client. ``outer`` counts, too: the scope where
-    a call was asked for that begins only now, maybe elsewhere. For framework adapters; users have
-    :func:`track`.
+    ``on_retry`` may be async for calls of the async client. ``on_stream`` gets the SDK's stream of
+    a streamed call. ``outer`` counts, too: the scope where a call was asked for that begins only
+    now, maybe elsewhere. For framework adapters; users have :func:`track`.
     """
     scope = _SCOPE.get()
     if outer is not None and outer is not scope:
         scope = outer.joined(scope)
     reports = scope.reports if on_report is None else (*scope.reports, on_report)
     retries = scope.retries if on_retry is None else (*scope.retries, on_retry)
-    token = _SCOPE.set(Scope(reports, retries, scope.changes))
+    streams = scope.streams if on_stream is None else (*scope.streams, on_stream)
+    token = _SCOPE.set(Scope(reports, retries, scope.changes, streams))
     try:
         yield
     finally:

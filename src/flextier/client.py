@@ -216,6 +216,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
                 read = parsed(route, answer)
                 if stream and isinstance(read, FlexStream):
                     read.open(route)
+                    route.opened(read)
                     return answer
         except Exception as error:
             raised = route.failed(error)
@@ -304,6 +305,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
                 read = parsed(route, answer)
                 if stream and isinstance(read, AsyncFlexStream):
                     await read.open(route)
+                    route.opened(read)
                     return answer
         except Exception as error:
             raised = route.failed(error)

@@ -316,6 +316,11 @@ class Route:
         wait = self.step.wait if isinstance(self.step, Try) else 0.0
         return Retry(self.model, self._record.last, self._ladder.lane.name, wait, state)
 
+    def opened(self, stream: Any) -> None:
+        """The call's answer is this stream."""
+        for tell in self._scope.streams:
+            tell(stream)
+
     # --- streams (StreamOwner) ----------------------------------------------------------------
 
     def silence_limit(self) -> float:

@@ -45,37 +45,47 @@ def failed_response(hearing: Hearing) -> openai.APIError | None:
 def streamed(chunks: Iterator[Any], hearing: Hearing) -> Generator[Any, None, None]:
     """The chunks of a stream, the report on the last one.
 
-    A chat stream is over, and its report made, only after its last chunk: those that may be the
-    last are held back until the next step.
+    The report of a Responses stream is there with its last event. A chat stream is over only after
+    its last chunk: those that may be the last are held back until the next step.
     """
-    with hearing.listening():  # the request is made for the first chunk
-        chunk = next(chunks, None)
-    while chunk is not None:
-        if not _may_be_last(chunk.raw):
-            yield chunk
+    try:
+        with hearing.listening():  # the request is made for the first chunk
             chunk = next(chunks, None)
-        elif (after := next(chunks, None)) is not None:
-            yield chunk
+        while chunk is not None:
+            if not _may_be_last(chunk.raw) or hearing.report is not None:
+                yield with_report(chunk, hearing)
+                chunk = next(chunks, None)
+                continue
+            try:
+                after = next(chunks, None)
+            except Exception:
+                yield chunk
+                raise
+            yield chunk if after is not None else with_report(chunk, hearing)
             chunk = after
-        else:
-            yield with_report(chunk, hearing)
-            return
+    finally:
+        hearing.left()  # LlamaIndex leaves the stream of who stops reading to the collector
 
 
 async def astreamed(chunks: AsyncIterator[Any], hearing: Hearing) -> AsyncGenerator[Any, None]:
     """The async twin of :func:`streamed`."""
-    with hearing.listening():
-        chunk = await anext(chunks, None)
-    while chunk is not None:
-        if not _may_be_last(chunk.raw):
-            yield chunk
+    try:
+        with hearing.listening():
             chunk = await anext(chunks, None)
-        elif (after := await anext(chunks, None)) is not None:
-            yield chunk
+        while chunk is not None:
+            if not _may_be_last(chunk.raw) or hearing.report is not None:
+                yield with_report(chunk, hearing)
+                chunk = await anext(chunks, None)
+                continue
+            try:
+                after = await anext(chunks, None)
+            except Exception:
+                yield chunk
+                raise
+            yield chunk if after is not None else with_report(chunk, hearing)
             chunk = after
-        else:
-            yield with_report(chunk, hearing)
-            return
+    finally:
+        await hearing.aleft()
 
 
 def _may_be_last(event: Any) -> bool:

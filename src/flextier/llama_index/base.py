@@ -82,17 +82,21 @@ class FlexLLM(BaseModel):
         self._aclient = self._adopted(
             asynchronous, openai.AsyncOpenAI, AsyncFlexOpenAI, "async_openai_client"
         )
+        self._adopted_all()
+
+    def _adopted_all(self) -> None:
+        """The clients that were given are in place; those that were not are None."""
 
     def _check(self) -> None:
         """Whether the arguments fit each other, before the first call needs them."""
         timeouts = Timeouts() if self.timeout is None else Timeouts.of(self.timeout)
         merge_arguments(self.policy, self.policy, Arguments(timeouts, self.max_retries))
-        model = self._model
-        if self._window() == SAFE_WINDOW and facts_of(model).window is None:
+        model, window = self._model, self._window()
+        if self.context_window is None and facts_of(model).window is None:
             warnings.warn(
                 f"the context size of {model!r} is not in LlamaIndex's table: prompts are packed "
-                f"for {SAFE_WINDOW} tokens. Give context_window= to say better",
-                stacklevel=4,
+                f"for {window} tokens. Give context_window= to say better",
+                stacklevel=3,
             )
 
     # --- clients ------------------------------------------------------------------------------
@@ -101,27 +105,29 @@ class FlexLLM(BaseModel):
         """A client of ours with LlamaIndex's settings."""
         llm: Any = self
         credentials = llm._get_credential_kwargs(is_async=flex is AsyncFlexOpenAI)
-        return flex(**{**credentials, **self._settings()})
+        # The policy wins: where a copy got another one, it may say something else than they do.
+        return flex(**{**credentials, **self._settings()}).copy(policy=self.policy)
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "policy": self.policy,
             "timeout": not_given if self.timeout is None else self.timeout,
             "max_retries": not_given if self.max_retries is None else self.max_retries,
         }
 
     def _adopted(self, client: Any, plain: Any, flex: Any, argument: str) -> Any:
         """A client of the caller's, routed; what it was told counts, unless the LLM was, too."""
-        if not is_to_be_routed(client, plain, flex, argument):
+        if not is_to_be_routed(client, plain, flex, argument, stacklevel=4):
             return client
         if isinstance(client, flex):
             return client.copy(policy=self.policy) if "policy" in self.model_fields_set else client
         given = {name: value for name, value in self._settings().items() if value is not not_given}
-        return flex.adopt(client, **{**told(client), **given})
+        return flex.adopt(client, policy=self.policy, **{**told(client), **given})
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
         """A copy, as pydantic makes it; with another ``policy``, on clients that follow it."""
-        copied = super().model_copy(update=update, deep=deep)
+        # Deep first: pydantic's own deep copy with an update passes __deepcopy__ by.
+        original = self.__deepcopy__() if deep else self
+        copied = super(FlexLLM, original).model_copy(update=update)
         if update and "policy" in update:
             copied.policy = policy = FlexPolicy.of(copied.policy)
             for name, flex in (("_client", FlexOpenAI), ("_aclient", AsyncFlexOpenAI)):
@@ -132,9 +138,11 @@ class FlexLLM(BaseModel):
 
     def __deepcopy__(self, memo: Any = None) -> Self:
         """A deep copy on the same clients: their connections cannot be copied."""
-        held = dict(self.__pydantic_private__ or {}).values()
-        clients = {id(one): one for one in held if hasattr(one, "close")}
-        return super().__deepcopy__({**(memo or {}), **clients})
+        memo = {} if memo is None else memo
+        for held in (self.__pydantic_private__ or {}).values():
+            if hasattr(held, "close") or hasattr(held, "aclose"):
+                memo[id(held)] = held
+        return super().__deepcopy__(memo)
 
     # --- calls: LlamaIndex's own, less its retries, plus the report ---------------------------
 
@@ -235,7 +243,7 @@ class FlexLLM(BaseModel):
             return self.context_window
         if facts.window is not None:
             return facts.window
-        if facts.is_openai:
+        if facts.is_reasoning:
             return SAFE_WINDOW
         raise ValueError(
             f"the context size of {self._model!r} is unknown to LlamaIndex: give "

@@ -60,6 +60,7 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
         if "max_tokens" in fields:
             most = fields.pop("max_tokens")
             fields.setdefault("max_completion_tokens", most)
+        fields.pop("parallel_tool_calls", None)
         if self.reasoning_effort is not None:
             fields["reasoning_effort"] = self.reasoning_effort
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from anyio import CancelScope
+
 from flextier.calls import CallReport, Retry, current_scope, listen
 from flextier.llama_index._requires import needs_llama_index
 
@@ -61,17 +63,32 @@ class FlexFallbackEvent(BaseEvent):
 class Hearing:
     """Hears one call: keeps its report, and dispatches its events in the span that it began in."""
 
-    __slots__ = ("_scope", "_span_id", "report")
+    __slots__ = ("_scope", "_span_id", "_stream", "report")
 
     def __init__(self) -> None:
         self._span_id = active_span_id.get()
         self._scope = current_scope()
+        self._stream: Any = None
         self.report: CallReport | None = None
         """The report of the call, once it is over."""
 
     def listening(self) -> AbstractContextManager[None]:
         """Listen to the call that begins inside, which may be later than it was asked for."""
-        return listen(self._on_report, self._on_retry, outer=self._scope)
+        return listen(self._on_report, self._on_retry, on_stream=self._on_stream, outer=self._scope)
+
+    def left(self) -> None:
+        """Nobody reads on: close the stream, if the call has one."""
+        if self._stream is not None:
+            self._stream.close()
+
+    async def aleft(self) -> None:
+        """The async twin of :meth:`left`."""
+        if self._stream is not None:
+            with CancelScope(shield=True):
+                await self._stream.close()
+
+    def _on_stream(self, stream: Any) -> None:
+        self._stream = stream
 
     def _on_retry(self, retry: Retry) -> None:
         _dispatcher.event(

@@ -23,12 +23,11 @@ with needs_llama_index():
     )
 
 SAFE_WINDOW = 128_000
-"""Tokens assumed for a model of OpenAI's that is in no table: no listed reasoning model has less,
-so that what is packed into prompts fits."""
+"""Tokens assumed for a reasoning model that is in no table: no listed one that takes tools has
+less, so that what is packed into prompts fits."""
 
-_OPENAI_NAME = re.compile(r"(gpt|chatgpt|codex)-|o\d")
-_REASONING_NAME = re.compile(r"o\d|gpt-(?:[5-9]|\d{2,})")
-_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+_REASONING_NAME = re.compile(r"o\d|gpt-(?:[5-9]|[12]\d)(?!\d)")
+_DATE = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
 
 
 class Facts(NamedTuple):
@@ -44,8 +43,6 @@ class Facts(NamedTuple):
     """Whether it takes tools."""
     is_reasoning: bool
     """Whether it refuses `temperature` and wants `max_completion_tokens`."""
-    is_openai: bool
-    """Whether the name is one of OpenAI's."""
 
 
 @lru_cache(maxsize=256)
@@ -60,7 +57,6 @@ def facts_of(model: str) -> Facts:
         is_chat=known in CHAT_MODELS or known not in ALL_AVAILABLE_MODELS,
         calls_tools=is_function_calling_model(known),
         is_reasoning=known in O1_MODELS or bool(_REASONING_NAME.match(base)),
-        is_openai=bool(_OPENAI_NAME.match(base)),
     )
 
 

@@ -26,8 +26,7 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
         llm.complete("Why is the sky blue?").additional_kwargs["flextier"]["lane"]
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def _adopted_all(self) -> None:
         if self._client is None:
             self._client = self._new(FlexOpenAI)
         if self._aclient is None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_SECRET = re.compile(r"(^|[-_])(api[-_]?key|authorization|token|secret|password|cookie)$", re.I)
+_SECRET = re.compile(
+    r"(^|[-_])((api|subscription)[-_]?key|auth|authorization|token|secret|password|cookie)$", re.I
+)
 
 
 def without_secrets(value: Any) -> Any:
