@@ -1,8 +1,10 @@
-"""What all tests share: an environment without settings, and a process that has learnt nothing."""
+"""What all tests share: no settings of the machine, nothing learnt, certificates read once."""
 
 from __future__ import annotations
 
+import functools
 import os
+import ssl
 from collections.abc import Iterator
 
 import pytest
@@ -21,3 +23,12 @@ def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     CAPACITY.reset()
     yield
     CAPACITY.reset()
+
+
+_context = functools.cache(ssl.create_default_context)
+
+
+@pytest.fixture(autouse=True)
+def certificates_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test uses TLS, but every client reads all certificates: most of what a test would take."""
+    monkeypatch.setattr(ssl, "create_default_context", _context)
