@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,15 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+@contextmanager
+def killed(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Let no failed test wait for the process."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_command_serves_until_it_is_stopped(number: signal.Signals) -> None:
     """The command prints its address and how to use it, serves there, and ends with status 0."""
@@ -37,11 +48,12 @@ def test_command_serves_until_it_is_stopped(number: signal.Signals) -> None:
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    with process:
+    with process, killed(process):
         assert process.stdout is not None
         assert process.stderr is not None
-        lines = [process.stdout.readline() for _ in range(5)]
+        lines = [process.stdout.readline() for _ in range(6)]
         (base_url,) = re.findall(r"OPENAI_BASE_URL=(\S+)", "".join(lines))
+        assert re.findall(r"OPENAI_API_BASE=(\S+)", "".join(lines)) == [base_url]
         assert "OPENAI_API_KEY=" in lines[-1]
         url = base_url.removesuffix("/v1")
         refused = raw(url, "POST", Chat.path, Chat(url).body({"service_tier": "flex"}))

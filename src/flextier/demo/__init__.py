@@ -1,4 +1,4 @@
-"""``flextier demo``: real text through a LangChain chain on the flex lane, in bad weather."""
+"""``flextier demo``: LangChain and LlamaIndex at work on the flex lane, in bad weather."""
 
 from flextier.demo.command import add_arguments, run
 

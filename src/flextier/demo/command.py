@@ -1,4 +1,4 @@
-"""The command: where the calls go, and in which weather."""
+"""The command: its options, and the parts of the demo one after the other."""
 
 from __future__ import annotations
 
@@ -6,24 +6,33 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-# The embedded weather: an outage of six seconds, a dozen slots, some refusals, a few stalls. Real
-# outages last longer than anybody wants to watch; the policy's times are scaled down with them.
-WEATHER = "outage=1-7,slots=12,refuse=0.1,stall=0.04"
-LATENCY = {"flex": (0.2, 0.6), "standard": (0.1, 0.3)}
-POLICY = {
-    "lanes": ("flex", "standard"),
-    "deadline": None,
-    "patience": 5,
-    "flex_timeout": 2,
-    "standard_timeout": 10,
-    "max_retries": 2,
-    "backoff_initial": 0.3,
-    "backoff_max": 2,
-}
+from flextier.demo.provider import LONG, SHORT, Climate, Provider, provider
+
+if TYPE_CHECKING:
+    from flextier.demo.asking import Row
+    from flextier.demo.show import Show
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the demo: one framework's work, in one weather."""
+
+    framework: str
+    module: str
+    climate: Climate
+    is_optional: bool = False
+    """Whether the demo goes on without it."""
+
+
+PARTS = (
+    Part("LangChain", "flextier.demo.langchain_work", LONG),
+    Part("LlamaIndex", "flextier.demo.llama_index_work", SHORT, is_optional=True),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,16 +45,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--topics", type=int, metavar="N", help="only the first N of Python's help topics [all]"
     )
     parser.add_argument(
-        "--concurrency", type=int, default=16, metavar="N", help="calls at a time [%(default)s]"
+        "--concurrency",
+        type=int,
+        default=16,
+        metavar="N",
+        help="questions at a time [%(default)s]",
     )
     parser.add_argument(
-        "--weather", metavar="SPEC", default=WEATHER, help="the simulated weather [%(default)s]"
+        "--weather",
+        metavar="SPEC",
+        help=f"the simulated weather [{LONG.weather}; for LlamaIndex {SHORT.weather}]",
     )
     parser.add_argument("--seed", type=int, default=4, help="of the weather [%(default)s]")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the demo; returns 0 if every topic was answered, 1 if one was lost, 2 if it cannot."""
+    """Run the demo; returns 0 if every question was answered, 1 if one was lost, 2 if it cannot."""
     if options.live and not os.environ.get("OPENAI_API_KEY"):
         print("flextier demo --live needs a key: set OPENAI_API_KEY", file=sys.stderr)
         return 2
@@ -54,46 +69,44 @@ def run(options: argparse.Namespace) -> int:
         if number is not None and number < 1:
             print(f"flextier demo: --{name} must be at least 1, not {number}", file=sys.stderr)
             return 2
-    # Here, so that `--help` needs no LangChain; and before the weather's clock starts.
-    from flextier.demo import show, work
+    # Here, so that `--help` needs neither a framework nor a terminal's colours.
+    from flextier.demo.show import Show
+    from flextier.demo.texts import topics
 
+    texts = topics(options.topics)
     try:
-        with _provider(options) as (connection, simulator):
-            screen = show.Show(options.weather if simulator else None)
-            chain = work.make_chain(model=options.model, **connection)
-            texts = work.topics(options.topics)
-            with screen.progress(len(texts)):
-                summaries = work.summarise(chain, texts, options.concurrency, screen.row)
-                rows = asyncio.run(summaries)
-            screen.summary(rows, simulator.stats() if simulator else None)
+        with provider(options.live, options.seed) as place:
+            screen = Show(is_simulated=place.is_simulated)
+            rows = [row for part in PARTS for row in _do(part, options, place, screen, texts)]
     except ValueError as error:
         print(f"flextier demo: {error}", file=sys.stderr)
         return 2
-    return 0 if all(row.note for row in rows) else 1
+    return 1 if any(row.is_lost for row in rows) else 0
 
 
-@contextmanager
-def _provider(options: argparse.Namespace) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The arguments of the model, and the simulator if that is where they lead."""
-    if options.live:
-        yield {}, None
-        return
-    from flextier.sim import Simulator, Weather
+def _do(
+    part: Part,
+    options: argparse.Namespace,
+    place: Provider,
+    screen: Show,
+    texts: Mapping[str, str],
+) -> list[Row]:
+    """Do one part, unless it is optional and something is missing for it."""
+    from flextier.demo.asking import ask_all
 
-    weather = Weather.parse(options.weather)
-    with Simulator(seed=options.seed, record_bodies=False) as simulator:
-        simulator.weather = _with_latency(weather)
-        yield (
-            {"base_url": simulator.base_url, "api_key": "simulated", "policy": POLICY},
-            simulator,
-        )
-
-
-def _with_latency(weather: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(
-        weather,
-        flex_latency=weather.flex_latency or LATENCY["flex"],
-        standard_latency=weather.standard_latency or LATENCY["standard"],
-    )
+    climate = part.climate
+    if options.weather is not None:
+        climate = replace(climate, weather=options.weather)
+    try:
+        work = import_module(part.module)
+    except ImportError as error:
+        if not part.is_optional:
+            raise
+        screen.left_out(part.framework, error)
+        return []
+    asks = work.asks(texts, model=options.model, **place.arguments(climate))
+    place.begin(climate)
+    with screen.part(part.framework, len(asks), climate.weather) as done:
+        rows = asyncio.run(ask_all(asks, options.concurrency, done))
+    screen.summary(part.framework, rows, place.requests())
+    return rows

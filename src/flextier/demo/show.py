@@ -1,17 +1,16 @@
-"""What the demo shows: a line for each call, a bar while it runs, a table at the end."""
+"""What the demo shows: a line for each call, a bar while it runs, a table at the end of a part."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from time import monotonic
-from typing import Any
 
 from flextier._extras import needs_extra
 from flextier.calls import CallReport
-from flextier.demo.work import Row
+from flextier.demo.asking import Row
 
 with needs_extra("langchain,sim"):
     from rich.console import Console
@@ -36,52 +35,65 @@ LANES = {"flex": "green", "standard": "magenta"}
 class Show:
     """The demo's terminal."""
 
-    def __init__(self, weather: str | None) -> None:
+    def __init__(self, *, is_simulated: bool) -> None:
         self._console = Console(highlight=False)
+        self._is_simulated = is_simulated
         self._started = monotonic()
-        if weather is None:
-            self._console.print("[bold]Live[/]: the real API, billed to OPENAI_API_KEY.")
-        else:
-            self._console.print(
-                "[bold]Simulated[/]: no key is used and nothing is billed; the answers are made up "
-                f"by the built-in simulator.\nFlex weather: {weather} (see docs/simulator.md)"
-            )
+        self._console.print(
+            "[bold]Simulated[/]: no key is used and nothing is billed; the answers are made up by "
+            "the built-in simulator (see docs/simulator.md)."
+            if is_simulated
+            else "[bold]Live[/]: the real API, billed to OPENAI_API_KEY."
+        )
 
     @contextmanager
-    def progress(self, total: int) -> Iterator[None]:
-        """A bar, for as long as the block runs."""
+    def part(self, framework: str, total: int, weather: str) -> Iterator[Callable[[Row], None]]:
+        """A heading, and a bar for as long as the block runs; gives what shows a row."""
+        self._started = monotonic()
+        sky = f"; flex weather: {weather}" if self._is_simulated else ""
+        self._console.print(f"\n[bold]{framework}[/]{sky}")
         columns = (
-            TextColumn("topics"),
+            TextColumn(framework),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=self._console, transient=True) as self._bar:
-            self._task = self._bar.add_task("topics", total=total)
-            yield
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            task = bar.add_task(framework, total=total)
 
-    def row(self, row: Row) -> None:
-        """Show what one call went through."""
-        self._bar.advance(self._task)
-        report = row.report
-        lane = report.lane if report else "-"
-        seconds = f"{report.elapsed:5.1f} s" if report else ""
-        self._bar.console.print(
-            f"{row.topic:<24} [{LANES.get(lane, 'white')}]{lane:<9}[/] {seconds}  "
-            + (_path(report) if report else "[red]lost before any request[/]")
+            def done(row: Row) -> None:
+                bar.advance(task)
+                for line in _lines(row):
+                    bar.console.print(line)
+
+            yield done
+
+    def left_out(self, framework: str, missing: ImportError) -> None:
+        """Say why a part is left out, and what to install for it."""
+        self._console.print(
+            f"\n[bold]{framework}[/] is left out:", Text(str(missing)), soft_wrap=True
         )
 
-    def summary(self, rows: list[Row], stats: dict[str, Any] | None) -> None:
-        """Show a few notes, and the table of all calls."""
-        for row in rows[:3]:
-            if row.note:
-                tags = ", ".join(row.note.tags)
-                self._console.print(Text(f"\n{row.topic}: {row.note.summary} [{tags}]"))
+    def summary(self, framework: str, rows: Sequence[Row], counted: int | None) -> None:
+        """Show a few answers, and the table of all calls."""
+        for row in (rows[0], rows[len(rows) // 2], rows[-1]):
+            if row.answer is not None:
+                self._console.print(Text(f"\n{row.name}: {row.answer}"))
         self._console.print()
-        self._console.print(_table(rows, monotonic() - self._started, stats))
+        self._console.print(_table(framework, rows, monotonic() - self._started, counted))
         for row in rows:
             if row.error:
-                self._console.print(Text(f"lost {row.topic}: {row.error!r}", style="red"))
+                self._console.print(Text(f"lost {row.name}: {row.error!r}", style="red"))
+
+
+def _lines(row: Row) -> Iterator[str]:
+    """What each call of a row went through."""
+    if not row.reports:
+        yield f"{row.name:<28} [red]lost before any request[/]"
+    for number, report in enumerate(row.reports):
+        name = "" if number else row.name
+        lane = f"[{LANES.get(report.lane, 'white')}]{report.lane:<9}[/]"
+        yield f"{name:<28} {lane} {report.elapsed:5.1f} s  {_path(report)}"
 
 
 def _path(report: CallReport) -> str:
@@ -94,13 +106,16 @@ def _path(report: CallReport) -> str:
     return ", ".join(parts)
 
 
-def _table(rows: list[Row], seconds: float, stats: dict[str, Any] | None) -> Table:
-    reports = [row.report for row in rows if row.report]
+def _table(framework: str, rows: Sequence[Row], seconds: float, counted: int | None) -> Table:
+    reports = [report for row in rows for report in row.reports]
     attempts = Counter(a.outcome for report in reports for a in report.attempts)
-    lanes = Counter(row.report.lane for row in rows if row.report and row.note)
-    lost = sum(row.note is None for row in rows)
+    lanes = Counter(report.lane for report in reports if report.served)
+    lost = sum(row.is_lost for row in rows)
     table = Table(
-        "what every call went through", "", title=f"{len(rows)} calls", title_style="bold"
+        "what every call went through",
+        "",
+        title=f"{framework}: {len(rows)} questions, {len(reports)} calls",
+        title_style="bold",
     )
     table.columns[1].justify = "right"
     for lane, count in lanes.most_common():
@@ -108,8 +123,8 @@ def _table(rows: list[Row], seconds: float, stats: dict[str, Any] | None) -> Tab
     table.add_row("lost", f"[red]{lost}[/]" if lost else "[green]nothing lost[/]")
     table.add_section()
     table.add_row("requests on the wire", str(sum(attempts.values())))
-    if stats is not None:
-        table.add_row("  the simulator counted", str(stats["requests"]))
+    if counted is not None:
+        table.add_row("  the simulator counted", str(counted))
     table.add_row("refusals (not billed)", str(attempts["capacity"]))
     table.add_row("stalls (possibly billed)", str(attempts["timeout"]))
     table.add_row("other faults", str(attempts["transient"] + attempts["rate_limited"]))

@@ -85,6 +85,7 @@ def _greeting(simulator: Simulator) -> str:
         f"Statistics: {simulator.url}/stats   Stop: Ctrl-C\n"
         "\n"
         f"export OPENAI_BASE_URL={simulator.base_url}\n"
+        f"export OPENAI_API_BASE={simulator.base_url}  # LlamaIndex reads this one\n"
         "export OPENAI_API_KEY=simulated"
     )
 

@@ -1,0 +1,54 @@
+"""LangChain's work: every topic summarised and tagged by a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from flextier._extras import needs_extra
+from flextier.demo.asking import Ask
+
+with needs_extra("langchain"):
+    from langchain_core.prompts import ChatPromptTemplate
+    from langchain_core.runnables import Runnable
+
+    from flextier.langchain import ChatOpenAIFlex
+
+Tag = Literal[
+    "statement", "expression", "operator", "class", "function", "type", "name", "module",
+    "exception", "number", "string", "object",
+]  # fmt: skip
+
+
+class Note(BaseModel):
+    """What is wanted of a topic."""
+
+    summary: str = Field(description="the topic in one sentence")
+    tags: list[Tag] = Field(description="what it is about")
+
+
+PROMPT = ChatPromptTemplate.from_messages(
+    [
+        ("system", "Summarise a topic of Python's help in one sentence, and tag it."),
+        ("human", "{text}"),
+    ]
+)
+
+
+def asks(texts: Mapping[str, str], **arguments: Any) -> dict[str, Ask]:
+    """A question a topic, through ``prompt | model | parser``.
+
+    Args:
+        texts: the topics.
+        **arguments: as for ``ChatOpenAIFlex``.
+    """
+    chain = PROMPT | ChatOpenAIFlex(**arguments).with_structured_output(Note)
+    return {name: partial(_summarise, chain, text) for name, text in texts.items()}
+
+
+async def _summarise(chain: Runnable[Any, Any], text: str) -> str:
+    note = await chain.ainvoke({"text": text})
+    return f"{note.summary} [{', '.join(note.tags)}]"
