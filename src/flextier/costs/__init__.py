@@ -1,5 +1,49 @@
-"""What calls cost: for now, their tokens."""
+"""What calls cost: their tokens, and the price of these on each lane."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from flextier.costs.usage import Usage
 
-__all__ = ["Usage"]
+if TYPE_CHECKING:
+    from flextier.costs.book import PriceBook as PriceBook
+    from flextier.costs.book import price as price
+    from flextier.costs.book import price_book as price_book
+    from flextier.costs.book import set_price_book as set_price_book
+    from flextier.costs.cost import Basis as Basis
+    from flextier.costs.cost import Cost as Cost
+    from flextier.costs.rates import Rates as Rates
+
+__all__ = [
+    "Basis",
+    "Cost",
+    "PriceBook",
+    "Rates",
+    "Usage",
+    "price",
+    "price_book",
+    "set_price_book",
+]
+
+# Loaded when first used: a client needs `Usage` alone.
+_HOMES = {
+    "Basis": "cost",
+    "Cost": "cost",
+    "PriceBook": "book",
+    "Rates": "rates",
+    "price": "book",
+    "price_book": "book",
+    "set_price_book": "book",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

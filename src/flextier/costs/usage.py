@@ -41,6 +41,27 @@ class Usage:
             reasoning_tokens=_count(outputs, "reasoning_tokens"),
         )
 
+    def check(self) -> None:
+        """Raise a ValueError that names the field which cannot be: negative, more than its whole.
+
+        Not done when a usage is made: what a server reports is kept as it is.
+        """
+        for name, tokens in self.to_dict().items():
+            if type(tokens) is not int or tokens < 0:
+                raise ValueError(f"{name}={tokens!r}: tokens are a whole number, 0 or more")
+        cached = self.cached_input_tokens + self.cache_write_tokens
+        if cached > self.input_tokens:
+            raise ValueError(
+                f"cached_input_tokens={self.cached_input_tokens} and cache_write_tokens="
+                f"{self.cache_write_tokens} are parts of input_tokens={self.input_tokens}, "
+                "and more than it"
+            )
+        if self.reasoning_tokens > self.output_tokens:
+            raise ValueError(
+                f"reasoning_tokens={self.reasoning_tokens} is a part of output_tokens="
+                f"{self.output_tokens}, and more than it"
+            )
+
     def to_dict(self) -> dict[str, int]:
         """The tokens by name."""
         return {
