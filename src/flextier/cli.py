@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from flextier import demo
 from flextier._version import __version__
+from flextier.costs import command as prices
 from flextier.sim import cli as sim
 
 
@@ -30,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module, summary in (
         ("demo", demo, "summarise real text on the flex lane, through bad weather"),
+        ("prices", prices, "what models cost on each lane, side by side"),
         ("sim", sim, "serve a simulated OpenAI with flex weather on loopback"),
     ):
         command = commands.add_parser(name, help=summary, description=summary)
