@@ -19,7 +19,7 @@ from pathlib import Path
 
 import call_overhead
 import import_time
-import llama_index_overhead
+import pricing
 import stream_overhead
 from _measure import Result
 
@@ -29,16 +29,16 @@ _BENCHMARKS: tuple[Callable[..., list[Result]], ...] = (
     import_time.measure,
     call_overhead.measure,
     stream_overhead.measure,
-    llama_index_overhead.measure,
+    pricing.measure,
 )
 _PACKAGES = (
     "openai",
     "httpx2",
     "httpx",
     "langchain-openai",
-    "llama-index-core",
     "pydantic",
     "tenacity",
+    "genai-prices",
 )
 _COLUMNS = ("benchmark", "ratio", "middle half", "added", "target", "")
 
