@@ -9,6 +9,7 @@ from flextier.calls import Attempt, CallReport, override, track
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
 from flextier.clock import Clock
 from flextier.errors import (
+    BudgetExceeded,
     ClientClosedError,
     FlexDeadlineExceeded,
     MalformedAnswerError,
@@ -17,10 +18,12 @@ from flextier.errors import (
 )
 from flextier.onechunk import StreamUnverifiedWarning
 from flextier.policy import FlexPolicy
+from flextier.spending import budget
 
 __all__ = [
     "AsyncFlexOpenAI",
     "Attempt",
+    "BudgetExceeded",
     "CallReport",
     "ClientClosedError",
     "Clock",
@@ -32,6 +35,7 @@ __all__ = [
     "StreamInterruptedError",
     "StreamUnverifiedWarning",
     "__version__",
+    "budget",
     "override",
     "track",
 ]

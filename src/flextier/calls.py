@@ -6,12 +6,18 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tenacity import RetryCallState
 
 from flextier.costs.usage import Usage
 from flextier.policy import FlexPolicy
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from flextier.costs.cost import Cost
+    from flextier.spending import Spending
 
 SERVED = "served"
 CANCELLED = "cancelled"
@@ -58,6 +64,15 @@ class Attempt:
             "sent": self.sent,
         }
 
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> Attempt:
+        """The attempt that :meth:`to_dict` gave.
+
+        Raises:
+            KeyError, TypeError: it is none.
+        """
+        return cls(**{name: value for name, value in told.items() if name != "possibly_billed"})
+
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
@@ -79,6 +94,33 @@ class CallReport:
     ``"downgraded"`` when the server itself served another tier. None: it was."""
     usage: Usage | None = None
     """The tokens billed, where the answer tells."""
+    id: str = ""
+    """A name for the call, unique to it."""
+    at: float = 0.0
+    """When the call began: seconds since the epoch."""
+    first_lane: str = ""
+    """The first lane of the call's ladder, where it would have been billed without a fallback."""
+    served_model: str | None = None
+    """The model as the answer names it; None where there is none."""
+    output_limit: int | None = None
+    """The most tokens that the call let the model write; None: it set no limit."""
+    error: str | None = None
+    """The name of the exception that ended the call; None: none did."""
+
+    @property
+    def cost(self) -> Cost:
+        """What the call cost, by the price book of this process; worked out when asked for.
+
+        A call without usage is unpriced; so is a model without a price. Neither raises.
+        """
+        from flextier.costs.known import cost_known
+
+        return cost_known(self.usage, self.models, self.lane, self.at)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The model's names, the answer's own first: a price may be listed under either."""
+        return (self.model,) if self.served_model is None else (self.served_model, self.model)
 
     @property
     def served(self) -> bool:
@@ -95,7 +137,25 @@ class CallReport:
             "elapsed": self.elapsed,
             "fallback": self.fallback,
             "usage": None if self.usage is None else self.usage.to_dict(),
+            "id": self.id,
+            "at": self.at,
+            "first_lane": self.first_lane,
+            "served_model": self.served_model,
+            "output_limit": self.output_limit,
+            "error": self.error,
         }
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> CallReport:
+        """The report that :meth:`to_dict` gave.
+
+        Raises:
+            KeyError, TypeError: it is none.
+        """
+        usage = told["usage"]
+        attempts = tuple(Attempt.from_dict(attempt) for attempt in told["attempts"])
+        read = {**told, "attempts": attempts, "usage": None if usage is None else Usage(**usage)}
+        return cls(**read)
 
 
 def attach_report(error: BaseException, report: CallReport) -> None:
@@ -139,6 +199,7 @@ class Scope:
     reports: tuple[Callable[[CallReport], None], ...] = ()
     retries: tuple[RetryListener, ...] = ()
     changes: tuple[tuple[str, Any], ...] = ()
+    budgets: tuple[tuple[Spending, Decimal], ...] = ()
     streams: tuple[Callable[[Any], None], ...] = ()
 
     def joined(self, inner: Scope) -> Scope:
@@ -147,6 +208,7 @@ class Scope:
             tuple(dict.fromkeys((*self.reports, *inner.reports))),
             tuple(dict.fromkeys((*self.retries, *inner.retries))),
             tuple(sorted({**dict(self.changes), **dict(inner.changes)}.items())),
+            tuple(dict.fromkeys((*self.budgets, *inner.budgets))),
             tuple(dict.fromkeys((*self.streams, *inner.streams))),
         )
 
@@ -180,7 +242,17 @@ def listen(
     reports = scope.reports if on_report is None else (*scope.reports, on_report)
     retries = scope.retries if on_retry is None else (*scope.retries, on_retry)
     streams = scope.streams if on_stream is None else (*scope.streams, on_stream)
-    token = _SCOPE.set(Scope(reports, retries, scope.changes, streams))
+    token = _SCOPE.set(Scope(reports, retries, scope.changes, scope.budgets, streams))
+    try:
+        yield
+    finally:
+        _SCOPE.reset(token)
+
+
+@contextmanager
+def scoped(**fields: Any) -> Iterator[None]:
+    """Calls made inside see another scope: with these fields of :class:`Scope`."""
+    token = _SCOPE.set(replace(_SCOPE.get(), **fields))
     try:
         yield
     finally:
@@ -215,11 +287,7 @@ def override(**changes: Any) -> Iterator[None]:
     Raises:
         PolicyError: a name or value is wrong.
     """
-    scope = _SCOPE.get()
-    merged = {**dict(scope.changes), **changes}
+    merged = {**dict(_SCOPE.get().changes), **changes}
     FlexPolicy.check(merged)
-    token = _SCOPE.set(replace(scope, changes=tuple(sorted(merged.items()))))
-    try:
+    with scoped(changes=tuple(sorted(merged.items()))):
         yield
-    finally:
-        _SCOPE.reset(token)

@@ -6,6 +6,7 @@ every one of them carries ``.report``, the :class:`flextier.CallReport` of the c
     ValueError
     └── PolicyError                      a setting is wrong: names the field and its variable
     openai.OpenAIError
+    ├── BudgetExceeded                   the calls before have spent the budget
     ├── ClientClosedError                the client was closed before the call (also RuntimeError)
     └── openai.APIConnectionError
         ├── MalformedAnswerError         the answer was not the JSON it should be
@@ -16,6 +17,7 @@ every one of them carries ``.report``, the :class:`flextier.CallReport` of the c
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import openai
@@ -23,6 +25,17 @@ import openai
 
 class PolicyError(ValueError):
     """A setting that cannot be used. The message names the field and its variable."""
+
+
+class BudgetExceeded(openai.OpenAIError):
+    """The calls before have spent the budget: this one was not made, and nothing was sent."""
+
+    def __init__(self, message: str, *, spent: Decimal, limit: Decimal) -> None:
+        super().__init__(message)
+        self.spent = spent
+        """US$ spent when the call was to be made."""
+        self.limit = limit
+        """US$ of the budget."""
 
 
 class ClientClosedError(openai.OpenAIError, RuntimeError):

@@ -10,6 +10,7 @@ from flextier._sdk import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given
 _ROUTED = frozenset({"/chat/completions", "/responses"})
 # Values of `service_tier` that leave the choice to us; any other is the caller's own choice.
 _OPEN_TIERS = frozenset({None, "auto", "flex"})
+_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _STREAM_FIELDS = frozenset({"stream", "stream_options"})
 
 
@@ -33,6 +34,15 @@ def chosen_tier(options: Any) -> str | None:
     if options.extra_json:  # which wins over the body on the wire
         tier = options.extra_json.get("service_tier", tier)
     return str(tier) if is_given(tier) and tier not in _OPEN_TIERS else None
+
+
+def output_limit(options: Any) -> int | None:
+    """The most tokens that the caller lets the model write; None: there is no limit set."""
+    for name in _LIMITS:
+        limit = options.json_data.get(name)
+        if isinstance(limit, int):
+            return limit
+    return None
 
 
 def for_attempt(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -66,6 +67,10 @@ class FlexPolicy(BaseSettings):
 
     backoff_multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
     """The factor from one wait's upper end to the next."""
+
+    budget: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
+    """US$ that the calls of this process under a policy with a budget may cost: once they have, no
+    new call is made. None: no limit. For a part of a program: :func:`flextier.budget`."""
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from flextier.calls import Attempt, CallReport
 from flextier.clock import Clock
-from flextier.costs.usage import Usage
 
 
 class Record:
     """The notes that a call's report is made of. Of one call; not shared."""
 
-    __slots__ = ("_attempts", "_began", "_clock", "_idle_since", "_lane", "_sent", "_waited")
+    __slots__ = (
+        "_at", "_attempts", "_began", "_clock", "_idle_since", "_lane", "_sent", "_waited",
+    )  # fmt: skip
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._began = self._sent = clock.now()
+        self._at = clock.wall()
         self._attempts: list[Attempt] = []
         self._lane: str | None = None
         self._idle_since: float | None = None
@@ -81,10 +86,17 @@ class Record:
         count = len(steps)
         return f"{count} attempt{'s' * (count != 1)} ({more}{tried}), {self._waited:.1f} s waited"
 
-    def report(
-        self, model: str, lane: str, fallback: str | None, usage: Usage | None
-    ) -> CallReport:
-        """The report of the call, which has ended now."""
+    def report(self, model: str, lane: str, **facts: Any) -> CallReport:
+        """The report of the call, which has ended now; ``facts`` are other fields of it."""
         now = self.awake()
-        attempts = tuple(self._attempts)
-        return CallReport(model, lane, attempts, self._waited, now - self._began, fallback, usage)
+        return CallReport(
+            model,
+            lane,
+            tuple(self._attempts),
+            self._waited,
+            now - self._began,
+            # A fifth of the time of a UUID, and as unlikely to come twice.
+            id=os.urandom(16).hex(),
+            at=self._at,
+            **facts,
+        )

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import math
 import warnings
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from flextier._sdk import failure_of, is_given, new_request
 from flextier.calls import (
     CANCELLED,
     SERVED,
+    CallReport,
     Retry,
     Scope,
     attach_report,
@@ -29,12 +30,15 @@ from flextier.capacity import Capacity, LaneKey
 from flextier.clock import Clock
 from flextier.costs.usage import Usage
 from flextier.errors import ClientClosedError, FlexDeadlineExceeded
+from flextier.everywhere import with_hearers
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
 from flextier.ladder import REFUSED_FOR, Event, Ladder, Limit, Stop, Try
 from flextier.lanes import LANES, Lane, tier_lane
-from flextier.outgoing import chosen_tier, for_attempt, hands_over_body
+from flextier.outgoing import chosen_tier, for_attempt, hands_over_body, output_limit
 from flextier.policy import FlexPolicy
 from flextier.record import Record
+from flextier.saying import hand
+from flextier.spending import limits_of, prepare
 from flextier.streams import Watch
 from flextier.timeouts import Arguments, Timeouts
 
@@ -51,6 +55,8 @@ class Router:
         self.arguments = arguments
         self._url: Any = None
         self._url_text = ""
+        if policy.budget is not None:
+            prepare()
 
     def route(self, client: Any, options: Any) -> Route:
         """Begin a call.
@@ -58,6 +64,7 @@ class Router:
         Raises:
             ClientClosedError: the client was closed.
             PolicyError: an override in force does not fit the policy.
+            BudgetExceeded: the calls before have spent a budget in force.
         """
         if client.is_closed():
             raise ClientClosedError(
@@ -66,12 +73,19 @@ class Router:
             )
         scope = current_scope()
         policy = self.policy.replace(**dict(scope.changes)) if scope.changes else self.policy
+        limits = limits_of(policy.budget)
+        for spending, limit, knob in limits:
+            spending.check(limit, knob)
         timeouts = self.arguments.timeouts
         if is_given(options.timeout):
             timeouts = Timeouts.of(options.timeout, timeouts)
             policy = timeouts.applied_to(policy)
         watched = client._watches_attempts and not hands_over_body(options)
-        return Route(options, policy, timeouts, watched, scope, self, self._where(client))
+        where = self._where(client)
+        scope = with_hearers(scope, where[0], options)
+        route = Route(options, policy, timeouts, watched, scope, self, where)
+        route.charged = [spending.charge for spending, _, _ in limits]
+        return route
 
     def _where(self, client: openai.OpenAI | openai.AsyncOpenAI) -> tuple[str, str]:
         """Base URL and account: what lanes are remembered for."""
@@ -118,12 +132,15 @@ class Route:
         self._record = Record(router.clock)
         self._answer: Any = None
         self._done = False
+        self.charged: list[Callable[[CallReport], None]] = []
+        """Who is told what the call cost, before anybody else."""
         self.limit = 0.0
         """Seconds that the current attempt may take in all."""
         tier = chosen_tier(options)
         lanes = [tier_lane(tier)] if tier else [LANES[name] for name in policy.lanes]
         # Not a method of ours: that would tie a knot that only the garbage collector unties.
         shut = partial(_shut_for, self._capacity, self._clock, where, self.model)
+        self._first_lane = lanes[0].name
         self._ladder = Ladder(policy, lanes, self._record.began, shut)
         self.step: Try | Stop = self._ladder.start(self._record.began)
 
@@ -182,13 +199,14 @@ class Route:
         self._decide(failure)
         if isinstance(self.step, Try):
             return False
-        self._finish(_tier(answer), _usage(answer))
+        self._finish(_tier(answer), _usage(answer), _model(answer))
         return True
 
     def _served(self, answer: Any, error: BaseException | None = None) -> None:
+        self.step = Stop("none")  # whatever goes wrong from here on, it is not asked for again
         request_id = getattr(answer, "_request_id", None) or getattr(answer, "request_id", None)
         self._record.ended(SERVED, status=200, request_id=request_id)
-        self._finish(_tier(answer), _usage(answer), error)
+        self._finish(_tier(answer), _usage(answer), _model(answer), error)
 
     def vain(self, answer: Any) -> Exception:
         """The error for an answer that told of a failure: what tenacity and listeners see."""
@@ -339,7 +357,7 @@ class Route:
         if error is not None and not isinstance(error, Exception):
             outcome = CANCELLED
         self._record.ended(outcome, status=200, request_id=watch.request_id)
-        self._finish(watch.tier, watch.usage, error)
+        self._finish(watch.tier, watch.usage, watch.model, error)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -347,6 +365,7 @@ class Route:
         self,
         tier: str | None = None,
         usage: Usage | None = None,
+        model: str | None = None,
         error: BaseException | None = None,
     ) -> None:
         self._done = True
@@ -355,11 +374,20 @@ class Route:
         fallback: str | None = self._ladder.fallback
         if fallback is None and lane != asked.name:
             fallback = "downgraded"
-        report = self._record.report(self.model, lane, fallback, usage)
+        report = self._record.report(
+            self.model,
+            lane,
+            fallback=fallback,
+            usage=usage,
+            first_lane=self._first_lane,
+            served_model=model,
+            output_limit=output_limit(self.options),
+            error=None if error is None else type(error).__name__,
+        )
         if isinstance(error, Exception):
             attach_report(error, report)
-        for tell in self._scope.reports:
-            tell(report)
+        for hearer in (*self.charged, *self._scope.reports):
+            hand(report, hearer)
 
 
 _KNOBS: dict[Limit, str] = {
@@ -381,6 +409,11 @@ def _shut_for(
 def _tier(answer: Any) -> str | None:
     tier = getattr(answer, "service_tier", None)
     return tier if isinstance(tier, str) else None
+
+
+def _model(answer: Any) -> str | None:
+    model = getattr(answer, "model", None)
+    return model if isinstance(model, str) else None
 
 
 def _usage(answer: Any) -> Usage | None:

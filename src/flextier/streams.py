@@ -29,7 +29,7 @@ _FAILED = frozenset({"response.failed", "error"})
 class Watch:
     """What was seen of a stream so far: whether it is whole, its tier and its usage."""
 
-    __slots__ = ("_failure", "_finished", "_open", "request_id", "tier", "usage")
+    __slots__ = ("_failure", "_finished", "_open", "model", "request_id", "tier", "usage")
 
     def __init__(self, request_id: str | None = None) -> None:
         self.request_id = request_id
@@ -38,6 +38,7 @@ class Watch:
         self._failure: dict[str, Any] | None = None
         self.tier: str | None = None
         self.usage: Usage | None = None
+        self.model: str | None = None
 
     @property
     def whole(self) -> bool:
@@ -69,6 +70,7 @@ class Watch:
     def _note(self, holder: Any) -> None:
         self.tier = getattr(holder, "service_tier", None) or self.tier
         self.usage = Usage.from_openai(getattr(holder, "usage", None)) or self.usage
+        self.model = getattr(holder, "model", None) or self.model
 
     def failure(self, request: Any) -> openai.APIError | None:
         """The failure that the stream itself told of, as an exception."""

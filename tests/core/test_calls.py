@@ -89,6 +89,14 @@ def test_served_is_how_it_ended(attempts: tuple[Attempt, ...], served: bool) -> 
     assert dataclasses.replace(REPORT, attempts=attempts).served is served
 
 
+def test_a_dict_is_read_back() -> None:
+    """`from_dict` gives the report that `to_dict` was of, through JSON, usage and all."""
+    told = dataclasses.replace(REPORT, id="c1", at=1.5, first_lane="flex", output_limit=9)
+    assert CallReport.from_dict(json.loads(json.dumps(told.to_dict()))) == told
+    with pytest.raises(KeyError):
+        CallReport.from_dict({})
+
+
 def test_to_dict_is_json() -> None:
     """A report survives a round through JSON as what it was."""
     assert json.loads(json.dumps(REPORT.to_dict(), allow_nan=False)) == {
@@ -124,6 +132,12 @@ def test_to_dict_is_json() -> None:
             "cache_write_tokens": 0,
             "reasoning_tokens": 15,
         },
+        "id": "",
+        "at": 0.0,
+        "first_lane": "",
+        "served_model": None,
+        "output_limit": None,
+        "error": None,
     }
 
 

@@ -19,7 +19,15 @@ HAS_LLAMA_INDEX = find_spec("llama_index") is not None
 INTEGRATION = "llama-index-llms-openai"
 MAJOR = int(openai.__version__.partition(".")[0])
 
-PUBLIC = ["FlexFallbackEvent", "FlexRetryEvent", "OpenAIFlex", "OpenAIResponsesFlex"]
+PUBLIC = [
+    "FlexCallEvent",
+    "FlexCostCallback",
+    "FlexCostEventHandler",
+    "FlexFallbackEvent",
+    "FlexRetryEvent",
+    "OpenAIFlex",
+    "OpenAIResponsesFlex",
+]
 
 # Makes LlamaIndex look as if it were not there, whether it is or not.
 WITHOUT = """

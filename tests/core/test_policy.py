@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "backoff_initial": 1.0,
     "backoff_max": 60.0,
     "backoff_multiplier": 2.0,
+    "budget": None,
 }
 OTHERS: dict[str, tuple[str, Any]] = {
     "lanes": ("standard", ("standard",)),
@@ -35,6 +37,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "backoff_initial": ("0.5", 0.5),
     "backoff_max": ("30", 30.0),
     "backoff_multiplier": ("3", 3.0),
+    "budget": ("12.50", Decimal("12.50")),
 }
 """Each field as the environment writes it, and as it is read."""
 FIELDS = sorted(DEFAULTS)

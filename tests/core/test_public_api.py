@@ -14,6 +14,7 @@ import flextier
 PUBLIC = [
     "AsyncFlexOpenAI",
     "Attempt",
+    "BudgetExceeded",
     "CallReport",
     "ClientClosedError",
     "Clock",
@@ -25,6 +26,7 @@ PUBLIC = [
     "StreamInterruptedError",
     "StreamUnverifiedWarning",
     "__version__",
+    "budget",
     "override",
     "track",
 ]
@@ -39,6 +41,7 @@ HEAVY = (
     "llama_index",
     "llama_index_instrumentation",
     "llmock",
+    "opentelemetry",
     "pytest",
     "ray",
     "rich",
@@ -125,4 +128,4 @@ def test_import_alone_loads_no_other_part() -> None:
     ours = [name.split(".") for name in loaded_by("flextier") if name.startswith("flextier.")]
     parts = {name[1] for name in ours}
     assert "client" in parts
-    assert parts.isdisjoint({"bulk", "cli", "langchain", "llama_index", "report", "sim"})
+    assert parts.isdisjoint({"bulk", "cli", "langchain", "llama_index", "otel", "report", "sim"})

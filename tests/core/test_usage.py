@@ -82,11 +82,14 @@ def test_the_last_chunk_of_a_stream() -> None:
     assert Usage.from_openai(chunk.usage) == ALL
 
 
-@pytest.mark.parametrize("missing", ["prompt_tokens", "completion_tokens"])
-def test_a_count_that_is_null(missing: str) -> None:
-    """A null where a number should be is no number of tokens, and no error."""
-    usage = CompletionUsage.construct(**{**CHAT, missing: None})
-    made = Usage.from_openai(usage)
-    assert made is not None
-    counts = {"prompt_tokens": made.input_tokens, "completion_tokens": made.output_tokens}
-    assert counts == {"prompt_tokens": 100, "completion_tokens": 50, missing: 0}
+@pytest.mark.parametrize("count", [None, "7", 1.5, float("inf"), True, []], ids=repr)
+@pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
+def test_a_count_that_is_none(name: str, count: Any) -> None:
+    """What is no whole number tells nothing: unknown, not zero, and no error."""
+    assert Usage.from_openai(CompletionUsage.construct(**{**CHAT, name: count})) is None
+
+
+@pytest.mark.parametrize("usage", [{}, [], "much", CompletionUsage.construct()], ids=repr)
+def test_a_foreign_usage_is_unknown(usage: Any) -> None:
+    """Nothing in it is not nothing billed."""
+    assert Usage.from_openai(usage) is None

@@ -1,4 +1,4 @@
-"""Prices alone: the public list as it is installed, no network, no price book left behind."""
+"""The public price list as it is installed; no price book left behind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ settings.register_profile("flextier", deadline=None, max_examples=200)
 settings.load_profile("flextier")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A price asks nobody."""
 

@@ -17,6 +17,9 @@ from genai_prices.types import ClauseEquals, ModelInfo, ModelPrice, Provider
 from flextier import costs
 from flextier.costs import Cost, PriceBook, Rates, Usage, price, price_book, set_price_book
 from flextier.costs.book import _REMEMBERED
+from tests.costs.listed import skip_if_too_new
+
+pytestmark = pytest.mark.usefixtures("no_network")
 
 AUTUMN = date(2026, 11, 1)
 SMALL = Usage(100_000, 20_000)
@@ -154,6 +157,7 @@ def test_tokens_that_cannot_be(usage: Usage, words: str) -> None:
 )
 def test_before_the_model_existed(model: str, day: date, first: str) -> None:
     """It is an error that names the day; on the first day there is a price."""
+    skip_if_too_new(model)
     with pytest.raises(ValueError, match=f"{first}: at={day}"):
         price(SMALL, model=model, lane="standard", at=day)
     cost = price(SMALL, model=model, lane="standard", at=date.fromisoformat(first))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal, localcontext
 
+import pytest
 from genai_prices.data import providers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flextier.costs import Usage, price
+
+pytestmark = pytest.mark.usefixtures("no_network")
 
 OPENAI = next(provider for provider in providers if provider.id == "openai")
 FLEX = [

@@ -16,6 +16,8 @@ from genai_prices.types import ModelInfo
 
 from flextier.costs import Usage, price
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
 OPENAI = next(provider for provider in providers if provider.id == "openai")
 AUTUMN = datetime(2026, 11, 1, tzinfo=timezone.utc)
 SUMMER = datetime(2026, 9, 30, tzinfo=timezone.utc)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, PolicyError, track
+from flextier._sdk import http
+from flextier.calls import listen
 from flextier.sim import Fault, Simulator
 from tests.wire.callers import FAST, KEY, MESSAGES
 
@@ -247,8 +251,6 @@ def test_a_failed_response_with_status_200_is_tried_again(sim: Simulator) -> Non
 
 def _answering(bodies: list[dict[str, Any]]) -> FlexOpenAI:
     """A client of a transport that gives these answers in turn: the simulator makes no such one."""
-    from flextier._sdk import http
-
     left = iter(bodies)
     transport = http.MockTransport(lambda request: http.Response(200, json=next(left)))
     return FlexOpenAI(
@@ -307,8 +309,6 @@ def test_a_new_policy_keeps_the_clients_own_arguments(sim: Simulator) -> None:
 
 def test_the_http_clients_timeout_counts(sim: Simulator) -> None:
     """As in the SDK: an HTTP client with a timeout of its own brings it along."""
-    from flextier._sdk import http
-
     with http.Client(timeout=7) as own, make(sim, policy=None, http_client=own) as client:
         assert client.policy.flex_timeout == 7
 
@@ -321,3 +321,43 @@ def test_usage_that_cannot_be_read_is_unknown() -> None:
         client.chat.completions.create(model="o3", messages=MESSAGES)
     assert calls[0].usage is None
     assert calls[0].lane == "flex"
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_usage_that_cannot_be_is_asked_for_once(api: str) -> None:
+    """Numbers without end, as JSON readers take them: one request, one answer, usage unknown."""
+    usage = {"prompt_tokens": 1e999, "input_tokens": 1e999, "output_tokens": 1, "total_tokens": 1}
+    body = json.dumps({"id": "1", "object": "response", "status": "completed", "usage": usage})
+    transport = http.MockTransport(lambda request: http.Response(200, content=body))
+    with (
+        FlexOpenAI(
+            base_url="http://sim.invalid/v1",
+            api_key=KEY,
+            policy=FAST.replace(max_retries=0),
+            http_client=http.Client(transport=transport),
+        ) as client,
+        track() as calls,
+    ):
+        if api == "chat":
+            client.chat.completions.create(model="o3", messages=MESSAGES)
+        else:
+            client.responses.create(model="o3", input="Hi.")
+    assert [(len(call.attempts), call.usage) for call in calls] == [(1, None)]
+
+
+@pytest.mark.parametrize("action", ["default", "error"])
+def test_a_listener_that_raises_harms_no_call(
+    action: Any, sim: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer is had and the others hear of it; a warning tells, or the log."""
+
+    def raising(report: Any) -> None:
+        raise ZeroDivisionError
+
+    with make(sim) as client, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter(action)
+        with listen(raising), track() as calls:
+            assert client.chat.completions.create(model="o3", messages=MESSAGES).choices
+    assert len(calls) == 1
+    said = [str(one.message) for one in warned] + caplog.messages
+    assert any("ZeroDivisionError" in one for one in said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, time, timezone
@@ -16,6 +17,7 @@ from flextier.lanes import tier_lane
 if TYPE_CHECKING:
     from flextier.costs.catalogue import PriceList
 
+_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _REMEMBERED = 2048  # sheets: models, lanes and days
 _OWN = "the price book"
 
@@ -45,8 +47,9 @@ class PriceBook:
                 ``{"my-o3": "o3", "prod-chat": "azure/gpt-4.1"}``.
             rates: your rates, by the model's name or alias: :class:`Rates` or their fields in US$
                 per million tokens, as in ``{"my-model": {"input": "2", "output": "8"}}``, which
-                are standard rates; or rates by lane, as in ``{"o3": {"flex": {...}}}``. Lanes
-                that you give no rates for are priced by the public list, if that has the model.
+                are standard rates; or rates by lane, as in ``{"o3": {"flex": {...}}}``. They are
+                for the model's dated snapshots, too. Lanes that you give no rates for are priced
+                by the public list, if that has the model.
 
         Raises:
             ValueError: rates that are incomplete, negative, or floats. The message names the model.
@@ -54,6 +57,10 @@ class PriceBook:
         self._aliases = dict(aliases or {})
         self._rates = {model: _by_lane(model, given) for model, given in (rates or {}).items()}
         self._known: tuple[PriceList | None, dict[_Key, Sheet]] = (None, {})
+
+    def has_own(self, model: str) -> bool:
+        """Whether the book has rates or another name for a model."""
+        return model in self._aliases or model in self._rates
 
     def __repr__(self) -> str:
         return f"PriceBook(aliases={self._aliases!r}, rates={self._rates!r})"
@@ -130,7 +137,8 @@ class PriceBook:
         from flextier.costs.quote import quote
 
         target = self._aliases.get(model, model)
-        own = self._rates.get(model) or self._rates.get(target) or {}
+        names = (model, target, _DATE.sub("", target))
+        own = next((self._rates[name] for name in names if name in self._rates), {})
         listing = catalogue.find(prices, target, provider)
         if listing is None:
             return self._unlisted(model, target, lane, own), True
@@ -173,6 +181,8 @@ def _moment(at: date | datetime | None) -> datetime:
     if at is None:
         return datetime.now(timezone.utc)
     if isinstance(at, datetime):
+        if at.tzinfo is timezone.utc:
+            return at
         return at.replace(tzinfo=timezone.utc) if at.tzinfo is None else at.astimezone(timezone.utc)
     if isinstance(at, date):
         return datetime.combine(at, time(), timezone.utc)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from flextier.costs.cost import Cost
-from flextier.costs.exact import dollars, total
+from flextier.costs.exact import dollars, dollars_in_all
 from flextier.costs.rates import Rates
 from flextier.costs.usage import Usage
 
@@ -55,7 +55,7 @@ class Sheet:
             reasons += [
                 why for part, why in band.doubts.items() if getattr(usage, f"{part}_tokens")
             ]
-        plain, cached, write, output = _parts(band.rates, usage)
+        plain, cached, write, output = (dollars(*part) for part in _parts(band.rates, usage))
         standard = band.standard
         return Cost(
             model=self.model,
@@ -68,7 +68,7 @@ class Sheet:
             cached_input=cached,
             cache_write=write,
             output=output,
-            standard=None if standard is None else total(_parts(standard, usage)),
+            standard=None if standard is None else dollars_in_all(_parts(standard, usage)),
         )
 
 
@@ -77,12 +77,12 @@ def unpriced(model: str, lane: str, reason: str, priced_as: str | None = None) -
     return Sheet(model, lane, (Band(0, None, None, reason),), priced_as)
 
 
-def _parts(rates: Rates, usage: Usage) -> tuple[Decimal, Decimal, Decimal, Decimal]:
-    """Input, cached input, cache write, output."""
-    plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
+def _parts(rates: Rates, usage: Usage) -> tuple[tuple[Decimal, int], ...]:
+    """Rate and tokens of input, cached input, cache write, output."""
+    cached, written = usage.cached_input_tokens, usage.cache_write_tokens
     return (
-        dollars(rates.input, plain),
-        dollars(rates.cached_input, usage.cached_input_tokens),
-        dollars(rates.cache_write, usage.cache_write_tokens),
-        dollars(rates.output, usage.output_tokens),
+        (rates.input, usage.input_tokens - cached - written),
+        (rates.cached_input, cached),
+        (rates.cache_write, written),
+        (rates.output, usage.output_tokens),
     )

@@ -24,7 +24,7 @@ class Usage:
         """
         try:
             return None if usage is None else cls._read(usage)
-        except (TypeError, ValueError):
+        except TypeError:
             return None
 
     @classmethod
@@ -34,8 +34,8 @@ class Usage:
         inputs = getattr(usage, f"{given}_tokens_details", None)
         outputs = getattr(usage, f"{made}_tokens_details", None)
         return cls(
-            input_tokens=_count(usage, f"{given}_tokens"),
-            output_tokens=_count(usage, f"{made}_tokens"),
+            input_tokens=_whole(getattr(usage, f"{given}_tokens", None)),
+            output_tokens=_whole(getattr(usage, f"{made}_tokens", None)),
             cached_input_tokens=_count(inputs, "cached_tokens"),
             cache_write_tokens=_count(inputs, "cache_write_tokens"),
             reasoning_tokens=_count(outputs, "reasoning_tokens"),
@@ -74,4 +74,12 @@ class Usage:
 
 
 def _count(holder: Any, name: str) -> int:
-    return int(getattr(holder, name, None) or 0)
+    """A count that may be missing or null: then there are no such tokens."""
+    tokens = getattr(holder, name, None)
+    return 0 if tokens is None else _whole(tokens)
+
+
+def _whole(tokens: Any) -> int:
+    if type(tokens) is not int:
+        raise TypeError(f"{tokens!r} is no number of tokens")
+    return tokens

@@ -1,0 +1,66 @@
+"""Records as tests make them, by hand and at random."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from hypothesis import strategies as st
+
+from flextier.calls import Attempt, CallReport
+from flextier.costs import CallRecord, Usage, record_of
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
+
+
+def report(*attempts: Attempt, **facts: Any) -> CallReport:
+    """A report of an answered o3 call on flex, but for what is said."""
+    told: dict[str, Any] = {
+        "model": "o3",
+        "lane": "flex",
+        "attempts": attempts or (Attempt("flex", "served", 3.0, 200),),
+        "waited": 0.0,
+        "elapsed": 3.0,
+        "usage": Usage(1_000, 100),
+        "id": "call-1",
+        "at": NOON.timestamp(),
+        "first_lane": "flex",
+        "served_model": "o3-2025-04-16",
+    }
+    return CallReport(**{**told, **facts})
+
+
+def _usage(parts: tuple[int, int, int, int, int]) -> Usage:
+    cached, write, other, reasoning, text = parts
+    return Usage(cached + write + other, reasoning + text, cached, write, reasoning)
+
+
+_TOKENS = st.integers(0, 200_000)
+USAGES = st.tuples(_TOKENS, _TOKENS, _TOKENS, _TOKENS, _TOKENS).map(_usage)
+ATTEMPTS = st.builds(
+    Attempt,
+    lane=st.sampled_from(["flex", "standard"]),
+    outcome=st.sampled_from(["capacity", "timeout", "transient", "cancelled"]),
+    seconds=st.just(0.1),
+)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> CallRecord:
+    """Any call: answered or not, on a lane or fallen back, priced or not."""
+    answered = draw(st.booleans())
+    lane = draw(st.sampled_from(["flex", "standard", "priority"]))
+    fallback = draw(st.sampled_from([None, "capacity", "timeout", "downgraded"]))
+    last = Attempt(lane, "served" if answered else "timeout", 1.0)
+    model = draw(st.sampled_from(["o3", "o4-mini", "gpt-5", "in-house"]))
+    made = report(
+        *draw(st.lists(ATTEMPTS, max_size=3)),
+        last,
+        model=model,
+        served_model=None,
+        lane=lane,
+        fallback=fallback,
+        usage=draw(USAGES) if answered else None,
+        output_limit=draw(st.none() | st.integers(1, 10_000)),
+    )
+    return record_of(made, tags=draw(st.sets(st.sampled_from("abc"))))

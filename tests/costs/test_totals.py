@@ -1,0 +1,112 @@
+"""Totals: they add up, whoever adds them, and show as a small table."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import random
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flextier.calls import Attempt
+from flextier.costs import CallRecord, CostTotals, record_of
+from tests.costs.records import records, report
+
+SERVED = Attempt("standard", "served", 2.0, 200)
+REFUSED = Attempt("flex", "capacity", 0.1, 429)
+
+
+@given(st.lists(records(), max_size=12), st.randoms(use_true_random=False))
+def test_totals_are_their_parts(made: list[CallRecord], chance: random.Random) -> None:
+    """Each figure is the sum over the records, in any order, in any split."""
+    whole = CostTotals(made)
+    assert whole.calls + whole.failed_calls == len(made)
+    assert whole.cost == sum((r.cost.total or 0 for r in made), Decimal(0))
+    assert whole.saved == sum((r.cost.saved or 0 for r in made), Decimal(0))
+    assert whole.fallback_premium == sum((r.premium or 0 for r in made), Decimal(0))
+    assert whole.possibly_billed == sum((r.possibly_billed or 0 for r in made), Decimal(0))
+    assert whole.input_tokens == sum(r.usage.input_tokens for r in made if r.usage)
+    assert whole.refusals == sum(r.refusals for r in made)
+    for group in (whole.by_lane, whole.by_model):
+        assert sum(sums.calls for sums in group.values()) == whole.calls
+        assert sum((sums.cost for sums in group.values()), Decimal(0)) == whole.cost
+    cut = chance.randint(0, len(made))
+    mixed = chance.sample(made, len(made))
+    assert CostTotals(mixed[:cut]) + CostTotals(mixed[cut:]) == whole
+
+
+def test_a_tag_has_its_calls() -> None:
+    """A call with two tags is in both, once each."""
+    totals = CostTotals([record_of(report(), tags=("a", "b", "a")), record_of(report())])
+    assert {tag: sums.calls for tag, sums in totals.by_tag.items()} == {"a": 1, "b": 1}
+
+
+def test_unpriced_is_not_zero() -> None:
+    """A call without a price is counted as such, and is in no amount."""
+    totals = CostTotals([record_of(report(model="in-house", served_model=None))])
+    assert (totals.calls, totals.unpriced_calls, totals.cost) == (1, 1, 0)
+    assert "1 call could not be priced" in str(totals)
+
+
+def test_many_threads_add() -> None:
+    """No call is lost or counted twice."""
+    totals, record = CostTotals(), record_of(report(REFUSED, SERVED), tags=("t",))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(totals.add, [record] * 800))
+    assert totals == CostTotals([record] * 800)
+    assert totals.refusals == 800
+
+
+def test_a_copy_stays() -> None:
+    """Totals are live; a copy is of its moment."""
+    totals = CostTotals([record_of(report())])
+    copy = totals.copy()
+    totals.add(record_of(report()))
+    assert (copy.calls, totals.calls, totals.by_lane["flex"].calls) == (1, 2, 2)
+
+
+def test_totals_as_json() -> None:
+    """Money is strings of US$ in plain digits."""
+    told = json.loads(json.dumps(CostTotals([record_of(report())] * 3).to_dict()))
+    assert told["cost"] == "0.0042"
+    assert told["by_lane"]["flex"]["saved"] == "0.0042"
+
+
+def test_the_table() -> None:
+    """One row a lane, a model, a tag where there are several, and one for all."""
+    totals = CostTotals(
+        [
+            record_of(report(), tags=("nightly",)),
+            record_of(report(REFUSED, SERVED, lane="standard", fallback="capacity")),
+        ]
+    )
+    rows = [line.split()[0] for line in str(totals).splitlines()[1:5]]
+    assert rows == ["flex", "standard", "nightly", "all"]
+    assert "Falling back cost $0.0014" in str(totals)
+
+
+def test_notebooks_show_a_table_that_is_escaped() -> None:
+    """Tags and models are names from outside."""
+    html = CostTotals([record_of(report(), tags=("<b>&",))])._repr_html_()
+    assert "&lt;b&gt;&amp;" in html
+    assert html.startswith("<table")
+
+
+def test_totals_add_to_totals_only() -> None:
+    """Anything else is a TypeError, not a wrong sum."""
+    with pytest.raises(TypeError):
+        CostTotals() + 1  # type: ignore[operator]
+
+
+def test_totals_travel() -> None:
+    """From a process of a pool to another, or as a deep copy: equal, and apart."""
+    totals = CostTotals([record_of(report(), tags=("t",))])
+    for other in (pickle.loads(pickle.dumps(totals)), copy.deepcopy(totals)):
+        assert other == totals
+        other.add(record_of(report()))
+        assert (other.calls, totals.calls) == (2, 1)
