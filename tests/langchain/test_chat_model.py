@@ -12,8 +12,9 @@ from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.exceptions import LangChainException
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGeneration
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
@@ -357,6 +358,18 @@ def test_a_cached_answer_has_no_report(make: Make, sim: Simulator) -> None:
     assert "flextier" not in second.response_metadata
     assert len(sim.requests) == 1
     assert report_of(first)["lane"] == "flex"
+
+
+def test_an_answer_keeps_its_report_when_the_cache_repeats_it(make: Make, sim: Simulator) -> None:
+    """The same question twice in one batch: the first has been answered, the second was cached."""
+    model = make(cache=InMemoryCache())
+    question = [HumanMessage("Hi.")]
+    answers = model.generate([question, question]).generations
+    first, second = (one.message for (one,) in answers if isinstance(one, ChatGeneration))
+    assert report_of(first)["lane"] == "flex"
+    assert "flextier" not in second.response_metadata
+    assert first.text == second.text
+    assert len(sim.requests) == 1
 
 
 def test_retries_are_told_once_without_streaming(make: Make, sim: Simulator) -> None:

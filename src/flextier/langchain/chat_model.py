@@ -23,7 +23,7 @@ from flextier.transport import SocketOption, async_http_client, sync_http_client
 with needs_extra("langchain"):
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import AIMessageChunk, BaseMessage
-    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+    from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
     from langchain_core.runnables import RunnableConfig
     from langchain_openai import ChatOpenAI
     from langchain_openai.chat_models._client_utils import (
@@ -245,8 +245,7 @@ class ChatOpenAIFlex(ChatOpenAI):
 def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:
     """The result with this call's report: none, where LangChain's cache answered."""
     if not reports:
-        for generation in result.generations:
-            generation.message = _without_report(generation.message)
+        result.generations = [_without_report(generation) for generation in result.generations]
         return result
     report = reports[-1].to_dict()
     for generation in result.generations:
@@ -254,13 +253,15 @@ def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:
     return result
 
 
-def _without_report(message: Any) -> Any:
-    """The message, or a copy of it: the cache holds the one with the first call's report."""
+def _without_report(generation: ChatGeneration) -> ChatGeneration:
+    """The generation, or a copy of it: the cache holds that of the first call, with its report."""
+    message = generation.message
     metadata = message.response_metadata
     if "flextier" not in metadata:
-        return message
+        return generation
     kept = {name: value for name, value in metadata.items() if name != "flextier"}
-    return message.model_copy(update={"response_metadata": kept})
+    unreported = message.model_copy(update={"response_metadata": kept})
+    return generation.model_copy(update={"message": unreported})
 
 
 class _Tail:

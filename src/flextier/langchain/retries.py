@@ -1,4 +1,8 @@
-"""Retries as LangChain callbacks: ``on_retry`` with tenacity's ``RetryCallState``."""
+"""What calls go through, as LangChain callbacks: ``on_retry`` with tenacity's state, and reports.
+
+Reports go to handlers that take them, as ``on_flextier_report(report, run_id=...)``: LangChain has
+no callback that tells of every call's end. Of a cancelled run it tells none.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from flextier._extras import needs_extra
-from flextier.calls import Retry, current_scope, listen
+from flextier.calls import CallReport, Retry, current_scope, listen
+from flextier.langchain.blocks import listening
 
 with needs_extra("langchain"):
     from langchain_core.callbacks import (
@@ -14,25 +19,32 @@ with needs_extra("langchain"):
         BaseCallbackManager,
         CallbackManagerForLLMRun,
     )
+    from langchain_core.callbacks.manager import handle_event
     from langchain_core.runnables import RunnableConfig, ensure_config
     from langchain_core.utils.uuid import uuid7
 
 
 def retry_listener(run_manager: Any) -> AbstractContextManager[None]:
-    """Tell ``run_manager`` of the retries of calls begun inside; once, if it is told already."""
+    """Tell ``run_manager`` of the retries and the reports of calls begun inside; each once."""
     if run_manager is None or not run_manager.handlers or _is_told(run_manager):
         return nullcontext()
-    return listen(on_retry=_ToRun(run_manager))
+    run = _ToRun(run_manager)
+    return listen(run.report if run.takers else None, run)
 
 
 class _ToRun:
-    """Hands retries on to a run manager, which knows tenacity's state only."""
+    """Hands retries on to a run manager, which knows tenacity's state only, and reports."""
 
     def __init__(self, run_manager: Any) -> None:
         self.run_manager = run_manager
+        self.takers = [h for h in run_manager.handlers if hasattr(h, "on_flextier_report")]
 
     def __call__(self, retry: Retry) -> Any:
         return self.run_manager.on_retry(retry.state)
+
+    def report(self, report: CallReport) -> None:
+        run_id = self.run_manager.run_id
+        handle_event(self.takers, "on_flextier_report", None, report, run_id=run_id)
 
 
 def _is_told(run_manager: Any) -> bool:
@@ -47,12 +59,12 @@ def run_of_config(
     """The config with a run id of its own, and a run manager for that run.
 
     LangChain makes the run manager of ``stream`` out of reach. This one knows the handlers of the
-    config, of the chain around it, and of the model; not those that LangChain adds by itself for
-    the outermost run (its tracers, which then miss a retry, nothing else).
+    config, of the chain around it, of the model, and of our own blocks; not those that LangChain
+    adds by itself for the outermost run (its tracers, which then miss a retry, nothing else).
     """
     config = ensure_config(config)
     config["run_id"] = run_id = config.get("run_id") or uuid7()
-    given = [*_handlers(config.get("callbacks")), *_handlers(model.callbacks)]
+    given = [*_handlers(config.get("callbacks")), *_handlers(model.callbacks), *listening()]
     make = AsyncCallbackManagerForLLMRun if is_async else CallbackManagerForLLMRun
     manager = make(
         run_id=run_id,

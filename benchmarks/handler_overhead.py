@@ -1,0 +1,87 @@
+"""CPU time of a call with a cost handler attached, by that of the same call without one.
+
+A call is one plain chat completion of ``ChatOpenAIFlex``, answered at the first try, from memory:
+``invoke(question, {"callbacks": [FlexCostCallbackHandler()]})`` against ``invoke(question)``, sync
+and async, the same inside ``get_flex_cost_callback()``, and as a measure what LangChain's own
+``UsageMetadataCallbackHandler`` adds. What counts is the time added, which is to stay below 100
+microseconds a call; the ratio only tells how little else such a call does.
+
+    python benchmarks/handler_overhead.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+from _measure import Result, Work, async_calls, calls, cpu_pairs, event_loop, summary
+from _provider import NO_SOCKET, mock_transport
+from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.runnables import RunnableConfig
+
+from flextier.langchain import ChatOpenAIFlex, FlexCostCallbackHandler, get_flex_cost_callback
+
+ROUNDS = 120
+CALLS = 20
+
+_QUESTION = "Why is the sky blue?"
+
+
+def measure(rounds: int = ROUNDS) -> list[Result]:
+    """The handler, sync, async and of a block, and LangChain's own."""
+    transport = mock_transport()
+    model = ChatOpenAIFlex(
+        model="o3",
+        api_key="benchmark",
+        base_url=NO_SOCKET,
+        http_client=openai.DefaultHttpxClient(transport=transport),
+        http_async_client=openai.DefaultAsyncHttpxClient(transport=transport),
+    )
+    with event_loop() as loop:
+        return [
+            summary(name, cpu_pairs(ours, plain, rounds=rounds, units=CALLS), "call")
+            for name, ours, plain in _pairs(loop, model)
+        ]
+
+
+def _pairs(
+    loop: asyncio.AbstractEventLoop, model: ChatOpenAIFlex
+) -> Iterator[tuple[str, Work, Work]]:
+    """Name, the work with a handler, that without."""
+    alone = calls(lambda: model.invoke(_QUESTION))
+    heard = _with(FlexCostCallbackHandler())
+    yield "cost handler, invoke", calls(lambda: model.invoke(_QUESTION, heard)), alone
+    yield (
+        "cost handler, ainvoke",
+        async_calls(loop, lambda: model.ainvoke(_QUESTION, heard)),
+        async_calls(loop, lambda: model.ainvoke(_QUESTION)),
+    )
+    yield "get_flex_cost_callback", _in_block(model), alone
+    theirs = _with(UsageMetadataCallbackHandler())
+    yield "LangChain's usage handler", calls(lambda: model.invoke(_QUESTION, theirs)), alone
+
+
+def _with(handler: BaseCallbackHandler) -> RunnableConfig:
+    return {"callbacks": [handler]}
+
+
+def _in_block(model: ChatOpenAIFlex) -> Work:
+    ask: Any = calls(lambda: model.invoke(_QUESTION))
+
+    def work(count: int) -> None:
+        with get_flex_cost_callback():
+            ask(count)
+
+    return work
+
+
+def main() -> None:
+    """Print one line a pair."""
+    for result in measure():
+        print(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Tokens and tier as LangChain tells them: a message's ``usage_metadata``, or an answer's body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from flextier.costs.usage import Usage
+
+# langchain-openai puts the tier before the names of the parts: `flex_cache_read`, `flex_reasoning`,
+# and `flex` for the rest. The rest still has the cache writes in it, so parts are never added up:
+# the totals count, and of the parts only those that a Usage has.
+_TIERS = ("flex", "priority")
+_WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+
+
+class Told(NamedTuple):
+    """What an answer tells of its tokens."""
+
+    usage: Usage | None = None
+    """The tokens. None: it does not tell, or not in a way that can be read."""
+    tier: str | None = None
+    """The service tier that the names of the parts tell."""
+    unpriced: str | None = None
+    """Why its price cannot be known although its tokens are, or why they cannot be read."""
+    estimated: str | None = None
+    """Why its price is an estimate."""
+
+
+NOTHING = Told()
+"""What an answer without usage tells."""
+
+
+def told_by(metadata: Any) -> Told:
+    """What a ``usage_metadata`` tells; it does not raise, whatever that is."""
+    if metadata is None:
+        return NOTHING
+    try:
+        return _read(metadata)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return Told(unpriced=f"usage_metadata cannot be read: {type(error).__name__}: {error}")
+
+
+def _read(metadata: Mapping[str, Any]) -> Told:
+    inputs = metadata.get("input_token_details") or {}
+    outputs = metadata.get("output_token_details") or {}
+    usage = Usage(
+        input_tokens=_count(metadata["input_tokens"]),
+        output_tokens=_count(metadata["output_tokens"]),
+        cached_input_tokens=_part(inputs, "cache_read"),
+        cache_write_tokens=sum(_part(inputs, name) for name in _WRITES),
+        reasoning_tokens=_part(outputs, "reasoning"),
+    )
+    audio = _part(inputs, "audio") + _part(outputs, "audio")
+    hour = _part(inputs, "ephemeral_1h_input_tokens")
+    return Told(
+        usage,
+        next((tier for tier in _TIERS if tier in inputs or tier in outputs), None),
+        unpriced=f"{audio} tokens are audio, which has rates of its own" if audio else None,
+        estimated=f"{hour} tokens were cached for an hour, priced as usual" if hour else None,
+    )
+
+
+def _part(details: Mapping[str, Any], name: str) -> int:
+    """The tokens of one part, with or without a tier before its name."""
+    if not details:
+        return 0
+    names = (name, *(f"{tier}_{name}" for tier in _TIERS))
+    return sum(_count(details.get(name)) for name in names)
+
+
+def _count(tokens: Any) -> int:
+    if tokens is None:
+        return 0
+    if type(tokens) is not int or tokens < 0:
+        raise ValueError(f"{tokens!r} is no number of tokens")
+    return tokens
+
+
+def usage_in(body: Mapping[str, Any]) -> Usage | None:
+    """The usage in the JSON of OpenAI's answer; None where it has none."""
+    usage = body.get("usage")
+    return Usage.from_openai(_Fields(usage)) if isinstance(usage, Mapping) and usage else None
+
+
+class _Fields:
+    """A mapping whose entries are attributes, as the SDK's objects have them."""
+
+    def __init__(self, mapping: Mapping[str, Any]) -> None:
+        for name, value in mapping.items():
+            setattr(self, name, _Fields(value) if isinstance(value, Mapping) else value)
