@@ -25,7 +25,7 @@ from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
 from flextier import override, track
-from flextier.llama_index import FlexFallbackEvent, FlexRetryEvent
+from flextier.llama_index import FlexCallEvent, FlexFallbackEvent, FlexRetryEvent
 from flextier.sim import Fault, Simulator
 from tests.llama_index.callers import (
     CHAT,
@@ -104,7 +104,9 @@ class Heard:
 
         noted = {
             "events": [
-                (event.class_name(), anonymous(event.span_id)) for event in self.events.seen
+                (event.class_name(), anonymous(event.span_id))
+                for event in self.events.seen
+                if not isinstance(event, FlexCallEvent)
             ],
             "spans": [
                 (anonymous(i), anonymous(parent)) for i, parent in self.spans.parents.items()
@@ -333,7 +335,7 @@ KINDS = {
 def test_events_and_spans_are_llama_indexs(
     cls: Any, ask: Any, fault: Fault | None, heard: Heard, sim: Simulator
 ) -> None:
-    """Same spans, nested alike and ended alike, and same events in them, as with its class."""
+    """Same spans, nested alike and ended alike, and same events in them but for our own."""
     noted = []
     for one in (THEIRS[cls], cls):
         sim.script(*([fault] if fault else []))
@@ -364,6 +366,21 @@ def test_chunks_are_llama_indexs(caller: LlamaCaller, sim: Simulator) -> None:
     theirs, ours = said
     assert [one[:2] for one in ours] == [one[:2] for one in theirs]
     assert [one[2] - {"flextier"} for one in ours] == [one[2] for one in theirs]
+
+
+@pytest.mark.parametrize("fault", [None, Fault.status(401)], ids=["answered", "failed"])
+@over_every_way
+def test_every_call_is_told_at_its_end(
+    caller: LlamaCaller, fault: Fault | None, heard: Heard, sim: Simulator
+) -> None:
+    """One `FlexCallEvent` a call, answered or not, with its report, in the call's span."""
+    sim.script(*([fault] if fault else []))
+
+    outcome = caller(sim.base_url)
+
+    [told] = heard.events.of(FlexCallEvent)
+    assert told.report == outcome.report.to_dict()
+    assert told.span_id == heard.start().span_id
 
 
 @over_every_way

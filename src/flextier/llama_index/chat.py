@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
 from flextier.llama_index._requires import needs_llama_index
@@ -15,6 +16,9 @@ with needs_llama_index():
         CompletionResponseGen,
     )
     from llama_index.llms.openai import OpenAI
+
+
+_OPENAI = "api.openai.com"
 
 
 class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is ours
@@ -36,6 +40,11 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
         Settings.llm = OpenAIFlex(model="o3", policy={"deadline": 600})
     """
 
+    stream_usage: bool | None = None
+    """Whether chat streams are asked for their usage, in one more chunk at their end: without it
+    what a stream cost is not known. None: as LangChain's ``ChatOpenAI``, of OpenAI's own API only,
+    as some gateways refuse to be asked. ``stream_options`` in ``additional_kwargs`` win."""
+
     @classmethod
     def class_name(cls) -> str:
         """``"openai_flex_llm"``."""
@@ -54,6 +63,19 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
         if self._aclient is None:
             self._aclient = self._new(AsyncFlexOpenAI)
         return self._aclient
+
+    def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        fields = super()._get_model_kwargs(**kwargs)
+        if fields.get("stream") and "stream_options" not in fields and self._asks_usage():
+            fields["stream_options"] = {"include_usage": True}
+        return fields
+
+    def _asks_usage(self) -> bool:
+        if self.stream_usage is not None:
+            return self.stream_usage
+        client = self._client or self._aclient
+        url = self.api_base if client is None else client.base_url
+        return urlsplit(str(url)).hostname == _OPENAI
 
     def _make_right(self, fields: dict[str, Any], told: dict[str, Any]) -> None:
         super()._make_right(fields, told)

@@ -42,6 +42,18 @@ class FlexRetryEvent(BaseEvent):
         return "FlexRetryEvent"
 
 
+class FlexCallEvent(BaseEvent):
+    """A call that is over, answered or not."""
+
+    report: dict[str, Any]
+    """Its report, as in ``response.additional_kwargs["flextier"]``."""
+
+    @classmethod
+    def class_name(cls) -> str:
+        """``"FlexCallEvent"``."""
+        return "FlexCallEvent"
+
+
 class FlexFallbackEvent(BaseEvent):
     """A call that was not billed on its first lane; dispatched at the call's end."""
 
@@ -106,6 +118,8 @@ class Hearing:
 
     def _on_report(self, report: CallReport) -> None:
         self.report = report
+        told = report.to_dict()
+        _dispatcher.event(FlexCallEvent(span_id=self._span_id, report=told))
         if report.fallback is not None:
             _dispatcher.event(
                 FlexFallbackEvent(
@@ -113,6 +127,6 @@ class Hearing:
                     model=report.model,
                     lane=report.lane,
                     reason=report.fallback,
-                    report=report.to_dict(),
+                    report=told,
                 )
             )

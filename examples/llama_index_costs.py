@@ -1,0 +1,34 @@
+"""What did my query engines cost, what did flex save, and who spent it?"""
+
+from pydoc_data.topics import topics
+
+from llama_index.core import SummaryIndex
+from llama_index.core.instrumentation.dispatcher import instrument_tags
+from llama_index.core.schema import TextNode
+
+from flextier.costs import CostTotals
+from flextier.llama_index import FlexCostEventHandler, OpenAIFlex
+
+# OpenAI's own API is asked what a stream was billed for; of others, as here, it has to be said.
+llm = OpenAIFlex(model="o4-mini", max_tokens=500, stream_usage=True)
+
+
+def engine(topic: str, **options: bool):
+    """A query engine over a topic of Python's help."""
+    return SummaryIndex([TextNode(text=topics[topic])]).as_query_engine(llm=llm, **options)
+
+
+records = []
+with FlexCostEventHandler(on_record=records.append) as costs:  # hears of every call inside
+    for team, topic in (("search", "assert"), ("search", "lambda"), ("support", "with")):
+        with instrument_tags({"team": team, "customer": "ACME"}):
+            engine(topic).query("What is this about?")
+    for text in engine("async", streaming=True).query("And this?").response_gen:
+        print(text, end="")
+
+print(f"\n{costs.totals}")
+for tag, sums in costs.totals.by_tag.items():
+    print(f"{tag}: {sums.calls} calls, ${sums.cost:f}, ${sums.saved:f} saved")
+
+mine = CostTotals(record for record in records if record.metadata.get("team") == "search")
+print(f"search: ${mine.cost:f} on {', '.join(mine.by_lane)}, {mine.refusals} refusals")
