@@ -1,0 +1,93 @@
+"""Forks: a child must not share its parent's connections, nor write its parent's records.
+
+SQLite forgets in a child which locks the process holds: a connection that was open at the fork can
+ruin the file, even one that the child opens anew beside it. So before a fork all are closed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+from weakref import WeakSet
+
+_PATIENCE = 10.0  # seconds that a fork waits for a transaction to end
+
+
+class Forked(Protocol):
+    """What has a part in every fork of the process."""
+
+    def before_fork(self) -> None:
+        """Let go of what a child must not have."""
+
+    def after_fork(self, child: bool) -> None:
+        """Go on: in the parent, or as a child that starts with nothing."""
+
+
+class InUse:
+    """Counts who uses the database now, so that a fork can wait until nobody does."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Nobody uses it."""
+        self._changed = threading.Condition()
+        self._users = 0
+        self._held = False
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Use it; waits while a fork is under way."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+    def hold(self) -> bool:
+        """Let nobody begin, and wait some seconds for those who have; whether all are done."""
+        with self._changed:
+            self._held = True
+            return self._changed.wait_for(lambda: not self._users, _PATIENCE)
+
+    def go_on(self) -> None:
+        """Let others begin again."""
+        with self._changed:
+            self._held = False
+            self._changed.notify_all()
+
+
+_FORKED: WeakSet[Forked] = WeakSet()
+_at_fork: list[Forked] = []
+
+
+def take_part(one: Forked) -> None:
+    """Have ``one`` told of every fork, as long as it lives."""
+    _FORKED.add(one)
+
+
+def _before() -> None:
+    _at_fork[:] = list(_FORKED)
+    for one in _at_fork:
+        one.before_fork()
+
+
+def _after(child: bool) -> None:
+    for one in _at_fork:
+        one.after_fork(child)
+    _at_fork.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(
+        before=_before,
+        after_in_parent=lambda: _after(child=False),
+        after_in_child=lambda: _after(child=True),
+    )

@@ -1,0 +1,76 @@
+"""The tables, as queries name them. Migrations make them; a test holds the two together.
+
+Times are microseconds since the epoch, UTC. Amounts are US$ in two columns (see ``amounts``).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, SmallInteger, Table, Text
+
+TOKENS = (
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
+AMOUNTS = ("cost", "standard", "premium", "possibly_billed")
+RATES = ("input", "output", "cached_input", "cache_write")
+
+metadata = MetaData()
+
+version = Table("flextier_ledger", metadata, Column("version", Integer, nullable=False))
+"""One row: the number of the last migration."""
+
+calls = Table(
+    "flextier_calls",
+    metadata,
+    Column("id", BigInteger, primary_key=True),  # in the order of writing
+    Column("call_id", Text, nullable=False, unique=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("framework", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("served_model", Text),
+    Column("lane", Text, nullable=False),
+    Column("first_lane", Text, nullable=False),
+    Column("answered", SmallInteger, nullable=False),  # 0 or 1, so that it can be summed
+    Column("fallback", Text),
+    Column("error", Text),
+    *(Column(name, BigInteger) for name in TOKENS),  # NULL: the answer tells no usage
+    Column("basis", Text, nullable=False),
+    *(
+        Column(f"{name}_{part}", BigInteger)  # NULL: not known
+        for name in AMOUNTS
+        for part in ("nano", "atto")
+    ),
+    Column("refusals", Integer, nullable=False),
+    Column("attempt_count", Integer, nullable=False),
+    Column("possibly_billed_attempts", Integer, nullable=False),
+    Column("waited", Double, nullable=False),
+    Column("elapsed", Double, nullable=False),
+    Column("tags", Text),  # a JSON array in the record's order; NULL: none
+    Column("run_id", Text),
+    Column("parent_run_id", Text),
+    Column("priced_as", Text),
+    Column("cost_model", Text, nullable=False),
+    Column("cost_lane", Text, nullable=False),
+    Column("reason", Text),
+    *(Column(f"rate_{name}", Text) for name in RATES),  # US$ per million tokens, in digits
+    Column("attempts", Text),  # a JSON array of objects; NULL: none
+    Column("exact", Text),  # a JSON object of numbers, in digits, that the columns cannot hold
+)
+"""A row a call."""
+
+sessions = Table(
+    "flextier_sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("seen_us", BigInteger, nullable=False),  # its last commit
+    Column("ended_us", BigInteger),  # NULL: it has not closed the ledger
+    Column("written", BigInteger, nullable=False),
+    Column("lost", BigInteger, nullable=False),
+)
+"""A row for each process that has written."""
