@@ -1,0 +1,348 @@
+"""The charts of the page, drawn with Vega-Altair. Colours are the page's CSS variables.
+
+Each is drawn twice: wide, and narrow for a phone, where a scaled-down one could not be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import accumulate
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from flextier.costs.exact import added
+from flextier.report.shown import count, dollars, percent, plain
+from flextier.report.summary import WAITS, WEEKDAYS, Slot, Summary, Tries
+from flextier.report.timeline import slot_name
+
+Rows = list[dict[str, Any]]
+
+LANES = ("flex", "standard", "batch", "background")
+"""Those that have a colour of their own."""
+_OTHERS = "other lanes"
+
+HEAT = ("none refused", "to 10 %", "to 30 %", "to 60 %", "over 60 %")
+"""Classes of the share that is refused."""
+_HEAT_ENDS = (0.0, 0.1, 0.3, 0.6)
+
+WAIT_NAMES = ("none", "to 1 s", "to 5 s", "to 15 s", "to 1 min", "to 5 min", "to 15 min",
+              "to 1 h", "longer")  # fmt: skip
+
+assert len(WAIT_NAMES) == len(WAITS) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a chart is drawn, in CSS pixels."""
+
+    name: str
+    width: int
+    height: int
+    ticks: int
+    """About so many on an axis of time."""
+
+
+WIDE, NARROW = Size("wide", 620, 230, 7), Size("narrow", 340, 220, 4)
+
+Drawing = Callable[[Summary, Size], alt.TopLevelMixin]
+
+
+def svg(chart: alt.TopLevelMixin) -> str:
+    """The chart as SVG."""
+    drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False))
+    return drawn
+
+
+def warm_up() -> None:
+    """Start what draws; the first chart need not wait for it then."""
+    svg(alt.Chart(alt.InlineData(values=[{"x": 0}])).mark_bar().encode(x="x:Q"))
+
+
+def spending(summary: Summary, size: Size) -> alt.TopLevelMixin:
+    """Spent, as bars, within what standard would have cost."""
+    rows: Rows = []
+    for slot in summary.slots:
+        sums, name = slot.sums, slot_name(slot.start, slot.end)
+        tip = (
+            f"{name}: spent {dollars(sums.cost)}, standard {dollars(sums.standard_cost)}, "
+            f"saved {dollars(sums.saved)}"
+        )
+        for kind, amount in (("standard price", sums.standard_cost), ("spent", sums.cost)):
+            rows.append({**_place(slot), "kind": kind, "amount": float(amount), "tip": tip})
+    money = [slot.sums.standard_cost for slot in summary.slots]
+    money += [slot.sums.cost for slot in summary.slots]
+    base = alt.Chart(alt.InlineData(values=rows))
+    x = _time(size)
+    bars = base.mark_bar().encode(
+        x=x,
+        x2="end:T",
+        y=alt.Y("amount:Q", title=None, stack=None, axis=_money_axis(money)),
+        y2=alt.Y2Datum(0),
+        color=_colours({"spent": "var(--spent)", "standard price": "var(--standard-soft)"}, "kind"),
+        description="tip:N",
+    )
+    tops = (
+        base.transform_filter("datum.kind == 'standard price'")
+        .mark_rule(stroke="var(--standard)", strokeWidth=1.5)
+        .encode(x=x, x2="end:T", y=alt.Y("amount:Q"), description="tip:N")
+    )
+    return _finished(alt.layer(bars, tops), size)
+
+
+def saved(summary: Summary, size: Size) -> alt.TopLevelMixin:
+    """What was saved so far, at the end of every slot."""
+    amounts = list(accumulate((slot.sums.saved for slot in summary.slots), added))
+    first = summary.slots[0]
+    rows: Rows = [{"at": _iso(first.start), "amount": 0.0, "tip": ""}]
+    for slot, amount in zip(summary.slots, amounts, strict=True):
+        tip = f"By the end of {slot_name(slot.start, slot.end)}: {dollars(amount)} saved"
+        rows.append({"at": _iso(slot.end), "amount": float(amount), "tip": tip})
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=_time(size, "at:T"),
+        y=alt.Y("amount:Q", title=None, axis=_money_axis(amounts)),
+    )
+    area = base.mark_area(
+        color="var(--saved-soft)", line={"color": "var(--saved)", "strokeWidth": 2.5}, aria=False
+    )
+    points = (
+        base.transform_filter("datum.tip != ''")
+        .mark_point(filled=True, size=90, color="var(--saved)", opacity=0)
+        .encode(description="tip:N")
+    )
+    return _finished(area + points, size)
+
+
+def lanes(summary: Summary, size: Size) -> alt.TopLevelMixin:
+    """The share of each lane in the calls answered."""
+    rows: Rows = []
+    for slot in summary.slots:
+        whole, name = sum(slot.calls_by_lane.values()), slot_name(slot.start, slot.end)
+        below = 0
+        for lane, calls in lanes_of(slot.calls_by_lane).items():
+            if calls:
+                tip = f"{name}: {percent(calls, whole)} on {lane}, {count(calls, 'call')}"
+                share = {"low": below / whole, "high": (below + calls) / whole}
+                rows.append({**_place(slot), **share, "lane": lane, "tip": tip})
+            below += calls
+    names = list(lanes_of(dict.fromkeys(summary.by_lane, 0)))
+    chart = (
+        alt.Chart(alt.InlineData(values=rows))
+        .mark_bar()
+        .encode(
+            x=_time(size),
+            x2="end:T",
+            y=alt.Y(
+                "high:Q",
+                title=None,
+                scale=alt.Scale(domain=[0, 1]),
+                axis=alt.Axis(tickCount=4, labelExpr="format(100 * datum.value, '.0f') + ' %'"),
+            ),
+            color=_colours({name: f"var(--lane-{_order(name)})" for name in names}, "lane"),
+            y2="low:Q",
+            description="tip:N",
+        )
+    )
+    return _finished(chart, size)
+
+
+def lanes_of(calls: Mapping[str, int]) -> dict[str, int]:
+    """Calls by lane, in the order of ``LANES``; the lanes without a colour together."""
+    found = {lane: calls[lane] for lane in LANES if lane in calls}
+    others = [number for lane, number in calls.items() if lane not in LANES]
+    return {**found, _OTHERS: sum(others)} if others else found
+
+
+def _order(lane: str) -> int:
+    return LANES.index(lane) if lane in LANES else len(LANES)
+
+
+def refusals(summary: Summary, size: Size) -> alt.TopLevelMixin:
+    """How often flex refused, by weekday and hour: hours down the page where it is narrow."""
+    rows = [
+        {
+            "hour": f"{hour:02d}",
+            "day": day,
+            "class": HEAT[sum(share > end for end in _HEAT_ENDS)],
+            "shown": "<1" if 0 < share < 0.005 else f"{100 * share:.0f}",
+            "tip": f"{day} {hour:02d}:00: {tries_told(tries)}",
+        }
+        for day, hours in zip(WEEKDAYS, summary.tries, strict=True)
+        for hour, tries in enumerate(hours)
+        if (share := tries.share) is not None
+    ]
+    wide = size is WIDE
+    hours = alt.Axis(orient="top" if wide else "left", labelAngle=0)
+    days = alt.Axis(orient="left" if wide else "top", labelAngle=0)
+    hour_scale = alt.Scale(domain=[f"{hour:02d}" for hour in range(24)], paddingInner=0.06)
+    day_scale = alt.Scale(domain=list(WEEKDAYS), paddingInner=0.06)
+    x, y = ("hour:O", "day:O") if wide else ("day:O", "hour:O")
+    x_axis, y_axis = (hours, days) if wide else (days, hours)
+    x_scale, y_scale = (hour_scale, day_scale) if wide else (day_scale, hour_scale)
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=alt.X(x, title=None, axis=x_axis, scale=x_scale, sort=None),
+        y=alt.Y(y, title=None, axis=y_axis, scale=y_scale, sort=None),
+        description="tip:N",
+    )
+    cells = base.mark_rect(cornerRadius=3).encode(
+        color=_colours({name: f"var(--heat-{n})" for n, name in enumerate(HEAT)}, "class")
+    )
+    inks = alt.Scale(domain=list(HEAT), range=[f"var(--heat-ink-{n})" for n in range(len(HEAT))])
+    texts = base.mark_text(fontSize=11, aria=False).encode(
+        text="shown:N", color=alt.Color("class:N", scale=inks, legend=None)
+    )
+    both = alt.layer(cells, texts).resolve_scale(color="independent")
+    return _finished(both, size, height=260 if wide else 600)
+
+
+def tries_told(tries: Tries) -> str:
+    """What happened to tries, in words."""
+    if not tries.all:
+        return "no tries"
+    return f"{percent(tries.refused, tries.all)} of {count(tries.all, 'try', 'tries')} refused"
+
+
+def waits(summary: Summary, size: Size) -> alt.TopLevelMixin:
+    """How many calls waited how long."""
+    counts = _trimmed(summary.waits.counts)
+    whole = summary.waits.calls
+    rows = [
+        {
+            "wait": name,
+            "share": calls / whole,
+            "shown": percent(calls, whole) if calls else "",
+            "tip": f"{name}: {count(calls, 'call')}, {percent(calls, whole)}",
+        }
+        for name, calls in zip(WAIT_NAMES, counts, strict=False)
+    ]
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=alt.X("share:Q", title=None, axis=None, scale=alt.Scale(domainMax=1.12, domainMin=0)),
+        y=alt.Y("wait:O", title=None, sort=None, axis=_names_axis(WAIT_NAMES)),
+        description="tip:N",
+    )
+    bars = base.mark_bar(color="var(--wait)", cornerRadiusEnd=3)
+    texts = base.mark_text(align="left", dx=6, color="var(--ink)", aria=False).encode(
+        text="shown:N"
+    )
+    return _finished(bars + texts, size, height=30 * len(rows) + 12)
+
+
+def _trimmed(counts: Sequence[int]) -> Sequence[int]:
+    """Without the empty classes at the end."""
+    last = max((place for place, calls in enumerate(counts) if calls), default=0)
+    return counts[: max(last + 1, 3)]
+
+
+def premium(summary: Summary, size: Size) -> alt.TopLevelMixin:
+    """What falling back cost above the lanes that the calls were meant for, by reason."""
+    most = max(float(one.premium) for one in summary.fallbacks)
+    rows = [
+        {
+            "reason": plain(one.reason, 24),
+            "premium": float(one.premium),
+            "shown": f"{dollars(one.premium)}, {count(one.calls, 'call')}",
+            "tip": f"{plain(one.reason)}: {dollars(one.premium)} for {count(one.calls, 'call')}",
+        }
+        for one in summary.fallbacks
+    ]
+    room = 1.35 if size is WIDE else 2.2
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=alt.X(
+            "premium:Q",
+            title=None,
+            axis=None,
+            scale=alt.Scale(domainMin=0, domainMax=(most or 1) * room),
+        ),
+        y=alt.Y(
+            "reason:N",
+            title=None,
+            sort=None,
+            axis=_names_axis(plain(one.reason, 24) for one in summary.fallbacks),
+        ),
+        description="tip:N",
+    )
+    bars = base.mark_bar(color="var(--lane-1)", cornerRadiusEnd=3)
+    texts = base.mark_text(align="left", dx=6, color="var(--ink)", aria=False).encode(
+        text="shown:N"
+    )
+    return _finished(bars + texts, size, height=34 * len(rows) + 12)
+
+
+def _place(slot: Slot) -> dict[str, Any]:
+    """Where on the axis a slot's bar begins and ends: with some air between the bars."""
+    air = (slot.end - slot.start) / 12
+    return {"start": _iso(slot.start + air), "end": _iso(slot.end - air)}
+
+
+def _iso(at: Any) -> str:
+    # The clock on the wall is drawn as if it were UTC: no zone has a say in the drawing.
+    return f"{at.isoformat()}Z"
+
+
+def _time(size: Size, field: str = "start:T") -> alt.X:
+    return alt.X(
+        field,
+        title=None,
+        scale=alt.Scale(type="utc"),
+        axis=alt.Axis(
+            tickCount=size.ticks,
+            grid=False,
+            labelOverlap="greedy",
+            labelSeparation=18,
+            labelFlush=True,
+        ),
+    )
+
+
+def _money_axis(amounts: Sequence[Decimal]) -> alt.Axis:
+    most = max((abs(amount) for amount in amounts), default=Decimal(0))
+    digits = 0 if most >= 10 else max(2, 1 - most.adjusted()) if most else 2
+    return alt.Axis(format=f"$,.{digits}f", tickCount=4)
+
+
+def _names_axis(names: Iterable[str]) -> alt.Axis:
+    # The page's font may be wider than the one that the drawing library measures with.
+    return alt.Axis(minExtent=8 * max(map(len, names)) + 6)
+
+
+def _colours(colours: Mapping[str, str], field: str) -> alt.Color:
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    return alt.Color(f"{field}:N", title=None, scale=scale)
+
+
+def _finished(chart: Any, size: Size, height: int | None = None) -> alt.TopLevelMixin:
+    """In the page's size and colours."""
+    done: alt.TopLevelMixin = (
+        chart.properties(
+            width=size.width,
+            height=height or size.height,
+            autosize=alt.AutoSizeParams(type="fit", contains="padding"),
+            background="transparent",
+            padding=2,
+        )
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor="var(--muted)",
+            labelFontSize=12,
+            domainColor="var(--line)",
+            gridColor="var(--line)",
+            tickColor="var(--line)",
+            ticks=False,
+            domain=False,
+            labelPadding=6,
+        )
+        .configure_legend(
+            orient="top",
+            labelColor="var(--ink)",
+            labelFontSize=12.5,
+            symbolType="square",
+            columnPadding=14,
+            columns=5 if size is WIDE else 3,
+            offset=8,
+        )
+        .configure_text(fontSize=12)
+    )
+    return done

@@ -1,0 +1,224 @@
+"""The page's figures: each a chart, the sentence that it shows, and its numbers as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+from flextier.costs.exact import added
+from flextier.report import charts
+from flextier.report.drawing import inlined
+from flextier.report.shown import count, dollars, percent, plain, seconds
+from flextier.report.summary import HOURS, WEEKDAYS, Summary
+from flextier.report.timeline import slot_name
+
+Cells = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Numbers; the first column names the rows."""
+
+    head: Cells
+    rows: tuple[Cells, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart and what belongs to it."""
+
+    name: str
+    title: str
+    says: str
+    table: Table
+    wide: str = ""
+    """SVG; empty: there is nothing to draw."""
+    narrow: str = ""
+
+
+def figures(summary: Summary) -> tuple[Figure, ...]:
+    """All of them, in the order of the page."""
+    return tuple(make(summary) for make in (_spending, _saved, _lanes, _refusals, _waits, _premium))
+
+
+def _drawn(
+    summary: Summary, drawing: charts.Drawing, *, name: str, title: str, says: str, table: Table
+) -> Figure:
+    wide, narrow = (
+        inlined(
+            charts.svg(drawing(summary, size)),
+            name=f"{name}-{size.name}",
+            title=title,
+            description=says,
+        )
+        for size in (charts.WIDE, charts.NARROW)
+    )
+    return Figure(name, title, says, table, wide, narrow)
+
+
+def _spending(summary: Summary) -> Figure:
+    total = summary.total
+    return _drawn(
+        summary,
+        charts.spending,
+        name="spending",
+        title="Spent, and the standard price of the same",
+        says=f"{dollars(total.cost)} was spent. On the standard lane the same tokens would have "
+        f"cost {dollars(total.standard_cost)}.",
+        table=Table(
+            ("when", "spent", "standard price", "saved", "calls"),
+            tuple(
+                (
+                    slot_name(slot.start, slot.end),
+                    dollars(slot.sums.cost),
+                    dollars(slot.sums.standard_cost),
+                    dollars(slot.sums.saved),
+                    count(slot.sums.calls),
+                )
+                for slot in summary.slots
+            ),
+        ),
+    )
+
+
+def _saved(summary: Summary) -> Figure:
+    total = summary.total
+    amounts = accumulate((slot.sums.saved for slot in summary.slots), added)
+    share = percent(total.saved, total.standard_cost)
+    return _drawn(
+        summary,
+        charts.saved,
+        name="saved",
+        title="Saved so far",
+        says=f"{dollars(total.saved)} saved"
+        + (f": {share} of the standard price." if share else "."),
+        table=Table(
+            ("by the end of", "saved so far"),
+            tuple(
+                (slot_name(slot.start, slot.end), dollars(amount))
+                for slot, amount in zip(summary.slots, amounts, strict=True)
+            ),
+        ),
+    )
+
+
+def _lanes(summary: Summary) -> Figure:
+    lanes = [lane for lane, sums in summary.by_lane.items() if sums.calls]
+    lanes.sort(key=lambda lane: -summary.by_lane[lane].calls)
+    shares = [
+        f"{percent(summary.by_lane[lane].calls, summary.total.calls)} on {plain(lane, 24)}"
+        for lane in lanes
+    ]
+    says = f"Of {count(summary.total.calls, 'answered call')}: {', '.join(shares)}."
+    title = "Lanes that calls were billed on"
+    table = Table(
+        ("when", *(plain(lane) for lane in lanes)),
+        tuple(
+            (
+                slot_name(slot.start, slot.end),
+                *(count(slot.calls_by_lane.get(lane, 0)) for lane in lanes),
+            )
+            for slot in summary.slots
+        ),
+    )
+    if not lanes:
+        return Figure("lanes", title, "No call was answered.", table)
+    return _drawn(summary, charts.lanes, name="lanes", title=title, says=says, table=table)
+
+
+def _refusals(summary: Summary) -> Figure:
+    title = f"When flex is worth trying: refused tries by hour ({summary.period.zone_name})"
+    tries = sum(one.all for one in summary.tries_by_hour)
+    if not tries:
+        return Figure("refusals", title, "Nothing was tried on flex.", Table((), ()))
+    refused = sum(one.refused for one in summary.tries_by_hour)
+    says = (
+        f"Flex refused {percent(refused, tries)} of {count(tries, 'try', 'tries')}. "
+        f"{_extremes(summary)}The numbers in the cells are per cent; empty cells had no tries."
+    )
+    rows = tuple(
+        (f"{hour:02d}:00", *(charts.tries_told(summary.tries[day][hour]) for day in range(7)))
+        for hour in range(HOURS)
+    )
+    return _drawn(
+        summary,
+        charts.refusals,
+        name="refusals",
+        title=title,
+        says=says,
+        table=Table(("hour", *WEEKDAYS), rows),
+    )
+
+
+def _extremes(summary: Summary) -> str:
+    """At which hours it refused least and most; nothing where that is not told apart."""
+    known = [
+        (share, hour)
+        for hour, tries in enumerate(summary.tries_by_hour)
+        if (share := tries.share) is not None
+    ]
+    least, most = sorted(known)[:3], sorted(known, reverse=True)[:3]
+    if len(known) < 6 or most[0][0] - least[0][0] < 0.05:
+        return ""
+    return f"Least at {_hours(least)}; most at {_hours(most)}. "
+
+
+def _hours(found: list[tuple[float, int]]) -> str:
+    *others, last = sorted(f"{hour:02d}" for _, hour in found)
+    shares = sorted(share for share, _ in found)
+    low, high = percent(shares[0], 1), percent(shares[-1], 1)
+    told = low if low == high else f"{low} to {high}"
+    return f"{', '.join(others)} and {last} o'clock ({told})"
+
+
+def _waits(summary: Summary) -> Figure:
+    waits = summary.waits
+    none = percent(waits.counts[0], waits.calls)
+    half = f"Half waited {seconds(waits.median)} at most, n" if waits.median else "N"
+    return _drawn(
+        summary,
+        charts.waits,
+        name="waits",
+        title="How long calls waited between attempts",
+        says=f"{none} of the calls did not wait. {half}ine in ten waited "
+        f"{seconds(waits.ninth_decile)} at most, the longest {seconds(waits.longest)}.",
+        table=Table(
+            ("waited", "calls", "share"),
+            tuple(
+                (name, count(calls), percent(calls, waits.calls))
+                for name, calls in zip(charts.WAIT_NAMES, waits.counts, strict=True)
+            ),
+        ),
+    )
+
+
+def _premium(summary: Summary) -> Figure:
+    title = "What falling back cost"
+    if not summary.fallbacks:
+        return Figure("premium", title, "No call fell back.", Table((), ()))
+    calls = sum(one.calls for one in summary.fallbacks)
+    says = (
+        f"{count(calls, 'call')}, {percent(calls, summary.total.calls)} of those answered, fell "
+        f"back to a dearer lane, for {dollars(summary.total.fallback_premium)} more than the lanes "
+        f"that they were meant for.{' '.join(('', *_unknown(summary)))}"
+    )
+    table = Table(
+        ("reason", "calls", "premium", "of unknown premium"),
+        tuple(
+            (plain(one.reason), count(one.calls), dollars(one.premium), count(one.unknown))
+            for one in summary.fallbacks
+        ),
+    )
+    if not any(one.premium for one in summary.fallbacks):
+        return Figure("premium", title, says, table)
+    return _drawn(summary, charts.premium, name="premium", title=title, says=says, table=table)
+
+
+def _unknown(summary: Summary) -> Iterator[str]:
+    unknown = sum(one.unknown for one in summary.fallbacks)
+    if unknown:
+        yield (
+            f"For {count(unknown, 'call')} no premium is known: the model is not sold on that "
+            "lane, or has no price."
+        )
