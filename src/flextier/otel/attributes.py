@@ -1,0 +1,140 @@
+"""The attributes that a call has on its span and on its metrics. No prompt and no answer.
+
+``gen_ai.*``, ``openai.*``, ``server.*`` and ``error.type`` are names of OpenTelemetry's semantic
+conventions 1.41.1; what they have no name for is under ``flextier.*``, by the fields of
+:class:`flextier.CallReport`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from flextier.calls import CANCELLED, Attempt, CallReport
+from flextier.costs.cost import Cost
+from flextier.costs.records import REFUSED
+from flextier.everywhere import Beginning
+from flextier.lanes import LANES
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.1"
+OPERATION = "chat"
+"""The conventions' word for a model call, of either API."""
+
+Attributes = dict[str, str | bool | int | float]
+
+_API_TYPES = {"/chat/completions": "chat_completions", "/responses": "responses"}
+_PORTS = {"http": 80, "https": 443}
+
+
+def of_call(beginning: Beginning, report: CallReport) -> Attributes:
+    """What spans and metrics of a call share: the model and tier asked for and had, the server.
+
+    Few values each, so that they may be dimensions of a metric.
+    """
+    attributes: Attributes = {
+        "gen_ai.operation.name": OPERATION,
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": report.model,
+        "openai.request.service_tier": _tier(report.first_lane),
+        **_server(beginning.base_url),
+    }
+    if report.served_model is not None:
+        attributes["gen_ai.response.model"] = report.served_model
+    if report.served:
+        attributes["openai.response.service_tier"] = _tier(report.lane)
+    return attributes
+
+
+def of_error(report: CallReport) -> Attributes:
+    """``error.type``, where the call ended in an error.
+
+    The name of the exception; for an answer that tells of a failure, which raises none, the kind
+    of it. A stream that its reader closed half-way is no error.
+    """
+    if report.error is not None:
+        return {"error.type": report.error}
+    if report.served or not report.attempts or report.attempts[-1].outcome == CANCELLED:
+        return {}
+    return {"error.type": report.attempts[-1].outcome}
+
+
+def of_span(beginning: Beginning, report: CallReport, cost: Cost) -> Attributes:
+    """What a span says next to what it shares with the metrics."""
+    return {
+        "openai.api.type": _API_TYPES[beginning.path],
+        **({"gen_ai.request.stream": True} if beginning.stream else {}),
+        **_known("gen_ai.request.max_tokens", report.output_limit),
+        **_of_usage(report),
+        "flextier.call_id": report.id,
+        "flextier.first_lane": report.first_lane,
+        "flextier.lane": report.lane,
+        **_known("flextier.fallback", report.fallback),
+        "flextier.attempts": len(report.attempts),
+        "flextier.refusals": sum(attempt.outcome == REFUSED for attempt in report.attempts),
+        "flextier.possibly_billed_attempts": sum(
+            attempt.possibly_billed for attempt in report.attempts
+        ),
+        "flextier.waited": report.waited,
+        "flextier.basis": cost.basis,
+        **_known("flextier.cost", None if cost.total is None else float(cost.total)),
+        **_known("flextier.saved", None if cost.saved is None else float(cost.saved)),
+    }
+
+
+def of_attempt(attempt: Attempt, wait: float | None) -> Attributes:
+    """One request on the wire.
+
+    Args:
+        attempt: it.
+        wait: seconds to the next one; None: there was to be none.
+    """
+    return {
+        "flextier.lane": attempt.lane,
+        "flextier.outcome": attempt.outcome,
+        "flextier.seconds": attempt.seconds,
+        "flextier.possibly_billed": attempt.possibly_billed,
+        **_known("http.response.status_code", attempt.status),
+        **_known("flextier.request_id", attempt.request_id),
+        **_known("flextier.wait", wait),
+    }
+
+
+def of_fallback(report: CallReport) -> Attributes:
+    """The lane that was left, the one that was taken, and why."""
+    return {
+        **_known("flextier.fallback", report.fallback),
+        "flextier.first_lane": report.first_lane,
+        "flextier.lane": report.lane,
+    }
+
+
+def _of_usage(report: CallReport) -> Attributes:
+    usage = report.usage
+    if usage is None:
+        return {}
+    parts = {
+        "gen_ai.usage.cache_read.input_tokens": usage.cached_input_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": usage.cache_write_tokens,
+        "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+    }
+    return {
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        **{name: tokens for name, tokens in parts.items() if tokens},
+    }
+
+
+def _known(name: str, value: str | int | float | None) -> Attributes:
+    return {} if value is None else {name: value}
+
+
+def _tier(lane: str) -> str:
+    """The service tier of a lane; one that is not ours is named after its tier."""
+    return LANES[lane].service_tier if lane in LANES else lane
+
+
+@lru_cache(maxsize=64)
+def _server(base_url: str) -> Attributes:
+    url = urlsplit(base_url)
+    port = url.port or _PORTS.get(url.scheme)
+    return {**_known("server.address", url.hostname), **_known("server.port", port)}
