@@ -5,14 +5,28 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
+from decimal import Decimal
 from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import flextier.sim
 from flextier import __version__
 from flextier.cli import main
+from flextier.costs import Ledger
+from tests.langchain.bills import assert_adds_up
 
 HAS_LLAMA_INDEX = find_spec("llama_index") is not None
+
+
+@pytest.fixture(autouse=True)
+def temporary_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the demo leaves behind goes with the test."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # LlamaIndex's agents ask for __fields__
@@ -30,6 +44,60 @@ def test_the_demo_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     on_the_wire = re.findall(r"on the wire\D+(\d+)", printed)
     assert len(on_the_wire) == parts
     assert on_the_wire == re.findall(r"simulator counted\D+(\d+)", printed)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_demos_costs_are_what_was_billed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The last table, the ledger and the page have every token and dollar of the simulator's."""
+    made = []
+
+    class Watched(flextier.sim.Simulator):
+        def __init__(self, **arguments: object) -> None:
+            super().__init__(**arguments)  # type: ignore[arg-type]
+            made.append(self)
+
+    monkeypatch.setattr(flextier.sim, "Simulator", Watched)
+    page, weather = tmp_path / "costs.html", "outage=0-1.5,slots=6,refuse=0.2,stall=0.02"
+    assert main(["demo", "--topics", "20", "--weather", weather, "--report", str(page)]) == 0
+
+    printed = capsys.readouterr().out
+    file = printed.partition("Ledger of all calls: ")[2].strip()
+    with Ledger(file, readonly=True) as ledger:
+        totals = ledger.totals()
+        frameworks = {record.framework for record in ledger.records()}
+    billed = {"o4-mini": made[0].stats()["billed"]["o4-mini"]}  # and not the embeddings
+    assert_adds_up(totals, SimpleNamespace(stats=lambda: {"billed": billed}))  # type: ignore[arg-type]
+    row = re.search(r"│ all +│ +([\d,]+) │ +([\d,]+) │ +([\d,]+) │ +([\d.]+) │", printed)
+    assert row is not None
+    calls, read, written, cost = (Decimal(cell.replace(",", "")) for cell in row.groups())
+    assert (calls, read, written) == (totals.calls, totals.input_tokens, totals.output_tokens)
+    assert cost == round(totals.cost, -int(cost.as_tuple().exponent)) > 0
+    tags = {"LangChain", "LlamaIndex"} if HAS_LLAMA_INDEX else {"LangChain"}
+    assert set(totals.by_tag) == tags
+    assert frameworks == ({"langchain", "llama-index"} if HAS_LLAMA_INDEX else {"langchain"})
+    assert f"HTML report: {page}\n" in printed
+    shown = page.read_text(encoding="utf-8")
+    assert all(tag in shown for tag in tags)
+
+
+@pytest.mark.parametrize(("missing", "ledgers"), [("sqlalchemy", 0), ("altair", 1)])
+def test_the_demo_goes_on_without_ledger_or_report(
+    missing: str, ledgers: int, tmp_path: Path
+) -> None:
+    """The cost table needs no extra of its own; one line says what the page needs."""
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from flextier.cli import main; sys.exit(main(['demo', '--topics', '1']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    line = f'No HTML report: {missing} is not installed. pip install "flextier[report]"'
+    assert line in done.stdout.splitlines()
+    assert re.search(r"│ all +│ +\d+ │", done.stdout)
+    assert len(list(tmp_path.glob("flextier-demo-*/flextier.db"))) == ledgers
+    assert done.stdout.count("Ledger of all calls: ") == ledgers
 
 
 @pytest.mark.skipif(not HAS_LLAMA_INDEX, reason="LlamaIndex is not installed: it takes openai<3")
@@ -63,14 +131,16 @@ def test_the_demo_goes_on_without_llama_index() -> None:
         (["--topics", "0"], "--topics"),
         (["--concurrency", "-1"], "--concurrency"),
         (["--weather", "hail=3"], "hail"),
+        (["--report", "no-such-folder/costs.html"], "--report no-such-folder"),
     ],
 )
 def test_what_the_demo_cannot_do(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Bad options end with status 2 and a line that names them."""
+    """Bad options end with status 2 and a line that names them; no file is left."""
     assert main(["demo", *arguments]) == 2
     assert words in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,13 +36,13 @@ def run(sim: Simulator, *command: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_example(example: Path, flextier_sim: Simulator) -> None:
+def test_example(example: Path, flextier_sim: Simulator, tmp_path: Path) -> None:
     """An example runs through a refusal and ends on flex."""
     if example.stem.startswith("llama_index") and find_spec("llama_index") is None:
         pytest.skip("LlamaIndex is not installed: it takes openai<3")
     flextier_sim.script(Fault.refuse())
 
-    printed = run(flextier_sim, str(example))
+    printed = run(flextier_sim, str(example), TMPDIR=str(tmp_path))
 
     assert "flex" in printed
     assert len(flextier_sim.requests) > 1

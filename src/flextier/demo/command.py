@@ -15,6 +15,7 @@ from flextier.demo.provider import LONG, SHORT, Climate, Provider, provider
 
 if TYPE_CHECKING:
     from flextier.demo.asking import Row
+    from flextier.demo.books import Books
     from flextier.demo.show import Show
 
 
@@ -23,6 +24,8 @@ class Part:
     """A part of the demo: one framework's work, in one weather."""
 
     framework: str
+    name: str
+    """The framework, as records name it."""
     module: str
     climate: Climate
     is_optional: bool = False
@@ -30,8 +33,8 @@ class Part:
 
 
 PARTS = (
-    Part("LangChain", "flextier.demo.langchain_work", LONG),
-    Part("LlamaIndex", "flextier.demo.llama_index_work", SHORT, is_optional=True),
+    Part("LangChain", "langchain", "flextier.demo.langchain_work", LONG),
+    Part("LlamaIndex", "llama-index", "flextier.demo.llama_index_work", SHORT, is_optional=True),
 )
 
 
@@ -56,6 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SPEC",
         help=f"the simulated weather [{LONG.weather}; for LlamaIndex {SHORT.weather}]",
     )
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="where the HTML page with the costs goes [a new temporary directory]",
+    )
     parser.add_argument("--seed", type=int, default=4, help="of the weather [%(default)s]")
 
 
@@ -70,15 +78,20 @@ def run(options: argparse.Namespace) -> int:
             print(f"flextier demo: --{name} must be at least 1, not {number}", file=sys.stderr)
             return 2
     # Here, so that `--help` needs neither a framework nor a terminal's colours.
+    from flextier.demo.books import Books
     from flextier.demo.show import Show
     from flextier.demo.texts import topics
 
     texts = topics(options.topics)
     try:
         with provider(options.live, options.seed) as place:
+            books = Books(options.report)
             screen = Show(is_simulated=place.is_simulated)
-            rows = [row for part in PARTS for row in _do(part, options, place, screen, texts)]
-    except ValueError as error:
+            rows = [
+                row for part in PARTS for row in _do(part, options, place, screen, texts, books)
+            ]
+        _settle(books, screen)
+    except (OSError, ValueError) as error:
         print(f"flextier demo: {error}", file=sys.stderr)
         return 2
     return 1 if any(row.is_lost for row in rows) else 0
@@ -90,6 +103,7 @@ def _do(
     place: Provider,
     screen: Show,
     texts: Mapping[str, str],
+    books: Books,
 ) -> list[Row]:
     """Do one part, unless it is optional and something is missing for it."""
     from flextier.demo.asking import ask_all
@@ -106,7 +120,22 @@ def _do(
         return []
     asks = work.asks(texts, model=options.model, **place.arguments(climate))
     place.begin(climate)
-    with screen.part(part.framework, len(asks), climate.weather) as done:
+    counting = books.counting(part.name, part.framework)
+    with counting, screen.part(part.framework, len(asks), climate.weather) as done:
         rows = asyncio.run(ask_all(asks, options.concurrency, done))
     screen.summary(part.framework, rows, place.requests())
     return rows
+
+
+def _settle(books: Books, screen: Show) -> None:
+    """Show what it all cost, and write the page, unless something is missing for it."""
+    books.close()
+    screen.costs(books.totals)
+    try:
+        page = books.write_page()
+    except ImportError as error:
+        screen.no_page(error)
+    else:
+        screen.wrote("HTML report", page)
+    if books.file is not None:
+        screen.wrote("Ledger of all calls", books.file)

@@ -35,7 +35,7 @@ def asks(
         **llm: as for ``OpenAIFlex``.
     """
     place: dict[str, Any] = {"api_base": base_url, "api_key": api_key}
-    model = OpenAIFlex(**place, **llm)
+    model = OpenAIFlex(stream_usage=True, **place, **llm)  # agents stream
     chosen = dict(islice(texts.items(), INDEXED))
     # A node a topic: they are short enough, and splitting takes time.
     nodes = [TextNode(text=text, metadata={"topic": name}) for name, text in chosen.items()]

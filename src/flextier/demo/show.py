@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from time import monotonic
 
 from flextier._extras import needs_extra
 from flextier.calls import CallReport
+from flextier.costs.totals import CostTotals
 from flextier.demo.asking import Row
+from flextier.demo.money import bill, notes
 
 with needs_extra("langchain,sim"):
     from rich.console import Console
@@ -84,6 +87,24 @@ class Show:
         for row in rows:
             if row.error:
                 self._console.print(Text(f"lost {row.name}: {row.error!r}", style="red"))
+
+    def costs(self, totals: CostTotals) -> None:
+        """Show what all calls came to."""
+        self._console.print()
+        self._console.print(bill(totals))
+        for note in notes(totals):
+            self._console.print(note, soft_wrap=True)
+        self._console.print()
+
+    def wrote(self, what: str, path: Path) -> None:
+        """Say where a file is."""
+        self._console.print(Text(f"{what}: {path}"), soft_wrap=True)
+
+    def no_page(self, missing: ImportError) -> None:
+        """Say why there is no page, and what to install for it."""
+        why = f"{missing.name} is not installed" if missing.name else str(missing)
+        what = f'No HTML report: {why}. pip install "flextier[report]"'
+        self._console.print(Text(what), soft_wrap=True)
 
 
 def _lines(row: Row) -> Iterator[str]:
