@@ -18,7 +18,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import call_overhead
+import handler_overhead
 import import_time
+import ledger_overhead
 import pricing
 import stream_overhead
 from _measure import Result
@@ -30,6 +32,8 @@ _BENCHMARKS: tuple[Callable[..., list[Result]], ...] = (
     call_overhead.measure,
     stream_overhead.measure,
     pricing.measure,
+    handler_overhead.measure,
+    ledger_overhead.measure,
 )
 _PACKAGES = (
     "openai",
@@ -39,6 +43,7 @@ _PACKAGES = (
     "pydantic",
     "tenacity",
     "genai-prices",
+    "sqlalchemy",
 )
 _COLUMNS = ("benchmark", "ratio", "middle half", "added", "target", "")
 
