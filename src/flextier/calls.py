@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from flextier.costs.cost import Cost
-    from flextier.spending import Spending
 
 SERVED = "served"
 CANCELLED = "cancelled"
@@ -199,7 +198,8 @@ class Scope:
     reports: tuple[Callable[[CallReport], None], ...] = ()
     retries: tuple[RetryListener, ...] = ()
     changes: tuple[tuple[str, Any], ...] = ()
-    budgets: tuple[tuple[Spending, Decimal], ...] = ()
+    budgets: tuple[tuple[Any, Decimal], ...] = ()
+    """Spendings that the calls count in (``flextier.spending``), each with its limit."""
     streams: tuple[Callable[[Any], None], ...] = ()
 
     def joined(self, inner: Scope) -> Scope:
