@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -39,15 +41,14 @@ os._exit(main(["report", "--ledger", "flextier.db", "--since", "all"]))
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that others can find."""
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        if folder.owner() == tmp_path.owner() and folder != Path(folder.anchor):
-            folder.chmod(folder.stat().st_mode | 0o011)
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.chdir(home)
-    return home
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory that others can find: pytest keeps its own to itself."""
+    with TemporaryDirectory(prefix="flextier-") as made:
+        home = Path(made)
+        home.chmod(0o755)
+        monkeypatch.chdir(home)
+        yield home
+        home.chmod(0o755)
 
 
 def read_by_another(home: Path, mode: int = 0o444) -> subprocess.CompletedProcess[str]:
@@ -113,7 +114,7 @@ def test_a_file_that_may_not_be_read(home: Path) -> None:
     assert "this user may not read the file" in done.stdout
 
 
-def test_a_directory_that_may_not_be_searched(tmp_path: Path, home: Path) -> None:
+def test_a_directory_that_may_not_be_searched(home: Path) -> None:
     """It is an error of the ledger, not of the file system."""
     Ledger(home / "flextier.db").close()
     if os.geteuid() != 0:
