@@ -73,7 +73,7 @@ class Router:
             )
         scope = current_scope()
         policy = self.policy.replace(**dict(scope.changes)) if scope.changes else self.policy
-        limits = limits_of(policy.budget)
+        limits = limits_of(policy.budget, scope)
         for spending, limit, knob in limits:
             spending.check(limit, knob)
         timeouts = self.arguments.timeouts

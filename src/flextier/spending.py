@@ -8,7 +8,8 @@ from decimal import Decimal, InvalidOperation
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from flextier.calls import current_scope, scoped
+from flextier.calls import Scope, current_scope, scoped
+from flextier.costs.exact import added
 from flextier.errors import BudgetExceeded, PolicyError
 from flextier.saying import say
 
@@ -39,7 +40,7 @@ class Spending:
         cost = report.cost
         with self._lock:
             if cost.total is not None:
-                self.spent += cost.total
+                self.spent = added(self.spent, cost.total)
                 return
             if report.usage is None and not report.served:
                 return  # nothing is known to have been billed
@@ -111,12 +112,11 @@ def _amount(limit: Decimal | int | float | str) -> Decimal:
     return amount
 
 
-def limits_of(policy_budget: Decimal | None) -> tuple[tuple[Spending, Decimal, str], ...]:
-    """The spendings that a call under a policy counts in, with their limits and knobs."""
-    blocks = current_scope().budgets
-    if policy_budget is None and not blocks:
-        return ()
-    inside = tuple((spending, limit, "budget(…)") for spending, limit in blocks)
+def limits_of(
+    policy_budget: Decimal | None, scope: Scope
+) -> tuple[tuple[Spending, Decimal, str], ...]:
+    """The spendings that a call counts in, with their limits and knobs."""
+    inside = tuple((spending, limit, "budget(…)") for spending, limit in scope.budgets)
     if policy_budget is None:
         return inside
     return ((PROCESS, policy_budget, "FlexPolicy.budget (FLEXTIER_BUDGET)"), *inside)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import openai
@@ -69,6 +69,15 @@ def test_a_block_counts_its_own_calls_only(sim: Simulator) -> None:
         ask(sim)
     assert spending.spent == calls[0].cost.total
     assert PROCESS.spent == 0
+
+
+def test_the_programs_own_decimal_context_is_no_matter(sim: Simulator) -> None:
+    """What is spent has all its digits, however few the program itself wants."""
+    with localcontext() as context, budget(ENOUGH) as spending, track() as calls:
+        context.prec = 2
+        ask(sim)
+        ask(sim, model="gpt-5")
+    assert spending.spent == sum(call.cost.total or 0 for call in calls) > 0
 
 
 def test_blocks_nest(sim: Simulator) -> None:
