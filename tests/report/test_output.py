@@ -115,6 +115,22 @@ def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @posix
+def test_a_reader_who_has_seen_enough(keep: Keep) -> None:
+    """`| head` ends the report without a word, and with success."""
+    ledger = keep([call()])
+    command = [sys.executable, "-c", "import sys; from flextier.cli import main; sys.exit(main())"]
+    options = ["report", "--ledger", str(ledger), "--since", "all", "--format", "html"]
+    with subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (0, b"")
+
+
+@posix
 def test_a_pipe_is_written_to(keep: Keep) -> None:
     """What is no file is not replaced by one."""
     assert b"o3" in _command(keep([call()]), "--output", "/dev/stdout").stdout

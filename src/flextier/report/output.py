@@ -51,7 +51,7 @@ def _is_same(path: Path, other: Path) -> bool:
 
 
 def write(told: str, output: str | None) -> None:
-    """Write to a file, or to standard output.
+    """Write to a file, or to standard output, of which nobody need read more than he wants.
 
     A file is written beside its place and then put there: whoever reads it finds the old one or the
     new one. What is no file, such as a pipe or a device, is written to as it is.
@@ -87,9 +87,10 @@ def _print(told: str) -> None:
     try:
         sys.stdout.write(told.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
-    except OSError:
+    except OSError as error:
         # What is left in the buffer would fail again when the process ends, and change its status.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-        raise
+        if not isinstance(error, BrokenPipeError):  # `| head` has seen enough
+            raise
