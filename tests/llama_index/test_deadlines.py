@@ -1,86 +1,30 @@
-"""Deadlines over LlamaIndex: every call has ended by then, answered if any lane could."""
+"""Deadlines over LlamaIndex: those of the SDK's clients, and what is LlamaIndex's own."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-import openai
 import pytest
 
 from flextier import FlexDeadlineExceeded, FlexPolicy, override, track
 from flextier.sim import Fault, Simulator
-from tests.llama_index.callers import CALLERS, CHAT, PLAIN, STREAMS, LlamaCaller, closed
+from tests.llama_index.callers import CALLERS, CHAT, PLAIN, STREAMS, closed
 from tests.llama_index.llms import OURS, make
 from tests.wire.callers import FAST
-
-over_chats = pytest.mark.parametrize("caller", CALLERS, ids=str)
-
-
-@over_chats
-def test_a_stalled_flex_attempt_leaves_time_for_standard(
-    caller: LlamaCaller, sim: Simulator
-) -> None:
-    """Flex is left at the deadline less the reserve, and standard answers."""
-    sim.script(Fault.stall())
-
-    outcome = caller(sim.base_url, FAST.replace(deadline=10, standard_reserve=9.8))
-
-    assert outcome.lanes == ["flex", "standard"]
-    assert outcome.outcomes == ["timeout", "served"]
-    assert outcome.report.attempts[0].seconds >= 0.19
+from tests.wire.test_deadlines import (  # noqa: F401 - the same tests, over other ways to call
+    test_a_call_ends_by_its_deadline,
+    test_a_stalled_flex_attempt_leaves_time_for_standard,
+    test_a_stream_ends_by_the_deadline,
+    test_a_trickling_body_cannot_outlast_the_deadline,
+    test_a_wait_that_does_not_fit_is_not_waited,
+)
 
 
-@over_chats
-def test_a_call_ends_by_its_deadline(caller: LlamaCaller, sim: Simulator) -> None:
-    """When no lane answers, the error is ours, the SDK's timeout, and names the knob."""
-    sim.script(*[Fault.stall()] * 2)
-
-    outcome = caller(sim.base_url, FAST.replace(deadline=0.3, standard_reserve=0.15))
-
-    assert isinstance(outcome.error, FlexDeadlineExceeded)
-    assert isinstance(outcome.error, openai.APITimeoutError)
-    assert "FLEXTIER_DEADLINE" in str(outcome.error)
-    assert outcome.outcomes == ["timeout", "timeout"]
-    assert outcome.report.elapsed >= 0.29
-    assert len(sim.requests) == 2, "LlamaIndex retries timeouts, but not ours"
-
-
-@pytest.mark.parametrize("plain", PLAIN, ids=str)
-def test_a_trickling_body_cannot_outlast_the_deadline(plain: LlamaCaller, sim: Simulator) -> None:
-    """A body that comes in byte by byte resets no timer: the attempt ends in time."""
-    sim.script(Fault.trickle(seconds=30))
-    started = time.monotonic()
-
-    outcome = plain(sim.base_url, FAST.replace(deadline=0.3, lanes=("flex",)))
-
-    assert isinstance(outcome.error, FlexDeadlineExceeded)
-    assert time.monotonic() - started < 15, "half of what the body takes"
-
-
-@pytest.mark.parametrize("stream", STREAMS, ids=str)
-def test_a_stream_ends_by_the_deadline(stream: LlamaCaller, sim: Simulator) -> None:
-    """A stream that has begun and falls silent is ended at the deadline, not at the reserve."""
-    sim.script(Fault.stream_stall(after=4))
-
-    outcome = stream(sim.base_url, FAST.replace(deadline=1, standard_reserve=0.3))
-
-    assert isinstance(outcome.error, FlexDeadlineExceeded)
-    assert outcome.report.elapsed >= 0.99
-    assert len(sim.requests) == 1
-
-
-@over_chats
-def test_a_wait_that_does_not_fit_is_not_waited(caller: LlamaCaller, sim: Simulator) -> None:
-    """A rate limit that outlasts the deadline is raised at once, as the SDK would raise it."""
-    sim.script(Fault.rate_limit(retry_after=3600))
-
-    outcome = caller(sim.base_url, FAST.replace(deadline=60, lanes=("flex",), patience=4000))
-
-    assert type(outcome.error) is openai.RateLimitError
-    assert outcome.report.waited == 0
-    assert "FLEXTIER_DEADLINE" in str(outcome.error)
-    assert len(sim.requests) == 1, "LlamaIndex retries rate limits, but not ours"
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once for each way to call that it asks for."""
+    for name, callers in (("caller", CALLERS), ("plain", PLAIN), ("stream", STREAMS)):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, callers, ids=str)
 
 
 @pytest.mark.parametrize("cls", OURS)

@@ -35,6 +35,7 @@ def test_a_call_ends_by_its_deadline(caller: Caller, sim: Simulator) -> None:
     assert "FLEXTIER_DEADLINE" in str(outcome.error)
     assert outcome.outcomes == ["timeout", "timeout"]
     assert outcome.report.elapsed >= 0.29
+    assert len(sim.requests) == 2, "LlamaIndex retries timeouts, but not ours"
 
 
 def test_a_trickling_body_cannot_outlast_the_deadline(plain: Caller, sim: Simulator) -> None:
@@ -68,6 +69,7 @@ def test_a_wait_that_does_not_fit_is_not_waited(caller: Caller, sim: Simulator) 
     assert type(outcome.error) is openai.RateLimitError
     assert outcome.report.waited == 0
     assert "FLEXTIER_DEADLINE" in str(outcome.error)
+    assert len(sim.requests) == 1, "LlamaIndex retries rate limits, but not ours"
 
 
 def test_override_sets_the_deadline_of_calls_inside(sim: Simulator) -> None:
