@@ -1,7 +1,7 @@
 """The errors flextier raises itself.
 
-Everything else reaches the caller as the ``openai`` exception that the SDK would have raised, and
-every one of them carries ``.report``, the :class:`flextier.CallReport` of the call::
+Everything else reaches the caller as the ``openai`` exception that the SDK would have raised. Once
+a call has begun, its error carries ``.report``, the :class:`flextier.CallReport` of the call::
 
     ValueError
     └── PolicyError                      a setting is wrong: names the field and its variable

@@ -23,7 +23,7 @@ class Beginning:
 
 
 class Heard(Protocol):
-    """What a hearer keeps of one call. It must not raise: the call would fail of it."""
+    """What a hearer keeps of one call. ``retried`` must not raise: the call would fail of it."""
 
     def retried(self, retry: Retry) -> None:
         """A new try, before the wait for it."""
@@ -33,7 +33,7 @@ class Heard(Protocol):
 
 
 Hearer = Callable[[Beginning], Heard]
-"""Asked when a call begins, in the context of whoever makes it."""
+"""Asked when a call begins, in the context of whoever makes it. It must not raise either."""
 
 _hearers: tuple[Hearer, ...] = ()
 _lock = Lock()

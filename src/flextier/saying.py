@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("flextier")
 
 
 def say(message: str, category: type[Warning] = UserWarning, *, stacklevel: int = 2) -> None:
@@ -15,7 +15,7 @@ def say(message: str, category: type[Warning] = UserWarning, *, stacklevel: int 
     try:
         warnings.warn(message, category, stacklevel=stacklevel + 1)
     except category:
-        _log.warning(message)
+        _log.error(message)  # which it is, by the program's filters
 
 
 def hand(told: Any, hearer: Callable[[Any], object]) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from flextier.calls import CallReport, listen
 from flextier.costs.known import warm
-from flextier.costs.records import CallRecord, record_of
+from flextier.costs.records import OnRecord, record_of
 from flextier.costs.totals import CostTotals
 from flextier.saying import hand
-
-Sink = Callable[[CallRecord], object]
 
 
 @contextmanager
 def record_calls(
-    *sinks: Sink, tags: Iterable[str] = (), metadata: Mapping[str, Any] | None = None
+    *sinks: OnRecord, tags: Iterable[str] = (), metadata: Mapping[str, Any] | None = None
 ) -> Iterator[CostTotals]:
     """Count what the calls inside cost, failed ones included; the totals are yielded, and live.
 

@@ -5,7 +5,7 @@ No prompt and no answer: names, times, tokens and money only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -103,6 +103,10 @@ class CallRecord:
             "tags": list(self.tags),
             "metadata": dict(self.metadata),
         }
+
+
+OnRecord = Callable[[CallRecord], object]
+"""Who is told of a record: a ledger's ``add``, a list's ``append``."""
 
 
 def record_of(

@@ -92,8 +92,6 @@ class Sums:
             return NotImplemented
         return all(getattr(self, name) == getattr(other, name) for name in (*_COUNTS, *_AMOUNTS))
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
-
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; money as strings of US$."""
         counts = {name: getattr(self, name) for name in _COUNTS}
@@ -212,7 +210,7 @@ class CostTotals(Sums):
         return {name: getattr(now, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()  # type: ignore[misc]  # with a lock of its own
+        CostTotals.__init__(self)  # with a lock of its own
         for name, value in state.items():
             setattr(self, name, value)
 
@@ -241,8 +239,6 @@ class CostTotals(Sums):
         # One after the other: two threads that compare the same two must not wait for each other.
         mine, theirs = self.copy(), other.copy()
         return Sums.__eq__(mine, theirs) and mine._all() == theirs._all()
-
-    __hash__ = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; money as strings of US$."""

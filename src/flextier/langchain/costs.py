@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
@@ -14,7 +14,8 @@ from uuid import UUID
 from flextier._extras import needs_extra
 from flextier.calls import CallReport, report_of
 from flextier.costs.known import warm
-from flextier.costs.records import CallRecord, record_of
+from flextier.costs.records import CallRecord, OnRecord, record_of
+from flextier.costs.seen import Seen
 from flextier.costs.totals import CostTotals
 from flextier.langchain.blocks import heard_by
 from flextier.langchain.plain import (
@@ -31,12 +32,8 @@ from flextier.langchain.usage import Told
 with needs_extra("langchain"):
     from langchain_core.callbacks import BaseCallbackHandler
 
-OnRecord = Callable[[CallRecord], object]
-
 # Runs that are begun and not ended: LangChain tells no end of a cancelled one.
 _MOST_OPEN = 100_000
-# Calls that are remembered as counted: the last ones are enough to notice one that is told again.
-_MOST_COUNTED = 10_000
 _NAMESPACE = ("flextier", "langchain")  # that of ChatOpenAIFlex.get_lc_namespace
 _PLAIN = (str, int, float, bool)
 # Names of messages: LangChain's, with the id of the run, and that of OpenAI's response.
@@ -111,7 +108,7 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         self._on_record = on_record
         self._kept: deque[CallRecord] = deque(maxlen=keep_records)
         self._runs: OrderedDict[UUID, _Run] = OrderedDict()
-        self._counted: OrderedDict[str, None] = OrderedDict()
+        self._counted = Seen()
         # Reentrant: the garbage collector may close a stream, which ends a call, at any point.
         self._lock = RLock()
 
@@ -224,11 +221,11 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
             why = f"the report on the message cannot be read: {type(error).__name__}: {error}"
             self._count_plain(Answer(Told(unpriced=why), answer.model), run, run_id)
         else:
-            if self._is_new(report.id):
+            if self._counted.is_new(report.id):
                 self._count(record)
 
     def _count_report(self, report: CallReport, run: _Run, run_id: UUID) -> None:
-        if self._is_new(report.id):
+        if self._counted.is_new(report.id):
             self._count(record_of(report, framework=FRAMEWORK, **run.about(run_id)))
 
     def _count_plain(
@@ -252,16 +249,6 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         if self._on_record is not None:
             self._on_record(record)
 
-    def _is_new(self, call_id: str) -> bool:
-        """Whether a call is not counted yet; it is from now on."""
-        with self._lock:
-            if call_id in self._counted:
-                return False
-            self._counted[call_id] = None
-            if len(self._counted) > _MOST_COUNTED:
-                self._counted.popitem(last=False)
-            return True
-
     def _is_known(self, message: Any, run_id: UUID) -> bool:
         """Whether a message was made by a call before: LangChain's cache, or another run, had it.
 
@@ -270,7 +257,7 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         question was asked again before its run ended.
         """
         name = message.id or ""
-        if name.startswith(_UNIQUE) and not self._is_new(name):
+        if name.startswith(_UNIQUE) and not self._counted.is_new(name):
             return True
         marks = getattr(message, "usage_metadata", None)
         marked = isinstance(marks, dict) and marks.get("total_cost") == 0

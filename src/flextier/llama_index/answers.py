@@ -26,7 +26,7 @@ def with_report(response: _T, hearing: Hearing) -> _T:
         raise failed
     if hearing.report is not None:
         additional: dict[str, Any] = response.additional_kwargs  # type: ignore[attr-defined]
-        additional["flextier"] = hearing.report.to_dict()
+        additional["flextier"] = hearing.told
     return response
 
 

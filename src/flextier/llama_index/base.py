@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, ClassVar
 
 import openai
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_serializer
@@ -64,6 +64,9 @@ class FlexLLM(BaseModel):
 
     api_key: str | None = Field(default=None, exclude=True, repr=False)
 
+    _limit_field: ClassVar[str]
+    """LlamaIndex's name for the most tokens that the model may write."""
+
     _client: Any
     _aclient: Any
 
@@ -82,10 +85,10 @@ class FlexLLM(BaseModel):
         self._aclient = self._adopted(
             asynchronous, openai.AsyncOpenAI, AsyncFlexOpenAI, "async_openai_client"
         )
-        self._adopted_all()
+        self._begin()
 
-    def _adopted_all(self) -> None:
-        """The clients that were given are in place; those that were not are None."""
+    def _begin(self) -> None:
+        """The arguments are read, the clients that were given are in place, the others None."""
 
     def _check(self) -> None:
         """Whether the arguments fit each other, before the first call needs them."""
@@ -227,15 +230,11 @@ class FlexLLM(BaseModel):
             return known.model_copy(update={"context_window": self.context_window})
         return LLMMetadata(
             context_window=self._window(),
-            num_output=self._most_output or -1,
+            num_output=getattr(self, self._limit_field) or -1,
             is_chat_model=facts.is_chat,
             is_function_calling_model=facts.calls_tools,
             model_name=self._model,
         )
-
-    @property
-    def _most_output(self) -> int | None:
-        raise NotImplementedError
 
     def _window(self) -> int:
         facts = facts_of(self._model)

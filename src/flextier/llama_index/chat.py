@@ -17,7 +17,6 @@ with needs_llama_index():
     )
     from llama_index.llms.openai import OpenAI
 
-
 _OPENAI = "api.openai.com"
 
 
@@ -44,6 +43,8 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
     """Whether chat streams are asked for their usage, in one more chunk at their end: without it
     what a stream cost is not known. None: as LangChain's ``ChatOpenAI``, of OpenAI's own API only,
     as some gateways refuse to be asked. ``stream_options`` in ``additional_kwargs`` win."""
+
+    _limit_field = "max_tokens"
 
     @classmethod
     def class_name(cls) -> str:
@@ -85,10 +86,6 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
         fields.pop("parallel_tool_calls", None)
         if self.reasoning_effort is not None:
             fields["reasoning_effort"] = self.reasoning_effort
-
-    @property
-    def _most_output(self) -> int | None:
-        return self.max_tokens
 
     # --- the older Completions API: no lanes, but the SDK's retries only, too -----------------
 

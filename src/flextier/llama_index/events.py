@@ -75,7 +75,7 @@ class FlexFallbackEvent(BaseEvent):
 class Hearing:
     """Hears one call: keeps its report, and dispatches its events in the span that it began in."""
 
-    __slots__ = ("_scope", "_span_id", "_stream", "report")
+    __slots__ = ("_scope", "_span_id", "_stream", "report", "told")
 
     def __init__(self) -> None:
         self._span_id = active_span_id.get()
@@ -83,6 +83,8 @@ class Hearing:
         self._stream: Any = None
         self.report: CallReport | None = None
         """The report of the call, once it is over."""
+        self.told: dict[str, Any] = {}
+        """The report as plain JSON types."""
 
     def listening(self) -> AbstractContextManager[None]:
         """Listen to the call that begins inside, which may be later than it was asked for."""
@@ -118,8 +120,8 @@ class Hearing:
 
     def _on_report(self, report: CallReport) -> None:
         self.report = report
-        told = report.to_dict()
-        _dispatcher.event(FlexCallEvent(span_id=self._span_id, report=told))
+        self.told = report.to_dict()
+        _dispatcher.event(FlexCallEvent(span_id=self._span_id, report=self.told))
         if report.fallback is not None:
             _dispatcher.event(
                 FlexFallbackEvent(
@@ -127,6 +129,6 @@ class Hearing:
                     model=report.model,
                     lane=report.lane,
                     reason=report.fallback,
-                    report=told,
+                    report=self.told,
                 )
             )

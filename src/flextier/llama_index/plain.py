@@ -52,7 +52,14 @@ def record_of_answer(
 
 
 def record_of_failure(
-    error: str, *, call_id: str, model: str, began: datetime, ended: datetime, **about: Any
+    error: str,
+    *,
+    lane: str,
+    call_id: str,
+    model: str,
+    began: datetime,
+    ended: datetime,
+    **about: Any,
 ) -> CallRecord:
     """The record of a call without an answer; ``error`` names what ended it."""
     return CallRecord(
@@ -61,11 +68,11 @@ def record_of_failure(
         framework=FRAMEWORK,
         model=model,
         served_model=None,
-        lane="standard",
-        first_lane="standard",
+        lane=lane,
+        first_lane=lane,
         answered=False,
         usage=None,
-        cost=cost_known(None, (model,), "standard", began.timestamp()),
+        cost=cost_known(None, (model,), lane, began.timestamp()),
         elapsed=(ended - began).total_seconds(),
         error=error,
         **about,

@@ -26,7 +26,9 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
         llm.complete("Why is the sky blue?").additional_kwargs["flextier"]["lane"]
     """
 
-    def _adopted_all(self) -> None:
+    _limit_field = "max_output_tokens"
+
+    def _begin(self) -> None:
         if self._client is None:
             self._client = self._new(FlexOpenAI)
         if self._aclient is None:
@@ -73,10 +75,6 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
             del fields["top_p"]
         if self.reasoning_options is not None:
             fields.setdefault("reasoning", self.reasoning_options)
-
-    @property
-    def _most_output(self) -> int | None:
-        return self.max_output_tokens
 
 
 def _within_the_span(method: Any) -> Any:

@@ -7,7 +7,6 @@ import os
 import socket
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
@@ -23,6 +22,7 @@ from flextier.costs.ledger.rows import microseconds, row_of
 from flextier.costs.ledger.sessions import HEARTBEAT
 from flextier.costs.ledger.store import Store, reason
 from flextier.costs.records import CallRecord
+from flextier.saying import say
 
 BATCH = 1000
 """Records of one transaction, at most."""
@@ -290,10 +290,7 @@ class Writer:
             f"{self.pending:,} records wait and {self.lost:,} are lost so far (told once: "
             "see Ledger.pending and Ledger.lost)"
         )
-        try:
-            warnings.warn(message, LedgerWarning, stacklevel=2)
-        except LedgerWarning:  # an error, by the program's filters; but no call is to fail
-            _log.error(message)
+        say(message, LedgerWarning)
 
 
 def _now() -> int:

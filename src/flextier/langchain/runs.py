@@ -1,4 +1,4 @@
-"""What calls go through, as LangChain callbacks: ``on_retry`` with tenacity's state, and reports.
+"""What runs of LangChain are told of their calls: ``on_retry`` with tenacity's state, and reports.
 
 Reports go to handlers that take them, as ``on_flextier_report(report, run_id=...)``: LangChain has
 no callback that tells of every call's end. Of a cancelled run it tells none.
@@ -24,7 +24,7 @@ with needs_extra("langchain"):
     from langchain_core.utils.uuid import uuid7
 
 
-def retry_listener(run_manager: Any) -> AbstractContextManager[None]:
+def run_listener(run_manager: Any) -> AbstractContextManager[None]:
     """Tell ``run_manager`` of the retries and the reports of calls begun inside; each once."""
     if run_manager is None or not run_manager.handlers or _is_told(run_manager):
         return nullcontext()
