@@ -126,6 +126,64 @@ def test_simulators_own_latency() -> None:
     assert flex.seconds > 0.025
 
 
+def test_slow_windows_follow_the_simulators_clock() -> None:
+    """What flex begins in a slow window takes so many times as long."""
+    now = 0.0
+    weather = Weather(flex_latency=0.01, slow_windows=((10, 20, 6),))
+    with Simulator(weather, clock=lambda: now) as sim:
+        Chat(sim.base_url).plain(service_tier="flex")
+        now = 10.0
+        Chat(sim.base_url).plain(service_tier="flex")
+        quick, slow = sim.requests
+    assert slow.seconds > 0.055 > quick.seconds
+
+
+def test_refusals_may_take_a_while(sim: Simulator) -> None:
+    """The weather's refusals and rate limits do, and nothing else."""
+    sim.weather = Weather(slots=0, rpm=2, refusal_latency=0.03)
+    for tier, status in (("flex", 429), ("default", 200), ("default", 429)):
+        body = Chat(sim.base_url).body({"service_tier": tier})
+        assert raw(sim.url, "POST", Chat.path, body).status == status
+    refused, served, limited = sim.requests
+    assert min(refused.seconds, limited.seconds) > 0.025 > served.seconds
+
+
+def test_rate_limits_count_every_request_of_an_account_and_model() -> None:
+    """Refused, scripted and limited ones count; another account or model has a limit of its own."""
+    now = 0.0
+
+    def status(tier: str = "default", key: str = "k", model: str = "o3") -> int:
+        body = {**Chat(sim.base_url).body({"service_tier": tier}), "model": model}
+        return raw(sim.url, "POST", Chat.path, body, authorization=f"Bearer {key}").status
+
+    with Simulator(Weather(slots=0, rpm=3), clock=lambda: now) as sim:
+        sim.script(Fault.status(500))
+        assert [status(), status("flex"), status()] == [500, 429, 200]
+        assert [status(), status(key="other"), status(model="o4-mini")] == [429, 200, 200]
+        outcomes = [request.outcome for request in sim.requests]
+        assert outcomes == ["error", "refused", "served", "rate_limited", "served", "served"]
+        now = 59.9
+        assert status() == 429
+        now = 60.0
+        assert status() == 200
+        sim.weather = Weather(rpm=1)  # a new weather begins to count anew
+        assert [status(), status()] == [200, 429]
+
+
+def test_models_with_weather_of_their_own_have_slots_of_their_own(sim: Simulator) -> None:
+    """While one model's only slot is taken, another model still has its own."""
+    sim.weather = Weather(slots=1, models=(("o4*", Weather(slots=1)),))
+    sim.script(Fault.stall(seconds=0.3))
+    ask = Chat(sim.base_url).plain
+    holder = threading.Thread(target=ask, kwargs={"service_tier": "flex"})
+    holder.start()
+    assert eventually(lambda: sim.in_flight == 1)
+    with pytest.raises(openai.RateLimitError):
+        ask(service_tier="flex")
+    assert ask(service_tier="flex", model="o4-mini").service_tier == "flex"
+    holder.join()
+
+
 def test_client_that_leaves_during_the_latency_is_possibly_billed() -> None:
     """A request whose client gave up before the answer counts as abandoned."""
     with Simulator(latency=30) as sim:

@@ -33,7 +33,16 @@ steps = st.dictionaries(seconds, st.integers(0, 50), max_size=5).map(
     lambda table: tuple(sorted(table.items()))
 )
 latencies = st.none() | seconds | st.tuples(seconds, seconds).map(lambda pair: tuple(sorted(pair)))
-weathers = st.builds(
+
+
+def spells(numbers: st.SearchStrategy[float]) -> st.SearchStrategy[Any]:
+    """Windows with a number each."""
+    return outages.flatmap(
+        lambda windows: st.tuples(*(numbers.map(lambda n, w=w: (*w, n)) for w in windows))
+    )
+
+
+plain_weathers = st.builds(
     Weather,
     outages=outages,
     slots=st.none() | st.integers(0, 50),
@@ -41,17 +50,27 @@ weathers = st.builds(
     refuse=probabilities,
     stall=probabilities,
     stall_seconds=st.none() | seconds,
-    slow=seconds,
+    stall_windows=spells(probabilities),
+    slow=st.floats(0, 100),
+    slow_windows=spells(st.floats(0, 100)),
+    rpm=st.none() | st.integers(1, 500),
     retry_after=st.none() | seconds | st.just("soon"),
     unsupported_models=st.just(()) | st.just(("o1*",)),
     standard_latency=latencies,
     flex_latency=latencies,
+    refusal_latency=latencies,
+)
+weathers = plain_weathers | st.builds(
+    lambda around, own: replace(around, models=(("o3*", own), ("gpt-?", around))),
+    plain_weathers,
+    plain_weathers,
 )
 
 
 def decide(weather: Weather, lane: Lane = "flex", model: str = "o3", **facts: Any) -> Fault:
     """What happens to a request at a moment."""
-    moment = Moment(facts.pop("now", 0.0), facts.pop("flex_in_use", 0))
+    recent = facts.pop("recent", ())
+    moment = Moment(facts.pop("now", 0.0), facts.pop("flex_in_use", 0), recent)
     return weather.decide(lane, model, moment, Random(facts.pop("seed", 0)), **facts)
 
 
@@ -100,6 +119,79 @@ def test_refusals_carry_the_retry_after() -> None:
 def test_stall_lasts_as_long_as_the_weather_says() -> None:
     """A random stall has the weather's length."""
     assert decide(Weather(stall=1.0, stall_seconds=4.0)).action == Stall(4.0)
+
+
+@pytest.mark.parametrize(("now", "expected"), [(9, "serve"), (10, "stall"), (20, "serve")])
+def test_stall_windows_have_a_probability_of_their_own(now: float, expected: str) -> None:
+    """Inside a window its share stalls, outside of all the weather's."""
+    assert kind(decide(Weather(stall_windows=((10, 20, 1.0),)), now=now)) == expected
+    never = Weather(stall=1.0, stall_windows=((10, 20, 0.0),))
+    assert kind(decide(never, now=now)) == ("serve" if expected == "stall" else "stall")
+
+
+@pytest.mark.parametrize(("now", "factor"), [(9, 2), (10, 8), (19, 8), (20, 2), (30, 1), (40, 2)])
+def test_slow_windows_multiply_what_begins_in_them(now: float, factor: float) -> None:
+    """On top of the weather's slowness, and on flex only."""
+    weather = Weather(slow=2, slow_windows=((10, 20, 4), (30, 40, 0.5)))
+    assert weather.slowness(now) == factor
+    assert weather.seconds("flex", 3, Random(0), now=now) == 3 * factor
+    assert weather.seconds("standard", 3, Random(0), now=now) == 3
+    assert weather.changes == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    ("recent", "wait"),
+    [
+        ((), None),
+        ((0, 10), None),
+        ((0, 10, 20), 40),  # sent at 30 s it counts itself: two have to be a minute ago, at 70 s
+        ((0, 10, 20, 25), 50),
+    ],
+)
+def test_rate_limits_hold_on_every_lane(recent: tuple[float, ...], wait: float | None) -> None:
+    """The fourth request within a minute is limited, and told when there is room."""
+    for lane in ("flex", "standard", "priority"):
+        fault = decide(Weather(rpm=3), lane, now=30, recent=recent)
+        if wait is None:
+            assert kind(fault) == "serve"
+            continue
+        assert isinstance(fault.action, ErrorReply)
+        assert fault.action.outcome == "rate_limited"
+        headers = dict(fault.action.headers)
+        assert headers["retry-after"] == f"{wait}"
+        assert headers["retry-after-ms"] == f"{wait}000"
+        assert headers["x-ratelimit-reset-requests"] == f"{wait}s"
+        assert headers["x-ratelimit-limit-requests"] == "3"
+
+
+def test_models_may_have_weather_of_their_own() -> None:
+    """The first pattern that fits counts; all else goes by the weather around it."""
+    shut, slow = Weather(slots=0), Weather(slow=3, refusal_latency=2)
+    weather = Weather(models=(("o3", shut), ("o*", slow)))
+    assert weather.of("o3") is shut
+    assert weather.of("o4-mini") is slow
+    assert weather.of("gpt-5") is weather
+    assert [weather.pool(model) for model in ("o3", "o4-mini", "gpt-5")] == ["o3", "o*", ""]
+    assert kind(decide(weather, model="o3")) == "refused"
+    assert kind(decide(weather, model="o4-mini")) == "serve"
+    assert weather.seconds("flex", 2, Random(0), model="o4-mini") == 6
+    assert weather.refusal_seconds(1, Random(0), model="o4-mini") == 2
+    assert weather.refusal_seconds(1, Random(0), model="gpt-5") == 1
+
+
+def test_a_models_weather_inherits_in_json() -> None:
+    """What a model's object leaves out is as around it; its own outages replace random ones."""
+    weather = Weather.from_dict(
+        {"slots": 5, "rpm": 9, "models": {"o3": {"slots": 1}, "o4*": {"slow": 2}}}
+    )
+    assert weather.of("o3") == Weather(slots=1, rpm=9)
+    assert weather.of("o4-mini") == Weather(slots=5, rpm=9, slow=2)
+    random = {"seed": 1, "mean_open": 60, "mean_shut": 5}
+    weather = Weather.from_dict(
+        {"random": random, "models": {"o3": {"outages": [[1, 2]]}, "x": {}}}
+    )
+    assert weather.of("o3").outages == ((1, 2),)
+    assert weather.of("x").outages == weather.outages != ()
 
 
 def test_random_refusals_are_about_as_many_as_asked_for() -> None:
@@ -172,6 +264,7 @@ def test_flex_serves_only_when_it_is_open_and_has_a_slot(
 ) -> None:
     """Whoever is not refused came outside of every outage and found a free slot."""
     if kind(decide(weather, now=now, flex_in_use=in_use, seed=seed)) != "refused":
+        weather = weather.of("o3")
         assert not any(start <= now < end for start, end in weather.outages)
         slots = weather.slots_at(now)
         assert slots is None or in_use < slots
@@ -183,16 +276,16 @@ def test_same_seed_same_decision(weather: Weather, now: float, seed: int) -> Non
     assert decide(weather, now=now, seed=seed) == decide(weather, now=now, seed=seed)
 
 
-@given(weather=weathers, lane=lanes, default=seconds, seed=st.integers(0, 99))
+@given(weather=weathers, lane=lanes, default=seconds, now=seconds, seed=st.integers(0, 99))
 def test_latency_is_within_its_range(
-    weather: Weather, lane: Lane, default: float, seed: int
+    weather: Weather, lane: Lane, default: float, now: float, seed: int
 ) -> None:
     """An answer takes as long as the lane's latency says, times the slowness of flex."""
     own = weather.flex_latency if lane == "flex" else weather.standard_latency
     low, high = own if isinstance(own, tuple) else (own, own)
     low, high = (default, default) if own is None else (low, high)
-    factor = weather.slow if lane == "flex" else 1
-    drawn = weather.seconds(lane, default, Random(seed))
+    factor = weather.slowness(now) if lane == "flex" else 1
+    drawn = weather.seconds(lane, default, Random(seed), now=now)
     assert low * factor <= drawn * (1 + 1e-9)
     assert drawn <= high * factor * (1 + 1e-9)
 
@@ -240,6 +333,20 @@ def test_random_outages_are_shut_about_as_long_as_asked_for() -> None:
         {"standard_latency": (2, 1)},
         {"flex_latency": -1},
         {"retry_after": "soon\n"},
+        {"refusal_latency": "soon"},
+        {"stall_windows": ((10, 20),)},
+        {"stall_windows": ((10, 20, 1.5),)},
+        {"stall_windows": [(10, 20, 1)]},
+        {"slow_windows": ((20, 10, 2),)},
+        {"slow_windows": ((10, 20, 2), (15, 30, 2))},
+        {"slow_windows": ((10, 20, -1),)},
+        {"slow_windows": ((10, 20, float("inf")),)},
+        {"rpm": 0},
+        {"rpm": 1.5},
+        {"rpm": True},
+        {"models": {"o3": Weather()}},
+        {"models": (("o3", {"slots": 1}),)},
+        {"models": (("o3", Weather(models=(("o3", Weather()),))),)},
         {"unsupported_models": "o3"},
         {"unverified_models": (3,)},
     ],
@@ -266,6 +373,9 @@ def test_bad_means_name_their_argument(name: str) -> None:
         ([1], "must be an object"),
         ({"rain": 1}, "unknown fields: rain"),
         ({"refuse": 2}, "refuse must be"),
+        ({"models": 3}, "models must be an object of models, not 3"),
+        ({"models": {"o3": 3}}, "models must give o3 an object, not 3"),
+        ({"models": {"o3": {"rain": 1}}}, "models: o3: weather has unknown fields: rain"),
         ({"random": {"seed": 1}}, "wrong kind"),
         ({"random": {"seed": 1, "mean_open": 0, "mean_shut": 1}}, "mean_open must be"),
     ],

@@ -87,7 +87,7 @@ class Accounts:
         self._warnings: deque[str] = deque(maxlen=100)
         self._stalls = 0
         self.in_flight = 0
-        self.flex_in_use = 0
+        self.flex_in_use: Counter[str] = Counter()
 
     def arrive(self, request: SeenRequest) -> None:
         """A request has arrived."""
@@ -102,14 +102,14 @@ class Accounts:
             request.outcome = outcome
 
     @contextmanager
-    def slot(self, lane: str) -> Iterator[None]:
-        """Count a flex request as being served while this lasts."""
+    def slot(self, lane: str, pool: str) -> Iterator[None]:
+        """Count a flex request as being served from a pool of slots while this lasts."""
         flex = int(lane == "flex")
-        self.flex_in_use += flex
+        self.flex_in_use[pool] += flex
         try:
             yield
         finally:
-            self.flex_in_use -= flex
+            self.flex_in_use[pool] -= flex
 
     def settle(self, request: SeenRequest, outcome: str, route: str) -> None:
         """A request is finished; ``route`` is the path it is counted under."""

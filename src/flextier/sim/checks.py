@@ -19,6 +19,12 @@ def not_negative(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be 0 or more, not {value!r}")
 
 
+def whole(name: str, value: Any) -> None:
+    """A whole number above 0, or None."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+
+
 def positive(name: str, value: Any) -> None:
     """A number above 0."""
     if not _is_number(value) or not 0 < value < inf:
@@ -52,6 +58,18 @@ def windows(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be windows in order that do not overlap, not {value!r}")
 
 
+def spells(name: str, value: Any, last: str, most: float = inf) -> None:
+    """Triples (start, end, number) in order that do not overlap; ``last`` names the number."""
+    shape = f"windows (start, end, {last}) in order that do not overlap"
+    triples = isinstance(value, tuple) and all(_are_numbers(item, 3) for item in value)
+    if not triples or not all(0 <= item[2] <= most and item[2] < inf for item in value):
+        raise ValueError(f"{name} must be {shape}, not {value!r}")
+    bounds = [0.0, *(bound for item in value for bound in item[:2])]
+    empty = any(item[0] >= item[1] for item in value)
+    if empty or any(here > there for here, there in pairwise(bounds)):
+        raise ValueError(f"{name} must be {shape}, not {value!r}")
+
+
 def schedule(name: str, value: Any) -> None:
     """Pairs (start, whole number) in order of their start."""
     pairs = _pairs(name, value)
@@ -67,7 +85,11 @@ def _pairs(name: str, value: Any) -> tuple[tuple[Any, Any], ...]:
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
+    return _are_numbers(value, 2)
+
+
+def _are_numbers(value: Any, count: int) -> bool:
+    return isinstance(value, tuple) and len(value) == count and all(map(_is_number, value))
 
 
 def _is_number(value: Any) -> bool:

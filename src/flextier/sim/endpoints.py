@@ -37,7 +37,7 @@ async def _answer(exchange: Exchange, world: World, wire: Wire) -> None:
     body = await _body(exchange, world)
     ask = wire.read(body)
     exchange.seen.lane = ask.lane
-    fault = world.next_fault(ask, exchange.path)
+    fault = world.next_fault(ask, exchange.path, exchange.headers["authorization"])
     await Play(exchange, world, wire, ask).run(fault.action)
 
 

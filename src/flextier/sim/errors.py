@@ -65,13 +65,13 @@ def flex_unavailable(code: str = "flex_unavailable") -> ErrorReply:
     )
 
 
-def rate_limited() -> ErrorReply:
-    """The per-minute request limit of the account."""
+def rate_limited(limit: int = 500) -> ErrorReply:
+    """The per-minute request limit of the account, which is used up."""
     message = (
-        "Rate limit reached for requests per min (RPM): Limit 500, Used 500, Requested 1. "
+        f"Rate limit reached for requests per min (RPM): Limit {limit}, Used {limit}, Requested 1. "
         "Visit https://platform.openai.com/account/rate-limits to learn more."
     )
-    limits = (("x-ratelimit-limit-requests", "500"), ("x-ratelimit-remaining-requests", "0"))
+    limits = (("x-ratelimit-limit-requests", str(limit)), ("x-ratelimit-remaining-requests", "0"))
     return ErrorReply(
         429, message, "requests", "rate_limit_exceeded", headers=limits, outcome="rate_limited"
     )

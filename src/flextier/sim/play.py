@@ -27,6 +27,8 @@ PAGE = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
 
 PLAIN_ONLY = (Cut, NotJson, Trickle)
 
+_REFUSED = ("refused", "rate_limited")
+
 
 class Wire(Protocol):
     """An endpoint's spelling of requests and answers; the modules chat and responses are two."""
@@ -65,9 +67,11 @@ class Play:
             ClientLeft: The client left before the end.
         """
         if isinstance(action, ErrorReply):
+            if action.outcome in _REFUSED:
+                await self._exchange.pause(self._world.refusal_latency(self._ask))
             raise Rejected(action)
         self._check(action)
-        with self._accounts.slot(self._ask.lane):
+        with self._accounts.slot(self._ask.lane, self._world.pool(self._ask)):
             if isinstance(action, Reset):
                 self._exchange.settle("reset")
                 await self._exchange.reset()

@@ -9,8 +9,8 @@ from typing import Any
 def read(text: str) -> dict[str, Any]:
     """The fields of a Weather, as JSON would have them, from one line.
 
-    Words are separated by commas; ``outage``, ``step``, ``unsupported`` and ``unverified``
-    may come more than once.
+    Words are separated by commas; windows, ``step``, ``unsupported`` and ``unverified`` may come
+    more than once. ``o3:slots=2`` is a word of one model's own weather.
 
     Raises:
         ValueError: A word is unknown, has no value or one that cannot be read, or is repeated.
@@ -18,13 +18,22 @@ def read(text: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for word in filter(None, (word.strip() for word in text.split(","))):
         name, equals, value = word.partition("=")
+        model, colon, name = name.rpartition(":")
         key = name.strip().replace("-", "_")
         if key not in _WORDS:
             raise ValueError(f"weather: unknown word {name!r}; known: {', '.join(sorted(_WORDS))}")
         if not equals:
             raise ValueError(f"weather: {name} needs a value: {name}=...")
-        _put(fields, key, value.strip())
+        _put(_of_model(fields, model.strip()) if colon else fields, key, value.strip())
     return fields
+
+
+def _of_model(fields: dict[str, Any], model: str) -> dict[str, Any]:
+    """The fields of a model's own weather."""
+    if not model:
+        raise ValueError("weather: a model's name is needed before a colon, such as o3:slots=2")
+    own: dict[str, Any] = fields.setdefault("models", {}).setdefault(model, {})
+    return own
 
 
 def _put(fields: dict[str, Any], key: str, text: str) -> None:
@@ -47,6 +56,14 @@ def _window(text: str) -> list[float]:
     if not dash:
         raise ValueError("two numbers joined by a dash are needed, such as 10-40")
     return [float(start), float(end)]
+
+
+def _spell(text: str) -> list[float]:
+    """``10-40:0.5``: from, to, a number."""
+    window, colon, number = text.rpartition(":")
+    if not colon:
+        raise ValueError("a window and a number joined by a colon are needed, such as 10-40:0.5")
+    return [*_window(window), float(number)]
 
 
 def _step(text: str) -> list[float]:
@@ -89,11 +106,15 @@ _WORDS: dict[str, tuple[str, Callable[[str], Any], bool]] = {
     "refuse": ("refuse", float, False),
     "stall": ("stall", float, False),
     "stall_seconds": ("stall_seconds", float, False),
+    "stall_window": ("stall_windows", _spell, True),
     "slow": ("slow", float, False),
+    "slow_window": ("slow_windows", _spell, True),
+    "rpm": ("rpm", int, False),
     "retry_after": ("retry_after", _number_or_text, False),
     "unsupported": ("unsupported_models", str, True),
     "unverified": ("unverified_models", str, True),
     "standard_latency": ("standard_latency", _latency, False),
     "flex_latency": ("flex_latency", _latency, False),
+    "refusal_latency": ("refusal_latency", _latency, False),
     "random": ("random", _process, False),
 }

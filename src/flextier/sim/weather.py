@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
+from math import ceil
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from flextier.sim import checks, spec
+from flextier.sim import checks, errors, spec
 from flextier.sim.faults import Fault, Lane, Serve
+from flextier.sim.rates import room_in
 
 Seconds = float | tuple[float, float]
+Spell = tuple[float, float, float]
 
 DAY = 86_400.0
 _GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?(?:-|$)")
@@ -31,11 +34,14 @@ class Moment:
 
     Attributes:
         now: Seconds since the weather's clock started.
-        flex_in_use: Flex requests being served now.
+        flex_in_use: Flex requests being served now, of the models that share this weather.
+        recent: When the requests of the same account and model arrived in the last 60 seconds,
+            oldest first, this one not included.
     """
 
     now: float
     flex_in_use: int = 0
+    recent: Sequence[float] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,13 @@ class Weather:
         refuse: The probability that flex refuses a request, outages apart. 0 to 1.
         stall: The probability that flex accepts a request and falls silent. 0 to 1.
         stall_seconds: How long a stall lasts before the answer comes; None: for ever.
+        stall_windows: Windows ``(start, end, share)`` with another probability of a stall.
         slow: What flex latency is multiplied with.
+        slow_windows: Windows ``(start, end, factor)``: answers that flex begins in one take
+            ``factor`` times as long, on top of ``slow``.
+        rpm: Requests that one account may send for one model in any 60 seconds, on all lanes
+            together; more are answered 429 ``rate_limit_exceeded``. Every request counts,
+            refused and limited ones, too. None: any number.
         retry_after: The ``retry-after`` header of refusals, seconds or any text; None: none.
         unsupported_models: Models, or shell patterns of models, that answer 400 to flex, next
             to those that OpenAI says never get it (:func:`never_on_flex`).
@@ -60,6 +72,11 @@ class Weather:
         standard_latency: Seconds an answer takes off flex, or a ``(low, high)`` range to draw
             from; None: the simulator's.
         flex_latency: The same for flex.
+        refusal_latency: Seconds until a refusal or a rate limit's 429 is answered, or a range;
+            None: at once.
+        models: Models, or shell patterns of models, with a weather of their own, the slots
+            included: ``(("o3", Weather(slots=2)),)``. The first that fits counts; the fields
+            here are for all other models.
 
     Raises:
         ValueError: A field is out of its range; the message names it.
@@ -71,12 +88,17 @@ class Weather:
     refuse: float = 0.0
     stall: float = 0.0
     stall_seconds: float | None = None
+    stall_windows: tuple[Spell, ...] = ()
     slow: float = 1.0
+    slow_windows: tuple[Spell, ...] = ()
+    rpm: int | None = None
     retry_after: float | str | None = None
     unsupported_models: tuple[str, ...] = ()
     unverified_models: tuple[str, ...] = ()
     standard_latency: Seconds | None = None
     flex_latency: Seconds | None = None
+    refusal_latency: Seconds | None = None
+    models: tuple[tuple[str, Weather], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("refuse", "stall"):
@@ -85,11 +107,15 @@ class Weather:
             checks.not_negative(name, getattr(self, name))
         for name in ("unsupported_models", "unverified_models"):
             checks.names(name, getattr(self, name))
-        for name in ("standard_latency", "flex_latency"):
+        for name in ("standard_latency", "flex_latency", "refusal_latency"):
             checks.latency(name, getattr(self, name))
+        checks.whole("rpm", self.rpm)
         checks.header("retry_after", self.retry_after)
         checks.windows("outages", self.outages)
         checks.schedule("steps", self.steps)
+        checks.spells("stall_windows", self.stall_windows, "share", most=1)
+        checks.spells("slow_windows", self.slow_windows, "factor")
+        _check_models(self.models)
 
     @classmethod
     def random(
@@ -126,7 +152,7 @@ class Weather:
 
     @classmethod
     def parse(cls, text: str) -> Weather:
-        """From one line such as ``outage=10-40,slots=5,refuse=0.3,slow=2``.
+        """From one line such as ``outage=10-40,slots=5,refuse=0.3,slow=2,o3:slots=2``.
 
         See docs/simulator.md for every word.
 
@@ -153,6 +179,9 @@ class Weather:
     def from_dict(cls, data: Mapping[str, Any]) -> Weather:
         """From JSON's types: lists for tuples. ``random`` takes the arguments of :meth:`random`.
 
+        ``models`` is an object, ``{"o3": {"slots": 2}}``: what a model's weather leaves out is as
+        in the weather around it.
+
         Raises:
             ValueError: A field is unknown or out of its range; the message names it.
         """
@@ -160,6 +189,10 @@ class Weather:
             raise ValueError("weather must be an object")  # noqa: TRY004 - JSON's fault, not ours
         process = data.get("random")
         given = {name: _tupled(value) for name, value in data.items() if name != "random"}
+        if "models" in data:
+            given["models"] = tuple(
+                (name, cls._of_model(name, own, data)) for name, own in _items(data["models"])
+            )
         unknown = set(given) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"weather has unknown fields: {', '.join(sorted(unknown))}")
@@ -167,6 +200,26 @@ class Weather:
             return cls(**given) if process is None else cls.random(**process, **given)
         except TypeError as error:
             raise ValueError(f"weather has a value of the wrong kind: {error}") from error
+
+    @classmethod
+    def _of_model(cls, name: str, own: Any, around: Mapping[str, Any]) -> Weather:
+        if not isinstance(own, Mapping):
+            raise ValueError(f"models must give {name} an object, not {own!r}")  # noqa: TRY004
+        inherited = {field: value for field, value in around.items() if field != "models"}
+        if "outages" in own:
+            inherited.pop("random", None)
+        try:
+            return cls.from_dict({**inherited, **own})
+        except ValueError as error:
+            raise ValueError(f"models: {name}: {error}") from error
+
+    def of(self, model: str) -> Weather:
+        """The weather of one model: its own, or this one."""
+        return next((own for name, own in self.models if fnmatchcase(model, name)), self)
+
+    def pool(self, model: str) -> str:
+        """Whose slots the model uses: the name or pattern under ``models``, else empty."""
+        return next((name for name, _ in self.models if fnmatchcase(model, name)), "")
 
     def decide(
         self,
@@ -188,18 +241,33 @@ class Weather:
             stream: Whether a stream is asked for.
             summary: Whether a reasoning summary is asked for.
         """
-        if (stream or summary) and _matches(model, self.unverified_models):
+        own = self.of(model)
+        if (limited := own._rate_limit(now)) is not None:
+            return limited
+        if (stream or summary) and _matches(model, own.unverified_models):
             return Fault.unverified("stream" if stream else "reasoning.summary")
         if lane != "flex":
             return _SERVE
-        return self._decide_flex(model, now, chance)
+        return own._decide_flex(model, now, chance)
+
+    def _rate_limit(self, now: Moment) -> Fault | None:
+        wait = None if self.rpm is None else room_in(now.recent, self.rpm, now.now)
+        if self.rpm is None or wait is None:
+            return None
+        reply = errors.rate_limited(self.rpm).with_headers(
+            # Rounded up, so that whoever waits as long has not come too early.
+            retry_after=ceil(wait),
+            retry_after_ms=ceil(wait * 1000),
+            x_ratelimit_reset_requests=f"{ceil(wait * 1000) / 1000:g}s",
+        )
+        return Fault(reply)
 
     def _decide_flex(self, model: str, now: Moment, chance: Random) -> Fault:
-        if never_on_flex(model) or _matches(model, self.unsupported_models):
+        if self.unsupports(model):
             return Fault.unsupported()
-        if not self.open_at(now.now) or self._full(now) or _happens(self.refuse, chance):
+        if not self.takes(now) or _happens(self.refuse, chance):
             return Fault.refuse(retry_after=self.retry_after)
-        if _happens(self.stall, chance):
+        if _happens(_spell(self.stall_windows, now.now, self.stall), chance):
             return Fault.stall(self.stall_seconds)
         return _SERVE
 
@@ -213,16 +281,46 @@ class Weather:
         before = bisect_right(self.steps, (now, float("inf")))
         return self.steps[before - 1][1] if before else self.slots
 
-    def _full(self, now: Moment) -> bool:
+    def takes(self, now: Moment) -> bool:
+        """Whether flex has a slot at this moment: what chance and rate limits leave of it."""
         slots = self.slots_at(now.now)
-        return slots is not None and now.flex_in_use >= slots
+        return self.open_at(now.now) and (slots is None or now.flex_in_use < slots)
 
-    def seconds(self, lane: Lane, default: float, chance: Random) -> float:
-        """How long an answer on this lane takes; ``default`` is the simulator's latency."""
-        own = self.flex_latency if lane == "flex" else self.standard_latency
-        latency = default if own is None else own
-        drawn = chance.uniform(*latency) if isinstance(latency, tuple) else latency
-        return drawn * self.slow if lane == "flex" else drawn
+    def unsupports(self, model: str) -> bool:
+        """Whether flex answers 400 to this model."""
+        return never_on_flex(model) or _matches(model, self.unsupported_models)
+
+    def slowness(self, now: float) -> float:
+        """What flex latency is multiplied with for answers begun at this moment."""
+        return self.slow * _spell(self.slow_windows, now, 1.0)
+
+    @property
+    def changes(self) -> list[float]:
+        """The moments at which outages, slots or slowness change, in order."""
+        windows = (*self.outages, *self.slow_windows)
+        bounds = {bound for window in windows for bound in window[:2]}
+        return sorted(bounds | {start for start, _ in self.steps})
+
+    def seconds(
+        self, lane: Lane, default: float, chance: Random, *, now: float = 0.0, model: str = ""
+    ) -> float:
+        """How long an answer takes that is begun now.
+
+        Args:
+            lane: The lane that serves it.
+            default: Seconds where the weather does not say: the simulator's latency.
+            chance: Where random numbers are drawn from.
+            now: Seconds since the weather's clock started.
+            model: The model that answers.
+        """
+        weather = self.of(model)
+        if lane != "flex":
+            return _drawn(weather.standard_latency, default, chance)
+        return _drawn(weather.flex_latency, default, chance) * weather.slowness(now)
+
+    def refusal_seconds(self, default: float, chance: Random, *, model: str = "") -> float:
+        """How long a refusal or a rate limit's 429 takes; ``default`` where this does not say."""
+        return _drawn(self.of(model).refusal_latency, default, chance)
 
 
 _SERVE = Fault(Serve())
@@ -241,6 +339,32 @@ def never_on_flex(model: str) -> bool:
 
 def _matches(model: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(model, pattern) for pattern in patterns)
+
+
+def _check_models(value: Any) -> None:
+    pairs = isinstance(value, tuple) and all(isinstance(x, tuple) and len(x) == 2 for x in value)
+    if not pairs or not all(isinstance(n, str) and isinstance(w, Weather) for n, w in value):
+        raise ValueError(f"models must be a tuple of (name, Weather), not {value!r}")
+    if any(weather.models for _, weather in value):
+        raise ValueError(f"models must be without models of their own, not {value!r}")
+
+
+def _items(models: Any) -> list[tuple[str, Any]]:
+    """The items of an object, or of pairs, which is what an object becomes in a dataclass."""
+    try:
+        return [(str(name), own) for name, own in dict(models).items()]
+    except (TypeError, ValueError):
+        raise ValueError(f"models must be an object of models, not {models!r}") from None
+
+
+def _spell(windows: tuple[Spell, ...], now: float, otherwise: float) -> float:
+    """The number of the window that this moment is in."""
+    return next((number for start, end, number in windows if start <= now < end), otherwise)
+
+
+def _drawn(own: Seconds | None, default: float, chance: Random) -> float:
+    latency = default if own is None else own
+    return chance.uniform(*latency) if isinstance(latency, tuple) else latency
 
 
 def _happens(probability: float, chance: Random) -> bool:

@@ -12,6 +12,7 @@ from flextier.sim.accounts import Accounts
 from flextier.sim.asks import Ask
 from flextier.sim.faults import Fault
 from flextier.sim.files import FileStore
+from flextier.sim.rates import Rates
 from flextier.sim.script import Script
 from flextier.sim.tokens import PromptCache
 from flextier.sim.weather import Moment, Weather
@@ -19,11 +20,15 @@ from flextier.sim.weather import Moment, Weather
 
 @dataclass(frozen=True)
 class _Climate:
-    """A weather, the moment it began and its random numbers: changed together or not at all."""
+    """A weather, the moment it began, its random numbers, and the requests of its last minute.
+
+    Changed together or not at all.
+    """
 
     weather: Weather
     epoch: float
     chance: Random
+    rates: Rates
 
 
 class World:
@@ -74,24 +79,39 @@ class World:
 
     @weather.setter
     def weather(self, weather: Weather) -> None:
-        self._climate = _Climate(weather, self._clock(), Random(self._seed))
+        self._climate = _Climate(weather, self._clock(), Random(self._seed), Rates())
 
-    def next_fault(self, ask: Ask, path: str) -> Fault:
+    def next_fault(self, ask: Ask, path: str, account: str = "") -> Fault:
         """What happens to a request: the script decides, then the weather."""
-        scripted = self.script.take(ask.lane, ask.model, path, ask.stream)
-        if scripted is not None:
-            return scripted
         climate = self._climate
-        moment = Moment(self._clock() - climate.epoch, self.accounts.flex_in_use)
-        return climate.weather.decide(
-            ask.lane, ask.model, moment, climate.chance, stream=ask.stream, summary=ask.summary
-        )
+        now = self._clock() - climate.epoch
+        recent = climate.rates.before(account, ask.model, now)
+        try:
+            scripted = self.script.take(ask.lane, ask.model, path, ask.stream)
+            if scripted is not None:
+                return scripted
+            moment = Moment(now, self.accounts.flex_in_use[self.pool(ask)], recent)
+            return climate.weather.decide(
+                ask.lane, ask.model, moment, climate.chance, stream=ask.stream, summary=ask.summary
+            )
+        finally:
+            climate.rates.arrive(account, ask.model, now)
+
+    def pool(self, ask: Ask) -> str:
+        """Whose slots a request uses."""
+        return self._climate.weather.pool(ask.model)
 
     def latency(self, ask: Ask) -> float:
-        """How long an answer takes now, in seconds."""
+        """How long an answer takes that is begun now, in seconds."""
         default = self._flex_latency if ask.lane == "flex" else self._latency
         climate = self._climate
-        return climate.weather.seconds(ask.lane, default, climate.chance)
+        now = self._clock() - climate.epoch
+        return climate.weather.seconds(ask.lane, default, climate.chance, now=now, model=ask.model)
+
+    def refusal_latency(self, ask: Ask) -> float:
+        """How long a refusal takes, in seconds."""
+        climate = self._climate
+        return climate.weather.refusal_seconds(0.0, climate.chance, model=ask.model)
 
     def stats(self) -> dict[str, Any]:
         """What ``GET /stats`` shows."""

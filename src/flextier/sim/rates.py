@@ -1,0 +1,43 @@
+"""Requests of the last minute, by account and model: what a limit per minute counts."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+
+MINUTE = 60.0
+
+
+class Rates:
+    """When the requests of the last 60 seconds arrived. Times are the caller's, in seconds."""
+
+    def __init__(self) -> None:
+        self._arrivals: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
+
+    def before(self, account: str, model: str, now: float) -> Sequence[float]:
+        """The arrivals of the last minute, oldest first, those of this moment included."""
+        arrivals = self._arrivals[account, model]
+        while arrivals and arrivals[0] <= now - MINUTE:
+            arrivals.popleft()
+        return arrivals
+
+    def arrive(self, account: str, model: str, now: float) -> None:
+        """One more request, whatever becomes of it: refused ones count, too."""
+        self._arrivals[account, model].append(now)
+
+
+def room_in(recent: Sequence[float], limit: int, now: float) -> float | None:
+    """Seconds until a request fits if one sent now does not; None: this one does.
+
+    The one that does not fit counts in the minute after it, as OpenAI's guide says of
+    unsuccessful requests.
+
+    Args:
+        recent: The arrivals of the last minute, oldest first, without this one.
+        limit: Requests in any 60 seconds.
+        now: The moment.
+    """
+    over = len(recent) - limit
+    if over < 0:
+        return None
+    return (*recent, now)[over + 1] + MINUTE - now
