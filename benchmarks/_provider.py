@@ -76,7 +76,7 @@ def _answer(request: Any) -> Any:
             200, headers={**_HEADERS, "content-type": "text/event-stream"}, stream=_Events()
         )
     headers = {**_HEADERS, "content-type": "application/json"}
-    return http.Response(200, headers=headers, content=_PLAIN)
+    return http.Response(200, headers=headers, content=PLAIN)
 
 
 class _Events(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc]  # httpx or httpx2
@@ -98,7 +98,7 @@ _MESSAGE: dict[str, Any] = {
     "annotations": [],
 }
 _CHOICE = {"index": 0, "message": _MESSAGE, "logprobs": None, "finish_reason": "stop"}
-_PLAIN = json.dumps(
+PLAIN = json.dumps(
     {**_HEAD, "object": "chat.completion", "choices": [_CHOICE], "usage": _USAGE}
 ).encode()
 

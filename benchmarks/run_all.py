@@ -4,6 +4,7 @@ They report and do not judge: the exit status is 0 also when a target is missed.
 only a benchmark that could not be run.
 
     python benchmarks/run_all.py [--json FILE] [--rounds N]
+    python benchmarks/run_all.py --throughput [--json FILE] [--rounds N]
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import import_time
 import ledger_overhead
 import pricing
 import stream_overhead
+import throughput
 from _measure import Result
 
 import flextier
@@ -51,6 +53,9 @@ _COLUMNS = ("benchmark", "ratio", "middle half", "added", "target", "")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run everything; print the table; write the JSON file if one is asked for."""
     options = _parser().parse_args(arguments)
+    if options.throughput:
+        throughput.report(options.rounds or throughput.ROUNDS, options.json)
+        return
     results = [result for measure in _BENCHMARKS for result in _run(measure, options.rounds)]
     print("\n".join(table(results)))
     if options.json is not None:
@@ -63,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     parser.add_argument(
         "--rounds", type=int, metavar="N", help="rounds of each, 2 or more [each benchmark's own]"
+    )
+    parser.add_argument(
+        "--throughput", action="store_true", help="many async calls at once instead; minutes"
     )
     return parser
 

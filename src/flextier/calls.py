@@ -222,31 +222,45 @@ def current_scope() -> Scope:
     return _SCOPE.get()
 
 
-@contextmanager
-def listen(
-    on_report: Callable[[CallReport], None] | None = None,
-    on_retry: RetryListener | None = None,
-    *,
-    on_stream: Callable[[Any], None] | None = None,
-    outer: Scope | None = None,
-) -> Iterator[None]:
+class listen:
     """Hear of the calls made inside: each one's report, and each new try before its wait.
 
     ``on_retry`` may be async for calls of the async client. ``on_stream`` gets the SDK's stream of
     a streamed call. ``outer`` counts, too: the scope where a call was asked for that begins only
     now, maybe elsewhere. For framework adapters; users have :func:`track`.
     """
-    scope = _SCOPE.get()
-    if outer is not None and outer is not scope:
-        scope = outer.joined(scope)
-    reports = scope.reports if on_report is None else (*scope.reports, on_report)
-    retries = scope.retries if on_retry is None else (*scope.retries, on_retry)
-    streams = scope.streams if on_stream is None else (*scope.streams, on_stream)
-    token = _SCOPE.set(Scope(reports, retries, scope.changes, scope.budgets, streams))
-    try:
-        yield
-    finally:
-        _SCOPE.reset(token)
+
+    # A class, as frameworks do this once a call: less to make, and less for the garbage collector.
+    __slots__ = ("_on_report", "_on_retry", "_on_stream", "_outer", "_token")
+
+    def __init__(
+        self,
+        on_report: Callable[[CallReport], None] | None = None,
+        on_retry: RetryListener | None = None,
+        *,
+        on_stream: Callable[[Any], None] | None = None,
+        outer: Scope | None = None,
+    ) -> None:
+        self._on_report = on_report
+        self._on_retry = on_retry
+        self._on_stream = on_stream
+        self._outer = outer
+
+    def __enter__(self) -> None:
+        scope = _SCOPE.get()
+        if self._outer is not None and self._outer is not scope:
+            scope = self._outer.joined(scope)
+        reports, retries, streams = scope.reports, scope.retries, scope.streams
+        if self._on_report is not None:
+            reports = (*reports, self._on_report)
+        if self._on_retry is not None:
+            retries = (*retries, self._on_retry)
+        if self._on_stream is not None:
+            streams = (*streams, self._on_stream)
+        self._token = _SCOPE.set(Scope(reports, retries, scope.changes, scope.budgets, streams))
+
+    def __exit__(self, *_: object) -> None:
+        _SCOPE.reset(self._token)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""HTTP clients that fit flex: TCP keep-alive, a hard limit per attempt, one pool per event loop.
+"""HTTP clients that fit flex: TCP keep-alive, a hard limit per attempt, aiohttp for async calls.
 
 A flex answer can take a quarter of an hour of silence. NAT gateways drop idle connections long
 before that (AWS after about 350 s, Google Cloud after about 120 s), and the call then hangs
@@ -7,18 +7,21 @@ although the server has finished: so every socket sends keep-alive probes.
 
 from __future__ import annotations
 
-import asyncio
+import os
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import openai
 
+from flextier._extras import needs_extra
 from flextier._sdk import core_error, http
+from flextier.loops import PerLoopTransport, under_asyncio
 
 SocketOption = tuple[int, int, int]
 
@@ -47,14 +50,23 @@ def sync_http_client(*, socket_options: Iterable[SocketOption] | None = None, **
 
 
 def async_http_client(
-    *, socket_options: Iterable[SocketOption] | None = None, **kwargs: Any
+    *,
+    socket_options: Iterable[SocketOption] | None = None,
+    aiohttp: bool | None = None,
+    **kwargs: Any,
 ) -> Any:
-    """The async twin of :func:`sync_http_client`.
+    """The async twin of :func:`sync_http_client`, over aiohttp where that is installed.
 
     It may be used under several event loops: each has its own connections, which are closed with
-    the loop.
+    the loop. Under trio, for HTTP/2, and behind SOCKS or ``https://`` proxies it runs on httpx.
+
+    Args:
+        socket_options: as for :func:`sync_http_client`.
+        aiohttp: False: httpx throughout. True: an error where aiohttp is missing. None: aiohttp if
+            it is installed (extra ``aiohttp``) and ``FLEXTIER_AIOHTTP`` does not say ``0``.
+        **kwargs: as for ``openai.DefaultAsyncHttpxClient``.
     """
-    return _AsyncClient(_options(socket_options), **kwargs)
+    return _AsyncClient(_options(socket_options), aiohttp, **kwargs)
 
 
 def _options(given: Iterable[SocketOption] | None) -> tuple[SocketOption, ...]:
@@ -64,6 +76,7 @@ def _options(given: Iterable[SocketOption] | None) -> tuple[SocketOption, ...]:
 # --- the limit of an attempt ------------------------------------------------------------------
 
 _UNTIL: ContextVar[float | None] = ContextVar("flextier_attempt_until", default=None)
+_STALLS_IN: ContextVar[Callable[[], float] | None] = ContextVar("flextier_stalls_in", default=None)
 
 
 class time_limit:
@@ -71,18 +84,26 @@ class time_limit:
 
     httpx's own timeouts are for one read each, so a body that trickles in could outlast them.
     Holds for the clients of this module only, and only for sync ones: async code cancels.
+
+    Args:
+        seconds: from now on.
+        stalls_in: asked before each read, and again after so many seconds of silence as it says;
+            0: the read ends as if its time were over.
     """
 
-    __slots__ = ("_seconds", "_token")
+    __slots__ = ("_seconds", "_stalls_in", "_token", "_until")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, stalls_in: Callable[[], float] | None = None) -> None:
         self._seconds = seconds
+        self._stalls_in = stalls_in
 
     def __enter__(self) -> None:
-        self._token = _UNTIL.set(time.monotonic() + self._seconds)
+        self._until = _UNTIL.set(time.monotonic() + self._seconds)
+        self._token = _STALLS_IN.set(self._stalls_in)
 
     def __exit__(self, *_: object) -> None:
-        _UNTIL.reset(self._token)
+        _STALLS_IN.reset(self._token)
+        _UNTIL.reset(self._until)
 
 
 def _clipped(timeout: float | None, too_late: str) -> float | None:
@@ -103,8 +124,29 @@ class _LimitedStream:
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data: bytes = self._stream.read(max_bytes, timeout=_clipped(timeout, "ReadTimeout"))
-        return data
+        stalls_in = _STALLS_IN.get()
+        if stalls_in is None:
+            data: bytes = self._stream.read(max_bytes, timeout=_clipped(timeout, "ReadTimeout"))
+            return data
+        return self._watched(max_bytes, timeout, stalls_in)
+
+    def _watched(
+        self, max_bytes: int, timeout: float | None, stalls_in: Callable[[], float]
+    ) -> bytes:
+        read_timeout = core_error("ReadTimeout")
+        while True:
+            left = _clipped(timeout, "ReadTimeout")
+            seconds = stalls_in()
+            if seconds <= 0:
+                raise read_timeout("the attempt has stalled")
+            last = left is not None and left <= seconds
+            try:
+                data: bytes = self._stream.read(max_bytes, timeout=left if last else seconds)
+            except read_timeout:
+                if last:
+                    raise
+            else:
+                return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, timeout=_clipped(timeout, "WriteTimeout"))
@@ -192,74 +234,70 @@ def ends_in_time(http_client: Any) -> bool:
     return isinstance(http_client, _SyncClient)
 
 
-# --- one pool per event loop ------------------------------------------------------------------
-
-
-async def _open_until_loop_ends(
-    transport: Any, forget: Callable[[], object]
-) -> AsyncGenerator[None, None]:
-    """Closes ``transport`` when the loop shuts its async generators down, or when dropped."""
-    try:
-        yield
-    finally:
-        forget()
-        await transport.aclose()
-
-
-class _PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx2
-    """A transport for each event loop: a connection cannot be used under another than its own."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self._open: dict[Any, tuple[Any, AsyncGenerator[None, None]]] = {}
-
-    async def handle_async_request(self, request: Any) -> Any:
-        loop = _running_loop()
-        entry = self._open.get(loop)
-        if entry is None:
-            self._drop_closed()
-            transport = self._make()
-            lifetime = _open_until_loop_ends(transport, partial(self._open.pop, loop, None))
-            entry = self._open[loop] = (transport, lifetime)
-            await lifetime.__anext__()
-        return await entry[0].handle_async_request(request)
-
-    def _drop_closed(self) -> None:
-        """Let go of loops that were closed without shutting their async generators down."""
-        for loop in list(self._open):
-            if getattr(loop, "is_closed", bool)():
-                self._open.pop(loop, None)
-
-    async def aclose(self) -> None:
-        entry = self._open.pop(_running_loop(), None)
-        if entry is not None:
-            await entry[1].aclose()
-
-
-def _running_loop() -> Any:
-    """What stands for the running event loop: asyncio's itself, or trio's token."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return sys.modules["trio"].lowlevel.current_trio_token()
+# --- the async client -------------------------------------------------------------------------
 
 
 class _AsyncClient(openai.DefaultAsyncHttpxClient):
-    def __init__(self, options: tuple[SocketOption, ...], **kwargs: Any) -> None:
-        self._backend = partial(_AsyncBackend, options=options)
+    def __init__(
+        self, options: tuple[SocketOption, ...], aiohttp: bool | None, **kwargs: Any
+    ) -> None:
+        self._options = options
+        self._aiohttp = _wants_aiohttp() if aiohttp is None else aiohttp
+        if aiohttp:
+            with needs_extra("aiohttp"):
+                import flextier.aio  # noqa: F401 - else with the first request
         super().__init__(**kwargs)
 
     def _init_transport(self, **kwargs: Any) -> Any:  # type: ignore[override]  # by keyword only
-        return self._per_loop(super()._init_transport, kwargs)
+        return self._per_loop(super()._init_transport, None, kwargs)
 
     def _init_proxy_transport(self, proxy: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        return self._per_loop(partial(super()._init_proxy_transport, proxy), kwargs)
+        return self._per_loop(partial(super()._init_proxy_transport, proxy), proxy, kwargs)
 
-    def _per_loop(self, make: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
+    def _per_loop(self, make: Callable[..., Any], proxy: Any, kwargs: dict[str, Any]) -> Any:
         if kwargs.get("transport") is not None:
             return kwargs["transport"]
         # Reading the certificates takes longer than all else: once, not once a loop.
         kwargs["verify"] = http.create_ssl_context(
             verify=kwargs.pop("verify"), cert=kwargs.pop("cert"), trust_env=kwargs["trust_env"]
         )
-        return _PerLoopTransport(lambda: _tuned(make(**kwargs), self._backend))
+        options = self._options
+
+        def tuned() -> Any:
+            return _tuned(make(**kwargs), partial(_AsyncBackend, options=options))
+
+        if not (self._aiohttp and _suits_aiohttp(proxy, kwargs)):
+            return PerLoopTransport(tuned)
+        kwargs["verify"].set_alpn_protocols(["http/1.1"])  # as httpx has it
+        over_aiohttp = partial(
+            _over_aiohttp,
+            socket_options=options,
+            ssl_context=kwargs["verify"],
+            limits=kwargs["limits"],
+            proxy=proxy,
+        )
+        return PerLoopTransport(lambda: (over_aiohttp() if under_asyncio() else None) or tuned())
+
+
+_NO = frozenset({"0", "false", "no", "off"})
+
+
+def _wants_aiohttp() -> bool:
+    said = os.environ.get("FLEXTIER_AIOHTTP", "").strip().lower()
+    return said not in _NO and find_spec("aiohttp") is not None
+
+
+def _suits_aiohttp(proxy: Any, settings: dict[str, Any]) -> bool:
+    """Not HTTP/2, SOCKS, or TLS to the proxy itself: aiohttp cannot do these, or not everywhere."""
+    if settings.get("http2") or not settings.get("http1", True):
+        return False
+    return proxy is None or (proxy.url.scheme == "http" and proxy.ssl_context is None)
+
+
+def _over_aiohttp(**settings: Any) -> Any:
+    """The transport over aiohttp; None where aiohttp is older than what that takes."""
+    try:
+        from flextier.aio import AiohttpTransport
+    except ImportError:
+        return None
+    return AiohttpTransport(**settings)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import openai
 
 from flextier._extras import needs_extra
@@ -19,12 +16,17 @@ class ModelDeadlineExceeded(FlexDeadlineExceeded, OpenAITimeoutError):
     """:class:`flextier.FlexDeadlineExceeded`, also caught as LangChain's ``ModelTimeoutError``."""
 
 
-@contextmanager
-def reported() -> Iterator[None]:
+class reported:
     """Keep the report, and the deadline, on errors that ``ChatOpenAI`` raises anew."""
-    try:
-        yield
-    except openai.OpenAIError as error:
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if not isinstance(error, openai.OpenAIError):
+            return
         report = report_of(error)
         raised: openai.OpenAIError = error
         if isinstance(error.__cause__, FlexDeadlineExceeded):
@@ -32,6 +34,5 @@ def reported() -> Iterator[None]:
             raised = ModelDeadlineExceeded(exceeded.request, exceeded.message)
         if report is not None:
             attach_report(raised, report)
-        if raised is error:
-            raise
-        raise raised from error
+        if raised is not error:
+            raise raised from error

@@ -24,10 +24,13 @@ with needs_extra("langchain"):
     from langchain_core.utils.uuid import uuid7
 
 
+_NOTHING = nullcontext()
+
+
 def run_listener(run_manager: Any) -> AbstractContextManager[None]:
     """Tell ``run_manager`` of the retries and the reports of calls begun inside; each once."""
     if run_manager is None or not run_manager.handlers or _is_told(run_manager):
-        return nullcontext()
+        return _NOTHING
     run = _ToRun(run_manager)
     return listen(run.report if run.takers else None, run)
 
