@@ -6,12 +6,14 @@ import openai  # noqa: F401  # isort: skip
 
 from flextier._version import __version__
 from flextier.calls import Attempt, CallReport, override, track
+from flextier.capacity import LaneState, capacity_snapshot
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
 from flextier.clock import Clock
 from flextier.errors import (
     BudgetExceeded,
     ClientClosedError,
     FlexDeadlineExceeded,
+    FlexUnavailable,
     MalformedAnswerError,
     PolicyError,
     StreamInterruptedError,
@@ -30,12 +32,15 @@ __all__ = [
     "FlexDeadlineExceeded",
     "FlexOpenAI",
     "FlexPolicy",
+    "FlexUnavailable",
+    "LaneState",
     "MalformedAnswerError",
     "PolicyError",
     "StreamInterruptedError",
     "StreamUnverifiedWarning",
     "__version__",
     "budget",
+    "capacity_snapshot",
     "override",
     "track",
 ]

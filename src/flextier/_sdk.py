@@ -12,7 +12,7 @@ from openai._models import FinalRequestOptions
 from openai._types import NotGiven, not_given
 from openai._utils import is_given
 
-from flextier.errors import MalformedAnswerError
+from flextier.errors import FlexUnavailable, MalformedAnswerError
 from flextier.failures import Failure, Fault
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "http",
     "is_given",
     "new_request",
+    "no_capacity",
     "not_given",
     "timeout_errors",
 ]
@@ -56,6 +57,13 @@ def core_error(name: str) -> type[Exception]:
 def new_request(url: str) -> Any:
     """A request object for an exception that has to carry one."""
     return http.Request("POST", url)
+
+
+def no_capacity(url: str, message: str) -> FlexUnavailable:
+    """The error for a call that a lane kept waiting until its patience was spent."""
+    body = {"message": message, "type": "resource_unavailable", "code": "flex_unavailable"}
+    response = http.Response(429, request=new_request(url), json={"error": body})
+    return FlexUnavailable(message, response=response, body=body)
 
 
 def failure_of(error: BaseException) -> Failure | None:

@@ -6,7 +6,9 @@ routed; tenacity drives the attempts; everything else passes untouched.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 from typing import Any
 
 import anyio
@@ -24,6 +26,7 @@ from flextier.routing import Route, Router
 from flextier.streams import AsyncFlexStream, FlexStream
 from flextier.timeouts import Arguments, Timeouts, merge_arguments
 from flextier.transport import async_http_client, ends_in_time, sync_http_client, time_limit
+from flextier.waiting import ThreadWait, running_loop, task_wait
 
 
 class _Routed:
@@ -177,15 +180,32 @@ class FlexOpenAI(_Routed, openai.OpenAI):
         try:
             if (wait := route.wait()) > 0:
                 clock.sleep(wait)
+            self._line_up(route)
             return self._attempt(route, cast_to, stream, stream_cls)
         except Exception as error:
             if not route.goes_on:
+                route.abandoned(error)
                 raise
             failed = error
         except BaseException as error:
             route.abandoned(error)
             raise
         return self._try_on(failed, route, cast_to, stream, stream_cls)
+
+    def _line_up(self, route: Route) -> None:
+        """Wait until the lane lets the next attempt in, or the call goes to another lane."""
+        if route.may_go():
+            return
+        wait = ThreadWait()
+        try:
+            while True:
+                wait.prepare()
+                if (seconds := route.look(wait.wake)) <= 0:
+                    return
+                self._router.clock.pause(wait, seconds)
+        except BaseException as error:
+            route.broken(error)  # else tenacity would take it for an attempt that failed
+            raise
 
     def _try_on(self, failed: Exception, route: Route, *call: Any) -> Any:
         """After the first attempt, which nearly always is the only one, tenacity takes over."""
@@ -194,6 +214,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
         def attempt() -> Any:
             if first:
                 raise first.pop()
+            self._line_up(route)
             return self._attempt(route, *call)
 
         retrying = Retrying(
@@ -211,7 +232,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
     def _attempt(self, route: Route, cast_to: Any, stream: bool, stream_cls: Any) -> Any:
         try:
             options = route.begin()
-            with time_limit(route.limit):
+            with time_limit(route.limit, route.stalls_in if route.may_stall else None):
                 answer = self._send(route, cast_to, options, stream, stream_cls)
                 read = parsed(route, answer)
                 if stream and isinstance(read, FlexStream):
@@ -266,15 +287,32 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
         try:
             if (wait := route.wait()) > 0:
                 await clock.asleep(wait)
+            await self._line_up(route)
             return await self._attempt(route, cast_to, stream, stream_cls)
         except Exception as error:
             if not route.goes_on:
+                route.abandoned(error)
                 raise
             failed = error
         except BaseException as error:
             route.abandoned(error)
             raise
         return await self._try_on(failed, route, cast_to, stream, stream_cls)
+
+    async def _line_up(self, route: Route) -> None:
+        """Wait until the lane lets the next attempt in, or the call goes to another lane."""
+        if route.may_go():
+            return
+        wait = task_wait()
+        try:
+            while True:
+                wait.prepare()
+                if (seconds := route.look(wait.wake)) <= 0:
+                    return
+                await self._router.clock.apause(wait, seconds)
+        except BaseException as error:
+            route.broken(error)  # else tenacity would take it for an attempt that failed
+            raise
 
     async def _try_on(self, failed: Exception, route: Route, *call: Any) -> Any:
         """After the first attempt, which nearly always is the only one, tenacity takes over."""
@@ -283,6 +321,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
         async def attempt() -> Any:
             if first:
                 raise first.pop()
+            await self._line_up(route)
             return await self._attempt(route, *call)
 
         retrying = AsyncRetrying(
@@ -336,18 +375,35 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
 
 
 class _TimeLimit:
-    """End an async attempt within its limit, whatever it is waiting for."""
+    """End an async attempt within its limit, or when it has stalled, whatever it is waiting for."""
 
-    __slots__ = ("_route", "_scope")
+    __slots__ = ("_look", "_route", "_scope")
 
     def __init__(self, route: Route) -> None:
         self._route = route
 
     def __enter__(self) -> None:
+        self._look: asyncio.TimerHandle | None = None
         self._scope = anyio.move_on_after(self._route.limit)
         self._scope.__enter__()
+        if self._route.may_stall:
+            self._look_again(self._route.stalls_in())
+
+    def _look_again(self, seconds: float) -> None:
+        # trio has no such timer: there, attempts that stall last to the end of their limit.
+        if seconds < math.inf and (loop := running_loop()) is not None:
+            self._look = loop.call_later(seconds, self._look_at_it)
+
+    def _look_at_it(self) -> None:
+        seconds = self._route.stalls_in()
+        if seconds > 0:
+            self._look_again(seconds)
+        else:
+            self._scope.cancel()
 
     def __exit__(self, *exception: Any) -> bool | None:
+        if self._look is not None:
+            self._look.cancel()
         swallowed = self._scope.__exit__(*exception)
         if self._scope.cancelled_caught:
             raise openai.APITimeoutError(request=self._route.request())

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import anyio
 
+from flextier.waiting import TaskWait, ThreadWait
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:
@@ -24,6 +26,20 @@ class Clock:
     """How the async client waits."""
     random: Callable[[], float] = random.random
     """A number in [0, 1), for jitter."""
+
+    def pause(self, wait: ThreadWait, seconds: float) -> None:
+        """Wait until woken, or for so long. A ``sleep`` of one's own is slept through."""
+        if self.sleep is time.sleep:
+            wait.wait(seconds)
+        else:
+            self.sleep(seconds)
+
+    async def apause(self, wait: TaskWait, seconds: float) -> None:
+        """The async twin of :meth:`pause`."""
+        if self.asleep is anyio.sleep:
+            await wait.wait(seconds)
+        else:
+            await self.asleep(seconds)
 
 
 SYSTEM_CLOCK = Clock()

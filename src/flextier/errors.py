@@ -8,6 +8,8 @@ a call has begun, its error carries ``.report``, the :class:`flextier.CallReport
     openai.OpenAIError
     ├── BudgetExceeded                   the calls before have spent the budget
     ├── ClientClosedError                the client was closed before the call (also RuntimeError)
+    ├── openai.RateLimitError
+    │   └── FlexUnavailable              the lane refuses all calls now, and there is no other lane
     └── openai.APIConnectionError
         ├── MalformedAnswerError         the answer was not the JSON it should be
         ├── StreamInterruptedError       a stream ended before the answer was whole
@@ -48,6 +50,13 @@ class MalformedAnswerError(openai.APIConnectionError):
 
 class StreamInterruptedError(openai.APIConnectionError):
     """A stream ended without its finish reason (chat) or ``response.completed`` (Responses)."""
+
+
+class FlexUnavailable(openai.RateLimitError):
+    """The only lane left is known to refuse, and did until patience was spent: nothing was sent.
+
+    A call that was refused itself raises the server's own ``openai.RateLimitError`` instead.
+    """
 
 
 class FlexDeadlineExceeded(openai.APITimeoutError):

@@ -21,10 +21,18 @@ could have helped (a failure that is never tried again)."""
 # A refusal with `x-should-retry: false` and no Retry-After: leave the lane alone for a minute.
 REFUSED_FOR = 60.0
 
+# What is kept of a deadline for the next lane, once it is known what its answers take.
+_NEARLY_ALL, _MARGIN, _OVERHEAD = 0.99, 1.2, 0.25
+_TYPICAL = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Wait ``wait`` seconds, then send on ``lane``; without streaming if ``plain``."""
+    """Wait ``wait`` seconds, then send on ``lane``; without streaming if ``plain``.
+
+    After the wait, a lane that is short of capacity may keep the call waiting for its turn, up to
+    :attr:`Ladder.until`.
+    """
 
     lane: Lane
     wait: float = 0.0
@@ -65,6 +73,7 @@ class Ladder:
         now: when the call began.
         shut: seconds until a lane may be asked again, as this process knows it (0: now,
             infinity: never, for this model).
+        took: within how many seconds a share of a lane's last answers came; None: not known.
     """
 
     def __init__(
@@ -73,12 +82,14 @@ class Ladder:
         lanes: Sequence[Lane],
         now: float,
         shut: Callable[[Lane], float] = lambda lane: 0.0,
+        took: Callable[[Lane, float], float | None] = lambda lane, share: None,
     ) -> None:
         self._policy = policy
         self._lanes = tuple(lanes)
         self._shut = shut
+        self._took = took
         self._deadline = math.inf if policy.deadline is None else now + policy.deadline
-        self._index = 0
+        self._enter_lane(0)
         self._entered = now
         self._tries = 0
         self._faults = 0
@@ -88,23 +99,38 @@ class Ladder:
         """Why the call left its first lane, or None while it has not."""
 
     @property
-    def lane(self) -> Lane:
-        """The lane the call is on."""
-        return self._lanes[self._index]
-
-    @property
     def deadline(self) -> float:
         """When the call must have ended; infinity without a deadline."""
         return self._deadline
 
     @property
-    def _last(self) -> bool:
-        return self._index == len(self._lanes) - 1
-
-    @property
     def _leave_by(self) -> float:
         """The last moment on this lane: what the next lane needs is kept for it."""
-        return self._deadline if self._last else self._deadline - self._policy.standard_reserve
+        if self._deadline == math.inf or self._last:
+            return self._deadline
+        took = self._took(self._lanes[self._index + 1], _NEARLY_ALL)
+        reserve = self._policy.standard_reserve if took is None else took * _MARGIN + _OVERHEAD
+        return self._deadline - reserve
+
+    @property
+    def next_by(self) -> float:
+        """By when the call is to be on its next lane; infinity: there is none, or no hurry."""
+        return math.inf if self._last else self._leave_by
+
+    @property
+    def latest(self) -> float:
+        """From when on an attempt would probably not be answered before the lane is left."""
+        leave_by = self._leave_by
+        if self._last or leave_by == math.inf:
+            return leave_by
+        return leave_by - (self._took(self.lane, _TYPICAL) or 0.0)
+
+    @property
+    def until(self) -> float:
+        """When the call leaves a lane that has not let it in: no attempt is started later."""
+        if not self.lane.patient:
+            return self._leave_by
+        return min(self._entered + self._policy.patience, self.latest)
 
     def start(self, now: float) -> Try:
         """The first step: the first lane that is open, or opens soon enough."""
@@ -127,8 +153,8 @@ class Ladder:
             if self._last:
                 return True
             self.fallback = self.fallback or self._kind
-            self._index += 1
-            self._begin(now, 0.0)
+            self._enter_lane(self._index + 1)
+            self._begin(now)
         return False
 
     def failed(self, event: Event) -> Step:
@@ -136,7 +162,10 @@ class Ladder:
         if self._plain and event.kind == "stream_unverified":
             return Stop("none")  # it was no stream: the cure does not help, once is enough
         self._plain = self._plain or event.kind == "stream_unverified"
-        step = self._answer(event)
+        return self._marked(self._answer(event))
+
+    def _marked(self, step: Step) -> Step:
+        """The step, without streaming where the call may not stream."""
         return replace(step, plain=True) if self._plain and isinstance(step, Try) else step
 
     def _answer(self, event: Event) -> Step:
@@ -150,7 +179,7 @@ class Ladder:
             case "stream_unverified":
                 return Try(self.lane)
             case "capacity":
-                return self._wait_out(event, floor=REFUSED_FOR if event.go_away else None)
+                return self._refused(event)
             case "rate_limited":
                 return self._next(event, "server") if event.go_away else self._wait_out(event)
             case "timeout" if self.lane.patient and not event.go_away:
@@ -158,10 +187,20 @@ class Ladder:
             case _:
                 return self._retry(event)
 
-    def _wait_out(self, event: Event, floor: float | None = None) -> Step:
+    def _refused(self, event: Event) -> Step:
+        """Line up for this lane again, if patience and the deadline outlast what the server asks.
+
+        How long that takes is not for one call to say: all that wait for the lane share a gate.
+        """
+        asked = REFUSED_FOR if event.go_away and event.hint is None else event.hint or 0.0
+        step = self._wait(event, asked)
+        return replace(step, wait=0.0) if isinstance(step, Try) else step
+
+    def _wait_out(self, event: Event) -> Step:
         """Try this lane again while patience and the deadline allow."""
-        asked = event.hint if event.hint is not None else floor
-        wait = self._backoff(event) if asked is None else asked
+        return self._wait(event, self._backoff(event) if event.hint is None else event.hint)
+
+    def _wait(self, event: Event, wait: float) -> Step:
         until = event.now + wait
         if until >= self._entered + self._policy.patience:
             return self._next(event, "patience")
@@ -191,9 +230,15 @@ class Ladder:
             return Stop(limit)
         if event.now >= self._deadline:
             return Stop("deadline")
-        self._index += 1
+        self._enter_lane(self._index + 1)
         self.fallback = self.fallback or event.kind
         return self._enter(event.now)
+
+    def turned_away(self, now: float) -> Step:
+        """What to do when the lane has not let the call in by ``until``."""
+        patient_to = self._entered + self._policy.patience
+        limit: Limit = "patience" if patient_to <= self._leave_by else "deadline"
+        return self._marked(self._next(Event("capacity", now), limit))
 
     def _enter(self, now: float) -> Try:
         """Begin on the current lane, or on the first one after it that is not known to be shut."""
@@ -202,13 +247,19 @@ class Ladder:
             if wait <= 0:
                 break
             if wait < self._policy.patience and now + wait < self._leave_by:
-                return self._begin(now, wait)
-            self._index += 1
+                break
+            self._enter_lane(self._index + 1)
             self.fallback = self.fallback or (
                 "lane_unsupported" if wait == math.inf else "capacity"
             )
-        return self._begin(now, 0.0)
+        return self._begin(now)
 
-    def _begin(self, now: float, wait: float) -> Try:
+    def _enter_lane(self, index: int) -> None:
+        self._index = index
+        self.lane = self._lanes[index]
+        """The lane the call is on."""
+        self._last = index == len(self._lanes) - 1
+
+    def _begin(self, now: float) -> Try:
         self._entered, self._tries, self._faults = now, 0, 0
-        return Try(self.lane, wait)
+        return Try(self.lane)

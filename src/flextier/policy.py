@@ -60,13 +60,24 @@ class FlexPolicy(BaseSettings):
     """New tries after a transient fault (5xx, lost connection), per lane."""
 
     backoff_initial: Span = 1.0
-    """The upper end of the first wait; waits are exponential with full jitter."""
+    """The upper end of the first wait, and the least between two probes of a lane that refuses.
+    Waits are exponential with full jitter."""
 
     backoff_max: Span = 60.0
-    """The upper end of the longest wait."""
+    """The upper end of the longest wait, and the most between two probes."""
 
     backoff_multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
     """The factor from one wait's upper end to the next."""
+
+    stall_factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3.0
+    """With a deadline: a request on flex that is silent for so many times what the longest answer
+    took to those sent with it or after it (20 at least, and 5 s) has stalled. It is given up and
+    sent again, where the deadline leaves room for that, and may then be silent for twice as long.
+    0: only ``flex_timeout`` counts."""
+
+    start_jitter: Span = 0.0
+    """The upper end of a random wait before a call's first attempt: for many processes that are
+    started at the same moment. 0: none."""
 
     budget: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
     """US$ that the calls of this process under a policy with a budget may cost: once they have, no

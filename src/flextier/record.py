@@ -46,8 +46,9 @@ class Record:
         return self._attempts[-1]
 
     def waiting(self) -> None:
-        """A wait begins."""
-        self._idle_since = self._clock.now()
+        """A wait begins, or goes on."""
+        if self._idle_since is None:
+            self._idle_since = self._clock.now()
 
     def awake(self) -> float:
         """A wait, if there was one, is over, however long it lasted; the time now."""

@@ -10,13 +10,14 @@ import inspect
 import math
 import warnings
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
 import openai
 from tenacity import RetryCallState
 
-from flextier._sdk import failure_of, is_given, new_request
+from flextier._sdk import failure_of, is_given, new_request, no_capacity
 from flextier.calls import (
     CANCELLED,
     SERVED,
@@ -26,7 +27,7 @@ from flextier.calls import (
     attach_report,
     current_scope,
 )
-from flextier.capacity import Capacity, LaneKey
+from flextier.capacity import Capacity, Gate, LaneKey, Spacing, Ticket
 from flextier.clock import Clock
 from flextier.costs.usage import Usage
 from flextier.errors import ClientClosedError, FlexDeadlineExceeded
@@ -134,15 +135,24 @@ class Route:
         self._done = False
         self.charged: list[Callable[[CallReport], None]] = []
         """Who is told what the call cost, before anybody else."""
+        self._timed = not self._stream and not hands_over_body(options)
+        """Whether the time of an attempt is the lane's, and not that of whoever reads a body."""
         self.limit = 0.0
         """Seconds that the current attempt may take in all."""
         tier = chosen_tier(options)
         lanes = [tier_lane(tier)] if tier else [LANES[name] for name in policy.lanes]
-        # Not a method of ours: that would tie a knot that only the garbage collector unties.
+        self._gate = self._capacity.gate(*where, self.model)
+        self._ticket: Ticket | None = None
+        self._error: Exception | None = None
+        self._stall_factor = 0.0 if policy.deadline is None else policy.stall_factor
+        # Not methods of ours: those would tie a knot that only the garbage collector unties.
         shut = partial(_shut_for, self._capacity, self._clock, where, self.model)
+        took = partial(_took, self._gate)
         self._first_lane = lanes[0].name
-        self._ladder = Ladder(policy, lanes, self._record.began, shut)
+        self._ladder = Ladder(policy, lanes, self._record.began, shut, took)
         self.step: Try | Stop = self._ladder.start(self._record.began)
+        if policy.start_jitter:
+            self.step = replace(self.step, wait=policy.start_jitter * self._clock.random())
 
     @property
     def plain(self) -> bool:
@@ -156,7 +166,62 @@ class Route:
 
     def request(self) -> Any:
         """A request for an error that must carry one, where the real one is not at hand."""
-        return new_request(self._where[0].rstrip("/") + self.options.url)
+        return new_request(self._url)
+
+    @property
+    def _url(self) -> str:
+        return self._where[0].rstrip("/") + str(self.options.url)
+
+    # --- its turn -----------------------------------------------------------------------------
+
+    def may_go(self) -> bool:
+        """Ask for leave to send the next attempt. False: it is to wait for it, see :meth:`look`."""
+        granted = self._ask(self._clock.now())
+        if not granted:
+            self._record.waiting()
+        return granted
+
+    def look(self, wake: Callable[[], None]) -> float:
+        """Seconds to wait for the turn, or until woken, before looking again; 0: go on.
+
+        Raises:
+            FlexUnavailable, FlexDeadlineExceeded, or the error of the last attempt: the last lane
+                has not let the call in for as long as it may wait.
+        """
+        while True:
+            assert self._ticket is not None
+            now = self._clock.now()
+            seconds = self._gate.look(self._ticket, now, wake)
+            if seconds > 0 or self._ticket.granted:
+                return seconds
+            self.step = self._ladder.turned_away(now)
+            if isinstance(self.step, Stop):
+                raise self._turned_away(self.step.limit)
+            if self._ask(now):
+                return 0.0
+
+    def _ask(self, now: float) -> bool:
+        ladder, before = self._ladder, self._ticket
+        gauge = self._gate.lane(ladder.lane.name, ladder.lane.patient)
+        turn = before.turn if before is not None and before.gauge is gauge else None
+        self._ticket = self._gate.ask(gauge, now, ladder.until, ladder.latest, turn, ladder.next_by)
+        return self._ticket.granted
+
+    def _turned_away(self, limit: Limit) -> Exception:
+        if limit == "deadline":
+            error: Exception = self._deadline_exceeded(self.request())
+            error.__cause__ = self._error
+        elif self._error is not None:
+            error = self._error
+            _say_more(error, f"flextier gave up after {self._record.history()}: {_KNOBS[limit]}")
+        else:
+            error = no_capacity(
+                self._url,
+                f"{self._ladder.lane.name} refuses {self.model!r} now: flextier gave up after "
+                f"{self._record.history()}: {_KNOBS[limit]}",
+            )
+        self._finish(error=error)
+        return error
 
     # --- an attempt: begin, and one of answered / failed / broken -----------------------------
 
@@ -167,13 +232,18 @@ class Route:
             FlexDeadlineExceeded: there is no time left for one.
         """
         now = self._record.awake()
+        asked = self._ladder.lane
         if self._ladder.out_of_time(now):
             raise self._deadline_exceeded(self.request())
+        if self._ladder.lane is not asked or self._ticket is None:
+            self._give_back(now)
+            self._ask(now)
         self.limit = self._ladder.attempt_timeout(now)
         # A stream that has begun may go on to the deadline itself.
         one_read = self.silence_limit() if self._stream else self.limit
         lane = self._ladder.lane
-        self._answer = None
+        self._answer = self._error = None
+        self._gate.begin(self._ticket, now)
         self._record.sending(lane.name, now)
         return for_attempt(
             self.options,
@@ -205,7 +275,8 @@ class Route:
     def _served(self, answer: Any, error: BaseException | None = None) -> None:
         self.step = Stop("none")  # whatever goes wrong from here on, it is not asked for again
         request_id = getattr(answer, "_request_id", None) or getattr(answer, "request_id", None)
-        self._record.ended(SERVED, status=200, request_id=request_id)
+        now = self._record.ended(SERVED, status=200, request_id=request_id)
+        self._gate.end(self._ticket, "served", now, timed=self._timed)
         self._finish(_tier(answer), _usage(answer), _model(answer), error)
 
     def vain(self, answer: Any) -> Exception:
@@ -224,6 +295,7 @@ class Route:
         self.step = Stop("none")  # until decided: an error in deciding is not tried for ever
         kind = self._decide(failure)
         if isinstance(self.step, Try):
+            self._error = error
             return error
         return self._given_up(error, kind, self.step.limit)
 
@@ -286,12 +358,48 @@ class Route:
         return LaneKey(*self._where, self.model, lane.name)
 
     def _learn(self, event: Event) -> None:
-        lane = self._ladder.lane
+        lane, gate, ticket = self._ladder.lane, self._gate, self._ticket
+        assert ticket is not None
+        if event.kind == "rate_limited":
+            gate.limited(event.now, event.hint or 0.0)
         if event.kind == "lane_unsupported":
-            self._capacity.shut(self._key(lane), math.inf)
-        elif event.kind == "capacity" and (event.hint is not None or event.go_away):
+            self._capacity.never(self._key(lane))
+        if event.kind != "capacity":
+            gate.end(ticket, "stalled" if event.kind == "timeout" else "gone", event.now)
+            return
+        if event.hint is not None or event.go_away:
             wait = REFUSED_FOR if event.hint is None else event.hint
-            self._capacity.shut(self._key(lane), event.now + wait)
+            gate.shut(ticket.gauge, event.now + wait, event.now)
+        policy = self._policy
+        spacing = Spacing(
+            policy.backoff_initial, policy.backoff_multiplier, policy.backoff_max, event.jitter
+        )
+        gate.end(ticket, "refused", event.now, spacing)
+
+    def _give_back(self, now: float) -> None:
+        if self._ticket is not None:
+            self._gate.end(self._ticket, "gone", now)
+
+    # --- attempts that stall ------------------------------------------------------------------
+
+    @property
+    def may_stall(self) -> bool:
+        """Whether the attempt begun is to be watched by :meth:`stalls_in`."""
+        return self._stall_factor > 0 and self._ladder.lane.patient
+
+    def stalls_in(self) -> float:
+        """Seconds until a silent attempt should be looked at again; 0: it is to be given up.
+
+        Infinity: there is no time left on the lane for another. Each time, twice the silence is
+        borne, as the one before may have been cut off in vain.
+        """
+        now = self._clock.now()
+        if self._ticket is None or now >= self._ladder.latest:
+            return math.inf
+        seconds = self._gate.stalls_in(self._ticket, now, self._stall_factor)
+        if seconds <= 0:
+            self._stall_factor *= 2
+        return seconds
 
     # --- tenacity's questions -----------------------------------------------------------------
 
@@ -332,7 +440,10 @@ class Route:
 
     def _retry(self, state: RetryCallState) -> Retry:
         wait = self.step.wait if isinstance(self.step, Try) else 0.0
-        return Retry(self.model, self._record.last, self._ladder.lane.name, wait, state)
+        lane = self._ladder.lane
+        gauge = self._gate.lane(lane.name, lane.patient)
+        wait = max(wait, self._gate.opens_in(gauge, self._clock.now()))
+        return Retry(self.model, self._record.last, lane.name, wait, state)
 
     def opened(self, stream: Any) -> None:
         """The call's answer is this stream."""
@@ -356,7 +467,8 @@ class Route:
         """The stream that answered the call is over."""
         if error is not None and not isinstance(error, Exception):
             outcome = CANCELLED
-        self._record.ended(outcome, status=200, request_id=watch.request_id)
+        now = self._record.ended(outcome, status=200, request_id=watch.request_id)
+        self._gate.end(self._ticket, "served" if outcome == SERVED else "gone", now)
         self._finish(watch.tier, watch.usage, watch.model, error)
 
     # --- the end ------------------------------------------------------------------------------
@@ -368,7 +480,9 @@ class Route:
         model: str | None = None,
         error: BaseException | None = None,
     ) -> None:
-        self._done = True
+        self._done, self._error = True, None
+        if self._ticket is not None and not self._ticket.verdict:
+            self._give_back(self._clock.now())
         asked = self._ladder.lane
         lane = tier_lane(tier).name if tier else asked.name
         fallback: str | None = self._ladder.fallback
@@ -404,6 +518,10 @@ def _shut_for(
     capacity: Capacity, clock: Clock, where: tuple[str, str], model: str, lane: Lane
 ) -> float:
     return capacity.shut_for(LaneKey(*where, model, lane.name), clock.now())
+
+
+def _took(gate: Gate, lane: Lane, share: float) -> float | None:
+    return gate.took(lane.name, share)
 
 
 def _tier(answer: Any) -> str | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 
-from flextier.capacity import CAPACITY, Capacity, LaneKey
+from flextier import LaneState, capacity_snapshot
+from flextier.capacity import CAPACITY, Capacity, LaneKey, Ticket
 
 KEY = LaneKey("https://api.openai.com/v1/", "account", "o3", "flex")
 OTHERS = [
@@ -30,6 +34,33 @@ def eager_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+def shut(capacity: Capacity, key: LaneKey, until: float, now: float = 0.0) -> None:
+    """The server says when to come back."""
+    gate = capacity.gate(*key[:3])
+    gate.shut(gate.lane(key.lane, scarce=True), until, now)
+
+
+def send(capacity: Capacity, key: LaneKey = KEY, now: float = 0.0) -> Ticket:
+    """A request that goes out."""
+    gate = capacity.gate(*key[:3])
+    ticket = gate.ask(gate.lane(key.lane, scarce=True), now, now + 60, now + 60)
+    gate.begin(ticket, now)
+    return ticket
+
+
+def state(capacity: Capacity, key: LaneKey = KEY, now: float = 0.0) -> LaneState:
+    """What is shown of one lane."""
+    (shown,) = [s for s in capacity.snapshot(now) if LaneKey(*_key(s)) == key]
+    return shown
+
+
+def _key(shown: LaneState) -> tuple[str, str, str, str]:
+    return shown.base_url, shown.account, shown.model, shown.lane
+
+
+# --- the server's word ------------------------------------------------------------------------
+
+
 def test_what_is_not_known_is_open() -> None:
     """A lane that nothing was learnt of may be asked now."""
     assert Capacity().shut_for(KEY, 100.0) == 0.0
@@ -42,7 +73,7 @@ def test_what_is_not_known_is_open() -> None:
 def test_a_shut_lane_opens_in_time(now: float, seconds: float) -> None:
     """The seconds count down to the moment, and are 0 from then on."""
     capacity = Capacity()
-    capacity.shut(KEY, 110.0)
+    shut(capacity, KEY, 110.0)
     assert capacity.shut_for(KEY, now) == seconds
 
 
@@ -50,38 +81,30 @@ def test_a_shut_lane_opens_in_time(now: float, seconds: float) -> None:
 def test_knowledge_is_about_one_lane(other: LaneKey) -> None:
     """Another server, account, model or lane is another matter."""
     capacity = Capacity()
-    capacity.shut(KEY, math.inf)
+    capacity.never(KEY)
     assert capacity.shut_for(other, 0.0) == 0.0
-    capacity.shut(other, 5.0)
+    shut(capacity, other, 5.0)
     assert capacity.shut_for(KEY, 0.0) == math.inf
     assert capacity.shut_for(other, 0.0) == 5.0
 
 
 @pytest.mark.parametrize(
     ("first", "second", "seconds"),
-    [(110.0, 120.0, 20.0), (120.0, 110.0, 20.0), (math.inf, 110.0, math.inf), (50.0, 110.0, 10.0)],
+    [(110.0, 120.0, 20.0), (120.0, 110.0, 20.0), (50.0, 110.0, 10.0)],
 )
 def test_the_longest_word_counts(first: float, second: float, seconds: float) -> None:
     """A shorter Retry-After does not open what a longer one has shut."""
     capacity = Capacity()
-    capacity.shut(KEY, first)
-    capacity.shut(KEY, second)
+    shut(capacity, KEY, first)
+    shut(capacity, KEY, second)
     assert capacity.shut_for(KEY, 100.0) == seconds
 
 
-def test_a_lane_can_be_shut_again() -> None:
-    """What has passed is forgotten, and new words count as they are."""
-    capacity = Capacity()
-    capacity.shut(KEY, 110.0)
-    assert capacity.shut_for(KEY, 200.0) == 0.0
-    capacity.shut(KEY, 105.0)
-    assert capacity.shut_for(KEY, 100.0) == 5.0
-
-
 def test_unsupported_is_for_good() -> None:
-    """A lane that does not serve a model does not begin to."""
+    """A lane that does not serve a model does not begin to, whatever it said before."""
     capacity = Capacity()
-    capacity.shut(KEY, math.inf)
+    shut(capacity, KEY, 5.0)
+    capacity.never(KEY)
     assert capacity.shut_for(KEY, 1e12) == math.inf
 
 
@@ -89,16 +112,154 @@ def test_reset_forgets_everything() -> None:
     """As in a new process."""
     capacity = Capacity()
     for key in (KEY, *OTHERS):
-        capacity.shut(key, math.inf)
+        shut(capacity, key, 1e9)
+        capacity.never(key)
     capacity.reset()
     assert [capacity.shut_for(key, 0.0) for key in (KEY, *OTHERS)] == [0.0] * 5
+    assert capacity.snapshot(0.0) == ()
+
+
+def test_a_call_under_way_outlives_a_reset() -> None:
+    """It ends at its old gate, and leaves no trace in the new one."""
+    capacity = Capacity()
+    gate, ticket = capacity.gate(*KEY[:3]), send(capacity)
+    capacity.reset()
+    send(capacity)
+    gate.end(ticket, "served", 1.0)
+    assert (state(capacity).in_flight, state(capacity).answered) == (1, 0)
 
 
 def test_memories_are_apart() -> None:
     """One that is made for a test is not the process's."""
-    Capacity().shut(KEY, math.inf)
+    Capacity().never(KEY)
+    shut(Capacity(), KEY, 1e9)
     assert CAPACITY.shut_for(KEY, 0.0) == 0.0
     assert Capacity().shut_for(KEY, 0.0) == 0.0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_begins_anew() -> None:
+    """Whoever waits, waits in the parent; a lock that was held there is not held here."""
+    CAPACITY.never(KEY)
+    with CAPACITY._lock:
+        child = os.fork()
+        if child == 0:
+            known = CAPACITY.snapshot(0.0) or CAPACITY.shut_for(KEY, 0.0)
+            os._exit(1 if known else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert CAPACITY.shut_for(KEY, 0.0) == math.inf
+
+
+# --- what is shown ----------------------------------------------------------------------------
+
+
+def test_only_lanes_that_were_asked_for_are_shown() -> None:
+    """A gate without a lane has nothing to tell."""
+    capacity = Capacity()
+    capacity.gate(*KEY[:3])
+    assert capacity.snapshot(0.0) == ()
+    send(capacity)
+    send(capacity, KEY._replace(lane="standard"))
+    assert [s.lane for s in capacity.snapshot(0.0)] == ["flex", "standard"]
+
+
+def test_an_open_lane_is_shown() -> None:
+    """Its requests are counted, and nothing that is not known is made up."""
+    capacity = Capacity()
+    ticket, gate = send(capacity), capacity.gate(*KEY[:3])
+    other = send(capacity)
+    gate.end(ticket, "served", 3.0, timed=True)
+    assert state(capacity, now=3.0) == LaneState(
+        *KEY[:3],
+        lane="flex",
+        state="open",
+        waiting=0,
+        in_flight=1,
+        limit=None,
+        opens_in=0.0,
+        answered=1,
+        refused=0,
+        stalled=0,
+        refusal_rate=pytest.approx(0.1, abs=0.02),
+        typical_seconds=None,
+        slow_seconds=None,
+    )
+    assert other.confirmed
+
+
+def test_a_lane_that_was_told_to_wait_for_is_shut() -> None:
+    """It opens when the server said, and then waits for the one request that may try."""
+    capacity = Capacity()
+    send(capacity)
+    shut(capacity, KEY, 110.0)
+    shown = state(capacity, now=100.0)
+    assert (shown.state, shown.limit, shown.opens_in) == ("shut", 0, 10.0)
+    assert state(capacity, now=111.0).opens_in == 0.0
+
+
+def test_a_lane_that_does_not_serve_the_model_is_unsupported() -> None:
+    """It never opens."""
+    capacity = Capacity()
+    send(capacity)
+    capacity.never(KEY)
+    assert (state(capacity).state, state(capacity).opens_in) == ("unsupported", math.inf)
+
+
+def test_how_long_answers_took_is_shown() -> None:
+    """After twenty of them: the median, and what 99 in 100 keep to."""
+    capacity = Capacity()
+    gate = capacity.gate(*KEY[:3])
+    for seconds in range(1, 21):
+        gate.end(send(capacity), "served", float(seconds), timed=True)
+    shown = state(capacity)
+    assert (shown.typical_seconds, shown.slow_seconds) == (11.0, 20.0)
+
+
+def test_a_state_is_plain_to_others() -> None:
+    """As a dict of JSON's types, by the names of its fields."""
+    capacity = Capacity()
+    send(capacity)
+    told = state(capacity).to_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert LaneState(**told) == state(capacity)
+
+
+def test_a_lost_request_is_not_shown() -> None:
+    """One that nobody holds any more is not in flight, whether or not another one was sent."""
+    capacity = Capacity()
+    ticket = send(capacity)
+    assert state(capacity).in_flight == 1
+    send(capacity, now=10.0)  # by then the first one is known to be in
+    del ticket
+    assert state(capacity, now=10.0).in_flight == 1
+
+
+def test_the_process_shows_what_it_knows_on_the_real_clock() -> None:
+    """``capacity_snapshot()`` is about all of the process's calls."""
+    assert capacity_snapshot() == ()
+    now = time.monotonic()
+    shut(CAPACITY, KEY, now + 100, now)
+    (shown,) = capacity_snapshot()
+    assert 90 < shown.opens_in <= 100
+
+
+# --- threads ----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("eager_switches")
+def test_threads_share_one_gate() -> None:
+    """Many that ask for the same gate and lane at once get the same."""
+    capacity, start = Capacity(), Barrier(8)
+
+    def ask(_: int) -> set[int]:
+        start.wait()
+        gates = [capacity.gate(*key[:3]) for key in OTHERS]
+        return {id(thing) for gate in gates for thing in (gate, gate.lane("flex", scarce=True))}
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, range(8)))
+    assert all(one == found[0] for one in found)
 
 
 @pytest.mark.usefixtures("eager_switches")
@@ -106,21 +267,21 @@ def test_threads_do_not_lose_the_longest_word() -> None:
     """Many that shut the same lanes at once leave the longest word of all, on every lane."""
     capacity, start = Capacity(), Barrier(8)
 
-    def shut(worker: int) -> None:
+    def work(worker: int) -> None:
         start.wait()
-        for step in range(500):
+        for step in range(300):
             for key in OTHERS:
-                capacity.shut(key, 1_000.0 + (step * 7 + worker * 13) % 501)
+                shut(capacity, key, 1_000.0 + (step * 7 + worker * 13) % 501)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(shut, range(8)))
-    longest = max((step * 7 + worker * 13) % 501 for step in range(500) for worker in range(8))
+        list(pool.map(work, range(8)))
+    longest = max((step * 7 + worker * 13) % 501 for step in range(300) for worker in range(8))
     assert [capacity.shut_for(key, 1_000.0) for key in OTHERS] == [float(longest)] * 4
 
 
 @pytest.mark.usefixtures("eager_switches")
 def test_a_reader_does_not_forget_a_newer_word() -> None:
-    """Forgetting what has passed never takes along what was said meanwhile."""
+    """Reading never takes along what was said meanwhile."""
     capacity, start = Capacity(), Barrier(5)
 
     def read(_: int) -> None:
@@ -131,11 +292,38 @@ def test_a_reader_does_not_forget_a_newer_word() -> None:
     def write(_: int) -> None:
         start.wait()
         for now in range(2_000):
-            capacity.shut(KEY, float(now))
-        capacity.shut(KEY, 1e9)
+            shut(capacity, KEY, float(now))
+        shut(capacity, KEY, 1e9)
 
     with ThreadPoolExecutor(5) as pool:
         jobs = [pool.submit(read, worker) for worker in range(4)] + [pool.submit(write, 4)]
         for job in jobs:
             job.result()
     assert capacity.shut_for(KEY, 0.0) == 1e9
+
+
+@pytest.mark.usefixtures("eager_switches")
+def test_whoever_looks_disturbs_nobody() -> None:
+    """What is shown while others send and end is of one moment, and no error."""
+    capacity, done = Capacity(), Event()
+    gate = capacity.gate(*KEY[:3])
+
+    def work(worker: int) -> None:
+        for step in range(400):
+            ticket = send(capacity, now=float(step))
+            verdict = "refused" if (step + worker) % 2 else "served"
+            gate.end(ticket, verdict, step + 0.1, timed=True)
+
+    def watch() -> list[LaneState]:
+        shown: list[LaneState] = []
+        while not done.is_set():
+            shown += capacity.snapshot(200.0)
+        return shown
+
+    with ThreadPoolExecutor(5) as pool:
+        watching = pool.submit(watch)
+        for job in [pool.submit(work, worker) for worker in range(4)]:
+            job.result()
+        done.set()
+        assert all(0 <= shown.in_flight <= 4 for shown in watching.result())
+    assert (state(capacity).answered, state(capacity).refused) == (800, 800)

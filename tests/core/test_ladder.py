@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 
 from flextier.failures import Kind
-from flextier.ladder import REFUSED_FOR, Event, Ladder, Step, Stop, Try
+from flextier.ladder import Event, Ladder, Step, Stop, Try
 from flextier.lanes import FLEX, STANDARD, Lane
 from flextier.policy import FlexPolicy
 
@@ -35,6 +36,11 @@ def fail(ladder: Ladder, kind: Kind, after: float = 1.0, **facts: Any) -> Step:
     return ladder.failed(Event(kind=kind, now=T0 + after, **facts))
 
 
+def waited(kind: Kind, step: Step) -> Step:
+    """The step for that kind: what the server asks after a refusal is waited at the gate."""
+    return replace(step, wait=0.0) if kind == "capacity" and isinstance(step, Try) else step
+
+
 def on_standard(**policy: Any) -> Ladder:
     """A ladder that has just left flex, at T0."""
     made = ladder(**policy)
@@ -48,11 +54,11 @@ def on_standard(**policy: Any) -> Ladder:
 @pytest.mark.parametrize(
     ("kind", "facts", "step"),
     [
-        ("capacity", {}, Try(FLEX, 1.0)),
-        ("capacity", {"jitter": 0.25}, Try(FLEX, 0.25)),
-        ("capacity", {"hint": 20.0}, Try(FLEX, 20.0)),
-        ("capacity", {"go_away": True}, Try(FLEX, REFUSED_FOR)),
-        ("capacity", {"go_away": True, "hint": 20.0}, Try(FLEX, 20.0)),
+        ("capacity", {}, Try(FLEX)),
+        ("capacity", {"jitter": 0.25}, Try(FLEX)),
+        ("capacity", {"hint": 20.0}, Try(FLEX)),
+        ("capacity", {"go_away": True}, Try(FLEX)),
+        ("capacity", {"go_away": True, "hint": 20.0}, Try(FLEX)),
         ("rate_limited", {}, Try(FLEX, 1.0)),
         ("rate_limited", {"hint": 20.0}, Try(FLEX, 20.0)),
         ("rate_limited", {"go_away": True}, Try(STANDARD)),
@@ -81,8 +87,8 @@ def test_first_failure_on_flex(kind: Kind, facts: dict[str, Any], step: Step) ->
 @pytest.mark.parametrize(
     ("kind", "facts", "step"),
     [
-        ("capacity", {}, Try(STANDARD, 1.0)),
-        ("capacity", {"hint": 20.0}, Try(STANDARD, 20.0)),
+        ("capacity", {}, Try(STANDARD)),
+        ("capacity", {"hint": 20.0}, Try(STANDARD)),
         ("rate_limited", {}, Try(STANDARD, 1.0)),
         ("rate_limited", {"hint": 20.0}, Try(STANDARD, 20.0)),
         ("rate_limited", {"go_away": True}, Stop("server")),
@@ -110,7 +116,7 @@ def test_first_failure_on_standard(
 @pytest.mark.parametrize(
     ("kind", "step"),
     [
-        ("capacity", Try(FLEX, 1.0)),
+        ("capacity", Try(FLEX)),
         ("rate_limited", Try(FLEX, 1.0)),
         ("timeout", Try(FLEX, 1.0)),
         ("transient", Try(FLEX, 1.0)),
@@ -165,7 +171,7 @@ def test_a_plain_call_that_may_not_stream_is_given_up() -> None:
 )
 def test_patience_ends_a_lane(kind: Kind, after: float, hint: float, step: Step) -> None:
     """No new try is started once patience is spent, and no wait is begun that would spend it."""
-    assert fail(ladder(patience=100), kind, after=after, hint=hint) == step
+    assert fail(ladder(patience=100), kind, after=after, hint=hint) == waited(kind, step)
 
 
 def test_patience_counts_from_entering_the_lane() -> None:
@@ -199,11 +205,14 @@ def test_impatience_ends_the_call_on_the_last_lane() -> None:
 
 
 def test_waits_grow_with_the_tries_on_a_lane() -> None:
-    """Exponential with full jitter, and from the start again on the next lane."""
+    """Exponential with full jitter, and from the start again on the next lane; but how long a
+    refusal is waited out is not for one call to say.
+    """
     made = ladder(backoff_max=5)
-    waits = [fail(made, "capacity", jitter=1.0), fail(made, "timeout", jitter=0.5)]
-    waits += [fail(made, "capacity", jitter=jitter) for jitter in (1.0, 1.0, 0.1)]
-    assert waits == [Try(FLEX, seconds) for seconds in (1.0, 1.0, 4.0, 5.0, 0.5)]
+    waits = [fail(made, "rate_limited", jitter=1.0), fail(made, "timeout", jitter=0.5)]
+    waits += [fail(made, "timeout", jitter=jitter) for jitter in (1.0, 1.0, 0.1)]
+    waits += [fail(made, "capacity", jitter=1.0)]
+    assert waits == [Try(FLEX, seconds) for seconds in (1.0, 1.0, 4.0, 5.0, 0.5, 0.0)]
     fail(made, "lane_unsupported")
     assert fail(made, "rate_limited", jitter=1.0) == Try(STANDARD, 1.0)
 
@@ -227,7 +236,8 @@ def test_waits_grow_with_the_tries_on_a_lane() -> None:
 )
 def test_the_deadline_ends_a_lane(kind: Kind, after: float, hint: float, step: Step) -> None:
     """No wait crosses the moment to leave: the deadline less what is kept for the next lane."""
-    assert fail(ladder(deadline=100, standard_reserve=30), kind, after=after, hint=hint) == step
+    made = ladder(deadline=100, standard_reserve=30)
+    assert fail(made, kind, after=after, hint=hint) == waited(kind, step)
 
 
 @pytest.mark.parametrize("kind", [*WAITING, "transient"])
@@ -243,9 +253,8 @@ def test_the_deadline_ends_a_lane(kind: Kind, after: float, hint: float, step: S
 )
 def test_the_last_lane_has_it_all(kind: Kind, after: float, hint: float, step: Step) -> None:
     """Nothing is kept after the last lane: its waits may take all but the deadline itself."""
-    made = on_standard(deadline=100)
-    assert fail(made, kind, after=after, hint=hint) == step
-    assert fail(ladder(STANDARD, deadline=100), kind, after=after, hint=hint) == step
+    for made in (on_standard(deadline=100), ladder(STANDARD, deadline=100)):
+        assert fail(made, kind, after=after, hint=hint) == waited(kind, step)
 
 
 def test_the_deadline_is_the_calls() -> None:
@@ -315,7 +324,7 @@ def test_refusals_do_not_count_as_faults(kind: Kind) -> None:
     """Patience bounds them, ``max_retries`` does not."""
     made = ladder(max_retries=1)
     for _ in range(9):
-        assert fail(made, kind, hint=1.0) == Try(FLEX, 1.0)
+        assert fail(made, kind, hint=1.0) == waited(kind, Try(FLEX, 1.0))
     assert fail(made, "transient", hint=1.0) == Try(FLEX, 1.0)
     assert fail(made, "transient", hint=1.0) == Try(STANDARD)
 
@@ -328,16 +337,18 @@ def test_refusals_do_not_count_as_faults(kind: Kind) -> None:
     [
         (0.0, Try(FLEX), None),
         (-1.0, Try(FLEX), None),
-        (0.5, Try(FLEX, 0.5), None),
-        (5.0, Try(FLEX, 5.0), None),
-        (99.9, Try(FLEX, 99.9), None),
+        (0.5, Try(FLEX), None),
+        (5.0, Try(FLEX), None),
+        (99.9, Try(FLEX), None),
         (100.0, Try(STANDARD), "capacity"),
         (5_000.0, Try(STANDARD), "capacity"),
         (math.inf, Try(STANDARD), "lane_unsupported"),
     ],
 )
 def test_a_first_lane_that_is_shut(seconds: float, step: Step, fallback: str | None) -> None:
-    """It is waited for within patience, else passed by; what is infinite is not for this model."""
+    """It is lined up for if it opens within patience, else passed by; what is infinite is not for
+    this model.
+    """
     made = Ladder(FlexPolicy(patience=100), BOTH, T0, lambda lane: seconds)
     assert made.start(T0) == step
     assert made.fallback == fallback
@@ -348,7 +359,7 @@ def test_lanes_are_open_unless_known_to_be_shut() -> None:
     assert Ladder(FlexPolicy(), BOTH, T0).start(T0) == Try(FLEX)
 
 
-@pytest.mark.parametrize(("seconds", "step"), [(69.9, Try(FLEX, 69.9)), (70.0, Try(STANDARD))])
+@pytest.mark.parametrize(("seconds", "step"), [(69.9, Try(FLEX)), (70.0, Try(STANDARD))])
 def test_a_shut_lane_is_waited_for_within_the_deadline(seconds: float, step: Step) -> None:
     """The wait fits before the moment to leave, or the lane is passed by."""
     made = Ladder(FlexPolicy(deadline=100, standard_reserve=30), BOTH, T0, lambda lane: seconds)
@@ -370,7 +381,7 @@ def test_a_single_lane_is_tried_though_shut(lane: Lane, seconds: float) -> None:
     [
         ({}, Try(FLEX), None),
         ({"flex": math.inf}, Try(THIRD), "lane_unsupported"),
-        ({"flex": math.inf, "priority": 10.0}, Try(THIRD, 10.0), "lane_unsupported"),
+        ({"flex": math.inf, "priority": 10.0}, Try(THIRD), "lane_unsupported"),
         ({"flex": 999.0, "priority": math.inf}, Try(STANDARD), "capacity"),
         ({"flex": math.inf, "priority": 999.0}, Try(STANDARD), "lane_unsupported"),
         ({"flex": 999.0, "priority": 999.0, "standard": 999.0}, Try(STANDARD), "capacity"),
@@ -396,8 +407,122 @@ def test_a_shut_lane_in_the_middle_is_passed_by_later_too() -> None:
 def test_patience_for_a_lane_that_opens_includes_the_wait() -> None:
     """Waiting for the door to open is waiting, too."""
     made = ladder(shut={"flex": 60.0}, patience=100)
-    assert fail(made, "capacity", after=61, hint=38.0) == Try(FLEX, 38.0)
+    assert made.until == T0 + 100
+    assert fail(made, "capacity", after=61, hint=38.0) == Try(FLEX)
     assert fail(made, "capacity", after=61, hint=39.0) == Try(STANDARD)
+
+
+# --- lanes that keep the call waiting ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "seconds"),
+    [
+        ({"patience": 100}, 100.0),
+        ({"patience": 0}, 0.0),
+        ({"patience": 100, "deadline": 120, "standard_reserve": 30}, 90.0),
+        ({"patience": 100, "deadline": 200, "standard_reserve": 30}, 100.0),
+    ],
+)
+def test_a_call_lines_up_until_patience_or_the_reserve(
+    policy: dict[str, Any], seconds: float
+) -> None:
+    """The gate may hold it for so long, whichever ends first."""
+    assert ladder(**policy).until == T0 + seconds
+
+
+def test_only_a_lane_that_may_be_short_has_patience() -> None:
+    """On standard there is nothing to be patient for: a rate limit is waited out to the end."""
+    assert on_standard(patience=5).until == math.inf
+    assert on_standard(patience=5, deadline=60).until == T0 + 60
+    assert ladder(FLEX, patience=500, deadline=60).until == T0 + 60
+
+
+def test_refusals_do_not_renew_patience() -> None:
+    """It counts from entering the lane, not from the last refusal."""
+    made = ladder(patience=100)
+    fail(made, "capacity", after=80)
+    assert made.until == T0 + 100
+    fail(made, "capacity", after=100)
+    assert made.until == math.inf, "on standard"
+
+
+def test_turned_away_goes_to_the_next_lane() -> None:
+    """A lane that has not let the call in by then is left for want of capacity."""
+    made = ladder(patience=100)
+    assert made.turned_away(T0 + 100) == Try(STANDARD)
+    assert made.fallback == "capacity"
+
+
+@pytest.mark.parametrize(
+    ("policy", "after", "limit"),
+    [
+        ({"patience": 100}, 100.0, "patience"),
+        ({"patience": 100, "deadline": 120}, 100.0, "patience"),
+        ({"patience": 120, "deadline": 100}, 99.0, "deadline"),
+        ({"patience": 120, "deadline": 100}, 100.0, "deadline"),
+    ],
+)
+def test_turned_away_from_the_last_lane(policy: dict[str, Any], after: float, limit: Any) -> None:
+    """The call ends, and says which knob would have helped."""
+    assert ladder(FLEX, lanes="flex", **policy).turned_away(T0 + after) == Stop(limit)
+
+
+def test_a_plain_call_that_is_turned_away_stays_plain() -> None:
+    """Whoever may not stream may not on the next lane either."""
+    made = ladder(patience=100)
+    fail(made, "stream_unverified")
+    assert fail(made, "capacity") == Try(FLEX, plain=True)
+    assert made.turned_away(T0 + 100) == Try(STANDARD, plain=True)
+
+
+def test_turned_away_passes_by_lanes_that_are_shut() -> None:
+    """As after any other failure."""
+    made = ladder(FLEX, THIRD, STANDARD, shut={"priority": math.inf})
+    assert made.turned_away(T0 + 1) == Try(STANDARD)
+    assert made.fallback == "capacity"
+
+
+# --- what is learnt of how long answers take --------------------------------------------------
+
+
+def learnt(*lanes: Lane, took: dict[str, tuple[float, float]], **policy: Any) -> Ladder:
+    """A ladder that knows the median and the slowest answers of lanes."""
+
+    def answers(lane: Lane, share: float) -> float | None:
+        return took[lane.name][share > 0.5] if lane.name in took else None
+
+    return Ladder(FlexPolicy(**policy), lanes or BOTH, T0, took=answers)
+
+
+def test_the_reserve_is_what_standard_takes() -> None:
+    """Once it is known: 99 in 100 answers, a fifth more and a moment, not ``standard_reserve``."""
+    made = learnt(took={"standard": (2.0, 10.0)}, deadline=100, standard_reserve=30)
+    assert made.attempt_timeout(T0) == pytest.approx(87.75)
+    assert made.until == pytest.approx(T0 + 87.75)
+    assert made.latest == pytest.approx(T0 + 87.75)
+
+
+def test_a_lane_that_takes_long_is_entered_early() -> None:
+    """No attempt is worth starting that half of the answers would be too slow for."""
+    took = {"flex": (25.0, 500.0), "standard": (2.0, 10.0)}
+    made = learnt(took=took, deadline=100)
+    assert made.latest == made.until == pytest.approx(T0 + 62.75)
+    assert made.attempt_timeout(T0) == pytest.approx(87.75), "an attempt itself may take it all"
+
+
+def test_the_last_lane_is_tried_to_the_end() -> None:
+    """Where there is nothing to keep time for, a slow answer may still come in time."""
+    took = {"flex": (25.0, 500.0), "standard": (25.0, 500.0)}
+    assert learnt(FLEX, took=took, lanes="flex", deadline=100).latest == T0 + 100
+    assert learnt(STANDARD, took=took, deadline=100).until == T0 + 100
+
+
+def test_without_a_deadline_nothing_is_kept() -> None:
+    """However long answers take."""
+    made = learnt(took={"flex": (25.0, 500.0), "standard": (25.0, 500.0)}, patience=300)
+    assert made.latest == math.inf
+    assert made.until == T0 + 300
 
 
 # --- why a call left --------------------------------------------------------------------------

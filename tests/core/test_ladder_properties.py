@@ -12,7 +12,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from flextier.failures import Kind
-from flextier.ladder import Event, Ladder, Stop, Try
+from flextier.ladder import REFUSED_FOR, Event, Ladder, Stop, Try
 from flextier.lanes import FLEX, STANDARD, Lane
 from flextier.policy import FlexPolicy
 
@@ -31,11 +31,13 @@ class Fault:
     jitter: float = 0.5
     hint: float | None = None
     go_away: bool = False
+    queued: float = 0.0
+    """How long the lane keeps the call waiting before it lets it in, if it is one that may."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One attempt, and what the ladder said after it."""
+    """One attempt, or a lane that did not let the call in, and what the ladder said after it."""
 
     lane: Lane
     at: float
@@ -45,6 +47,7 @@ class Sent:
     fault: Fault
     then: Try | Stop
     fallback: Kind | None
+    turned_away: bool = False
 
 
 @dataclass
@@ -96,6 +99,13 @@ def play(ladder: Ladder, call: Call, weather: list[Fault]) -> Call:
             break
         assert call.step.lane is ladder.lane
         lane, at = ladder.lane, call.now + call.step.wait
+        if lane.patient and fault.queued:
+            if at + fault.queued >= ladder.until:
+                at = max(at, ladder.until)
+                said = ladder.turned_away(at)
+                call.log.append(Sent(lane, at, 0.0, at, fault, said, ladder.fallback, True))
+                continue
+            at += fault.queued
         limit = ladder.attempt_timeout(at)
         ended = at + max(min(fault.seconds, limit), 0.0)
         if fault.seconds >= limit:
@@ -133,6 +143,7 @@ faults = st.builds(
     jitter=st.floats(0, 1, exclude_max=True),
     hint=st.none() | st.floats(1e-3, 30) | st.floats(30, 1_000),
     go_away=st.sampled_from([False, False, True]),
+    queued=st.just(0.0) | st.floats(0, 30) | st.floats(30, 300),
 )
 weathers = faults.map(lambda fault: [fault]) | st.lists(faults, min_size=1, max_size=12)
 shut = st.floats(0, 100) | st.floats(0, 200) | st.just(math.inf)
@@ -188,22 +199,23 @@ def test_patience_alone_ends_a_call(call: Call) -> None:
 @given(calls(ladders=((FLEX, STANDARD), (FLEX,), (STANDARD,))))
 def test_what_is_decided_can_be_sent(call: Call) -> None:
     """When the wait for a try is over, there is still time for it."""
-    assert all(sent.limit > 0 for sent in call.log)
+    assert all(sent.limit > 0 for sent in call.log if not sent.turned_away)
 
 
 @given(calls())
 def test_attempts_are_clipped_to_what_is_left(call: Call) -> None:
     """No attempt may take longer than its lane's timeout, nor than there is."""
     for sent in call.log:
-        assert sent.limit <= call.policy.attempt_timeout(sent.lane.name)
-        assert sent.limit <= call.leave_by(sent.lane) - sent.at
+        if not sent.turned_away:
+            assert sent.limit <= call.policy.attempt_timeout(sent.lane.name)
+            assert sent.limit <= call.leave_by(sent.lane) - sent.at
 
 
 @given(calls())
 def test_what_is_no_use_is_not_tried_again(call: Call) -> None:
     """Rejected, or out of quota: one such answer ends the call."""
     for sent in call.log:
-        if sent.fault.kind in ("rejected", "quota"):
+        if sent.fault.kind in ("rejected", "quota") and not sent.turned_away:
             assert sent.then == Stop("none")
 
 
@@ -217,7 +229,11 @@ def test_lanes_are_left_rightwards(call: Call) -> None:
 @given(calls())
 def test_transient_faults_are_bounded_per_lane(call: Call) -> None:
     """At most ``max_retries`` new tries after them."""
-    seen = Counter(sent.lane.name for sent in call.log if sent.fault.kind == "transient")
+    seen = Counter(
+        sent.lane.name
+        for sent in call.log
+        if sent.fault.kind == "transient" and not sent.turned_away
+    )
     assert all(count <= call.policy.max_retries + 1 for count in seen.values())
 
 
@@ -238,15 +254,36 @@ def test_no_try_is_started_without_patience(call: Call) -> None:
 @given(calls())
 def test_the_server_is_obeyed(call: Call) -> None:
     """The same lane is asked again after the time the server named, and after its ``x-should-
-    retry: false`` only where it refused, later."""
+    retry: false`` only where it refused, later. A refusal's time is waited at the gate: the call
+    lines up only where it will be over in time.
+    """
     for sent in call.log:
         fault, then = sent.fault, sent.then
         if isinstance(then, Stop) or then.lane is not sent.lane:
             continue
         if fault.kind == "stream_unverified":  # not the same again
             continue
-        assert fault.hint is None or then.wait == fault.hint
-        assert not fault.go_away or (fault.kind == "capacity" and then.wait > 0)
+        if fault.kind == "capacity":
+            asked = REFUSED_FOR if fault.go_away and fault.hint is None else fault.hint or 0.0
+            assert then.wait == 0
+            assert sent.ended + asked < call.leave_by(sent.lane)
+            assert asked < call.policy.patience
+        else:
+            assert fault.hint is None or then.wait == fault.hint
+            assert not fault.go_away
+
+
+@given(calls())
+def test_a_lane_that_turns_a_call_away_is_left(call: Call) -> None:
+    """It is not lined up for again, and none is lined up for beyond patience and deadline."""
+    entered: dict[str, float] = {}
+    for decided, step in call.tries:
+        entered.setdefault(step.lane.name, decided)
+    for sent in call.log:
+        if sent.turned_away:
+            assert isinstance(sent.then, Stop) or sent.then.lane is not sent.lane
+            until = min(entered[sent.lane.name] + call.policy.patience, call.leave_by(sent.lane))
+            assert sent.at >= until
 
 
 @given(calls())
@@ -262,5 +299,6 @@ def test_plain_once_plain_for_good(call: Call) -> None:
     """A call asks for a stream until it may not, and never again after that."""
     unverified = False
     for sent in call.log:
-        unverified = unverified or sent.fault.kind == "stream_unverified"
+        told = sent.fault.kind == "stream_unverified" and not sent.turned_away
+        unverified = unverified or told
         assert isinstance(sent.then, Stop) or sent.then.plain == unverified

@@ -6,6 +6,7 @@ import copy
 import pickle
 from decimal import Decimal
 from typing import Any
+from unittest.mock import sentinel
 
 import pytest
 from pydantic import ValidationError
@@ -24,6 +25,8 @@ DEFAULTS: dict[str, Any] = {
     "backoff_initial": 1.0,
     "backoff_max": 60.0,
     "backoff_multiplier": 2.0,
+    "stall_factor": 3.0,
+    "start_jitter": 0.0,
     "budget": None,
 }
 OTHERS: dict[str, tuple[str, Any]] = {
@@ -37,11 +40,15 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "backoff_initial": ("0.5", 0.5),
     "backoff_max": ("30", 30.0),
     "backoff_multiplier": ("3", 3.0),
+    "stall_factor": ("4", 4.0),
+    "start_jitter": ("2.5", 2.5),
     "budget": ("12.50", Decimal("12.50")),
 }
 """Each field as the environment writes it, and as it is read."""
 FIELDS = sorted(DEFAULTS)
-SPANS = ["deadline", "patience", "flex_timeout", "standard_timeout", "standard_reserve"]
+SPANS = [
+    "deadline", "patience", "flex_timeout", "standard_timeout", "standard_reserve", "start_jitter",
+]  # fmt: skip
 BACKOFFS = ["backoff_initial", "backoff_max", "backoff_multiplier"]
 
 
@@ -272,7 +279,7 @@ def test_check_does_not_read_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 
 # --- what is refused --------------------------------------------------------------------------
 
-NEVER = ["soon", float("nan"), float("inf"), float("-inf"), -1, [], object()]
+NEVER = ["soon", float("nan"), float("inf"), float("-inf"), -1, [], sentinel.number]
 
 
 @pytest.mark.parametrize("value", NEVER, ids=repr)

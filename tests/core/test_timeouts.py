@@ -20,6 +20,9 @@ class Foreign:
     def __init__(self, connect: float | None, read: float | None) -> None:
         self.connect, self.read, self.write, self.pool = connect, read, 1.0, 1.0
 
+    def __repr__(self) -> str:
+        return f"Foreign({self.connect}, {self.read})"  # the test's name, the same in every process
+
 
 @pytest.mark.parametrize(
     ("timeout", "total", "connect"),

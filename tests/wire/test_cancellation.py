@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from flextier import AsyncFlexOpenAI, track
+from flextier import AsyncFlexOpenAI, capacity_snapshot, track
 from flextier.sim import Fault, Simulator
 from tests.wire.callers import FAST, KEY, MESSAGES, settled
 from tests.wire.test_clients import make_async
@@ -95,16 +95,18 @@ async def _read(client: AsyncFlexOpenAI) -> None:
 
 
 def test_a_thousand_calls_leave_nothing(sim: Simulator) -> None:
-    """After many calls, refused and cancelled ones among them, nothing is left open."""
+    """After many calls, refused, waiting and cancelled ones among them, nothing is left open."""
 
     async def run() -> None:
         client = AsyncFlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=FAST)
-        sim.script(*[Fault.refuse()] * 100, *[Fault.stall()] * 20)
+        await client.chat.completions.create(model="o3", messages=MESSAGES)  # the first is slow
+        sim.script(*[Fault.refuse()] * 12, *[Fault.stall()] * 20)
         tasks = [
             asyncio.ensure_future(client.chat.completions.create(model="o3", messages=MESSAGES))
             for _ in range(300)
         ]
-        await _until(lambda: sim.in_flight <= 20 and len(sim.requests) > 300)
+        await _until(lambda: len(sim.requests) >= 11)
+        assert capacity_snapshot()[0].waiting > 200
         for task in tasks[::3]:
             task.cancel()
         await _until(lambda: sum(task.done() for task in tasks) >= 280)
@@ -116,6 +118,7 @@ def test_a_thousand_calls_leave_nothing(sim: Simulator) -> None:
     asyncio.run(run())
     assert settled(sim) == 0
     assert sim.in_flight == 0
+    assert {(lane.waiting, lane.in_flight) for lane in capacity_snapshot()} == {(0, 0)}
 
 
 async def _until(condition: Any) -> None:

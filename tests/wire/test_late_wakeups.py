@@ -26,7 +26,8 @@ class Oversleeper:
         return Clock(now=lambda: self.now, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:
-        self.now += seconds + self.extra
+        if seconds > 0:
+            self.now += seconds + self.extra
 
 
 @pytest.fixture
@@ -35,22 +36,31 @@ def sim(flextier_sim: Any) -> Any:
     return flextier_sim
 
 
-def test_a_wait_that_ends_after_the_reserve_began(sim: Simulator) -> None:
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Fault.refuse(retry_after=3), "capacity"),
+        (Fault.rate_limit(retry_after=3), "rate_limited"),
+        (Fault.status(503, headers={"retry-after": "3"}), "transient"),
+    ],
+    ids=str,
+)
+def test_a_wait_that_ends_after_the_reserve_began(fault: Fault, kind: str, sim: Simulator) -> None:
     """Flex is left without a further attempt, and standard still answers."""
-    sim.script(Fault.refuse(retry_after=60))
+    sim.script(fault)
     policy = FlexPolicy(deadline=100, standard_reserve=30)
 
-    outcome = CALLER(sim.base_url, policy, Oversleeper(extra=15).clock())
+    outcome = CALLER(sim.base_url, policy, Oversleeper(extra=68).clock())
 
     assert outcome.lanes == ["flex", "standard"]
     assert seen(sim) == tiers(outcome)
-    assert outcome.report.fallback == "capacity"
-    assert outcome.report.waited == pytest.approx(75)
+    assert outcome.report.fallback == kind
+    assert outcome.report.waited == pytest.approx(71)
 
 
 def test_a_wait_that_ends_after_the_deadline(sim: Simulator) -> None:
     """The call ends with our error, and the report has only what was sent."""
-    sim.script(Fault.refuse(retry_after=60))
+    sim.script(Fault.refuse(retry_after=3))
     policy = FlexPolicy(deadline=100, standard_reserve=30)
 
     outcome = CALLER(sim.base_url, policy, Oversleeper(extra=500).clock())

@@ -1,0 +1,42 @@
+"""How long the answers of a lane took lately."""
+
+from __future__ import annotations
+
+from collections import deque
+
+KEPT = 100
+"""The answers that count: the last ones."""
+
+ENOUGH = 20
+"""Below so many answers nothing is concluded from them."""
+
+
+class Durations:
+    """Seconds that the last :data:`KEPT` answers took, and their quantiles."""
+
+    __slots__ = ("_last", "_sorted")
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[float, float]] = deque(maxlen=KEPT)
+        self._sorted: list[float] | None = None
+
+    def add(self, sent_at: float, seconds: float) -> None:
+        """One more answer: when it was asked for, and what it took."""
+        self._last.append((sent_at, seconds))
+        self._sorted = None
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+    def quantile(self, share: float) -> float | None:
+        """The time within which ``share`` of the answers came; None: too few to say."""
+        if len(self._last) < ENOUGH:
+            return None
+        if self._sorted is None:
+            self._sorted = sorted(seconds for _, seconds in self._last)
+        return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
+
+    def longest_since(self, moment: float) -> float | None:
+        """The longest of the answers asked for since then; None: too few to say."""
+        since = [seconds for sent_at, seconds in self._last if sent_at >= moment]
+        return max(since) if len(since) >= ENOUGH else None

@@ -1,0 +1,109 @@
+"""Who waits, the most urgent first."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flextier.capacity.gauge import Gauge
+from flextier.capacity.queue import Queue
+from flextier.capacity.ticket import Ticket
+
+FLEX = Gauge("flex", scarce=True)
+
+
+def waiting(queue: Queue, until: float, turn: int = 0) -> Ticket:
+    """One more that waits."""
+    ticket = Ticket(FLEX, until, until, turn, lambda lost: None)
+    ticket.waiting = True
+    queue.push(ticket)
+    return ticket
+
+
+def leave(queue: Queue, ticket: Ticket) -> None:
+    """It waits no more."""
+    ticket.waiting = False
+    queue.leave(ticket)
+
+
+def drained(queue: Queue) -> list[Ticket]:
+    """All of them, in the order in which they are let in."""
+    order = []
+    while (head := queue.head()) is not None:
+        order.append(head)
+        leave(queue, head)
+    return order
+
+
+def test_nobody_waits_at_first() -> None:
+    """There is no head then, and nothing to go through."""
+    queue = Queue()
+    assert (len(queue), queue.head(), list(queue)) == (0, None, [])
+
+
+def test_the_earliest_deadline_comes_first() -> None:
+    """Whenever it lined up."""
+    queue = Queue()
+    late, soon, later = waiting(queue, 20), waiting(queue, 10), waiting(queue, 30)
+    assert drained(queue) == [soon, late, later]
+
+
+def test_turns_decide_where_deadlines_are_the_same() -> None:
+    """Whoever asked first, also if it was refused meanwhile and lined up again."""
+    queue = Queue()
+    second, third, first = (waiting(queue, 10, turn) for turn in (2, 3, 1))
+    assert drained(queue) == [first, second, third]
+
+
+def test_the_same_turn_is_no_error() -> None:
+    """Calls without a deadline have all the time: the order of lining up is left."""
+    queue = Queue()
+    tickets = [waiting(queue, float("inf"), 1) for _ in range(5)]
+    assert drained(queue) == tickets
+
+
+def test_the_head_stays_in_line() -> None:
+    """Looking who is next lets nobody in."""
+    queue = Queue()
+    ticket = waiting(queue, 10)
+    assert queue.head() is queue.head() is ticket
+    assert len(queue) == 1
+
+
+def test_whoever_left_is_passed_over() -> None:
+    """From the middle and from the front."""
+    queue = Queue()
+    first, second, third = (waiting(queue, until) for until in (1, 2, 3))
+    leave(queue, second)
+    assert (len(queue), queue.head()) == (2, first)
+    leave(queue, first)
+    assert queue.head() is third
+    assert list(queue) == [third]
+
+
+def test_whoever_left_is_forgotten_in_time() -> None:
+    """A head that waits for hours does not keep thousands that were cancelled in memory."""
+    queue = Queue()
+    head = waiting(queue, 0)
+    tickets = [waiting(queue, 10) for _ in range(10_000)]
+    for ticket in tickets:
+        leave(queue, ticket)
+    assert queue.head() is head
+    assert len(queue) == 1
+    assert len(queue._heap) <= 64
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(0, 5)), max_size=300))
+def test_a_queue_is_a_sorted_list(steps: list[tuple[int, int, int]]) -> None:
+    """Whoever comes and goes: those that wait, the most urgent first."""
+    queue, model = Queue(), list[Ticket]()
+    for what, until, turn in steps:
+        if what or not model:
+            model.append(waiting(queue, until, turn))
+        else:
+            leave(queue, model.pop(until % len(model)))
+        model.sort(key=lambda ticket: (ticket.until, ticket.turn))
+        assert len(queue) == len(model) == len(list(queue))
+        assert set(map(id, queue)) == set(map(id, model))
+        assert queue.head() is (model[0] if model else None)
+    assert drained(queue) == model
