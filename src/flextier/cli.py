@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from flextier import demo, report
 from flextier._version import __version__
 from flextier.costs import command as prices
+from flextier.rehearsal import command as rehearsal
 from flextier.sim import cli as sim
 
 
@@ -32,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, module, summary in (
         ("demo", demo, "summarise real text on the flex lane, through bad weather"),
         ("prices", prices, "what models cost on each lane, side by side"),
+        ("rehearse", rehearsal, "in virtual time: what a policy would cost in some flex weather"),
         ("report", report, "what a ledger's calls cost and saved, and when flex is worth trying"),
         ("sim", sim, "serve a simulated OpenAI with flex weather on loopback"),
     ):

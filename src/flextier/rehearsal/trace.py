@@ -1,0 +1,159 @@
+"""Traces: a weather and the work that goes through it, as small JSON files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from flextier.sim import checks
+from flextier.sim.weather import Weather
+
+DEFAULT_MODEL = "o4-mini"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One call of a rehearsal."""
+
+    model: str
+    """The model asked for."""
+    arrives: float
+    """When it is made: seconds since the weather's clock started."""
+    deadline: float
+    """When its answer is late, on the same clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A weather, and what is sent into it unless a rehearsal says otherwise.
+
+    How long real outages last is not public: every number of a trace is a guess.
+
+    Raises:
+        ValueError: A field is out of its range; the message names it.
+    """
+
+    name: str = "trace"
+    """What it is called; of a file without a name, the file's."""
+    about: str = ""
+    """What it shows, in a sentence."""
+    weather: Weather = field(default=Weather())
+    """What the provider is like, latencies included."""
+    jobs: int = 200
+    """How many calls are made."""
+    deadline: float = 180.0
+    """Seconds within which a call is to be answered."""
+    models: tuple[str, ...] = (DEFAULT_MODEL,)
+    """The models, in turns: of two, each gets every second job."""
+    arrivals: float = 0.0
+    """Seconds over which the jobs come in, evenly; 0: all at once."""
+    seed: int = 1
+    """Chooses the random numbers: the weather's, and those of whoever makes the calls."""
+
+    def __post_init__(self) -> None:
+        for name in ("name", "about"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be a text, not {getattr(self, name)!r}")  # noqa: TRY004
+        if not isinstance(self.weather, Weather):
+            raise ValueError(f"weather must be a Weather, not {self.weather!r}")  # noqa: TRY004
+        checks.positive("jobs", self.jobs)
+        checks.whole("jobs", self.jobs)
+        checks.positive("deadline", self.deadline)
+        checks.names("models", self.models)
+        if not self.models or not all(self.models):
+            raise ValueError(f"models must name at least one, not {self.models!r}")
+        checks.not_negative("arrivals", self.arrivals)
+        if self.arrivals is None:
+            raise ValueError("arrivals must be 0 or more, not None")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
+            raise ValueError(f"seed must be a whole number, not {self.seed!r}")  # noqa: TRY004
+
+    @property
+    def work(self) -> tuple[Job, ...]:
+        """The jobs, in order of arrival."""
+        gap = self.arrivals / self.jobs
+        return tuple(
+            Job(self.models[i % len(self.models)], i * gap, i * gap + self.deadline)
+            for i in range(self.jobs)
+        )
+
+    def replace(self, **changes: Any) -> Trace:
+        """This trace with other values for some fields; those that are None stay.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        return replace(self, **{name: to for name, to in changes.items() if to is not None})
+
+    @classmethod
+    def load(cls, which: str | Path) -> Trace:
+        """A trace that comes with flextier, by its name, or one of yours, by its file.
+
+        Args:
+            which: A name of :func:`names`, or the path of a JSON file with the fields of this
+                class. A file is one with a slash or ``.json`` in it.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: There is no trace of this name; or the file is no JSON object, or a field
+                is unknown or out of its range: the message names file and field.
+        """
+        name = str(which)
+        if isinstance(which, Path) or "/" in name or "\\" in name or name.endswith(".json"):
+            path = Path(which)
+            return _read(path.read_text(encoding="utf-8"), path.stem, name)
+        shipped = _shipped()
+        if name not in shipped:
+            known = ", ".join(shipped)
+            raise ValueError(f"no trace is called {name!r}; there are: {known}; or give a file")
+        return _read(shipped[name].read_text(encoding="utf-8"), name, name)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Trace:
+        """From JSON's types: ``weather`` as in :meth:`flextier.sim.Weather.from_dict`, ``models`` a
+        list, or one text.
+
+        Raises:
+            ValueError: A field is unknown or out of its range; the message names it.
+        """
+        if not isinstance(data, Mapping):
+            raise ValueError("a trace must be an object")  # noqa: TRY004 - JSON's fault, not ours
+        if unknown := set(data) - {field.name for field in fields(cls)}:
+            raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
+        given = dict(data)
+        if "weather" in given:
+            given["weather"] = _weather(given["weather"])
+        models = given.get("models")
+        if isinstance(models, (str, list)):
+            given["models"] = (models,) if isinstance(models, str) else tuple(models)
+        return cls(**given)
+
+
+def names() -> list[str]:
+    """The traces that come with flextier."""
+    return list(_shipped())
+
+
+def _shipped() -> dict[str, Any]:
+    folder = files("flextier.rehearsal") / "traces"
+    found = {file.name.removesuffix(".json"): file for file in folder.iterdir()}
+    return dict(sorted((name, file) for name, file in found.items() if file.name.endswith("json")))
+
+
+def _weather(data: Any) -> Weather:
+    try:
+        return Weather.from_dict(data)
+    except ValueError as error:
+        raise ValueError(f"weather: {error}") from error
+
+
+def _read(text: str, name: str, shown: str) -> Trace:
+    try:
+        data = json.loads(text)
+        return Trace.from_dict({"name": name, **data} if isinstance(data, dict) else data)
+    except ValueError as error:
+        raise ValueError(f"trace {shown}: {error}") from error

@@ -1,0 +1,60 @@
+"""What flextier is to reach on every trace that comes with it, with several seeds."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from flextier import FlexPolicy
+from flextier.rehearsal import Rehearsal, Trace, rehearse
+from flextier.rehearsal.trace import names
+
+SEEDS = (1, 2, 3)
+
+every_trace = pytest.mark.parametrize("name", names())
+every_seed = pytest.mark.parametrize("seed", SEEDS)
+
+
+@cache
+def rehearsed(name: str, seed: int) -> Rehearsal:
+    """A trace with as much patience as its deadline leaves, everything else as it comes."""
+    trace = Trace.load(name)
+    return rehearse(trace, policy=FlexPolicy(patience=trace.deadline), seed=seed)
+
+
+@every_seed
+@every_trace
+def test_no_answer_is_late_or_lost(name: str, seed: int) -> None:
+    """Whatever could be had in time is had in time, and no call fails."""
+    result = rehearsed(name, seed)
+    assert result.failed == 0, result.errors
+    assert result.late <= result.clairvoyant.late, result.latest
+
+
+@every_seed
+@every_trace
+def test_costs_little_more_than_with_the_weather_known(name: str, seed: int) -> None:
+    """At most 5 % more than somebody pays who knows when flex has room."""
+    result = rehearsed(name, seed)
+    assert result.distance is not None
+    assert result.distance <= 0.05, (result.cost, result.clairvoyant.cost)
+
+
+@every_seed
+@pytest.mark.parametrize("name", ["outages", "few-slots"])
+def test_few_requests_are_refused(name: str, seed: int) -> None:
+    """At most one refusal for two answers, where flex is shut or full."""
+    result = rehearsed(name, seed)
+    assert result.refusals_an_answer is not None
+    assert result.refusals_an_answer <= 0.5
+
+
+@every_seed
+def test_random_refusals_are_met_with_new_tries(seed: int) -> None:
+    """Where every second request is refused by chance, all is on flex, with no more tries than
+    chance asks for."""
+    result = rehearsed("refusals", seed)
+    assert result.lanes == {"flex": result.trace.jobs}
+    assert result.refusals_an_answer is not None
+    assert result.refusals_an_answer <= 1.3
