@@ -9,10 +9,12 @@ from typing import Any
 import openai
 import pytest
 
-from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy
+from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy, override
 from flextier.costs import CallRecord, record_calls
 from flextier.sim import Fault, Simulator, Weather
 from tests.wire.callers import FAST, KEY, MESSAGES
+
+STALLS = 20
 
 
 @pytest.fixture
@@ -71,14 +73,16 @@ def test_nothing_outside_of_the_block_counts(sim: Simulator) -> None:
 
 
 def test_a_thousand_calls_add_up_to_what_was_billed(sim: Simulator) -> None:
-    """Refused, stalled and fallen back at random: to the token, and to the last digit."""
-    sim.weather = Weather(refuse=0.3, stall=0.02)
-    policy = FlexPolicy(
-        backoff_initial=0.001, backoff_max=0.01, patience=0.05, flex_timeout=15, max_retries=4
-    )
+    """Refused and fallen back at random, and some stalled: to the token, and to the last digit."""
+    sim.weather = Weather(refuse=0.3)
+    sim.script(*[Fault.stall().on(lane="flex")] * STALLS)
+    policy = FlexPolicy(backoff_initial=0.001, backoff_max=0.01, patience=0.05, max_retries=4)
+    unhurried = openai.Timeout(600)  # to connect, too: on a busy machine a thousand take their time
 
     async def run() -> None:
-        async with AsyncFlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=policy) as client:
+        async with AsyncFlexOpenAI(
+            base_url=sim.base_url, api_key=KEY, policy=policy, timeout=unhurried
+        ) as client:
 
             async def one(number: int) -> None:
                 model = ("o3", "o4-mini", "gpt-5")[number % 3]
@@ -87,13 +91,19 @@ def test_a_thousand_calls_add_up_to_what_was_billed(sim: Simulator) -> None:
                 else:
                     await client.chat.completions.create(model=model, messages=MESSAGES)
 
-            await asyncio.gather(*map(one, range(1_000)))
+            # Those that stall come first, alone: they need not wait as long as an answer may take.
+            with override(flex_timeout=5):
+                stalled = [asyncio.create_task(one(number)) for number in range(STALLS)]
+            while sim.stats()["stalls"] < STALLS and not any(call.done() for call in stalled):
+                await asyncio.sleep(0.02)
+            await asyncio.gather(*stalled, *map(one, range(STALLS, 1_000)))
 
     with record_calls() as totals:
         asyncio.run(run())
 
     assert totals.calls == 1_000
     assert totals.fallback_calls > 0 < totals.refusals
+    assert sim.stats()["stalls"] == STALLS
     billed = sim.stats()["billed"]
     assert all(row["cached_input_tokens"] == 0 for _, _, row in _rows(billed))
     assert _tokens(billed) == (totals.input_tokens, totals.output_tokens, totals.reasoning_tokens)

@@ -9,6 +9,7 @@ from typing import Any
 import openai
 from langchain_core.prompts import ChatPromptTemplate
 
+from flextier import override
 from flextier.costs import CostTotals
 from flextier.langchain import FlexCostCallbackHandler, get_flex_cost_callback
 from flextier.sim import Fault, Simulator, Weather
@@ -16,6 +17,7 @@ from tests.langchain.bills import assert_adds_up, dollars
 from tests.langchain.helpers import Make
 
 STALLS, REJECTED = 100, 50
+UNHURRIED = openai.Timeout(600)  # to connect, too: on a busy machine a thousand take their time
 PROMPT = ChatPromptTemplate.from_template("{topic} Be short.")
 
 
@@ -29,11 +31,11 @@ async def test_a_thousand_calls_add_up(make: Make, sim: Simulator) -> None:
     sim.script(*[Fault.stall().on(lane="flex", model="o4-mini")] * STALLS)
     sim.script(*[Fault.status(400).on(path="/v1/responses")] * REJECTED)
     costs = FlexCostCallbackHandler(keep_records=None)
-    patient = make(stream_usage=True)
-    impatient = make(policy={"patience": 0})
+    patient = make(stream_usage=True, timeout=UNHURRIED)
+    impatient = make(policy={"patience": 0}, timeout=UNHURRIED)
     chain = PROMPT | patient
-    responses = make(use_responses_api=True)
-    stalled = make(model="o4-mini", policy={"flex_timeout": 5, "patience": 0}, max_tokens=300)
+    responses = make(use_responses_api=True, timeout=UNHURRIED)
+    stalled = make(model="o4-mini", policy={"patience": 0}, timeout=UNHURRIED, max_tokens=300)
 
     async def streamed(text: str, config: Any) -> None:
         async for _ in patient.astream(text, config):
@@ -51,7 +53,8 @@ async def test_a_thousand_calls_add_up(make: Make, sim: Simulator) -> None:
         return [asyncio.create_task(answered(ask, number)) for number, ask in enumerate(asks)]
 
     with get_flex_cost_callback() as block:
-        calls = ask_all([stalled.ainvoke] * STALLS)
+        with override(flex_timeout=5):
+            calls = ask_all([stalled.ainvoke] * STALLS)
         # All have arrived, and wait for nothing, before the others come.
         while sim.stats()["stalls"] < STALLS and not any(call.done() for call in calls):
             await asyncio.sleep(0.02)

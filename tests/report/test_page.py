@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flextier.costs import CallRecord, CostTotals
+from flextier.costs import CallRecord, CostTotals, Ledger
 from flextier.report.page import page
 from tests.costs.ledger.calls import call
 from tests.report.conftest import summary_of
@@ -51,10 +51,17 @@ def outline(file: Path, **which: str) -> Outline:
     return Outline(page(summary_of(file, **which)))
 
 
-def test_it_needs_nothing_else(keep: Keep) -> None:
-    """No script, no picture, no style sheet of another file, and a policy that forbids them."""
-    shown = outline(keep(fortnight()))
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Outline:
+    """The page of a fortnight, drawn once: that takes a second."""
+    file = tmp_path_factory.mktemp("page") / "flextier.db"
+    with Ledger(file) as ledger:
+        ledger.add_all(fortnight())
+    return outline(file)
 
+
+def test_it_needs_nothing_else(shown: Outline) -> None:
+    """No script, no picture, no style sheet of another file, and a policy that forbids them."""
     assert not shown.tags() & {"script", "img", "link", "iframe", "object", "embed", "base", "form"}
     policy = next(
         told["content"]
@@ -69,9 +76,9 @@ def test_it_needs_nothing_else(keep: Keep) -> None:
     assert "url(" not in shown.text
 
 
-def test_it_tells_the_sums(keep: Keep) -> None:
+def test_it_tells_the_sums(shown: Outline) -> None:
     """What was saved, spent, and would have been paid; how many calls fell back, and for what."""
-    said = outline(keep(fortnight())).words
+    said = shown.words
     totals = CostTotals(fortnight())
 
     assert f"Saved ${totals.saved:.2f}" in said
@@ -159,8 +166,7 @@ def test_by_opens_a_table(by: str, keep: Keep) -> None:
     assert re.findall(r"<details open>\s*<summary>By (\w+)</summary>", html) == [by]
 
 
-def test_ids_are_unique(keep: Keep) -> None:
+def test_ids_are_unique(shown: Outline) -> None:
     """No two elements have one name, so that what refers to one finds it."""
-    shown = outline(keep(fortnight()))
     ids = [told["id"] for _, told in shown.elements if "id" in told]
     assert len(ids) == len(set(ids))
