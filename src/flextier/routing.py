@@ -27,13 +27,13 @@ from flextier.calls import (
     attach_report,
     current_scope,
 )
-from flextier.capacity import Capacity, Gate, LaneKey, Spacing, Ticket
+from flextier.capacity import Capacity, Gate, LaneKey
 from flextier.clock import Clock
 from flextier.costs.usage import Usage
 from flextier.errors import ClientClosedError, FlexDeadlineExceeded
 from flextier.everywhere import with_hearers
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
-from flextier.ladder import REFUSED_FOR, Event, Ladder, Limit, Stop, Try
+from flextier.ladder import Event, Ladder, Limit, Stop, Try
 from flextier.lanes import LANES, Lane, tier_lane
 from flextier.outgoing import chosen_tier, for_attempt, hands_over_body, output_limit
 from flextier.policy import FlexPolicy
@@ -42,6 +42,7 @@ from flextier.saying import hand
 from flextier.spending import limits_of, prepare
 from flextier.streams import Watch
 from flextier.timeouts import Arguments, Timeouts
+from flextier.turn import Turn
 
 
 class Router:
@@ -141,15 +142,14 @@ class Route:
         """Seconds that the current attempt may take in all."""
         tier = chosen_tier(options)
         lanes = [tier_lane(tier)] if tier else [LANES[name] for name in policy.lanes]
-        self._gate = self._capacity.gate(*where, self.model)
-        self._ticket: Ticket | None = None
+        gate = self._capacity.gate(*where, self.model)
         self._error: Exception | None = None
-        self._stall_factor = 0.0 if policy.deadline is None else policy.stall_factor
         # Not methods of ours: those would tie a knot that only the garbage collector unties.
         shut = partial(_shut_for, self._capacity, self._clock, where, self.model)
-        took = partial(_took, self._gate)
+        took = partial(_took, gate)
         self._first_lane = lanes[0].name
         self._ladder = Ladder(policy, lanes, self._record.began, shut, took)
+        self._turn = Turn(gate, self._ladder, policy)
         self.step: Try | Stop = self._ladder.start(self._record.began)
         if policy.start_jitter:
             self.step = replace(self.step, wait=policy.start_jitter * self._clock.random())
@@ -176,7 +176,7 @@ class Route:
 
     def may_go(self) -> bool:
         """Ask for leave to send the next attempt. False: it is to wait for it, see :meth:`look`."""
-        granted = self._ask(self._clock.now())
+        granted = self._turn.ask(self._clock.now())
         if not granted:
             self._record.waiting()
         return granted
@@ -189,23 +189,15 @@ class Route:
                 has not let the call in for as long as it may wait.
         """
         while True:
-            assert self._ticket is not None
             now = self._clock.now()
-            seconds = self._gate.look(self._ticket, now, wake)
-            if seconds > 0 or self._ticket.granted:
+            seconds = self._turn.look(now, wake)
+            if seconds > 0 or self._turn.granted:
                 return seconds
             self.step = self._ladder.turned_away(now)
             if isinstance(self.step, Stop):
                 raise self._turned_away(self.step.limit)
-            if self._ask(now):
+            if self._turn.ask(now):
                 return 0.0
-
-    def _ask(self, now: float) -> bool:
-        ladder, before = self._ladder, self._ticket
-        gauge = self._gate.lane(ladder.lane.name, ladder.lane.patient)
-        turn = before.turn if before is not None and before.gauge is gauge else None
-        self._ticket = self._gate.ask(gauge, now, ladder.until, ladder.latest, turn, ladder.next_by)
-        return self._ticket.granted
 
     def _turned_away(self, limit: Limit) -> Exception:
         if limit == "deadline":
@@ -232,18 +224,14 @@ class Route:
             FlexDeadlineExceeded: there is no time left for one.
         """
         now = self._record.awake()
-        asked = self._ladder.lane
         if self._ladder.out_of_time(now):
             raise self._deadline_exceeded(self.request())
-        if self._ladder.lane is not asked or self._ticket is None:
-            self._give_back(now)
-            self._ask(now)
         self.limit = self._ladder.attempt_timeout(now)
         # A stream that has begun may go on to the deadline itself.
         one_read = self.silence_limit() if self._stream else self.limit
         lane = self._ladder.lane
         self._answer = self._error = None
-        self._gate.begin(self._ticket, now)
+        self._turn.begin(now)
         self._record.sending(lane.name, now)
         return for_attempt(
             self.options,
@@ -276,7 +264,7 @@ class Route:
         self.step = Stop("none")  # whatever goes wrong from here on, it is not asked for again
         request_id = getattr(answer, "_request_id", None) or getattr(answer, "request_id", None)
         now = self._record.ended(SERVED, status=200, request_id=request_id)
-        self._gate.end(self._ticket, "served", now, timed=self._timed)
+        self._turn.served(now, timed=self._timed)
         self._finish(_tier(answer), _usage(answer), _model(answer), error)
 
     def vain(self, answer: Any) -> Exception:
@@ -358,48 +346,20 @@ class Route:
         return LaneKey(*self._where, self.model, lane.name)
 
     def _learn(self, event: Event) -> None:
-        lane, gate, ticket = self._ladder.lane, self._gate, self._ticket
-        assert ticket is not None
-        if event.kind == "rate_limited":
-            gate.limited(event.now, event.hint or 0.0)
         if event.kind == "lane_unsupported":
-            self._capacity.never(self._key(lane))
-        if event.kind != "capacity":
-            gate.end(ticket, "stalled" if event.kind == "timeout" else "gone", event.now)
-            return
-        if event.hint is not None or event.go_away:
-            wait = REFUSED_FOR if event.hint is None else event.hint
-            gate.shut(ticket.gauge, event.now + wait, event.now)
-        policy = self._policy
-        spacing = Spacing(
-            policy.backoff_initial, policy.backoff_multiplier, policy.backoff_max, event.jitter
-        )
-        gate.end(ticket, "refused", event.now, spacing)
-
-    def _give_back(self, now: float) -> None:
-        if self._ticket is not None:
-            self._gate.end(self._ticket, "gone", now)
+            self._capacity.never(self._key(self._ladder.lane))
+        self._turn.failed(event)
 
     # --- attempts that stall ------------------------------------------------------------------
 
     @property
     def may_stall(self) -> bool:
         """Whether the attempt begun is to be watched by :meth:`stalls_in`."""
-        return self._stall_factor > 0 and self._ladder.lane.patient
+        return self._turn.may_stall
 
     def stalls_in(self) -> float:
-        """Seconds until a silent attempt should be looked at again; 0: it is to be given up.
-
-        Infinity: there is no time left on the lane for another. Each time, twice the silence is
-        borne, as the one before may have been cut off in vain.
-        """
-        now = self._clock.now()
-        if self._ticket is None or now >= self._ladder.latest:
-            return math.inf
-        seconds = self._gate.stalls_in(self._ticket, now, self._stall_factor)
-        if seconds <= 0:
-            self._stall_factor *= 2
-        return seconds
+        """Seconds until a silent attempt should be looked at again; 0: it is to be given up."""
+        return self._turn.stalls_in(self._clock.now())
 
     # --- tenacity's questions -----------------------------------------------------------------
 
@@ -441,8 +401,7 @@ class Route:
     def _retry(self, state: RetryCallState) -> Retry:
         wait = self.step.wait if isinstance(self.step, Try) else 0.0
         lane = self._ladder.lane
-        gauge = self._gate.lane(lane.name, lane.patient)
-        wait = max(wait, self._gate.opens_in(gauge, self._clock.now()))
+        wait = max(wait, self._turn.opens_in(self._clock.now()))
         return Retry(self.model, self._record.last, lane.name, wait, state)
 
     def opened(self, stream: Any) -> None:
@@ -468,7 +427,7 @@ class Route:
         if error is not None and not isinstance(error, Exception):
             outcome = CANCELLED
         now = self._record.ended(outcome, status=200, request_id=watch.request_id)
-        self._gate.end(self._ticket, "served" if outcome == SERVED else "gone", now)
+        (self._turn.served if outcome == SERVED else self._turn.over)(now)
         self._finish(watch.tier, watch.usage, watch.model, error)
 
     # --- the end ------------------------------------------------------------------------------
@@ -481,8 +440,8 @@ class Route:
         error: BaseException | None = None,
     ) -> None:
         self._done, self._error = True, None
-        if self._ticket is not None and not self._ticket.verdict:
-            self._give_back(self._clock.now())
+        if self._turn.open:
+            self._turn.over(self._clock.now())
         asked = self._ladder.lane
         lane = tier_lane(tier).name if tier else asked.name
         fallback: str | None = self._ladder.fallback
