@@ -1,4 +1,4 @@
-"""Hundreds of calls at once that are all to be done in ten minutes: do they get in each other's way?"""
+"""Hundreds of calls at once, all to be done in ten minutes: do they get in each other's way?"""
 
 import asyncio
 from collections import Counter
