@@ -5,6 +5,7 @@ only a benchmark that could not be run.
 
     python benchmarks/run_all.py [--json FILE] [--rounds N]
     python benchmarks/run_all.py --throughput [--json FILE] [--rounds N]
+    python benchmarks/run_all.py --scale [--json FILE]
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import handler_overhead
 import import_time
 import ledger_overhead
 import pricing
+import scale
 import stream_overhead
 import throughput
 from _measure import Result
@@ -56,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.throughput:
         throughput.report(options.rounds or throughput.ROUNDS, options.json)
         return
+    if options.scale:
+        scale.report(file=options.json)
+        return
     results = [result for measure in _BENCHMARKS for result in _run(measure, options.rounds)]
     print("\n".join(table(results)))
     if options.json is not None:
@@ -71,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--throughput", action="store_true", help="many async calls at once instead; minutes"
+    )
+    parser.add_argument(
+        "--scale", action="store_true", help="a call's CPU and memory by how many there are instead"
     )
     return parser
 

@@ -50,6 +50,23 @@ async def test_a_cancelled_call(
     assert not calls[0].served
 
 
+async def test_a_cancelled_call_that_was_refused_and_waits_for_its_turn(sim: Simulator) -> None:
+    """A cancellation is no failure to try again after: the call leaves the line."""
+    sim.script(Fault.refuse())
+    policy = FAST.replace(patience=100, backoff_initial=50, backoff_max=50)
+    with track() as calls:
+        async with make_async(sim, policy=policy) as client:
+            task = asyncio.ensure_future(
+                client.chat.completions.create(model="o3", messages=MESSAGES)
+            )
+            await _until(lambda: sum(state.waiting for state in capacity_snapshot()) == 1)
+            task.cancel()
+            await asyncio.wait([task], timeout=5)
+            assert task.cancelled()
+    assert sum(state.waiting for state in capacity_snapshot()) == 0
+    assert [attempt.outcome for attempt in calls[0].attempts] == ["capacity"]
+
+
 async def test_an_outer_timeout_is_the_callers(sim: Simulator) -> None:
     """A timeout around the call stays a TimeoutError of that scope, and nothing is sent again."""
     sim.script(Fault.stall())
