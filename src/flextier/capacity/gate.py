@@ -186,7 +186,9 @@ class Gate:
         See :meth:`Gauge.stalls_in`.
         """
         with self._lock:
-            return ticket.gauge.stalls_in(ticket, now, factor)
+            seconds = ticket.gauge.stalls_in(ticket, now, factor)
+        self._book()
+        return seconds
 
     def shut(self, gauge: Gauge, until: float, now: float) -> None:
         """The lane is not to be asked until then."""
@@ -212,6 +214,8 @@ class Gate:
         """
         while self._ended and self._lock.acquire(blocking=False):
             try:
+                if not self._ended:  # another thread has booked it meanwhile
+                    return
                 now = self._ended[-1][2]
                 woken = self._pump(now)
             finally:

@@ -198,3 +198,28 @@ def test_a_snapshot_amid_traffic() -> None:
         for thread in threads:
             thread.join()
     assert capacity.snapshot(2.0)[0].in_flight == 0
+
+
+def test_what_another_thread_has_booked_is_no_error(gate: Gate, flex: Gauge) -> None:
+    """Between the look whether something ended and the lock, whoever had the lock has booked it."""
+
+    class Lock:
+        """The gate's, which another thread has held until now."""
+
+        def __init__(self, lock: Any) -> None:
+            self.lock = lock
+
+        def acquire(self, blocking: bool = True) -> bool:
+            got: bool = self.lock.acquire(blocking)
+            gate._book_ended()
+            return got
+
+        def release(self) -> None:
+            self.lock.release()
+
+    ticket = gate.ask(flex, 0.0, 300.0, 300.0)
+    gate.begin(ticket, 0.0)
+    gate._lock = Lock(gate._lock)  # type: ignore[assignment]
+    gate.end(ticket, "served", 1.0)
+    assert ticket.verdict == "served"
+    assert flex.in_flight == 0
