@@ -22,7 +22,7 @@ from flextier.capacity import CAPACITY
 from flextier.clock import SYSTEM_CLOCK, Clock
 from flextier.outgoing import is_routed
 from flextier.policy import FlexPolicy
-from flextier.routing import Route, Router
+from flextier.routing import Route, Router, check_open
 from flextier.streams import AsyncFlexStream, FlexStream
 from flextier.timeouts import Arguments, Timeouts, merge_arguments
 from flextier.transport import async_http_client, ends_in_time, sync_http_client, time_limit
@@ -231,6 +231,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
 
     def _attempt(self, route: Route, cast_to: Any, stream: bool, stream_cls: Any) -> Any:
         try:
+            check_open(self)
             options = route.begin()
             with time_limit(route.limit, route.stalls_in if route.may_stall else None):
                 answer = self._send(route, cast_to, options, stream, stream_cls)
@@ -263,6 +264,9 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             )
         except json.JSONDecodeError as error:
             raise unreadable(route, error) from error
+        except RuntimeError:
+            check_open(self)  # what openai 3 raises for a client closed at this very moment
+            raise
 
 
 class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
@@ -338,6 +342,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
 
     async def _attempt(self, route: Route, cast_to: Any, stream: bool, stream_cls: Any) -> Any:
         try:
+            check_open(self)
             options = route.begin()
             with _TimeLimit(route):
                 answer = await self._send(route, cast_to, options, stream, stream_cls)
@@ -372,6 +377,9 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             )
         except json.JSONDecodeError as error:
             raise unreadable(route, error) from error
+        except RuntimeError:
+            check_open(self)  # what openai 3 raises for a client closed at this very moment
+            raise
 
 
 class _TimeLimit:

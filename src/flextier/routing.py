@@ -68,11 +68,7 @@ class Router:
             PolicyError: an override in force does not fit the policy.
             BudgetExceeded: the calls before have spent a budget in force.
         """
-        if client.is_closed():
-            raise ClientClosedError(
-                f"this {type(client).__name__} (or the http_client it was given) has been closed: "
-                "make a new one, or keep its `with` block open while calls run"
-            )
+        check_open(client)
         scope = current_scope()
         policy = self.policy.replace(**dict(scope.changes)) if scope.changes else self.policy
         limits = limits_of(policy.budget, scope)
@@ -98,6 +94,19 @@ class Router:
         provider = getattr(client, "_api_key_provider", None)
         key = client.api_key if provider is None else f"provider {id(provider)}"
         return self._url_text, _account(key, client.organization, client.project)
+
+
+def check_open(client: Any) -> None:
+    """Nothing can be sent by a client that was closed, maybe while the call waited.
+
+    Raises:
+        ClientClosedError: it was.
+    """
+    if client.is_closed():
+        raise ClientClosedError(
+            f"this {type(client).__name__} (or the http_client it was given) has been closed: "
+            "make a new one, or keep its `with` block open while calls run"
+        )
 
 
 @lru_cache(maxsize=64)

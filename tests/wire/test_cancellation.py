@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from flextier import AsyncFlexOpenAI, capacity_snapshot, track
+from flextier import AsyncFlexOpenAI, ClientClosedError, capacity_snapshot, track
 from flextier.sim import Fault, Simulator
 from tests.wire.callers import FAST, KEY, MESSAGES, settled
 from tests.wire.test_clients import make_async
@@ -144,3 +144,19 @@ async def _until(condition: Any) -> None:
             return
         await asyncio.sleep(0.005)
     raise AssertionError("the condition did not come true")
+
+
+async def test_a_client_that_is_closed_while_a_call_waits(sim: Simulator) -> None:
+    """The call ends with an error that says so, and nothing more is sent."""
+    sim.script(Fault.refuse(), Fault.refuse())
+    with track() as calls:
+        client = make_async(sim, policy=FAST.replace(patience=100))
+        task = asyncio.ensure_future(client.chat.completions.create(model="o3", messages=MESSAGES))
+        await _until(lambda: sum(state.waiting for state in capacity_snapshot()) == 1)
+        await client.close()
+        with pytest.raises(ClientClosedError) as caught:
+            await task
+    assert caught.value.report is calls[0]  # type: ignore[attr-defined]
+    assert {attempt.outcome for attempt in calls[0].attempts} == {"capacity"}
+    assert len(sim.requests) == len(calls[0].attempts)
+    assert sum(state.in_flight + state.waiting for state in capacity_snapshot()) == 0
