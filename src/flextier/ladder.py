@@ -115,21 +115,22 @@ class Ladder:
     @property
     def next_by(self) -> float:
         """By when the call is to be on its next lane; infinity: there is none, or no hurry."""
-        return math.inf if self._last else self._leave_by
+        return math.inf if self._last or self._deadline == math.inf else self._leave_by
 
     @property
     def latest(self) -> float:
         """From when on an attempt would probably not be answered before the lane is left."""
-        leave_by = self._leave_by
-        if self._last or leave_by == math.inf:
-            return leave_by
-        return leave_by - (self._took(self.lane, _TYPICAL) or 0.0)
+        if self._last or self._deadline == math.inf:
+            return self._deadline
+        return self._leave_by - (self._took(self.lane, _TYPICAL) or 0.0)
 
     @property
     def until(self) -> float:
         """When the call leaves a lane that has not let it in: no attempt is started later."""
         if not self.lane.patient:
             return self._leave_by
+        if self._deadline == math.inf:
+            return self._entered + self._policy.patience
         return min(self._entered + self._policy.patience, self.latest)
 
     def start(self, now: float) -> Try:

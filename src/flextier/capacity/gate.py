@@ -114,8 +114,7 @@ class Gate:
                     pace.relax(now)
                 if gauge.may_send(now) and pace.may_send(now):
                     self._grant(ticket, now)
-        self._wake(woken, now)
-        self._book()
+        self._leave(woken, now)
         return ticket
 
     def look(self, ticket: Ticket, now: float, wake: Callable[[], None]) -> float:
@@ -142,8 +141,7 @@ class Gate:
                 if now < ticket.latest and self._takes_it(ticket.gauge, now):
                     self._grant(ticket, now)
                 woken += self._pump(now)
-        self._wake(woken, now)
-        self._book()
+        self._leave(woken, now)
         return seconds
 
     def begin(self, ticket: Ticket | None, now: float) -> None:
@@ -155,8 +153,7 @@ class Gate:
             ticket.begun, ticket.sent_at = True, now
             # Its fate will be known sooner than that of one which nobody has come for yet.
             woken = self._pump(now) if self._waiting else []
-        self._wake(woken, now)
-        self._book()
+        self._leave(woken, now)
 
     def end(
         self,
@@ -176,9 +173,18 @@ class Gate:
             spacing: how far apart probes are to be, if it was refused.
             timed: whether the time that it took tells how long answers of the lane take.
         """
-        if ticket is not None and not ticket.verdict:
+        if ticket is None or ticket.verdict:
+            return
+        if self._ended or not self._lock.acquire(blocking=False):
             self._ended.append((ticket, verdict, now, spacing, timed))
             self._book()
+            return
+        try:
+            self._book_one(ticket, verdict, now, spacing, timed)
+            woken = self._pump(now) if self._waiting else []
+        finally:
+            self._lock.release()
+        self._leave(woken, now)
 
     def stalls_in(self, ticket: Ticket, now: float, factor: float) -> float:
         """Seconds until a silent request should be looked at again; 0: it has stalled.
@@ -195,8 +201,7 @@ class Gate:
         with self._lock:
             gauge.shut(until, now)
             woken = self._all_of(gauge) if self._waiting else []
-        self._wake(woken, now)
-        self._book()
+        self._leave(woken, now)
 
     def limited(self, now: float, wait: float) -> None:
         """The server said that there were too many requests, on whatever lane."""
@@ -205,6 +210,13 @@ class Gate:
         self._book()
 
     # --- not under the lock -------------------------------------------------------------------
+
+    def _leave(self, woken: list[_Woken], now: float) -> None:
+        """After whatever was done under the lock: tell whom it concerns, book what ended then."""
+        if woken:
+            self._wake(woken, now)
+        if self._ended:
+            self._book()
 
     def _book(self) -> None:
         """Book what ended; where somebody is at the gate, they do as soon as they leave it.
@@ -301,14 +313,18 @@ class Gate:
 
     def _book_ended(self) -> None:
         while self._ended:
-            ticket, verdict, now, spacing, timed = self._ended.popleft()
-            if ticket.verdict:
-                continue  # it had ended
-            self._leave_line(ticket)
-            ticket.wake = None
-            if ticket.granted:
-                ticket.gauge.ended(ticket, verdict, now, spacing, timed)
-            ticket.verdict = verdict
+            self._book_one(*self._ended.popleft())
+
+    def _book_one(
+        self, ticket: Ticket, verdict: Verdict, now: float, spacing: Spacing, timed: bool
+    ) -> None:
+        if ticket.verdict:
+            return  # it had ended
+        self._leave_line(ticket)
+        ticket.wake = None
+        if ticket.granted:
+            ticket.gauge.ended(ticket, verdict, now, spacing, timed)
+        ticket.verdict = verdict
 
     def _forget_lost(self) -> None:
         while self._lost:
