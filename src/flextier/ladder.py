@@ -245,10 +245,8 @@ class Ladder:
         """Begin on the current lane, or on the first one after it that is not known to be shut."""
         while not self._last:
             wait = self._shut(self.lane)
-            if wait <= 0:
-                break
-            if wait < self._policy.patience and now + wait < self._leave_by:
-                break
+            if wait <= 0 or (wait < self._policy.patience and now + wait < self._leave_by):
+                break  # it is open, or worth waiting for at the gate
             self._enter_lane(self._index + 1)
             self.fallback = self.fallback or (
                 "lane_unsupported" if wait == math.inf else "capacity"

@@ -110,6 +110,16 @@ class FlexPolicy(BaseSettings):
             raise ValueError("a lane stands twice in the ladder")
         return lanes
 
+    @field_validator("stall_factor")
+    @classmethod
+    def _no_sooner_than_others(cls, factor: float) -> float:
+        if 0 < factor < 1:
+            raise ValueError(
+                "below 1, requests would be given up that others are still answered after; "
+                "0 switches it off"
+            )
+        return factor
+
     @model_validator(mode="after")
     def _consistent(self) -> FlexPolicy:
         if self.backoff_max < self.backoff_initial:

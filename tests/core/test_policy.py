@@ -465,3 +465,14 @@ def test_backoff_takes_its_knobs() -> None:
 def test_no_backoff_stays_none() -> None:
     """Zero times any factor is zero, however many tries there were."""
     assert FlexPolicy(backoff_initial=0).backoff(5_000) == 0.0
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.999, 1e-9])
+def test_a_stall_is_longer_than_an_answer(factor: float) -> None:
+    """A factor below one would give up what others are answered after; zero is off."""
+    message = refusal(stall_factor=factor)
+    assert "stall_factor" in message
+    assert "FLEXTIER_STALL_FACTOR" in message
+    assert "0 switches it off" in message
+    assert FlexPolicy(stall_factor=0).stall_factor == 0
+    assert FlexPolicy(stall_factor=1).stall_factor == 1
