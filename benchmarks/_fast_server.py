@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-from _provider import PLAIN
+from _provider import PLAIN, served_by
 
 LATENCY = 0.02
 """Seconds until an answer."""
@@ -43,19 +41,9 @@ class _Connection(asyncio.Protocol):
             self._loop.call_later(LATENCY, self._transport.write, _HEAD + PLAIN)
 
 
-@contextmanager
-def fast_server() -> Iterator[str]:
+def fast_server() -> AbstractContextManager[str]:
     """The base URL of a server in a process of its own."""
-    command = [sys.executable, __file__]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        try:
-            yield child.stdout.readline().strip()
-        finally:
-            child.stdin.close()
+    return served_by(__file__)
 
 
 async def _serve() -> None:

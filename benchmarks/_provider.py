@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from flextier._sdk import http  # httpx or httpx2, whichever the SDK at hand is built on
@@ -39,21 +39,30 @@ _USAGE: dict[str, Any] = {
 
 
 @contextmanager
-def simulator() -> Iterator[str]:
-    """The base URL of a simulator in a process of its own: its CPU time is not ours."""
-    command = [sys.executable, __file__]
+def served_by(script: str, hint: str = "") -> Iterator[str]:
+    """The base URL that a script prints, run as a process of its own: its CPU time is not ours.
+
+    Args:
+        script: Serves until its standard input is closed.
+        hint: What to say if it does not start.
+    """
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         base_url = child.stdout.readline().strip()
         if not base_url:
-            raise RuntimeError('the simulator did not start; is "flextier[sim]" installed?')
+            raise RuntimeError(f"{script} did not start{hint}")
         try:
             yield base_url
         finally:
             child.stdin.close()
+
+
+def simulator() -> AbstractContextManager[str]:
+    """The base URL of a simulator in a process of its own."""
+    return served_by(__file__, '; is "flextier[sim]" installed?')
 
 
 def _simulate() -> None:
