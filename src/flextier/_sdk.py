@@ -11,8 +11,9 @@ from openai._legacy_response import LegacyAPIResponse
 from openai._models import FinalRequestOptions
 from openai._types import NotGiven, not_given
 from openai._utils import is_given
+from openai._utils._json import openapi_dumps as dumps
 
-from flextier.errors import FlexUnavailable, MalformedAnswerError
+from flextier.errors import BatchNotSent, BatchUnfinished, FlexUnavailable, MalformedAnswerError
 from flextier.failures import Failure, Fault
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "NotGiven",
     "connection_errors",
     "core_error",
+    "dumps",
     "failure_of",
     "http",
     "is_given",
@@ -54,9 +56,9 @@ def core_error(name: str) -> type[Exception]:
     return error
 
 
-def new_request(url: str) -> Any:
-    """A request object for an exception that has to carry one."""
-    return http.Request("POST", url)
+def new_request(url: str, headers: Any = None) -> Any:
+    """A request object for an exception, or a response, that has to carry one."""
+    return http.Request("POST", url, headers=headers)
 
 
 def no_capacity(url: str, message: str) -> FlexUnavailable:
@@ -70,6 +72,8 @@ def failure_of(error: BaseException) -> Failure | None:
     """The facts of an SDK exception, or None if it is no failure of an attempt."""
     if isinstance(error, openai.APITimeoutError):
         return Failure(fault="timeout", message=error.message, sent=_sent(error))
+    if isinstance(error, BatchUnfinished):
+        return Failure(fault="unfinished", message=error.message, sent=False)
     if isinstance(error, openai.APIConnectionError):
         return Failure(fault=_fault(error), message=error.message, sent=_sent(error))
     if isinstance(error, openai.APIResponseValidationError):
@@ -94,7 +98,7 @@ def _fault(error: openai.APIConnectionError) -> Fault:
 
 def _sent(error: openai.APIError) -> bool:
     """Whether the request can have left: not, where there was no connection to send it over."""
-    return not isinstance(error.__cause__, _UNCONNECTED)
+    return not isinstance(error, BatchNotSent) and not isinstance(error.__cause__, _UNCONNECTED)
 
 
 def _words(error: openai.APIError) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import warnings
 from functools import lru_cache
 from typing import Any, get_args
 
-from flextier._sdk import RAW_RESPONSE_HEADER, LegacyAPIResponse, is_given
+from flextier._sdk import LegacyAPIResponse
 from flextier.errors import MalformedAnswerError
 from flextier.onechunk import SETTINGS_URL, StreamUnverifiedWarning, as_event_stream
+from flextier.outgoing import raw_wanted
 from flextier.routing import Route
 
 
@@ -47,23 +48,23 @@ def unreadable(route: Route, error: json.JSONDecodeError) -> Exception:
 
 def settled(route: Route, answer: Any, read: Any) -> Any:
     """The answer, if it ends the call; an error for tenacity, if it does not."""
-    if not route.answered(read):
+    if not route.answered(read, answer):
         raise route.vain(read)
     return answer
 
 
-def one_chunk(route: Route, response: Any) -> Any:
-    """The HTTP response of a stream that says at once what a plain response says."""
+def warn_unverified(route: Route) -> None:
+    """Say that a stream could not be had."""
     warnings.warn(
         f"{route.model}: OpenAI wants this organisation verified before it streams this model. The "
         f"answer was asked for without streaming and comes in one chunk. Verify at {SETTINGS_URL}",
         StreamUnverifiedWarning,
         stacklevel=2,
     )
-    wanted = route.options.headers if is_given(route.options.headers) else {}
-    raw = (
-        {RAW_RESPONSE_HEADER: wanted[RAW_RESPONSE_HEADER]} if RAW_RESPONSE_HEADER in wanted else {}
-    )
+
+
+def one_chunk(route: Route, response: Any) -> Any:
+    """The HTTP response of a stream that says at once what a plain response says."""
     options = route.options.json_data.get("stream_options") or {}
     kept = {
         name: value
@@ -75,5 +76,5 @@ def one_chunk(route: Route, response: Any) -> Any:
         200,
         headers={**kept, "content-type": "text/event-stream; charset=utf-8"},
         content=as_event_stream(response.json(), include_usage=bool(options.get("include_usage"))),
-        request=type(request)(request.method, request.url, headers=raw),
+        request=type(request)(request.method, request.url, headers=raw_wanted(route.options)),
     )

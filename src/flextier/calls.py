@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from flextier.costs.cost import Cost
 
 SERVED = "served"
+JOURNAL = "journal"
+"""The lane of a call whose answer was paid for in an earlier run, and cost nothing now."""
 CANCELLED = "cancelled"
 
 # After these the server may have finished, and billed, an answer that never arrived. Whether
@@ -81,7 +83,7 @@ class CallReport:
     """The model asked for."""
     lane: str
     """The lane that was billed, as the answer reports it; for a call without an answer, the lane
-    of the last attempt."""
+    of the last attempt. ``"journal"``: the journal had the answer, and nothing was billed."""
     attempts: tuple[Attempt, ...]
     """Every request on the wire, in order."""
     waited: float
@@ -124,7 +126,9 @@ class CallReport:
     @property
     def served(self) -> bool:
         """Whether the call was answered."""
-        return bool(self.attempts) and self.attempts[-1].outcome == SERVED
+        if not self.attempts:
+            return self.lane == JOURNAL
+        return self.attempts[-1].outcome == SERVED
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON types."""

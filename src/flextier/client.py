@@ -17,7 +17,14 @@ from tenacity import AsyncRetrying, Retrying
 from typing_extensions import Self
 
 from flextier._sdk import is_given, not_given
-from flextier.answers import one_chunk, parsed, settled, unreadable, watched
+from flextier.answers import (
+    one_chunk,
+    parsed,
+    settled,
+    unreadable,
+    warn_unverified,
+    watched,
+)
 from flextier.capacity import CAPACITY
 from flextier.clock import SYSTEM_CLOCK, Clock
 from flextier.outgoing import is_routed
@@ -252,21 +259,50 @@ class FlexOpenAI(_Routed, openai.OpenAI):
 
     def _send(self, route: Route, cast_to: Any, options: Any, stream: bool, stream_cls: Any) -> Any:
         try:
+            if route.remembered is not None:
+                return self._read(route, route.replay(), cast_to, stream, stream_cls)
+            if route.offline:
+                return self._read(route, self._fetch(route), cast_to, stream, stream_cls)
             if not route.plain:
                 return super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
             raw: Any = super().request(cast_to, options)
-            return self._process_response(
-                cast_to=cast_to,
-                options=route.options,
-                response=one_chunk(route, raw.http_response),
-                stream=True,
-                stream_cls=stream_cls,
-            )
+            warn_unverified(route)
+            return self._read(route, raw.http_response, cast_to, stream, stream_cls)
         except json.JSONDecodeError as error:
             raise unreadable(route, error) from error
         except RuntimeError:
             check_open(self)  # what openai 3 raises for a client closed at this very moment
             raise
+
+    def _fetch(self, route: Route) -> Any:
+        """The HTTP response for a call that is a line of a batch."""
+        wait = ThreadWait()
+        while True:
+            ticket = route.pooled(self)
+            try:
+                wait.prepare()
+                while (seconds := ticket.look(wait.wake)) > 0:
+                    self._router.clock.pause(wait, seconds)
+                    wait.prepare()
+            except BaseException:
+                ticket.leave()
+                raise
+            if (response := route.fetched(ticket)) is not None:
+                return response
+
+    def _read(
+        self, route: Route, response: Any, cast_to: Any, stream: bool, stream_cls: Any
+    ) -> Any:
+        """What the SDK makes of an HTTP response that did not come on a connection of its own."""
+        if response.status_code >= 400:
+            raise self._make_status_error_from_response(response)
+        return self._process_response(
+            cast_to=cast_to,
+            options=route.options,
+            response=one_chunk(route, response) if stream else response,
+            stream=stream,
+            stream_cls=stream_cls,
+        )
 
 
 class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
@@ -365,21 +401,51 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
         self, route: Route, cast_to: Any, options: Any, stream: bool, stream_cls: Any
     ) -> Any:
         try:
+            if route.remembered is not None:
+                return await self._read(route, route.replay(), cast_to, stream, stream_cls)
+            if route.offline:
+                response = await self._fetch(route)
+                return await self._read(route, response, cast_to, stream, stream_cls)
             if not route.plain:
                 return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
             raw: Any = await super().request(cast_to, options)
-            return await self._process_response(
-                cast_to=cast_to,
-                options=route.options,
-                response=one_chunk(route, raw.http_response),
-                stream=True,
-                stream_cls=stream_cls,
-            )
+            warn_unverified(route)
+            return await self._read(route, raw.http_response, cast_to, stream, stream_cls)
         except json.JSONDecodeError as error:
             raise unreadable(route, error) from error
         except RuntimeError:
             check_open(self)  # what openai 3 raises for a client closed at this very moment
             raise
+
+    async def _fetch(self, route: Route) -> Any:
+        """The HTTP response for a call that is a line of a batch."""
+        wait = task_wait()
+        while True:
+            ticket = route.pooled(self)
+            try:
+                wait.prepare()
+                while (seconds := ticket.look(wait.wake)) > 0:
+                    await self._router.clock.apause(wait, seconds)
+                    wait.prepare()
+            except BaseException:
+                ticket.leave()
+                raise
+            if (response := route.fetched(ticket)) is not None:
+                return response
+
+    async def _read(
+        self, route: Route, response: Any, cast_to: Any, stream: bool, stream_cls: Any
+    ) -> Any:
+        """What the SDK makes of an HTTP response that did not come on a connection of its own."""
+        if response.status_code >= 400:
+            raise self._make_status_error_from_response(response)
+        return await self._process_response(
+            cast_to=cast_to,
+            options=route.options,
+            response=one_chunk(route, response) if stream else response,
+            stream=stream,
+            stream_cls=stream_cls,
+        )
 
 
 class _TimeLimit:

@@ -6,11 +6,14 @@ a call has begun, its error carries ``.report``, the :class:`flextier.CallReport
     ValueError
     └── PolicyError                      a setting is wrong: names the field and its variable
     openai.OpenAIError
+    ├── BatchDetached                    the program leaves; the batch goes on, known to the journal
     ├── BudgetExceeded                   the calls before have spent the budget
     ├── ClientClosedError                the client was closed before the call (also RuntimeError)
     ├── openai.RateLimitError
     │   └── FlexUnavailable              the lane refuses all calls now, and there is no other lane
     └── openai.APIConnectionError
+        ├── BatchNotSent                 a batch's lines could not be written to the disk
+        ├── BatchUnfinished              the batch ended before the call's turn came
         ├── MalformedAnswerError         the answer was not the JSON it should be
         ├── StreamInterruptedError       a stream ended before the answer was whole
         └── openai.APITimeoutError
@@ -27,6 +30,28 @@ import openai
 
 class PolicyError(ValueError):
     """A setting that cannot be used. The message names the field and its variable."""
+
+
+class BatchDetached(openai.OpenAIError):
+    """The call was let go of, because the program is to end (``flextier.batch.detach``).
+
+    Its batch goes on. Asked again with the same journal, the call gets the answer from there.
+    """
+
+
+class BatchNotSent(openai.APIConnectionError):
+    """The lines of a batch could not be written to the disk (``TMPDIR``): nothing was sent."""
+
+
+class BatchUnfinished(openai.APIConnectionError):
+    """The batch ended, or had to be left, before this call's turn came. It was not billed."""
+
+    def __init__(self, request: Any, message: str, *, batch_id: str | None, status: str) -> None:
+        super().__init__(message=message, request=request)
+        self.batch_id = batch_id
+        """The batch's id; None: there was none yet."""
+        self.status = status
+        """Its last status (``"expired"``, ``"cancelled"``, ``"failed"``), or ``"deadline"``."""
 
 
 class BudgetExceeded(openai.OpenAIError):

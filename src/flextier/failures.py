@@ -22,12 +22,14 @@ Kind = Literal[
     "transient",
     "lane_unsupported",
     "stream_unverified",
+    "unfinished",
     "rejected",
 ]
 """The failure kinds; also the ``outcome`` of an attempt that failed."""
 
-Fault = Literal["timeout", "connection", "malformed"]
-"""A failure below the API: no answer in time, connection lost, answer not readable."""
+Fault = Literal["timeout", "connection", "malformed", "unfinished"]
+"""A failure below the API: no answer in time, connection lost, answer not readable, or a batch that
+ended, or was left, before the call's turn came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,13 @@ _SHORTAGE = re.compile("unavailable|capacity")
 _UNVERIFIED = re.compile(r"must be verified to stream", re.IGNORECASE)
 
 
+_FAULTS: dict[Fault, Kind] = {"timeout": "timeout", "unfinished": "unfinished"}
+
+
 def classify(failure: Failure, lane: Refusals) -> Kind:
     """The kind of ``failure``, had on ``lane``. Codes decide before status, status before text."""
     if failure.fault is not None:
-        return "timeout" if failure.fault == "timeout" else "transient"
+        return _FAULTS.get(failure.fault, "transient")
     if failure.status is None or failure.status == 429:
         return _classify_throttle(failure, lane)
     if lane.unsupported(failure):

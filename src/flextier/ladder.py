@@ -74,6 +74,7 @@ class Ladder:
         shut: seconds until a lane may be asked again, as this process knows it (0: now,
             infinity: never, for this model).
         took: within how many seconds a share of a lane's last answers came; None: not known.
+        plain: whether no attempt may stream, although a stream was asked for.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Ladder:
         now: float,
         shut: Callable[[Lane], float] = lambda lane: 0.0,
         took: Callable[[Lane, float], float | None] = lambda lane, share: None,
+        plain: bool = False,
     ) -> None:
         self._policy = policy
         self._lanes = tuple(lanes)
@@ -93,7 +95,7 @@ class Ladder:
         self._entered = now
         self._tries = 0
         self._faults = 0
-        self._plain = False
+        self._plain = plain
         self._kind: Kind = "timeout"
         self.fallback: Kind | None = None
         """Why the call left its first lane, or None while it has not."""
@@ -108,9 +110,28 @@ class Ladder:
         """The last moment on this lane: what the next lane needs is kept for it."""
         if self._deadline == math.inf or self._last:
             return self._deadline
+        kept = self._kept
+        if self.lane.offline:
+            kept = max(kept, self._policy.reserve(self.lane.name))
+        return self._deadline - kept
+
+    @property
+    def _kept(self) -> float:
+        """The part of the deadline that the next lane needs."""
         took = self._took(self._lanes[self._index + 1], _NEARLY_ALL)
-        reserve = self._policy.standard_reserve if took is None else took * _MARGIN + _OVERHEAD
-        return self._deadline - reserve
+        return self._policy.standard_reserve if took is None else took * _MARGIN + _OVERHEAD
+
+    @property
+    def withdraw_by(self) -> float:
+        """From when on an answer of an offline lane is not waited for, but called off."""
+        return self._leave_by
+
+    @property
+    def cut_by(self) -> float:
+        """When an attempt is over, whatever has become of it."""
+        if not self.lane.offline or self._last or self._deadline == math.inf:
+            return self._leave_by
+        return self._deadline - self._kept
 
     @property
     def next_by(self) -> float:
@@ -135,14 +156,15 @@ class Ladder:
 
     def start(self, now: float) -> Try:
         """The first step: the first lane that is open, or opens soon enough."""
-        return self._enter(now)
+        step = self._enter(now)
+        return replace(step, plain=True) if self._plain else step
 
     def attempt_timeout(self, now: float, *, to_the_end: bool = False) -> float:
         """Seconds that an attempt started now may take; not positive when it is too late.
 
         With ``to_the_end``, up to the deadline itself: for an answer that has begun to arrive.
         """
-        until = self._deadline if to_the_end else self._leave_by
+        until = self._deadline if to_the_end else self.cut_by
         return min(self._policy.attempt_timeout(self.lane.name), until - now)
 
     def out_of_time(self, now: float) -> bool:
@@ -177,6 +199,8 @@ class Ladder:
                 return Stop("none")
             case "lane_unsupported":
                 return self._next(event, "none")
+            case _ if self.lane.offline:  # the next lane is sooner than another batch
+                return self._retry(event) if self._last else self._next(event, "max_retries")
             case "stream_unverified":
                 return Try(self.lane)
             case "capacity":
@@ -245,13 +269,19 @@ class Ladder:
         """Begin on the current lane, or on the first one after it that is not known to be shut."""
         while not self._last:
             wait = self._shut(self.lane)
-            if wait <= 0 or (wait < self._policy.patience and now + wait < self._leave_by):
+            if self._too_late(now):
+                kind: Kind = "unfinished"
+            elif wait <= 0 or (wait < self._policy.patience and now + wait < self._leave_by):
                 break  # it is open, or worth waiting for at the gate
+            else:
+                kind = "lane_unsupported" if wait == math.inf else "capacity"
             self._enter_lane(self._index + 1)
-            self.fallback = self.fallback or (
-                "lane_unsupported" if wait == math.inf else "capacity"
-            )
+            self.fallback = self.fallback or kind
         return self._begin(now)
+
+    def _too_late(self, now: float) -> bool:
+        """Whether an offline lane would be left before anything had been sent there."""
+        return self.lane.offline and now + self._policy.window(self.lane.name) >= self._leave_by
 
     def _enter_lane(self, index: int) -> None:
         self._index = index

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from flextier._sdk import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given
+from flextier.lanes import Asked
 
 _ROUTED = frozenset({"/chat/completions", "/responses"})
 # Values of `service_tier` that leave the choice to us; any other is the caller's own choice.
 _OPEN_TIERS = frozenset({None, "auto", "flex"})
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _STREAM_FIELDS = frozenset({"stream", "stream_options"})
+_LEFT_OUT = _STREAM_FIELDS | {"service_tier"}
 
 
 def is_routed(options: FinalRequestOptions) -> bool:
@@ -34,6 +36,35 @@ def chosen_tier(options: Any) -> str | None:
     if options.extra_json:  # which wins over the body on the wire
         tier = options.extra_json.get("service_tier", tier)
     return str(tier) if is_given(tier) and tier not in _OPEN_TIERS else None
+
+
+def asked(options: Any) -> Asked:
+    """What a lane has to know of a call, and the journal: the body without what lanes add."""
+    endpoint, _, query = options.url.partition("?")
+    body = options.json_data
+    if options.extra_json:
+        body = {**body, **options.extra_json}
+    left_out = _LEFT_OUT if chosen_tier(options) is None else _STREAM_FIELDS
+    body = {k: v for k, v in body.items() if k not in left_out and is_given(v)}
+    if hands_over_body(options):
+        extras = "body that the caller reads"
+    elif query or options.params:
+        extras = "query parameters"
+    elif is_given(options.headers) and not all(map(_is_sdks, options.headers)):
+        extras = "headers of its own"
+    else:
+        extras = ""
+    return Asked(endpoint, body, bool(options.json_data.get("stream")), extras)
+
+
+def _is_sdks(header: str) -> bool:
+    return header.lower().startswith("x-stainless-")
+
+
+def raw_wanted(options: Any) -> dict[str, str]:
+    """The headers by which the SDK tells itself that the caller wants the raw response."""
+    headers = options.headers if is_given(options.headers) else {}
+    return {k: v for k, v in headers.items() if k.lower() == RAW_RESPONSE_HEADER.lower()}
 
 
 def output_limit(options: Any) -> int | None:

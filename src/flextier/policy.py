@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -83,6 +84,33 @@ class FlexPolicy(BaseSettings):
     """US$ that the calls of this process under a policy with a budget may cost: once they have, no
     new call is made. None: no limit. For a part of a program: :func:`flextier.budget`."""
 
+    batch_window: Seconds = 10.0
+    """How long calls are gathered for one batch; a full file is sent at once."""
+
+    batch_poll: Seconds = 60.0
+    """The most between two looks at a batch; the first come sooner."""
+
+    batch_reserve: Span = 900.0
+    """The part of the deadline that is kept when a batch is left: cancelling one takes up to ten
+    minutes, and what it has not done is asked for on the lanes after it."""
+
+    journal: str | None = None
+    """The path of a SQLite file that remembers what was sent and answered, so that a program that
+    is started again pays for nothing twice. None: no journal. See ``flextier.journal``."""
+
+    journal_salt: str = ""
+    """Goes into the names that the journal knows calls by: another salt, other answers."""
+
+    journal_repeats: Literal["each", "once"] = "each"
+    """Calls with the same body in one run: ``"each"`` is asked for itself, as without a journal,
+    or all get the answer of ``"once"``."""
+
+    journal_answers: bool = True
+    """Whether the journal keeps answers; without them it can only fetch those of batches again."""
+
+    journal_keep: Seconds | None = None
+    """How long answers count: older ones are asked for anew, and forgotten. None: for ever."""
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
@@ -109,6 +137,11 @@ class FlexPolicy(BaseSettings):
         if len(set(lanes)) < len(lanes):
             raise ValueError("a lane stands twice in the ladder")
         return lanes
+
+    @field_validator("journal", mode="before")
+    @classmethod
+    def _path(cls, value: Any) -> Any:
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
 
     @field_validator("stall_factor")
     @classmethod
@@ -181,7 +214,19 @@ class FlexPolicy(BaseSettings):
     def attempt_timeout(self, lane: str) -> float:
         """Seconds that one attempt on ``lane`` may take."""
         known = LANES.get(lane)
-        seconds: float = getattr(self, known.timeout_field) if known else self.standard_timeout
+        field = known.timeout_field if known else "standard_timeout"
+        seconds: float = math.inf if field is None else getattr(self, field)
+        return seconds
+
+    def reserve(self, lane: str) -> float:
+        """Seconds before the deadline at which ``lane`` is left, at the latest."""
+        seconds: float = getattr(self, LANES[lane].reserve_field)
+        return seconds
+
+    def window(self, lane: str) -> float:
+        """Seconds for which calls on ``lane`` are gathered before they are sent."""
+        field = LANES[lane].window_field
+        seconds: float = 0.0 if field is None else getattr(self, field)
         return seconds
 
     def backoff(self, tries: int) -> float:

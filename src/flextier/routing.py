@@ -18,8 +18,12 @@ import openai
 from tenacity import RetryCallState
 
 from flextier._sdk import failure_of, is_given, new_request, no_capacity
+from flextier.batch.api import http_response
+from flextier.batch.pool import pool
+from flextier.batch.ticket import FREE, Ticket
 from flextier.calls import (
     CANCELLED,
+    JOURNAL,
     SERVED,
     CallReport,
     Retry,
@@ -33,11 +37,20 @@ from flextier.costs.usage import Usage
 from flextier.errors import ClientClosedError, FlexDeadlineExceeded
 from flextier.everywhere import with_hearers
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
+from flextier.journal.entry import Recorded
 from flextier.ladder import Event, Ladder, Limit, Stop, Try
-from flextier.lanes import LANES, Lane, tier_lane
-from flextier.outgoing import chosen_tier, for_attempt, hands_over_body, output_limit
+from flextier.lanes import LANES, Asked, Lane, choose, tier_lane
+from flextier.outgoing import (
+    asked,
+    chosen_tier,
+    for_attempt,
+    hands_over_body,
+    output_limit,
+    raw_wanted,
+)
 from flextier.policy import FlexPolicy
 from flextier.record import Record
+from flextier.remembering import Memory
 from flextier.saying import hand
 from flextier.spending import limits_of, prepare
 from flextier.streams import Watch
@@ -67,6 +80,7 @@ class Router:
             ClientClosedError: the client was closed.
             PolicyError: an override in force does not fit the policy.
             BudgetExceeded: the calls before have spent a budget in force.
+            JournalError: the journal cannot be used.
         """
         check_open(client)
         scope = current_scope()
@@ -81,7 +95,12 @@ class Router:
         watched = client._watches_attempts and not hands_over_body(options)
         where = self._where(client)
         scope = with_hearers(scope, where[0], options)
-        route = Route(options, policy, timeouts, watched, scope, self, where)
+        memory = None
+        if policy.journal is not None and not (
+            options.json_data.get("stream") or hands_over_body(options)
+        ):
+            memory = Memory(where[0], asked(options), policy, self.clock)
+        route = Route(options, policy, timeouts, watched, scope, self, where, memory)
         route.charged = [spending.charge for spending, _, _ in limits]
         return route
 
@@ -128,6 +147,7 @@ class Route:
         scope: Scope,
         router: Router,
         where: tuple[str, str],
+        memory: Memory | None = None,
     ) -> None:
         self.options = options
         """The SDK's options as the caller gave them."""
@@ -151,15 +171,24 @@ class Route:
         """Seconds that the current attempt may take in all."""
         tier = chosen_tier(options)
         lanes = [tier_lane(tier)] if tier else [LANES[name] for name in policy.lanes]
+        self._first_lane = lanes[0].name
+        self._memory = memory
+        self._asked: Asked | None = None
+        plain = declined = False
+        if memory is not None or any(lane.offline for lane in lanes):
+            self._asked = asked(options)
+            chosen = choose(lanes, self._asked, memory is not None and memory.place is not None)
+            declined, plain, lanes = lanes[0] not in chosen.lanes, chosen.plain, chosen.lanes
         gate = self._capacity.gate(*where, self.model)
         self._error: Exception | None = None
         # Not methods of ours: those would tie a knot that only the garbage collector unties.
         shut = partial(_shut_for, self._capacity, self._clock, where, self.model)
         took = partial(_took, gate)
-        self._first_lane = lanes[0].name
-        self._ladder = Ladder(policy, lanes, self._record.began, shut, took)
+        self._ladder = Ladder(policy, lanes, self._record.began, shut, took, plain)
         self._turn = Turn(gate, self._ladder, policy)
         self.step: Try | Stop = self._ladder.start(self._record.began)
+        if declined and self._ladder.fallback is None:
+            self._ladder.fallback = "lane_unsupported"
         if policy.start_jitter:
             self.step = replace(self.step, wait=policy.start_jitter * self._clock.random())
 
@@ -185,6 +214,13 @@ class Route:
 
     def may_go(self) -> bool:
         """Ask for leave to send the next attempt. False: it is to wait for it, see :meth:`look`."""
+        if self._memory is not None:
+            self._memory.refresh()
+            if self._memory.is_busy:
+                self._record.waiting()
+                return False
+            if self._memory.answer is not None:
+                return True
         granted = self._turn.ask(self._clock.now())
         if not granted:
             self._record.waiting()
@@ -197,6 +233,11 @@ class Route:
             FlexUnavailable, FlexDeadlineExceeded, or the error of the last attempt: the last lane
                 has not let the call in for as long as it may wait.
         """
+        if self._memory is not None and self._memory.is_busy:
+            if (seconds := self._memory.look(self._ladder.withdraw_by)) > 0:
+                return seconds
+            if self._memory.answer is not None or self._turn.ask(self._clock.now()):
+                return 0.0
         while True:
             now = self._clock.now()
             seconds = self._turn.look(now, wake)
@@ -233,6 +274,9 @@ class Route:
             FlexDeadlineExceeded: there is no time left for one.
         """
         now = self._record.awake()
+        if self.remembered is not None:
+            self.limit = math.inf
+            return self.options
         if self._ladder.out_of_time(now):
             raise self._deadline_exceeded(self.request())
         self.limit = self._ladder.attempt_timeout(now)
@@ -253,14 +297,22 @@ class Route:
     def _read(self, answer: Any) -> None:
         self._answer = answer
 
-    def answered(self, answer: Any) -> bool:
+    def answered(self, answer: Any, whole: Any) -> bool:
         """The attempt was answered. False: the answer tells of a failure that is tried again.
+
+        ``whole`` is what the caller gets: the answer, or the raw response that it is in.
 
         Responses may come with HTTP 200 and ``status: "failed"``. When nothing is left to try,
         such an answer ends the call: the SDK hands it over, too.
         """
+        if self.remembered is not None:
+            self._replayed(answer)
+            return True
         failure = _failure_told(answer)
         if failure is None:
+            if self._memory is not None and not self.offline:
+                said = whole if self._answer is None else self._answer
+                self._memory.answered(self._lane_of(_tier(answer)), self.model, said, _id(answer))
             self._served(answer)
             return True
         self._decide(failure)
@@ -271,10 +323,14 @@ class Route:
 
     def _served(self, answer: Any, error: BaseException | None = None) -> None:
         self.step = Stop("none")  # whatever goes wrong from here on, it is not asked for again
-        request_id = getattr(answer, "_request_id", None) or getattr(answer, "request_id", None)
-        now = self._record.ended(SERVED, status=200, request_id=request_id)
+        now = self._record.ended(SERVED, status=200, request_id=_id(answer))
         self._turn.served(now, timed=self._timed)
         self._finish(_tier(answer), _usage(answer), _model(answer), error)
+
+    def _replayed(self, answer: Any) -> None:
+        """The journal had the answer: nothing was sent, and nothing is billed."""
+        self.step = Stop("none")
+        self._finish(usage=Usage(0, 0), model=_model(answer))
 
     def vain(self, answer: Any) -> Exception:
         """The error for an answer that told of a failure: what tenacity and listeners see."""
@@ -308,7 +364,7 @@ class Route:
             hint=server_wait(failure, kind, self._clock.wall()),
             go_away=told_to_go_away(failure),
         )
-        self._learn(event)
+        self._learn(event, failure)
         self.step = self._ladder.failed(event)
         return kind
 
@@ -354,10 +410,61 @@ class Route:
     def _key(self, lane: Lane) -> LaneKey:
         return LaneKey(*self._where, self.model, lane.name)
 
-    def _learn(self, event: Event) -> None:
-        if event.kind == "lane_unsupported":
+    def _learn(self, event: Event, failure: Failure) -> None:
+        if self._memory is not None and self.offline:
+            self._memory.lost()
+        if event.kind == "lane_unsupported" and self._ladder.lane.lasting(failure):
             self._capacity.never(self._key(self._ladder.lane))
         self._turn.failed(event)
+
+    # --- answers that are fetched -------------------------------------------------------------
+
+    @property
+    def offline(self) -> bool:
+        """Whether the attempt is a line of a batch."""
+        return self._ladder.lane.offline
+
+    @property
+    def remembered(self) -> Recorded | None:
+        """The answer that the journal has; None: the call is to be made."""
+        return None if self._memory is None else self._memory.answer
+
+    def replay(self) -> Any:
+        """The HTTP response that the journal has."""
+        said = self.remembered
+        assert said is not None
+        return http_response(said.status, said.request_id, said.body, self._request_of_answer())
+
+    def pooled(self, client: Any) -> Ticket:
+        """Give the call to the next batch, or find the one that it is in.
+
+        Raises:
+            BatchNotSent: its line cannot be written to the disk.
+        """
+        assert self._asked is not None
+        return pool(
+            client, self._where, self._asked, self.model, self._policy, self._clock,
+            self._memory, self._ladder, self.request(),
+        )  # fmt: skip
+
+    def fetched(self, ticket: Ticket) -> Any:
+        """The HTTP response for the line of a batch; None: it has to be given to another.
+
+        Raises:
+            openai.APITimeoutError: it is out of time.
+            openai.OpenAIError: there is none.
+        """
+        if ticket.outcome is None:
+            ticket.leave()
+            raise openai.APITimeoutError(request=self.request())
+        if ticket.outcome is FREE:
+            if self._memory is not None:
+                self._memory.lost()
+            return None
+        return ticket.outcome.response(self._request_of_answer())
+
+    def _request_of_answer(self) -> Any:
+        return new_request(self._url, raw_wanted(self.options))
 
     # --- attempts that stall ------------------------------------------------------------------
 
@@ -451,10 +558,14 @@ class Route:
         self._done, self._error = True, None
         if self._turn.open:
             self._turn.over(self._clock.now())
-        asked = self._ladder.lane
-        lane = tier_lane(tier).name if tier else asked.name
+        if self._memory is not None and usage is None:
+            self._memory.release()
+        asked = self._ladder.lane.name
+        lane = self._lane_of(tier)
         fallback: str | None = self._ladder.fallback
-        if fallback is None and lane != asked.name:
+        if self.remembered is not None and error is None:
+            lane, fallback = JOURNAL, None
+        elif fallback is None and lane != asked:
             fallback = "downgraded"
         report = self._record.report(
             self.model,
@@ -470,6 +581,12 @@ class Route:
             attach_report(error, report)
         for hearer in (*self.charged, *self._scope.reports):
             hand(report, hearer)
+
+    def _lane_of(self, tier: str | None) -> str:
+        """The lane that is billed: what the answer says; a batch's says nothing of that."""
+        if tier is None or self.offline:
+            return self._ladder.lane.name
+        return tier_lane(tier).name
 
 
 _KNOBS: dict[Limit, str] = {
@@ -495,6 +612,10 @@ def _took(gate: Gate, lane: Lane, share: float) -> float | None:
 def _tier(answer: Any) -> str | None:
     tier = getattr(answer, "service_tier", None)
     return tier if isinstance(tier, str) else None
+
+
+def _id(answer: Any) -> str | None:
+    return getattr(answer, "_request_id", None) or getattr(answer, "request_id", None)
 
 
 def _model(answer: Any) -> str | None:

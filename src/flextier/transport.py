@@ -212,6 +212,8 @@ def _tuned(transport: Any, backend: Callable[[Any], Any]) -> Any:
 
 class _SyncClient(openai.DefaultHttpxClient):
     def __init__(self, options: tuple[SocketOption, ...], **kwargs: Any) -> None:
+        self._options = options
+        self._settings = dict(kwargs)
         self._backend = partial(_SyncBackend, options=options)
         super().__init__(**kwargs)
 
@@ -242,6 +244,7 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
         self, options: tuple[SocketOption, ...], aiohttp: bool | None, **kwargs: Any
     ) -> None:
         self._options = options
+        self._settings = dict(kwargs)
         self._aiohttp = _wants_aiohttp() if aiohttp is None else aiohttp
         if aiohttp:
             with needs_extra("aiohttp"):
@@ -277,6 +280,25 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
             proxy=proxy,
         )
         return PerLoopTransport(lambda: (over_aiohttp() if under_asyncio() else None) or tuned())
+
+
+_SHARED = frozenset({"cert", "follow_redirects", "limits", "proxy", "trust_env", "verify"})
+
+
+def sync_twin(http_client: Any) -> Any:
+    """A sync HTTP client that goes out as one of ours does, with connections of its own.
+
+    None: the client, or what it sends through, is the caller's.
+    """
+    if not isinstance(http_client, (_SyncClient, _AsyncClient)):
+        return None
+    settings = {k: v for k, v in http_client._settings.items() if v is not None}
+    if settings.keys() - _SHARED - {"timeout", "base_url", "headers"}:
+        return None  # a transport, hooks or mounts of the caller's
+    return sync_http_client(
+        socket_options=http_client._options,
+        **{name: value for name, value in settings.items() if name in _SHARED},
+    )
 
 
 _NO = frozenset({"0", "false", "no", "off"})

@@ -35,6 +35,10 @@ class Turn:
     def ask(self, now: float) -> bool:
         """Ask for leave to send on the ladder's lane; on the same lane, the call keeps its turn."""
         ladder, before = self._ladder, self._ticket
+        if ladder.lane.offline:  # where many calls are one request, and nobody stands in line
+            self.over(now)
+            self._ticket = None
+            return True
         gauge = self._gate.lane(ladder.lane.name, ladder.lane.patient)
         turn = before.turn if before is not None and before.gauge is gauge else None
         self._ticket = self._gate.ask(gauge, now, ladder.until, ladder.latest, turn, ladder.next_by)
@@ -47,6 +51,8 @@ class Turn:
 
     def begin(self, now: float) -> None:
         """The attempt goes out, on whatever lane the call has come to meanwhile."""
+        if self._ladder.lane.offline:
+            return
         if self._ticket is None or self._ticket.gauge.name != self._ladder.lane.name:
             self.over(now)
             self.ask(now)
@@ -63,7 +69,8 @@ class Turn:
 
     def failed(self, event: Event) -> None:
         """The attempt failed, in a way that may tell of the lane."""
-        assert self._ticket is not None
+        if self._ticket is None:
+            return
         if event.kind == "rate_limited":
             self._gate.limited(event.now, event.hint or 0.0)
         if event.kind != "capacity":
@@ -82,6 +89,8 @@ class Turn:
     def opens_in(self, now: float) -> float:
         """Seconds until an attempt may be let in on the ladder's lane, at the soonest."""
         lane = self._ladder.lane
+        if lane.offline:
+            return 0.0
         return self._gate.opens_in(self._gate.lane(lane.name, lane.patient), now)
 
     @property

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from decimal import Decimal
 
+from flextier.calls import JOURNAL
 from flextier.costs.book import price_book
 from flextier.costs.cost import Cost
 from flextier.costs.usage import Usage
@@ -26,6 +28,8 @@ def cost_known(usage: Usage | None, models: Sequence[str], lane: str, at: float)
         lane: the lane that was billed.
         at: when, in seconds since the epoch.
     """
+    if lane == JOURNAL:
+        return Cost(models[0], lane, "exact", None, None, None, *[Decimal(0)] * 5)
     if usage is None:
         return Cost(models[0], lane, "unpriced", _NO_USAGE)
     unpriced: Cost | None = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from flextier.lanes.base import Lane
+from flextier.lanes.batch import BATCH
 from flextier.lanes.flex import FLEX
 from flextier.lanes.standard import STANDARD
 
-LANES: dict[str, Lane] = {lane.name: lane for lane in (FLEX, STANDARD)}
+LANES: dict[str, Lane] = {lane.name: lane for lane in (FLEX, STANDARD, BATCH)}
 """The lanes that ``FlexPolicy.lanes`` can name."""
 
 _BY_TIER = {tier: lane for lane in LANES.values() for tier in (lane.service_tier, *lane.served_as)}

@@ -1,0 +1,128 @@
+"""The requests that a batch takes: upload, create, find, look, cancel, download. All blocking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import IO, Any
+
+import openai
+from openai.types import Batch
+
+from flextier._sdk import http
+
+TAG = "flextier"
+"""The key in a batch's metadata under which its tag stands."""
+
+WINDOW: Any = "24h"
+"""The only completion window there is."""
+
+TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
+"""The statuses after which nothing comes. A status that is not known is none of them."""
+
+# A 200 MB file over a slow line takes its time; what is asked of a batch does not.
+_TRANSFER = openai.Timeout(900.0, connect=10.0)
+_QUICK = openai.Timeout(60.0, connect=10.0)
+
+
+class BatchAPI:
+    """The Batch API over one client.
+
+    Every method raises what the SDK raises, and tries nothing twice: that is the caller's part.
+    """
+
+    def __init__(self, client: openai.OpenAI) -> None:
+        self._client = client.with_options(max_retries=0, timeout=_QUICK)
+        self._transfers = client.with_options(max_retries=0, timeout=_TRANSFER)
+
+    def upload(self, name: str, content: IO[bytes]) -> str:
+        """Send a file of lines; its id."""
+        content.seek(0)
+        return self._transfers.files.create(file=(name, content), purpose="batch").id
+
+    def create(self, file_id: str, endpoint: str, metadata: dict[str, str]) -> Batch:
+        """Have the lines of a file done; ``endpoint`` with ``/v1``."""
+        where: Any = endpoint
+        return self._client.batches.create(
+            input_file_id=file_id, endpoint=where, completion_window=WINDOW, metadata=metadata
+        )
+
+    def find(self, tag: str, since: float) -> Batch | None:
+        """The batch with that tag, created after ``since`` (seconds since the epoch).
+
+        One that failed counts only where there is no other: a tag may have been tried again.
+        """
+        failed = None
+        for batch in self._client.batches.list(limit=100):
+            if batch.created_at < since:
+                break
+            if (batch.metadata or {}).get(TAG) == tag:
+                if batch.status != "failed":
+                    return batch
+                failed = failed or batch
+        return failed
+
+    def retrieve(self, batch_id: str) -> Batch:
+        """How a batch stands."""
+        return self._client.batches.retrieve(batch_id)
+
+    def cancel(self, batch_id: str) -> Batch:
+        """Stop a batch; what it has done by then is kept, and charged."""
+        return self._client.batches.cancel(batch_id)
+
+    def download(self, file_id: str, out: IO[bytes]) -> None:
+        """Write a file's content to ``out``, from its beginning."""
+        out.seek(0)
+        out.truncate()
+        with self._transfers.files.with_streaming_response.content(file_id) as response:
+            for piece in response.iter_bytes(1 << 18):
+                out.write(piece)
+        out.flush()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def lines_of(content: IO[bytes]) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
+    """The lines of an output or error file: where each begins, how long it is, what it says.
+
+    None for a line that is no JSON object.
+    """
+    content.seek(0)
+    at = 0
+    for line in content:
+        if line.strip():
+            yield at, len(line), read_line(line)
+        at += len(line)
+
+
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """One line; None if it is no JSON object."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def response_of(line: dict[str, Any]) -> tuple[int, str | None, bytes] | None:
+    """Status, request id and JSON body of a line's response; None: there is none."""
+    response = line.get("response")
+    if not isinstance(response, dict):
+        return None
+    body = json.dumps(response.get("body"), ensure_ascii=False, separators=(",", ":"))
+    request_id = response.get("request_id")
+    return (
+        int(response.get("status_code") or 200),
+        request_id if isinstance(request_id, str) else None,
+        body.encode("utf-8", "surrogatepass"),
+    )
+
+
+def http_response(status: int, request_id: str | None, body: bytes, request: Any) -> Any:
+    """A line's response as the one to a request of its own."""
+    headers = {"content-type": "application/json"}
+    if request_id:
+        headers["x-request-id"] = request_id
+    return http.Response(status, headers=headers, content=body, request=request)

@@ -1,0 +1,106 @@
+"""The journal's account of batches: from the moment before a file is sent, to its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from flextier.journal.owners import Owners
+
+_COLUMNS = (
+    "tag",
+    "base_url",
+    "endpoint",
+    "model",
+    "lines",
+    "owner",
+    "sealed",
+    "file_id",
+    "batch_id",
+    "status",
+    "output_file_id",
+    "error_file_id",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """A batch as the journal knows it."""
+
+    tag: str
+    """What its metadata say: it is found again by that."""
+    base_url: str
+    endpoint: str
+    model: str
+    lines: int
+    owner: int
+    """The run that sends it."""
+    sealed: float
+    """When its lines were settled, in seconds since the epoch."""
+    file_id: str | None = None
+    batch_id: str | None = None
+    """None: nobody knows whether it was created."""
+    status: str | None = None
+    """As it was seen last."""
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+
+
+class Batches:
+    """The table of batches."""
+
+    def __init__(
+        self,
+        transaction: Callable[..., AbstractContextManager[Callable[..., Any]]],
+        owners: Owners,
+        run: int,
+    ) -> None:
+        self._transaction = transaction
+        self._owners = owners
+        self._run = run
+
+    def add(self, sql: Callable[..., Any], row: BatchRow) -> None:
+        """A batch is about to be sent."""
+        marks = ", ".join("?" * len(_COLUMNS))
+        values = tuple(getattr(row, name) for name in _COLUMNS)
+        sql(f"INSERT INTO batches ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
+
+    def get(self, tag: str) -> BatchRow | None:
+        """A batch; None: it is not known, or never was created."""
+        with self._transaction() as sql:
+            columns = ", ".join(_COLUMNS)
+            row = sql(f"SELECT {columns} FROM batches WHERE tag = ?", (tag,)).fetchone()
+        return None if row is None else BatchRow(*row)
+
+    def all(self) -> list[BatchRow]:
+        """All of them, the oldest first."""
+        with self._transaction() as sql:
+            columns = ", ".join(_COLUMNS)
+            rows = sql(f"SELECT {columns} FROM batches ORDER BY sealed").fetchall()
+        return [BatchRow(*row) for row in rows]
+
+    def note(self, tag: str, **facts: str | None) -> None:
+        """What has come to be known: ``file_id``, ``batch_id``, ``status``, its files.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
+        columns = ", ".join(f"{name} = ?" for name in facts)
+        with self._transaction(durable="batch_id" in facts) as sql:
+            sql(f"UPDATE batches SET {columns} WHERE tag = ?", (*facts.values(), tag))
+
+    def adopt(self, tag: str) -> bool:
+        """Whether this run is to find out if a batch was created: nobody else does."""
+        with self._transaction() as sql:
+            row = sql("SELECT owner FROM batches WHERE tag = ?", (tag,)).fetchone()
+            if row is None or (row[0] != self._run and self._owners.alive(row[0])):
+                return False
+            sql("UPDATE batches SET owner = ? WHERE tag = ?", (self._run, tag))
+            return True
+
+    def has_output(self, sql: Callable[..., Any], tag: str) -> bool:
+        """Whether the answers of a batch can be fetched once more."""
+        row = sql("SELECT output_file_id FROM batches WHERE tag = ?", (tag,)).fetchone()
+        return row is not None and row[0] is not None

@@ -1,0 +1,65 @@
+"""What the journal knows of one call."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+State = Literal["ours", "busy", "batched", "done"]
+"""``ours``: to be asked now, by this call. ``busy``: somebody else asks it now. ``batched``: it is
+in a batch. ``done``: here is the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An answer that was paid for."""
+
+    lane: str
+    status: int
+    request_id: str | None
+    body: bytes
+    """JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of a batch."""
+
+    tag: str
+    custom_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One call, by what it asks and how often that has been asked before it."""
+
+    key: bytes
+    n: int
+    state: State
+    place: Place | None = None
+    answer: Recorded | None = None
+
+
+def key_of(base_url: str, endpoint: str, body: bytes, salt: str) -> bytes:
+    """The name of what is asked: the same for the same base URL, endpoint, JSON body and salt."""
+    told = [base_url, endpoint, json.loads(body), salt]
+    words = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def packed(body: bytes) -> bytes:
+    """An answer as it is kept."""
+    return zlib.compress(body, 1)
+
+
+def unpacked(kept: bytes) -> bytes:
+    """The answer again."""
+    return zlib.decompress(kept)
+
+
+def digest_of(body: bytes) -> bytes:
+    """What is kept of an answer in any case."""
+    return blake2b(body, digest_size=16).digest()

@@ -1,0 +1,361 @@
+"""Journal: what this program has asked, where it is, and what was answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from flextier.journal.batches import Batches, BatchRow
+from flextier.journal.entry import Entry, Place, Recorded, digest_of, packed, unpacked
+from flextier.journal.errors import JournalError
+from flextier.journal.owners import owners_at
+from flextier.journal.schema import connect
+
+
+class Journal:
+    """A SQLite file that remembers calls. Threads and processes may share it.
+
+    Every entry is written before the request that it is about; an answer, before it is handed over.
+    A program that is killed and started again gets the answers that it had, finds its batches, and
+    asks only for the rest. The file, and what SQLite puts beside it, can be read by its owner only.
+
+    Calls are known by what they ask: base URL, endpoint, body (without the service tier) and salt.
+    Streams are not remembered.
+
+    Example::
+
+        FlexPolicy(journal="nightly.db", journal_salt="2026-11-22")
+        Journal("nightly.db").forget(older_than=30 * 86_400)
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, wall: Callable[[], float] = time.time):
+        """Open a journal; make it, if there is none.
+
+        Args:
+            path: of the file.
+            wall: seconds since the epoch, for tests.
+
+        Raises:
+            JournalError: it cannot be opened, or is another program's.
+            NewerJournalError: a later flextier made it.
+        """
+        self.path = os.fspath(path)
+        self._wall = wall
+        self._lock = threading.RLock()
+        self._connection = connect(self.path)
+        try:
+            self._owners = owners_at(self.path)
+            self.run = self._begin_run()
+        except OSError as error:
+            self._connection.close()
+            raise JournalError(f"{self.path}-owners cannot be locked: {error}") from error
+        except BaseException:
+            self._connection.close()
+            raise
+        self.batches = Batches(self._transaction, self._owners, self.run)
+        """The batches that are on their way."""
+
+    def _begin_run(self) -> int:
+        with self._transaction() as sql:
+            facts = (os.getpid(), socket.gethostname(), self._wall())
+            cursor = sql("INSERT INTO runs (pid, host, started) VALUES (?, ?, ?)", facts)
+            run: int = cursor.lastrowid
+            self._owners.begin(run)
+            for (other,) in sql("SELECT id FROM runs").fetchall():
+                if not self._owners.alive(other):
+                    self._end_run(sql, other)
+        return run
+
+    @staticmethod
+    def _end_run(sql: Any, run: int) -> None:
+        """Nobody will ask what a run was asking; its batches stay."""
+        sql("DELETE FROM taken WHERE run = ?", (run,))
+        sql("DELETE FROM calls WHERE owner = ? AND state = 'asked'", (run,))
+        sql("DELETE FROM runs WHERE id = ?", (run,))
+
+    @contextmanager
+    def _transaction(self, *, durable: bool = False) -> Iterator[Callable[..., Any]]:
+        """Do all of it or nothing. ``durable``: it is there even if the machine loses its power."""
+        with self._lock:
+            connection = self._connection
+            try:
+                if durable:
+                    connection.execute("PRAGMA synchronous=FULL")
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection.execute
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise JournalError(
+                    f"the journal {self.path} (FlexPolicy.journal, FLEXTIER_JOURNAL) cannot be "
+                    f"used: {error}"
+                ) from error
+            finally:
+                if durable:
+                    connection.execute("PRAGMA synchronous=NORMAL")
+
+    # --- a call's life ------------------------------------------------------------------------
+
+    def take(self, key: bytes, *, once: bool = False, keep: float | None = None) -> Entry:
+        """The entry of a call that is to be made now.
+
+        Args:
+            key: what it asks (:func:`flextier.journal.entry.key_of`).
+            once: whether all calls that ask the same share one entry; else each of this run has
+                its own, the first one that of the first in an earlier run, and so on.
+            keep: seconds for which answers count; None: for ever.
+        """
+        with self._transaction() as sql:
+            n = 1 if once else self._next(sql, key)
+            sql("INSERT OR IGNORE INTO taken VALUES (?, ?, ?)", (self.run, key, n))
+            return self._claimed(sql, key, n, keep)
+
+    def _next(self, sql: Any, key: bytes) -> int:
+        rows = sql("SELECT n FROM taken WHERE run = ? AND key = ? ORDER BY n", (self.run, key))
+        n = 1
+        for (taken,) in rows:
+            if taken != n:
+                break
+            n += 1
+        return n
+
+    def claim(self, entry: Entry, *, keep: float | None = None) -> Entry:
+        """How it stands with the entry now; if nobody asks it, this call does."""
+        with self._transaction() as sql:
+            return self._claimed(sql, entry.key, entry.n, keep)
+
+    def _claimed(self, sql: Any, key: bytes, n: int, keep: float | None) -> Entry:
+        row = sql(
+            "SELECT id, state, owner, tag, custom_id, lane, status, request_id, answer, at "
+            "FROM calls WHERE key = ? AND n = ?",
+            (key, n),
+        ).fetchone()
+        if row is None:
+            sql(
+                "INSERT INTO calls (key, n, state, owner) VALUES (?, ?, 'asked', ?)",
+                (key, n, self.run),
+            )
+            return Entry(key, n, "ours")
+        call, state, owner, tag, custom_id, lane, status, request_id, answer, at = row
+        place = None if tag is None else Place(tag, custom_id)
+        if state == "batched":
+            return Entry(key, n, "batched", place)
+        if state == "asked" and self._owners.alive(owner):
+            return Entry(key, n, "busy")
+        if state == "done" and (keep is None or at > self._wall() - keep):
+            if answer is not None:
+                said = Recorded(lane, status, request_id, unpacked(answer))
+                return Entry(key, n, "done", place, said)
+            if place is not None and self.batches.has_output(sql, place.tag):
+                return Entry(key, n, "batched", place)
+        sql(
+            "UPDATE calls SET state = 'asked', owner = ?, tag = NULL, custom_id = NULL, "
+            "answer = NULL WHERE id = ?",
+            (self.run, call),
+        )
+        return Entry(key, n, "ours")
+
+    def answered(self, entry: Entry, model: str, said: Recorded, *, keep_answer: bool) -> None:
+        """The call was answered, and the answer is paid for."""
+        with self._transaction() as sql:
+            sql(
+                "INSERT INTO calls (key, n, state, owner, model, lane, status, request_id, digest, "
+                "answer, at) VALUES (?, ?, 'done', ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (key, n) DO UPDATE SET state = excluded.state, "
+                "model = excluded.model, lane = excluded.lane, status = excluded.status, "
+                "request_id = excluded.request_id, digest = excluded.digest, "
+                "answer = excluded.answer, at = excluded.at, tag = NULL, custom_id = NULL",
+                (
+                    entry.key,
+                    entry.n,
+                    self.run,
+                    model,
+                    said.lane,
+                    said.status,
+                    said.request_id,
+                    digest_of(said.body),
+                    packed(said.body) if keep_answer else None,
+                    self._wall(),
+                ),
+            )
+
+    def release(self, entry: Entry) -> None:
+        """The call is over without an answer; whoever asks the same next, asks it anew.
+
+        A line of a batch stays, and waits there for whoever asks the same next.
+        """
+        with self._transaction() as sql:
+            sql(
+                "DELETE FROM taken WHERE run = ? AND key = ? AND n = ?",
+                (self.run, entry.key, entry.n),
+            )
+            sql(
+                "DELETE FROM calls WHERE key = ? AND n = ? AND state = 'asked' AND owner = ?",
+                (entry.key, entry.n, self.run),
+            )
+
+    # --- batches ------------------------------------------------------------------------------
+
+    def seal(self, row: BatchRow, lines: Iterable[tuple[str, Entry]]) -> None:
+        """These entries, by custom_id, are about to be sent as a batch."""
+        with self._transaction(durable=True) as sql:
+            self.batches.add(sql, row)
+            for custom_id, entry in lines:
+                sql(
+                    "UPDATE calls SET state = 'batched', tag = ?, custom_id = ?, model = ? "
+                    "WHERE key = ? AND n = ?",
+                    (row.tag, custom_id, row.model, entry.key, entry.n),
+                )
+
+    def harvested(
+        self,
+        tag: str,
+        lines: Iterable[tuple[str, Recorded]],
+        free: Iterable[str] = (),
+        *,
+        keep_answer: bool,
+    ) -> None:
+        """These lines of a batch, by custom_id, were answered; ``free`` ones failed."""
+        with self._transaction(durable=True) as sql:
+            for custom_id, said in lines:
+                sql(
+                    "UPDATE calls SET state = 'done', lane = ?, status = ?, request_id = ?, "
+                    "digest = ?, answer = ?, at = ? WHERE tag = ? AND custom_id = ?",
+                    (
+                        said.lane,
+                        said.status,
+                        said.request_id,
+                        digest_of(said.body),
+                        packed(said.body) if keep_answer else None,
+                        self._wall(),
+                        tag,
+                        custom_id,
+                    ),
+                )
+            for custom_id in free:
+                sql("DELETE FROM calls WHERE tag = ? AND custom_id = ?", (tag, custom_id))
+
+    def unfinished(self, tag: str) -> None:
+        """What has no answer in a batch by now will not get one there: it is free again."""
+        with self._transaction() as sql:
+            sql("DELETE FROM calls WHERE tag = ? AND state = 'batched'", (tag,))
+
+    def gone(self, tag: str) -> None:
+        """A batch was never created, or cannot be found any more: its lines are free again."""
+        with self._transaction() as sql:
+            sql("DELETE FROM calls WHERE tag = ? AND answer IS NULL", (tag,))
+            sql("DELETE FROM batches WHERE tag = ?", (tag,))
+
+    # --- for people ---------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """How many calls are ``asked``, ``batched`` and ``done``."""
+        with self._transaction() as sql:
+            rows = sql("SELECT state, count(*) FROM calls GROUP BY state").fetchall()
+        return {"asked": 0, "batched": 0, "done": 0, **dict(rows)}
+
+    def export(self, out: IO[str]) -> int:
+        """Write what was answered as JSONL: ``key``, ``n``, ``model``, ``lane``, ``status``,
+        ``request_id``, ``at`` (seconds since the epoch), ``answer`` (None where it was left out).
+
+        Returns:
+            The lines written.
+        """
+        written, last = 0, 0
+        while True:
+            with self._transaction() as sql:
+                rows = sql(
+                    "SELECT id, key, n, model, lane, status, request_id, at, answer FROM calls "
+                    "WHERE state = 'done' AND id > ? ORDER BY id LIMIT 1000",
+                    (last,),
+                ).fetchall()
+            if not rows:
+                return written
+            for _, key, n, model, lane, status, request_id, at, answer in rows:
+                told = {
+                    "key": key.hex(),
+                    "n": n,
+                    "model": model,
+                    "lane": lane,
+                    "status": status,
+                    "request_id": request_id,
+                    "at": at,
+                    "answer": None if answer is None else json.loads(unpacked(answer)),
+                }
+                out.write(json.dumps(told, ensure_ascii=False) + "\n")
+                written += 1
+            last = rows[-1][0]
+
+    def forget(self, *, older_than: float = 0.0) -> int:
+        """Forget answers, and give the disk its space back. Batches on their way stay.
+
+        Args:
+            older_than: seconds since they were answered; 0: all.
+
+        Returns:
+            How many were forgotten.
+        """
+        with self._transaction() as sql:
+            gone = sql(
+                "DELETE FROM calls WHERE state = 'done' AND at <= ?", (self._wall() - older_than,)
+            ).rowcount
+            sql(
+                "DELETE FROM batches WHERE tag NOT IN "
+                "(SELECT tag FROM calls WHERE tag IS NOT NULL) AND output_file_id IS NOT NULL"
+            )
+        with self._lock:
+            self._connection.execute("VACUUM")
+        return int(gone)
+
+    def close(self) -> None:
+        """Close the file. What was being asked is free for the next who asks it."""
+        with self._lock:
+            with self._transaction() as sql:
+                self._end_run(sql, self.run)
+            self._connection.close()
+            self._owners.end(self.run)
+
+    def __repr__(self) -> str:
+        return f"<Journal {self.path}>"
+
+
+# One for each file and process: the locks that tell who is alive are a process's, not an object's.
+_OPEN: dict[str, Journal] = {}
+_OPENING = threading.Lock()
+_INHERITED: list[Journal] = []
+
+
+def journal_at(path: str) -> Journal:
+    """The journal of this process at a path, which is opened when it is first asked for."""
+    real = os.path.realpath(path)
+    journal = _OPEN.get(real)
+    if journal is None:
+        with _OPENING:
+            journal = _OPEN.get(real)
+            if journal is None:
+                journal = _OPEN[real] = Journal(real)
+    return journal
+
+
+def _forget_all() -> None:
+    """A child must not use its parent's connections, and not close them either."""
+    global _OPENING
+    _OPENING = threading.Lock()
+    _INHERITED.extend(_OPEN.values())
+    _OPEN.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,123 @@
+"""The journal's tables, and what version of them a file has."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from flextier.journal.errors import JournalError, NewerJournalError
+
+APPLICATION_ID = 0x464C584A
+"""In the file's header, so that another program's database is never taken for a journal: FLXJ."""
+
+VERSION = 1
+
+_TABLES = """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- the byte of the owners' file that its process locks
+    pid INTEGER NOT NULL,
+    host TEXT NOT NULL,
+    started REAL NOT NULL
+);
+CREATE TABLE batches (
+    tag TEXT PRIMARY KEY, -- what its metadata say
+    base_url TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    model TEXT NOT NULL,
+    lines INTEGER NOT NULL,
+    owner INTEGER NOT NULL, -- the run that sends it
+    sealed REAL NOT NULL,
+    file_id TEXT,
+    batch_id TEXT, -- NULL: nobody knows whether it was created
+    status TEXT,
+    output_file_id TEXT,
+    error_file_id TEXT
+);
+CREATE TABLE calls (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL, -- what is asked, digested
+    n INTEGER NOT NULL, -- the nth call of a run that asks this
+    state TEXT NOT NULL, -- asked, batched or done
+    owner INTEGER NOT NULL, -- the run that asks
+    tag TEXT, -- the batch, and
+    custom_id TEXT, -- the line in it
+    model TEXT,
+    lane TEXT, -- where it was answered
+    status INTEGER,
+    request_id TEXT,
+    digest BLOB, -- of the answer
+    answer BLOB, -- compressed; NULL where answers are not kept
+    at REAL -- when it was answered, in seconds since the epoch
+);
+CREATE UNIQUE INDEX calls_by_key ON calls (key, n);
+CREATE INDEX calls_by_line ON calls (tag, custom_id) WHERE tag IS NOT NULL;
+CREATE TABLE taken ( -- which of them a run has asked already
+    run INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (run, key, n)
+) WITHOUT ROWID;
+"""
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open the journal; make it, if there is none, with a file that only its owner can read.
+
+    Raises:
+        JournalError: it cannot be opened, or is something else's file.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(
+            path, timeout=60, isolation_level=None, check_same_thread=False
+        )
+    except (OSError, sqlite3.Error) as error:
+        raise JournalError(f"{_named(path)} cannot be opened: {error}") from error
+    try:
+        _prepare(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise JournalError(f"{_named(path)} cannot be used: {error}") from error
+    except JournalError:
+        connection.close()
+        raise
+    return connection
+
+
+def _named(path: str) -> str:
+    return f"the journal {path} (FlexPolicy.journal, FLEXTIER_JOURNAL)"
+
+
+def _prepare(connection: sqlite3.Connection, path: str) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    # What is written survives the process at once. Where it has to survive the machine, too, the
+    # transaction asks for more: see Journal.seal.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _make_or_check(connection, path)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _make_or_check(connection: sqlite3.Connection, path: str) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if empty and not application and not version:
+        for statement in _TABLES.split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={VERSION}")
+    elif application != APPLICATION_ID:
+        raise JournalError(
+            f"{_named(path)} is another program's database: give the journal a file of its own"
+        )
+    elif version > VERSION:
+        raise NewerJournalError(
+            f"{_named(path)} has version {version}, and this flextier knows {VERSION}: update "
+            "flextier, or use another file"
+        )

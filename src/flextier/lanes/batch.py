@@ -1,0 +1,51 @@
+"""The batch lane: half price for what can wait up to 24 hours. Files are not its concern.
+
+Source: https://developers.openai.com/api/docs/guides/batch
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flextier.failures import Failure
+from flextier.lanes.base import Asked, Lane
+
+MODEL_ERROR = "batch_model_error"
+"""The ``type`` we give an error that says that a model has no batch lane."""
+
+LINE_ERROR = "batch_line_error"
+"""The ``type`` we give an error that says that one call cannot be a line of a batch."""
+
+_ENDPOINTS = frozenset({"/chat/completions", "/responses"})
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLane(Lane):
+    """Half the list price; calls are pooled into files, answers come within 24 hours."""
+
+    def declines(self, asked: Asked) -> str:
+        if asked.endpoint not in _ENDPOINTS:
+            return f"the Batch API is not used for {asked.endpoint}"
+        if asked.streamed:
+            return "the Batch API has no streams"
+        if asked.body.get("background"):
+            return "the Batch API has no background responses"
+        if asked.extras:
+            return f"a line of a batch has no {asked.extras}"
+        return ""
+
+    def unsupported(self, failure: Failure) -> bool:
+        return failure.type in (MODEL_ERROR, LINE_ERROR)
+
+    def lasting(self, failure: Failure) -> bool:
+        return failure.type == MODEL_ERROR
+
+
+BATCH = BatchLane(
+    name="batch",
+    service_tier="batch",
+    timeout_field=None,
+    reserve_field="batch_reserve",
+    window_field="batch_window",
+    offline=True,
+)

@@ -1,0 +1,99 @@
+"""One call's place in the journal: found at the start, kept up to date, left at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flextier._sdk import LegacyAPIResponse, dumps
+from flextier.clock import Clock
+from flextier.journal import JournalError, JournalWarning, journal_at
+from flextier.journal.entry import Entry, Place, Recorded, key_of
+from flextier.lanes import Asked
+from flextier.policy import FlexPolicy
+from flextier.saying import say
+
+_SOONEST, _LATEST = 0.05, 2.0
+"""Seconds between two looks at a call that somebody else is asking."""
+
+
+class Memory:
+    """What the journal knows of one call. Not shared; the journal is."""
+
+    def __init__(self, base_url: str, asked: Asked, policy: FlexPolicy, clock: Clock) -> None:
+        """Find the call, or enter it.
+
+        Raises:
+            JournalError: the journal cannot be used. Nothing was sent.
+        """
+        assert policy.journal is not None
+        self.journal = journal_at(policy.journal)
+        self._policy = policy
+        self._clock = clock
+        self._look_in = _SOONEST
+        self._stale = False
+        key = key_of(base_url, asked.endpoint, dumps(asked.body), policy.journal_salt)
+        once = policy.journal_repeats == "once"
+        self.entry: Entry = self.journal.take(key, once=once, keep=policy.journal_keep)
+
+    @property
+    def answer(self) -> Recorded | None:
+        """The answer that was paid for before."""
+        return self.entry.answer
+
+    @property
+    def place(self) -> Place | None:
+        """The line of a batch that the call is in."""
+        return self.entry.place if self.entry.state == "batched" else None
+
+    def lost(self) -> None:
+        """The line of a batch that the call was in came to nothing: it may be anybody's now."""
+        self._stale = True
+
+    def refresh(self) -> None:
+        """How it stands now, if that can have changed."""
+        if self._stale:
+            self.entry = self.journal.claim(self.entry, keep=self._policy.journal_keep)
+            self._stale = False
+
+    def look(self, until: float) -> float:
+        """Seconds until it should be asked again whether somebody else has the answer; 0: go on.
+
+        Args:
+            until: when the call does not wait for others any more.
+        """
+        if self.entry.state == "busy":
+            self.entry = self.journal.claim(self.entry, keep=self._policy.journal_keep)
+        left = until - self._clock.now()
+        if self.entry.state != "busy" or left <= 0:
+            return 0.0
+        self._look_in = min(self._look_in * 1.5, _LATEST)
+        return min(self._look_in, left)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody else is asking the same now, and will have the answer."""
+        return self.entry.state == "busy"
+
+    def answered(self, lane: str, model: str, answer: Any, request_id: str | None) -> None:
+        """The call was answered on ``lane``. A journal that cannot be written harms no answer."""
+        body = _bytes_of(answer)
+        said = Recorded(lane, 200, request_id, body)
+        try:
+            self.journal.answered(self.entry, model, said, keep_answer=self._policy.journal_answers)
+        except JournalError as error:
+            say(f"an answer is not remembered: {error}", JournalWarning)
+
+    def release(self) -> None:
+        """The call is over without an answer."""
+        try:
+            self.journal.release(self.entry)
+        except JournalError as error:
+            say(f"a call that failed stays in the journal: {error}", JournalWarning)
+
+
+def _bytes_of(answer: Any) -> bytes:
+    if isinstance(answer, LegacyAPIResponse):
+        content: bytes = answer.http_response.content
+        return content
+    text: str = answer.model_dump_json(by_alias=True, exclude_unset=True)
+    return text.encode("utf-8", "surrogatepass")
