@@ -259,8 +259,8 @@ class FlexOpenAI(_Routed, openai.OpenAI):
 
     def _send(self, route: Route, cast_to: Any, options: Any, stream: bool, stream_cls: Any) -> Any:
         try:
-            if route.remembered is not None:
-                return self._read(route, route.replay(), cast_to, stream, stream_cls)
+            if (said := route.remembered) is not None:
+                return self._read(route, route.fetching.replay(said), cast_to, stream, stream_cls)
             if route.offline:
                 return self._read(route, self._fetch(route), cast_to, stream, stream_cls)
             if not route.plain:
@@ -278,7 +278,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
         """The HTTP response for a call that is a line of a batch."""
         wait = ThreadWait()
         while True:
-            ticket = route.pooled(self)
+            ticket = route.fetching.pooled(self)
             try:
                 wait.prepare()
                 while (seconds := ticket.look(wait.wake)) > 0:
@@ -287,7 +287,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             except BaseException:
                 ticket.leave()
                 raise
-            if (response := route.fetched(ticket)) is not None:
+            if (response := route.fetching.fetched(ticket)) is not None:
                 return response
 
     def _read(
@@ -401,8 +401,10 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
         self, route: Route, cast_to: Any, options: Any, stream: bool, stream_cls: Any
     ) -> Any:
         try:
-            if route.remembered is not None:
-                return await self._read(route, route.replay(), cast_to, stream, stream_cls)
+            if (said := route.remembered) is not None:
+                return await self._read(
+                    route, route.fetching.replay(said), cast_to, stream, stream_cls
+                )
             if route.offline:
                 response = await self._fetch(route)
                 return await self._read(route, response, cast_to, stream, stream_cls)
@@ -421,7 +423,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
         """The HTTP response for a call that is a line of a batch."""
         wait = task_wait()
         while True:
-            ticket = route.pooled(self)
+            ticket = route.fetching.pooled(self)
             try:
                 wait.prepare()
                 while (seconds := ticket.look(wait.wake)) > 0:
@@ -430,7 +432,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             except BaseException:
                 ticket.leave()
                 raise
-            if (response := route.fetched(ticket)) is not None:
+            if (response := route.fetching.fetched(ticket)) is not None:
                 return response
 
     async def _read(

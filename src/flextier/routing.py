@@ -11,16 +11,13 @@ import math
 import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import lru_cache, partial
-from typing import Any
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 import openai
 from tenacity import RetryCallState
 
 from flextier._sdk import failure_of, is_given, new_request, no_capacity
-from flextier.batch.api import http_response
-from flextier.batch.pool import pool
-from flextier.batch.ticket import FREE, Ticket
 from flextier.calls import (
     CANCELLED,
     JOURNAL,
@@ -37,7 +34,6 @@ from flextier.costs.usage import Usage
 from flextier.errors import ClientClosedError, FlexDeadlineExceeded
 from flextier.everywhere import with_hearers
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
-from flextier.journal.entry import Recorded
 from flextier.ladder import Event, Ladder, Limit, Stop, Try
 from flextier.lanes import LANES, Asked, Lane, choose, tier_lane
 from flextier.outgoing import (
@@ -46,16 +42,19 @@ from flextier.outgoing import (
     for_attempt,
     hands_over_body,
     output_limit,
-    raw_wanted,
 )
 from flextier.policy import FlexPolicy
 from flextier.record import Record
-from flextier.remembering import Memory
 from flextier.saying import hand
 from flextier.spending import limits_of, prepare
 from flextier.streams import Watch
 from flextier.timeouts import Arguments, Timeouts
 from flextier.turn import Turn
+
+if TYPE_CHECKING:
+    from flextier.fetching import Fetching
+    from flextier.journal.entry import Recorded
+    from flextier.remembering import Memory
 
 
 class Router:
@@ -99,6 +98,8 @@ class Router:
         if policy.journal is not None and not (
             options.json_data.get("stream") or hands_over_body(options)
         ):
+            from flextier.remembering import Memory  # few programs have a journal
+
             memory = Memory(where[0], asked(options), policy, self.clock)
         route = Route(options, policy, timeouts, watched, scope, self, where, memory)
         route.charged = [spending.charge for spending, _, _ in limits]
@@ -429,42 +430,22 @@ class Route:
         """The answer that the journal has; None: the call is to be made."""
         return None if self._memory is None else self._memory.answer
 
-    def replay(self) -> Any:
-        """The HTTP response that the journal has."""
-        said = self.remembered
-        assert said is not None
-        return http_response(said.status, said.request_id, said.body, self._request_of_answer())
+    @cached_property
+    def fetching(self) -> Fetching:
+        """How the call gets an answer that does not come on a connection of its own."""
+        from flextier.fetching import Fetching
 
-    def pooled(self, client: Any) -> Ticket:
-        """Give the call to the next batch, or find the one that it is in.
-
-        Raises:
-            BatchNotSent: its line cannot be written to the disk.
-        """
         assert self._asked is not None
-        return pool(
-            client, self._where, self._asked, self.model, self._policy, self._clock,
-            self._memory, self._ladder, self.request(),
-        )  # fmt: skip
-
-    def fetched(self, ticket: Ticket) -> Any:
-        """The HTTP response for the line of a batch; None: it has to be given to another.
-
-        Raises:
-            openai.APITimeoutError: it is out of time.
-            openai.OpenAIError: there is none.
-        """
-        if ticket.outcome is None:
-            ticket.leave()
-            raise openai.APITimeoutError(request=self.request())
-        if ticket.outcome is FREE:
-            if self._memory is not None:
-                self._memory.lost()
-            return None
-        return ticket.outcome.response(self._request_of_answer())
-
-    def _request_of_answer(self) -> Any:
-        return new_request(self._url, raw_wanted(self.options))
+        return Fetching(
+            self.options,
+            self._url,
+            self._where,
+            self._asked,
+            self._policy,
+            self._clock,
+            self._memory,
+            self._ladder,
+        )
 
     # --- attempts that stall ------------------------------------------------------------------
 

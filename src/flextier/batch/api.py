@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
 
 import openai
@@ -84,14 +85,20 @@ class BatchAPI:
         self._client.close()
 
 
-def lines_of(content: IO[bytes]) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
+def lines_of(
+    content: IO[bytes], lock: AbstractContextManager[Any] | None = None
+) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
     """The lines of an output or error file: where each begins, how long it is, what it says.
 
-    None for a line that is no JSON object.
+    None for a line that is no JSON object. ``lock`` is for a file that others read meanwhile.
     """
-    content.seek(0)
     at = 0
-    for line in content:
+    while True:
+        with lock or nullcontext():
+            content.seek(at)
+            line = content.readline()
+        if not line:
+            return
         if line.strip():
             yield at, len(line), read_line(line)
         at += len(line)

@@ -12,12 +12,13 @@ from itertools import count
 from typing import Any
 
 from flextier.batch.api import BatchAPI
+from flextier.batch.calls import wake_all
 from flextier.batch.pacing import Pacing
 from flextier.batch.spool import MAX_BYTES
 from flextier.batch.terms import Terms
 from flextier.batch.ticket import FREE, Refused, Ticket
 from flextier.batch.twin import twin_of
-from flextier.batch.work import Work, wake_all
+from flextier.batch.work import Work
 from flextier.errors import BatchNotSent
 from flextier.journal.entry import Entry, Place
 from flextier.lanes.batch import LINE_ERROR
@@ -76,9 +77,10 @@ class Desk:
                 return ticket
             work = self._work_for(terms, withdraw_by, len(body))
             custom_id = f"{self._names}-{next(self._serial)}"
-            ticket = Ticket(custom_id, entry, terms.clock, withdraw_by, cut_by, work, self.lock)
+            until = (withdraw_by, cut_by)
+            ticket = Ticket(custom_id, entry, terms.clock, *until, work.calls, self.lock)
             try:
-                work.add(ticket, body)
+                work.calls.add(ticket, terms.endpoint, body)
             except OSError as error:
                 raise BatchNotSent(
                     message=f"no line of a batch can be written to {_directory()} (TMPDIR): "
@@ -103,27 +105,28 @@ class Desk:
             self._use(client)
             work = self._by_tag.get(place.tag)
             ticket = Ticket(
-                place.custom_id, entry, terms.clock, withdraw_by, cut_by, work, self.lock
+                place.custom_id, entry, terms.clock, withdraw_by, cut_by, None, self.lock
             )
             if work is not None and work.join(ticket):
+                ticket.move(work.calls)
                 return ticket
             if row is None:
                 terms.journal.unfinished(place.tag)
                 ticket.settle(FREE)
                 return ticket
             work = self._by_tag[place.tag] = Work(self, terms, place.tag, row)
-            ticket.move(work)
+            ticket.move(work.calls)
             work.join(ticket)
         work.thread.start()
         return ticket
 
     def _work_for(self, terms: Terms, withdraw_by: float, size: int) -> Work:
         works = self._open.setdefault(terms, [])
-        limit = self.pacing(terms.model).limit
+        most = (self._max_bytes, self.pacing(terms.model).limit)
         for work in works:
-            if work.takes(withdraw_by, size, self._max_bytes, limit):
+            if work.calls.take(withdraw_by, size, most, terms.policy.batch_window):
                 return work
-        works[:] = [work for work in works if work.open]
+        works[:] = [work for work in works if work.calls.open]
         work = self.begin(terms)
         works.append(work)
         work.thread.start()
@@ -192,9 +195,9 @@ class Desk:
     def leave(self, until: float) -> None:
         """The process ends: cancel what nobody can ask for any more."""
         with self.lock:
-            lost = [work for work in self._by_tag.values() if not work.known_to_journal]
+            lost = [work for work in self._by_tag.values() if not work.is_known]
             for work in lost:
-                work.abandon()
+                work.calls.abandon()
         for work in lost:
             if work.thread.is_alive():
                 work.thread.join(max(0.0, until - time.monotonic()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flextier._sdk import dumps
@@ -45,46 +46,46 @@ class Times(Protocol):
         """When it does not wait any more, whatever has become of that."""
 
 
-def pool(
-    client: Any,
-    where: tuple[str, str],
-    asked: Asked,
-    model: str,
-    policy: FlexPolicy,
-    clock: Clock,
-    memory: Remembered | None,
-    times: Times,
-    request: Any,
-) -> Ticket:
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A call that is to be a line of a batch."""
+
+    where: tuple[str, str]
+    """Base URL and account."""
+    asked: Asked
+    model: str
+    policy: FlexPolicy
+    clock: Clock
+    memory: Remembered | None
+    times: Times
+
+
+def pool(client: Any, call: Asking, request: Any) -> Ticket:
     """A ticket for the call.
 
     Args:
         client: what it was made with.
-        where: base URL and account.
-        asked: its endpoint and body.
-        model: the model.
-        policy: its knobs.
-        clock: its clock.
-        memory: its place in the journal.
-        times: when it has to go on.
+        call: what it is.
         request: for an error.
 
     Raises:
         BatchNotSent: its line cannot be written to the disk.
         JournalError: the journal cannot be used.
     """
-    desk = desk_of(*where)
+    desk, memory = desk_of(*call.where), call.memory
+    policy = call.policy
     knobs = policy if policy.deadline is None else policy.replace(deadline=None)
     journal = None if memory is None else memory.journal
-    terms = Terms(where[0], f"/v1{asked.endpoint}", model, clock, knobs, journal)
-    until = (times.withdraw_by, times.cut_by)
+    endpoint = f"/v1{call.asked.endpoint}"
+    terms = Terms(call.where[0], endpoint, call.model, call.clock, knobs, journal)
+    until = (call.times.withdraw_by, call.times.cut_by)
     if memory is None:
-        return desk.put(client, terms, dumps(asked.body), None, *until, request)
+        return desk.put(client, terms, dumps(call.asked.body), None, *until, request)
     memory.refresh()
     if memory.answer is not None:
-        ticket = Ticket("", memory.entry, clock, *until, None, desk.lock)
+        ticket = Ticket("", memory.entry, call.clock, *until, None, desk.lock)
         ticket.settle(Kept(memory.answer))
         return ticket
     if memory.place is not None:
         return desk.attach(client, terms, memory.place, memory.entry, *until)
-    return desk.put(client, terms, dumps(asked.body), memory.entry, *until, request)
+    return desk.put(client, terms, dumps(call.asked.body), memory.entry, *until, request)

@@ -31,11 +31,11 @@ class Ticket:
     """A call that waits for its line of a batch. Not shared, but settled by another thread."""
 
     __slots__ = (
+        "_calls",
         "_clock",
         "_cut_by",
         "_lock",
         "_wake",
-        "_work",
         "custom_id",
         "entry",
         "outcome",
@@ -50,7 +50,7 @@ class Ticket:
         clock: Clock,
         withdraw_by: float,
         cut_by: float,
-        work: Any,
+        calls: Any,
         lock: threading.Lock,
     ) -> None:
         self.custom_id = custom_id
@@ -63,7 +63,7 @@ class Ticket:
         self._cut_by = cut_by
         self._clock = clock
         self._wake: Callable[[], None] | None = None
-        self._work = work
+        self._calls = calls
         self._lock = lock
 
     def look(self, wake: Callable[[], None]) -> float:
@@ -80,14 +80,14 @@ class Ticket:
         wake, self._wake = self._wake, None
         return wake
 
-    def move(self, work: Any) -> None:
-        """Another batch has the line now: under the lock, which both have in common."""
-        self._work = work
+    def move(self, calls: Any) -> None:
+        """It waits among others now: under the lock, which they have in common."""
+        self._calls = calls
 
     def leave(self) -> None:
         """Nobody waits any more."""
-        if self._work is not None:
-            self._work.left(self)
+        if self._calls is not None:
+            self._calls.left(self)
 
 
 class Said:
