@@ -131,7 +131,15 @@ def test_plugin_gives_every_test_a_fresh_simulator(tmp_path: Path) -> None:
 
 def test_public_names() -> None:
     """What the package exports is this list, and all of it can be imported."""
-    expected = ["Fault", "SeenRequest", "Simulator", "Tokens", "Weather"]
+    expected = [
+        "BatchOutcome",
+        "BatchWeather",
+        "Fault",
+        "SeenRequest",
+        "Simulator",
+        "Tokens",
+        "Weather",
+    ]
     assert flextier.sim.__all__ == dir(flextier.sim) == expected
     assert all(getattr(flextier.sim, name).__name__ == name for name in expected)
     with pytest.raises(AttributeError, match="no attribute 'Rain'"):

@@ -8,15 +8,19 @@ from flextier._lazy import lazily
 
 if TYPE_CHECKING:
     from flextier.sim.accounts import SeenRequest as SeenRequest
+    from flextier.sim.batch.outcomes import BatchOutcome as BatchOutcome
+    from flextier.sim.batch.weather import BatchWeather as BatchWeather
     from flextier.sim.faults import Fault as Fault
     from flextier.sim.simulator import Simulator as Simulator
     from flextier.sim.tokens import Tokens as Tokens
     from flextier.sim.weather import Weather as Weather
 
-__all__ = ["Fault", "SeenRequest", "Simulator", "Tokens", "Weather"]
+__all__ = ["BatchOutcome", "BatchWeather", "Fault", "SeenRequest", "Simulator", "Tokens", "Weather"]
 
 # Loaded when first used, so that the pytest plugin and `flextier --help` do not pay for a server.
 _HOMES = {
+    "BatchOutcome": "batch.outcomes",
+    "BatchWeather": "batch.weather",
     "Fault": "faults",
     "SeenRequest": "accounts",
     "Simulator": "simulator",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from flextier.sim.paid import PaidLines
 from flextier.sim.tokens import Tokens
 
 
@@ -33,6 +34,8 @@ class SeenRequest:
         status: The HTTP status sent; None when none was.
         seconds: How long it took; None while in flight.
         request_id: The ``x-request-id`` of its response.
+        line: What paid lines know it by (:func:`flextier.sim.paid.digest`); empty when they are
+            not recorded.
     """
 
     method: str
@@ -49,6 +52,7 @@ class SeenRequest:
     status: int | None = None
     seconds: float | None = None
     request_id: str = ""
+    line: str = field(default="", repr=False)
 
 
 #: Outcomes after which a real provider may or may not charge: the work was begun, and the
@@ -57,6 +61,7 @@ POSSIBLY_BILLED = frozenset(
     {
         "abandoned",
         "cut",
+        "lost",
         "not_json",
         "stalled",
         "stream_ended",
@@ -68,14 +73,22 @@ POSSIBLY_BILLED = frozenset(
 
 REFUSALS = frozenset({"refused"})
 
+#: Paths under these cost nothing, whatever becomes of the request.
+FREE = ("/v1/files", "/v1/batches")
+
 
 class Accounts:
     """Counters over every request, and the last ``keep`` requests themselves.
 
     Written by the server's thread, read from any.
+
+    Args:
+        keep: How many requests are kept.
+        record_paid: Whether every paid line is counted, too.
     """
 
-    def __init__(self, keep: int = 10_000) -> None:
+    def __init__(self, keep: int = 10_000, *, record_paid: bool = False) -> None:
+        self.paid = PaidLines() if record_paid else None
         self._lock = Lock()
         self._requests: deque[SeenRequest] = deque(maxlen=keep)
         self._started = time.monotonic()
@@ -86,6 +99,7 @@ class Accounts:
         self._billed: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         self._warnings: deque[str] = deque(maxlen=100)
         self._stalls = 0
+        self._possibly = 0
         self.in_flight = 0
         self.flex_in_use: Counter[str] = Counter()
 
@@ -120,9 +134,22 @@ class Accounts:
             self._paths[route] += 1
             if request.model:
                 self._models[request.model] += 1
+            possibly = outcome in POSSIBLY_BILLED and not route.startswith(FREE)
+            self._possibly += possibly
+        if possibly and self.paid is not None and request.line:
+            self.paid.perhaps(request.line, request.lane or "standard")
 
-    def bill(self, model: str, tier: str, tokens: Tokens) -> None:
-        """An answer was delivered whole."""
+    def bill(self, model: str, tier: str, tokens: Tokens, key: str = "") -> None:
+        """An answer was delivered whole, or stands in a batch's output.
+
+        Args:
+            model: The model.
+            tier: The tier that served it, or ``batch``.
+            tokens: What it is billed for.
+            key: What paid lines know it by; empty: it is not among them.
+        """
+        if self.paid is not None and key:
+            self.paid.pay(key, tier)
         with self._lock:
             self._served[tier] += 1
             line = self._billed[model, tier]
@@ -158,7 +185,7 @@ class Accounts:
                 "stalls": self._stalls,
                 "served": dict(self._served),
                 "billed": _nested(self._billed),
-                "possibly_billed": self._sum(POSSIBLY_BILLED),
+                "possibly_billed": self._possibly,
                 "warnings": list(self._warnings),
             }
 

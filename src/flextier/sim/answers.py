@@ -136,14 +136,23 @@ def _tokens(
     ask: Ask, cache: PromptCache, text: str, calls: tuple[ToolCallOut, ...], thought: int
 ) -> Tokens:
     prompt = _prompt(ask)
-    media = sum(turn.media for turn in ask.turns)
     said = count(text) + sum(count(call.name) + count(call.arguments) for call in calls)
     return Tokens(
-        input_tokens=count(prompt) + MESSAGE_TOKENS * len(ask.turns) + MEDIA_TOKENS * media,
+        input_tokens=_input_tokens(ask, prompt),
         output_tokens=ask.choices * (max(1, said) + thought),
         cached_input_tokens=cache.read(ask.model, prompt),
         reasoning_tokens=ask.choices * thought,
     )
+
+
+def input_tokens(ask: Ask) -> int:
+    """How many tokens the model reads."""
+    return _input_tokens(ask, _prompt(ask))
+
+
+def _input_tokens(ask: Ask, prompt: str) -> int:
+    media = sum(turn.media for turn in ask.turns)
+    return count(prompt) + MESSAGE_TOKENS * len(ask.turns) + MEDIA_TOKENS * media
 
 
 def _prompt(ask: Ask) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
-from flextier.sim import chat, embeddings, endpoints, errors, responses
+from flextier.sim import chat, embeddings, endpoints, errors, responses, spoil
+from flextier.sim.batch import endpoints as batches
 from flextier.sim.errors import Rejected
 from flextier.sim.exchange import ClientLeft, Exchange, Receive, Scope, Send
 from flextier.sim.world import World
@@ -23,15 +25,24 @@ API: Routes = {
     ("GET", "/v1/files/{id}"): endpoints.show_file,
     ("GET", "/v1/files/{id}/content"): endpoints.download_file,
     ("DELETE", "/v1/files/{id}"): endpoints.delete_file,
+    ("POST", "/v1/batches"): batches.create_batch,
+    ("GET", "/v1/batches"): batches.list_batches,
+    ("GET", "/v1/batches/{id}"): batches.show_batch,
+    ("POST", "/v1/batches/{id}/cancel"): batches.cancel_batch,
 }
 
 # Steering is no traffic: it needs no key and is not counted.
 CONTROL: Routes = {
     ("GET", "/stats"): endpoints.show_stats,
+    ("GET", "/sim/paid"): endpoints.show_paid,
     ("POST", "/sim/script"): endpoints.add_faults,
+    ("POST", "/sim/batches"): endpoints.add_outcomes,
     ("POST", "/sim/weather"): endpoints.set_weather,
     ("POST", "/sim/reset"): endpoints.reset,
 }
+
+# These have faults of their own: scripted ones without a path, and the weather's.
+ANSWERS = (chat.PATH, responses.PATH)
 
 UNKNOWN = "(unknown)"
 
@@ -70,7 +81,15 @@ class App:
             raise Rejected(errors.no_key())
         if handler is None:
             raise Rejected(errors.no_such_path(exchange.method, exchange.path))
-        await handler(exchange, self._world, name)
+        run = partial(handler, exchange, self._world, name)
+        fault = None
+        if route not in ANSWERS:
+            fault = self._world.next_other_fault(exchange.method, exchange.path, route)
+        await (run() if fault is None else spoil.play(exchange, fault.action, run))
+
+    async def close(self) -> None:
+        """End what goes on without a request."""
+        await self._world.batches.close()
 
     async def _steer(self, control: Handler, exchange: Exchange) -> None:
         try:

@@ -13,6 +13,12 @@ def probability(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a probability, 0 to 1, not {value!r}")
 
 
+def given(name: str, value: Any) -> None:
+    """Anything but None."""
+    if value is None:
+        raise ValueError(f"{name} must not be None")
+
+
 def not_negative(name: str, value: Any) -> None:
     """A number from 0 on, or None."""
     if value is not None and (not _is_number(value) or not 0 <= value < inf):

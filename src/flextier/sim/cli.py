@@ -47,6 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record-bodies", action="store_true", help="keep the bodies of the last requests"
     )
+    parser.add_argument(
+        "--record-paid", action="store_true", help="count how often each line was paid for"
+    )
+    parser.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="how fast the time of batches runs; 3600: an hour in a second [%(default)s]",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -76,6 +86,8 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         seed=options.seed,
         port=options.port,
         record_bodies=options.record_bodies,
+        speed=options.speed,
+        record_paid=options.record_paid,
     )
 
 

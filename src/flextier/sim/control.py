@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flextier.sim import checks
+from flextier.sim.batch.outcomes import BatchOutcome
 from flextier.sim.faults import Fault
 
 _MAKERS: Mapping[str, Callable[..., Fault]] = {
@@ -25,6 +26,14 @@ _MAKERS: Mapping[str, Callable[..., Fault]] = {
     "stream_end": Fault.stream_end,
     "stream_reset": Fault.stream_reset,
     "stream_stall": Fault.stream_stall,
+}
+
+
+_OUTCOMES: Mapping[str, Callable[..., BatchOutcome]] = {
+    "expire": BatchOutcome.expire,
+    "cancel": BatchOutcome.cancel,
+    "only_errors": BatchOutcome.only_errors,
+    "stay": BatchOutcome.stay,
 }
 
 
@@ -52,3 +61,34 @@ def _read_fault(item: Any) -> list[Fault]:
     except TypeError as error:
         raise ValueError(f"fault {item['fault']}: {error}") from error
     return [fault] * int(times)
+
+
+def read_outcomes(data: Any) -> list[BatchOutcome]:
+    """Batches' outcomes from JSON: a list of ``{"outcome": name, argument: value, ...}``.
+
+    Names and arguments are those of the class methods of :class:`BatchOutcome`; ``fail`` has a
+    list of ``errors``; ``"times"`` repeats one.
+
+    Raises:
+        ValueError: The list holds something else, or an argument is wrong; the message names it.
+    """
+    if not isinstance(data, list):
+        raise ValueError("outcomes must be a list")  # noqa: TRY004 - JSON's fault, not ours
+    return [outcome for item in data for outcome in _read_outcome(item)]
+
+
+def _read_outcome(item: Any) -> list[BatchOutcome]:
+    name = str(item.get("outcome")) if isinstance(item, dict) else ""
+    if name not in (*_OUTCOMES, "fail"):
+        raise ValueError(f"outcome must be one of fail, {', '.join(_OUTCOMES)}: {item}")
+    arguments = {key: value for key, value in item.items() if key not in ("outcome", "times")}
+    times = item.get("times", 1)
+    checks.positive("times", times)
+    try:
+        if name == "fail":
+            outcome = BatchOutcome.fail(*arguments.pop("errors", ()), **arguments)
+        else:
+            outcome = _OUTCOMES[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"outcome {name}: {error}") from error
+    return [outcome] * int(times)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from array import array
+from collections.abc import Iterable
 from hashlib import blake2b
 from math import sqrt
 from typing import Any
@@ -30,18 +31,23 @@ def embed(body: dict[str, Any]) -> tuple[dict[str, Any], Tokens]:
         Rejected: The API would answer 400.
     """
     model = asks.model_of(body)
-    texts = _texts(body.get("input"))
+    inputs = texts(body)
     size = asks.limit_of(body, "dimensions", most=MOST_DIMENSIONS) or _DIMENSIONS.get(
         model, _DEFAULT_DIMENSIONS
     )
     as_base64 = body.get("encoding_format") == "base64"
-    tokens = Tokens(input_tokens=sum(count(text) for text in texts))
+    used = tokens(inputs)
     data = [
         {"object": "embedding", "index": i, "embedding": _encoded(vector(text, size), as_base64)}
-        for i, text in enumerate(texts)
+        for i, text in enumerate(inputs)
     ]
-    usage = {"prompt_tokens": tokens.input_tokens, "total_tokens": tokens.total_tokens}
-    return {"object": "list", "data": data, "model": model, "usage": usage}, tokens
+    usage = {"prompt_tokens": used.input_tokens, "total_tokens": used.total_tokens}
+    return {"object": "list", "data": data, "model": model, "usage": usage}, used
+
+
+def tokens(texts: Iterable[str]) -> Tokens:
+    """What these texts are billed for."""
+    return Tokens(input_tokens=sum(count(text) for text in texts))
 
 
 def vector(text: str, size: int) -> array[float]:
@@ -61,8 +67,13 @@ def _encoded(vector: array[float], as_base64: bool) -> str | list[float]:
     return base64.b64encode(vector.tobytes()).decode() if as_base64 else vector.tolist()
 
 
-def _texts(given: Any) -> list[str]:
-    """One text for each vector; a list of token numbers is a text too."""
+def texts(body: dict[str, Any]) -> list[str]:
+    """One text for each vector; a list of token numbers is a text too.
+
+    Raises:
+        Rejected: The API would answer 400.
+    """
+    given = body.get("input")
     if given is None:
         raise Rejected(errors.missing("input"))
     if isinstance(given, str) or _is_tokens(given):

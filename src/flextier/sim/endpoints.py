@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qs
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
-from starlette.requests import Request
-
-from flextier.sim import chat, embeddings, errors, models, responses
-from flextier.sim.control import read_faults
-from flextier.sim.errors import Rejected
-from flextier.sim.exchange import Exchange, Message, Scope
-from flextier.sim.files import StoredFile
+from flextier.sim import chat, embeddings, models, paid, responses
+from flextier.sim.control import read_faults, read_outcomes
+from flextier.sim.exchange import Exchange
+from flextier.sim.paging import Page, read_query
 from flextier.sim.play import Play, Wire
+from flextier.sim.upload import keep_upload
 from flextier.sim.weather import Weather
 from flextier.sim.world import World
+
+# What the API reference gives as the default and the most.
+MOST_FILES = 10_000
 
 # Every handler takes the exchange, the world, and the id in the path (empty without one).
 
@@ -57,6 +53,8 @@ async def _body(exchange: Exchange, world: World) -> dict[str, Any]:
     seen.tier = body.get("service_tier")
     seen.model = str(body.get("model") or "")
     seen.stream = body.get("stream") is True
+    if world.accounts.paid is not None:
+        seen.line = paid.digest(exchange.path, body)
     return body
 
 
@@ -72,32 +70,15 @@ async def show_model(exchange: Exchange, world: World, name: str) -> None:
 
 async def upload_file(exchange: Exchange, world: World, _: str) -> None:
     """Keep the ``file`` of a multipart form."""
-    async with _form(exchange.scope, await exchange.body()) as form:
-        upload, purpose = form.get("file"), form.get("purpose")
-        if not isinstance(upload, UploadFile):
-            raise Rejected(errors.missing("file"))
-        if not isinstance(purpose, str):
-            raise Rejected(errors.missing("purpose"))
-        file = StoredFile(upload.filename or "upload", purpose, await upload.read())
-    await exchange.reply(world.files.add(file))
-
-
-@asynccontextmanager
-async def _form(scope: Scope, body: bytes) -> AsyncIterator[FormData]:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body}
-
-    try:
-        async with Request(scope, receive).form() as form:
-            yield form
-    except MultiPartException as error:
-        raise Rejected(errors.invalid("file", error.message)) from error
+    file = await keep_upload(exchange, world.files, world.batch_weather("").max_bytes)
+    await exchange.reply(file.describe())
 
 
 async def list_files(exchange: Exchange, world: World, _: str) -> None:
-    """Every file, or those of the purpose in the query."""
-    purposes = parse_qs(exchange.query.decode()).get("purpose", [None])
-    await exchange.reply(world.files.list(purposes[0]))
+    """Files, newest first, or those of the purpose in the query."""
+    query = read_query(exchange.query)
+    page = Page.of(query, limit=MOST_FILES, most=MOST_FILES)
+    await exchange.reply(world.files.list(page, query.get("purpose")))
 
 
 async def show_file(exchange: Exchange, world: World, name: str) -> None:
@@ -107,7 +88,8 @@ async def show_file(exchange: Exchange, world: World, name: str) -> None:
 
 async def download_file(exchange: Exchange, world: World, name: str) -> None:
     """One file's content."""
-    await exchange.reply_bytes(world.files.get(name).content, "application/octet-stream")
+    file = world.files.get(name)
+    await exchange.reply_file(file.path, file.size, "application/octet-stream")
 
 
 async def delete_file(exchange: Exchange, world: World, name: str) -> None:
@@ -125,6 +107,17 @@ async def add_faults(exchange: Exchange, world: World, _: str) -> None:
     faults = read_faults((await exchange.json()).get("faults"))
     world.script.add(*faults)
     await exchange.reply({"waiting": len(world.script)})
+
+
+async def add_outcomes(exchange: Exchange, world: World, _: str) -> None:
+    """Script batches: ``{"outcomes": [{"outcome": "expire", "after": 3}]}``."""
+    outcomes = read_outcomes((await exchange.json()).get("outcomes"))
+    await exchange.reply({"waiting": world.batches.script(*outcomes)})
+
+
+async def show_paid(exchange: Exchange, world: World, _: str) -> None:
+    """The account of every paid line."""
+    await exchange.reply(world.paid())
 
 
 async def set_weather(exchange: Exchange, world: World, _: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,15 @@ _VERIFY = (
     "Verify Organization. If you just verified, it can take up to 15 minutes for access to "
     "propagate."
 )
+
+_JSON_TYPES: dict[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    float: "a number",
+    int: "an integer",
+    list: "an array",
+    str: "a string",
+}
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -150,6 +160,55 @@ def missing(param: str) -> ErrorReply:
 def invalid(param: str, problem: str, code: str = "invalid_value") -> ErrorReply:
     """A parameter has a value the API does not take; ``problem`` ends the sentence."""
     return ErrorReply(400, f"Invalid '{param}': {problem}", code=code, param=param)
+
+
+def unsupported(param: str, value: object, known: Iterable[str]) -> ErrorReply:
+    """A parameter has a value that is none of those the API takes."""
+    listed = ", ".join(f"'{name}'" for name in known)
+    message = f"Invalid value: '{value}'. Supported values are: {listed}."
+    return ErrorReply(400, message, code="invalid_value", param=param)
+
+
+def wrong_type(param: str, expected: str, value: object) -> ErrorReply:
+    """A parameter is of another JSON type than the API takes."""
+    got = _JSON_TYPES.get(type(value), "an object")
+    message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
+    return ErrorReply(400, message, code="invalid_type", param=param)
+
+
+def too_long(
+    param: str, expected: str, length: int, code: str = "string_above_max_length"
+) -> ErrorReply:
+    """A parameter has more parts or characters than the API takes; the words are a guess."""
+    message = f"Invalid '{param}': expected {expected}, but got {length} instead."
+    return ErrorReply(400, message, code=code, param=param)
+
+
+def too_large(limit: int, size: int) -> ErrorReply:
+    """A request's body is over the limit, in bytes."""
+    message = f"413: Maximum content size limit ({limit}) exceeded ({size} bytes read)"
+    return ErrorReply(413, message)
+
+
+def not_jsonl() -> ErrorReply:
+    """A file for batches is not named like one, is empty, or its first line is not JSON."""
+    return ErrorReply(400, "Invalid file format for Batch API. Must be .jsonl")
+
+
+def no_batch(name: str) -> ErrorReply:
+    """A batch that does not exist."""
+    return ErrorReply(404, f"No batch found with id '{name}'.")
+
+
+def not_cancellable(status: str) -> ErrorReply:
+    """A batch that has ended already."""
+    return ErrorReply(409, f"Cannot cancel a batch with status '{status}'.")
+
+
+def server_error() -> ErrorReply:
+    """A 500."""
+    message = "The server had an error while processing your request. Sorry about that!"
+    return ErrorReply(500, message, "server_error", outcome="error")
 
 
 def misused(problem: str) -> ErrorReply:

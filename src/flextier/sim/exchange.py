@@ -9,6 +9,7 @@ import struct
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 TRANSPORT = "flextier.transport"
 
 JSON = "application/json"
+CHUNK = 256 * 1024
 EVENTS = "text/event-stream; charset=utf-8"
 
 # SO_LINGER with a time of zero turns a close into a reset (RST); Windows has shorter numbers.
@@ -56,6 +58,7 @@ class Exchange:
         self._clock = time.perf_counter()
         self._accounts: Accounts | None = None
         self._route = self.path
+        self._doom = ""
 
     # -- the books ------------------------------------------------------------------------
 
@@ -66,6 +69,7 @@ class Exchange:
 
     def settle(self, outcome: str) -> None:
         """Close the entry; only the first call counts."""
+        outcome = self._doom or outcome
         accounts, self._accounts = self._accounts, None
         if accounts is not None:
             self.seen.seconds = time.perf_counter() - self._clock
@@ -79,9 +83,14 @@ class Exchange:
     def bill(self, tier: str, tokens: Tokens) -> None:
         """Charge an answer, and close the entry as served."""
         self.seen.served_tier = tier
-        if self._accounts is not None:
-            self._accounts.bill(self.seen.model, tier, tokens)
+        if self._accounts is not None and not self._doom:
+            self._accounts.bill(self.seen.model, tier, tokens, self.seen.line)
         self.settle("served")
+
+    def doom(self, outcome: str, spoil: Callable[[Send], Send]) -> None:
+        """Let the answer be spoiled on its way, and the entry be closed as ``outcome``."""
+        self._doom = outcome
+        self._send = spoil(self._send)
 
     # -- the request ----------------------------------------------------------------------
 
@@ -175,6 +184,18 @@ class Exchange:
     ) -> None:
         """Send a body, whole; settles as served if nothing was said before."""
         await self.start(status, content_type, len(data), headers)
+        self.settle("served")
+        await self.finish(data)
+
+    async def reply_file(self, path: Path, size: int, content_type: str) -> None:
+        """Send a file in chunks; settles as served before the last of them."""
+        with path.open("rb") as file:
+            await self.start(200, content_type, size)
+            while size > CHUNK:
+                data = file.read(CHUNK)
+                size -= len(data)
+                await self.write(data)
+            data = file.read(size)
         self.settle("served")
         await self.finish(data)
 

@@ -36,7 +36,9 @@ class Stall:
 
 @dataclass(frozen=True)
 class Reset:
-    """The connection is reset before any byte."""
+    """The connection is reset before any byte; ``after_effect``: when all was done."""
+
+    after_effect: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,28 @@ class Conditions:
     model: str | None = None
     path: str | None = None
     stream: bool | None = None
+    method: str | None = None
 
     def accept(self, lane: str, model: str, path: str, stream: bool) -> bool:
-        """Whether a request with these traits is one of them."""
+        """Whether a request for an answer with these traits is one of them."""
         return (
             self.lane in (None, lane)
+            and self.method in (None, "POST")
             and self.stream in (None, stream)
             and (self.model is None or fnmatchcase(model, self.model))
             and (self.path is None or path.endswith(self.path))
+        )
+
+    def accept_other(self, method: str, path: str, route: str) -> bool:
+        """Whether a request for something else is one of them: only if a path is given.
+
+        ``route`` is the path with ``{id}`` in place of an id.
+        """
+        return (
+            self.path is not None
+            and (self.lane, self.model, self.stream) == (None, None, None)
+            and self.method in (None, method)
+            and (path.endswith(self.path) or route.endswith(self.path))
         )
 
 
@@ -110,6 +126,7 @@ class Fault:
         model: str | None = None,
         path: str | None = None,
         stream: bool | None = None,
+        method: str | None = None,
     ) -> Fault:
         """The same fault, waiting for the first request that matches every given condition.
 
@@ -117,15 +134,18 @@ class Fault:
             lane: The lane the request asks for: ``flex``, ``standard`` (no tier, ``auto`` or
                 ``default``) or ``priority``.
             model: The model's name, or a shell pattern such as ``"gpt-5*"``.
-            path: The end of the path: ``"/chat/completions"`` or ``"/responses"``.
+            path: The end of the path: ``"/chat/completions"`` or ``"/responses"``. Any other
+                path needs one to meet a fault: ``"/files"``, ``"/batches"``, ``"/batches/{id}"``
+                (any id), ``"/files/{id}/content"``, ``"/embeddings"``.
             stream: Whether a stream is asked for.
+            method: The HTTP method, such as ``"POST"``: it tells creating from listing.
 
         Raises:
             ValueError: The lane is none of the three.
         """
         if lane is not None and lane not in get_args(Lane):
             raise ValueError(f"lane must be one of {', '.join(get_args(Lane))}, not {lane!r}")
-        return replace(self, conditions=Conditions(lane, model, path, stream))
+        return replace(self, conditions=Conditions(lane, model, path, stream, method))
 
     @classmethod
     def serve(
@@ -238,9 +258,14 @@ class Fault:
         return cls(Stall(_checked("seconds", seconds)))
 
     @classmethod
-    def reset(cls) -> Fault:
-        """The connection is reset (TCP RST) before any byte of a response."""
-        return cls(Reset())
+    def reset(cls, after_effect: bool = False) -> Fault:
+        """The connection is reset (TCP RST) before any byte of a response.
+
+        Args:
+            after_effect: Whether the request was carried out before: the batch is created, the
+                file is kept, the answer is computed, and only its answer is lost.
+        """
+        return cls(Reset(after_effect))
 
     @classmethod
     def cut(cls, after_bytes: int = 20) -> Fault:

@@ -73,8 +73,7 @@ class Play:
         self._check(action)
         with self._accounts.slot(self._ask.lane, self._world.pool(self._ask)):
             if isinstance(action, Reset):
-                self._exchange.settle("reset")
-                await self._exchange.reset()
+                await self._reset(action)
             else:
                 await self._answer(action)
 
@@ -83,6 +82,15 @@ class Play:
             raise _misused("this fault is for streams, and the request is plain")
         if isinstance(action, PLAIN_ONLY) and self._ask.stream:
             raise _misused("this fault is for plain requests, and this is a stream")
+
+    async def _reset(self, action: Reset) -> None:
+        if action.after_effect:
+            await self._exchange.pause(self._world.latency(self._ask))
+            answer(self._ask, self._world.cache, Serve())
+            self._exchange.settle("lost")
+        else:
+            self._exchange.settle("reset")
+        await self._exchange.reset()
 
     async def _answer(self, action: Action) -> None:
         if isinstance(action, Stall):

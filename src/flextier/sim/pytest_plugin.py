@@ -20,7 +20,7 @@ def flextier_sim_server() -> Iterator[Simulator]:
     """The simulator that all tests of a session share; use ``flextier_sim`` instead."""
     from flextier.sim import Simulator
 
-    with Simulator() as simulator:
+    with Simulator(record_paid=True) as simulator:
         yield simulator
 
 

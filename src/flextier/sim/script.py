@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 
-from flextier.sim.faults import Fault
+from flextier.sim.faults import Conditions, Fault
 
 
 class Script:
@@ -20,12 +21,19 @@ class Script:
             self._faults.extend(faults)
 
     def take(self, lane: str, model: str, path: str, stream: bool) -> Fault | None:
-        """The first fault that accepts such a request, removed; None: let the weather decide."""
+        """The first fault for such a request, removed; None: let the weather decide."""
+        return self._take(lambda conditions: conditions.accept(lane, model, path, stream))
+
+    def take_other(self, method: str, path: str, route: str) -> Fault | None:
+        """The first fault for a request that asks for no answer, removed; None: there is none."""
+        return self._take(lambda conditions: conditions.accept_other(method, path, route))
+
+    def _take(self, accepts: Callable[[Conditions], bool]) -> Fault | None:
         if not self._faults:
             return None
         with self._lock:
             for position, fault in enumerate(self._faults):
-                if fault.conditions.accept(lane, model, path, stream):
+                if accepts(fault.conditions):
                     return self._faults.pop(position)
         return None
 

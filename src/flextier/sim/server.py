@@ -39,6 +39,7 @@ class Server:
     """
 
     def __init__(self, app: App, port: int) -> None:
+        self._app = app
         self._config = uvicorn.Config(
             app,
             http=_Protocol,
@@ -92,6 +93,7 @@ class Server:
             for protocol in list(self._state.connections):
                 protocol.transport.abort()
             await asyncio.sleep(0)
+        await self._app.close()
         await server.wait_closed()
 
     def _protocol(self) -> _Protocol:

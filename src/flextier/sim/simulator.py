@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from flextier.sim.accounts import SeenRequest
+from flextier.sim.batch.outcomes import BatchOutcome
 from flextier.sim.faults import Fault
 from flextier.sim.weather import Weather
 
@@ -33,6 +34,9 @@ class Simulator:
         record_bodies: Whether requests are kept with their bodies.
         keep_requests: How many requests are kept; counters count all of them.
         clock: The weather's clock, in seconds; a test can pass its own.
+        speed: Seconds of the provider's time, which batches and files live by, in one second of
+            the clock; 3600: an hour in a second.
+        record_paid: Whether every paid line is counted, see :meth:`paid`.
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class Simulator:
         record_bodies: bool = True,
         keep_requests: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
+        speed: float = 1.0,
+        record_paid: bool = False,
     ) -> None:
         self._world = World(
             weather or Weather(),
@@ -55,6 +61,8 @@ class Simulator:
             record_bodies=record_bodies,
             keep_requests=keep_requests,
             clock=clock,
+            speed=speed,
+            record_paid=record_paid,
         )
         self._port = port
         self._server: Server | None = None
@@ -116,11 +124,18 @@ class Simulator:
         self._world.weather = weather
 
     def script(self, *faults: Fault) -> None:
-        """Say what happens to the next requests for an answer; after them, the weather decides."""
+        """Say what happens to the next requests for an answer; after them, the weather decides.
+
+        Faults that name another path, such as ``/batches``, wait for requests to it.
+        """
         self._world.script.add(*faults)
 
+    def script_batches(self, *outcomes: BatchOutcome) -> None:
+        """Say what becomes of the next batches; after them, the weather decides."""
+        self._world.batches.script(*outcomes)
+
     def reset(self) -> None:
-        """Forget requests, scripts and counters, and restart the weather's clock."""
+        """Forget requests, scripts, counters, files and batches; restart the clocks."""
         self._world.reset()
 
     @property
@@ -131,6 +146,23 @@ class Simulator:
     def stats(self) -> dict[str, Any]:
         """What ``GET /stats`` shows."""
         return self._world.stats()
+
+    def paid(self) -> dict[str, Any]:
+        """How often lines were paid for, and on which lanes, as ``GET /sim/paid`` shows it.
+
+        A line is an endpoint and a body, see :func:`flextier.sim.paid.digest`: it is the same
+        line on every lane, in a batch and in a direct call.
+
+        Returns:
+            ``lines`` (different ones that were paid for), ``payments``, ``twice`` (lines paid
+            for more than once, with ``digest``, ``times`` and ``lanes``), and ``possibly``
+            (lines whose answer was begun and did not arrive, and how often they were ``paid``
+            for besides).
+
+        Raises:
+            ValueError: Paid lines are not recorded (``record_paid``).
+        """
+        return self._world.paid()
 
     @property
     def in_flight(self) -> int:

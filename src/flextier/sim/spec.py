@@ -42,6 +42,9 @@ def _put(fields: dict[str, Any], key: str, text: str) -> None:
         value = reader(text)
     except ValueError as error:
         raise ValueError(f"weather: {key}={text} cannot be read: {error}") from error
+    group, dot, name = field.rpartition(".")
+    if dot:
+        fields, field = fields.setdefault(group, {}), name
     if several:
         fields.setdefault(field, []).append(value)
     elif field in fields:
@@ -98,7 +101,8 @@ def _process(text: str) -> dict[str, float]:
     return {"mean_open": float(parts[0]), "mean_shut": float(parts[1]), "seed": seed}
 
 
-# word: (field of Weather, how it is read, whether it may come more than once)
+# word: (field of Weather, or of its part before the dot, how it is read, whether it may come
+# more than once)
 _WORDS: dict[str, tuple[str, Callable[[str], Any], bool]] = {
     "outage": ("outages", _window, True),
     "slots": ("slots", int, False),
@@ -117,4 +121,16 @@ _WORDS: dict[str, tuple[str, Callable[[str], Any], bool]] = {
     "flex_latency": ("flex_latency", _latency, False),
     "refusal_latency": ("refusal_latency", _latency, False),
     "random": ("random", _process, False),
+    "batch": ("batch.seconds", _latency, False),
+    "batch_validating": ("batch.validating", _latency, False),
+    "batch_finalizing": ("batch.finalizing", _latency, False),
+    "batch_cancelling": ("batch.cancelling", _latency, False),
+    "batch_expire_after": ("batch.expire_after", float, False),
+    "batch_enqueued_limit": ("batch.enqueued_limit", int, False),
+    "batch_line_errors": ("batch.line_errors", float, False),
+    "batch_line_rate_limits": ("batch.line_rate_limits", float, False),
+    "batch_api_errors": ("batch.api_errors", float, False),
+    "batch_unsupported": ("batch.unsupported_models", str, True),
+    "batch_max_lines": ("batch.max_lines", int, False),
+    "batch_max_bytes": ("batch.max_bytes", int, False),
 }

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 from flextier.sim import checks, errors, spec
+from flextier.sim.batch.weather import BatchWeather
 from flextier.sim.faults import Fault, Lane, Serve
 from flextier.sim.rates import room_in
 
@@ -25,6 +26,7 @@ Seconds = float | tuple[float, float]
 Spell = tuple[float, float, float]
 
 DAY = 86_400.0
+_ORDINARY = BatchWeather()
 _GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?(?:-|$)")
 
 
@@ -77,6 +79,7 @@ class Weather:
         models: Models, or shell patterns of models, with a weather of their own, the slots
             included: ``(("o3", Weather(slots=2)),)``. The first that fits counts; the fields
             here are for all other models.
+        batch: How batches behave.
 
     Raises:
         ValueError: A field is out of its range; the message names it.
@@ -99,6 +102,7 @@ class Weather:
     flex_latency: Seconds | None = None
     refusal_latency: Seconds | None = None
     models: tuple[tuple[str, Weather], ...] = ()
+    batch: BatchWeather = _ORDINARY
 
     def __post_init__(self) -> None:
         for name in ("refuse", "stall"):
@@ -116,6 +120,8 @@ class Weather:
         checks.spells("stall_windows", self.stall_windows, "share", most=1)
         checks.spells("slow_windows", self.slow_windows, "factor")
         _check_models(self.models)
+        if not isinstance(self.batch, BatchWeather):
+            raise ValueError(f"batch must be a BatchWeather, not {self.batch!r}")  # noqa: TRY004
 
     @classmethod
     def random(
@@ -179,6 +185,7 @@ class Weather:
     def from_dict(cls, data: Mapping[str, Any]) -> Weather:
         """From JSON's types: lists for tuples. ``random`` takes the arguments of :meth:`random`.
 
+        ``batch`` is an object of :class:`BatchWeather`'s fields.
         ``models`` is an object, ``{"o3": {"slots": 2}}``: what a model's weather leaves out is as
         in the weather around it.
 
@@ -189,6 +196,8 @@ class Weather:
             raise ValueError("weather must be an object")  # noqa: TRY004 - JSON's fault, not ours
         process = data.get("random")
         given = {name: _tupled(value) for name, value in data.items() if name != "random"}
+        if isinstance(given.get("batch"), Mapping):
+            given["batch"] = BatchWeather.from_dict(given["batch"])
         if "models" in data:
             given["models"] = tuple(
                 (name, cls._of_model(name, own, data)) for name, own in _items(data["models"])
@@ -208,6 +217,8 @@ class Weather:
         inherited = {field: value for field, value in around.items() if field != "models"}
         if "outages" in own:
             inherited.pop("random", None)
+        if isinstance(around.get("batch"), Mapping) and isinstance(own.get("batch"), Mapping):
+            own = {**own, "batch": {**around["batch"], **own["batch"]}}
         try:
             return cls.from_dict({**inherited, **own})
         except ValueError as error:

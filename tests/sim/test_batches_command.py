@@ -1,0 +1,42 @@
+"""The options of ``flextier sim`` that batches have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from .callers import raw
+
+RUN = (
+    "import sys; from flextier.cli import main; "
+    "sys.exit(main(['sim', '--port', '0', *sys.argv[1:]]))"
+)
+
+
+def test_the_command_records_paid_lines_and_runs_fast() -> None:
+    """``--record-paid`` and ``--speed`` reach the simulator, and so does a batch's weather."""
+    options = ["--record-paid", "--speed", "3600", "--weather", "batch=60,batch_max_bytes=10"]
+    command = [sys.executable, "-u", "-c", RUN, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1].removesuffix("/v1")
+        try:
+            assert raw(url, "GET", "/sim/paid").json()["lines"] == 0
+            kind = {"content-type": "multipart/form-data; boundary=B"}
+            assert raw(url, "POST", "/v1/files", b"x" * 100_000, **kind).status == 413
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [(["--speed", "0"], "speed must be above 0"), (["--weather", "batch=x"], "batch=x cannot be")],
+)
+def test_mistakes_in_the_options_are_explained(options: list[str], problem: str) -> None:
+    """An option that cannot be ends the command with status 2."""
+    command = [sys.executable, "-c", RUN, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, problem in done.stderr) == (2, True)
