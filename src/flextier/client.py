@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -241,7 +242,8 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             check_open(self)
             options = route.begin()
             with time_limit(route.limit, route.stalls_in if route.may_stall else None):
-                answer = self._send(route, cast_to, options, stream, stream_cls)
+                response = self._fetch(route) if route.offline else None
+                answer = self._send(route, response, cast_to, options, stream, stream_cls)
                 read = parsed(route, answer)
                 if stream and isinstance(read, FlexStream):
                     read.open(route)
@@ -257,12 +259,18 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             raise
         return settled(route, answer, read)
 
-    def _send(self, route: Route, cast_to: Any, options: Any, stream: bool, stream_cls: Any) -> Any:
+    def _send(
+        self,
+        route: Route,
+        fetched: Any,
+        cast_to: Any,
+        options: Any,
+        stream: bool,
+        stream_cls: Any,
+    ) -> Any:
         try:
-            if (said := route.remembered) is not None:
-                return self._read(route, route.fetching.replay(said), cast_to, stream, stream_cls)
-            if route.offline:
-                return self._read(route, self._fetch(route), cast_to, stream, stream_cls)
+            if fetched is not None:
+                return self._read(route, fetched, cast_to, stream, stream_cls)
             if not route.plain:
                 return super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
             raw: Any = super().request(cast_to, options)
@@ -275,9 +283,13 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             raise
 
     def _fetch(self, route: Route) -> Any:
-        """The HTTP response for a call that is a line of a batch."""
+        """The HTTP response for a call that is a line of a batch, or that the journal knows."""
         wait = ThreadWait()
         while True:
+            while (seconds := route.fetching.waits()) > 0:
+                self._router.clock.sleep(seconds)
+            if (said := route.remembered) is not None:
+                return route.fetching.replay(said)
             ticket = route.fetching.pooled(self)
             try:
                 wait.prepare()
@@ -298,7 +310,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             raise self._make_status_error_from_response(response)
         return self._process_response(
             cast_to=cast_to,
-            options=route.options,
+            options=route.options if stream else route.reading,
             response=one_chunk(route, response) if stream else response,
             stream=stream,
             stream_cls=stream_cls,
@@ -380,8 +392,9 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
         try:
             check_open(self)
             options = route.begin()
-            with _TimeLimit(route):
-                answer = await self._send(route, cast_to, options, stream, stream_cls)
+            with _TimeLimit(route) if route.limit < math.inf else _UNLIMITED:
+                response = await self._fetch(route) if route.offline else None
+                answer = await self._send(route, response, cast_to, options, stream, stream_cls)
                 read = parsed(route, answer)
                 if stream and isinstance(read, AsyncFlexStream):
                     await read.open(route)
@@ -398,16 +411,17 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
         return settled(route, answer, read)
 
     async def _send(
-        self, route: Route, cast_to: Any, options: Any, stream: bool, stream_cls: Any
+        self,
+        route: Route,
+        fetched: Any,
+        cast_to: Any,
+        options: Any,
+        stream: bool,
+        stream_cls: Any,
     ) -> Any:
         try:
-            if (said := route.remembered) is not None:
-                return await self._read(
-                    route, route.fetching.replay(said), cast_to, stream, stream_cls
-                )
-            if route.offline:
-                response = await self._fetch(route)
-                return await self._read(route, response, cast_to, stream, stream_cls)
+            if fetched is not None:
+                return await self._read(route, fetched, cast_to, stream, stream_cls)
             if not route.plain:
                 return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
             raw: Any = await super().request(cast_to, options)
@@ -420,9 +434,13 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             raise
 
     async def _fetch(self, route: Route) -> Any:
-        """The HTTP response for a call that is a line of a batch."""
+        """The HTTP response for a call that is a line of a batch, or that the journal knows."""
         wait = task_wait()
         while True:
+            while (seconds := route.fetching.waits()) > 0:
+                await self._router.clock.asleep(seconds)
+            if (said := route.remembered) is not None:
+                return route.fetching.replay(said)
             ticket = route.fetching.pooled(self)
             try:
                 wait.prepare()
@@ -443,11 +461,14 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             raise self._make_status_error_from_response(response)
         return await self._process_response(
             cast_to=cast_to,
-            options=route.options,
+            options=route.options if stream else route.reading,
             response=one_chunk(route, response) if stream else response,
             stream=stream,
             stream_cls=stream_cls,
         )
+
+
+_UNLIMITED = nullcontext()
 
 
 class _TimeLimit:

@@ -5,6 +5,7 @@ Imported with the first call that needs it: most programs have none.
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import openai
@@ -14,10 +15,10 @@ from flextier.batch.api import http_response
 from flextier.batch.pool import Asking, pool
 from flextier.batch.ticket import FREE, Ticket
 from flextier.clock import Clock
+from flextier.errors import BatchNotSent
 from flextier.journal.entry import Recorded
 from flextier.ladder import Ladder
-from flextier.lanes import Asked
-from flextier.outgoing import raw_wanted
+from flextier.outgoing import asked, raw_wanted
 from flextier.policy import FlexPolicy
 from flextier.remembering import Memory
 
@@ -25,26 +26,34 @@ from flextier.remembering import Memory
 class Fetching:
     """How one call gets such an answer."""
 
+    __slots__ = ("_clock", "_ladder", "_memory", "_options", "_policy", "_where")
+
     def __init__(
         self,
         options: Any,
-        url: str,
         where: tuple[str, str],
-        asked: Asked,
         policy: FlexPolicy,
         clock: Clock,
         memory: Memory | None,
         ladder: Ladder,
     ) -> None:
         self._options = options
-        self._url = url
+        self._where = where
+        self._policy = policy
+        self._clock = clock
         self._memory = memory
-        model = str(asked.body.get("model", ""))
-        self._asking = Asking(where, asked, model, policy, clock, memory, ladder)
+        self._ladder = ladder
 
     def replay(self, said: Recorded) -> Any:
         """The HTTP response that the journal has."""
         return http_response(said.status, said.request_id, said.body, self._request())
+
+    def waits(self) -> float:
+        """Seconds until it is known better whether somebody else asks the same; 0: nobody does."""
+        if self._memory is None:
+            return 0.0
+        self._memory.refresh()
+        return self._memory.look(self._ladder.withdraw_by) if self._memory.is_busy else 0.0
 
     def pooled(self, client: Any) -> Ticket:
         """Give the call to the next batch, or find the one that it is in.
@@ -53,7 +62,22 @@ class Fetching:
             BatchNotSent: its line cannot be written to the disk.
             JournalError: the journal cannot be used.
         """
-        return pool(client, self._asking, new_request(self._url))
+        call = Asking(
+            self._where,
+            asked(self._options),
+            self._policy,
+            self._clock,
+            self._memory,
+            self._ladder,
+        )
+        try:
+            return pool(client, call)
+        except OSError as error:
+            raise BatchNotSent(
+                message="no line of a batch can be written to the disk (TMPDIR, "
+                f"{tempfile.gettempdir()}): {error.strerror or error}",
+                request=self._request(),
+            ) from error
 
     def fetched(self, ticket: Ticket) -> Any:
         """The HTTP response for the line of a batch; None: it has to be given to another.
@@ -64,7 +88,7 @@ class Fetching:
         """
         if ticket.outcome is None:
             ticket.leave()
-            raise openai.APITimeoutError(request=new_request(self._url))
+            raise openai.APITimeoutError(request=self._request())
         if ticket.outcome is FREE:
             if self._memory is not None:
                 self._memory.lost()
@@ -72,4 +96,5 @@ class Fetching:
         return ticket.outcome.response(self._request())
 
     def _request(self) -> Any:
-        return new_request(self._url, raw_wanted(self._options))
+        url = self._where[0].rstrip("/") + str(self._options.url)
+        return new_request(url, raw_wanted(self._options))

@@ -77,6 +77,11 @@ class Ladder:
         plain: whether no attempt may stream, although a stream was asked for.
     """
 
+    __slots__ = (
+        "_deadline", "_entered", "_faults", "_index", "_kind", "_lanes", "_last", "_plain",
+        "_policy", "_shut", "_took", "_tries", "fallback", "lane",
+    )  # fmt: skip
+
     def __init__(
         self,
         policy: FlexPolicy,
@@ -288,6 +293,11 @@ class Ladder:
         self.lane = self._lanes[index]
         """The lane the call is on."""
         self._last = index == len(self._lanes) - 1
+
+    def detour(self, lane: Lane) -> None:
+        """Take another lane before the current one, which comes after it."""
+        self._lanes = (*self._lanes[: self._index], lane, *self._lanes[self._index :])
+        self._enter_lane(self._index)
 
     def _begin(self, now: float) -> Try:
         self._entered, self._tries, self._faults = now, 0, 0

@@ -101,6 +101,13 @@ def for_attempt(
     return options.model_copy(update=changes)
 
 
+def told_of(options: Any, on_read: Callable[[Any], None]) -> Any:
+    """The options for reading an answer, such that ``on_read`` is told before a parser runs."""
+    if not is_given(options.post_parser):
+        return options
+    return options.model_copy(update={"post_parser": _telling(options.post_parser, on_read)})
+
+
 def _telling(parse: Callable[[Any], Any], on_read: Callable[[Any], None]) -> Callable[[Any], Any]:
     def read(answer: Any) -> Any:
         on_read(answer)

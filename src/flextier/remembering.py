@@ -19,6 +19,8 @@ _SOONEST, _LATEST = 0.05, 2.0
 class Memory:
     """What the journal knows of one call. Not shared; the journal is."""
 
+    __slots__ = ("_clock", "_look_in", "_policy", "_stale", "entry", "journal")
+
     def __init__(self, base_url: str, asked: Asked, policy: FlexPolicy, clock: Clock) -> None:
         """Find the call, or enter it.
 
@@ -86,7 +88,7 @@ class Memory:
     def release(self) -> None:
         """The call is over without an answer."""
         try:
-            self.journal.release(self.entry)
+            self.journal.release(self.entry, ours=self.entry.state == "ours")
         except JournalError as error:
             say(f"a call that failed stays in the journal: {error}", JournalWarning)
 

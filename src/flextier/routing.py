@@ -9,9 +9,9 @@ import hashlib
 import inspect
 import math
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -35,13 +35,14 @@ from flextier.errors import ClientClosedError, FlexDeadlineExceeded
 from flextier.everywhere import with_hearers
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
 from flextier.ladder import Event, Ladder, Limit, Stop, Try
-from flextier.lanes import LANES, Asked, Lane, choose, tier_lane
+from flextier.lanes import BATCH, LANES, Lane, choose, tier_lane
 from flextier.outgoing import (
     asked,
     chosen_tier,
     for_attempt,
     hands_over_body,
     output_limit,
+    told_of,
 )
 from flextier.policy import FlexPolicy
 from flextier.record import Record
@@ -102,7 +103,8 @@ class Router:
 
             memory = Memory(where[0], asked(options), policy, self.clock)
         route = Route(options, policy, timeouts, watched, scope, self, where, memory)
-        route.charged = [spending.charge for spending, _, _ in limits]
+        if limits:
+            route.charged = [spending.charge for spending, _, _ in limits]
         return route
 
     def _where(self, client: openai.OpenAI | openai.AsyncOpenAI) -> tuple[str, str]:
@@ -139,6 +141,13 @@ def _account(api_key: str, organization: str | None, project: str | None) -> str
 class Route:
     """The state of one call. Made by :meth:`Router.route`."""
 
+    # Tens of thousands may wait at once.
+    __slots__ = (
+        "_answer", "_capacity", "_clock", "_done", "_error", "_fetching", "_first_lane", "_ladder",
+        "_memory", "_policy", "_record", "_scope", "_stream", "_timed", "_timeouts", "_turn",
+        "_watched", "_where", "charged", "limit", "model", "options", "step",
+    )  # fmt: skip
+
     def __init__(
         self,
         options: Any,
@@ -164,7 +173,7 @@ class Route:
         self._record = Record(router.clock)
         self._answer: Any = None
         self._done = False
-        self.charged: list[Callable[[CallReport], None]] = []
+        self.charged: Sequence[Callable[[CallReport], None]] = ()
         """Who is told what the call cost, before anybody else."""
         self._timed = not self._stream and not hands_over_body(options)
         """Whether the time of an attempt is the lane's, and not that of whoever reads a body."""
@@ -174,11 +183,11 @@ class Route:
         lanes = [tier_lane(tier)] if tier else [LANES[name] for name in policy.lanes]
         self._first_lane = lanes[0].name
         self._memory = memory
-        self._asked: Asked | None = None
+        self._fetching: Fetching | None = None
         plain = declined = False
-        if memory is not None or any(lane.offline for lane in lanes):
-            self._asked = asked(options)
-            chosen = choose(lanes, self._asked, memory is not None and memory.place is not None)
+        batched = memory is not None and memory.place is not None
+        if batched or any(lane.offline for lane in lanes):
+            chosen = choose(lanes, asked(options), batched)
             declined, plain, lanes = lanes[0] not in chosen.lanes, chosen.plain, chosen.lanes
         gate = self._capacity.gate(*where, self.model)
         self._error: Exception | None = None
@@ -222,6 +231,8 @@ class Route:
                 return False
             if self._memory.answer is not None:
                 return True
+            if self._memory.place is not None and not self._ladder.lane.offline:
+                self._ladder.detour(BATCH)  # somebody else has sent it there meanwhile
         granted = self._turn.ask(self._clock.now())
         if not granted:
             self._record.waiting()
@@ -237,7 +248,7 @@ class Route:
         if self._memory is not None and self._memory.is_busy:
             if (seconds := self._memory.look(self._ladder.withdraw_by)) > 0:
                 return seconds
-            if self._memory.answer is not None or self._turn.ask(self._clock.now()):
+            if self._memory.answer is not None or self.may_go():
                 return 0.0
         while True:
             now = self._clock.now()
@@ -280,6 +291,10 @@ class Route:
             return self.options
         if self._ladder.out_of_time(now):
             raise self._deadline_exceeded(self.request())
+        if self._ladder.lane.offline:
+            self.limit, self._answer, self._error = math.inf, None, None
+            self._record.sending(self._ladder.lane.name, now)
+            return self.options
         self.limit = self._ladder.attempt_timeout(now)
         # A stream that has begun may go on to the deadline itself.
         one_read = self.silence_limit() if self._stream else self.limit
@@ -311,7 +326,7 @@ class Route:
             return True
         failure = _failure_told(answer)
         if failure is None:
-            if self._memory is not None and not self.offline:
+            if self._memory is not None and not self._ladder.lane.offline:
                 said = whole if self._answer is None else self._answer
                 self._memory.answered(self._lane_of(_tier(answer)), self.model, said, _id(answer))
             self._served(answer)
@@ -412,7 +427,7 @@ class Route:
         return LaneKey(*self._where, self.model, lane.name)
 
     def _learn(self, event: Event, failure: Failure) -> None:
-        if self._memory is not None and self.offline:
+        if self._memory is not None and self._ladder.lane.offline:
             self._memory.lost()
         if event.kind == "lane_unsupported" and self._ladder.lane.lasting(failure):
             self._capacity.never(self._key(self._ladder.lane))
@@ -422,30 +437,29 @@ class Route:
 
     @property
     def offline(self) -> bool:
-        """Whether the attempt is a line of a batch."""
-        return self._ladder.lane.offline
+        """Whether the answer is not had by a request: it is in the journal, or in a batch."""
+        return self._ladder.lane.offline or self.remembered is not None
+
+    @property
+    def reading(self) -> Any:
+        """The options by which an answer is read that was fetched."""
+        return told_of(self.options, self._read)
 
     @property
     def remembered(self) -> Recorded | None:
         """The answer that the journal has; None: the call is to be made."""
         return None if self._memory is None else self._memory.answer
 
-    @cached_property
+    @property
     def fetching(self) -> Fetching:
         """How the call gets an answer that does not come on a connection of its own."""
-        from flextier.fetching import Fetching
+        if self._fetching is None:
+            from flextier.fetching import Fetching
 
-        assert self._asked is not None
-        return Fetching(
-            self.options,
-            self._url,
-            self._where,
-            self._asked,
-            self._policy,
-            self._clock,
-            self._memory,
-            self._ladder,
-        )
+            self._fetching = Fetching(
+                self.options, self._where, self._policy, self._clock, self._memory, self._ladder
+            )
+        return self._fetching
 
     # --- attempts that stall ------------------------------------------------------------------
 
@@ -565,7 +579,7 @@ class Route:
 
     def _lane_of(self, tier: str | None) -> str:
         """The lane that is billed: what the answer says; a batch's says nothing of that."""
-        if tier is None or self.offline:
+        if tier is None or self._ladder.lane.offline:
             return self._ladder.lane.name
         return tier_lane(tier).name
 

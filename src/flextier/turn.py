@@ -51,8 +51,6 @@ class Turn:
 
     def begin(self, now: float) -> None:
         """The attempt goes out, on whatever lane the call has come to meanwhile."""
-        if self._ladder.lane.offline:
-            return
         if self._ticket is None or self._ticket.gauge.name != self._ladder.lane.name:
             self.over(now)
             self.ask(now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import threading
 from contextlib import suppress
@@ -57,7 +58,10 @@ class AsyncioWait:
             self._loop.call_soon_threadsafe(_set, self._future)
 
     async def wait(self, seconds: float) -> None:
-        """Until woken, or for so long."""
+        """Until woken, or for so long; infinity: until woken."""
+        if seconds == math.inf:
+            await self._future
+            return
         timer = self._loop.call_later(seconds, _set, self._future)
         try:
             await self._future

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import IO, Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import IO, Any, TypeVar
 
 import openai
-from openai.types import Batch
+from openai.types import Batch, FileObject
 
-from flextier._sdk import http
+from flextier._sdk import connection_errors, http, new_request, timeout_errors
+from flextier.errors import MalformedAnswerError
 
 TAG = "flextier"
 """The key in a batch's metadata under which its tag stands."""
@@ -20,6 +21,10 @@ WINDOW: Any = "24h"
 
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 """The statuses after which nothing comes. A status that is not known is none of them."""
+
+_SOMEWHERE = "https://api.openai.com/v1/batches"
+
+_T = TypeVar("_T")
 
 # A 200 MB file over a slow line takes its time; what is asked of a batch does not.
 _TRANSFER = openai.Timeout(900.0, connect=10.0)
@@ -39,14 +44,18 @@ class BatchAPI:
     def upload(self, name: str, content: IO[bytes]) -> str:
         """Send a file of lines; its id."""
         content.seek(0)
-        return self._transfers.files.create(file=(name, content), purpose="batch").id
+        with _readable():
+            file = self._transfers.files.create(file=(name, content), purpose="batch")
+        return _checked(file, FileObject).id
 
     def create(self, file_id: str, endpoint: str, metadata: dict[str, str]) -> Batch:
         """Have the lines of a file done; ``endpoint`` with ``/v1``."""
         where: Any = endpoint
-        return self._client.batches.create(
-            input_file_id=file_id, endpoint=where, completion_window=WINDOW, metadata=metadata
-        )
+        with _readable():
+            batch = self._client.batches.create(
+                input_file_id=file_id, endpoint=where, completion_window=WINDOW, metadata=metadata
+            )
+        return _checked(batch, Batch)
 
     def find(self, tag: str, since: float) -> Batch | None:
         """The batch with that tag, created after ``since`` (seconds since the epoch).
@@ -54,35 +63,76 @@ class BatchAPI:
         One that failed counts only where there is no other: a tag may have been tried again.
         """
         failed = None
-        for batch in self._client.batches.list(limit=100):
-            if batch.created_at < since:
-                break
-            if (batch.metadata or {}).get(TAG) == tag:
-                if batch.status != "failed":
-                    return batch
-                failed = failed or batch
+        with _readable():
+            for batch in self._client.batches.list(limit=100):
+                if _checked(batch, Batch).created_at < since:
+                    break
+                if (batch.metadata or {}).get(TAG) == tag:
+                    if batch.status != "failed":
+                        return batch
+                    failed = failed or batch
         return failed
 
     def retrieve(self, batch_id: str) -> Batch:
         """How a batch stands."""
-        return self._client.batches.retrieve(batch_id)
+        with _readable():
+            return _checked(self._client.batches.retrieve(batch_id), Batch)
 
     def cancel(self, batch_id: str) -> Batch:
         """Stop a batch; what it has done by then is kept, and charged."""
-        return self._client.batches.cancel(batch_id)
+        with _readable():
+            return _checked(self._client.batches.cancel(batch_id), Batch)
 
     def download(self, file_id: str, out: IO[bytes]) -> None:
         """Write a file's content to ``out``, from its beginning."""
         out.seek(0)
         out.truncate()
-        with self._transfers.files.with_streaming_response.content(file_id) as response:
-            for piece in response.iter_bytes(1 << 18):
-                out.write(piece)
-        out.flush()
+        with _readable():
+            with self._transfers.files.with_streaming_response.content(file_id) as response:
+                for piece in response.iter_bytes(1 << 18):
+                    out.write(piece)
+            out.flush()
+            _check_lines(out)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What breaks off, or cannot be read, is a connection's failure: it may be asked again."""
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        raise MalformedAnswerError(
+            message=f"the answer is cut or not JSON: {error}", request=new_request(_SOMEWHERE)
+        ) from error
+    except (*timeout_errors, *connection_errors) as error:
+        raise openai.APIConnectionError(
+            message=f"the answer broke off: {error}", request=new_request(_SOMEWHERE)
+        ) from error
+
+
+def _checked(answer: Any, kind: type[_T]) -> _T:
+    """The answer, if it is what it should be, and not some proxy's page."""
+    if not isinstance(answer, kind) or not getattr(answer, "id", None):
+        raise MalformedAnswerError(
+            message=f"the answer is no {kind.__name__}, but begins {str(answer)[:80]!r}",
+            request=new_request(_SOMEWHERE),
+        )
+    return answer
+
+
+def _check_lines(content: IO[bytes]) -> None:
+    """A file of answers begins with one."""
+    content.seek(0)
+    first = content.readline()
+    if first.strip() and read_line(first) is None:
+        raise MalformedAnswerError(
+            message=f"the file is not JSONL, but begins {first[:80]!r}",
+            request=new_request(_SOMEWHERE),
+        )
 
 
 def lines_of(
@@ -125,6 +175,11 @@ def response_of(line: dict[str, Any]) -> tuple[int, str | None, bytes] | None:
         request_id if isinstance(request_id, str) else None,
         body.encode("utf-8", "surrogatepass"),
     )
+
+
+def is_failed(body: Any) -> bool:
+    """Whether the body of a good response tells of a failure, as Responses may."""
+    return isinstance(body, dict) and body.get("status") == "failed"
 
 
 def http_response(status: int, request_id: str | None, body: bytes, request: Any) -> Any:

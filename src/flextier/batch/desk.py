@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import tempfile
 import threading
 import time
 import weakref
@@ -19,7 +18,6 @@ from flextier.batch.terms import Terms
 from flextier.batch.ticket import FREE, Refused, Ticket
 from flextier.batch.twin import twin_of
 from flextier.batch.work import Work
-from flextier.errors import BatchNotSent
 from flextier.journal.entry import Entry, Place
 from flextier.lanes.batch import LINE_ERROR
 
@@ -52,7 +50,6 @@ class Desk:
         entry: Entry | None,
         withdraw_by: float,
         cut_by: float,
-        request: Any,
     ) -> Ticket:
         """Give a call to the next batch.
 
@@ -63,10 +60,9 @@ class Desk:
             entry: its place in the journal.
             withdraw_by: when its batch is to be cancelled, on its clock.
             cut_by: when it does not wait any more.
-            request: for an error.
 
         Raises:
-            BatchNotSent: the line cannot be written to the disk.
+            OSError: the line cannot be written to the disk.
         """
         with self.lock:
             self._use(client)
@@ -79,14 +75,7 @@ class Desk:
             custom_id = f"{self._names}-{next(self._serial)}"
             until = (withdraw_by, cut_by)
             ticket = Ticket(custom_id, entry, terms.clock, *until, work.calls, self.lock)
-            try:
-                work.calls.add(ticket, terms.endpoint, body)
-            except OSError as error:
-                raise BatchNotSent(
-                    message=f"no line of a batch can be written to {_directory()} (TMPDIR): "
-                    f"{error.strerror or error}",
-                    request=request,
-                ) from error
+            work.calls.add(ticket, terms.endpoint, body)
         return ticket
 
     def attach(
@@ -201,10 +190,6 @@ class Desk:
         for work in lost:
             if work.thread.is_alive():
                 work.thread.join(max(0.0, until - time.monotonic()))
-
-
-def _directory() -> str:
-    return tempfile.gettempdir()
 
 
 _DESKS: dict[tuple[str, str], Desk] = {}

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from openai.types import Batch
 
-from flextier.batch.api import lines_of, response_of
+from flextier.batch.api import is_failed, lines_of, response_of
 from flextier.batch.calls import Calls, Wakes, wake_all
 from flextier.batch.requests import Requests
 from flextier.batch.terms import Terms
-from flextier.batch.ticket import Said
+from flextier.batch.ticket import Backlog, Content, Said
 from flextier.journal import Journal, JournalError, JournalWarning
 from flextier.journal.entry import Recorded
 from flextier.lanes import BATCH
 from flextier.saying import say
 
-_CHUNK = 500
-"""Lines that are recorded together."""
+_CHUNK = 250
+"""Lines that are recorded, and handed over, together."""
+
+_UNREAD = 1.0
+"""Seconds that the next lines wait for those who have not read theirs."""
 
 
 class _Line(NamedTuple):
@@ -37,8 +39,8 @@ def harvest(batch: Batch, tag: str, requests: Requests, terms: Terms, calls: Cal
     for file_id in (batch.output_file_id, batch.error_file_id):
         if file_id is None:
             continue
-        content = tempfile.TemporaryFile(prefix="flextier-")  # noqa: SIM115 - the calls read it
-        if requests.download(file_id, content):
+        content = Content(tempfile.TemporaryFile(prefix="flextier-"))  # noqa: SIM115 - calls read it
+        if requests.download(file_id, content.file):
             _hand_over(_lines(content), tag, terms, calls)
     record(terms.journal, lambda journal: journal.unfinished(tag))
 
@@ -53,16 +55,17 @@ def record(journal: Journal | None, write: Callable[[Journal], Any]) -> None:
         say(f"an answer is not remembered: {error}", JournalWarning)
 
 
-def _lines(content: IO[bytes]) -> Iterator[_Line]:
+def _lines(content: Content) -> Iterator[_Line]:
     """The lines of a file that have a response; others tell that theirs was not done."""
-    lock = threading.Lock()
-    for at, length, line in lines_of(content, lock):
+    for at, length, line in lines_of(content.file, content.lock):
         told = None if line is None else response_of(line)
         if line is None or told is None:
             continue
         status, request_id, body = told
-        recorded = Recorded(BATCH.name, status, request_id, body) if status < 400 else None
-        yield _Line(str(line.get("custom_id")), Said(content, lock, at, length), recorded)
+        recorded = None
+        if status < 400 and not is_failed(line["response"].get("body")):
+            recorded = Recorded(BATCH.name, status, request_id, body)
+        yield _Line(str(line.get("custom_id")), Said(content, at, length), recorded)
 
 
 def _hand_over(lines: Iterator[_Line], tag: str, terms: Terms, calls: Calls) -> None:
@@ -71,7 +74,9 @@ def _hand_over(lines: Iterator[_Line], tag: str, terms: Terms, calls: Calls) -> 
         failed = [line.custom_id for line in chunk if not line.recorded]
         keep = terms.policy.journal_answers
         record(terms.journal, partial(_record, tag, answered, failed, keep))
-        wake_all(_settled(chunk, calls))
+        backlog = Backlog()
+        wake_all(_settled(chunk, calls, backlog))
+        backlog.wait(_UNREAD)
 
 
 def _record(
@@ -80,9 +85,11 @@ def _record(
     journal.harvested(tag, answered, failed, keep_answer=keep)
 
 
-def _settled(chunk: Iterable[_Line], calls: Calls) -> Wakes:
+def _settled(chunk: Iterable[_Line], calls: Calls, backlog: Backlog) -> Wakes:
     wakes: Wakes = []
     with calls.lock:
         for line in chunk:
+            line.said.backlog = backlog
             wakes += calls.settle((line.custom_id,), line.said)
+        backlog.more(len(wakes))
     return wakes

@@ -53,23 +53,21 @@ class Asking:
     where: tuple[str, str]
     """Base URL and account."""
     asked: Asked
-    model: str
     policy: FlexPolicy
     clock: Clock
     memory: Remembered | None
     times: Times
 
 
-def pool(client: Any, call: Asking, request: Any) -> Ticket:
+def pool(client: Any, call: Asking) -> Ticket:
     """A ticket for the call.
 
     Args:
         client: what it was made with.
         call: what it is.
-        request: for an error.
 
     Raises:
-        BatchNotSent: its line cannot be written to the disk.
+        OSError: its line cannot be written to the disk.
         JournalError: the journal cannot be used.
     """
     desk, memory = desk_of(*call.where), call.memory
@@ -77,10 +75,11 @@ def pool(client: Any, call: Asking, request: Any) -> Ticket:
     knobs = policy if policy.deadline is None else policy.replace(deadline=None)
     journal = None if memory is None else memory.journal
     endpoint = f"/v1{call.asked.endpoint}"
-    terms = Terms(call.where[0], endpoint, call.model, call.clock, knobs, journal)
+    model = str(call.asked.body.get("model", ""))
+    terms = Terms(call.where[0], endpoint, model, call.clock, knobs, journal)
     until = (call.times.withdraw_by, call.times.cut_by)
     if memory is None:
-        return desk.put(client, terms, dumps(call.asked.body), None, *until, request)
+        return desk.put(client, terms, dumps(call.asked.body), None, *until)
     memory.refresh()
     if memory.answer is not None:
         ticket = Ticket("", memory.entry, call.clock, *until, None, desk.lock)
@@ -88,4 +87,4 @@ def pool(client: Any, call: Asking, request: Any) -> Ticket:
         return ticket
     if memory.place is not None:
         return desk.attach(client, terms, memory.place, memory.entry, *until)
-    return desk.put(client, terms, dumps(call.asked.body), memory.entry, *until, request)
+    return desk.put(client, terms, dumps(call.asked.body), memory.entry, *until)

@@ -85,4 +85,8 @@ def detached(request: Any) -> Exception:
 def surely_not_sent(error: Exception) -> bool:
     """Whether nothing can have come of the request that failed."""
     failure = failure_of(error)
-    return failure is not None and (not failure.sent or is_denied(failure))
+    if failure is None:
+        return False
+    if failure.status is None:
+        return not failure.sent
+    return 400 <= failure.status < 500 and failure.status not in (408, 409)

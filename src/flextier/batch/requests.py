@@ -11,7 +11,7 @@ from openai.types import Batch
 
 from flextier._sdk import failure_of
 from flextier.batch.api import TAG, BatchAPI
-from flextier.batch.refusals import is_about_room
+from flextier.batch.refusals import is_about_room, surely_not_sent
 from flextier.batch.terms import Terms
 from flextier.failures import Failure, Kind, classify, server_wait
 from flextier.lanes import STANDARD
@@ -52,29 +52,34 @@ class Requests:
         self._terms = terms
         self._clock = terms.clock
         self._denied = 0
+        self.unsure = False
+        """Whether a batch may have been created, and nobody knows."""
 
     def upload(self, tag: str, content: IO[bytes], until: float) -> str:
         """Send the file; its id."""
-        return self._persist(lambda api: api.upload(f"flextier-{tag}.jsonl", content), until)
+        return self._persist(
+            lambda api: api.upload(f"flextier-{tag}.jsonl", content), lambda: until
+        )
 
     def create(self, tag: str, file_id: str, until: float) -> Batch:
         """Create the batch: once, also where the answer to that is lost."""
         since = self._clock.wall() - CLOCKS_APART
-        tried = False
 
         def create(api: BatchAPI) -> Batch:
-            nonlocal tried
-            found = api.find(tag, since) if tried else None
+            found = api.find(tag, since) if self.unsure else None
             if found is not None and found.status != "failed":
                 return found
-            tried = True
             try:
                 return api.create(file_id, self._terms.endpoint, {TAG: tag})
-            except openai.APIConnectionError:
-                self._worker.pause(min(SETTLING, self._terms.poll))
+            except openai.APIError as error:
+                if not surely_not_sent(error):
+                    self.unsure = True
+                    self._worker.pause(min(SETTLING, self._terms.poll))
                 raise
 
-        return self._persist(create, until)
+        batch = self._persist(create, lambda: math.inf if self.unsure else until)
+        self.unsure = False
+        return batch
 
     def find(self, tag: str, sealed: float) -> Batch | None:
         """The batch that was to be created at ``sealed``, if it was."""
@@ -100,7 +105,7 @@ class Requests:
                 raise
             if _kind(failure) in _FOR_GOOD:
                 self._denied += 1
-                if failure.status == 404 or self._denied >= _PATIENT_LOOKS:
+                if self._denied >= _PATIENT_LOOKS:
                     raise
             self._worker.pause(self._terms.backoff(3))
             return batch
@@ -125,7 +130,9 @@ class Requests:
             return False
         return True
 
-    def _persist(self, ask: Callable[[BatchAPI], _T], until: float = math.inf) -> _T:
+    def _persist(
+        self, ask: Callable[[BatchAPI], _T], until: Callable[[], float] = lambda: math.inf
+    ) -> _T:
         """Ask until there is an answer, or an error that would come again, or ``until``."""
         tries = 0
         while True:
@@ -134,7 +141,7 @@ class Requests:
             except openai.OpenAIError as error:  # noqa: PERF203 - each try is a request
                 tries += 1
                 wait = self._wait_after(error, tries)
-                if wait is None or self._clock.now() + wait >= until:
+                if wait is None or self._clock.now() + wait >= until():
                     raise
                 self._worker.pause(wait)
                 self._worker.check_time()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import IO, Any, Protocol
 
 from flextier.batch.api import http_response, read_line, response_of
 from flextier.batch.spool import Span
 from flextier.clock import Clock
 from flextier.journal.entry import Entry, Recorded
-
-_LONGEST = 3600.0
-"""Seconds between two looks of somebody who waits without end; not all event loops take more."""
 
 
 class Outcome(Protocol):
@@ -72,7 +71,7 @@ class Ticket:
             if self.outcome is not None:
                 return 0.0
             self._wake = wake
-        return min(max(self._cut_by - self._clock.now(), 0.0), _LONGEST)
+        return max(self._cut_by - self._clock.now(), 0.0)
 
     def settle(self, outcome: Outcome) -> Callable[[], None] | None:
         """It is over, under the lock; what wakes who waits, to be called without it."""
@@ -90,22 +89,68 @@ class Ticket:
             self._calls.left(self)
 
 
+class Backlog:
+    """Answers that were handed over and not read yet: whoever hands over, waits for that.
+
+    Else all calls of a batch would be busy with their answers at once, which takes memory.
+    """
+
+    __slots__ = ("_left", "_read")
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._read: SimpleQueue[None] = SimpleQueue()
+
+    def more(self, count: int) -> None:
+        """So many were handed over."""
+        self._left += count
+
+    def read(self) -> None:
+        """One was read, in whatever thread."""
+        self._read.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Until all were read, or none for so long: its reader may have gone meanwhile."""
+        with suppress(Empty):
+            while self._left:
+                self._read.get(timeout=seconds)
+                self._left -= 1
+
+
+class Content:
+    """A downloaded file, which calls read from until the last of them has."""
+
+    __slots__ = ("file", "lock")
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.lock = threading.Lock()
+
+    def read(self, at: int, length: int) -> bytes:
+        """A line."""
+        with self.lock:
+            self.file.seek(at)
+            return self.file.read(length)
+
+    def __del__(self) -> None:
+        self.file.close()
+
+
 class Said:
     """A line of an output or error file; read when it is asked for, as there may be many."""
 
-    __slots__ = ("_at", "_content", "_length", "_lock")
+    __slots__ = ("_at", "_content", "_length", "backlog")
 
-    def __init__(self, content: IO[bytes], lock: threading.Lock, at: int, length: int) -> None:
+    def __init__(self, content: Content, at: int, length: int) -> None:
         self._content = content
-        self._lock = lock
         self._at = at
         self._length = length
+        self.backlog: Backlog | None = None
 
     def response(self, request: Any) -> Any:
-        with self._lock:
-            self._content.seek(self._at)
-            line = self._content.read(self._length)
-        told = response_of(read_line(line) or {})
+        if self.backlog is not None:
+            self.backlog.read()
+        told = response_of(read_line(self._content.read(self._at, self._length)) or {})
         assert told is not None, "only lines with a response are handed over"
         return http_response(*told, request)
 

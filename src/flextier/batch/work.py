@@ -117,8 +117,11 @@ class Work:
         with self._lock:
             if self._batch is not None or not (self.calls.empty or self.calls.late):
                 return
-        if self._journal is not None and self._sealed:
-            self._journal.gone(self.tag)
+        if self._requests.unsure:
+            self.calls.tell(Failed(_nobody_knows))
+            raise _Over
+        if self._sealed:
+            record(self._journal, lambda journal: journal.gone(self.tag))
         self.calls.tell(self._unfinished("deadline"))
         raise _Over
 
@@ -296,12 +299,17 @@ class Work:
             pacing = self._desk.pacing(self.terms.model)
             alone = pacing.refused(self, message)
             limit = pacing.limit
+        self._note(batch_id=None)
         if not alone:
             return
         self._alone += 1
         too_much = tokens_of(self.calls.spool.size) > limit or self._alone >= _ALONE
         if too_much and len(self.calls.order) > 1:
             self._split()
+        if tokens_of(self.calls.spool.size) > limit:
+            record(self._journal, lambda journal: journal.gone(self.tag))
+            self.calls.tell(Refused(LINE_ERROR, "token_limit_exceeded", message))
+            raise _Over
         self.pause(self.terms.poll * min(2 ** (self._alone - 1), 10))
 
     def _tickets(self) -> list[Ticket]:
@@ -338,15 +346,21 @@ class Work:
 
     def _go_on(self, row: BatchRow) -> None:
         """Go on with a batch that the journal knows, wherever it was left."""
-        try:
-            batch = self._recover(row)
-        except openai.NotFoundError:
-            batch = None
-        if batch is not None:
-            self._batch = batch
-            batch = self._follow(batch)
+        assert self._journal is not None
+        batch: Batch | None = None
+        found: BatchRow | None = row
+        while found is not None:
+            try:
+                batch = self._recover(found)
+            except openai.NotFoundError:
+                batch = None
+            if batch is not None:
+                batch = self._follow(batch)
+            if batch is None or batch.status != "failed" or self._journal.batches.adopt(self.tag):
+                break
+            self.pause(min(1.0, self.terms.poll))  # whose it is, will try again
+            found = self._journal.batches.get(self.tag)
         if batch is None or not (batch.output_file_id or batch.error_file_id):
-            assert self._journal is not None
             self._journal.gone(self.tag)
             return  # its lines are to be sent anew
         harvest(batch, self.tag, self._requests, self.terms, self.calls)
@@ -398,11 +412,12 @@ class Work:
 
     def _fail(self, error: Exception) -> None:
         """It cannot go on: those who wait get the error, each one of its own."""
-        never = self._batch is None and surely_not_sent(error)
+        unsure = self._requests.unsure
+        never = self._batch is None and not unsure and surely_not_sent(error)
         if self._sealed and never:
             record(self._journal, lambda journal: journal.gone(self.tag))
         failure = failure_of(error)
-        outcome: Any = Failed(lambda request: again(error, request))
+        outcome: Any = Failed(_nobody_knows if unsure else lambda request: again(error, request))
         if never and failure is not None and is_denied(failure):
             # The other lanes may do all the same: a key may not be for files, a server have none.
             kind = MODEL_ERROR if failure.status in NOT_HERE else LINE_ERROR
@@ -423,6 +438,11 @@ class Work:
             return BatchUnfinished(request, message, batch_id=batch_id, status=status)
 
         return Failed(make)
+
+
+def _nobody_knows(request: Any) -> Exception:
+    """A batch may have been created: it may be billed, which a timeout says."""
+    return openai.APITimeoutError(request)
 
 
 def _refused(kind: str, refusal: Refusal) -> Refused:

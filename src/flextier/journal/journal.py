@@ -191,20 +191,22 @@ class Journal:
                 ),
             )
 
-    def release(self, entry: Entry) -> None:
+    def release(self, entry: Entry, *, ours: bool = True) -> None:
         """The call is over without an answer; whoever asks the same next, asks it anew.
 
-        A line of a batch stays, and waits there for whoever asks the same next.
+        A line of a batch stays, and waits there for whoever asks the same next; so does what
+        another call of this run is asking (not ``ours``).
         """
         with self._transaction() as sql:
             sql(
                 "DELETE FROM taken WHERE run = ? AND key = ? AND n = ?",
                 (self.run, entry.key, entry.n),
             )
-            sql(
-                "DELETE FROM calls WHERE key = ? AND n = ? AND state = 'asked' AND owner = ?",
-                (entry.key, entry.n, self.run),
-            )
+            if ours:
+                sql(
+                    "DELETE FROM calls WHERE key = ? AND n = ? AND state = 'asked' AND owner = ?",
+                    (entry.key, entry.n, self.run),
+                )
 
     # --- batches ------------------------------------------------------------------------------
 
