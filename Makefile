@@ -47,7 +47,7 @@ clean: ## Remove the virtual environments and caches
 	rm -rf $(VENV) $(VENV3) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.ready: WANTED = '.[all]' 'openai<3'
-$(VENV3)/.ready: WANTED = '.[aiohttp,langchain,ledger,otel,report,sim]' 'openai>=3'
+$(VENV3)/.ready: WANTED = '.[aiohttp,bulk,langchain,ledger,otel,report,sim]' 'openai>=3'
 $(VENV)/.ready $(VENV3)/.ready: pyproject.toml
 ifneq ($(UV),)
 	uv venv --quiet --allow-existing --seed --python $(PYTHON) $(@D)

@@ -56,17 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{options.calls:,} calls through the batch lane: {seconds:.1f} s, ", end="")
         print(f"{cpu / options.calls * 1e3:.2f} ms of CPU each")
         print(f"peak memory {peak / 1024:.0f} MB, ", end="")
-        print(
-            f"{(peak - before) / options.calls:.1f} KB a call above the start's {before / 1024:.0f} MB"
-        )
+        each = (peak - before) / options.calls
+        print(f"{each:.1f} KB a call above the start's {before / 1024:.0f} MB")
         checked = _check(base_url)
         print(f"{checked:,} lines of JSONL valid against the SDK's types")
         few = min(options.calls, 5_000)
         plain = asyncio.run(_plain(settings, few)) / few
         print(f"plain ChatOpenAI, {AT_ONCE} at once: {plain * 1e3:.2f} ms a call, ", end="")
-        print(
-            f"batch lane {seconds / options.calls * 1e3:.2f} ms: {seconds / options.calls / plain:.2f}"
-        )
+        batched = seconds / options.calls
+        print(f"batch lane {batched * 1e3:.2f} ms: {batched / plain:.2f}")
 
 
 async def _batch(settings: dict[str, Any], calls: int) -> tuple[float, float]:

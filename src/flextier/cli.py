@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from flextier import demo, report
 from flextier._version import __version__
+from flextier.bulk import command as bulk
 from flextier.costs import command as prices
 from flextier.rehearsal import command as rehearsal
 from flextier.sim import cli as sim
@@ -35,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         ("prices", prices, "what models cost on each lane, side by side"),
         ("rehearse", rehearsal, "in virtual time: what a policy would cost in some flex weather"),
         ("report", report, "what a ledger's calls cost and saved, and when flex is worth trying"),
+        ("run", bulk, "something over every row of a dataset, resumable, on the cheapest lanes"),
         ("sim", sim, "serve a simulated OpenAI with flex weather on loopback"),
     ):
         command = commands.add_parser(name, help=summary, description=summary)

@@ -87,6 +87,12 @@ class Sums:
             [(name, getattr(other, name)) for name in _AMOUNTS],
         )
 
+    def _read(self, told: dict[str, Any]) -> None:
+        for name in _COUNTS:
+            setattr(self, name, told[name])
+        for name in _AMOUNTS:
+            setattr(self, name, Decimal(told[name]))
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sums):
             return NotImplemented
@@ -247,6 +253,21 @@ class CostTotals(Sums):
             return super().to_dict() | {
                 name: {key: sums.to_dict() for key, sums in group.items()} for name, group in groups
             }
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> CostTotals:
+        """The totals that :meth:`to_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ArithmeticError: they are none.
+        """
+        totals = cls()
+        totals._read(told)
+        for name, group in zip(("by_model", "by_lane", "by_tag"), totals._all(), strict=True):
+            for key, sums in told[name].items():
+                group[key] = Sums()
+                group[key]._read(sums)
+        return totals
 
     def __str__(self) -> str:
         from flextier.costs.tabulated import text

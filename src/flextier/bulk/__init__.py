@@ -1,0 +1,16 @@
+"""Datasets in, datasets out: something run over every row, resumable, on the cheapest lanes."""
+
+from flextier.bulk.api import arun, run
+from flextier.bulk.errors import BulkError, InputError, InUseError, StorageError
+from flextier.bulk.result import BulkResult, Progress
+
+__all__ = [
+    "BulkError",
+    "BulkResult",
+    "InUseError",
+    "InputError",
+    "Progress",
+    "StorageError",
+    "arun",
+    "run",
+]

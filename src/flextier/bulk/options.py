@@ -1,0 +1,170 @@
+"""Options: everything that a run is told, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from flextier.bulk.errors import BulkError
+from flextier.bulk.reading import format_of
+from flextier.bulk.spans import Span, seconds
+from flextier.policy import FlexPolicy
+
+CONCURRENCY = 64
+"""Rows under way at a time."""
+BATCH_CONCURRENCY = 50_000
+"""The same with the batch lane, where rows wait together for a batch to be full."""
+COSTS = ("lane", "cost", "standard_cost")
+"""The columns of ``with_cost``."""
+
+ORDERS = ("input", "done")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is told."""
+
+    input: Path
+    output: Path
+    errors: Path
+    """Where the rows go that failed."""
+    state: Path
+    """The directory that keeps what is done so far."""
+    key: str | None
+    """The column that rows are known by; None: by their line."""
+    input_column: str | None
+    """What the runnable is given; None: the whole row, or the obvious text."""
+    output_column: str
+    lanes: tuple[str, ...] | None
+    """The ladder of the calls; None: that of their client."""
+    deadline: float | None
+    """Seconds, for the whole run."""
+    concurrency: int
+    budget: Decimal | None
+    """US$, for the whole run, however often it is started."""
+    order: str
+    """``"input"`` or ``"done"``: of the output's rows."""
+    with_cost: bool
+    retry_errors: bool
+    overwrite: bool
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The columns that the output has and the input must not have."""
+        return (self.output_column, *(COSTS if self.with_cost else ()))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for rows that are done to count as done."""
+        return {
+            "key": self.key,
+            "input_column": self.input_column,
+            "output_column": self.output_column,
+            "with_cost": self.with_cost,
+        }
+
+    @property
+    def part(self) -> Path | None:
+        """Where results can be read while the run goes on; None: nowhere."""
+        if self.order != "done" or format_of(self.output, "output") != "jsonl":
+            return None
+        return beside(self.output, ".part")
+
+
+def options(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    key: str | None,
+    input_column: str | None,
+    output_column: str,
+    lanes: str | Iterable[str] | None,
+    deadline: Span | None,
+    concurrency: int | None,
+    budget: Decimal | int | float | str | None,
+    order: str,
+    with_cost: bool,
+    retry_errors: bool,
+    overwrite: bool,
+    errors: str | os.PathLike[str] | None,
+) -> Options:
+    """The options, checked.
+
+    Raises:
+        BulkError: one of them cannot be; the message names it.
+        PolicyError: the lanes, or a variable of the environment, cannot be.
+    """
+    # Of a link that it is, the output is what it points to.
+    out = Path(os.path.realpath(output))
+    ladder = _ladder(lanes)
+    if order not in ORDERS:
+        raise BulkError(f"order (--order) is input or done, not {order!r}")
+    if concurrency is not None and concurrency < 1:
+        raise BulkError(f"concurrency (--concurrency) must be at least 1, not {concurrency}")
+    if output_column in COSTS and with_cost:
+        raise BulkError(f"output_column (--output-column): {output_column!r} is of with_cost")
+    checked = Options(
+        input=Path(source),
+        output=out,
+        errors=beside(out, ".errors.jsonl") if errors is None else Path(os.path.realpath(errors)),
+        state=beside(out, ".run"),
+        key=key,
+        input_column=input_column,
+        output_column=output_column,
+        lanes=ladder,
+        deadline=None if deadline is None else seconds(deadline),
+        concurrency=concurrency or _usual(ladder),
+        budget=None if budget is None else _amount(budget),
+        order=order,
+        with_cost=with_cost,
+        retry_errors=retry_errors,
+        overwrite=overwrite,
+    )
+    _check_files(checked)
+    return checked
+
+
+def beside(output: Path, ending: str) -> Path:
+    """The file next to the output whose name is longer by ``ending``."""
+    return output.with_name(output.name + ending)
+
+
+def _ladder(lanes: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    if lanes is None:
+        return None
+    names = lanes.split(",") if isinstance(lanes, str) else lanes
+    ladder = tuple(name.strip() for name in names if name.strip())
+    FlexPolicy.check({"lanes": ladder})
+    return ladder
+
+
+def _usual(ladder: tuple[str, ...] | None) -> int:
+    return BATCH_CONCURRENCY if "batch" in (ladder or FlexPolicy().lanes) else CONCURRENCY
+
+
+def _amount(told: Decimal | int | float | str) -> Decimal:
+    try:
+        amount = Decimal(str(told))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount <= 0:
+        raise BulkError(f"budget ({told!r}): US$ above 0")
+    return amount
+
+
+def _check_files(told: Options) -> None:
+    format_of(told.output, "output")
+    if not told.output.parent.is_dir():
+        raise BulkError(f"output {told.output}: there is no directory {told.output.parent}")
+    if told.output.exists() and not told.output.is_file():
+        raise BulkError(f"output {told.output} is no file")
+    used: dict[Path, str] = {}
+    for name in ("input", "output", "errors"):
+        path = Path(os.path.realpath(getattr(told, name)))
+        if path in used:
+            raise BulkError(f"{used[path]} and {name} are the same file: {path}")
+        used[path] = name

@@ -1,0 +1,116 @@
+"""What a run came to, and what it has come to so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from flextier.costs.totals import CostTotals
+
+Reason = Literal["interrupted", "deadline", "budget", "storage"]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """What a run came to."""
+
+    rows: int
+    """In the input, corrupt ones included."""
+    done: int
+    """Rows that are answered."""
+    failed: int
+    """Rows that are in the errors file."""
+    resumed: int
+    """Rows of both kinds that an earlier start had finished already."""
+    totals: CostTotals
+    """What the calls came to, those of earlier starts included."""
+    elapsed: float
+    """Seconds of this start."""
+    output: Path | None
+    """The output; None: it is not written yet, as rows are still to be done."""
+    errors: Path | None
+    """The errors file; None: no row failed."""
+    stopped: Reason | None = None
+    """Why the run ended before all rows were finished; None: they all are."""
+
+    @property
+    def pending(self) -> int:
+        """Rows that are still to be done: the same run, started again, does them."""
+        return self.rows - self.done - self.failed
+
+    @property
+    def exit_status(self) -> int:
+        """That of the command: 0 all is done, 1 rows failed or are pending, 130 interrupted."""
+        if self.stopped == "interrupted":
+            return 130
+        return 1 if self.failed or self.pending else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON types; money as strings of US$."""
+        return {
+            "rows": self.rows,
+            "done": self.done,
+            "failed": self.failed,
+            "pending": self.pending,
+            "resumed": self.resumed,
+            "elapsed": round(self.elapsed, 3),
+            "output": None if self.output is None else str(self.output),
+            "errors": None if self.errors is None else str(self.errors),
+            "stopped": self.stopped,
+            "totals": self.totals.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    total: int | None
+    """Rows of the input; None: not counted yet."""
+    done: int
+    failed: int
+    resumed: int
+    """Of ``done`` and ``failed``: what an earlier start had finished already."""
+    in_flight: int
+    elapsed: float
+    """Seconds."""
+    totals: CostTotals
+    """What the calls came to so far. Live: copy it to keep it."""
+    stopping: Reason | None = None
+    """Why no new row is begun; None: rows are."""
+
+    @property
+    def finished(self) -> int:
+        """Rows that are done or failed."""
+        return self.done + self.failed
+
+    @property
+    def per_second(self) -> float:
+        """Rows a second of this start."""
+        return (self.finished - self.resumed) / self.elapsed if self.elapsed > 0 else 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until all is done, at this speed; None: not known."""
+        speed = self.per_second
+        return None if self.total is None or not speed else (self.total - self.finished) / speed
+
+    def to_dict(self) -> dict[str, Any]:
+        """The progress as plain JSON types; money as strings of US$."""
+        eta, totals = self.eta, self.totals.copy()
+        return {
+            "total": self.total,
+            "done": self.done,
+            "failed": self.failed,
+            "resumed": self.resumed,
+            "in_flight": self.in_flight,
+            "elapsed": round(self.elapsed, 3),
+            "per_second": round(self.per_second, 3),
+            "eta": None if eta is None else round(eta, 1),
+            "lanes": {lane: sums.calls for lane, sums in totals.by_lane.items()},
+            "cost": f"{totals.cost:f}",
+            "saved": f"{totals.saved:f}",
+            "refusals": totals.refusals,
+            "stopping": self.stopping,
+        }
