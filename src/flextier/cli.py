@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from flextier import demo, report
 from flextier._version import __version__
+from flextier.batch import command as batch
 from flextier.bulk import command as bulk
 from flextier.costs import command as prices
+from flextier.journal import command as journal
 from flextier.rehearsal import command as rehearsal
 from flextier.sim import cli as sim
 
@@ -32,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"flextier {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module, summary in (
+        ("batch", batch, "list, show, await, cancel, fetch and create batches at OpenAI"),
         ("demo", demo, "summarise real text on the flex lane, through bad weather"),
+        ("journal", journal, "what a journal remembers: show it, export it, forget it"),
         ("prices", prices, "what models cost on each lane, side by side"),
         ("rehearse", rehearsal, "in virtual time: what a policy would cost in some flex weather"),
         ("report", report, "what a ledger's calls cost and saved, and when flex is worth trying"),

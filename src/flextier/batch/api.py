@@ -73,6 +73,11 @@ class BatchAPI:
                     failed = failed or batch
         return failed
 
+    def page(self, limit: int, after: str | None) -> Any:
+        """Batches, the newest first, from the one after ``after`` on."""
+        start: Any = openai.omit if after is None else after
+        return self._client.batches.list(limit=limit, after=start)
+
     def retrieve(self, batch_id: str) -> Batch:
         """How a batch stands."""
         with _readable():

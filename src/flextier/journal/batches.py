@@ -9,7 +9,7 @@ from typing import Any
 
 from flextier.journal.owners import Owners
 
-_COLUMNS = (
+COLUMNS = (
     "tag",
     "base_url",
     "endpoint",
@@ -23,6 +23,7 @@ _COLUMNS = (
     "output_file_id",
     "error_file_id",
 )
+"""Of a batch, as they are in :class:`BatchRow`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +64,21 @@ class Batches:
 
     def add(self, sql: Callable[..., Any], row: BatchRow) -> None:
         """A batch is about to be sent."""
-        marks = ", ".join("?" * len(_COLUMNS))
-        values = tuple(getattr(row, name) for name in _COLUMNS)
-        sql(f"INSERT INTO batches ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
+        marks = ", ".join("?" * len(COLUMNS))
+        values = tuple(getattr(row, name) for name in COLUMNS)
+        sql(f"INSERT INTO batches ({', '.join(COLUMNS)}) VALUES ({marks})", values)
 
     def get(self, tag: str) -> BatchRow | None:
         """A batch; None: it is not known, or never was created."""
         with self._transaction() as sql:
-            columns = ", ".join(_COLUMNS)
+            columns = ", ".join(COLUMNS)
             row = sql(f"SELECT {columns} FROM batches WHERE tag = ?", (tag,)).fetchone()
         return None if row is None else BatchRow(*row)
 
     def all(self) -> list[BatchRow]:
         """All of them, the oldest first."""
         with self._transaction() as sql:
-            columns = ", ".join(_COLUMNS)
+            columns = ", ".join(COLUMNS)
             rows = sql(f"SELECT {columns} FROM batches ORDER BY sealed").fetchall()
         return [BatchRow(*row) for row in rows]
 

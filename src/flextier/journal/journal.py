@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sqlite3
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from flextier.journal import reading
 from flextier.journal.batches import Batches, BatchRow
 from flextier.journal.entry import Entry, Place, Recorded, digest_of, packed, unpacked
 from flextier.journal.errors import JournalError
@@ -265,61 +265,62 @@ class Journal:
     def counts(self) -> dict[str, int]:
         """How many calls are ``asked``, ``batched`` and ``done``."""
         with self._transaction() as sql:
-            rows = sql("SELECT state, count(*) FROM calls GROUP BY state").fetchall()
-        return {"asked": 0, "batched": 0, "done": 0, **dict(rows)}
+            return reading.counts(sql)
 
     def export(self, out: IO[str]) -> int:
         """Write what was answered as JSONL: ``key``, ``n``, ``model``, ``lane``, ``status``,
-        ``request_id``, ``at`` (seconds since the epoch), ``answer`` (None where it was left out).
+        ``request_id``, ``at`` (seconds since the epoch), ``digest`` (BLAKE2b of the answer's JSON,
+        16 bytes), ``answer`` (None where it was left out).
+
+        Calls may go on meanwhile; those that begin then are not in it.
 
         Returns:
             The lines written.
+
+        Raises:
+            JournalError: it cannot be read.
         """
-        written, last = 0, 0
-        while True:
-            with self._transaction() as sql:
-                rows = sql(
-                    "SELECT id, key, n, model, lane, status, request_id, at, answer FROM calls "
-                    "WHERE state = 'done' AND id > ? ORDER BY id LIMIT 1000",
-                    (last,),
-                ).fetchall()
-            if not rows:
-                return written
-            for _, key, n, model, lane, status, request_id, at, answer in rows:
-                told = {
-                    "key": key.hex(),
-                    "n": n,
-                    "model": model,
-                    "lane": lane,
-                    "status": status,
-                    "request_id": request_id,
-                    "at": at,
-                    "answer": None if answer is None else json.loads(unpacked(answer)),
-                }
-                out.write(json.dumps(told, ensure_ascii=False) + "\n")
-                written += 1
-            last = rows[-1][0]
+        with reading.JournalReader(self.path) as reader:
+            return reader.export(out)
 
     def forget(self, *, older_than: float = 0.0) -> int:
-        """Forget answers, and give the disk its space back. Batches on their way stay.
+        """Forget answers, for good, and give the disk its space back. Batches on their way stay.
 
         Args:
             older_than: seconds since they were answered; 0: all.
 
         Returns:
             How many were forgotten.
+
+        Raises:
+            ValueError: ``older_than`` is less than 0.
+            JournalError: it cannot be written; or it was, and the file could not be made smaller.
         """
+        if not older_than >= 0:
+            raise ValueError(f"older_than={older_than}: seconds, 0 or more")
         with self._transaction() as sql:
             gone = sql(
                 "DELETE FROM calls WHERE state = 'done' AND at <= ?", (self._wall() - older_than,)
             ).rowcount
             sql(
                 "DELETE FROM batches WHERE tag NOT IN "
-                "(SELECT tag FROM calls WHERE tag IS NOT NULL) AND output_file_id IS NOT NULL"
+                "(SELECT tag FROM calls WHERE tag IS NOT NULL) AND (output_file_id IS NOT NULL "
+                "OR status IN ('completed', 'failed', 'expired', 'cancelled'))"
             )
-        with self._lock:
-            self._connection.execute("VACUUM")
+        self._shrink()
         return int(gone)
+
+    def _shrink(self) -> None:
+        """Rewrite the file, so that nothing of what was deleted is left, in the log neither."""
+        with self._lock:
+            try:
+                self._connection.execute("VACUUM")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                raise JournalError(
+                    f"the answers are forgotten, but the journal {self.path} keeps its size until "
+                    f"it can be rewritten: {error}"
+                ) from error
 
     def close(self) -> None:
         """Close the file. What was being asked is free for the next who asks it."""

@@ -106,17 +106,30 @@ def _make_or_check(connection: sqlite3.Connection, path: str) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if empty and not application and not version:
-        for statement in _TABLES.split(";\n"):
-            if statement.strip():
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version={VERSION}")
-    elif application != APPLICATION_ID:
+    if not (empty and not application and not version):
+        check_version(connection, path)
+        return
+    for statement in _TABLES.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+def check_version(connection: sqlite3.Connection, path: str) -> None:
+    """Whether a file is a journal that this flextier knows.
+
+    Raises:
+        JournalError: it is something else's file.
+        NewerJournalError: a later flextier made it.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
         raise JournalError(
             f"{_named(path)} is another program's database: give the journal a file of its own"
         )
-    elif version > VERSION:
+    if version > VERSION:
         raise NewerJournalError(
             f"{_named(path)} has version {version}, and this flextier knows {VERSION}: update "
             "flextier, or use another file"

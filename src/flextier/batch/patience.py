@@ -1,0 +1,56 @@
+"""Asking again, where a request failed in a way that passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import openai
+
+from flextier._sdk import failure_of
+from flextier.clock import Clock
+from flextier.failures import classify, server_wait
+from flextier.lanes import STANDARD
+
+_T = TypeVar("_T")
+
+_TRIES = 6
+"""Of one request: a fault of half a minute is waited out."""
+
+_FIRST, _LONGEST = 1.0, 60.0
+"""Seconds: the upper ends of the first wait and of the longest one."""
+
+_LASTING = frozenset({"rejected", "quota", "lane_unsupported", "stream_unverified"})
+"""Failures that the next request would have, too."""
+
+
+def pause_after(error: openai.OpenAIError, tries: int, clock: Clock) -> float | None:
+    """Seconds to wait after so many tries, the last of which ended so. None: it is no use."""
+    failure = failure_of(error)
+    if failure is None:
+        return None
+    kind = classify(failure, STANDARD)
+    if kind in _LASTING:
+        return None
+    told = server_wait(failure, kind, clock.wall())
+    if told is not None:
+        return told
+    return clock.random() * min(_LONGEST, _FIRST * 2.0 ** min(tries, 10))
+
+
+def persist(ask: Callable[[], _T], clock: Clock) -> _T:
+    """What ``ask`` returns, at the sixth try at the latest.
+
+    Raises:
+        openai.OpenAIError: what the last try raised.
+    """
+    tries = 0
+    while True:
+        try:
+            return ask()
+        except openai.OpenAIError as error:  # noqa: PERF203 - each try is a request
+            tries += 1
+            pause = pause_after(error, tries, clock)
+            if pause is None or tries >= _TRIES or pause > _LONGEST:
+                raise
+            clock.sleep(pause)

@@ -1,0 +1,206 @@
+"""The answers of a batch in one file, a line for each request."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import IO, Any, BinaryIO
+
+import openai
+from openai.types import Batch
+
+from flextier.batch.api import TERMINAL, BatchAPI, lines_of
+from flextier.batch.money import Bill
+from flextier.batch.patience import persist
+from flextier.clock import SYSTEM_CLOCK, Clock
+from flextier.costs.exact import written
+from flextier.costs.usage import Usage
+from flextier.onefile import replacing
+
+_NOT_DONE = frozenset({"batch_expired", "batch_cancelled"})
+"""What a line's error says where the batch ended before its turn: it was not charged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of the requests of a batch."""
+
+    batch: Batch
+    """How it ended."""
+    path: str
+    """The file that its lines are in."""
+    done: int
+    """Requests that were answered; these are charged."""
+    failed: int
+    """Requests that were answered with an error, or in no way that can be read."""
+    unfinished: int
+    """Requests whose turn did not come."""
+    in_order: bool
+    """Whether the lines are in the order of the input file. Not, where that cannot be had any more:
+    then those of the output file come first, and requests without any line have none."""
+    usage: Usage
+    """The tokens of the answers."""
+    cost: Decimal | None
+    """US$ for the answers that have a known price; None: there are some, and none has."""
+    saved: Decimal | None
+    """US$ less than the standard lane would have cost."""
+    unpriced: int
+    """Answers without a known price: they are in no amount."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but the batch as plain JSON types; money in plain digits."""
+        return {
+            "batch_id": self.batch.id,
+            "status": self.batch.status,
+            "path": self.path,
+            "done": self.done,
+            "failed": self.failed,
+            "unfinished": self.unfinished,
+            "in_order": self.in_order,
+            "usage": self.usage.to_dict(),
+            "cost": None if self.cost is None else written(self.cost),
+            "saved": None if self.saved is None else written(self.saved),
+            "unpriced": self.unpriced,
+        }
+
+
+def fetch(
+    client: openai.OpenAI,
+    batch_id: str,
+    out: str | os.PathLike[str],
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Fetched:
+    """Write what a batch came to, as JSONL: one line for each of its requests.
+
+    The lines are as OpenAI writes them (``id``, ``custom_id``, ``response``, ``error``), of output
+    and error file, joined with the input file on ``custom_id``: in its order, and where a request
+    has no line in either, one with the error ``batch_<status>``. Batches that expired or were
+    cancelled keep what they had done by then, which is charged.
+
+    Args:
+        client: any client of the SDK, also a ``FlexOpenAI``.
+        batch_id: the batch, which has ended.
+        out: the file. It is replaced as a whole, and only its owner can read it.
+        clock: time, sleep and chance, for tests.
+
+    Raises:
+        ValueError: the batch has not ended, or ``out`` is a database.
+        OSError: ``out`` cannot be written.
+        openai.OpenAIError: the API cannot be reached, or does not know the batch, or its files any
+            more.
+    """
+    api = BatchAPI(client)
+    batch = persist(lambda: api.retrieve(batch_id), clock)
+    if batch.status not in TERMINAL:
+        raise ValueError(f"{batch.id} is {batch.status}: its files are there when it has ended")
+    bill = Bill(batch)
+    with replacing(out) as file, ExitStack() as stack:
+        results = _Results(bill)
+        for file_id in (batch.output_file_id, batch.error_file_id):
+            if file_id is not None:
+                results.take(_content(api, file_id, clock, stack))
+        requests = _requests(api, batch, clock, stack)
+        results.write(file, requests, batch)
+    return Fetched(
+        batch=batch,
+        path=os.fspath(out),
+        done=results.done,
+        failed=results.failed,
+        unfinished=results.unfinished,
+        in_order=requests is not None,
+        usage=bill.usage,
+        cost=bill.cost,
+        saved=bill.saved,
+        unpriced=bill.unpriced,
+    )
+
+
+def _content(api: BatchAPI, file_id: str, clock: Clock, stack: ExitStack) -> IO[bytes]:
+    content = tempfile.TemporaryFile(prefix="flextier-")  # noqa: SIM115 - the stack closes it
+    stack.enter_context(content)
+    persist(lambda: api.download(file_id, content), clock)
+    return content
+
+
+def _requests(api: BatchAPI, batch: Batch, clock: Clock, stack: ExitStack) -> IO[bytes] | None:
+    """The input file; None: it is not there any more, or not for us."""
+    try:
+        return _content(api, batch.input_file_id, clock, stack)
+    except openai.APIStatusError as error:
+        if error.status_code in (400, 403, 404, 410):
+            return None
+        raise
+
+
+class _Results:
+    """Where the lines are, and how many of each kind."""
+
+    def __init__(self, bill: Bill) -> None:
+        self.done = self.failed = self.unfinished = 0
+        self._bill = bill
+        self._places: dict[str, tuple[IO[bytes], int, int]] = {}
+        self._others: list[tuple[IO[bytes], int, int]] = []
+
+    def take(self, content: IO[bytes]) -> None:
+        """The lines of the output or error file."""
+        for at, length, line in lines_of(content):
+            self._count(line)
+            custom_id = None if line is None else line.get("custom_id")
+            place = (content, at, length)
+            if isinstance(custom_id, str) and custom_id not in self._places:
+                self._places[custom_id] = place
+            else:
+                self._others.append(place)
+
+    def _count(self, line: dict[str, Any] | None) -> None:
+        response = None if line is None else line.get("response")
+        error = None if line is None else line.get("error")
+        if isinstance(response, dict):
+            if int(response.get("status_code") or 200) < 400:
+                self.done += 1
+                self._bill.add(response.get("body"))
+            else:
+                self.failed += 1
+        elif isinstance(error, dict) and error.get("code") in _NOT_DONE:
+            self.unfinished += 1
+        else:
+            self.failed += 1
+
+    def write(self, file: BinaryIO, requests: IO[bytes] | None, batch: Batch) -> None:
+        """All lines, those of the input file in its order."""
+        for custom_id in () if requests is None else _ids(requests):
+            place = self._places.pop(custom_id or "", None)
+            if place is not None:
+                file.write(_line(place))
+            else:
+                self.unfinished += 1
+                file.write(_missing(custom_id, batch.status))
+        for place in (*self._places.values(), *self._others):
+            file.write(_line(place))
+        if requests is None and batch.request_counts is not None:
+            seen = self.done + self.failed + self.unfinished
+            self.unfinished += max(0, batch.request_counts.total - seen)
+
+
+def _ids(requests: IO[bytes]) -> Iterator[str | None]:
+    for _, _, line in lines_of(requests):
+        custom_id = None if line is None else line.get("custom_id")
+        yield custom_id if isinstance(custom_id, str) else None
+
+
+def _line(place: tuple[IO[bytes], int, int]) -> bytes:
+    content, at, length = place
+    content.seek(at)
+    return content.read(length).rstrip(b"\r\n") + b"\n"
+
+
+def _missing(custom_id: str | None, status: str) -> bytes:
+    error = {"code": f"batch_{status}", "message": "There is no line for it in the batch's files."}
+    line = {"id": None, "custom_id": custom_id, "response": None, "error": error}
+    return json.dumps(line).encode() + b"\n"
