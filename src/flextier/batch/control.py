@@ -16,7 +16,7 @@ from openai.types import Batch
 
 from flextier.batch.api import TAG, TERMINAL, BatchAPI
 from flextier.batch.lines import Lines, drafted
-from flextier.batch.patience import pause_after, persist
+from flextier.batch.patience import pause_after, persist, usual_backoff
 from flextier.clock import SYSTEM_CLOCK, Clock
 
 _SETTLING = 5.0
@@ -212,7 +212,7 @@ def wait(
         except openai.OpenAIError as error:
             fault = error
             tries += 1
-            pause = pause_after(error, tries, clock)
+            pause = pause_after(error, clock, usual_backoff(tries, clock))
             if pause is None:
                 raise
         else:

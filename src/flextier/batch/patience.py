@@ -9,7 +9,7 @@ import openai
 
 from flextier._sdk import failure_of
 from flextier.clock import Clock
-from flextier.failures import classify, server_wait
+from flextier.failures import Failure, classify, server_wait
 from flextier.lanes import STANDARD
 
 _T = TypeVar("_T")
@@ -24,17 +24,22 @@ _LASTING = frozenset({"rejected", "quota", "lane_unsupported", "stream_unverifie
 """Failures that the next request would have, too."""
 
 
-def pause_after(error: openai.OpenAIError, tries: int, clock: Clock) -> float | None:
-    """Seconds to wait after so many tries, the last of which ended so. None: it is no use."""
+def lasts(failure: Failure) -> bool:
+    """Whether the same request would fail again."""
+    return classify(failure, STANDARD) in _LASTING
+
+
+def pause_after(error: openai.OpenAIError, clock: Clock, backoff: float) -> float | None:
+    """Seconds to wait before the next try: ``backoff``, or what the server says. None: no use."""
     failure = failure_of(error)
-    if failure is None:
+    if failure is None or lasts(failure):
         return None
-    kind = classify(failure, STANDARD)
-    if kind in _LASTING:
-        return None
-    told = server_wait(failure, kind, clock.wall())
-    if told is not None:
-        return told
+    told = server_wait(failure, classify(failure, STANDARD), clock.wall())
+    return backoff if told is None else told
+
+
+def usual_backoff(tries: int, clock: Clock) -> float:
+    """Seconds to wait after so many failed tries, where no policy says otherwise."""
     return clock.random() * min(_LONGEST, _FIRST * 2.0 ** min(tries, 10))
 
 
@@ -50,7 +55,7 @@ def persist(ask: Callable[[], _T], clock: Clock) -> _T:
             return ask()
         except openai.OpenAIError as error:  # noqa: PERF203 - each try is a request
             tries += 1
-            pause = pause_after(error, tries, clock)
+            pause = pause_after(error, clock, usual_backoff(tries, clock))
             if pause is None or tries >= _TRIES or pause > _LONGEST:
                 raise
             clock.sleep(pause)

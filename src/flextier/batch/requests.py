@@ -11,10 +11,9 @@ from openai.types import Batch
 
 from flextier._sdk import failure_of
 from flextier.batch.api import TAG, BatchAPI
+from flextier.batch.patience import lasts, pause_after
 from flextier.batch.refusals import is_about_room, surely_not_sent
 from flextier.batch.terms import Terms
-from flextier.failures import Failure, Kind, classify, server_wait
-from flextier.lanes import STANDARD
 
 _T = TypeVar("_T")
 
@@ -23,9 +22,6 @@ SETTLING = 5.0
 
 CLOCKS_APART = 3600.0
 """Seconds by which the server's clock may be behind this machine's."""
-
-_FOR_GOOD = frozenset({"rejected", "quota", "lane_unsupported", "stream_unverified"})
-"""Failures that the same request would have again."""
 
 _PATIENT_LOOKS = 5
 """How often we may be denied a batch that runs, before we believe it."""
@@ -103,7 +99,7 @@ class Requests:
             failure = failure_of(error)
             if failure is None:
                 raise
-            if _kind(failure) in _FOR_GOOD:
+            if lasts(failure):
                 self._denied += 1
                 if self._denied >= _PATIENT_LOOKS:
                     raise
@@ -148,15 +144,6 @@ class Requests:
 
     def _wait_after(self, error: openai.OpenAIError, tries: int) -> float | None:
         """Seconds before the next try; None: there is no use in one."""
-        failure = failure_of(error)
-        if failure is None or is_about_room(failure.code, failure.message):
+        if isinstance(error, openai.APIError) and is_about_room(error.code, error.message):
             return None
-        kind = _kind(failure)
-        if kind in _FOR_GOOD:
-            return None
-        hint = server_wait(failure, kind, self._clock.wall())
-        return self._terms.backoff(tries) if hint is None else hint
-
-
-def _kind(failure: Failure) -> Kind:
-    return classify(failure, STANDARD)
+        return pause_after(error, self._clock, self._terms.backoff(tries))
