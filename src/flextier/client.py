@@ -293,7 +293,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             ticket = route.fetching.pooled(self)
             try:
                 wait.prepare()
-                while (seconds := ticket.look(wait.wake)) > 0:
+                while (seconds := ticket.look(wait)) > 0:
                     self._router.clock.pause(wait, seconds)
                     wait.prepare()
             except BaseException:
@@ -444,7 +444,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             ticket = route.fetching.pooled(self)
             try:
                 wait.prepare()
-                while (seconds := ticket.look(wait.wake)) > 0:
+                while (seconds := ticket.look(wait)) > 0:
                     await self._router.clock.apause(wait, seconds)
                     wait.prepare()
             except BaseException:

@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -115,7 +115,7 @@ class Router:
         # A key that is asked for anew each time is no name; who is asked for it, is.
         provider = getattr(client, "_api_key_provider", None)
         key = client.api_key if provider is None else f"provider {id(provider)}"
-        return self._url_text, _account(key, client.organization, client.project)
+        return _where(self._url_text, key, client.organization, client.project)
 
 
 def check_open(client: Any) -> None:
@@ -132,10 +132,37 @@ def check_open(client: Any) -> None:
 
 
 @lru_cache(maxsize=64)
-def _account(api_key: str, organization: str | None, project: str | None) -> str:
-    """A name for an account that gives nothing away."""
+def _where(
+    base_url: str, api_key: str, organization: str | None, project: str | None
+) -> tuple[str, str]:
+    """The base URL, and a name for an account that gives nothing away."""
     words = "\0".join((api_key, organization or "", project or ""))
-    return hashlib.sha256(words.encode()).hexdigest()[:12]
+    return base_url, hashlib.sha256(words.encode()).hexdigest()[:12]
+
+
+class _Known:
+    """What the process knows of a call's lanes. Not the call's methods: that would be a knot that
+    only the garbage collector unties."""
+
+    __slots__ = ("_capacity", "_clock", "_gate", "_model", "_where")
+
+    def __init__(
+        self, capacity: Capacity, clock: Clock, where: tuple[str, str], model: str, gate: Gate
+    ) -> None:
+        self._capacity = capacity
+        self._clock = clock
+        self._where = where
+        self._model = model
+        self._gate = gate
+
+    def shut_for(self, lane: Lane) -> float:
+        """Seconds until a lane may be asked; infinity: never, for this model."""
+        key = LaneKey(*self._where, self._model, lane.name)
+        return self._capacity.shut_for(key, self._clock.now())
+
+    def took(self, lane: Lane, share: float) -> float | None:
+        """Within how many seconds that share of a lane's last answers came; None: not known."""
+        return self._gate.took(lane.name, share)
 
 
 class Route:
@@ -143,7 +170,7 @@ class Route:
 
     # Tens of thousands may wait at once.
     __slots__ = (
-        "_answer", "_capacity", "_clock", "_done", "_error", "_fetching", "_first_lane", "_ladder",
+        "_answer", "_capacity", "_clock", "_done", "_error", "_first_lane", "_ladder",
         "_memory", "_policy", "_record", "_scope", "_stream", "_timed", "_timeouts", "_turn",
         "_watched", "_where", "charged", "limit", "model", "options", "step",
     )  # fmt: skip
@@ -183,7 +210,6 @@ class Route:
         lanes = [tier_lane(tier)] if tier else [LANES[name] for name in policy.lanes]
         self._first_lane = lanes[0].name
         self._memory = memory
-        self._fetching: Fetching | None = None
         plain = declined = False
         batched = memory is not None and memory.place is not None
         if batched or any(lane.offline for lane in lanes):
@@ -191,10 +217,8 @@ class Route:
             declined, plain, lanes = lanes[0] not in chosen.lanes, chosen.plain, chosen.lanes
         gate = self._capacity.gate(*where, self.model)
         self._error: Exception | None = None
-        # Not methods of ours: those would tie a knot that only the garbage collector unties.
-        shut = partial(_shut_for, self._capacity, self._clock, where, self.model)
-        took = partial(_took, gate)
-        self._ladder = Ladder(policy, lanes, self._record.began, shut, took, plain)
+        known = _Known(self._capacity, self._clock, where, self.model, gate)
+        self._ladder = Ladder(policy, lanes, self._record.began, known.shut_for, known.took, plain)
         self._turn = Turn(gate, self._ladder, policy)
         self.step: Try | Stop = self._ladder.start(self._record.began)
         if declined and self._ladder.fallback is None:
@@ -453,13 +477,11 @@ class Route:
     @property
     def fetching(self) -> Fetching:
         """How the call gets an answer that does not come on a connection of its own."""
-        if self._fetching is None:
-            from flextier.fetching import Fetching
+        from flextier.fetching import Fetching
 
-            self._fetching = Fetching(
-                self.options, self._where, self._policy, self._clock, self._memory, self._ladder
-            )
-        return self._fetching
+        return Fetching(
+            self.options, self._where, self._policy, self._clock, self._memory, self._ladder
+        )
 
     # --- attempts that stall ------------------------------------------------------------------
 
@@ -592,16 +614,6 @@ _KNOBS: dict[Limit, str] = {
     "at all, check base_url (OPENAI_BASE_URL)",
     "server": "the server asked not to retry (x-should-retry: false)",
 }
-
-
-def _shut_for(
-    capacity: Capacity, clock: Clock, where: tuple[str, str], model: str, lane: Lane
-) -> float:
-    return capacity.shut_for(LaneKey(*where, model, lane.name), clock.now())
-
-
-def _took(gate: Gate, lane: Lane, share: float) -> float | None:
-    return gate.took(lane.name, share)
 
 
 def _tier(answer: Any) -> str | None:

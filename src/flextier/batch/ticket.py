@@ -26,6 +26,13 @@ class Outcome(Protocol):
         """
 
 
+class Wait(Protocol):
+    """Somebody who waits."""
+
+    def wake(self) -> None:
+        """From any thread."""
+
+
 class Ticket:
     """A call that waits for its line of a batch. Not shared, but settled by another thread."""
 
@@ -34,7 +41,7 @@ class Ticket:
         "_clock",
         "_cut_by",
         "_lock",
-        "_wake",
+        "_wait",
         "custom_id",
         "entry",
         "outcome",
@@ -61,23 +68,23 @@ class Ticket:
         """None: it is still to come."""
         self._cut_by = cut_by
         self._clock = clock
-        self._wake: Callable[[], None] | None = None
+        self._wait: Wait | None = None
         self._calls = calls
         self._lock = lock
 
-    def look(self, wake: Callable[[], None]) -> float:
+    def look(self, wait: Wait) -> float:
         """Seconds to wait, or until woken, before looking again; 0: it is over, or out of time."""
         with self._lock:
             if self.outcome is not None:
                 return 0.0
-            self._wake = wake
+            self._wait = wait
         return max(self._cut_by - self._clock.now(), 0.0)
 
     def settle(self, outcome: Outcome) -> Callable[[], None] | None:
         """It is over, under the lock; what wakes who waits, to be called without it."""
         self.outcome = outcome
-        wake, self._wake = self._wake, None
-        return wake
+        wait, self._wait = self._wait, None
+        return None if wait is None else wait.wake
 
     def move(self, calls: Any) -> None:
         """It waits among others now: under the lock, which they have in common."""
