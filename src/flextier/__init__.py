@@ -10,6 +10,9 @@ from flextier.capacity import LaneState, capacity_snapshot
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
 from flextier.clock import Clock
 from flextier.errors import (
+    BatchDetached,
+    BatchNotSent,
+    BatchUnfinished,
     BudgetExceeded,
     ClientClosedError,
     FlexDeadlineExceeded,
@@ -25,6 +28,9 @@ from flextier.spending import budget
 __all__ = [
     "AsyncFlexOpenAI",
     "Attempt",
+    "BatchDetached",
+    "BatchNotSent",
+    "BatchUnfinished",
     "BudgetExceeded",
     "CallReport",
     "ClientClosedError",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
 
 from flextier.failures import Kind
@@ -38,10 +37,6 @@ class Try:
     lane: Lane
     wait: float = 0.0
     plain: bool = False
-
-
-# One for all calls that have not failed yet.
-_first_try = lru_cache(maxsize=64)(Try)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,4 +301,4 @@ class Ladder:
 
     def _begin(self, now: float) -> Try:
         self._entered, self._tries, self._faults = now, 0, 0
-        return _first_try(self.lane)
+        return Try(self.lane)

@@ -14,6 +14,9 @@ import flextier
 PUBLIC = [
     "AsyncFlexOpenAI",
     "Attempt",
+    "BatchDetached",
+    "BatchNotSent",
+    "BatchUnfinished",
     "BudgetExceeded",
     "CallReport",
     "ClientClosedError",

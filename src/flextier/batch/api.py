@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from typing import IO, Any, TypeVar
 
 import openai
@@ -130,14 +132,26 @@ def _checked(answer: Any, kind: type[_T]) -> _T:
 
 
 def _check_lines(content: IO[bytes]) -> None:
-    """A file of answers begins with one."""
+    """A file of answers begins and ends with one; else it is a page, or was cut."""
     content.seek(0)
     first = content.readline()
-    if first.strip() and read_line(first) is None:
-        raise MalformedAnswerError(
-            message=f"the file is not JSONL, but begins {first[:80]!r}",
-            request=new_request(_SOMEWHERE),
-        )
+    for line in (first, _last_line(content)):
+        if line.strip() and read_line(line) is None:
+            raise MalformedAnswerError(
+                message=f"the file is not JSONL, or was cut: there is a line {line[:80]!r}",
+                request=new_request(_SOMEWHERE),
+            )
+
+
+def _last_line(content: IO[bytes]) -> bytes:
+    size = content.seek(0, os.SEEK_END)
+    tail, step = b"", 1 << 16
+    while b"\n" not in tail.rstrip(b"\n") and len(tail) < size:
+        start = max(0, size - len(tail) - step)
+        content.seek(start)
+        tail = content.read(size - start)
+        step *= 4
+    return tail.rstrip(b"\n").rpartition(b"\n")[2]
 
 
 def lines_of(
@@ -192,4 +206,6 @@ def http_response(status: int, request_id: str | None, body: bytes, request: Any
     headers = {"content-type": "application/json"}
     if request_id:
         headers["x-request-id"] = request_id
-    return http.Response(status, headers=headers, content=body, request=request)
+    response = http.Response(status, headers=headers, content=body, request=request)
+    response.elapsed = timedelta()  # raw responses are asked for it
+    return response

@@ -80,7 +80,10 @@ class Calls:
             self.close()
 
     def wait_for(self, ticket: Ticket) -> None:
-        """A call waits for its line: locked."""
+        """A call waits for its line, maybe next to others that ask the same: locked."""
+        before = self._waiting.get(ticket.custom_id)
+        if before is not None:
+            ticket.also, ticket.span = before, before.span
         self._waiting[ticket.custom_id] = ticket
         self._earliest = min(self._earliest, ticket.withdraw_by)
 
@@ -88,15 +91,18 @@ class Calls:
         """Take over lines of other calls, and who waits for them: locked."""
         assert self.spool is not None
         assert others.spool is not None
-        taken = []
+        taken: list[Ticket] = []
         for ticket in tickets:
             if others._waiting.pop(ticket.custom_id, None) is None:
                 continue
             assert ticket.span is not None
-            ticket.span = self.spool.add(others.spool.read(ticket.span))
+            span = self.spool.add(others.spool.read(ticket.span))
             self.order.append(ticket.custom_id)
-            self.wait_for(ticket)
-            taken.append(ticket)
+            self._waiting[ticket.custom_id] = ticket
+            for one in ticket.all():
+                one.span = span
+                self._earliest = min(self._earliest, one.withdraw_by)
+                taken.append(one)
         return taken
 
     def close(self) -> None:
@@ -109,10 +115,21 @@ class Calls:
     def left(self, ticket: Ticket) -> None:
         """A call waits no more."""
         with self.lock:
-            if self._waiting.get(ticket.custom_id) is ticket:
-                del self._waiting[ticket.custom_id]
+            self._leave(ticket)
             if not self._waiting:
                 self._wake()
+
+    def _leave(self, ticket: Ticket) -> None:
+        first = self._waiting.get(ticket.custom_id)
+        if first is ticket and ticket.also is not None:
+            self._waiting[ticket.custom_id] = ticket.also
+        elif first is ticket:
+            del self._waiting[ticket.custom_id]
+        elif first is not None:
+            for one in first.all():
+                if one.also is ticket:
+                    one.also = ticket.also
+                    return
 
     def abandon(self) -> None:
         """Nobody waits any more: locked."""
@@ -121,11 +138,11 @@ class Calls:
 
     def settle(self, lines: Iterable[str] | None, outcome: Outcome) -> Wakes:
         """The wait for these lines is over, or for all: locked."""
-        wakes = []
+        wakes: Wakes = []
         for custom_id in list(self._waiting) if lines is None else lines:
             ticket = self._waiting.pop(custom_id, None)
-            if ticket is not None and (wake := ticket.settle(outcome)) is not None:
-                wakes.append(wake)
+            if ticket is not None:
+                wakes += filter(None, [one.settle(outcome) for one in ticket.all()])
         return wakes
 
     def tell(self, outcome: Outcome, lines: Iterable[str] | None = None) -> None:
@@ -142,7 +159,9 @@ class Calls:
         assert old is not None
         for ticket in self._waiting.values():
             assert ticket.span is not None
-            ticket.span = self.spool.add(old.read(ticket.span))
+            span = self.spool.add(old.read(ticket.span))
+            for one in ticket.all():
+                one.span = span
             self.order.append(ticket.custom_id)
         old.close()
 
@@ -155,7 +174,7 @@ class Calls:
 
     @property
     def tickets(self) -> list[Ticket]:
-        """Those who wait: locked."""
+        """One of those who wait for each line: locked."""
         return list(self._waiting.values())
 
     @property
@@ -168,7 +187,8 @@ class Calls:
         """Whether one of them has to leave now: locked."""
         if self._earliest > self._clock.now():
             return False
-        self._earliest = min((t.withdraw_by for t in self._waiting.values()), default=math.inf)
+        waiting = (one for ticket in self._waiting.values() for one in ticket.all())
+        self._earliest = min((one.withdraw_by for one in waiting), default=math.inf)
         return self._earliest <= self._clock.now()
 
 

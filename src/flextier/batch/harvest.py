@@ -23,8 +23,8 @@ from flextier.saying import say
 _CHUNK = 250
 """Lines that are recorded, and handed over, together."""
 
-_UNREAD = 1.0
-"""Seconds that the next lines wait for those who have not read theirs."""
+_UNREAD = 60.0
+"""Seconds that the next lines wait for those who have not read theirs: their loop may be busy."""
 
 
 class _Line(NamedTuple):

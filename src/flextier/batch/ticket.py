@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import IO, Any, Protocol
@@ -42,6 +42,7 @@ class Ticket:
         "_cut_by",
         "_lock",
         "_wait",
+        "also",
         "custom_id",
         "entry",
         "outcome",
@@ -62,6 +63,8 @@ class Ticket:
         self.custom_id = custom_id
         self.entry = entry
         self.span: Span | None = None
+        self.also: Ticket | None = None
+        """The next one that waits for the same line."""
         self.withdraw_by = withdraw_by
         """When the batch is to be cancelled, for this call's sake, on its clock."""
         self.outcome: Outcome | None = None
@@ -71,6 +74,13 @@ class Ticket:
         self._wait: Wait | None = None
         self._calls = calls
         self._lock = lock
+
+    def all(self) -> Iterator[Ticket]:
+        """This one and those after it that wait for the same line."""
+        ticket: Ticket | None = self
+        while ticket is not None:
+            yield ticket
+            ticket = ticket.also
 
     def look(self, wait: Wait) -> float:
         """Seconds to wait, or until woken, before looking again; 0: it is over, or out of time."""
@@ -94,6 +104,8 @@ class Ticket:
         """Nobody waits any more."""
         if self._calls is not None:
             self._calls.left(self)
+        if isinstance(self.outcome, Said):
+            self.outcome.unread()
 
 
 class Backlog:
@@ -117,7 +129,7 @@ class Backlog:
         self._read.put(None)
 
     def wait(self, seconds: float) -> None:
-        """Until all were read, or none for so long: its reader may have gone meanwhile."""
+        """Until all were read, or none for so long: an event loop may have ended before."""
         with suppress(Empty):
             while self._left:
                 self._read.get(timeout=seconds)
@@ -154,9 +166,13 @@ class Said:
         self._length = length
         self.backlog: Backlog | None = None
 
-    def response(self, request: Any) -> Any:
+    def unread(self) -> None:
+        """Nobody will read it, or nobody has to wait for that."""
         if self.backlog is not None:
             self.backlog.read()
+
+    def response(self, request: Any) -> Any:
+        self.unread()
         told = response_of(read_line(self._content.read(self._at, self._length)) or {})
         assert told is not None, "only lines with a response are handed over"
         return http_response(*told, request)

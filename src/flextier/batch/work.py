@@ -363,18 +363,15 @@ class Work:
         if batch is None or not (batch.output_file_id or batch.error_file_id):
             self._journal.gone(self.tag)
             return  # its lines are to be sent anew
+        waiting = {ticket.custom_id for ticket in self._tickets()}
         harvest(batch, self.tag, self._requests, self.terms, self.calls)
-        if batch.status == "completed":
-            self._journal_gone_if_lost()
-        else:
-            self.calls.tell(self._unfinished(batch.status))
-
-    def _journal_gone_if_lost(self) -> None:
-        """A line may be in no file any more: it is to be sent anew."""
-        with self._lock:
-            lost = not self.calls.empty
-        if lost and self._journal is not None:
-            self._journal.gone(self.tag)
+        # Who has come meanwhile may have come too late for the line, but not for the journal.
+        lost = waiting & {ticket.custom_id for ticket in self._tickets()}
+        if lost:
+            keep = self.terms.policy.journal_answers
+            record(self._journal, lambda j: j.harvested(self.tag, (), lost, keep_answer=keep))
+        if batch.status != "completed":
+            self.calls.tell(self._unfinished(batch.status), lost)
 
     def _recover(self, row: BatchRow) -> Batch | None:
         """The batch; None: it was never created."""

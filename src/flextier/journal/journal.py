@@ -92,7 +92,8 @@ class Journal:
                 try:
                     yield connection.execute
                 except BaseException:
-                    connection.execute("ROLLBACK")
+                    if connection.in_transaction:  # SQLite has ended it itself if the disk is full
+                        connection.execute("ROLLBACK")
                     raise
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
@@ -134,9 +135,11 @@ class Journal:
     def claim(self, entry: Entry, *, keep: float | None = None) -> Entry:
         """How it stands with the entry now; if nobody asks it, this call does."""
         with self._transaction() as sql:
-            return self._claimed(sql, entry.key, entry.n, keep)
+            return self._claimed(sql, entry.key, entry.n, keep, entry.state == "ours")
 
-    def _claimed(self, sql: Any, key: bytes, n: int, keep: float | None) -> Entry:
+    def _claimed(
+        self, sql: Any, key: bytes, n: int, keep: float | None, ours: bool = False
+    ) -> Entry:
         row = sql(
             "SELECT id, state, owner, tag, custom_id, lane, status, request_id, answer, at "
             "FROM calls WHERE key = ? AND n = ?",
@@ -152,6 +155,8 @@ class Journal:
         place = None if tag is None else Place(tag, custom_id)
         if state == "batched":
             return Entry(key, n, "batched", place)
+        if state == "asked" and ours and owner == self.run:
+            return Entry(key, n, "ours")  # as it was: its line was never sent
         if state == "asked" and self._owners.alive(owner):
             return Entry(key, n, "busy")
         if state == "done" and (keep is None or at > self._wall() - keep):

@@ -89,6 +89,8 @@ def _named(path: str) -> str:
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
+    if not _is_new(connection):  # before the next line changes a file that is somebody else's
+        check_version(connection, path)
     connection.execute("PRAGMA journal_mode=WAL")
     # What is written survives the process at once. Where it has to survive the machine, too, the
     # transaction asks for more: see Journal.seal.
@@ -98,15 +100,21 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
         _make_or_check(connection, path)
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 
-def _make_or_check(connection: sqlite3.Connection, path: str) -> None:
+def _is_new(connection: sqlite3.Connection) -> bool:
+    """Whether the file is nobody's yet."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if not (empty and not application and not version):
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return not (application or version or tables)
+
+
+def _make_or_check(connection: sqlite3.Connection, path: str) -> None:
+    if not _is_new(connection):
         check_version(connection, path)
         return
     for statement in _TABLES.split(";\n"):
