@@ -21,7 +21,8 @@ with reviews.open("w", newline="") as file:
 prompt = ChatPromptTemplate.from_template("One word for the mood about this {product}: {review}")
 chain = prompt | ChatOpenAIFlex(model="o4-mini") | StrOutputParser()
 
-# The same from the command line: flextier run my_module:chain reviews.csv moods.csv --key id
+# The same from the command line:
+# flextier run my_module:chain reviews.csv moods.csv --key id --lanes batch,flex,standard
 # Interrupt it, kill it, switch the machine off: the same again goes on where it was.
 result = run(
     chain,
@@ -30,6 +31,7 @@ result = run(
     key="id",
     output_column="mood",
     with_cost=True,
+    lanes=("batch", "flex", "standard"),  # a batch while there is time, dearer lanes at the end
     deadline="6h",
     budget=5,
 )

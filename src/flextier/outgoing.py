@@ -30,6 +30,12 @@ def hands_over_body(options: Any) -> bool:
     return is_given(options.headers) and options.headers.get(RAW_RESPONSE_HEADER) == "stream"
 
 
+def is_remembered(options: Any) -> bool:
+    """Whether the journal can know a call: its answer is had whole, with its response."""
+    body = options.json_data
+    return not (body.get("stream") or body.get("background") or hands_over_body(options))
+
+
 def chosen_tier(options: Any) -> str | None:
     """The service tier that the caller chose; None where the choice is ours."""
     tier = options.json_data.get("service_tier")

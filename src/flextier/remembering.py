@@ -19,7 +19,7 @@ _SOONEST, _LATEST = 0.05, 2.0
 class Memory:
     """What the journal knows of one call. Not shared; the journal is."""
 
-    __slots__ = ("_clock", "_look_in", "_policy", "_stale", "entry", "journal")
+    __slots__ = ("_clock", "_look_in", "_policy", "_settled", "_stale", "entry", "journal")
 
     def __init__(self, base_url: str, asked: Asked, policy: FlexPolicy, clock: Clock) -> None:
         """Find the call, or enter it.
@@ -33,6 +33,7 @@ class Memory:
         self._clock = clock
         self._look_in = _SOONEST
         self._stale = False
+        self._settled = False
         key = key_of(base_url, asked.endpoint, dumps(asked.body), policy.journal_salt)
         once = policy.journal_repeats == "once"
         self.entry: Entry = self.journal.take(key, once=once, keep=policy.journal_keep)
@@ -76,8 +77,18 @@ class Memory:
         """Whether somebody else is asking the same now, and will have the answer."""
         return self.entry.state == "busy"
 
+    @property
+    def paid_before(self) -> bool:
+        """Whether the answer was paid for in an earlier run, and is only fetched once more."""
+        return self.entry.answer is not None or self.entry.fetched_again
+
+    def harvested(self) -> None:
+        """The call was answered in a batch, and is in the journal by now."""
+        self._settled = True
+
     def answered(self, lane: str, model: str, answer: Any, request_id: str | None) -> None:
         """The call was answered on ``lane``. A journal that cannot be written harms no answer."""
+        self._settled = True
         body = _bytes_of(answer)
         said = Recorded(lane, 200, request_id, body)
         try:
@@ -86,7 +97,9 @@ class Memory:
             say(f"an answer is not remembered: {error}", JournalWarning)
 
     def release(self) -> None:
-        """The call is over without an answer."""
+        """The call is over; without an answer, it is free to be asked again."""
+        if self._settled or self.entry.answer is not None:
+            return
         try:
             self.journal.release(self.entry, ours=self.entry.state == "ours")
         except JournalError as error:

@@ -41,6 +41,7 @@ from flextier.outgoing import (
     chosen_tier,
     for_attempt,
     hands_over_body,
+    is_remembered,
     output_limit,
     told_of,
 )
@@ -96,9 +97,7 @@ class Router:
         where = self._where(client)
         scope = with_hearers(scope, where[0], options)
         memory = None
-        if policy.journal is not None and not (
-            options.json_data.get("stream") or hands_over_body(options)
-        ):
+        if policy.journal is not None and is_remembered(options):
             from flextier.remembering import Memory  # few programs have a journal
 
             memory = Memory(where[0], asked(options), policy, self.clock)
@@ -350,9 +349,7 @@ class Route:
             return True
         failure = _failure_told(answer)
         if failure is None:
-            if self._memory is not None and not self._ladder.lane.offline:
-                said = whole if self._answer is None else self._answer
-                self._memory.answered(self._lane_of(_tier(answer)), self.model, said, _id(answer))
+            self._remember(answer, whole if self._answer is None else self._answer)
             self._served(answer)
             return True
         self._decide(failure)
@@ -360,6 +357,15 @@ class Route:
             return False
         self._finish(_tier(answer), _usage(answer), _model(answer))
         return True
+
+    def _remember(self, answer: Any, whole: Any) -> None:
+        """The answer is paid for: have the journal know before anybody gets it."""
+        if self._memory is None:
+            return
+        if self._ladder.lane.offline:
+            self._memory.harvested()
+        else:
+            self._memory.answered(self._lane_of(_tier(answer)), self.model, whole, _id(answer))
 
     def _served(self, answer: Any, error: BaseException | None = None) -> None:
         self.step = Stop("none")  # whatever goes wrong from here on, it is not asked for again
@@ -415,6 +421,7 @@ class Route:
             self.abandoned(error)
         elif self.body_read:
             # Answered and billed: it is the caller's parser that the answer does not suit.
+            self._remember(self._answer, self._answer)
             self._served(self._answer, error)
         else:
             self._record.ended("error" if isinstance(error, Exception) else CANCELLED)
@@ -575,13 +582,13 @@ class Route:
         self._done, self._error = True, None
         if self._turn.open:
             self._turn.over(self._clock.now())
-        if self._memory is not None and usage is None:
+        if self._memory is not None:
             self._memory.release()
         asked = self._ladder.lane.name
         lane = self._lane_of(tier)
         fallback: str | None = self._ladder.fallback
-        if self.remembered is not None and error is None:
-            lane, fallback = JOURNAL, None
+        if self._memory is not None and self._memory.paid_before and error is None:
+            lane, fallback, usage = JOURNAL, None, Usage(0, 0)
         elif fallback is None and lane != asked:
             fallback = "downgraded"
         report = self._record.report(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
-from flextier.lanes import FLEX, STANDARD, Lane
+from flextier.lanes import BATCH, FLEX, STANDARD, Lane
 
 PRIORITY = Lane(name="priority", service_tier="priority")
 WALL = 1_750_000_000.0
@@ -39,6 +39,8 @@ BOTH = [
     (Failure(fault="timeout"), "timeout"),
     (Failure(fault="connection"), "transient"),
     (Failure(fault="malformed"), "transient"),
+    # A batch that ended before the call's turn came.
+    (Failure(fault="unfinished"), "unfinished"),
     # 429 rate limits: OpenAI names the limit in `type`, the reason in `code`.
     (facts(429, code="rate_limit_exceeded"), "rate_limited"),
     (facts(429, code="rate_limit_exceeded", type="tokens"), "rate_limited"),
@@ -137,7 +139,7 @@ BY_LANE = [
 ]
 
 
-@pytest.mark.parametrize("lane", [FLEX, STANDARD, PRIORITY], ids=lambda lane: str(lane.name))
+@pytest.mark.parametrize("lane", [FLEX, STANDARD, PRIORITY, BATCH], ids=lambda lane: str(lane.name))
 @pytest.mark.parametrize(("failure", "kind"), BOTH)
 def test_the_same_on_every_lane(failure: Failure, kind: Kind, lane: Lane) -> None:
     """What is not about a lane becomes the same kind on all of them."""

@@ -11,7 +11,7 @@ import pytest
 
 from flextier.failures import Kind
 from flextier.ladder import Event, Ladder, Step, Stop, Try
-from flextier.lanes import FLEX, STANDARD, Lane
+from flextier.lanes import BATCH, FLEX, STANDARD, Lane
 from flextier.policy import FlexPolicy
 
 T0 = 1_000.0
@@ -609,3 +609,73 @@ def test_a_fault_that_asks_for_more_than_patience(kind: Kind) -> None:
     ladder = Ladder(FlexPolicy(patience=300), (FLEX, STANDARD), now=0.0)
     assert ladder.failed(Event(kind, now=1.0, hint=86_400.0)) == Try(STANDARD)
     assert ladder.failed(Event(kind, now=2.0, hint=86_400.0)) == Stop("patience")
+
+
+# --- a lane whose answers are fetched ---------------------------------------------------------
+
+OFFLINE = (BATCH, FLEX, STANDARD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        ("capacity", Try(FLEX)),
+        ("rate_limited", Try(FLEX)),
+        ("quota", Stop("none")),
+        ("timeout", Try(FLEX)),
+        ("transient", Try(FLEX)),
+        ("lane_unsupported", Try(FLEX)),
+        ("stream_unverified", Try(FLEX, plain=True)),
+        ("unfinished", Try(FLEX)),
+        ("rejected", Stop("none")),
+    ],
+)
+def test_first_failure_on_batch(kind: Kind, step: Step) -> None:
+    """The next lane is sooner than another batch: nothing is waited for."""
+    made = ladder(*OFFLINE)
+    assert fail(made, kind, hint=5.0) == step
+    assert made.fallback == (kind if isinstance(step, Try) else None)
+
+
+@pytest.mark.parametrize("kind", ["capacity", "rate_limited", "timeout", "transient", "unfinished"])
+def test_batch_alone_is_tried_again(kind: Kind) -> None:
+    """With no other lane, another batch it is, ``max_retries`` times."""
+    made = ladder(BATCH, max_retries=1)
+    assert fail(made, kind) == Try(BATCH, 1.0)
+    assert fail(made, kind) == Stop("max_retries")
+
+
+def test_when_a_batch_is_left() -> None:
+    """Called off at the deadline less batch_reserve; cut off when the next lane needs the rest."""
+    made = ladder(*OFFLINE, deadline=3600, batch_reserve=900, standard_reserve=30)
+    assert made.withdraw_by == T0 + 2700
+    assert made.cut_by == T0 + 3570
+    assert made.attempt_timeout(T0) == 3570
+
+
+def test_batch_alone_has_the_whole_deadline() -> None:
+    """There is nothing to keep anything for."""
+    made = ladder(BATCH, deadline=3600)
+    assert made.withdraw_by == made.cut_by == T0 + 3600
+
+
+@pytest.mark.parametrize(
+    ("policy", "lane"),
+    [
+        ({"deadline": 900}, FLEX),
+        ({"deadline": 910, "batch_window": 10}, FLEX),
+        ({"deadline": 911, "batch_window": 10}, BATCH),
+        ({"deadline": 100, "batch_reserve": 40, "batch_window": 1}, BATCH),
+        ({}, BATCH),
+    ],
+)
+def test_a_deadline_too_short_for_a_batch(policy: dict[str, Any], lane: Lane) -> None:
+    """What would be called off before anything was sent does not begin there, and says why."""
+    made = ladder(*OFFLINE, **policy)
+    assert made.lane is lane
+    assert made.fallback == (None if lane is BATCH else "unfinished")
+
+
+def test_batch_has_no_limit_of_its_own() -> None:
+    """Without a deadline an attempt may take for ever: it is a day at most."""
+    assert ladder(*OFFLINE).attempt_timeout(T0) == math.inf

@@ -7,16 +7,18 @@ import dataclasses
 import pytest
 
 from flextier.failures import Failure
-from flextier.lanes import FLEX, LANES, STANDARD, Lane, tier_lane
+from flextier.lanes import BATCH, FLEX, LANES, STANDARD, Asked, Lane, tier_lane
+from flextier.lanes.batch import LINE_ERROR, MODEL_ERROR
 
 
 def test_the_lanes() -> None:
     """The ladder can be built of these, by these names."""
-    assert LANES == {"flex": FLEX, "standard": STANDARD}
+    assert LANES == {"flex": FLEX, "standard": STANDARD, "batch": BATCH}
 
 
 @pytest.mark.parametrize(
-    ("lane", "tier", "patient"), [(FLEX, "flex", True), (STANDARD, "default", False)]
+    ("lane", "tier", "patient"),
+    [(FLEX, "flex", True), (STANDARD, "default", False), (BATCH, "batch", False)],
 )
 def test_what_a_lane_is_asked_by(lane: Lane, tier: str, patient: bool) -> None:
     """The tier that is sent is explicit; only flex is worth waiting for."""
@@ -40,7 +42,9 @@ def test_a_tier_that_is_not_ours(tier: str) -> None:
     assert lane.patient is False
 
 
-@pytest.mark.parametrize("lane", [STANDARD, tier_lane("priority")], ids=lambda lane: str(lane.name))
+@pytest.mark.parametrize(
+    "lane", [STANDARD, BATCH, tier_lane("priority")], ids=lambda lane: str(lane.name)
+)
 def test_a_plain_lane_never_says_no_by_itself(lane: Lane) -> None:
     """Only a lane with words of its own reads refusals."""
     failure = Failure(400, code="flex_unavailable", param="service_tier", message="flex")
@@ -57,10 +61,38 @@ def test_flex_refuses_in_its_own_words(word: str) -> None:
     assert not FLEX.refuses(Failure(429, code="rate_limit_exceeded", param=word))
 
 
-@pytest.mark.parametrize("lane", [FLEX, STANDARD], ids=lambda lane: str(lane.name))
+@pytest.mark.parametrize("lane", [FLEX, STANDARD, BATCH], ids=lambda lane: str(lane.name))
 def test_lanes_are_frozen(lane: Lane) -> None:
     """A lane is a fact; equal ones are equal, and may be keys."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         lane.name = "other"  # type: ignore[misc]
     assert dataclasses.replace(lane) == lane
     assert len({lane, dataclasses.replace(lane)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (Asked("/chat/completions", {}), ""),
+        (Asked("/responses", {"background": False}), ""),
+        (Asked("/embeddings", {}), "/embeddings"),
+        (Asked("/responses", {}, streamed=True), "stream"),
+        (Asked("/responses", {"background": True}), "background"),
+        (Asked("/responses", {}, extras="headers of its own"), "headers of its own"),
+    ],
+)
+def test_what_the_batch_lane_takes(asked: Asked, why: str) -> None:
+    """A line of a file has a body, and nothing else: the rest is declined, and told why."""
+    assert (why in BATCH.declines(asked)) if why else BATCH.declines(asked) == ""
+    assert STANDARD.declines(asked) == ""
+
+
+def test_what_the_batch_lane_says_of_itself() -> None:
+    """A refused model stays refused; a refused line says nothing of the next one."""
+    assert BATCH.unsupported(Failure(400, type=MODEL_ERROR))
+    assert BATCH.unsupported(Failure(413, type=LINE_ERROR))
+    assert BATCH.lasting(Failure(400, type=MODEL_ERROR))
+    assert not BATCH.lasting(Failure(413, type=LINE_ERROR))
+    assert BATCH.offline
+    assert not FLEX.offline
+    assert not STANDARD.offline

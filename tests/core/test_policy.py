@@ -28,6 +28,14 @@ DEFAULTS: dict[str, Any] = {
     "stall_factor": 3.0,
     "start_jitter": 0.0,
     "budget": None,
+    "batch_window": 10.0,
+    "batch_poll": 60.0,
+    "batch_reserve": 900.0,
+    "journal": None,
+    "journal_salt": "",
+    "journal_repeats": "each",
+    "journal_answers": True,
+    "journal_keep": None,
 }
 OTHERS: dict[str, tuple[str, Any]] = {
     "lanes": ("standard", ("standard",)),
@@ -43,11 +51,20 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "stall_factor": ("4", 4.0),
     "start_jitter": ("2.5", 2.5),
     "budget": ("12.50", Decimal("12.50")),
+    "batch_window": ("0.5", 0.5),
+    "batch_poll": ("5", 5.0),
+    "batch_reserve": ("60", 60.0),
+    "journal": ("nightly.db", "nightly.db"),
+    "journal_salt": ("monday", "monday"),
+    "journal_repeats": ("once", "once"),
+    "journal_answers": ("false", False),
+    "journal_keep": ("86400", 86_400.0),
 }
 """Each field as the environment writes it, and as it is read."""
 FIELDS = sorted(DEFAULTS)
 SPANS = [
     "deadline", "patience", "flex_timeout", "standard_timeout", "standard_reserve", "start_jitter",
+    "batch_window", "batch_poll", "batch_reserve", "journal_keep",
 ]  # fmt: skip
 BACKOFFS = ["backoff_initial", "backoff_max", "backoff_multiplier"]
 

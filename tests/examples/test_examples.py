@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flextier.sim import Fault, Simulator
+from flextier.sim import BatchOutcome, Fault, Simulator
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -24,6 +24,8 @@ def run(sim: Simulator, *command: str, **environment: str) -> str:
         "OPENAI_API_BASE": sim.base_url,  # LlamaIndex's name for it
         "OPENAI_API_KEY": "sk-fake-key-for-tests",
         "FLEXTIER_BACKOFF_INITIAL": "0.01",
+        "FLEXTIER_BATCH_WINDOW": "0.3",
+        "FLEXTIER_BATCH_POLL": "0.2",
         "PYTHONWARNINGS": "error,ignore::DeprecationWarning",
         "PYTHONIOENCODING": "utf-8",
         **environment,
@@ -37,10 +39,11 @@ def run(sim: Simulator, *command: str, **environment: str) -> str:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example(example: Path, flextier_sim: Simulator, tmp_path: Path) -> None:
-    """An example runs through a refusal and ends on flex."""
+    """An example runs through a refusal, or through a batch that expires, and ends on flex."""
     if example.stem.startswith("llama_index") and find_spec("llama_index") is None:
         pytest.skip("LlamaIndex is not installed: it takes openai<3")
     flextier_sim.script(Fault.refuse())
+    flextier_sim.script_batches(BatchOutcome.expire(after=3))
 
     printed = run(flextier_sim, str(example), TMPDIR=str(tmp_path))
 
@@ -58,6 +61,29 @@ def test_the_environment_switches_flex_off(flextier_sim: Simulator) -> None:
     """The variables of the example do what it says."""
     run(flextier_sim, "examples/environment.py", FLEXTIER_LANES="standard")
     assert [request.tier for request in flextier_sim.requests] == ["default"]
+
+
+def test_a_night_is_not_paid_for_twice(flextier_sim: Simulator, tmp_path: Path) -> None:
+    """Started again, the nightly evaluation has its answers from the journal, and costs nothing."""
+    flextier_sim.script_batches(BatchOutcome.expire(after=3))
+
+    first = run(flextier_sim, "examples/nightly_evaluation.py", TMPDIR=str(tmp_path))
+    paid = flextier_sim.paid()["payments"]
+    second = run(flextier_sim, "examples/nightly_evaluation.py", TMPDIR=str(tmp_path))
+
+    assert "   3 on batch: $" in first
+    assert "  37 on flex: $" in first
+    assert "  40 on journal: $0" in second
+    assert flextier_sim.paid()["payments"] == paid == 40
+
+
+def test_a_chain_waits_in_one_batch(flextier_sim: Simulator) -> None:
+    """The calls of a LangChain chain make one batch, and come back parsed."""
+    printed = run(flextier_sim, "examples/batch_chain.py")
+
+    assert printed.count("Review(product=") == 10
+    assert "billed {'batch': 10}" in printed
+    assert flextier_sim.stats()["batches"]["created"] == 1
 
 
 def test_the_readmes_program(flextier_sim: Simulator) -> None:

@@ -73,7 +73,7 @@ class Requests:
                     self._worker.pause(min(SETTLING, self._terms.poll))
                 raise
 
-        batch = self._persist(create, lambda: math.inf if self.unsure else until)
+        batch = self._persist(create, lambda: until)
         self.unsure = False
         return batch
 

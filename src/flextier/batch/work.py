@@ -118,7 +118,7 @@ class Work:
             if self._batch is not None or not (self.calls.empty or self.calls.late):
                 return
         if self._requests.unsure:
-            self.calls.tell(Failed(_nobody_knows))
+            self.calls.tell(Failed(lambda request: _nobody_knows(request, None)))
             raise _Over
         if self._sealed:
             record(self._journal, lambda journal: journal.gone(self.tag))
@@ -414,7 +414,9 @@ class Work:
         if self._sealed and never:
             record(self._journal, lambda journal: journal.gone(self.tag))
         failure = failure_of(error)
-        outcome: Any = Failed(_nobody_knows if unsure else lambda request: again(error, request))
+        outcome: Any = Failed(lambda request: again(error, request))
+        if unsure or self._batch is not None:
+            outcome = Failed(lambda request: _nobody_knows(request, error))
         if never and failure is not None and is_denied(failure):
             # The other lanes may do all the same: a key may not be for files, a server have none.
             kind = MODEL_ERROR if failure.status in NOT_HERE else LINE_ERROR
@@ -437,9 +439,11 @@ class Work:
         return Failed(make)
 
 
-def _nobody_knows(request: Any) -> Exception:
-    """A batch may have been created: it may be billed, which a timeout says."""
-    return openai.APITimeoutError(request)
+def _nobody_knows(request: Any, why: Exception | None) -> Exception:
+    """The batch may be done, and billed, and its answers are not to be had: as after a timeout."""
+    error = openai.APITimeoutError(request)
+    error.__cause__ = why
+    return error
 
 
 def _refused(kind: str, refusal: Refusal) -> Refused:

@@ -41,6 +41,8 @@ class Entry:
     state: State
     place: Place | None = None
     answer: Recorded | None = None
+    fetched_again: bool = False
+    """Whether the line in the batch was answered, and the journal has left the answer out."""
 
 
 def key_of(base_url: str, endpoint: str, body: bytes, salt: str) -> bytes:

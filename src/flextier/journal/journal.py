@@ -164,7 +164,7 @@ class Journal:
                 said = Recorded(lane, status, request_id, unpacked(answer))
                 return Entry(key, n, "done", place, said)
             if place is not None and self.batches.has_output(sql, place.tag):
-                return Entry(key, n, "batched", place)
+                return Entry(key, n, "batched", place, fetched_again=True)
         sql(
             "UPDATE calls SET state = 'asked', owner = ?, tag = NULL, custom_id = NULL, "
             "answer = NULL WHERE id = ?",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 
 from flextier.journal.errors import JournalError, NewerJournalError
 
@@ -11,6 +12,9 @@ APPLICATION_ID = 0x464C584A
 """In the file's header, so that another program's database is never taken for a journal: FLXJ."""
 
 VERSION = 1
+
+_PATIENCE = 60.0
+"""Seconds to wait for another process that writes."""
 
 _TABLES = """
 CREATE TABLE runs (
@@ -69,7 +73,7 @@ def connect(path: str) -> sqlite3.Connection:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(
-            path, timeout=60, isolation_level=None, check_same_thread=False
+            path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
         )
     except (OSError, sqlite3.Error) as error:
         raise JournalError(f"{_named(path)} cannot be opened: {error}") from error
@@ -91,7 +95,7 @@ def _named(path: str) -> str:
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
     if not _is_new(connection):  # before the next line changes a file that is somebody else's
         check_version(connection, path)
-    connection.execute("PRAGMA journal_mode=WAL")
+    _to_wal(connection)
     # What is written survives the process at once. Where it has to survive the machine, too, the
     # transaction asks for more: see Journal.seal.
     connection.execute("PRAGMA synchronous=NORMAL")
@@ -103,6 +107,19 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _to_wal(connection: sqlite3.Connection) -> None:
+    """Two processes that open a new file at once: SQLite does not wait here by itself."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from flextier.calls import CallReport, listen
 from flextier.client import AsyncFlexOpenAI
 from flextier.clock import Clock
+from flextier.lanes import LANES
 from flextier.policy import FlexPolicy
 from flextier.rehearsal.checking import check
 from flextier.rehearsal.provider import BASE_URL
@@ -50,7 +51,7 @@ def rehearse(
 
     Raises:
         OSError: The trace's file cannot be read.
-        ValueError: The trace, ``jobs`` or ``deadline`` cannot be; the message names the field.
+        ValueError: The trace, ``jobs``, ``deadline`` or a lane cannot be; the message names it.
         PolicyError: The policy cannot be, or does not go with the deadline.
         MiscountError: What the client reported is not what the provider counted: a bug.
     """
@@ -59,7 +60,12 @@ def rehearse(
     if deadline is None:
         deadline = knobs.deadline
     trace = trace.replace(jobs=jobs, deadline=deadline, seed=seed)
-    knobs = knobs.replace(deadline=trace.deadline, budget=None)
+    knobs = knobs.replace(deadline=trace.deadline, budget=None, journal=None)
+    if offline := [name for name in knobs.lanes if LANES[name].offline]:
+        raise ValueError(
+            f"FlexPolicy.lanes (FLEXTIER_LANES): traces of flex weather know no {offline[0]} lane; "
+            "the simulator does (flextier sim --speed)"
+        )
     reports: list[CallReport] = []
 
     def caller(http_client: Any, chance: Random) -> Call:

@@ -1,0 +1,103 @@
+"""Fixtures of the tests of the batch lane, over real sockets."""
+
+from __future__ import annotations
+
+import faulthandler
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
+
+from flextier.batch import desk, spool
+from flextier.journal import journal
+from flextier.lanes import choosing
+from flextier.sim import Simulator, Weather
+from tests.batch.crowd import Crowd, Said, patch_all, tasks, threads
+from tests.wire.callers import PLAIN
+
+WATCHDOG = 40.0
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once for each way to make a call, or many, that it asks for."""
+    if "plain" in metafunc.fixturenames:
+        metafunc.parametrize("plain", PLAIN, ids=str)
+
+
+@pytest.fixture(scope="session")
+def batch_sim() -> Iterator[Simulator]:
+    """The simulator that the tests of batches share."""
+    with Simulator(record_paid=True) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def sim(batch_sim: Simulator) -> Simulator:
+    """A simulator whose batches are done at once, and which counts what is paid."""
+    batch_sim.weather = Weather()
+    batch_sim.reset()
+    return batch_sim
+
+
+@pytest.fixture(params=[threads, tasks], ids=["threads", "tasks"])
+def crowd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Crowd:
+    """Makes calls that come into one file, however slow the machine is: it is full then."""
+
+    def ask(made: dict[str, Any], asked: Sequence[str], **body: Any) -> list[Said]:
+        if spool.MAX_LINES == MAX_LINES:
+            patch_all(monkeypatch, "MAX_LINES", len(asked))
+        said: list[Said] = request.param(made, asked, **body)
+        return said
+
+    return ask
+
+
+MAX_LINES = spool.MAX_LINES
+
+
+@pytest.fixture(autouse=True)
+def watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A call that hangs ends the run, and shows the stacks of all threads."""
+    stderr = request.config.stash[fault_handler_stderr_fd_key]
+    faulthandler.dump_traceback_later(WATCHDOG, exit=True, file=stderr)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def clean_desks() -> Iterator[None]:
+    """No test sees another's batches, journals or warnings, and none leaves a thread that works."""
+    forget()
+    yield
+    desk.detach()
+    left = working()
+    forget()
+    assert not left, f"still at work: {left}"
+
+
+def working() -> list[str]:
+    """The threads of batches that do not end although nobody waits."""
+    for one in desk._DESKS.values():
+        one.leave(time.monotonic() + 5.0)
+    for _ in range(1000):
+        left = [t.name for t in threading.enumerate() if t.name.startswith("flextier-batch-")]
+        if not left:
+            return []
+        time.sleep(0.005)
+    return left
+
+
+def forget() -> None:
+    """Start as a new process does."""
+    for one in desk._DESKS.values():
+        if one._api is not None:
+            one._api.close()
+            one._api._transfers.close()
+    desk._DESKS.clear()
+    for known in journal._OPEN.values():
+        known.close()
+    journal._OPEN.clear()
+    choosing._tell.cache_clear()

@@ -1,0 +1,137 @@
+"""A program that asks many things with a journal, in a process of its own that can be killed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+import flextier.batch.desk
+import flextier.fetching
+import flextier.journal.journal  # noqa: F401 - all of them loaded before the fork, once
+from flextier import FlexPolicy
+from flextier.calls import CallReport
+from flextier.costs.known import cost_known
+from flextier.costs.usage import Usage
+from tests.batch.crowd import POLICY, options, patch_all, tasks
+
+cost_known(Usage(1, 1), ("o3",), "batch", 0.0)  # reads the prices: before the fork, too
+
+ONE_FILE = {"batch_window": 20.0}
+"""All lines in one file, which goes when it is full."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of one call in another process."""
+
+    question: str
+    text: str | None
+    lanes: list[str]
+    lane: str
+    cost: str
+    possibly_billed: bool
+    error: str | None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the call was answered, with the answer to its own question."""
+        return self.text == f"[simulated] {self.question}"
+
+
+class Program:
+    """One run of the program."""
+
+    def __init__(
+        self, context: Any, url: str, path: str, asked: list[str], settings: dict[str, Any]
+    ) -> None:
+        self.path = path
+        self._here, there = context.Pipe(duplex=False)
+        self.process = context.Process(target=_main, args=(there, url, path, asked, settings))
+        self.process.start()
+        there.close()
+
+    @property
+    def told(self) -> list[Told]:
+        """What became of its calls; waits for that."""
+        said: list[Told] = self._here.recv()
+        self.process.join()
+        return said
+
+    def died(self) -> bool:
+        """Whether it was killed; waits for its end."""
+        self.process.join()
+        return bool(self.process.exitcode == -signal.SIGKILL)
+
+    def stopped(self) -> bool:
+        """Whether it stands still."""
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "T"
+
+    def send(self, signal_number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.process.pid, signal_number)
+
+    def end(self) -> None:
+        """Whatever it does, it does no more."""
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join()
+        self.process.close()
+        self._here.close()
+
+
+class _Always:
+    """Stands in for pytest's monkeypatch, where nothing has to be put back."""
+
+    @staticmethod
+    def setattr(where: Any, name: str, value: Any) -> None:
+        setattr(where, name, value)
+
+
+def _main(there: Any, url: str, path: str, asked: list[str], settings: dict[str, Any]) -> None:
+    patch_all(_Always, "SETTLING", settings.pop("settling", 0.1))
+    patch_all(_Always, "MAX_LINES", settings.pop("lines", len(asked)))
+    if (point := settings.pop("die", None)) is not None:
+        _die_at(*point)
+    policy = POLICY.replace(journal=path, **{**ONE_FILE, **settings})
+    there.send([_told(said) for said in tasks(_options(url, policy), asked)])
+
+
+def _options(url: str, policy: FlexPolicy) -> dict[str, Any]:
+    return options(url, policy)
+
+
+def _told(said: Any) -> Told:
+    report: CallReport = said.report
+    return Told(
+        said.question,
+        said.text,
+        said.lanes,
+        report.lane,
+        str(report.cost.total),
+        any(attempt.possibly_billed for attempt in report.attempts),
+        None if said.error is None else repr(said.error),
+    )
+
+
+def _die_at(when: str, where: str, nth: int = 1, how: int = signal.SIGKILL) -> None:
+    """Be killed, or stopped, before or after the nth call of ``module:Class.method``."""
+    module, _, path = where.partition(":")
+    owner, name = importlib.import_module(module), path
+    if "." in path:
+        owner, name = getattr(owner, path.partition(".")[0]), path.partition(".")[2]
+    method, calls = getattr(owner, name), []
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if when == "before" and len(calls) == nth:
+            os.kill(os.getpid(), how)
+        answer = method(*args, **kwargs)
+        if when == "after" and len(calls) == nth:
+            os.kill(os.getpid(), how)
+        return answer
+
+    setattr(owner, name, deadly)

@@ -1,0 +1,354 @@
+"""The journal in one process: what is remembered, what is not, and files that are no journal."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sqlite3
+import stat
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy, track
+from flextier.journal import Journal, JournalError, JournalWarning, NewerJournalError
+from flextier.journal.journal import journal_at
+from flextier.sim import BatchWeather, Fault, Simulator, Weather
+from tests.batch.conftest import forget
+from tests.batch.crowd import (
+    PATIENT,
+    POLICY,
+    Crowd,
+    aask,
+    ask,
+    auntil,
+    count,
+    files,
+    options,
+    patch_all,
+    questions,
+    until,
+)
+from tests.wire.callers import Caller
+
+FLEX = POLICY.replace(lanes=("flex", "standard"))
+
+
+@pytest.mark.parametrize("policy", [POLICY, FLEX], ids=["batch", "flex"])
+def test_the_same_again(policy: FlexPolicy, plain: Caller, path: str, sim: Simulator) -> None:
+    """Started again, the program has the same answer for nothing, on every kind of call."""
+    policy = policy.replace(journal=path)
+    first = plain(sim.base_url, policy)
+    forget()
+    second = plain(sim.base_url, policy)
+    assert second.text == first.text
+    report = second.report
+    assert (report.lane, report.attempts, report.fallback) == ("journal", (), None)
+    assert report.served
+    assert report.cost.total == 0
+    assert sim.paid()["payments"] == 1
+
+
+def test_a_crowd_again(crowd: Crowd, path: str, sim: Simulator) -> None:
+    """Each of many calls gets its own answer again."""
+    made = options(sim, PATIENT.replace(journal=path))
+    asked = questions(20)
+    assert all(one.is_right for one in crowd(made, asked))
+    forget()
+    said = crowd(made, asked)
+    assert all(one.is_right for one in said)
+    assert {one.report.lane for one in said} == {"journal"}
+    assert (files(sim), sim.paid()["payments"]) == (1, 20)
+
+
+@pytest.mark.parametrize("policy", [POLICY, FLEX], ids=["batch", "flex"])
+@pytest.mark.parametrize(("repeats", "paid"), [("each", 3), ("once", 1)])
+def test_the_same_question_several_times(
+    policy: FlexPolicy, repeats: Any, paid: int, path: str, sim: Simulator
+) -> None:
+    """Each of a run's calls asks for itself; or the first asks for all, one after another."""
+    made = options(sim, policy.replace(journal=path, journal_repeats=repeats))
+    for run in range(2):
+        with FlexOpenAI(**made) as client:
+            said = [ask(client, "What of it?") for _ in range(3)]
+        assert all(one.is_right for one in said)
+        assert sim.paid()["payments"] == paid
+        if run:
+            assert {one.report.lane for one in said} == {"journal"}
+        forget()
+
+
+@pytest.mark.parametrize(
+    "policy", [PATIENT.replace(batch_window=0.05), FLEX], ids=["batch", "flex"]
+)
+def test_the_same_question_at_once(policy: FlexPolicy, path: str, sim: Simulator) -> None:
+    """Calls that ask the same at the same moment share one request under ``once``."""
+    made = options(sim, policy.replace(journal=path, journal_repeats="once"))
+    with FlexOpenAI(**made) as client:
+        said: list[Any] = []
+        together = [
+            threading.Thread(target=lambda: said.append(ask(client, "What of it?")))
+            for _ in range(5)
+        ]
+        for thread in together:
+            thread.start()
+        for thread in together:
+            thread.join()
+    assert len(said) == 5
+    assert all(one.is_right for one in said)
+    assert sim.paid()["payments"] == 1
+
+
+async def test_who_waits_for_another_may_leave(path: str, sim: Simulator) -> None:
+    """Under ``once``, a call that waits and is cancelled does not undo the one that asks."""
+    sim.script(Fault.serve(delay=0.6))
+    policy = FLEX.replace(journal=path, journal_repeats="once")
+    async with AsyncFlexOpenAI(**options(sim, policy)) as client:
+        import asyncio
+
+        first = asyncio.ensure_future(aask(client, "What of it?"))
+        await auntil(lambda: count(sim, "POST", "/chat/completions") == 1)
+        second = asyncio.ensure_future(aask(client, "What of it?"))
+        await asyncio.sleep(0.1)
+        second.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await second
+        third = await aask(client, "What of it?")
+        assert (await first).is_right
+    assert third.report.lane == "journal"
+    assert sim.paid()["payments"] == 1
+
+
+def test_what_became_a_batch_while_a_call_waited(path: str, sim: Simulator) -> None:
+    """A call on flex that waits for the same on batch takes the batch's answer."""
+    sim.weather = Weather(batch=BatchWeather(seconds=1.0))
+    slow = POLICY.replace(journal=path, journal_repeats="once", batch_window=0.6)
+    fast = FLEX.replace(journal=path, journal_repeats="once")
+    said: list[Any] = []
+    with FlexOpenAI(**options(sim, slow)) as one, FlexOpenAI(**options(sim, fast)) as other:
+        thread = threading.Thread(target=lambda: said.append(ask(one, "What of it?")))
+        thread.start()
+        journal = journal_at(path)
+        until(lambda: journal.counts()["asked"] == 1)
+        second = ask(other, "What of it?")
+        thread.join()
+    assert second.is_right
+    assert said[0].is_right
+    assert sim.paid()["payments"] == 1
+
+
+def test_a_line_that_was_never_sent(
+    path: str, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that no batch took goes on, and does not wait for itself."""
+    patch_all(monkeypatch, "MAX_BYTES", 10)
+    with FlexOpenAI(**options(sim, POLICY.replace(journal=path))) as client:
+        said = ask(client, "What of it?")
+    assert said.lanes == ["batch:lane_unsupported", "standard:served"]
+
+
+def test_the_salt(path: str, sim: Simulator) -> None:
+    """Another salt, another answer; the old one again, the old answer."""
+    for salt, paid in (("monday", 1), ("tuesday", 2), ("monday", 2)):
+        policy = FLEX.replace(journal=path, journal_salt=salt)
+        with FlexOpenAI(**options(sim, policy)) as client:
+            assert ask(client, "What of it?").is_right
+        assert sim.paid()["payments"] == paid
+        forget()
+
+
+def test_answers_of_some_age(path: str, sim: Simulator) -> None:
+    """Older than journal_keep, an answer is asked for anew."""
+    policy = FLEX.replace(journal=path, journal_keep=3600)
+    with FlexOpenAI(**options(sim, policy)) as client:
+        ask(client, "What of it?")
+    forget()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE calls SET at = at - 3500")
+    with FlexOpenAI(**options(sim, policy)) as client:
+        assert ask(client, "What of it?").report.lane == "journal"
+    forget()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE calls SET at = at - 200")
+    with FlexOpenAI(**options(sim, policy)) as client:
+        assert ask(client, "What of it?").report.lane == "flex"
+
+
+def test_answers_left_out(crowd: Crowd, path: str, sim: Simulator) -> None:
+    """Without answers in it, the journal fetches those of a batch again, and nothing is paid."""
+    made = options(sim, PATIENT.replace(journal=path, journal_answers=False))
+    asked = questions(6)
+    crowd(made, asked)
+    forget()
+    assert b"What of number" not in Path(path).read_bytes()
+    said = crowd(made, asked)
+    assert all(one.is_right for one in said)
+    assert (files(sim), sim.paid()["payments"]) == (1, 6)
+    assert count(sim, "GET", "/files/{id}/content") >= 2
+
+
+def test_failed_calls_are_not_remembered(path: str, sim: Simulator) -> None:
+    """An error is no answer: asked again, it is asked again."""
+    sim.script(Fault.status(400))
+    with FlexOpenAI(**options(sim, FLEX.replace(journal=path))) as client:
+        assert ask(client, "What of it?").error is not None
+        assert ask(client, "What of it?").is_right
+    assert journal_at(path).counts() == {"asked": 0, "batched": 0, "done": 1}
+
+
+def test_streams_are_not_remembered(path: str, sim: Simulator) -> None:
+    """A stream is asked for each time."""
+    with FlexOpenAI(**options(sim, FLEX.replace(journal=path))) as client:
+        for _ in range(2):
+            list(
+                client.chat.completions.create(
+                    model="o3", messages=[{"role": "user", "content": "So?"}], stream=True
+                )
+            )
+    assert sim.paid()["payments"] == 2
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def test_only_its_owner_can_read_it(path: str, sim: Simulator) -> None:
+    """The file and all that stands beside it are 0600, whatever the umask."""
+    before = os.umask(0)
+    try:
+        with FlexOpenAI(**options(sim, FLEX.replace(journal=path))) as client:
+            ask(client, "What of it?")
+        beside = sorted(Path(path).parent.iterdir())
+        assert [file.name for file in beside] == [
+            "calls.db", "calls.db-owners", "calls.db-shm", "calls.db-wal",
+        ]  # fmt: skip
+        assert {stat.S_IMODE(file.stat().st_mode) for file in beside} == {0o600}
+    finally:
+        os.umask(before)
+
+
+def refused(path: str, sim: Simulator, kind: type[Exception] = JournalError) -> str:
+    """The message of the error that a call with this journal raises; nothing was sent."""
+    made = options(sim, FLEX.replace(journal=path))
+    with FlexOpenAI(**made) as client, pytest.raises(kind) as caught:
+        _text(client, "So?")
+    assert sim.requests == []
+    assert path in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_later_version(path: str, sim: Simulator) -> None:
+    """A journal of a later flextier is left alone."""
+    Journal(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version=2")
+    assert "version 2" in refused(path, sim, NewerJournalError)
+
+
+def test_another_programs_database(path: str, sim: Simulator) -> None:
+    """A database of somebody else's is left as it is."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE things (name TEXT)")
+    before = Path(path).read_bytes()
+    assert "another program" in refused(path, sim)
+    assert Path(path).read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + b"\xff" * 5000])
+def test_no_database_at_all(content: bytes, path: str, sim: Simulator) -> None:
+    """A file that is none is told apart, and left as it is."""
+    Path(path).write_bytes(content)
+    refused(path, sim)
+    assert Path(path).read_bytes() == content
+
+
+def test_no_such_directory(tmp_path: Path, sim: Simulator) -> None:
+    """The path is named."""
+    refused(str(tmp_path / "nowhere" / "calls.db"), sim)
+
+
+def test_a_directory_in_its_place(tmp_path: Path, sim: Simulator) -> None:
+    """The path is named."""
+    refused(str(tmp_path), sim)
+
+
+def _text(client: FlexOpenAI, question: str) -> str | None:
+    messages: Any = [{"role": "user", "content": question}]
+    answer = client.chat.completions.create(model="o3", messages=messages)
+    return answer.choices[0].message.content
+
+
+def fill(connection: Any) -> None:
+    """Leave no page, and hardly a byte, for another answer."""
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count={pages}")
+    for size in (3000, 1000, 300, 100, 30):
+        with contextlib.suppress(sqlite3.OperationalError):
+            while True:
+                connection.execute(
+                    "INSERT INTO calls (key, n, state, owner, answer) "
+                    "VALUES (randomblob(16), 1, 'junk', 0, randomblob(?))",
+                    (size,),
+                )
+
+
+@pytest.mark.parametrize("policy", [POLICY, FLEX], ids=["batch", "flex"])
+def test_a_journal_that_fills_up(policy: FlexPolicy, path: str, sim: Simulator) -> None:
+    """An answer that cannot be written is handed over, with a warning; a new call is not made."""
+    with FlexOpenAI(**options(sim, policy.replace(journal=path))) as client:
+        ask(client, "What of it?")
+        journal = journal_at(path)
+        harvested, answered = journal.harvested, journal.answered
+
+        def full(write: Any) -> Any:
+            def then(*args: Any, **kwargs: Any) -> None:
+                fill(journal._connection)
+                write(*args, **kwargs)
+
+            return then
+
+        journal.harvested = full(harvested)  # type: ignore[method-assign]
+        journal.answered = full(answered)  # type: ignore[method-assign]
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            texts, failed = [], []
+            for question in questions(8):
+                try:
+                    texts.append((question, _text(client, question)))
+                except JournalError as error:  # noqa: PERF203 - each is a call
+                    failed.append(error)
+    assert texts
+    assert all(text == f"[simulated] {question}" for question, text in texts)
+    assert all("full" in str(error) for error in failed)
+    assert failed or any(w.category is JournalWarning for w in told)
+    forget()
+    assert sim.paid()["twice"] == []
+
+
+# --- for people -------------------------------------------------------------------------------
+
+
+def test_what_is_in_it(path: str, sim: Simulator) -> None:
+    """Counted, written out as JSONL, and forgotten by age."""
+    with FlexOpenAI(**options(sim, FLEX.replace(journal=path))) as client, track():
+        for question in questions(3):
+            ask(client, question)
+    forget()
+    journal = Journal(path)
+    out = io.StringIO()
+    assert journal.counts()["done"] == journal.export(out) == 3
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert {(line["model"], line["lane"], line["status"]) for line in lines} == {
+        ("o3", "flex", 200)
+    }
+    assert lines[0]["answer"]["choices"][0]["message"]["content"] == "[simulated] What of number 0?"
+    assert journal.forget(older_than=3600) == 0
+    assert journal.forget() == 3
+    assert journal.counts()["done"] == 0
+    assert abs(lines[0]["at"] - time.time()) < 600
+    journal.close()

@@ -1,0 +1,184 @@
+"""Processes that share a journal, and processes that are killed: nothing is paid for twice."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from flextier.journal import Journal
+from flextier.sim import BatchOutcome, BatchWeather, Simulator, Weather
+from tests.batch.crowd import files, questions, until
+from tests.journal.conftest import Start
+
+API = "flextier.batch.api:BatchAPI"
+JOURNAL = "flextier.journal.journal:Journal"
+
+POINTS: dict[str, tuple[str, str]] = {
+    "before-the-seal": ("before", f"{JOURNAL}.seal"),
+    "seal-upload": ("after", f"{JOURNAL}.seal"),
+    "upload-save": ("after", f"{API}.upload"),
+    "upload-create": ("before", f"{API}.create"),
+    "create-save": ("after", f"{API}.create"),
+    "first-look": ("after", f"{API}.retrieve"),
+    "before-the-download": ("before", f"{API}.download"),
+    "download-record": ("before", f"{JOURNAL}.harvested"),
+    "record-hand-over": ("after", f"{JOURNAL}.harvested"),
+}
+
+
+def all_right(told: list[Any]) -> bool:
+    """Whether every call was answered, and rightly."""
+    return all(one.is_right for one in told)
+
+
+@pytest.mark.parametrize("point", POINTS.values(), ids=POINTS)
+def test_killed_and_started_again(point: tuple[str, str], start: Start, sim: Simulator) -> None:
+    """Wherever the process is killed, the next has every answer, and none is paid twice."""
+    asked = questions(20)
+    assert start(asked, die=point).died()
+    assert all_right(start(asked).told)
+    assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
+
+
+@pytest.mark.parametrize("point", ["seal-upload", "upload-create", "create-save"])
+def test_killed_and_started_twice(point: str, start: Start, sim: Simulator) -> None:
+    """Two that start after the dead one share what it left: only one of them asks for a line."""
+    asked = questions(20)
+    assert start(asked, die=POINTS[point]).died()
+    one, other = (start(asked, batch_window=0.5) for _ in range(2))
+    assert all_right(one.told)
+    assert all_right(other.told)
+    assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
+
+
+def test_killed_twice(start: Start, sim: Simulator) -> None:
+    """The second process may be killed as well, between finding the batch and its answers."""
+    asked = questions(10)
+    assert start(asked, die=("after", f"{API}.create")).died()
+    assert start(asked, die=("after", f"{API}.find")).died()
+    assert all_right(start(asked).told)
+    assert (files(sim), sim.paid()["twice"]) == (1, [])
+
+
+def test_killed_while_the_batch_runs(start: Start, sim: Simulator) -> None:
+    """A batch that runs for hours is found again, and waited for."""
+    sim.weather = Weather(batch=BatchWeather(seconds=0.5))
+    asked = questions(10)
+    assert start(asked, die=("after", f"{API}.retrieve")).died()
+    told = start(asked).told
+    assert all_right(told)
+    assert {one.lane for one in told} <= {"batch", "journal"}  # who comes late, finds it recorded
+    assert (files(sim), sim.paid()["twice"]) == (1, [])
+
+
+def test_killed_when_a_batch_is_created_again(start: Start, sim: Simulator) -> None:
+    """A batch that found no room is created again under its tag: the new one is not overlooked."""
+    full = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached."}
+    sim.script_batches(BatchOutcome.fail(full))
+    asked = questions(10)
+    assert start(asked, die=("after", f"{API}.create", 2), batch_poll=0.05).died()
+    assert files(sim) == 2
+    assert all_right(start(asked).told)
+    assert (files(sim), sim.paid()["twice"]) == (2, [])
+
+
+def test_killed_with_answers_from_flex(start: Start, sim: Simulator) -> None:
+    """On flex, what was answered before the kill is not asked again."""
+    asked = questions(20)
+    point = ("after", f"{JOURNAL}.answered", 12)
+    assert start(asked, die=point, lanes=("flex", "standard")).died()
+    told = start(asked, lanes=("flex", "standard")).told
+    assert all_right(told)
+    lanes = Counter(one.lane for one in told)
+    assert lanes["journal"] == 12
+    assert {one.cost for one in told if one.lane == "journal"} <= {"0", "0.00"}
+    # What had reached the server when it was killed is paid, and nobody knows.
+    assert sim.paid()["lines"] == 20
+
+
+LANES = {"batch": ("batch", "standard"), "flex": ("flex", "standard")}
+
+
+@pytest.mark.parametrize("lanes", LANES.values(), ids=LANES)
+@pytest.mark.parametrize("repeats", ["each", "once"])
+def test_two_processes_ask_the_same(
+    lanes: tuple[str, ...], repeats: str, start: Start, sim: Simulator
+) -> None:
+    """Two processes that ask the same 200 lines at once: each line is sent once, all get it."""
+    asked = questions(200)
+    settings = {"lanes": lanes, "journal_repeats": repeats, "batch_window": 1.0}
+    both = [start(asked, **settings) for _ in range(2)]
+    for program in both:
+        assert all_right(program.told)
+    assert (sim.paid()["lines"], sim.paid()["twice"]) == (200, [])
+
+
+def test_two_processes_on_different_lanes(start: Start, sim: Simulator) -> None:
+    """What waits for a batch in one process is not bought on flex by another."""
+    asked = questions(20)
+    one = start(asked, lines=21, batch_window=1.0)
+    until(lambda: _counts(start, one) >= 20, "asked")
+    other = start(asked, lanes=("flex", "standard"))
+    assert all_right(one.told)
+    assert all_right(other.told)
+    assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
+
+
+def _counts(start: Start, program: Any) -> int:
+    time.sleep(0.05)
+    journal = Journal(program.path)
+    try:
+        return sum(journal.counts().values())
+    finally:
+        journal.close()
+
+
+def test_two_processes_and_no_room(start: Start, sim: Simulator) -> None:
+    """A batch that found no room is its owner's to create again, also if another looks at it."""
+    full = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached."}
+    sim.script_batches(*[BatchOutcome.fail(full)] * 3)
+    asked = questions(20)
+    both = [start(asked, batch_poll=0.3, batch_window=0.5) for _ in range(2)]
+    for program in both:
+        assert all_right(program.told)
+    assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
+
+
+def test_two_processes_and_a_batch_that_expires(start: Start, sim: Simulator) -> None:
+    """What a batch has not done is asked for again by one of the two."""
+    sim.script_batches(BatchOutcome.expire(after=7))
+    asked = questions(20)
+    both = [start(asked, batch_window=0.5) for _ in range(2)]
+    for program in both:
+        assert all_right(program.told)
+    assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
+
+
+def test_a_stopped_owner_keeps_its_claim(start: Start, sim: Simulator) -> None:
+    """A process that stands still between seal and create is not taken for dead."""
+    asked = questions(10)
+    one = start(asked, die=("before", f"{API}.create", 1, signal.SIGSTOP))
+    until(one.stopped, "the stop")
+    other = start(asked)
+    until(lambda: _owners(one) == 2, "the other process")
+    time.sleep(0.5)
+    assert files(sim) == 0
+    one.send(signal.SIGCONT)
+    assert all_right(one.told)
+    assert all_right(other.told)
+    assert (files(sim), sim.paid()["twice"]) == (1, [])
+
+
+def _owners(program: Any) -> int:
+    time.sleep(0.05)
+    journal = Journal(program.path)
+    try:
+        with journal._transaction() as sql:
+            runs: int = sql("SELECT count(*) FROM runs").fetchone()[0]
+        return runs - 1
+    finally:
+        journal.close()
