@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tenacity import RetryCallState
 
 from flextier.costs.usage import Usage
+from flextier.lanes import JOURNAL
 from flextier.policy import FlexPolicy
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from flextier.costs.cost import Cost
 
 SERVED = "served"
-JOURNAL = "journal"
-"""The lane of a call whose answer was paid for in an earlier run, and cost nothing now."""
 CANCELLED = "cancelled"
 
 # After these the server may have finished, and billed, an answer that never arrived. Whether

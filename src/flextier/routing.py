@@ -20,7 +20,6 @@ from tenacity import RetryCallState
 from flextier._sdk import failure_of, is_given, new_request, no_capacity
 from flextier.calls import (
     CANCELLED,
-    JOURNAL,
     SERVED,
     CallReport,
     Retry,
@@ -35,7 +34,7 @@ from flextier.errors import ClientClosedError, FlexDeadlineExceeded
 from flextier.everywhere import with_hearers
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
 from flextier.ladder import Event, Ladder, Limit, Stop, Try
-from flextier.lanes import BATCH, LANES, Lane, choose, tier_lane
+from flextier.lanes import BATCH, JOURNAL, LANES, Lane, choose, tier_lane
 from flextier.outgoing import (
     asked,
     chosen_tier,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 
-from flextier.calls import JOURNAL
 from flextier.costs.book import price_book
 from flextier.costs.cost import Cost
 from flextier.costs.usage import Usage
+from flextier.lanes import JOURNAL
 
 _NO_USAGE = (
     "the answer tells no usage that can be read; a chat stream tells it with "

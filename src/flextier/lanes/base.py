@@ -8,6 +8,9 @@ from typing import Any
 
 from flextier.failures import Failure
 
+JOURNAL = "journal"
+"""What a report gives as the lane of a call whose answer was paid for before: nothing was sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
