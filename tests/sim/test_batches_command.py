@@ -1,4 +1,4 @@
-"""The options of ``flextier sim`` that batches have."""
+"""The options of ``flextier sim`` that batches and background responses have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from .callers import raw
+from .callers import eventually, raw
 
 RUN = (
     "import sys; from flextier.cli import main; "
@@ -26,6 +26,31 @@ def test_the_command_records_paid_lines_and_runs_fast() -> None:
             assert raw(url, "GET", "/sim/paid").json()["lines"] == 0
             kind = {"content-type": "multipart/form-data; boundary=B"}
             assert raw(url, "POST", "/v1/files", b"x" * 100_000, **kind).status == 413
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+def test_the_command_knows_background_responses() -> None:
+    """Their weather and their speed reach the simulator, and so do outcomes over HTTP."""
+    options = ["--speed", "3600", "--weather", "background_8h=3600,background_windows=o3"]
+    command = [sys.executable, "-u", "-c", RUN, *options]
+    asked = {
+        "model": "o3",
+        "input": "?",
+        "background": True,
+        "background_options": {"completion_window": "8h"},
+    }
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1].removesuffix("/v1")
+        try:
+            outcomes = {"outcomes": [{"outcome": "fail"}]}
+            assert raw(url, "POST", "/sim/background", outcomes).json() == {"waiting": 1}
+            name = raw(url, "POST", "/v1/responses", asked).json()["id"]
+            path = f"/v1/responses/{name}"
+            assert raw(url, "GET", path).json()["status"] == "in_progress"
+            assert eventually(lambda: raw(url, "GET", path).json()["status"] == "failed", 5)
         finally:
             process.terminate()
     assert process.returncode == 0

@@ -132,6 +132,8 @@ def test_plugin_gives_every_test_a_fresh_simulator(tmp_path: Path) -> None:
 def test_public_names() -> None:
     """What the package exports is this list, and all of it can be imported."""
     expected = [
+        "BackgroundOutcome",
+        "BackgroundWeather",
         "BatchOutcome",
         "BatchWeather",
         "Fault",

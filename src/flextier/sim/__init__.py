@@ -8,6 +8,8 @@ from flextier._lazy import lazily
 
 if TYPE_CHECKING:
     from flextier.sim.accounts import SeenRequest as SeenRequest
+    from flextier.sim.background.outcomes import BackgroundOutcome as BackgroundOutcome
+    from flextier.sim.background.weather import BackgroundWeather as BackgroundWeather
     from flextier.sim.batch.outcomes import BatchOutcome as BatchOutcome
     from flextier.sim.batch.weather import BatchWeather as BatchWeather
     from flextier.sim.faults import Fault as Fault
@@ -15,10 +17,22 @@ if TYPE_CHECKING:
     from flextier.sim.tokens import Tokens as Tokens
     from flextier.sim.weather import Weather as Weather
 
-__all__ = ["BatchOutcome", "BatchWeather", "Fault", "SeenRequest", "Simulator", "Tokens", "Weather"]
+__all__ = [
+    "BackgroundOutcome",
+    "BackgroundWeather",
+    "BatchOutcome",
+    "BatchWeather",
+    "Fault",
+    "SeenRequest",
+    "Simulator",
+    "Tokens",
+    "Weather",
+]
 
 # Loaded when first used, so that the pytest plugin and `flextier --help` do not pay for a server.
 _HOMES = {
+    "BackgroundOutcome": "background.outcomes",
+    "BackgroundWeather": "background.weather",
     "BatchOutcome": "batch.outcomes",
     "BatchWeather": "batch.weather",
     "Fault": "faults",

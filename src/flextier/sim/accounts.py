@@ -24,7 +24,9 @@ class SeenRequest:
         headers: The headers, names in lower case.
         body: The JSON body; None when there is none, or bodies are not recorded.
         tier: The ``service_tier`` asked for; None when absent.
-        lane: ``flex``, ``standard`` or ``priority``; empty off the model endpoints.
+        lane: ``flex``, ``standard`` or ``priority``, or ``background-`` and a completion window;
+            empty off the model endpoints.
+        window: The completion window of a request for a background response; else empty.
         model: The model asked for; empty when absent.
         stream: Whether a stream was asked for.
         started: Seconds since the epoch at its arrival.
@@ -44,6 +46,7 @@ class SeenRequest:
     body: dict[str, Any] | None = field(default=None, repr=False)
     tier: str | None = None
     lane: str = ""
+    window: str = ""
     model: str = ""
     stream: bool = False
     started: float = field(default_factory=time.time)
@@ -74,7 +77,7 @@ POSSIBLY_BILLED = frozenset(
 REFUSALS = frozenset({"refused"})
 
 #: Paths under these cost nothing, whatever becomes of the request.
-FREE = ("/v1/files", "/v1/batches")
+FREE = ("/v1/files", "/v1/batches", "/v1/responses/")
 
 
 class Accounts:
@@ -134,17 +137,19 @@ class Accounts:
             self._paths[route] += 1
             if request.model:
                 self._models[request.model] += 1
-            possibly = outcome in POSSIBLY_BILLED and not route.startswith(FREE)
+            # A background response is billed when it has ended, whoever knows of it.
+            free = bool(request.window) or route.startswith(FREE)
+            possibly = outcome in POSSIBLY_BILLED and not free
             self._possibly += possibly
         if possibly and self.paid is not None and request.line:
             self.paid.perhaps(request.line, request.lane or "standard")
 
     def bill(self, model: str, tier: str, tokens: Tokens, key: str = "") -> None:
-        """An answer was delivered whole, or stands in a batch's output.
+        """An answer was delivered whole, stands in a batch's output, or was made in background.
 
         Args:
             model: The model.
-            tier: The tier that served it, or ``batch``.
+            tier: The tier that served it, ``batch``, or ``background-`` and a window.
             tokens: What it is billed for.
             key: What paid lines know it by; empty: it is not among them.
         """

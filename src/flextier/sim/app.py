@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from flextier.sim import chat, embeddings, endpoints, errors, responses, spoil
+from flextier.sim.background import endpoints as background
 from flextier.sim.batch import endpoints as batches
 from flextier.sim.errors import Rejected
 from flextier.sim.exchange import ClientLeft, Exchange, Receive, Scope, Send
@@ -17,6 +18,9 @@ Routes = Mapping[tuple[str, str], Handler]
 API: Routes = {
     ("POST", chat.PATH): endpoints.answer_chat,
     ("POST", responses.PATH): endpoints.answer_responses,
+    ("GET", "/v1/responses/{id}"): background.show,
+    ("DELETE", "/v1/responses/{id}"): background.delete,
+    ("POST", "/v1/responses/{id}/cancel"): background.cancel,
     ("POST", embeddings.PATH): endpoints.embed,
     ("GET", "/v1/models"): endpoints.list_models,
     ("GET", "/v1/models/{id}"): endpoints.show_model,
@@ -37,6 +41,7 @@ CONTROL: Routes = {
     ("GET", "/sim/paid"): endpoints.show_paid,
     ("POST", "/sim/script"): endpoints.add_faults,
     ("POST", "/sim/batches"): endpoints.add_outcomes,
+    ("POST", "/sim/background"): endpoints.add_background_outcomes,
     ("POST", "/sim/weather"): endpoints.set_weather,
     ("POST", "/sim/reset"): endpoints.reset,
 }
@@ -84,7 +89,8 @@ class App:
         run = partial(handler, exchange, self._world, name)
         fault = None
         if route not in ANSWERS:
-            fault = self._world.next_other_fault(exchange.method, exchange.path, route)
+            account = exchange.headers["authorization"]
+            fault = self._world.next_other_fault(exchange.method, exchange.path, route, account)
         await (run() if fault is None else spoil.play(exchange, fault.action, run))
 
     async def close(self) -> None:

@@ -27,6 +27,9 @@ def read(body: dict[str, Any]) -> Ask:
     Raises:
         Rejected: The API would answer 400.
     """
+    for name in ("background", "background_options"):
+        if name in body:
+            raise Rejected(errors.unknown_parameter(name))
     model = asks.model_of(body)
     asks.check_shapes(body, objects=("response_format", "stream_options"), arrays=("tools",))
     turns = tuple(_turn(message, i) for i, message in enumerate(_messages(body)))

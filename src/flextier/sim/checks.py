@@ -31,6 +31,12 @@ def whole(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
 
 
+def flag(name: str, value: Any) -> None:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, not {value!r}")  # noqa: TRY004
+
+
 def positive(name: str, value: Any) -> None:
     """A number above 0."""
     if not _is_number(value) or not 0 < value < inf:

@@ -55,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1.0,
         metavar="FACTOR",
-        help="how fast the time of batches runs; 3600: an hour in a second [%(default)s]",
+        help="how fast the time of batches and background responses runs; 3600: an hour in a "
+        "second [%(default)s]",
     )
 
 

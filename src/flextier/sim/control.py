@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from flextier.sim import checks
+from flextier.sim.background.outcomes import BackgroundOutcome
 from flextier.sim.batch.outcomes import BatchOutcome
 from flextier.sim.faults import Fault
+
+T = TypeVar("T")
 
 _MAKERS: Mapping[str, Callable[..., Fault]] = {
     "serve": Fault.serve,
@@ -29,11 +32,26 @@ _MAKERS: Mapping[str, Callable[..., Fault]] = {
 }
 
 
+def _failed_batch(errors: Iterable[Any] = ()) -> BatchOutcome:
+    return BatchOutcome.fail(*errors)
+
+
 _OUTCOMES: Mapping[str, Callable[..., BatchOutcome]] = {
+    "fail": _failed_batch,
     "expire": BatchOutcome.expire,
     "cancel": BatchOutcome.cancel,
     "only_errors": BatchOutcome.only_errors,
     "stay": BatchOutcome.stay,
+}
+
+_BACKGROUND: Mapping[str, Callable[..., BackgroundOutcome]] = {
+    "complete": BackgroundOutcome.complete,
+    "fail": BackgroundOutcome.fail,
+    "incomplete": BackgroundOutcome.incomplete,
+    "cancel": BackgroundOutcome.cancel,
+    "stay": BackgroundOutcome.stay,
+    "delete": BackgroundOutcome.delete,
+    "outrun": BackgroundOutcome.outrun,
 }
 
 
@@ -72,23 +90,33 @@ def read_outcomes(data: Any) -> list[BatchOutcome]:
     Raises:
         ValueError: The list holds something else, or an argument is wrong; the message names it.
     """
+    return _read_outcomes(data, _OUTCOMES)
+
+
+def read_background_outcomes(data: Any) -> list[BackgroundOutcome]:
+    """The same for background responses, with the class methods of :class:`BackgroundOutcome`.
+
+    Raises:
+        ValueError: The list holds something else, or an argument is wrong; the message names it.
+    """
+    return _read_outcomes(data, _BACKGROUND)
+
+
+def _read_outcomes(data: Any, makers: Mapping[str, Callable[..., T]]) -> list[T]:
     if not isinstance(data, list):
         raise ValueError("outcomes must be a list")  # noqa: TRY004 - JSON's fault, not ours
-    return [outcome for item in data for outcome in _read_outcome(item)]
+    return [outcome for item in data for outcome in _read_outcome(item, makers)]
 
 
-def _read_outcome(item: Any) -> list[BatchOutcome]:
+def _read_outcome(item: Any, makers: Mapping[str, Callable[..., T]]) -> list[T]:
     name = str(item.get("outcome")) if isinstance(item, dict) else ""
-    if name not in (*_OUTCOMES, "fail"):
-        raise ValueError(f"outcome must be one of fail, {', '.join(_OUTCOMES)}: {item}")
+    if name not in makers:
+        raise ValueError(f"outcome must be one of {', '.join(makers)}: {item}")
     arguments = {key: value for key, value in item.items() if key not in ("outcome", "times")}
     times = item.get("times", 1)
     checks.positive("times", times)
     try:
-        if name == "fail":
-            outcome = BatchOutcome.fail(*arguments.pop("errors", ()), **arguments)
-        else:
-            outcome = _OUTCOMES[name](**arguments)
+        outcome = makers[name](**arguments)
     except TypeError as error:
         raise ValueError(f"outcome {name}: {error}") from error
     return [outcome] * int(times)

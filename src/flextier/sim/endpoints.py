@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from flextier.sim import chat, embeddings, models, paid, responses
-from flextier.sim.control import read_faults, read_outcomes
+from flextier.sim.asks import Ask
+from flextier.sim.background import endpoints as background
+from flextier.sim.background.order import read_order
+from flextier.sim.control import read_background_outcomes, read_faults, read_outcomes
 from flextier.sim.exchange import Exchange
 from flextier.sim.paging import Page, read_query
 from flextier.sim.play import Play, Wire
+from flextier.sim.stored import Keeping
 from flextier.sim.upload import keep_upload
 from flextier.sim.weather import Weather
 from flextier.sim.world import World
@@ -21,17 +25,23 @@ MOST_FILES = 10_000
 
 async def answer_chat(exchange: Exchange, world: World, _: str) -> None:
     """A chat completion."""
-    await _answer(exchange, world, chat)
+    body = await _body(exchange, world)
+    await _answer(exchange, world, chat, chat.read(body))
 
 
 async def answer_responses(exchange: Exchange, world: World, _: str) -> None:
-    """A response."""
-    await _answer(exchange, world, responses)
+    """A response, at once or in the background."""
+    ask = responses.read(await _body(exchange, world))
+    exchange.seen.lane = ask.lane
+    order = read_order(ask, exchange.headers, world.background_weather(ask.model))
+    ask = world.responses.chained(ask)
+    if order is None:
+        await _answer(exchange, world, Keeping(world.responses.shelf), ask)
+    else:
+        await background.create(exchange, world, ask, order)
 
 
-async def _answer(exchange: Exchange, world: World, wire: Wire) -> None:
-    body = await _body(exchange, world)
-    ask = wire.read(body)
+async def _answer(exchange: Exchange, world: World, wire: Wire, ask: Ask) -> None:
     exchange.seen.lane = ask.lane
     fault = world.next_fault(ask, exchange.path, exchange.headers["authorization"])
     await Play(exchange, world, wire, ask).run(fault.action)
@@ -113,6 +123,12 @@ async def add_outcomes(exchange: Exchange, world: World, _: str) -> None:
     """Script batches: ``{"outcomes": [{"outcome": "expire", "after": 3}]}``."""
     outcomes = read_outcomes((await exchange.json()).get("outcomes"))
     await exchange.reply({"waiting": world.batches.script(*outcomes)})
+
+
+async def add_background_outcomes(exchange: Exchange, world: World, _: str) -> None:
+    """Script background responses: ``{"outcomes": [{"outcome": "complete", "after": 3}]}``."""
+    outcomes = read_background_outcomes((await exchange.json()).get("outcomes"))
+    await exchange.reply({"waiting": world.responses.script(*outcomes)})
 
 
 async def show_paid(exchange: Exchange, world: World, _: str) -> None:

@@ -169,6 +169,11 @@ def unsupported(param: str, value: object, known: Iterable[str]) -> ErrorReply:
     return ErrorReply(400, message, code="invalid_value", param=param)
 
 
+def unknown_parameter(param: str) -> ErrorReply:
+    """A parameter that the endpoint does not have."""
+    return ErrorReply(400, f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)
+
+
 def wrong_type(param: str, expected: str, value: object) -> ErrorReply:
     """A parameter is of another JSON type than the API takes."""
     got = _JSON_TYPES.get(type(value), "an object")

@@ -80,6 +80,11 @@ class Exchange:
         if self._accounts is not None:
             self._accounts.stall(self.seen, outcome)
 
+    def warn(self, text: str) -> None:
+        """Tell the tester something, unless the entry is closed."""
+        if self._accounts is not None:
+            self._accounts.warn(text)
+
     def bill(self, tier: str, tokens: Tokens) -> None:
         """Charge an answer, and close the entry as served."""
         self.seen.served_tier = tier

@@ -12,6 +12,9 @@ from flextier.sim.errors import ErrorReply
 from flextier.sim.tokens import Tokens
 
 Lane = Literal["flex", "standard", "priority"]
+AskedLane = Literal[
+    "flex", "standard", "priority", "background-soonest", "background-2h", "background-8h"
+]
 Break = Literal["error", "failed", "end", "reset", "stall"]
 
 S = TypeVar("S", bound="float | None")
@@ -80,7 +83,7 @@ Action = Serve | ErrorReply | Stall | Reset | Cut | NotJson | Trickle | StreamBr
 class Conditions:
     """Which requests a fault waits for; what is None matches everything."""
 
-    lane: Lane | None = None
+    lane: AskedLane | None = None
     model: str | None = None
     path: str | None = None
     stream: bool | None = None
@@ -122,7 +125,7 @@ class Fault:
     def on(
         self,
         *,
-        lane: Lane | None = None,
+        lane: AskedLane | None = None,
         model: str | None = None,
         path: str | None = None,
         stream: bool | None = None,
@@ -132,19 +135,21 @@ class Fault:
 
         Args:
             lane: The lane the request asks for: ``flex``, ``standard`` (no tier, ``auto`` or
-                ``default``) or ``priority``.
+                ``default``) or ``priority``; for background responses ``background-soonest``,
+                ``background-2h`` or ``background-8h``.
             model: The model's name, or a shell pattern such as ``"gpt-5*"``.
             path: The end of the path: ``"/chat/completions"`` or ``"/responses"``. Any other
                 path needs one to meet a fault: ``"/files"``, ``"/batches"``, ``"/batches/{id}"``
-                (any id), ``"/files/{id}/content"``, ``"/embeddings"``.
+                (any id), ``"/files/{id}/content"``, ``"/responses/{id}"``,
+                ``"/responses/{id}/cancel"``, ``"/embeddings"``.
             stream: Whether a stream is asked for.
             method: The HTTP method, such as ``"POST"``: it tells creating from listing.
 
         Raises:
-            ValueError: The lane is none of the three.
+            ValueError: The lane is none of these.
         """
-        if lane is not None and lane not in get_args(Lane):
-            raise ValueError(f"lane must be one of {', '.join(get_args(Lane))}, not {lane!r}")
+        if lane is not None and lane not in get_args(AskedLane):
+            raise ValueError(f"lane must be one of {', '.join(get_args(AskedLane))}, not {lane!r}")
         return replace(self, conditions=Conditions(lane, model, path, stream, method))
 
     @classmethod

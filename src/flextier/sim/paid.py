@@ -9,8 +9,10 @@ from hashlib import sha256
 from threading import Lock
 from typing import Any
 
-#: What does not change the work that a request asks for: how it is served and sent.
-NOT_THE_WORK = frozenset({"service_tier", "stream", "stream_options"})
+#: What does not change the work that a request asks for: how it is served, sent and kept.
+NOT_THE_WORK = frozenset(
+    {"background", "background_options", "service_tier", "store", "stream", "stream_options"}
+)
 
 _LANES = {"default": "standard"}
 
@@ -21,7 +23,7 @@ def digest(endpoint: str, body: Mapping[str, Any]) -> str:
     """What a line is known by in ``GET /sim/paid``: 32 hexadecimal digits.
 
     The first half of the sha256 of the endpoint, a line break, and the body as JSON with sorted
-    keys, without spaces and without ``service_tier``, ``stream`` and ``stream_options``.
+    keys, without spaces and without ``NOT_THE_WORK``: tier, streaming, background and storing.
     """
     work = {key: value for key, value in body.items() if key not in NOT_THE_WORK}
     text = json.dumps(work, sort_keys=True, separators=(",", ":"))
@@ -40,7 +42,7 @@ class PaidLines:
         self._known: dict[Lanes, Lanes] = {}
 
     def pay(self, line: str, tier: str) -> None:
-        """A line's answer was delivered whole, by this tier or by ``batch``."""
+        """A line's answer was delivered whole, by this tier, by ``batch`` or in the background."""
         with self._lock:
             self._payments += 1
             self._count(self._paid, line, tier)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from math import ceil
+
+from flextier.sim import errors
+from flextier.sim.errors import ErrorReply
 
 MINUTE = 60.0
 
@@ -41,3 +45,16 @@ def room_in(recent: Sequence[float], limit: int, now: float) -> float | None:
     if over < 0:
         return None
     return (*recent, now)[over + 1] + MINUTE - now
+
+
+def over(recent: Sequence[float], limit: int | None, now: float) -> ErrorReply | None:
+    """The 429 for a request sent now; None: there is room for it, or no limit."""
+    wait = None if limit is None else room_in(recent, limit, now)
+    if limit is None or wait is None:
+        return None
+    return errors.rate_limited(limit).with_headers(
+        # Rounded up, so that whoever waits as long has not come too early.
+        retry_after=ceil(wait),
+        retry_after_ms=ceil(wait * 1000),
+        x_ratelimit_reset_requests=f"{ceil(wait * 1000) / 1000:g}s",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -91,12 +91,18 @@ def _turn(item: Any) -> Turn:
 
 def body(ask: Ask, answer: Answer) -> dict[str, Any]:
     """The finished ``response`` object."""
-    return _finished(_response(ask, answer.tier), _items(ask, answer), answer)
+    return finished(begun(ask, answer.tier), items(ask, answer), answer)
 
 
 def events(ask: Ask, answer: Answer) -> Iterator[bytes]:
     """The stream's events, numbered and named."""
-    for position, data in enumerate(_events(ask, answer)):
+    response, written = begun(ask, answer.tier), items(ask, answer)
+    return encoded(streamed(response, written, finished(response, written, answer)))
+
+
+def encoded(events: Iterable[dict[str, Any]], start: int = 0) -> Iterator[bytes]:
+    """Events, numbered from ``start`` on, and named."""
+    for position, data in enumerate(events, start):
         yield sse.event({**data, "sequence_number": position}, data["type"])
 
 
@@ -106,21 +112,28 @@ def error_event(reply: ErrorReply, how: str, ask: Ask, position: int) -> bytes |
         error = {"code": reply.code, "message": reply.message, "param": reply.param}
         return sse.event({"type": "error", **error, "sequence_number": position}, "error")
     error = {"code": reply.code, "message": reply.message}
-    failed = {**_response(ask, ask.served_tier), "status": "failed", "error": error}
+    failed = {**begun(ask, ask.served_tier), "status": "failed", "error": error}
     data = {"type": "response.failed", "response": failed, "sequence_number": position}
     return sse.event(data, "response.failed")
 
 
-def _response(ask: Ask, tier: str) -> dict[str, Any]:
-    """A response that has just begun."""
+def new_id() -> str:
+    """An id for a response."""
+    return f"resp_{uuid4().hex}"
+
+
+def begun(
+    ask: Ask, tier: str, name: str | None = None, created: float | None = None
+) -> dict[str, Any]:
+    """A response that has just begun; None: with a new id, now."""
     repeated = {
         name: default if ask.body.get(name) is None else ask.body[name]
         for name, default in _REPEATED.items()
     }
     return {
-        "id": f"resp_{uuid4().hex}",
+        "id": name or new_id(),
         "object": "response",
-        "created_at": int(time.time()),
+        "created_at": int(time.time() if created is None else created),
         "status": "in_progress",
         "error": None,
         "incomplete_details": None,
@@ -132,26 +145,31 @@ def _response(ask: Ask, tier: str) -> dict[str, Any]:
     }
 
 
-def _finished(
-    response: dict[str, Any], items: list[dict[str, Any]], answer: Answer
+def finished(
+    response: dict[str, Any],
+    items: list[dict[str, Any]],
+    answer: Answer,
+    at: float | None = None,
 ) -> dict[str, Any]:
+    """The same response with its output; ``at``: when it was finished, None: now."""
     cut = answer.finish == "length"
+    done = int(time.time() if at is None else at)
     return {
         **response,
         "status": "incomplete" if cut else "completed",
-        "completed_at": None if cut else int(time.time()),
+        "completed_at": None if cut else done,
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
         "output": items,
         "usage": answer.tokens.responses_usage(),
     }
 
 
-def _items(ask: Ask, answer: Answer) -> list[dict[str, Any]]:
+def items(ask: Ask, answer: Answer) -> list[dict[str, Any]]:
     """The output items: reasoning where the model reasons, then the text or the calls."""
-    items = [_reasoning_item(ask)] if reasons(ask.model) else []
+    written = [_reasoning_item(ask)] if reasons(ask.model) else []
     if not answer.calls:
-        items.append(_message_item(answer))
-    return items + [
+        written.append(_message_item(answer))
+    return written + [
         {
             "type": "function_call",
             "id": f"fc_{uuid4().hex}",
@@ -186,18 +204,23 @@ def _text_part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _events(ask: Ask, answer: Answer) -> Iterator[dict[str, Any]]:
-    response = _response(ask, answer.tier)
-    items = _items(ask, answer)
+def streamed(
+    response: dict[str, Any], items: list[dict[str, Any]], finished: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The events of a direct call's stream."""
     yield {"type": "response.created", "response": response}
     yield {"type": "response.in_progress", "response": response}
+    yield from outputs(items, finished)
+
+
+def outputs(items: list[dict[str, Any]], finished: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The events from the first output item to the end."""
     for index, item in enumerate(items):
-        begun = {**item, **_BLANK[item["type"]]}
-        yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+        blank = {**item, **_BLANK[item["type"]]}
+        yield {"type": "response.output_item.added", "output_index": index, "item": blank}
         for data in _WRITERS[item["type"]](item):
             yield {**data, "item_id": item["id"], "output_index": index}
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
-    finished = _finished(response, items, answer)
     yield {"type": f"response.{finished['status']}", "response": finished}
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from flextier.sim.accounts import SeenRequest
+from flextier.sim.background.outcomes import BackgroundOutcome
 from flextier.sim.batch.outcomes import BatchOutcome
 from flextier.sim.faults import Fault
 from flextier.sim.weather import Weather
@@ -34,8 +35,8 @@ class Simulator:
         record_bodies: Whether requests are kept with their bodies.
         keep_requests: How many requests are kept; counters count all of them.
         clock: The weather's clock, in seconds; a test can pass its own.
-        speed: Seconds of the provider's time, which batches and files live by, in one second of
-            the clock; 3600: an hour in a second.
+        speed: Seconds of the provider's time, which batches, files and background responses live
+            by, in one second of the clock; 3600: an hour in a second.
         record_paid: Whether every paid line is counted, see :meth:`paid`.
     """
 
@@ -134,8 +135,12 @@ class Simulator:
         """Say what becomes of the next batches; after them, the weather decides."""
         self._world.batches.script(*outcomes)
 
+    def script_background(self, *outcomes: BackgroundOutcome) -> None:
+        """Say what becomes of the next background responses; after them, the weather decides."""
+        self._world.responses.script(*outcomes)
+
     def reset(self) -> None:
-        """Forget requests, scripts, counters, files and batches; restart the clocks."""
+        """Forget requests, scripts, counters, files, batches, responses; restart the clocks."""
         self._world.reset()
 
     @property

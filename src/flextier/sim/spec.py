@@ -92,6 +92,13 @@ def _number_or_text(text: str) -> float | str:
         return text
 
 
+def _flag(text: str) -> bool:
+    """``true`` or ``false``."""
+    if text not in ("true", "false"):
+        raise ValueError("true or false is needed")
+    return text == "true"
+
+
 def _process(text: str) -> dict[str, float]:
     """``60/20/1``: mean seconds open, mean seconds shut, seed (0 when left out)."""
     parts = text.split("/")
@@ -133,4 +140,23 @@ _WORDS: dict[str, tuple[str, Callable[[str], Any], bool]] = {
     "batch_unsupported": ("batch.unsupported_models", str, True),
     "batch_max_lines": ("batch.max_lines", int, False),
     "batch_max_bytes": ("batch.max_bytes", int, False),
+    "background": ("background.seconds", _latency, False),
+    "background_2h": ("background.seconds_2h", _latency, False),
+    "background_8h": ("background.seconds_8h", _latency, False),
+    "background_queued": ("background.queued", _latency, False),
+    "background_queued_2h": ("background.queued_2h", _latency, False),
+    "background_queued_8h": ("background.queued_8h", _latency, False),
+    "background_fail": ("background.fail", float, False),
+    "background_incomplete": ("background.incomplete", float, False),
+    "background_missed": ("background.missed", float, False),
+    "background_missed_by": ("background.missed_by", _latency, False),
+    "background_follow_up": ("background.follow_up", float, False),
+    "background_cancelling": ("background.cancelling", _latency, False),
+    "background_cancel_ended": ("background.cancel_ended", _flag, False),
+    "background_windows": ("background.window_models", str, True),
+    "background_unsupported": ("background.unsupported_models", str, True),
+    "background_stored": ("background.stored", _flag, False),
+    "background_keep": ("background.keep", float, False),
+    "background_poll_rpm": ("background.poll_rpm", int, False),
+    "background_api_errors": ("background.api_errors", float, False),
 }

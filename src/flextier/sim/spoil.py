@@ -34,7 +34,7 @@ async def play(exchange: Exchange, action: Action, run: Run) -> None:
         exchange.doom("not_json", _wronging(action.content_type))
         await _answered(exchange, run)
     else:
-        await _late(exchange, action)
+        await late(exchange, action)
         if isinstance(action, Trickle):
             exchange.doom("", _trickling(exchange, action))
         await run()
@@ -49,7 +49,12 @@ async def _reset(exchange: Exchange, action: Reset, run: Run) -> None:
     await exchange.reset()
 
 
-async def _late(exchange: Exchange, action: Action) -> None:
+async def late(exchange: Exchange, action: Action) -> None:
+    """Wait as the action says, if it says so.
+
+    Raises:
+        ClientLeft: The client left meanwhile.
+    """
     if isinstance(action, Serve):
         await exchange.pause(action.delay)
     elif isinstance(action, Stall):

@@ -12,21 +12,22 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from math import ceil
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from flextier.sim import checks, errors, spec
+from flextier.sim import checks, spec
+from flextier.sim.background.weather import BackgroundWeather
 from flextier.sim.batch.weather import BatchWeather
 from flextier.sim.faults import Fault, Lane, Serve
-from flextier.sim.rates import room_in
+from flextier.sim.rates import over
 
 Seconds = float | tuple[float, float]
 Spell = tuple[float, float, float]
 
 DAY = 86_400.0
 _ORDINARY = BatchWeather()
+_QUICK = BackgroundWeather()
 _GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?(?:-|$)")
 
 
@@ -80,6 +81,7 @@ class Weather:
             included: ``(("o3", Weather(slots=2)),)``. The first that fits counts; the fields
             here are for all other models.
         batch: How batches behave.
+        background: How background responses behave.
 
     Raises:
         ValueError: A field is out of its range; the message names it.
@@ -103,6 +105,7 @@ class Weather:
     refusal_latency: Seconds | None = None
     models: tuple[tuple[str, Weather], ...] = ()
     batch: BatchWeather = _ORDINARY
+    background: BackgroundWeather = _QUICK
 
     def __post_init__(self) -> None:
         for name in ("refuse", "stall"):
@@ -122,6 +125,9 @@ class Weather:
         _check_models(self.models)
         if not isinstance(self.batch, BatchWeather):
             raise ValueError(f"batch must be a BatchWeather, not {self.batch!r}")  # noqa: TRY004
+        if not isinstance(self.background, BackgroundWeather):
+            problem = f"background must be a BackgroundWeather, not {self.background!r}"
+            raise ValueError(problem)  # noqa: TRY004
 
     @classmethod
     def random(
@@ -185,7 +191,8 @@ class Weather:
     def from_dict(cls, data: Mapping[str, Any]) -> Weather:
         """From JSON's types: lists for tuples. ``random`` takes the arguments of :meth:`random`.
 
-        ``batch`` is an object of :class:`BatchWeather`'s fields.
+        ``batch`` is an object of :class:`BatchWeather`'s fields, ``background`` one of
+        :class:`BackgroundWeather`'s.
         ``models`` is an object, ``{"o3": {"slots": 2}}``: what a model's weather leaves out is as
         in the weather around it.
 
@@ -198,6 +205,8 @@ class Weather:
         given = {name: _tupled(value) for name, value in data.items() if name != "random"}
         if isinstance(given.get("batch"), Mapping):
             given["batch"] = BatchWeather.from_dict(given["batch"])
+        if isinstance(given.get("background"), Mapping):
+            given["background"] = BackgroundWeather.from_dict(given["background"])
         if "models" in data:
             given["models"] = tuple(
                 (name, cls._of_model(name, own, data)) for name, own in _items(data["models"])
@@ -217,8 +226,9 @@ class Weather:
         inherited = {field: value for field, value in around.items() if field != "models"}
         if "outages" in own:
             inherited.pop("random", None)
-        if isinstance(around.get("batch"), Mapping) and isinstance(own.get("batch"), Mapping):
-            own = {**own, "batch": {**around["batch"], **own["batch"]}}
+        for part in ("batch", "background"):
+            if isinstance(around.get(part), Mapping) and isinstance(own.get(part), Mapping):
+                own = {**own, part: {**around[part], **own[part]}}
         try:
             return cls.from_dict({**inherited, **own})
         except ValueError as error:
@@ -262,16 +272,8 @@ class Weather:
         return own._decide_flex(model, now, chance)
 
     def _rate_limit(self, now: Moment) -> Fault | None:
-        wait = None if self.rpm is None else room_in(now.recent, self.rpm, now.now)
-        if self.rpm is None or wait is None:
-            return None
-        reply = errors.rate_limited(self.rpm).with_headers(
-            # Rounded up, so that whoever waits as long has not come too early.
-            retry_after=ceil(wait),
-            retry_after_ms=ceil(wait * 1000),
-            x_ratelimit_reset_requests=f"{ceil(wait * 1000) / 1000:g}s",
-        )
-        return Fault(reply)
+        limited = over(now.recent, self.rpm, now.now)
+        return None if limited is None else Fault(limited)
 
     def _decide_flex(self, model: str, now: Moment, chance: Random) -> Fault:
         if self.unsupports(model):

@@ -8,18 +8,24 @@ from random import Random
 from typing import Any
 
 from flextier.sim import checks
-from flextier.sim.accounts import FREE, Accounts
+from flextier.sim.accounts import Accounts
 from flextier.sim.asks import Ask
+from flextier.sim.background.store import ResponseStore
+from flextier.sim.background.weather import BackgroundWeather
 from flextier.sim.batch.store import BatchStore
 from flextier.sim.batch.weather import BatchWeather
 from flextier.sim.errors import server_error
 from flextier.sim.faults import Fault
 from flextier.sim.files import FileStore
 from flextier.sim.provider_clock import ProviderClock
-from flextier.sim.rates import Rates
+from flextier.sim.rates import Rates, over
 from flextier.sim.script import Script
 from flextier.sim.tokens import PromptCache
 from flextier.sim.weather import Moment, Weather
+
+# What is not for an answer, by the part of the weather that breaks it.
+_BATCHES = ("/v1/files", "/v1/batches")
+_RESPONSES = "/v1/responses/"
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class _Climate:
 
 
 class World:
-    """The weather and its clock, the script, the accounts, the prompt cache, files and batches.
+    """The weather and its clock, the script, the accounts, the cache; files, batches, responses.
 
     Requests read it in the server's thread; the setters may be used from any.
     """
@@ -71,7 +77,7 @@ class World:
         self._start()
 
     def reset(self) -> None:
-        """Forget requests, counters, scripts, caches, files, batches; restart the clocks.
+        """Forget requests, counters, scripts, caches, files, batches, responses; restart clocks.
 
         Requests in flight end in the old accounts, and unfinished batches are stopped.
         """
@@ -87,6 +93,7 @@ class World:
         self.batches = BatchStore(
             self.files, self.accounts, self.cache, clock, self.batch_weather, self._seed
         )
+        self.responses = ResponseStore(self.accounts, self.cache, clock, self._seed)
         self.weather = self.weather  # the setter restarts the clock
 
     @property
@@ -98,13 +105,16 @@ class World:
     def weather(self, weather: Weather) -> None:
         self._climate = _Climate(weather, self._clock(), Random(self._seed), Rates())
 
-    def next_fault(self, ask: Ask, path: str, account: str = "") -> Fault:
-        """What happens to a request: the script decides, then the weather."""
+    def next_fault(self, ask: Ask, path: str, account: str = "", lane: str | None = None) -> Fault:
+        """What happens to a request: the script decides, then the weather.
+
+        ``lane`` is what the script knows it by; None: the one it asks for.
+        """
         climate = self._climate
         now = self._clock() - climate.epoch
         recent = climate.rates.before(account, ask.model, now)
         try:
-            scripted = self.script.take(ask.lane, ask.model, path, ask.stream)
+            scripted = self.script.take(lane or ask.lane, ask.model, path, ask.stream)
             if scripted is not None:
                 return scripted
             moment = Moment(now, self.accounts.flex_in_use[self.pool(ask)], recent)
@@ -114,17 +124,45 @@ class World:
         finally:
             climate.rates.arrive(account, ask.model, now)
 
-    def next_other_fault(self, method: str, path: str, route: str) -> Fault | None:
+    def next_other_fault(
+        self, method: str, path: str, route: str, account: str = ""
+    ) -> Fault | None:
         """What happens to a request that asks for no answer; None: nothing out of the ordinary.
 
         ``route`` is the path with ``{id}`` in place of an id.
         """
+        climate = self._climate
+        limited = None
+        if method == "GET" and route.startswith(_RESPONSES):
+            limited = self._limit_polls(climate, account)
         scripted = self.script.take_other(method, path, route)
         if scripted is not None:
             return scripted
-        climate = self._climate
-        broken = climate.weather.batch.api_errors if route.startswith(FREE) else 0.0
+        if limited is not None:
+            return limited
+        broken = 0.0
+        if route.startswith(_BATCHES):
+            broken = climate.weather.batch.api_errors
+        elif route.startswith(_RESPONSES):
+            broken = climate.weather.background.api_errors
         return Fault(server_error()) if broken and climate.chance.random() < broken else None
+
+    def _limit_polls(self, climate: _Climate, account: str) -> Fault | None:
+        """The answer to one look too many; every look counts."""
+        limit = climate.weather.background.poll_rpm
+        if limit is None:
+            return None
+        now = self._clock() - climate.epoch
+        # Not a model's name, so that requests for answers are counted apart.
+        kind = f"GET {_RESPONSES}"
+        limited = over(climate.rates.before(account, kind, now), limit, now)
+        climate.rates.arrive(account, kind, now)
+        return None if limited is None else Fault(limited)
+
+    def background_weather(self, model: str) -> BackgroundWeather:
+        """How background responses of a model behave; of no model: of those without their own."""
+        weather = self._climate.weather
+        return (weather.of(model) if model else weather).background
 
     def batch_weather(self, model: str) -> BatchWeather:
         """How batches of a model behave; of no model: before it is known."""
@@ -149,8 +187,10 @@ class World:
 
     def stats(self) -> dict[str, Any]:
         """What ``GET /stats`` shows."""
+        background = self.responses.stats()  # first, because it bills what is due
         return {
             **self.accounts.stats(),
+            "background": background,
             "batches": self.batches.stats(),
             "files": self.files.stats(),
             "connections": self.connections(),
@@ -164,4 +204,5 @@ class World:
         """
         if self.accounts.paid is None:
             raise ValueError("paid lines are not recorded: record_paid=True, or --record-paid")
+        self.responses.advance()
         return self.accounts.paid.report()
