@@ -66,8 +66,11 @@ class Memory:
         """
         if self.entry.state == "busy":
             self.entry = self.journal.claim(self.entry, keep=self._policy.journal_keep)
+        if self.entry.state != "busy":
+            return 0.0
         left = until - self._clock.now()
-        if self.entry.state != "busy" or left <= 0:
+        if left <= 0:  # who asked it first, is too slow for this call
+            self.entry = Entry(self.entry.key, self.entry.n, "ours")
             return 0.0
         self._look_in = min(self._look_in * 1.5, _LATEST)
         return min(self._look_in, left)

@@ -100,7 +100,12 @@ class Router:
             from flextier.remembering import Memory  # few programs have a journal
 
             memory = Memory(where[0], asked(options), policy, self.clock)
-        route = Route(options, policy, timeouts, watched, scope, self, where, memory)
+        try:
+            route = Route(options, policy, timeouts, watched, scope, self, where, memory)
+        except BaseException:
+            if memory is not None:
+                memory.release()
+            raise
         if limits:
             route.charged = [spending.charge for spending, _, _ in limits]
         return route

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -16,7 +17,14 @@ from typing import Any
 
 import pytest
 
-from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy, track
+from flextier import (
+    AsyncFlexOpenAI,
+    FlexDeadlineExceeded,
+    FlexOpenAI,
+    FlexPolicy,
+    PolicyError,
+    track,
+)
 from flextier.journal import Journal, JournalError, JournalWarning, NewerJournalError
 from flextier.journal.journal import journal_at
 from flextier.sim import BatchWeather, Fault, Simulator, Weather
@@ -110,8 +118,6 @@ async def test_who_waits_for_another_may_leave(path: str, sim: Simulator) -> Non
     sim.script(Fault.serve(delay=0.6))
     policy = FLEX.replace(journal=path, journal_repeats="once")
     async with AsyncFlexOpenAI(**options(sim, policy)) as client:
-        import asyncio
-
         first = asyncio.ensure_future(aask(client, "What of it?"))
         await auntil(lambda: count(sim, "POST", "/chat/completions") == 1)
         second = asyncio.ensure_future(aask(client, "What of it?"))
@@ -123,6 +129,38 @@ async def test_who_waits_for_another_may_leave(path: str, sim: Simulator) -> Non
         assert (await first).is_right
     assert third.report.lane == "journal"
     assert sim.paid()["payments"] == 1
+
+
+@pytest.mark.parametrize("lanes", ["standard", "flex,standard"])
+async def test_who_waits_for_another_keeps_to_its_deadline(
+    lanes: str, path: str, sim: Simulator
+) -> None:
+    """Under ``once``, a call does not wait past the time that it needs for asking itself."""
+    sim.script(Fault.stall(30))
+    policy = FLEX.replace(journal=path, journal_repeats="once", lanes=tuple(lanes.split(",")))
+    hurried = policy.replace(deadline=0.6, standard_reserve=0.4)
+    async with AsyncFlexOpenAI(**options(sim, policy)) as client:
+        first = asyncio.ensure_future(aask(client, "What of it?"))
+        await auntil(lambda: count(sim, "POST", "/chat/completions") == 1)
+        second = await aask(client.with_options(policy=hurried), "What of it?")
+        first.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await first
+    if lanes == "standard":
+        assert isinstance(second.error, FlexDeadlineExceeded)
+    else:
+        assert second.is_right
+
+
+def test_a_call_that_no_lane_takes(path: str, sim: Simulator) -> None:
+    """It is refused before anything is sent, and leaves nothing behind in the journal."""
+    policy = POLICY.replace(lanes=("batch",), journal=path)
+    with (
+        FlexOpenAI(**options(sim, policy)) as client,
+        pytest.raises(PolicyError, match="headers of its own"),
+    ):
+        client.responses.create(model="o3", input="What of it?", extra_headers={"x-mine": "1"})
+    assert sum(journal_at(path).counts().values()) == 0
 
 
 def test_what_became_a_batch_while_a_call_waited(path: str, sim: Simulator) -> None:
