@@ -437,7 +437,7 @@ class Route:
             self._finish(error=error)
 
     def _given_up(self, error: Exception, kind: Kind, limit: Limit) -> Exception:
-        if kind == "timeout" and (limit == "deadline" or self._late()):
+        if kind in ("timeout", "unfinished") and (limit == "deadline" or self._late()):
             exceeded = self._deadline_exceeded(error.request)  # type: ignore[attr-defined]
             exceeded.__cause__ = error
             error = exceeded

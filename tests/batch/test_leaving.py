@@ -112,6 +112,7 @@ def test_let_go(crowd: Crowd, sim: Simulator, tmp_path: Path) -> None:
     thread.join()
     assert let_go == [4]
     assert all(isinstance(one.error, BatchDetached) for one in said)
+    until(lambda: not _working(), "the end of the work")
     forget()
     assert all(one.is_right for one in crowd(made, questions(4)))
     assert (files(sim), sim.paid()["payments"]) == (1, 4)

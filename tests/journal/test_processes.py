@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flextier.journal import Journal
-from flextier.sim import BatchOutcome, BatchWeather, Simulator, Weather
+from flextier.sim import BatchOutcome, BatchWeather, Fault, Simulator, Weather
 from tests.batch.crowd import files, questions, until
 from tests.journal.conftest import Start
 
@@ -72,6 +72,16 @@ def test_killed_while_the_batch_runs(start: Start, sim: Simulator) -> None:
     told = start(asked).told
     assert all_right(told)
     assert {one.lane for one in told} <= {"batch", "journal"}  # who comes late, finds it recorded
+    assert (files(sim), sim.paid()["twice"]) == (1, [])
+
+
+def test_a_batch_that_is_not_found_at_once(start: Start, sim: Simulator) -> None:
+    """One 404 on a batch of an earlier run is not believed."""
+    sim.weather = Weather(batch=BatchWeather(seconds=0.5))
+    asked = questions(3)
+    assert start(asked, die=("after", f"{API}.retrieve")).died()
+    sim.script(Fault.status(404).on(method="GET", path="/batches/{id}"))
+    assert all_right(start(asked).told)
     assert (files(sim), sim.paid()["twice"]) == (1, [])
 
 

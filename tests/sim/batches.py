@@ -77,7 +77,11 @@ class Batches:
         return self.client.batches.create(input_file_id=file_id, endpoint=endpoint, **asked)
 
     def look(self, batch: Any) -> Any:
-        return self.client.batches.retrieve(batch.id)
+        """The batch, once all is done that is due: a look does some milliseconds' worth of it."""
+        seen = self.client.batches.retrieve(batch.id)
+        while (again := self.client.batches.retrieve(batch.id)) != seen:
+            seen = again
+        return seen
 
     def ended(self, batch: Any) -> Any:
         """The batch once it has ended; it may take a moment."""

@@ -109,7 +109,7 @@ def test_everything_else_passes_untouched(sim: Simulator) -> None:
     with make(sim, max_retries=0) as client, track() as calls:
         assert client.embeddings.create(model="text-embedding-3-small", input="x").data
         assert client.models.list().data
-        file = client.files.create(file=b"{}", purpose="batch")
+        file = client.files.create(file=("lines.jsonl", b"{}"), purpose="batch")
         assert client.files.delete(file.id).deleted
     assert calls == []
     assert [request.tier for request in sim.requests] == [None] * 4

@@ -82,8 +82,16 @@ class Requests:
         return self._persist(lambda api: api.find(tag, sealed - CLOCKS_APART))
 
     def retrieve(self, batch_id: str) -> Batch:
-        """A batch that is to be there."""
-        return self._persist(lambda api: api.retrieve(batch_id))
+        """A batch that is to be there.
+
+        Raises:
+            openai.NotFoundError: it is not, and was not a moment later either.
+        """
+        try:
+            return self._persist(lambda api: api.retrieve(batch_id))
+        except openai.NotFoundError:
+            self._worker.pause(min(SETTLING, self._terms.poll))
+            return self._persist(lambda api: api.retrieve(batch_id))
 
     def look(self, batch: Batch) -> Batch:
         """How a batch stands by now; as it stood before, where that cannot be known.

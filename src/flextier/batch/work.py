@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _MENDS = 3
 """How often a file is sent again without the lines that the server did not like."""
 
+_CANCELS = 5
+"""How often the cancelling of a batch is tried that nobody waits for."""
+
 _ALONE = 3
 """How often there is no room for a batch, with none of ours on its way, until it is split."""
 
@@ -195,12 +198,14 @@ class Work:
         """Upload the file and create the batch; None: there is no room for it, try again."""
         assert self.calls.spool is not None
         self._line_up(tokens_of(self.calls.spool.size))
-        until = self._clock.now() + self.terms.policy.patience
+        patience = self.terms.policy.patience
         try:
             if self._file_id is None:
+                until = self._clock.now() + patience
                 self._file_id = self._requests.upload(self.tag, self.calls.spool.file, until)
                 self._note(file_id=self._file_id)
                 self.check_time()
+            until = self._clock.now() + patience
             batch = self._requests.create(self.tag, self._file_id, until)
         except openai.APIStatusError as error:
             if is_about_room(error.code, error.message):
@@ -225,10 +230,12 @@ class Work:
     def _follow(self, batch: Batch) -> Batch:
         """Look at the batch until it has ended; cancel it when its time has come."""
         self._batch = batch
-        looks, cancelled = 0, False
+        looks, cancels, cancelled = 0, 0, False
         while batch.status not in TERMINAL:
             if not cancelled and self._is_to_stop():
                 cancelled = self._requests.cancel(batch.id)
+                cancels += 1
+                self._check_use(cancels)
             self.pause(self._interval(looks, cancelled))
             looks += 1
             self._batch = batch = self._requests.look(batch)
@@ -237,6 +244,16 @@ class Work:
         self._desk.news()
         self._note_end(batch)
         return batch
+
+    def _check_use(self, cancels: int) -> None:
+        """Whether there is any use in going on to cancel a batch.
+
+        Raises:
+            _Over: nobody waits, and it cannot be done: the way to the server may have been theirs.
+        """
+        with self._lock:
+            if cancels >= _CANCELS and self.calls.empty:
+                raise _Over
 
     def _interval(self, looks: int, cancelled: bool) -> float:
         """Seconds to the next look: few at first, and while it is being cancelled."""
