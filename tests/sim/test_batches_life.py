@@ -373,8 +373,9 @@ def test_batches_take_turns(sim: Simulator, batches: Batches) -> None:
     """A small batch does not wait for a large one that was created before it."""
     large = batches.create(lines(4000))
     small = batches.create(lines(5))
-    assert eventually(lambda: batches.look(small).status == "completed")
-    assert batches.look(large).status != "completed"
+    retrieve = batches.client.batches.retrieve
+    assert eventually(lambda: retrieve(small.id).status == "completed")
+    assert retrieve(large.id).status != "completed"
     assert batches.ended(large).request_counts.completed == 4000
 
 
