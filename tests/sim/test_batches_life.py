@@ -371,12 +371,12 @@ def test_a_failed_batch_cannot_be_cancelled(sim: Simulator, batches: Batches) ->
 
 def test_batches_take_turns(sim: Simulator, batches: Batches) -> None:
     """A small batch does not wait for a large one that was created before it."""
-    large = batches.create(lines(4000))
+    large = batches.create(lines(8_000))
     small = batches.create(lines(5))
     retrieve = batches.client.batches.retrieve
     assert eventually(lambda: retrieve(small.id).status == "completed")
     assert retrieve(large.id).status != "completed"
-    assert batches.ended(large).request_counts.completed == 4000
+    assert batches.ended(large).request_counts.completed == 8_000
 
 
 # -- beginnings and ends ------------------------------------------------------------------
