@@ -6,6 +6,7 @@ only a benchmark that could not be run.
     python benchmarks/run_all.py [--json FILE] [--rounds N]
     python benchmarks/run_all.py --throughput [--json FILE] [--rounds N]
     python benchmarks/run_all.py --scale [--json FILE]
+    python benchmarks/run_all.py --bulk
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
@@ -61,6 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.scale:
         scale.report(file=options.json)
         return
+    if options.bulk:
+        _run_alone("batch_lane.py")
+        _run_alone("bulk.py")
+        _run_alone("bulk_crashes.py", "--lanes", "batch")
+        _run_alone("bulk_crashes.py")
+        return
     results = [result for measure in _BENCHMARKS for result in _run(measure, options.rounds)]
     print("\n".join(table(results)))
     if options.json is not None:
@@ -80,7 +89,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scale", action="store_true", help="a call's CPU and memory by how many there are instead"
     )
+    parser.add_argument(
+        "--bulk", action="store_true", help="the batch lane and bulk runs instead; a quarter hour"
+    )
     return parser
+
+
+def _run_alone(script: str, *arguments: str) -> None:
+    """A script that prints by itself, in a process of its own."""
+    print(f"\n{script} {' '.join(arguments)}".rstrip(), flush=True)
+    subprocess.run([sys.executable, Path(__file__).with_name(script), *arguments], check=False)
 
 
 def _run(measure: Callable[..., list[Result]], rounds: int | None) -> list[Result]:

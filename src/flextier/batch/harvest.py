@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -25,6 +26,10 @@ _CHUNK = 250
 
 _UNREAD = 60.0
 """Seconds that the next lines wait for those who have not read theirs: their loop may be busy."""
+
+
+_TURNS = threading.BoundedSemaphore(2)
+"""How many batches hand over at once: what is handed over takes memory until it is dealt with."""
 
 
 class _Line(NamedTuple):
@@ -74,9 +79,14 @@ def _hand_over(lines: Iterator[_Line], tag: str, terms: Terms, calls: Calls) -> 
         failed = [line.custom_id for line in chunk if not line.recorded]
         keep = terms.policy.journal_answers
         record(terms.journal, partial(_record, tag, answered, failed, keep))
-        backlog = Backlog()
-        wake_all(_settled(chunk, calls, backlog))
-        backlog.wait(_UNREAD)
+        mine = _TURNS.acquire(timeout=_UNREAD)
+        try:
+            backlog = Backlog()
+            wake_all(_settled(chunk, calls, backlog))
+            backlog.wait(_UNREAD)
+        finally:
+            if mine:
+                _TURNS.release()
 
 
 def _record(
