@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 from flextier._sdk import LegacyAPIResponse, dumps
@@ -14,6 +15,10 @@ from flextier.saying import say
 
 _SOONEST, _LATEST = 0.05, 2.0
 """Seconds between two looks at a call that somebody else is asking."""
+
+
+MEMORIES: ContextVar[list[Memory] | None] = ContextVar("flextier_memories", default=None)
+"""Where the running code collects what the journal knows of its calls, in their order."""
 
 
 class Memory:
@@ -37,6 +42,9 @@ class Memory:
         key = key_of(base_url, asked.endpoint, dumps(asked.body), policy.journal_salt)
         once = policy.journal_repeats == "once"
         self.entry: Entry = self.journal.take(key, once=once, keep=policy.journal_keep)
+        memories = MEMORIES.get()
+        if memories is not None and not once:  # one that is shared is never used up
+            memories.append(self)
 
     @property
     def answer(self) -> Recorded | None:
@@ -85,6 +93,11 @@ class Memory:
         """Whether the answer was paid for in an earlier run, and is only fetched once more."""
         return self.entry.answer is not None or self.entry.fetched_again
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the call has its answer."""
+        return self._settled or self.entry.answer is not None
+
     def harvested(self) -> None:
         """The call was answered in a batch, and is in the journal by now."""
         self._settled = True
@@ -101,7 +114,7 @@ class Memory:
 
     def release(self) -> None:
         """The call is over; without an answer, it is free to be asked again."""
-        if self._settled or self.entry.answer is not None:
+        if self.is_answered:
             return
         try:
             self.journal.release(self.entry, ours=self.entry.state == "ours")

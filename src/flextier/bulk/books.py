@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from decimal import Decimal
 from typing import Any
 
 from flextier.bulk.rows import Row
@@ -10,9 +11,24 @@ from flextier.calls import CallReport
 from flextier.costs.exact import total, written
 from flextier.costs.records import CallRecord, record_of
 from flextier.costs.totals import CostTotals
+from flextier.errors import BudgetExceeded
+from flextier.spending import Spending
 
 ROW: ContextVar[Row | None] = ContextVar("flextier_bulk_row", default=None)
 """The row that the running code works for."""
+
+
+class RunSpending(Spending):
+    """The run's budget, which tells a row that a call of it was not made."""
+
+    def check(self, limit: Decimal, knob: str) -> None:
+        """Raise if the limit is reached."""
+        try:
+            super().check(limit, knob)
+        except BudgetExceeded:
+            if (row := ROW.get()) is not None:
+                row.is_cut = True
+            raise
 
 
 class Books:

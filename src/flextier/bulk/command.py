@@ -73,7 +73,12 @@ def run(told: argparse.Namespace) -> int:
         return _failed(error, 2)
     except KeyboardInterrupt:  # before the run heeds it itself: nothing has begun
         return 130
-    _tell(result, as_json=told.json)
+    try:
+        _tell(result, as_json=told.json)
+    except (
+        OSError
+    ):  # nobody reads it, or the disk that it goes to is full: the run is none the worse
+        sys.stdout = None  # or Python tries again at its end
     return result.exit_status
 
 
@@ -107,7 +112,8 @@ def _run(told: argparse.Namespace, options: Options) -> BulkResult:
     # What the imports have made stays: the collector need not walk through it for every row.
     gc.collect()
     gc.freeze()
-    with showing(json_lines(sys.stdout) if told.json else None) as on_progress:
+    lines = json_lines(sys.stdout) if told.json and sys.stdout is not None else None
+    with showing(lines) as on_progress:
         return asyncio.run(
             run_all(
                 runnable,
@@ -122,10 +128,12 @@ def _run(told: argparse.Namespace, options: Options) -> BulkResult:
 def _tell(result: BulkResult, *, as_json: bool) -> None:
     from flextier.bulk.shown import summary, write_json
 
+    if sys.stdout is None:
+        return
     if as_json:
         write_json(sys.stdout, {"event": "result", **result.to_dict()})
     else:
-        print("\n".join(summary(result)))
+        print("\n".join(summary(result)), flush=True)
 
 
 def _failed(why: Exception, status: int) -> int:

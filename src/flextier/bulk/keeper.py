@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -14,6 +14,8 @@ from typing import Any
 from flextier.bulk.errors import StorageError
 from flextier.bulk.rows import Identity
 from flextier.bulk.state import DONE, Known, Record, State
+from flextier.journal import Journal, JournalError
+from flextier.journal.entry import Entry
 
 _AT_ONCE = 2000
 """Records of one transaction, at most."""
@@ -27,6 +29,7 @@ _PAUSE = 0.005
 the loop an eighth of its time."""
 
 Mark = tuple[int, int, Identity]
+Used = tuple[Journal, Entry]
 _Look = tuple[list[Identity], "Future[dict[Identity, Known]]"]
 _END = object()
 
@@ -60,6 +63,7 @@ class Keeper:
         self._records: list[Record] = []
         self._marks: list[Mark] = []
         self._looks: list[_Look] = []
+        self._used: list[Used] = []
         self._told = 0.0
         self.failure: Exception | None = None
         """Why the last try to write was in vain; None: it was not."""
@@ -71,10 +75,12 @@ class Keeper:
         """Finished rows that are not on the disk yet."""
         return self._handed - self._kept
 
-    def keep(self, record: Record) -> None:
-        """Keep a finished row."""
+    def keep(self, record: Record, used: Sequence[Used] = ()) -> None:
+        """Keep a finished row; then, no other one is to get the answers that it used."""
         self._handed += 1
         self._things.put(record)
+        if used:
+            self._things.put([*used])
 
     def mark(self, line: int, seen: int, identity: Identity) -> None:
         """Note that a row which was finished before is in this version of the input, and where."""
@@ -133,6 +139,8 @@ class Keeper:
     def _sort(self, thing: Any) -> None:
         if type(thing) is Record:
             self._records.append(thing)
+        elif type(thing) is list:
+            self._used += thing
         elif len(thing) == 2:
             self._looks.append(thing)
         else:
@@ -152,6 +160,15 @@ class Keeper:
             self._part.flush()
         self._kept += len(self._records)
         self._records, self._marks, self.failure = [], [], None
+        self._use_up()
+
+    def _use_up(self) -> None:
+        used, self._used = self._used, []
+        try:
+            for journal in {journal for journal, _ in used}:
+                journal.use_up([entry for its, entry in used if its is journal])
+        except JournalError:  # the rows are kept; the journal says so itself to calls
+            self._used = used
 
     def _answer(self) -> None:
         for look in self._looks:

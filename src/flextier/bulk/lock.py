@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flextier.bulk.errors import InUseError
+from flextier.bulk.errors import InUseError, StorageError
 
 if sys.platform == "win32":
     import msvcrt
@@ -28,8 +28,12 @@ def locked(path: Path, output: Path) -> Iterator[None]:
 
     Raises:
         InUseError: another process, or another run of this one, holds it.
+        StorageError: it cannot be opened.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be opened: {error}") from error
     try:
         try:
             _take(handle)

@@ -160,6 +160,8 @@ def _check_files(told: Options) -> None:
     format_of(told.output, "output")
     if not told.output.parent.is_dir():
         raise BulkError(f"output {told.output}: there is no directory {told.output.parent}")
+    if not told.errors.parent.is_dir():
+        raise BulkError(f"errors (--errors): there is no directory {told.errors.parent}")
     if told.output.exists() and not told.output.is_file():
         raise BulkError(f"output {told.output} is no file")
     used: dict[Path, str] = {}

@@ -13,6 +13,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from flextier._extras import needs_extra
 from flextier.bulk.errors import BulkError, InputError
@@ -42,6 +43,9 @@ class ParquetSource:
         except (OSError, pa.ArrowException) as error:
             raise BulkError(f"input {path}: not Parquet: {error}") from error
         self.columns = tuple(self.schema.names)
+        for name in self.columns:
+            if self.columns.count(name) > 1:
+                raise BulkError(f"input {path}: two columns are called {name!r}")
 
     def rows(self) -> Iterator[Row]:
         """One row a row."""
@@ -119,14 +123,26 @@ def _found_types(objects: Iterator[dict[str, Any]], names: list[str]) -> dict[st
         for name in names:
             value = values.get(name)
             if value is not None:
-                large = isinstance(value, int) and not -(2**63) <= value < 2**63
-                seen[name].add(None if large else type(value))
+                kind = type(value)
+                if kind is int and not -(2**53) <= value <= 2**53:  # no double tells it exactly
+                    kind = _Large if -(2**63) <= value < 2**63 else _Huge
+                seen[name].add(kind)
     return {name: _one(types) for name, types in seen.items()}
+
+
+class _Large:
+    """An ``int64`` that is no double."""
+
+
+class _Huge:
+    """An integer that is no ``int64``."""
 
 
 def _one(types: set[Any]) -> type | None:
     if types == {int, float}:
         return float
+    if types in ({_Large}, {int, _Large}):
+        return int
     if len(types) > 1:
         return None
     kind = next(iter(types), str)
@@ -134,13 +150,18 @@ def _one(types: set[Any]) -> type | None:
 
 
 def _plainly(value: Any) -> Any:
-    return value
+    return _utf8(value) if isinstance(value, str) else value
 
 
 def _told(value: Any) -> Any:
-    return (
-        value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    )
+    if value is None:
+        return None
+    return _utf8(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _utf8(text: str) -> str:
+    """The text, with escapes for halves of surrogate pairs, as in CSV."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _typed(kind: Any) -> _Cell:
@@ -156,6 +177,12 @@ def _of_type(value: Any, kind: Any) -> Any:
     if value is None:
         return None
     types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        if kind.extension_name == "arrow.uuid":
+            return UUID(value).bytes
+        return _of_type(value, kind.storage_type)
+    if types.is_map(kind):
+        return [(_of_type(key, kind.key_type), _of_type(one, kind.item_type)) for key, one in value]
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         return [_of_type(one, kind.value_type) for one in value]
     if types.is_struct(kind):
@@ -177,6 +204,7 @@ _MADE: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
     (pa.types.is_binary, base64.b64decode),
     (pa.types.is_large_binary, base64.b64decode),
     (pa.types.is_fixed_size_binary, base64.b64decode),
+    (pa.types.is_binary_view, base64.b64decode),
 )
 
 

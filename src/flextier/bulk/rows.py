@@ -11,6 +11,7 @@ from flextier.bulk.errors import BulkError
 
 if TYPE_CHECKING:
     from flextier.costs.records import CallRecord
+    from flextier.remembering import Memory
 
 Identity = int | str
 """What a row is known by: its line, or its key as JSON text; ``#line`` where it has no key."""
@@ -24,7 +25,18 @@ class Row:
     """One record of the input."""
 
     # Made once a row, by the million: no dataclass, and nothing that is worked out twice.
-    __slots__ = ("digest", "identity", "key", "line", "problem", "records", "text", "values")
+    __slots__ = (
+        "digest",
+        "identity",
+        "is_cut",
+        "key",
+        "line",
+        "memories",
+        "problem",
+        "records",
+        "text",
+        "values",
+    )
 
     def __init__(
         self,
@@ -50,6 +62,10 @@ class Row:
         self.identity: Identity = line
         self.records: list[CallRecord] = []
         """The calls made for it."""
+        self.memories: list[Memory] = []
+        """What the journal knows of them, in the order in which they began."""
+        self.is_cut = False
+        """Whether a call was not made, as the budget of the run is spent."""
 
     def name(self, key: str) -> None:
         """Know it by the value of a column from now on."""

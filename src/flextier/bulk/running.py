@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from time import monotonic
 
@@ -20,6 +21,7 @@ from flextier.bulk.telling import answered, failed
 from flextier.bulk.terms import Terms
 from flextier.calls import scoped
 from flextier.errors import BatchDetached, BudgetExceeded, FlexDeadlineExceeded
+from flextier.remembering import MEMORIES, Memory
 
 _BACKLOG = 10_000
 """Finished rows that wait for the disk: with more of them, no new row is begun."""
@@ -157,6 +159,7 @@ class Running:
     async def _one(self, row: Row) -> None:
         # The task has a context of its own: nothing of this need be taken back.
         ROW.set(row)
+        MEMORIES.set(row.memories)
         try:
             given = self._pick(row)
             with scoped(changes=self._terms.changes()):
@@ -172,16 +175,30 @@ class Running:
         except BaseException as error:  # noqa: BLE001 - whatever a row does, the others go on
             self._fail(row, error)
         else:
-            self._finish(row, DONE, line)
+            if self._is_cut(row):  # what it made of that is no answer
+                self._feed.finished(row)
+                return
+            self._finish(row, DONE, line, row.memories)
 
     def _fail(self, row: Row, error: BaseException) -> None:
         """Note why a row failed, unless it was the run that ended."""
-        if self._is_of_the_run(error):
+        if self._is_of_the_run(error) or self._is_cut(row):
             self._feed.finished(row)
             return
-        self._finish(
-            row, FAILED, failed(row, str(error) if isinstance(error, RowProblem) else error)
-        )
+        told = failed(row, str(error) if isinstance(error, RowProblem) else error)
+        # Was it the last answer that it failed for? Run again, it is asked for anew.
+        self._finish(row, FAILED, told, row.memories[-1:])
+
+    def _is_cut(self, row: Row) -> bool:
+        """Whether the run has ended the row's last call, whatever the row has made of that."""
+        if row.is_cut:
+            self.stop.soon("budget")
+            return True
+        last = row.records[-1].error if row.records else None
+        if last == FlexDeadlineExceeded.__name__ and self._terms.is_nearly_over():
+            self.stop.soon("deadline")
+            return True
+        return last == BatchDetached.__name__
 
     def _is_of_the_run(self, error: BaseException) -> bool:
         seen: BaseException | None = error
@@ -197,8 +214,14 @@ class Running:
             seen = seen.__cause__
         return False
 
-    def _finish(self, row: Row, state: int, told: str) -> None:
-        self._keeper.keep(Record(row.identity, row.line, row.digest, state, self._seen, told))
+    def _finish(self, row: Row, state: int, told: str, memories: Sequence[Memory] = ()) -> None:
+        used = [
+            (one.journal, one.entry)
+            for one in memories
+            if one.is_answered and one.journal.path == self._terms.journal
+        ]
+        record = Record(row.identity, row.line, row.digest, state, self._seen, told)
+        self._keeper.keep(record, used)
         self._count[state] += 1
         # Not before: a look-up that comes after this finds the record.
         self._feed.finished(row)

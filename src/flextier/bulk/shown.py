@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO
 
 from flextier._extras import needs_extra
+from flextier.saying import say
 
 if TYPE_CHECKING:
     from flextier.bulk.result import BulkResult, Progress
@@ -30,12 +31,31 @@ def showing(progress: bool | OnProgress | None) -> Iterator[OnProgress | None]:
     if progress is None:
         progress = sys.stderr is not None and sys.stderr.isatty()
     if callable(progress):
-        yield progress
+        yield _harmless(progress)
     elif progress:
         with bar() as on_progress:
             yield on_progress
     else:
         yield None
+
+
+def _harmless(progress: OnProgress) -> OnProgress:
+    """The same, which is not asked again when it has failed: the rows are worth more."""
+    failed = False
+
+    def on_progress(now: Progress) -> None:
+        nonlocal failed
+        if failed:
+            return
+        try:
+            progress(now)
+        except BrokenPipeError:  # nobody reads along any more
+            failed = True
+        except Exception as error:  # noqa: BLE001 - it is the user's
+            failed = True
+            say(f"progress raised {error!r}, and is not told any more")
+
+    return on_progress
 
 
 @contextmanager

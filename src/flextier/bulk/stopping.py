@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from flextier.bulk.result import Reason
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_MOST = 2
+"""Signals that the loop is told of. If it has not ended by the next, a row is in its way."""
 
 
 class Stop:
@@ -59,11 +61,17 @@ def heeding_signals(stop: Stop) -> Iterator[None]:
         yield
         return
     loop = asyncio.get_running_loop()
+    heard = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal heard
+        heard += 1
+        if heard > _MOST:
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(stop.interrupt)
+
     # Plain handlers, which are there on Windows, too; the loop may be asleep when they run.
-    usual = [
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.interrupt))
-        for number in _SIGNALS
-    ]
+    usual = [signal.signal(number, interrupt) for number in _SIGNALS]
     try:
         yield
     finally:

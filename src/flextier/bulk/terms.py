@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ class Terms:
         fixed = dict(current_scope().changes)
         if lanes is not None:
             fixed["lanes"] = lanes
-        fixed["journal"] = str(journal)
+        self.journal = os.path.realpath(journal)
+        """Where the calls' journal is."""
+        fixed["journal"] = self.journal
         self._fixed = fixed
         self._clock = clock
         self._ends = None if deadline is None else clock() + deadline

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from decimal import Decimal
 from typing import Any
 
-from flextier.bulk.books import Books
+from flextier.bulk.books import Books, RunSpending
 from flextier.bulk.errors import BulkError, InputError, StorageError
 from flextier.bulk.feeding import Feed
 from flextier.bulk.keeper import Keeper
@@ -24,10 +25,10 @@ from flextier.bulk.targets import Target, target_of
 from flextier.bulk.terms import Terms
 from flextier.bulk.threads import Threads
 from flextier.bulk.writing import is_ours, write_errors, write_output, write_part
-from flextier.calls import listen
+from flextier.calls import current_scope, listen, scoped
 from flextier.costs.known import warm
 from flextier.costs.totals import CostTotals
-from flextier.spending import budget
+from flextier.journal import JournalError, begin_again
 
 OnProgress = Callable[[Progress], object]
 
@@ -56,11 +57,17 @@ async def run_all(
     with ExitStack() as stack:
         stack.enter_context(locked(told.state / "lock", told.output))
         stack.callback(threads.close)
-        _begin_anew_if_told(told, target)
+        try:
+            _begin_anew_if_told(told, target)
+        except sqlite3.Error as error:
+            raise StorageError(f"{told.state}: {error}") from error
         state = State(told.state / "rows.db")
         stack.callback(state.close)
-        whole = _Whole(told, target, source, state)
-        return await whole(on_progress, with_signals=with_signals)
+        try:
+            whole = _Whole(told, target, source, state)
+            return await whole(on_progress, with_signals=with_signals)
+        except (sqlite3.Error, JournalError) as error:
+            raise StorageError(f"{told.state}: {error}") from error
 
 
 def _make(told: Options) -> None:
@@ -138,8 +145,11 @@ class _Whole:
         is_fresh = self._state.is_empty
         books = Books(self._before.copy())
         with ExitStack() as stack:
-            stack.enter_context(nullcontext() if left is None else budget(left))
+            if left is not None:
+                budgets = (*current_scope().budgets, (RunSpending(), left))
+                stack.enter_context(scoped(budgets=budgets))
             warm()
+            begin_again(str(told.state / "journal.db"))
             stack.enter_context(listen(books.on_report))
             terms = Terms(
                 told.lanes,

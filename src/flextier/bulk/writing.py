@@ -9,7 +9,7 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from flextier.bulk.errors import StorageError
 from flextier.bulk.options import Options
@@ -124,11 +124,21 @@ def _write_lines(path: Path, lines: Iterator[str]) -> None:
 
 def _write_csv(path: Path, lines: Callable[[], Iterator[str]], columns: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(_Unix(file))
         writer.writerow(columns)
         for line in lines():
             values = json.loads(line)
             writer.writerow([_cell(values.get(name)) for name in columns])
+
+
+class _Unix:
+    """Ends lines with ``\\n``. The writer must not know: it would leave a lone ``\\r`` unquoted."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, record: str) -> None:
+        self._file.write(f"{record[:-2]}\n")
 
 
 def _cell(value: Any) -> str:

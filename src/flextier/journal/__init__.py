@@ -1,6 +1,13 @@
 """The journal: what was sent, where, and what was answered, so that nothing is paid for twice."""
 
 from flextier.journal.errors import JournalError, JournalWarning, NewerJournalError
-from flextier.journal.journal import Journal, journal_at
+from flextier.journal.journal import Journal, begin_again, journal_at
 
-__all__ = ["Journal", "JournalError", "JournalWarning", "NewerJournalError", "journal_at"]
+__all__ = [
+    "Journal",
+    "JournalError",
+    "JournalWarning",
+    "NewerJournalError",
+    "begin_again",
+    "journal_at",
+]

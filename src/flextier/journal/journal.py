@@ -18,6 +18,11 @@ from flextier.journal.errors import JournalError
 from flextier.journal.owners import owners_at
 from flextier.journal.schema import connect
 
+_USED_UP = 0
+"""The run that has taken, for ever, what is used up. Those of programs begin at 1."""
+
+_MANY = 16
+
 
 class Journal:
     """A SQLite file that remembers calls. Threads and processes may share it.
@@ -49,6 +54,7 @@ class Journal:
         self.path = os.fspath(path)
         self._wall = wall
         self._lock = threading.RLock()
+        self._up_to: dict[bytes, int] = {}  # of what is asked often, all numbers below are taken
         self._connection = connect(self.path)
         try:
             self._owners = owners_at(self.path)
@@ -124,12 +130,17 @@ class Journal:
             return self._claimed(sql, key, n, keep)
 
     def _next(self, sql: Any, key: bytes) -> int:
-        rows = sql("SELECT n FROM taken WHERE run = ? AND key = ? ORDER BY n", (self.run, key))
-        n = 1
+        n = self._up_to.get(key, 1)
+        rows = sql(
+            "SELECT DISTINCT n FROM taken WHERE run IN (?, ?) AND key = ? AND n >= ? ORDER BY n",
+            (_USED_UP, self.run, key, n),
+        )
         for (taken,) in rows:
             if taken != n:
                 break
             n += 1
+        if n >= _MANY:
+            self._up_to[key] = n
         return n
 
     def claim(self, entry: Entry, *, keep: float | None = None) -> Entry:
@@ -203,6 +214,7 @@ class Journal:
         another call of this run is asking (not ``ours``).
         """
         with self._transaction() as sql:
+            self._up_to.pop(entry.key, None)
             sql(
                 "DELETE FROM taken WHERE run = ? AND key = ? AND n = ?",
                 (self.run, entry.key, entry.n),
@@ -212,6 +224,29 @@ class Journal:
                     "DELETE FROM calls WHERE key = ? AND n = ? AND state = 'asked' AND owner = ?",
                     (entry.key, entry.n, self.run),
                 )
+
+    def use_up(self, entries: Iterable[Entry]) -> None:
+        """What came of these answers is kept elsewhere: forget them, and count on after them.
+
+        No later call gets one of them, in this run or another.
+        """
+        with self._transaction() as sql:
+            for entry in entries:
+                known = (entry.key, entry.n)
+                sql("DELETE FROM taken WHERE run = ? AND key = ? AND n = ?", (self.run, *known))
+                sql("INSERT OR IGNORE INTO taken VALUES (?, ?, ?)", (_USED_UP, *known))
+                sql("DELETE FROM calls WHERE key = ? AND n = ? AND state = 'done'", known)
+
+    def count_anew(self) -> None:
+        """Give calls from now on the answers that another process would be given."""
+        with self._transaction() as sql:
+            self._up_to.clear()
+            sql("DELETE FROM taken WHERE run = ?", (self.run,))
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its files are still where they were: they may have been removed."""
+        return os.path.exists(self.path) and self._owners.is_at(self.path)
 
     # --- batches ------------------------------------------------------------------------------
 
@@ -355,6 +390,18 @@ def journal_at(path: str) -> Journal:
             if journal is None:
                 journal = _OPEN[real] = Journal(real)
     return journal
+
+
+def begin_again(path: str) -> None:
+    """This process starts a piece of work again: as if it were another one, to the journal."""
+    real = os.path.realpath(path)
+    with _OPENING:
+        journal = _OPEN.get(real)
+        if journal is not None and not journal.is_there:
+            del _OPEN[real]  # the next call makes a new one
+            return
+    if journal is not None:
+        journal.count_anew()
 
 
 def _forget_all() -> None:
