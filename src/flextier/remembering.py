@@ -60,6 +60,11 @@ class Memory:
         """The line of a batch that the call was in came to nothing: it may be anybody's now."""
         self._stale = True
 
+    def take_over(self) -> None:
+        """The call waits no more for others, or for its batch, whatever has become of them."""
+        self.entry = Entry(self.entry.key, self.entry.n, "ours")
+        self._stale = False
+
     def refresh(self) -> None:
         """How it stands now, if that can have changed."""
         if self._stale:
@@ -77,8 +82,8 @@ class Memory:
         if self.entry.state != "busy":
             return 0.0
         left = until - self._clock.now()
-        if left <= 0:  # who asked it first, is too slow for this call
-            self.entry = Entry(self.entry.key, self.entry.n, "ours")
+        if left <= 0:
+            self.take_over()
             return 0.0
         self._look_in = min(self._look_in * 1.5, _LATEST)
         return min(self._look_in, left)

@@ -463,7 +463,10 @@ class Route:
 
     def _learn(self, event: Event, failure: Failure) -> None:
         if self._memory is not None and self._ladder.lane.offline:
-            self._memory.lost()
+            if event.kind == "timeout":
+                self._memory.take_over()
+            else:
+                self._memory.lost()
         if event.kind == "lane_unsupported" and self._ladder.lane.lasting(failure):
             self._capacity.never(self._key(self._ladder.lane))
         self._turn.failed(event)

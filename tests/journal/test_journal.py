@@ -27,7 +27,7 @@ from flextier import (
 )
 from flextier.journal import Journal, JournalError, JournalWarning, NewerJournalError
 from flextier.journal.journal import journal_at
-from flextier.sim import BatchWeather, Fault, Simulator, Weather
+from flextier.sim import BatchOutcome, BatchWeather, Fault, Simulator, Weather
 from tests.batch.conftest import forget
 from tests.batch.crowd import (
     PATIENT,
@@ -189,6 +189,27 @@ def test_a_line_that_was_never_sent(
     with FlexOpenAI(**options(sim, POLICY.replace(journal=path))) as client:
         said = ask(client, "What of it?")
     assert said.lanes == ["batch:lane_unsupported", "standard:served"]
+
+
+def test_a_batch_that_is_denied_for_good(path: str, sim: Simulator) -> None:
+    """A call that cannot know what has become of its batch goes on, and not back to it."""
+    sim.script(*[Fault.status(403).on(method="GET", path="/batches/{id}")] * 50)
+    with FlexOpenAI(**options(sim, POLICY.replace(journal=path))) as client:
+        said = ask(client, "What of it?")
+    assert said.lanes == ["batch:timeout", "standard:served"]
+    assert said.report.attempts[0].possibly_billed
+    assert journal_at(path).counts() == {"asked": 0, "batched": 0, "done": 1}
+
+
+def test_a_line_that_no_batch_takes(crowd: Crowd, path: str, sim: Simulator) -> None:
+    """It goes to the next lane, and the others to another batch; none of them twice."""
+    sim.script_batches(BatchOutcome.fail({"code": "invalid_json_line", "line": 1}))
+    made = options(sim, POLICY.replace(journal=path, batch_window=0.2))
+    said = crowd(made, questions(4))
+    assert all(one.is_right for one in said)
+    lanes = sorted(one.lanes[-1] for one in said)
+    assert lanes == ["batch:served"] * 3 + ["standard:served"]
+    assert (sim.paid()["payments"], sim.paid()["twice"]) == (4, [])
 
 
 def test_the_salt(path: str, sim: Simulator) -> None:

@@ -295,6 +295,8 @@ class Work:
         lines = {order[r.line - 1]: r for r in refusals if r.line and 0 < r.line <= len(order)}
         self._mended += 1
         if lines and len(lines) < len(order) and self._mended <= _MENDS:
+            free = list(lines)
+            record(self._journal, lambda j: j.harvested(self.tag, (), free, keep_answer=True))
             for custom_id, refusal in lines.items():
                 self.calls.tell(_refused(LINE_ERROR, refusal), (custom_id,))
             self._restart([self._tickets()])
