@@ -30,7 +30,8 @@ from flextier.capacity import CAPACITY
 from flextier.clock import SYSTEM_CLOCK, Clock
 from flextier.outgoing import is_routed
 from flextier.policy import FlexPolicy
-from flextier.routing import Route, Router, check_open
+from flextier.router import Router, check_open
+from flextier.routing import Route
 from flextier.streams import AsyncFlexStream, FlexStream
 from flextier.timeouts import Arguments, Timeouts, merge_arguments
 from flextier.transport import async_http_client, ends_in_time, sync_http_client, time_limit

@@ -5,19 +5,18 @@ Both clients drive a :class:`Route` in the same way; they differ only in how the
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import math
 import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import openai
 from tenacity import RetryCallState
 
-from flextier._sdk import failure_of, is_given, new_request, no_capacity
+from flextier._sdk import failure_of, new_request, no_capacity
+from flextier.answer_facts import failure_told, model_of, request_id_of, service_tier_of, usage_of
 from flextier.calls import (
     CANCELLED,
     SERVED,
@@ -25,13 +24,11 @@ from flextier.calls import (
     Retry,
     Scope,
     attach_report,
-    current_scope,
 )
 from flextier.capacity import Capacity, Gate, LaneKey
 from flextier.clock import Clock
 from flextier.costs.usage import Usage
-from flextier.errors import ClientClosedError, FlexDeadlineExceeded
-from flextier.everywhere import with_hearers
+from flextier.errors import FlexDeadlineExceeded
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
 from flextier.ladder import Event, Ladder, Limit, Stop, Try
 from flextier.lanes import BATCH, JOURNAL, LANES, Lane, choose, tier_lane
@@ -40,107 +37,20 @@ from flextier.outgoing import (
     chosen_tier,
     for_attempt,
     hands_over_body,
-    is_remembered,
     output_limit,
     told_of,
 )
 from flextier.policy import FlexPolicy
 from flextier.record import Record
 from flextier.saying import hand
-from flextier.spending import limits_of, prepare
 from flextier.streams import Watch
-from flextier.timeouts import Arguments, Timeouts
+from flextier.timeouts import Timeouts
 from flextier.turn import Turn
 
 if TYPE_CHECKING:
     from flextier.fetching import Fetching
     from flextier.journal.entry import Recorded
     from flextier.remembering import Memory
-
-
-class Router:
-    """What a client knows that its calls need: the policy, the clock, the lanes' state."""
-
-    def __init__(
-        self, policy: FlexPolicy, clock: Clock, capacity: Capacity, arguments: Arguments
-    ) -> None:
-        self.policy = policy
-        self.clock = clock
-        self.capacity = capacity
-        self.arguments = arguments
-        self._url: Any = None
-        self._url_text = ""
-        if policy.budget is not None:
-            prepare()
-
-    def route(self, client: Any, options: Any) -> Route:
-        """Begin a call.
-
-        Raises:
-            ClientClosedError: the client was closed.
-            PolicyError: an override in force does not fit the policy.
-            BudgetExceeded: the calls before have spent a budget in force.
-            JournalError: the journal cannot be used.
-        """
-        check_open(client)
-        scope = current_scope()
-        policy = self.policy.replace(**dict(scope.changes)) if scope.changes else self.policy
-        limits = limits_of(policy.budget, scope)
-        for spending, limit, knob in limits:
-            spending.check(limit, knob)
-        timeouts = self.arguments.timeouts
-        if is_given(options.timeout):
-            timeouts = Timeouts.of(options.timeout, timeouts)
-            policy = timeouts.applied_to(policy)
-        watched = client._watches_attempts and not hands_over_body(options)
-        where = self._where(client)
-        scope = with_hearers(scope, where[0], options)
-        memory = None
-        if policy.journal is not None and is_remembered(options):
-            from flextier.remembering import Memory  # few programs have a journal
-
-            memory = Memory(where[0], asked(options), policy, self.clock)
-        try:
-            route = Route(options, policy, timeouts, watched, scope, self, where, memory)
-        except BaseException:
-            if memory is not None:
-                memory.release()
-            raise
-        if limits:
-            route.charged = [spending.charge for spending, _, _ in limits]
-        return route
-
-    def _where(self, client: openai.OpenAI | openai.AsyncOpenAI) -> tuple[str, str]:
-        """Base URL and account: what lanes are remembered for."""
-        url = client.base_url
-        if url is not self._url:
-            self._url, self._url_text = url, str(url)
-        # A key that is asked for anew each time is no name; who is asked for it, is.
-        provider = getattr(client, "_api_key_provider", None)
-        key = client.api_key if provider is None else f"provider {id(provider)}"
-        return _where(self._url_text, key, client.organization, client.project)
-
-
-def check_open(client: Any) -> None:
-    """Nothing can be sent by a client that was closed, maybe while the call waited.
-
-    Raises:
-        ClientClosedError: it was.
-    """
-    if client.is_closed():
-        raise ClientClosedError(
-            f"this {type(client).__name__} (or the http_client it was given) has been closed: "
-            "make a new one, or keep its `with` block open while calls run"
-        )
-
-
-@lru_cache(maxsize=64)
-def _where(
-    base_url: str, api_key: str, organization: str | None, project: str | None
-) -> tuple[str, str]:
-    """The base URL, and a name for an account that gives nothing away."""
-    words = "\0".join((api_key, organization or "", project or ""))
-    return base_url, hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
 class _Known:
@@ -169,7 +79,7 @@ class _Known:
 
 
 class Route:
-    """The state of one call. Made by :meth:`Router.route`."""
+    """The state of one call. Made by :meth:`flextier.router.Router.route`."""
 
     # Tens of thousands may wait at once.
     __slots__ = (
@@ -185,7 +95,8 @@ class Route:
         timeouts: Timeouts,
         watched: bool,
         scope: Scope,
-        router: Router,
+        clock: Clock,
+        capacity: Capacity,
         where: tuple[str, str],
         memory: Memory | None = None,
     ) -> None:
@@ -197,10 +108,10 @@ class Route:
         self._timeouts = timeouts
         self._watched = watched
         self._scope = scope
-        self._clock = router.clock
-        self._capacity = router.capacity
+        self._clock = clock
+        self._capacity = capacity
         self._where = where
-        self._record = Record(router.clock)
+        self._record = Record(clock)
         self._answer: Any = None
         self._done = False
         self.charged: Sequence[Callable[[CallReport], None]] = ()
@@ -351,7 +262,7 @@ class Route:
         if self.remembered is not None:
             self._replayed(answer)
             return True
-        failure = _failure_told(answer)
+        failure = failure_told(answer)
         if failure is None:
             self._remember(answer, whole if self._answer is None else self._answer)
             self._served(answer)
@@ -359,7 +270,7 @@ class Route:
         self._decide(failure)
         if isinstance(self.step, Try):
             return False
-        self._finish(_tier(answer), _usage(answer), _model(answer))
+        self._finish(service_tier_of(answer), usage_of(answer), model_of(answer))
         return True
 
     def _remember(self, answer: Any, whole: Any) -> None:
@@ -369,22 +280,24 @@ class Route:
         if self._ladder.lane.offline:
             self._memory.harvested()
         else:
-            self._memory.answered(self._lane_of(_tier(answer)), self.model, whole, _id(answer))
+            self._memory.answered(
+                self._lane_of(service_tier_of(answer)), self.model, whole, request_id_of(answer)
+            )
 
     def _served(self, answer: Any, error: BaseException | None = None) -> None:
         self.step = Stop("none")  # whatever goes wrong from here on, it is not asked for again
-        now = self._record.ended(SERVED, status=200, request_id=_id(answer))
+        now = self._record.ended(SERVED, status=200, request_id=request_id_of(answer))
         self._turn.served(now, timed=self._timed)
-        self._finish(_tier(answer), _usage(answer), _model(answer), error)
+        self._finish(service_tier_of(answer), usage_of(answer), model_of(answer), error)
 
     def _replayed(self, answer: Any) -> None:
         """The journal had the answer: nothing was sent, and nothing is billed."""
         self.step = Stop("none")
-        self._finish(usage=Usage(0, 0), model=_model(answer))
+        self._finish(usage=Usage(0, 0), model=model_of(answer))
 
     def vain(self, answer: Any) -> Exception:
         """The error for an answer that told of a failure: what tenacity and listeners see."""
-        failure = _failure_told(answer) or Failure()
+        failure = failure_told(answer) or Failure()
         return openai.APIError(
             failure.message, self.request(), body={"code": failure.code, "message": failure.message}
         )
@@ -630,24 +543,6 @@ _KNOBS: dict[Limit, str] = {
 }
 
 
-def _tier(answer: Any) -> str | None:
-    tier = getattr(answer, "service_tier", None)
-    return tier if isinstance(tier, str) else None
-
-
-def _id(answer: Any) -> str | None:
-    return getattr(answer, "_request_id", None) or getattr(answer, "request_id", None)
-
-
-def _model(answer: Any) -> str | None:
-    model = getattr(answer, "model", None)
-    return model if isinstance(model, str) else None
-
-
-def _usage(answer: Any) -> Usage | None:
-    return Usage.from_openai(getattr(answer, "usage", None))
-
-
 def _say_more(error: Exception, more: str) -> None:
     """Add to an error's message. Not a note of PEP 678: Python 3.10 and LangChain lose those."""
     message = f"{error} [{more}]"
@@ -660,12 +555,3 @@ def _close(told: Awaitable[None]) -> None:
     close = getattr(told, "close", None)
     if close is not None:
         close()
-
-
-def _failure_told(answer: Any) -> Failure | None:
-    if getattr(answer, "object", None) != "response":
-        return None
-    error = getattr(answer, "error", None)
-    if error is None or getattr(answer, "status", None) != "failed":
-        return None
-    return Failure(code=getattr(error, "code", None), message=getattr(error, "message", "") or "")
