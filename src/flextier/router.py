@@ -58,14 +58,24 @@ class Router:
         watched = client._watches_attempts and not hands_over_body(options)
         where = self._where(client)
         scope = with_hearers(scope, where[0], options)
-        memory = None
+        memory = told = None
         if policy.journal is not None and is_remembered(options):
             from flextier.remembering import Memory  # few programs have a journal
 
-            memory = Memory(where[0], asked(options), policy, self.clock)
+            told = asked(options)
+            memory = Memory(where[0], told, policy, self.clock)
         try:
             route = Route(
-                options, policy, timeouts, watched, scope, self.clock, self.capacity, where, memory
+                options,
+                policy,
+                timeouts,
+                watched,
+                scope,
+                self.clock,
+                self.capacity,
+                where,
+                memory,
+                told,
             )
         except BaseException:
             if memory is not None:

@@ -31,7 +31,7 @@ from flextier.costs.usage import Usage
 from flextier.errors import FlexDeadlineExceeded
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
 from flextier.ladder import Event, Ladder, Limit, Stop, Try
-from flextier.lanes import BATCH, JOURNAL, LANES, Lane, choose, tier_lane
+from flextier.lanes import BATCH, JOURNAL, LANES, Asked, Lane, choose, tier_lane
 from flextier.outgoing import (
     asked,
     chosen_tier,
@@ -99,6 +99,7 @@ class Route:
         capacity: Capacity,
         where: tuple[str, str],
         memory: Memory | None = None,
+        told: Asked | None = None,
     ) -> None:
         self.options = options
         """The SDK's options as the caller gave them."""
@@ -127,7 +128,7 @@ class Route:
         plain = declined = False
         batched = memory is not None and memory.place is not None
         if batched or any(lane.offline for lane in lanes):
-            chosen = choose(lanes, asked(options), batched)
+            chosen = choose(lanes, told or asked(options), batched)
             declined, plain, lanes = lanes[0] not in chosen.lanes, chosen.plain, chosen.lanes
         gate = self._capacity.gate(*where, self.model)
         self._error: Exception | None = None
@@ -507,7 +508,8 @@ class Route:
         asked = self._ladder.lane.name
         lane = self._lane_of(tier)
         fallback: str | None = self._ladder.fallback
-        if self._memory is not None and self._memory.paid_before and error is None:
+        had = error is None or self.body_read
+        if self._memory is not None and self._memory.paid_before and had:
             lane, fallback, usage = JOURNAL, None, Usage(0, 0)
         elif fallback is None and lane != asked:
             fallback = "downgraded"

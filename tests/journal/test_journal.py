@@ -15,7 +15,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
+from pydantic import BaseModel
 
 from flextier import (
     AsyncFlexOpenAI,
@@ -210,6 +212,37 @@ def test_a_line_that_no_batch_takes(crowd: Crowd, path: str, sim: Simulator) -> 
     lanes = sorted(one.lanes[-1] for one in said)
     assert lanes == ["batch:served"] * 3 + ["standard:served"]
     assert (sim.paid()["payments"], sim.paid()["twice"]) == (4, [])
+
+
+@pytest.mark.parametrize("policy", [POLICY, FLEX], ids=["batch", "flex"])
+def test_an_answer_that_the_parser_does_not_take_again(
+    policy: FlexPolicy, path: str, sim: Simulator
+) -> None:
+    """It is paid for once: started again, the parser rejects it for nothing."""
+
+    class Number(BaseModel):
+        number: int
+
+    for lane, paid in ((policy.lanes[0], 1), ("journal", 1)):
+        forget()
+        with (
+            FlexOpenAI(**options(sim, policy.replace(journal=path))) as client,
+            track() as calls,
+            pytest.raises(openai.LengthFinishReasonError),
+        ):
+            client.chat.completions.parse(
+                model="o3",
+                messages=[{"role": "user", "content": "What of it?"}],
+                response_format=Number,
+                max_completion_tokens=1,
+            )
+        assert (calls[-1].lane, calls[-1].served, calls[-1].error) == (
+            lane,
+            True,
+            "LengthFinishReasonError",
+        )
+        assert sim.paid()["payments"] == paid
+    assert calls[-1].cost.total == 0
 
 
 def test_the_salt(path: str, sim: Simulator) -> None:
