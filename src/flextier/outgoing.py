@@ -32,7 +32,7 @@ def hands_over_body(options: Any) -> bool:
 
 def is_remembered(options: Any) -> bool:
     """Whether the journal can know a call: its answer is had whole, with its response."""
-    body = options.json_data
+    body = {**options.json_data, **(options.extra_json or {})}
     return not (body.get("stream") or body.get("background") or hands_over_body(options))
 
 

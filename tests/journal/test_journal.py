@@ -444,3 +444,17 @@ def test_what_is_in_it(path: str, sim: Simulator) -> None:
     assert journal.counts()["done"] == 0
     assert abs(lines[0]["at"] - time.time()) < 600
     journal.close()
+
+
+@pytest.mark.parametrize("extra", [{"background": True}], ids=["background"])
+def test_what_the_extra_body_asks_for_counts(
+    extra: dict[str, Any], path: str, sim: Simulator
+) -> None:
+    """A background response of the caller's own passes the journal by, however it was asked for."""
+    with FlexOpenAI(**options(sim, FLEX.replace(journal=path))) as client:
+        ids = {
+            client.responses.create(model="gpt-5-mini", input="Hi", extra_body=extra).id
+            for _ in range(2)
+        }
+    assert len(ids) == 2
+    assert Journal(path).counts()["done"] == 0
