@@ -9,6 +9,7 @@ from flextier.calls import Attempt, CallReport, override, track
 from flextier.capacity import LaneState, capacity_snapshot
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
 from flextier.clock import Clock
+from flextier.continuations import continuation
 from flextier.errors import (
     BatchDetached,
     BatchNotSent,
@@ -47,6 +48,7 @@ __all__ = [
     "__version__",
     "budget",
     "capacity_snapshot",
+    "continuation",
     "override",
     "track",
 ]

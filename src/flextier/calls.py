@@ -204,6 +204,9 @@ class Scope:
     budgets: tuple[tuple[Any, Decimal], ...] = ()
     """Spendings that the calls count in (``flextier.spending``), each with its limit."""
     streams: tuple[Callable[[Any], None], ...] = ()
+    run: Callable[[], str | None] | None = None
+    """Tells the run of several calls that these are part of (``flextier.continuation``), to lanes
+    that care; None: of none."""
 
     def joined(self, inner: Scope) -> Scope:
         """Both: every listener of either once, and the inner one's changes over the outer's."""
@@ -213,6 +216,7 @@ class Scope:
             tuple(sorted({**dict(self.changes), **dict(inner.changes)}.items())),
             tuple(dict.fromkeys((*self.budgets, *inner.budgets))),
             tuple(dict.fromkeys((*self.streams, *inner.streams))),
+            inner.run or self.run,
         )
 
 
@@ -230,11 +234,12 @@ class listen:
 
     ``on_retry`` may be async for calls of the async client. ``on_stream`` gets the SDK's stream of
     a streamed call. ``outer`` counts, too: the scope where a call was asked for that begins only
-    now, maybe elsewhere. For framework adapters; users have :func:`track`.
+    now, maybe elsewhere. ``run`` tells the run that the calls are part of, unless the code around
+    has said so. For framework adapters; users have :func:`track`.
     """
 
     # A class, as frameworks do this once a call: less to make, and less for the garbage collector.
-    __slots__ = ("_on_report", "_on_retry", "_on_stream", "_outer", "_token")
+    __slots__ = ("_on_report", "_on_retry", "_on_stream", "_outer", "_run", "_token")
 
     def __init__(
         self,
@@ -243,7 +248,9 @@ class listen:
         *,
         on_stream: Callable[[Any], None] | None = None,
         outer: Scope | None = None,
+        run: Callable[[], str | None] | None = None,
     ) -> None:
+        self._run = run
         self._on_report = on_report
         self._on_retry = on_retry
         self._on_stream = on_stream
@@ -260,7 +267,10 @@ class listen:
             retries = (*retries, self._on_retry)
         if self._on_stream is not None:
             streams = (*streams, self._on_stream)
-        self._token = _SCOPE.set(Scope(reports, retries, scope.changes, scope.budgets, streams))
+        run = scope.run or self._run
+        self._token = _SCOPE.set(
+            Scope(reports, retries, scope.changes, scope.budgets, streams, run)
+        )
 
     def __exit__(self, *_: object) -> None:
         _SCOPE.reset(self._token)

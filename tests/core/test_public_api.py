@@ -33,6 +33,7 @@ PUBLIC = [
     "__version__",
     "budget",
     "capacity_snapshot",
+    "continuation",
     "override",
     "track",
 ]
