@@ -6,6 +6,7 @@ import pytest
 
 from flextier.cli import main
 from flextier.costs import PriceBook, set_price_book
+from flextier.costs.table import has_windows
 
 
 def rows(printed: str) -> dict[tuple[str, str], list[str]]:
@@ -59,13 +60,59 @@ def test_what_a_usage_costs(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["gpt-5.4", "priority > 272,000"][-2:] == ["-", "-"]
 
 
+def test_background_windows(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of models that are known to have them, or that the book has rates for."""
+    own = {"gpt-5": {"background-8h": {"input": "0.5", "output": "4"}}}
+    book = PriceBook(rates={**own, "gpt-6.2-astra": {"input": "5", "output": "30"}})
+    before = set_price_book(book)
+    try:
+        models = ["gpt-6.2-sol", "gpt-6.2-astra", "gpt-6.1-terra", "o3", "gpt-5"]
+        assert main(["prices", *models, "--at", "2026-12-01"]) == 0
+    finally:
+        set_price_book(before)
+    printed = capsys.readouterr().out
+    found = rows(printed)
+    assert found["gpt-6.2-sol", "standard"] == ["exact", "2", "0.1", "2.5", "10"]
+    assert found["gpt-6.2-sol", "background-2h"][1:] == ["1.4", "0.07", "1.75", "7"]
+    assert found["gpt-6.2-sol", "background-8h > 272,000"][1:] == ["2.4", "0.12", "3", "9"]
+    assert found["gpt-6.2-sol", "flex"][1:] == ["-", "-", "-", "-"]
+    assert found["gpt-6.1-terra", "background-8h"][0].startswith("estimated")
+    assert found["gpt-5", "background-8h"] == ["exact", "0.5", "0.5", "0.5", "4"]
+    assert found["gpt-6.2-astra", "background-8h"][1:] == ["3", "3", "3", "18"]
+    shown = {model for model, lane in found if lane.startswith("background")}
+    assert shown == {"gpt-6.2-sol", "gpt-6.2-astra", "gpt-6.1-terra", "gpt-5"}
+    assert ("gpt-5", "background-2h") not in found
+    assert "taken as 0.6 of standard (https://developers.openai.com/" in printed
+
+
+@pytest.mark.parametrize(
+    ("entry", "has"),
+    [
+        ("openai/gpt-6.1-terra", True),
+        ("openai/gpt-6.2-sol", True),
+        ("openai/gpt-6.10-luna", True),
+        ("openai/gpt-7-nova", True),
+        ("openai/gpt-6.1-sol", False),
+        ("openai/gpt-5.6-sol", False),
+        ("openai/gpt-4.1", False),
+        ("openai/o3", False),
+        ("azure/gpt-6.2-sol", False),
+        ("the price book", False),
+        (None, False),
+    ],
+)
+def test_who_has_windows(entry: str | None, has: bool) -> None:
+    """OpenAI's own models: those whose pages say so, and GPT-6.2 and later."""
+    assert has_windows(entry) is has
+
+
 def test_an_unknown_model(capsys: pytest.CaptureFixture[str]) -> None:
     """It is named with others like it; the rest is printed, and the status is not 0."""
-    assert main(["prices", "gpt-6.2-sol", "o3", "qqqq", "whisper-1", "--at", "2026-11-01"]) == 1
+    assert main(["prices", "gpt-6.9-sol", "o3", "qqqq", "whisper-1", "--at", "2026-11-01"]) == 1
     captured = capsys.readouterr()
     assert rows(captured.out)["o3", "flex"][0] == "exact"
     unknown, gibberish, audio = captured.err.splitlines()
-    assert "'gpt-6.2-sol' is listed; close to it: gpt-6.1-sol, gpt-6-sol" in unknown
+    assert "'gpt-6.9-sol' is listed; close to it: gpt-6.2-sol, gpt-6.1-sol" in unknown
     assert gibberish.endswith("no price of a model 'qqqq' is listed")
     assert audio.endswith("openai/whisper-1 is not sold by the token")
 

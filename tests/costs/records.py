@@ -49,7 +49,7 @@ ATTEMPTS = st.builds(
 def records(draw: st.DrawFn) -> CallRecord:
     """Any call: answered or not, on a lane or fallen back, priced or not."""
     answered = draw(st.booleans())
-    lane = draw(st.sampled_from(["flex", "standard", "priority"]))
+    lane = draw(st.sampled_from(["flex", "standard", "priority", "background-8h"]))
     fallback = draw(st.sampled_from([None, "capacity", "timeout", "downgraded"]))
     last = Attempt(lane, "served" if answered else "timeout", 1.0)
     model = draw(st.sampled_from(["o3", "o4-mini", "gpt-5", "in-house"]))

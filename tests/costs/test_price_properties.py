@@ -20,7 +20,8 @@ FLEX = [
     for model in OPENAI.models
     if any(variant.when == {"service_tier": "flex"} for variant in model.price_variants or ())
 ]
-LANES = ["standard", "flex", "batch", "priority"]
+WINDOWS = {"background-2h": Decimal("0.7"), "background-8h": Decimal("0.6")}
+LANES = ["standard", "flex", "batch", "priority", "background-soonest", *WINDOWS]
 TUNED = "ft:o4-mini-2025-04-16:org::id"
 
 
@@ -69,6 +70,21 @@ def test_flex_is_half_before_it_is_listed(usage: Usage, model: str, day: date) -
     assert cost.basis == "estimated"
     assert cost.total is not None
     assert cost.total * 2 == cost.standard
+
+
+@given(
+    usages(),
+    st.sampled_from([*FLEX, TUNED, "gpt-4.1", "gpt-6.2-sol", "gpt-6.2-astra"]),
+    st.sampled_from(sorted(WINDOWS)),
+    st.dates(date(2026, 11, 17), date(2027, 6, 30)),
+)
+def test_a_window_is_a_share_of_standard(usage: Usage, model: str, lane: str, day: date) -> None:
+    """To the last digit, for long prompts and cached ones too."""
+    cost = price(usage, model=model, lane=lane, at=day)
+    assert cost.basis == "estimated"
+    assert cost.standard is not None
+    assert cost.standard == price(usage, model=model, lane="background-soonest", at=day).total
+    assert cost.total == cost.standard * WINDOWS[lane]
 
 
 @given(usages(), models, st.sampled_from(LANES), days)

@@ -15,18 +15,23 @@ from genai_prices.data import providers
 from genai_prices.types import ModelInfo
 
 from flextier.costs import Usage, price
+from flextier.costs.facts import NEWER
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
 OPENAI = next(provider for provider in providers if provider.id == "openai")
 AUTUMN = datetime(2026, 11, 1, tzinfo=timezone.utc)
+WINTER = datetime(2026, 12, 1, tzinfo=timezone.utc)
 SUMMER = datetime(2026, 9, 30, tzinfo=timezone.utc)
 SMALL = Usage(100_000, 20_000)
 CONTEXTS = {
     "flex": {"service_tier": "flex"},
     "priority": {"service_tier": "priority"},
     "batch": {"processing": "batch"},
+    "background-2h": {"completion_window": "2h"},
+    "background-8h": {"completion_window": "8h"},
 }
+TIERS = ("flex", "priority", "batch")
 
 
 def genai(usage: Usage, model: str, lane: str, at: datetime, vendor: str = "openai") -> Decimal:
@@ -58,8 +63,8 @@ def by_the_token(model: ModelInfo) -> bool:
 
 
 MODELS = [model for model in OPENAI.models if by_the_token(model) and ":" not in model.id]
-WITHOUT = [(model.id, lane) for lane in CONTEXTS for model in MODELS if not has(model, lane)]
-WITH = [(model.id, lane) for lane in CONTEXTS for model in MODELS if has(model, lane)]
+WITHOUT = [(model.id, lane) for lane in TIERS for model in MODELS if not has(model, lane)]
+WITH = [(model.id, lane) for lane in TIERS for model in MODELS if has(model, lane)]
 
 
 @pytest.mark.parametrize(("model", "lane"), WITHOUT)
@@ -115,6 +120,24 @@ def test_a_reseller() -> None:
     flex = genai(SMALL, "o3", "flex", AUTUMN, vendor="azure")
     assert flex == genai(SMALL, "o3", "standard", AUTUMN, vendor="azure")
     assert price(SMALL, model="o3", lane="flex", at=AUTUMN, provider="azure").basis == "unpriced"
+
+
+@pytest.mark.parametrize(("lane", "share"), [("background-2h", "0.7"), ("background-8h", "0.6")])
+def test_windows_are_not_listed(lane: str, share: str) -> None:
+    """Standard, says genai-prices of every model; a share of it, say we, and that it is a rule."""
+    assert not any(has(model, lane) for model in MODELS)
+    standard = genai(SMALL, "gpt-6.1-terra", "standard", WINTER)
+    assert genai(SMALL, "gpt-6.1-terra", lane, WINTER) == standard
+    cost = price(SMALL, model="gpt-6.1-terra", lane=lane, at=WINTER)
+    assert (cost.basis, cost.total) == ("estimated", standard * Decimal(share))
+
+
+@pytest.mark.parametrize("model", sorted(NEWER))
+def test_models_that_are_not_listed(model: str) -> None:
+    """No price, says genai-prices; the vendor's, say we."""
+    with pytest.raises(LookupError):
+        genai(SMALL, model, "standard", WINTER)
+    assert price(SMALL, model=model, lane="standard", at=WINTER).basis == "exact"
 
 
 def test_listed_without_a_difference() -> None:

@@ -49,7 +49,8 @@ class PriceBook:
                 per million tokens, as in ``{"my-model": {"input": "2", "output": "8"}}``, which
                 are standard rates; or rates by lane, as in ``{"o3": {"flex": {...}}}``. They are
                 for the model's dated snapshots, too. Lanes that you give no rates for are priced
-                by the public list, if that has the model.
+                by the public list, if that has the model; background windows that it has no rates
+                of are a share of your standard ones.
 
         Raises:
             ValueError: rates that are incomplete, negative, or floats. The message names the model.
@@ -80,7 +81,8 @@ class PriceBook:
             usage: the tokens.
             model: the model's name, also a dated snapshot's (``"o3-2025-04-16"``), a fine-tuned
                 model's (``"ft:o4-mini-2025-04-16:org::id"``), or ``"vendor/model"``.
-            lane: the lane that was billed: ``"flex"``, ``"standard"``, ``"batch"``, or a service
+            lane: the lane that was billed: ``"flex"``, ``"standard"``, ``"batch"``,
+                ``"background-soonest"``, ``"background-2h"``, ``"background-8h"``, or a service
                 tier as the server reports it, ``"default"`` and ``"priority"`` among them.
             at: when: a date, or a time, which is UTC where it has no zone. None: now.
             provider: the vendor, by its name in genai-prices. None: the one that the model's name
@@ -135,11 +137,20 @@ class PriceBook:
         """The sheet, and whether it holds for the whole day."""
         from flextier.costs import catalogue
         from flextier.costs.quote import quote
+        from flextier.costs.shares import share_of_own
+        from flextier.costs.terms import LIST_PRICED
 
         target = self._aliases.get(model, model)
         names = (model, target, _DATE.sub("", target))
         own = next((self._rates[name] for name in names if name in self._rates), {})
+        if lane in LIST_PRICED and lane not in own:
+            sheet, lasting = self._make(prices, model, "standard", provider, moment)
+            return replace(sheet, lane=lane), lasting
         listing = catalogue.find(prices, target, provider)
+        if lane not in own and "standard" in own:
+            shared = share_of_own(own["standard"], model, lane, listing, moment)
+            if shared is not None:
+                return shared, True
         if listing is None:
             return self._unlisted(model, target, lane, own), True
         day = moment.date()

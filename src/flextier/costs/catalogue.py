@@ -4,7 +4,8 @@ Its list is loaded from disk with the first price (a sixth of a second), and not
 program that runs genai-prices' own ``UpdatePrices`` is priced by what that has fetched.
 
 genai-prices answers with the standard price where a model has no rate for a tier. So it is not
-asked for prices: its entries are read, and what an entry does not say comes out as None.
+asked for prices: its entries are read, and what an entry does not say comes out as None. Models
+that it does not have yet are those of :mod:`flextier.costs.newer`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -29,7 +30,7 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
-from flextier.costs import facts
+from flextier.costs import facts, newer
 from flextier.costs.rates import Rates
 
 PriceList = DataSnapshot
@@ -67,6 +68,8 @@ class Listing:
     """The standard rates of models fine-tuned from it, if it is such a model that was asked for."""
     doubt: str | None = None
     """Why none of its rates is exact."""
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    """Why those of one part of a cost are not."""
 
     @property
     def name(self) -> str:
@@ -180,13 +183,14 @@ def close_to(prices: PriceList, model: str, limit: int = 3) -> list[str]:
         for vendor in prices.providers
         if vendor.model_match is not None
         for info in vendor.models
-    }
+    }.union(newer.names())
     return difflib.get_close_matches(model, sorted(names), n=limit)
 
 
 def _exact(prices: PriceList, model: str, provider: str | None) -> Listing | None:
     for vendor, name in _candidates(prices, model, provider):
         info = vendor.find_model(name, all_providers=prices.providers)
+        info = info or newer.find(vendor, name)
         if info is not None:
             return _listing(vendor, info, name)
     return None
@@ -215,11 +219,11 @@ def _candidates(
 
 def _listing(vendor: Provider, info: ModelInfo, name: str) -> Listing:
     # A vendor that resells another's model has that one's standard prices, not its tiers.
-    own = any(info is model for model in vendor.models)
+    own = any(info is model for model in (*vendor.models, *newer.sold_by(vendor)))
     variants = tuple(info.price_variants or ()) if own else ()
     since = _day_of(name) or _first_day(info, name.lower())
     since = since or facts.FIRST_SOLD.get(f"{vendor.id}/{info.id}")
-    return Listing(vendor.id, info, variants, since)
+    return Listing(vendor.id, info, variants, since, doubts=newer.doubts(info))
 
 
 def _fine_tuned(prices: PriceList, model: str, provider: str | None) -> Listing | None:

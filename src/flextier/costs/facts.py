@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
@@ -19,6 +20,60 @@ FINE_TUNED: Mapping[str, Rates] = {
 """Standard rates of models fine-tuned from these, not shared with OpenAI: a dearer list than that
 of the models themselves. https://developers.openai.com/api/docs/pricing, fine-tuning"""
 
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """What a model costs that genai-prices does not list."""
+
+    rates: Rates
+    """Its standard rates."""
+    long_above: int
+    """The input tokens above which a whole request costs ``long_rates``."""
+    long_rates: Rates
+    shares: Mapping[str, Decimal]
+    """Its price on other lanes, as a share of standard, by the vendor's word."""
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    """Why the rate of a part of a cost is estimated."""
+
+
+_LONG = 272_000
+
+NEWER: Mapping[str, Newer] = {
+    # https://developers.openai.com/api/docs/models/gpt-6.2-sol: above 272K input tokens "input and
+    # cache rates double and output costs 1.5 times the short-context rate for the full request";
+    # "Batch costs 50% of Standard rates. Fast mode costs twice the Standard rate". No flex, by
+    # https://developers.openai.com/api/docs/guides/flex-processing. The write to a cache is that
+    # for 30 minutes: one for 12 hours costs twice that, and a usage does not tell them apart.
+    "gpt-6.2-sol": Newer(
+        Rates.of("2", "10", cached_input="0.10", cache_write="2.50"),
+        _LONG,
+        Rates.of("4", "15", cached_input="0.20", cache_write="5"),
+        {"batch": Decimal("0.5"), "priority": Decimal(2), "fast": Decimal(2)},
+    ),
+    # https://developers.openai.com/api/docs/models: 8 and 40. Batch: its guide. Long requests: as
+    # all since GPT-5.4. Writes to a cache: 1.25 times input since GPT-5.6,
+    # https://developers.openai.com/api/docs/guides/prompt-caching. Cached input: 60% below
+    # gpt-6-astra's 1.00, by https://github.com/BerriAI/litellm/discussions/52347 and
+    # https://docs.apiyi.com/en/news/gpt-6-2-astra-sol-launch.md; 5% of input, as gpt-6.2-sol's.
+    "gpt-6.2-astra": Newer(
+        Rates.of("8", "40", cached_input="0.40", cache_write="10"),
+        _LONG,
+        Rates.of("16", "60", cached_input="0.80", cache_write="20"),
+        {"batch": Decimal("0.5")},
+        {
+            "cached_input": "cached input of openai/gpt-6.2-astra is taken as 0.05 of input, as "
+            "resellers report"
+        },
+    ),
+}
+"""Models of OpenAI's that genai-prices does not list; what it lists later counts instead."""
+
+WITH_WINDOWS = frozenset({"openai/gpt-6.1-terra", "openai/gpt-6.2-astra", "openai/gpt-6.2-sol"})
+"""Models that OpenAI is known to sell on the discounted windows of background responses: the pages
+of gpt-6.1-terra and gpt-6.2-sol say that "the Responses API supports discounted background
+completion windows in public beta"; the flex guide sends those of gpt-6.2-astra there. There may be
+others."""
+
 FIRST_SOLD: Mapping[str, date] = {
     "google/gemini-2.5-flash": date(2025, 6, 17),
     "openai/gpt-5-nano": date(2025, 8, 7),
@@ -30,6 +85,8 @@ FIRST_SOLD: Mapping[str, date] = {
     "openai/gpt-6-sol": date(2026, 9, 22),
     "openai/gpt-6.1-sol": date(2026, 9, 29),
     "openai/gpt-6.1-terra": date(2026, 10, 26),
+    "openai/gpt-6.2-astra": date(2026, 11, 17),
+    "openai/gpt-6.2-sol": date(2026, 11, 17),
 }
 """When models were first sold whose names do not tell: no snapshot of theirs has a date in its
 name. https://developers.openai.com/api/docs/changelog, https://ai.google.dev/gemini-api/docs/changelog"""

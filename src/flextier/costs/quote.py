@@ -55,7 +55,7 @@ def _standard_bands(listing: Listing, moment: datetime, *listed: Listed) -> tupl
     bands = []
     for above in sorted(limits, reverse=True):
         rates = _rates(listed[0], above)
-        bands.append(Band(above, rates, rates, reason))
+        bands.append(Band(above, rates, rates, reason, listing.doubts))
     return tuple(bands)
 
 
@@ -65,23 +65,37 @@ def _by_rule(
     """The bands of a lane without listed rates: OpenAI's share of standard, or not known."""
     if terms.share is None or terms.since is None or listing.vendor != "openai":
         return _unknown(bands, _unlisted(listing, lane, terms))
-    if listing.tier_since(terms.context) is None:
+    if listing.tier_since(terms.context) is None and terms.general is None:
         return _unknown(bands, _unlisted(listing, lane, terms))
     if moment.date() < terms.since:
-        return _unknown(bands, f"{lane} was not sold before {terms.since}")
-    why = f"{_unlisted(listing, lane, terms)}: taken as {terms.share} of standard"
+        return _unknown(bands, not_yet_sold(lane, terms))
+    why = f"{_unlisted(listing, lane, terms)}: {taken_as(terms)}"
     shared = tuple(_share(band, terms.share, why) for band in bands)
+    if terms.general is not None:
+        return shared
     if "cached_input" in listing.tier_parts(terms.context):
         return shared
     # What is listed for it today has no rate of cached input: it never had one.
     return tuple(_without_cache_discount(band, lane) for band in shared)
 
 
+def not_yet_sold(lane: str, terms: Terms) -> str:
+    """Why a lane had no price on a day before it was sold."""
+    return f"{lane} was not sold before {terms.since}"
+
+
+def taken_as(terms: Terms) -> str:
+    """How a lane is priced without a rate of its own, and by whose word."""
+    source = f" ({terms.general})" if terms.general else ""
+    return f"taken as {terms.share} of standard{source}"
+
+
 def _without_cache_discount(band: Band, lane: str) -> Band:
     if band.rates is None or band.rates.cached_input == band.rates.input:
         return band
     doubts = {"cached_input": f"{lane} is taken to have no discount for cached input"}
-    return replace(band, rates=replace(band.rates, cached_input=band.rates.input), doubts=doubts)
+    rates = replace(band.rates, cached_input=band.rates.input)
+    return replace(band, rates=rates, doubts={**band.doubts, **doubts})
 
 
 def _unlisted(listing: Listing, lane: str, terms: Terms) -> str:
@@ -102,9 +116,9 @@ def _tier_band(listing: Listing, lane: str, standard: Listed, tier: Listed, band
         share = TERMS[lane].share
         if share is None or listing.vendor != "openai":
             return _without(band, why)
-        return _share(band, share, f"{why}: taken as {share} of standard")
+        return _share(band, share, f"{why}: {taken_as(TERMS[lane])}")
     rates = _rates(tier, band.above)
-    doubts = {}
+    doubts = dict(band.doubts)
     for part in ("cached_input", "cache_write"):
         if part in standard and part not in tier:
             rates, doubts[part] = _missing(listing, lane, part, rates, _rates(standard, band.above))
@@ -130,6 +144,10 @@ def _missing(
         and listing.vendor in facts.CACHE_DISCOUNT_ON_BATCH
     ):
         return replace(rates, cached_input=standard.cached_input), f"{why}: taken as standard's"
+    terms = TERMS[lane]
+    if terms.general is not None and terms.share is not None and listing.vendor == "openai":
+        shared = standard.times(terms.share)
+        return replace(rates, **{part: getattr(shared, part)}), f"{why}: {taken_as(terms)}"
     return rates, f"{why}: taken as that of input"
 
 
@@ -143,7 +161,7 @@ def _unknown(bands: tuple[Band, ...], why: str) -> tuple[Band, ...]:
 
 
 def _without(band: Band, why: str) -> Band:
-    return replace(band, rates=None, reason=why)
+    return replace(band, rates=None, reason=why, doubts={})
 
 
 def _rates(listed: Listed, above: int) -> Rates:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from flextier.costs import catalogue
+from flextier.costs import catalogue, facts
 from flextier.costs.book import price_book
 from flextier.costs.exact import written
 from flextier.costs.rates import Rates
 from flextier.costs.sheet import Band, Sheet
+from flextier.costs.terms import WINDOWS
 from flextier.costs.usage import Usage
 
-_LANES = ("standard", "flex", "batch", "priority")
+_LANES = ("standard", "flex", "batch", *WINDOWS, "priority")
 _ALWAYS = ("standard", "flex")
 _RATES = ("input", "cached", "cache write", "output")
 _LEFT = 3  # columns of words, before those of numbers
+_VERSION = re.compile(r"openai/gpt-(\d+)(?:\.(\d+))?-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Prices:
 def prices_of(model: str, day: date) -> Prices | str:
     """A model's sheets on a day: standard and flex, and the other lanes that have a price.
 
+    The windows of background responses are among them for models that are known to have them, and
+    where they have rates of their own: every model of OpenAI's has a price there, and few are sold.
     Where no price of it is known, the reason, with names that are like it.
     """
     book = price_book()
@@ -37,7 +42,7 @@ def prices_of(model: str, day: date) -> Prices | str:
         sheets = {lane: book.sheet(model=model, lane=lane, at=day) for lane in _LANES}
     except ValueError as error:  # of the arguments only the day can be wrong
         return f"--at: {error}"
-    priced = [lane for lane, sheet in sheets.items() if any(band.rates for band in sheet.bands)]
+    priced = [lane for lane, sheet in sheets.items() if _is_shown(sheet)]
     if priced:
         return Prices(model, tuple(sheets[lane] for lane in _LANES if lane in {*_ALWAYS, *priced}))
     reason = str(sheets["standard"].bands[-1].reason)
@@ -45,6 +50,29 @@ def prices_of(model: str, day: date) -> Prices | str:
         return reason
     close = catalogue.close_to(catalogue.snapshot(), model)
     return f"{reason}; close to it: {', '.join(close)}" if close else reason
+
+
+def _is_shown(sheet: Sheet) -> bool:
+    """Whether a lane has a price, and the model is sold on it."""
+    if not any(band.rates for band in sheet.bands):
+        return False
+    if sheet.lane not in WINDOWS or any(band.reason is None for band in sheet.bands):
+        return True
+    # Where standard rates of one's own stand behind it, the entry does not tell the model.
+    return any(map(has_windows, (sheet.priced_as, sheet.model, f"openai/{sheet.model}")))
+
+
+def has_windows(entry: str | None) -> bool:
+    """Whether a model, by its entry in the price list, is known to be sold on background windows.
+
+    Those whose pages say so, and what came after GPT-6.2: OpenAI adds flex to no later model, and
+    points to the windows instead (its flex-processing guide).
+    """
+    if entry is None:
+        return False
+    version = _VERSION.match(entry)
+    newer = version is not None and tuple(map(int, version.groups(default="0"))) >= (6, 2)
+    return newer or entry in facts.WITH_WINDOWS
 
 
 def table(models: Iterable[Prices], day: date, usage: Usage | None) -> list[str]:

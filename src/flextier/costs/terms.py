@@ -22,16 +22,37 @@ class Terms:
     None: there is no such rule, and what is not listed is not known."""
     since: date | None = None
     """The day OpenAI began to sell it."""
+    general: str | None = None
+    """Where OpenAI says that the share is of every model token rate: then it holds for any of its
+    models, no rate of the lane has to be listed. None: it holds for models that have one listed."""
 
+
+LIST_PRICED = frozenset({"background-soonest"})
+"""Lanes that cost what standard does: https://developers.openai.com/api/docs/guides/background, its
+table of windows: no discount."""
 
 _HALF = Decimal("0.5")
+_BACKGROUND = "https://developers.openai.com/api/docs/guides/background"
+# The windows came with GPT-6.2, whose page names them: on 6 November 2026 the guide had none.
+_WINDOWS = date(2026, 11, 17)
 
 TERMS: Mapping[str, Terms] = {
     # https://developers.openai.com/api/docs/guides/flex-processing: tokens cost what Batch costs.
     "flex": Terms({"service_tier": "flex"}, share=_HALF, since=date(2025, 4, 17)),
     # https://developers.openai.com/api/docs/guides/batch: half of the standard price.
     "batch": Terms({"processing": "batch"}, share=_HALF, since=date(2024, 4, 15)),
+    # 30% and 40% below Standard: "The discount applies to model token rates on each eligible
+    # request", those of cached input and cache writes among them.
+    "background-2h": Terms(
+        {"completion_window": "2h"}, share=Decimal("0.7"), since=_WINDOWS, general=_BACKGROUND
+    ),
+    "background-8h": Terms(
+        {"completion_window": "8h"}, share=Decimal("0.6"), since=_WINDOWS, general=_BACKGROUND
+    ),
     "priority": Terms({"service_tier": "priority"}),
     "fast": Terms({"service_tier": "fast"}),  # what priority is called when it is asked for
 }
 """The lanes that have rates of their own, by name, beside standard."""
+
+WINDOWS = tuple(lane for lane, terms in TERMS.items() if "completion_window" in terms.context)
+"""The discounted windows of background responses."""

@@ -5,6 +5,7 @@ Each is drawn twice: wide, and narrow for a phone, where a scaled-down one could
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,8 +22,9 @@ from flextier.report.timeline import slot_name
 
 Rows = list[dict[str, Any]]
 
-LANES = ("flex", "standard", "batch", "background")
-"""Those that have a colour of their own."""
+_BACKGROUND = "background"
+LANES = ("flex", "standard", "batch", _BACKGROUND)
+"""Those that have a colour of their own; the windows of background responses share one."""
 _OTHERS = "other lanes"
 
 HEAT = ("none refused", "to 10 %", "to 30 %", "to 60 %", "over 60 %")
@@ -150,10 +152,17 @@ def lanes(summary: Summary, size: Size) -> alt.TopLevelMixin:
 
 
 def lanes_of(calls: Mapping[str, int]) -> dict[str, int]:
-    """Calls by lane, in the order of ``LANES``; the lanes without a colour together."""
-    found = {lane: calls[lane] for lane in LANES if lane in calls}
-    others = [number for lane, number in calls.items() if lane not in LANES]
-    return {**found, _OTHERS: sum(others)} if others else found
+    """Calls by lane, in the order of ``LANES``; the lanes that share a colour together."""
+    found: Counter[str] = Counter()
+    for lane, number in calls.items():
+        found[_coloured(lane)] += number
+    return {lane: found[lane] for lane in (*LANES, _OTHERS) if lane in found}
+
+
+def _coloured(lane: str) -> str:
+    """What a lane is drawn as."""
+    kind = _BACKGROUND if lane.startswith(f"{_BACKGROUND}-") else lane
+    return kind if kind in LANES else _OTHERS
 
 
 def _order(lane: str) -> int:
