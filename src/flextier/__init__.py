@@ -11,11 +11,15 @@ from flextier.client import AsyncFlexOpenAI, FlexOpenAI
 from flextier.clock import Clock
 from flextier.continuations import continuation
 from flextier.errors import (
+    BackgroundDetached,
+    BackgroundLost,
+    BackgroundUnfinished,
     BatchDetached,
     BatchNotSent,
     BatchUnfinished,
     BudgetExceeded,
     ClientClosedError,
+    Detached,
     FlexDeadlineExceeded,
     FlexUnavailable,
     MalformedAnswerError,
@@ -29,6 +33,9 @@ from flextier.spending import budget
 __all__ = [
     "AsyncFlexOpenAI",
     "Attempt",
+    "BackgroundDetached",
+    "BackgroundLost",
+    "BackgroundUnfinished",
     "BatchDetached",
     "BatchNotSent",
     "BatchUnfinished",
@@ -36,6 +43,7 @@ __all__ = [
     "CallReport",
     "ClientClosedError",
     "Clock",
+    "Detached",
     "FlexDeadlineExceeded",
     "FlexOpenAI",
     "FlexPolicy",

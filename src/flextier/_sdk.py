@@ -13,7 +13,13 @@ from openai._types import NotGiven, not_given
 from openai._utils import is_given
 from openai._utils._json import openapi_dumps as dumps
 
-from flextier.errors import BatchNotSent, BatchUnfinished, FlexUnavailable, MalformedAnswerError
+from flextier.errors import (
+    BackgroundUnfinished,
+    BatchNotSent,
+    BatchUnfinished,
+    FlexUnavailable,
+    MalformedAnswerError,
+)
 from flextier.failures import Failure, Fault
 
 __all__ = [
@@ -74,6 +80,8 @@ def failure_of(error: BaseException) -> Failure | None:
         return Failure(fault="timeout", message=error.message, sent=_sent(error))
     if isinstance(error, BatchUnfinished):
         return Failure(fault="unfinished", message=error.message, sent=False)
+    if isinstance(error, BackgroundUnfinished):
+        return Failure(fault="unfinished", message=error.message, sent=error.possibly_billed)
     if isinstance(error, openai.APIConnectionError):
         return Failure(fault=_fault(error), message=error.message, sent=_sent(error))
     if isinstance(error, openai.APIResponseValidationError):

@@ -24,7 +24,10 @@ CANCELLED = "cancelled"
 
 # After these the server may have finished, and billed, an answer that never arrived. Whether
 # OpenAI bills them is not documented. A refusal is documented not to be charged.
-_POSSIBLY_BILLED = frozenset({"timeout", "transient", "interrupted", "error", CANCELLED})
+_POSSIBLY_BILLED = frozenset(
+    {"timeout", "transient", "unfinished", "interrupted", "error", CANCELLED}
+)
+_REFUSED_BY_STATUS = frozenset({"transient", "unfinished"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Attempt:
     @property
     def possibly_billed(self) -> bool:
         """Whether the provider may have billed this attempt although no answer came of it."""
-        if self.outcome == "transient" and self.status is not None and self.status >= 400:
+        if self.outcome in _REFUSED_BY_STATUS and self.status is not None and self.status >= 400:
             return False
         return self.sent and self.outcome in _POSSIBLY_BILLED
 
@@ -106,6 +109,8 @@ class CallReport:
     """The most tokens that the call let the model write; None: it set no limit."""
     error: str | None = None
     """The name of the exception that ended the call; None: none did."""
+    why: str = ""
+    """How ``lanes="auto"`` came to its ladder; empty: the policy names the lanes."""
 
     @property
     def cost(self) -> Cost:
@@ -145,6 +150,7 @@ class CallReport:
             "served_model": self.served_model,
             "output_limit": self.output_limit,
             "error": self.error,
+            "why": self.why,
         }
 
     @classmethod

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from flextier import demo, report
 from flextier._version import __version__
+from flextier.auto import command as explain
 from flextier.batch import command as batch
 from flextier.bulk import command as bulk
 from flextier.costs import command as prices
@@ -36,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, module, summary in (
         ("batch", batch, "list, show, await, cancel, fetch and create batches at OpenAI"),
         ("demo", demo, "summarise real text on the flex lane, through bad weather"),
+        ("explain", explain, "which lanes a model and a deadline leave, their prices and waits"),
         ("journal", journal, "what a journal remembers: show it, export it, forget it"),
         ("prices", prices, "what models cost on each lane, side by side"),
         ("rehearse", rehearsal, "in virtual time: what a policy would cost in some flex weather"),

@@ -29,6 +29,7 @@ from flextier.answers import (
 from flextier.capacity import CAPACITY
 from flextier.clock import SYSTEM_CLOCK, Clock
 from flextier.outgoing import is_routed
+from flextier.pending import aawait_left, await_left, left, pending_of
 from flextier.policy import FlexPolicy
 from flextier.router import Router, check_open
 from flextier.routing import Route
@@ -283,14 +284,23 @@ class FlexOpenAI(_Routed, openai.OpenAI):
             check_open(self)  # what openai 3 raises for a client closed at this very moment
             raise
 
+    def close(self) -> None:
+        """As ``openai.OpenAI.close``; responses in the background that calls wait for are cancelled
+        first, or handed over, where they have finished."""
+        if (pending := left(self._client)) is not None:
+            await_left(pending)
+        super().close()
+
     def _fetch(self, route: Route) -> Any:
-        """The HTTP response for a call that is a line of a batch, or that the journal knows."""
+        """The HTTP response for a call that is not answered on a connection of its own."""
         wait = ThreadWait()
         while True:
             while (seconds := route.fetching.waits()) > 0:
                 self._router.clock.sleep(seconds)
             if (said := route.remembered) is not None:
                 return route.fetching.replay(said)
+            if not route.pooled:
+                return self._follow(route)
             ticket = route.fetching.pooled(self)
             try:
                 wait.prepare()
@@ -302,6 +312,20 @@ class FlexOpenAI(_Routed, openai.OpenAI):
                 raise
             if (response := route.fetching.fetched(ticket)) is not None:
                 return response
+
+    def _follow(self, route: Route) -> Any:
+        """The HTTP response for a call that is a background response, once it has ended."""
+        from flextier.background.driving import drive
+
+        ask = openai.OpenAI.request
+
+        def asked(options: Any) -> Any:
+            check_open(self)
+            raw: Any = ask(self, object, options)
+            return raw.http_response
+
+        pending = pending_of(self._client)
+        return route.had(drive(route.course(), pending, self._router.clock, asked))
 
     def _read(
         self, route: Route, response: Any, cast_to: Any, stream: bool, stream_cls: Any
@@ -434,14 +458,23 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
             check_open(self)  # what openai 3 raises for a client closed at this very moment
             raise
 
+    async def close(self) -> None:
+        """As ``openai.AsyncOpenAI.close``; responses in the background that calls wait for are
+        cancelled first, or handed over, where they have finished."""
+        if (pending := left(self._client)) is not None:
+            await aawait_left(pending)
+        await super().close()
+
     async def _fetch(self, route: Route) -> Any:
-        """The HTTP response for a call that is a line of a batch, or that the journal knows."""
+        """The HTTP response for a call that is not answered on a connection of its own."""
         wait = task_wait()
         while True:
             while (seconds := route.fetching.waits()) > 0:
                 await self._router.clock.asleep(seconds)
             if (said := route.remembered) is not None:
                 return route.fetching.replay(said)
+            if not route.pooled:
+                return await self._follow(route)
             ticket = route.fetching.pooled(self)
             try:
                 wait.prepare()
@@ -453,6 +486,20 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
                 raise
             if (response := route.fetching.fetched(ticket)) is not None:
                 return response
+
+    async def _follow(self, route: Route) -> Any:
+        """The HTTP response for a call that is a background response, once it has ended."""
+        from flextier.background.driving import adrive
+
+        ask = openai.AsyncOpenAI.request
+
+        async def asked(options: Any) -> Any:
+            check_open(self)
+            raw: Any = await ask(self, object, options)
+            return raw.http_response
+
+        pending = pending_of(self._client)
+        return route.had(await adrive(route.course(), pending, self._router.clock, asked))
 
     async def _read(
         self, route: Route, response: Any, cast_to: Any, stream: bool, stream_cls: Any

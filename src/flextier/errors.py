@@ -6,12 +6,16 @@ a call has begun, its error carries ``.report``, the :class:`flextier.CallReport
     ValueError
     └── PolicyError                      a setting is wrong: names the field and its variable
     openai.OpenAIError
-    ├── BatchDetached                    the program leaves; the batch goes on, known to the journal
+    ├── Detached                         the program leaves; what it waited for goes on
+    │   ├── BackgroundDetached           a background response, known to the journal
+    │   └── BatchDetached                a batch, known to the journal
     ├── BudgetExceeded                   the calls before have spent the budget
     ├── ClientClosedError                the client was closed before the call (also RuntimeError)
     ├── openai.RateLimitError
     │   └── FlexUnavailable              the lane refuses all calls now, and there is no other lane
     └── openai.APIConnectionError
+        ├── BackgroundLost               a background response cannot be asked about any more
+        ├── BackgroundUnfinished         a background response was cancelled, or left
         ├── BatchNotSent                 a batch's lines could not be written to the disk
         ├── BatchUnfinished              the batch ended before the call's turn came
         ├── MalformedAnswerError         the answer was not the JSON it should be
@@ -32,11 +36,39 @@ class PolicyError(ValueError):
     """A setting that cannot be used. The message names the field and its variable."""
 
 
-class BatchDetached(openai.OpenAIError):
+class Detached(openai.OpenAIError):
     """The call was let go of, because the program is to end (``flextier.batch.detach``).
 
-    Its batch goes on. Asked again with the same journal, the call gets the answer from there.
+    What it waited for goes on. Asked again with the same journal, it gets the answer from there.
     """
+
+
+class BackgroundDetached(Detached):
+    """As :class:`Detached`, of a call that waited for a background response."""
+
+
+class BatchDetached(Detached):
+    """As :class:`Detached`, of a call that waited for a batch."""
+
+
+class BackgroundUnfinished(openai.APIConnectionError):
+    """A background response was cancelled: by somebody, or because the call had to go on."""
+
+    def __init__(
+        self, request: Any, message: str, *, response_id: str | None, possibly_billed: bool
+    ) -> None:
+        super().__init__(message=message, request=request)
+        self.response_id = response_id
+        self.possibly_billed = possibly_billed
+        """Whether it had begun: what OpenAI bills of a cancelled response is not documented."""
+
+
+class BackgroundLost(openai.APIConnectionError):
+    """A background response was accepted, and cannot be asked about any more. Possibly billed."""
+
+    def __init__(self, request: Any, message: str, *, response_id: str | None) -> None:
+        super().__init__(message=message, request=request)
+        self.response_id = response_id
 
 
 class BatchNotSent(openai.APIConnectionError):
@@ -51,7 +83,8 @@ class BatchUnfinished(openai.APIConnectionError):
         self.batch_id = batch_id
         """The batch's id; None: there was none yet."""
         self.status = status
-        """Its last status (``"expired"``, ``"cancelled"``, ``"failed"``), or ``"deadline"``."""
+        """Its last status (``"expired"``, ``"cancelled"``, ``"failed"``), ``"deadline"``, or
+        ``"alone"``: too few calls came together."""
 
 
 class BudgetExceeded(openai.OpenAIError):

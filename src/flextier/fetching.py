@@ -1,4 +1,4 @@
-"""Answers that do not come on a connection of their own: out of the journal, or of a batch.
+"""Answers that do not come on a connection of their own: of the journal, a batch, the background.
 
 Imported with the first call that needs it: most programs have none.
 """
@@ -6,11 +6,15 @@ Imported with the first call that needs it: most programs have none.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import openai
 
 from flextier._sdk import new_request
+from flextier.background.course import Account, Course
+from flextier.background.pace import pace_of
+from flextier.background.requests import Requests, Said
 from flextier.batch.api import http_response
 from flextier.batch.pool import Asking, pool
 from flextier.batch.ticket import FREE, Ticket
@@ -94,6 +98,32 @@ class Fetching:
                 self._memory.lost()
             return None
         return ticket.outcome.response(self._request())
+
+    def course(self, account: Account, run: Callable[[], str | None] | None) -> Course:
+        """The course of the call's background response; of the one that there is, where there is.
+
+        Args:
+            account: keeps the accounts of it.
+            run: tells the run that the call is a step of.
+        """
+        policy, ladder, now = self._policy, self._ladder, self._clock.now()
+        running = None if self._memory is None else self._memory.running
+        return Course(
+            Requests(self._options),
+            ladder.lane,
+            None if run is None else run(),
+            pace_of(self._where),
+            self._clock,
+            account,
+            policy.background_poll,
+            ladder.withdraw_by,
+            min(ladder.cut_by, now + policy.attempt_timeout(ladder.lane.name)),
+            None if running is None else running.response_id,
+        )
+
+    def ended(self, said: Said) -> Any:
+        """The HTTP response for a background response that has ended."""
+        return http_response(200, said.request_id, said.content, self._request())
 
     def _request(self) -> Any:
         url = self._where[0].rstrip("/") + str(self._options.url)

@@ -78,8 +78,8 @@ class Ladder:
     """
 
     __slots__ = (
-        "_deadline", "_entered", "_faults", "_index", "_kind", "_lanes", "_last", "_plain",
-        "_policy", "_shut", "_took", "_tries", "fallback", "lane",
+        "_deadline", "_detour", "_entered", "_faults", "_index", "_kind", "_lanes", "_last",
+        "_plain", "_policy", "_shut", "_took", "_tries", "fallback", "lane",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +96,7 @@ class Ladder:
         self._shut = shut
         self._took = took
         self._deadline = math.inf if policy.deadline is None else now + policy.deadline
+        self._detour: Lane | None = None
         self._enter_lane(0)
         self._entered = now
         self._tries = 0
@@ -116,14 +117,15 @@ class Ladder:
         if self._deadline == math.inf or self._last:
             return self._deadline
         kept = self._kept
-        if self.lane.offline:
+        if self.lane.reserve_field is not None:
             kept = max(kept, self._policy.reserve(self.lane.name))
         return self._deadline - kept
 
     @property
     def _kept(self) -> float:
-        """The part of the deadline that the next lane needs."""
-        took = self._took(self._lanes[self._index + 1], _NEARLY_ALL)
+        """The part of the deadline that the next lane needs: the first one that answers at once."""
+        after = self._lanes[self._index + 1 :]
+        took = self._took(next((x for x in after if not x.offline), after[0]), _NEARLY_ALL)
         return self._policy.standard_reserve if took is None else took * _MARGIN + _OVERHEAD
 
     @property
@@ -204,7 +206,10 @@ class Ladder:
                 return Stop("none")
             case "lane_unsupported":
                 return self._next(event, "none")
-            case _ if self.lane.offline:  # the next lane is sooner than another batch
+            case _ if self.lane is self._detour and not self._last:
+                return self._next(event, "max_retries")  # it may be none that was asked for
+            case _ if self.lane.pooled or event.kind == "unfinished":
+                # The next lane is sooner than another batch, or another window.
                 return self._retry(event) if self._last else self._next(event, "max_retries")
             case "stream_unverified":
                 return Try(self.lane)
@@ -286,7 +291,10 @@ class Ladder:
 
     def _too_late(self, now: float) -> bool:
         """Whether an offline lane would be left before anything had been sent there."""
-        return self.lane.offline and now + self._policy.window(self.lane.name) >= self._leave_by
+        if not self.lane.offline:
+            return False
+        needs = self.lane.needs + self._policy.gathering(self.lane.name)
+        return now + needs >= self._leave_by
 
     def _enter_lane(self, index: int) -> None:
         self._index = index
@@ -297,7 +305,14 @@ class Ladder:
     def detour(self, lane: Lane) -> None:
         """Take another lane before the current one, which comes after it."""
         self._lanes = (*self._lanes[: self._index], lane, *self._lanes[self._index :])
+        self._detour = lane
         self._enter_lane(self._index)
+
+    def instead(self, lane: Lane, now: float) -> Try:
+        """Take another lane in the place of the current one, and begin on it."""
+        self._lanes = (*self._lanes[: self._index], lane, *self._lanes[self._index + 1 :])
+        self._enter_lane(self._index)
+        return self._enter(now)
 
     def _begin(self, now: float) -> Try:
         self._entered, self._tries, self._faults = now, 0, 0

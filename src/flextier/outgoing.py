@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flextier._sdk import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given
-from flextier.lanes import Asked
+from flextier.lanes import UNREAD, Asked
 
 _ROUTED = frozenset({"/chat/completions", "/responses"})
 # Values of `service_tier` that leave the choice to us; any other is the caller's own choice.
@@ -53,7 +53,7 @@ def asked(options: Any) -> Asked:
     left_out = _LEFT_OUT if chosen_tier(options) is None else _STREAM_FIELDS
     body = {k: v for k, v in body.items() if k not in left_out and is_given(v)}
     if hands_over_body(options):
-        extras = "body that the caller reads"
+        extras = UNREAD
     elif query or options.params:
         extras = "query parameters"
     elif is_given(options.headers) and not all(map(_is_sdks, options.headers)):
@@ -83,7 +83,13 @@ def output_limit(options: Any) -> int | None:
 
 
 def for_attempt(
-    options: Any, *, tier: str, timeout: Any, plain: bool, on_read: Callable[[Any], None]
+    options: Any,
+    *,
+    tier: str,
+    timeout: Any,
+    plain: bool,
+    on_read: Callable[[Any], None],
+    fields: Mapping[str, Any] | None = None,
 ) -> Any:
     """The options for one attempt; those of the call stay as they are.
 
@@ -93,11 +99,17 @@ def for_attempt(
         timeout: the SDK's timeout for the attempt.
         plain: whether to ask for a plain answer, raw, where a stream was wanted.
         on_read: told of the answer once it is read, before a parser of the caller's runs.
+        fields: what else the lane has in the body; objects of the caller's of that name are
+            completed by it, and win.
     """
     body = {**options.json_data, "service_tier": tier}
     changes: dict[str, Any] = {"json_data": body, "timeout": timeout, "max_retries": 0}
     if options.extra_json and "service_tier" in options.extra_json:
         changes["extra_json"] = {**options.extra_json, "service_tier": tier}
+    if fields:
+        extra = changes.get("extra_json", options.extra_json) or {}
+        body |= {k: _completed(extra.get(k, body.get(k)), v) for k, v in fields.items()}
+        changes["extra_json"] = {k: v for k, v in extra.items() if k not in fields} or None
     if is_given(options.post_parser):
         changes["post_parser"] = _telling(options.post_parser, on_read)
     if plain:
@@ -105,6 +117,10 @@ def for_attempt(
         headers = options.headers if is_given(options.headers) else {}
         changes["headers"] = {**headers, RAW_RESPONSE_HEADER: "true"}
     return options.model_copy(update=changes)
+
+
+def _completed(given: Any, ours: Any) -> Any:
+    return {**ours, **given} if isinstance(given, dict) and isinstance(ours, dict) else ours
 
 
 def told_of(options: Any, on_read: Callable[[Any], None]) -> Any:

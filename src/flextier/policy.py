@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from flextier.auto.offers import read_offer
 from flextier.errors import PolicyError
-from flextier.lanes import LANES
+from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window
 
 _PREFIX = "FLEXTIER_"
 
@@ -37,8 +38,10 @@ class FlexPolicy(BaseSettings):
     )
 
     lanes: Annotated[tuple[str, ...], NoDecode] = ("flex", "standard")
-    """The ladder, tried left to right. ``("flex",)`` never falls back, ``("standard",)`` switches
-    flex off. In the environment: comma-separated."""
+    """The ladder, tried left to right, of ``batch``, ``flex``, ``background`` and ``standard``.
+    ``("flex",)`` never falls back, ``("standard",)`` switches flex off. ``"auto"``, alone: what
+    the model has and the deadline allows, the cheapest first. In the environment: comma-separated.
+    """
 
     deadline: Seconds | None = None
     """For the whole call, waits included. None: no limit."""
@@ -84,6 +87,11 @@ class FlexPolicy(BaseSettings):
     """US$ that the calls of this process under a policy with a budget may cost: once they have, no
     new call is made. None: no limit. For a part of a program: :func:`flextier.budget`."""
 
+    offers: Annotated[tuple[str, ...], NoDecode] = ()
+    """For ``lanes="auto"``: what models are sold on, before what is known of them:
+    ``{"gpt-7*": ("batch", "background")}``, of ``batch``, ``flex`` and ``background``; the first
+    shell pattern that fits counts. In the environment ``gpt-7*=batch+background,my-model=flex``."""
+
     batch_window: Seconds = 10.0
     """How long calls are gathered for one batch; a full file is sent at once."""
 
@@ -93,6 +101,27 @@ class FlexPolicy(BaseSettings):
     batch_reserve: Span = 900.0
     """The part of the deadline that is kept when a batch is left: cancelling one takes up to ten
     minutes, and what it has not done is asked for on the lanes after it."""
+
+    batch_least: Annotated[int, Field(ge=1)] = 1
+    """The fewest calls that are worth a file: when ``batch_window`` is over and fewer have come,
+    they go to the next lane. Under ``lanes="auto"`` 10 at least."""
+
+    background_window: Window = "2h"
+    """The completion window of the lane ``background``: within ``"2h"`` for 30 % less than
+    standard, ``"8h"`` for 40 % less, or ``"soonest"`` for no less. A target, not a promise."""
+
+    background_poll: Seconds = 300.0
+    """The most between two looks at a background response; the first come after seconds. At most
+    240 where it is not stored: it is deleted about ten minutes after its end."""
+
+    background_timeout: Seconds | None = None
+    """One attempt on a background lane, from its acceptance; then it is cancelled and the next lane
+    is tried. None: half as long again as its window (3 hours, 12 hours; ``soonest``: an hour)."""
+
+    flex_background: bool = False
+    """Whether plain Responses calls on flex are sent as background responses, and asked about until
+    they are done: no connection is held that could be cut in the meantime. Where the API does not
+    take that, they are sent as ever."""
 
     journal: str | None = None
     """The path of a SQLite file that remembers what was sent and answered, so that a program that
@@ -128,15 +157,34 @@ class FlexPolicy(BaseSettings):
     @field_validator("lanes")
     @classmethod
     def _known(cls, lanes: tuple[str, ...]) -> tuple[str, ...]:
-        known = ", ".join(LANES)
+        known = ", ".join(NAMES)
         if not lanes:
             raise ValueError(f"the ladder is empty; name at least one of: {known}")
         for name in lanes:
-            if name not in LANES:
+            if name not in NAMES:
                 raise ValueError(f"unknown lane {name!r}; the lanes are: {known}")
         if len(set(lanes)) < len(lanes):
             raise ValueError("a lane stands twice in the ladder")
+        if AUTO in lanes and len(lanes) > 1:
+            raise ValueError(f"{AUTO!r} stands for a whole ladder: name it alone")
         return lanes
+
+    @field_validator("offers", mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return tuple(
+                f"{model}={lanes if isinstance(lanes, str) else '+'.join(lanes)}"
+                for model, lanes in value.items()
+            )
+        return cls._split(value)
+
+    @field_validator("offers")
+    @classmethod
+    def _read(cls, offers: tuple[str, ...]) -> tuple[str, ...]:
+        for told in offers:
+            read_offer(told)
+        return offers
 
     @field_validator("journal", mode="before")
     @classmethod
@@ -160,6 +208,12 @@ class FlexPolicy(BaseSettings):
                 f"backoff_max ({self.backoff_max:g} s) is below "
                 f"backoff_initial ({self.backoff_initial:g} s) "
                 f"(or set FLEXTIER_BACKOFF_MAX, FLEXTIER_BACKOFF_INITIAL)"
+            )
+        own = f"{ANY_WINDOW}-{self.background_window}"
+        if ANY_WINDOW in self.lanes and own in self.lanes:
+            raise ValueError(
+                f"a lane stands twice in the ladder: {ANY_WINDOW} is {own}, by background_window "
+                f"(FLEXTIER_BACKGROUND_WINDOW)"
             )
         if self.deadline is None or len(self.lanes) == 1:
             return self
@@ -214,20 +268,21 @@ class FlexPolicy(BaseSettings):
     def attempt_timeout(self, lane: str) -> float:
         """Seconds that one attempt on ``lane`` may take."""
         known = LANES.get(lane)
-        field = known.timeout_field if known else "standard_timeout"
-        seconds: float = math.inf if field is None else getattr(self, field)
+        seconds: float | None = self._value(known.timeout_field if known else "standard_timeout")
+        if seconds is None:
+            return math.inf if known is None else known.longest
         return seconds
 
     def reserve(self, lane: str) -> float:
-        """Seconds before the deadline at which ``lane`` is left, at the latest."""
-        seconds: float = getattr(self, LANES[lane].reserve_field)
-        return seconds
+        """Seconds before the deadline at which ``lane`` is left, whatever the next one needs."""
+        return self._value(LANES[lane].reserve_field) or 0.0
 
-    def window(self, lane: str) -> float:
+    def gathering(self, lane: str) -> float:
         """Seconds for which calls on ``lane`` are gathered before they are sent."""
-        field = LANES[lane].window_field
-        seconds: float = 0.0 if field is None else getattr(self, field)
-        return seconds
+        return self._value(LANES[lane].gather_field) or 0.0
+
+    def _value(self, field: str | None) -> float | None:
+        return None if field is None else getattr(self, field)
 
     def backoff(self, tries: int) -> float:
         """The upper end of the wait after ``tries`` failed tries on a lane (1, 2, …)."""

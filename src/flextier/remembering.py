@@ -8,8 +8,8 @@ from typing import Any
 from flextier._sdk import LegacyAPIResponse, dumps
 from flextier.clock import Clock
 from flextier.journal import JournalError, JournalWarning, journal_at
-from flextier.journal.entry import Entry, Place, Recorded, key_of
-from flextier.lanes import Asked
+from flextier.journal.entry import Entry, Place, Recorded, Running, key_of
+from flextier.lanes import BATCH, FLEX, LANES, UNHELD_FLEX, Asked, Lane
 from flextier.policy import FlexPolicy
 from flextier.saying import say
 
@@ -55,6 +55,37 @@ class Memory:
     def place(self) -> Place | None:
         """The line of a batch that the call is in."""
         return self.entry.place if self.entry.state == "batched" else None
+
+    @property
+    def running(self) -> Running | None:
+        """The background response that the call is."""
+        return self.entry.running if self.entry.state == "background" else None
+
+    @property
+    def underway(self) -> Lane | None:
+        """Where the call was sent before, and waits to be fetched."""
+        if self.place is not None:
+            return BATCH
+        if self.running is None:
+            return None
+        return UNHELD_FLEX if self.running.lane == FLEX.name else LANES.get(self.running.lane)
+
+    def accepted(self, response_id: str, lane: str, model: str) -> None:
+        """The call is a background response now. If that cannot be written, it goes on unknown."""
+        running = Running(response_id, lane)
+        self.entry = Entry(self.entry.key, self.entry.n, "background", running=running)
+        try:
+            self.journal.accepted(self.entry, model, running)
+        except JournalError as error:
+            say(f"a background response is not remembered: {error}", JournalWarning)
+
+    def called_off(self) -> None:
+        """The background response comes to nothing: the call is to be asked anew."""
+        self.entry = Entry(self.entry.key, self.entry.n, "ours")
+        try:
+            self.journal.called_off(self.entry)
+        except JournalError as error:
+            say(f"a background response stays in the journal: {error}", JournalWarning)
 
     def lost(self) -> None:
         """The line of a batch that the call was in came to nothing: it may be anybody's now."""
@@ -122,7 +153,8 @@ class Memory:
         if self.is_answered:
             return
         try:
-            self.journal.release(self.entry, ours=self.entry.state == "ours")
+            ours = self.entry.state in ("ours", "background")
+            self.journal.release(self.entry, ours=ours)
         except JournalError as error:
             say(f"a call that failed stays in the journal: {error}", JournalWarning)
 

@@ -25,13 +25,21 @@ from flextier.calls import (
     Scope,
     attach_report,
 )
-from flextier.capacity import Capacity, Gate, LaneKey
+from flextier.capacity import Capacity, LaneKey
 from flextier.clock import Clock
 from flextier.costs.usage import Usage
-from flextier.errors import FlexDeadlineExceeded
+from flextier.errors import BatchUnfinished, FlexDeadlineExceeded
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
+from flextier.known import Known
 from flextier.ladder import Event, Ladder, Limit, Stop, Try
-from flextier.lanes import BATCH, JOURNAL, LANES, Asked, Lane, choose, tier_lane
+from flextier.lanes import (
+    AUTO,
+    JOURNAL,
+    Asked,
+    Lane,
+    choose,
+    tier_lane,
+)
 from flextier.outgoing import (
     asked,
     chosen_tier,
@@ -48,34 +56,11 @@ from flextier.timeouts import Timeouts
 from flextier.turn import Turn
 
 if TYPE_CHECKING:
+    from flextier.background.course import Course
+    from flextier.background.requests import Said
     from flextier.fetching import Fetching
     from flextier.journal.entry import Recorded
     from flextier.remembering import Memory
-
-
-class _Known:
-    """What the process knows of a call's lanes. Not the call's methods: that would be a knot that
-    only the garbage collector unties."""
-
-    __slots__ = ("_capacity", "_clock", "_gate", "_model", "_where")
-
-    def __init__(
-        self, capacity: Capacity, clock: Clock, where: tuple[str, str], model: str, gate: Gate
-    ) -> None:
-        self._capacity = capacity
-        self._clock = clock
-        self._where = where
-        self._model = model
-        self._gate = gate
-
-    def shut_for(self, lane: Lane) -> float:
-        """Seconds until a lane may be asked; infinity: never, for this model."""
-        key = LaneKey(*self._where, self._model, lane.name)
-        return self._capacity.shut_for(key, self._clock.now())
-
-    def took(self, lane: Lane, share: float) -> float | None:
-        """Within how many seconds that share of a lane's last answers came; None: not known."""
-        return self._gate.took(lane.name, share)
 
 
 class Route:
@@ -83,9 +68,9 @@ class Route:
 
     # Tens of thousands may wait at once.
     __slots__ = (
-        "_answer", "_capacity", "_clock", "_done", "_error", "_first_lane", "_ladder",
-        "_memory", "_policy", "_record", "_scope", "_stream", "_timed", "_timeouts", "_turn",
-        "_watched", "_where", "charged", "limit", "model", "options", "step",
+        "_answer", "_capacity", "_clock", "_done", "_error", "_first_lane", "_held", "_ladder",
+        "_memory", "_policy", "_record", "_run", "_scope", "_stream", "_timed", "_timeouts",
+        "_turn", "_watched", "_where", "_why", "charged", "limit", "model", "options", "step",
     )  # fmt: skip
 
     def __init__(
@@ -121,18 +106,27 @@ class Route:
         """Whether the time of an attempt is the lane's, and not that of whoever reads a body."""
         self.limit = 0.0
         """Seconds that the current attempt may take in all."""
-        tier = chosen_tier(options)
-        lanes = [tier_lane(tier)] if tier else [LANES[name] for name in policy.lanes]
+        gate = self._capacity.gate(*where, self.model)
+        known = Known(self._capacity, self._clock, where, self.model, gate)
+        self._why, self._run = "", ""
+        if (tier := chosen_tier(options)) is not None:
+            lanes = [tier_lane(tier)]
+        elif policy.lanes == (AUTO,):
+            told = told or asked(options)
+            lanes = self._planned(known, told)
+        else:
+            lanes = known.lanes(policy)
+        policy = self._policy
         self._first_lane = lanes[0].name
         self._memory = memory
         plain = declined = False
-        batched = memory is not None and memory.place is not None
-        if batched or any(lane.offline for lane in lanes):
-            chosen = choose(lanes, told or asked(options), batched)
-            declined, plain, lanes = lanes[0] not in chosen.lanes, chosen.plain, chosen.lanes
-        gate = self._capacity.gate(*where, self.model)
+        underway = None if memory is None else memory.underway
+        if underway is not None or any(lane.offline for lane in lanes):
+            chosen = choose(lanes, told or asked(options), underway)
+            declined = all(lane.name != lanes[0].name for lane in chosen.lanes)
+            plain, lanes = chosen.plain, chosen.lanes
         self._error: Exception | None = None
-        known = _Known(self._capacity, self._clock, where, self.model, gate)
+        self._held = False
         self._ladder = Ladder(policy, lanes, self._record.began, known.shut_for, known.took, plain)
         self._turn = Turn(gate, self._ladder, policy)
         self.step: Try | Stop = self._ladder.start(self._record.began)
@@ -140,6 +134,18 @@ class Route:
             self._ladder.fallback = "lane_unsupported"
         if policy.start_jitter:
             self.step = replace(self.step, wait=policy.start_jitter * self._clock.random())
+
+    def _planned(self, known: Known, told: Asked) -> list[Lane]:
+        """The ladder that follows from the model and the deadline."""
+        from flextier.auto.plan import POOL
+        from flextier.auto.runs import RUNS
+
+        self._run = (self._scope.run() if self._scope.run is not None else None) or ""
+        step = RUNS.begun(self._run) if self._run else False
+        planned = known.plan(self._policy, told, step)
+        self._why = planned.why
+        self._policy = self._policy.replace(batch_least=max(POOL, self._policy.batch_least))
+        return planned.lanes
 
     @property
     def plain(self) -> bool:
@@ -170,8 +176,11 @@ class Route:
                 return False
             if self._memory.answer is not None:
                 return True
-            if self._memory.place is not None and not self._ladder.lane.offline:
-                self._ladder.detour(BATCH)  # somebody else has sent it there meanwhile
+            underway = self._memory.underway
+            if underway is not None and underway.name != self._ladder.lane.name:
+                self._ladder.detour(underway)  # somebody else has sent it there meanwhile
+            if self._is_running:
+                return True  # what was accepted before needs nobody's leave
         granted = self._turn.ask(self._clock.now())
         if not granted:
             self._record.waiting()
@@ -232,6 +241,8 @@ class Route:
             raise self._deadline_exceeded(self.request())
         if self._ladder.lane.offline:
             self.limit, self._answer, self._error = math.inf, None, None
+            if not self.pooled and not self._is_running:
+                self._turn.begin(now)
             self._record.sending(self._ladder.lane.name, now)
             return self.options
         self.limit = self._ladder.attempt_timeout(now)
@@ -278,7 +289,7 @@ class Route:
         """The answer is paid for: have the journal know before anybody gets it."""
         if self._memory is None:
             return
-        if self._ladder.lane.offline:
+        if self._ladder.lane.pooled:
             self._memory.harvested()
         else:
             self._memory.answered(
@@ -310,14 +321,19 @@ class Route:
             self.broken(error)
             return error
         self.step = Stop("none")  # until decided: an error in deciding is not tried for ever
+        fallback = self._ladder.fallback
         kind = self._decide(failure)
         if isinstance(self.step, Try):
+            if isinstance(error, BatchUnfinished) and error.status == "alone":
+                # It was not worth a file: the call is meant for the next lane.
+                self._first_lane, self._ladder.fallback = self._ladder.lane.name, fallback
             self._error = error
             return error
         return self._given_up(error, kind, self.step.limit)
 
     def _decide(self, failure: Failure) -> Kind:
-        kind = classify(failure, self._ladder.lane)
+        lane = self._ladder.lane
+        kind = classify(failure, lane)
         if kind == "stream_unverified" and not self._stream:
             kind = "rejected"  # nothing was streamed, so there is no way around it
         now = self._record.ended(kind, failure.status, failure.request_id, failure.sent)
@@ -329,7 +345,10 @@ class Route:
             go_away=told_to_go_away(failure),
         )
         self._learn(event, failure)
-        self.step = self._ladder.failed(event)
+        if kind == "lane_unsupported" and lane.instead is not None:
+            self.step = self._ladder.instead(lane.instead, now)
+        else:
+            self.step = self._ladder.failed(event)
         return kind
 
     def broken(self, error: BaseException) -> None:
@@ -373,13 +392,15 @@ class Route:
     # --- what lanes are known to be -----------------------------------------------------------
 
     def _key(self, lane: Lane) -> LaneKey:
-        return LaneKey(*self._where, self.model, lane.name)
+        return LaneKey(*self._where, self.model, lane.key)
 
     def _learn(self, event: Event, failure: Failure) -> None:
-        if self._memory is not None and self._ladder.lane.offline:
-            if event.kind == "timeout":
+        if self._memory is not None:
+            if self._is_running:
+                self._memory.called_off()
+            elif self.pooled and event.kind == "timeout":
                 self._memory.take_over()
-            else:
+            elif self.pooled:
                 self._memory.lost()
         if event.kind == "lane_unsupported" and self._ladder.lane.lasting(failure):
             self._capacity.never(self._key(self._ladder.lane))
@@ -389,8 +410,14 @@ class Route:
 
     @property
     def offline(self) -> bool:
-        """Whether the answer is not had by a request: it is in the journal, or in a batch."""
+        """Whether the answer comes on no connection of its own: the journal has it, a batch or the
+        background."""
         return self._ladder.lane.offline or self.remembered is not None
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the call is to be a line of a batch."""
+        return self._ladder.lane.pooled
 
     @property
     def reading(self) -> Any:
@@ -410,6 +437,27 @@ class Route:
         return Fetching(
             self.options, self._where, self._policy, self._clock, self._memory, self._ladder
         )
+
+    # --- background responses -----------------------------------------------------------------
+
+    def course(self) -> Course:
+        """The course of the call's background response."""
+        from flextier.background.account import CallsAccount
+
+        account = CallsAccount(
+            self._memory, self._turn, self._clock, self._ladder.lane.name, self.model, self._read
+        )
+        return self.fetching.course(account, self._scope.run)
+
+    @property
+    def _is_running(self) -> bool:
+        """Whether the call's background response was accepted before."""
+        return self._memory is not None and self._memory.running is not None
+
+    def had(self, said: Said) -> Any:
+        """The HTTP response for a background response that has ended."""
+        self._held = said.told.get("background") is False  # a server that has none: it was direct
+        return self.fetching.ended(said)
 
     # --- attempts that stall ------------------------------------------------------------------
 
@@ -511,6 +559,8 @@ class Route:
         had = error is None or self.body_read
         if self._memory is not None and self._memory.paid_before and had:
             lane, fallback, usage = JOURNAL, None, Usage(0, 0)
+        elif lane == self._first_lane:
+            fallback = None  # it may have come there by a detour
         elif fallback is None and lane != asked:
             fallback = "downgraded"
         report = self._record.report(
@@ -522,7 +572,12 @@ class Route:
             served_model=model,
             output_limit=output_limit(self.options),
             error=None if error is None else type(error).__name__,
+            why=self._why,
         )
+        if self._run:
+            from flextier.auto.runs import RUNS
+
+            RUNS.ended(self._run)
         if isinstance(error, Exception):
             attach_report(error, report)
         for hearer in (*self.charged, *self._scope.reports):
@@ -530,8 +585,9 @@ class Route:
 
     def _lane_of(self, tier: str | None) -> str:
         """The lane that is billed: what the answer says; a batch's says nothing of that."""
-        if tier is None or self._ladder.lane.offline:
-            return self._ladder.lane.name
+        lane = self._ladder.lane
+        if tier is None or (lane.serves(tier) and not self._held):
+            return lane.name
         return tier_lane(tier).name
 
 

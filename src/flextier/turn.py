@@ -35,7 +35,7 @@ class Turn:
     def ask(self, now: float) -> bool:
         """Ask for leave to send on the ladder's lane; on the same lane, the call keeps its turn."""
         ladder, before = self._ladder, self._ticket
-        if ladder.lane.offline:  # where many calls are one request, and nobody stands in line
+        if ladder.lane.pooled:  # where many calls are one request, and nobody stands in line
             self.over(now)
             self._ticket = None
             return True
@@ -87,14 +87,15 @@ class Turn:
     def opens_in(self, now: float) -> float:
         """Seconds until an attempt may be let in on the ladder's lane, at the soonest."""
         lane = self._ladder.lane
-        if lane.offline:
+        if lane.pooled:
             return 0.0
         return self._gate.opens_in(self._gate.lane(lane.name, lane.patient), now)
 
     @property
     def may_stall(self) -> bool:
         """Whether the attempt begun is to be watched by :meth:`stalls_in`."""
-        return self._stall_factor > 0 and self._ladder.lane.patient
+        lane = self._ladder.lane
+        return self._stall_factor > 0 and lane.patient and not lane.offline
 
     def stalls_in(self, now: float) -> float:
         """Seconds until a silent attempt should be looked at again; 0: it is to be given up.

@@ -138,6 +138,7 @@ def test_to_dict_is_json() -> None:
         "served_model": None,
         "output_limit": None,
         "error": None,
+        "why": "",
     }
 
 

@@ -7,13 +7,14 @@ import dataclasses
 import pytest
 
 from flextier.failures import Failure
-from flextier.lanes import BATCH, FLEX, LANES, STANDARD, Asked, Lane, tier_lane
+from flextier.lanes import BACKGROUND, BATCH, FLEX, LANES, STANDARD, Asked, Lane, tier_lane
 from flextier.lanes.batch import LINE_ERROR, MODEL_ERROR
 
 
 def test_the_lanes() -> None:
     """The ladder can be built of these, by these names."""
-    assert LANES == {"flex": FLEX, "standard": STANDARD, "batch": BATCH}
+    windows = {f"background-{window}": lane for window, lane in BACKGROUND.items()}
+    assert {"flex": FLEX, "standard": STANDARD, "batch": BATCH, **windows} == LANES
 
 
 @pytest.mark.parametrize(

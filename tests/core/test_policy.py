@@ -28,9 +28,15 @@ DEFAULTS: dict[str, Any] = {
     "stall_factor": 3.0,
     "start_jitter": 0.0,
     "budget": None,
+    "offers": (),
     "batch_window": 10.0,
     "batch_poll": 60.0,
     "batch_reserve": 900.0,
+    "batch_least": 1,
+    "background_window": "2h",
+    "background_poll": 300.0,
+    "background_timeout": None,
+    "flex_background": False,
     "journal": None,
     "journal_salt": "",
     "journal_repeats": "each",
@@ -51,9 +57,15 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "stall_factor": ("4", 4.0),
     "start_jitter": ("2.5", 2.5),
     "budget": ("12.50", Decimal("12.50")),
+    "offers": ("gpt-7*=batch+background, mine=", ("gpt-7*=batch+background", "mine=")),
     "batch_window": ("0.5", 0.5),
     "batch_poll": ("5", 5.0),
     "batch_reserve": ("60", 60.0),
+    "batch_least": ("10", 10),
+    "background_window": ("8h", "8h"),
+    "background_poll": ("30", 30.0),
+    "background_timeout": ("20000", 20_000.0),
+    "flex_background": ("true", True),
     "journal": ("nightly.db", "nightly.db"),
     "journal_salt": ("monday", "monday"),
     "journal_repeats": ("once", "once"),
@@ -64,7 +76,8 @@ OTHERS: dict[str, tuple[str, Any]] = {
 FIELDS = sorted(DEFAULTS)
 SPANS = [
     "deadline", "patience", "flex_timeout", "standard_timeout", "standard_reserve", "start_jitter",
-    "batch_window", "batch_poll", "batch_reserve", "journal_keep",
+    "batch_window", "batch_poll", "batch_reserve", "background_poll", "background_timeout",
+    "journal_keep",
 ]  # fmt: skip
 BACKOFFS = ["backoff_initial", "backoff_max", "backoff_multiplier"]
 

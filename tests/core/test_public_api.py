@@ -14,6 +14,9 @@ import flextier
 PUBLIC = [
     "AsyncFlexOpenAI",
     "Attempt",
+    "BackgroundDetached",
+    "BackgroundLost",
+    "BackgroundUnfinished",
     "BatchDetached",
     "BatchNotSent",
     "BatchUnfinished",
@@ -21,6 +24,7 @@ PUBLIC = [
     "CallReport",
     "ClientClosedError",
     "Clock",
+    "Detached",
     "FlexDeadlineExceeded",
     "FlexOpenAI",
     "FlexPolicy",

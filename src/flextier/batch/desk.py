@@ -10,6 +10,7 @@ import weakref
 from itertools import count
 from typing import Any
 
+from flextier import pending
 from flextier.batch.api import BatchAPI
 from flextier.batch.calls import wake_all
 from flextier.batch.pacing import Pacing
@@ -206,15 +207,16 @@ def desk_of(base_url: str, account: str) -> Desk:
 
 
 def detach() -> int:
-    """Let go of all calls of this process that wait for batches known to a journal.
+    """Let go of all calls of this process that wait for batches, or background responses, that a
+    journal knows.
 
-    They raise :class:`flextier.BatchDetached`; their batches go on, and whoever asks the same with
-    the same journal gets the answers. For programs that are told to end.
+    They raise :class:`flextier.Detached`; what they waited for goes on, and whoever asks the same
+    with the same journal gets the answers. For programs that are told to end.
 
     Returns:
         How many calls were let go of.
     """
-    return sum(desk.detach() for desk in list(_DESKS.values()))
+    return pending.detach() + sum(desk.detach() for desk in list(_DESKS.values()))
 
 
 @atexit.register

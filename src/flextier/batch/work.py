@@ -169,6 +169,9 @@ class Work:
                 raise _Over
             self.calls.compact()
             tickets = self.calls.tickets
+        if len(tickets) < self.terms.policy.batch_least:
+            self.calls.tell(self._unfinished("alone"))
+            raise _Over
         if self._journal is not None:
             row = BatchRow(
                 self.tag,
@@ -447,7 +450,13 @@ class Work:
         if self._batch is not None:
             batch_id = self._batch.id
         what = "a batch that was not created yet" if batch_id is None else f"batch {batch_id}"
-        if status == "deadline":
+        if status == "alone":
+            message = (
+                "fewer calls than batch_least (FLEXTIER_BATCH_LEAST), "
+                f"{self.terms.policy.batch_least}, came within batch_window "
+                f"(FLEXTIER_BATCH_WINDOW), {self.terms.policy.batch_window:g} s: no batch was made"
+            )
+        elif status == "deadline":
             message = f"{what} was left, so that FlexPolicy.deadline (FLEXTIER_DEADLINE) is kept"
         else:
             message = f"{what}: {status}{f' ({why})' if why else ''}, without this call's answer"

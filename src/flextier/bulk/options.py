@@ -12,6 +12,7 @@ from typing import Any
 from flextier.bulk.errors import BulkError
 from flextier.bulk.reading import format_of
 from flextier.bulk.spans import Span, seconds
+from flextier.lanes import LANES
 from flextier.policy import FlexPolicy
 
 CONCURRENCY = 64
@@ -143,7 +144,10 @@ def _ladder(lanes: str | Iterable[str] | None) -> tuple[str, ...] | None:
 
 
 def _usual(ladder: tuple[str, ...] | None) -> int:
-    return BATCH_CONCURRENCY if "batch" in (ladder or FlexPolicy().lanes) else CONCURRENCY
+    """Offline, rows take no connection while they wait, and files are to be full."""
+    names = ladder or FlexPolicy().lanes
+    online = all(name in LANES and not LANES[name].offline for name in names)
+    return CONCURRENCY if online else BATCH_CONCURRENCY
 
 
 def _amount(told: Decimal | int | float | str) -> Decimal:

@@ -20,9 +20,16 @@ from flextier.bulk.targets import Ask
 from flextier.bulk.telling import answered, failed
 from flextier.bulk.terms import Terms
 from flextier.calls import scoped
-from flextier.errors import BatchDetached, BudgetExceeded, FlexDeadlineExceeded
+from flextier.errors import (
+    BackgroundDetached,
+    BatchDetached,
+    BudgetExceeded,
+    Detached,
+    FlexDeadlineExceeded,
+)
 from flextier.remembering import MEMORIES, Memory
 
+_DETACHED = (BackgroundDetached.__name__, BatchDetached.__name__)
 _BACKLOG = 10_000
 """Finished rows that wait for the disk: with more of them, no new row is begun."""
 _MOMENT = 0.01
@@ -198,7 +205,7 @@ class Running:
         if last == FlexDeadlineExceeded.__name__ and self._terms.is_nearly_over():
             self.stop.soon("deadline")
             return True
-        return last == BatchDetached.__name__
+        return last in _DETACHED
 
     def _is_of_the_run(self, error: BaseException) -> bool:
         seen: BaseException | None = error
@@ -209,7 +216,7 @@ class Running:
             if isinstance(seen, FlexDeadlineExceeded) and self._terms.is_nearly_over():
                 self.stop.soon("deadline")
                 return True
-            if isinstance(seen, BatchDetached):
+            if isinstance(seen, Detached):
                 return True
             seen = seen.__cause__
         return False

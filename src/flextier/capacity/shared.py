@@ -45,6 +45,10 @@ class Capacity:
         with self._lock:
             self._never.add(key)
 
+    def is_never(self, key: LaneKey) -> bool:
+        """Whether the lane does not serve this model."""
+        return key in self._never
+
     def shut_for(self, key: LaneKey, now: float) -> float:
         """Seconds until the lane may be asked, by the server's own word: 0 now, infinity never."""
         if key in self._never:

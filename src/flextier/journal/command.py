@@ -92,6 +92,7 @@ def _text(told: dict[str, Any]) -> str:
         f"answered: {calls['done']:,}, {told['answers']:,} of them with the answer kept"
         + (f", {_day(told['first_at'])} to {_day(told['last_at'])} UTC" if calls["done"] else ""),
         f"in batches: {calls['batched']:,}",
+        f"in the background: {calls['background']:,}",
         f"asked now: {calls['asked']:,}",
     ]
     now = time.time()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
-State = Literal["ours", "busy", "batched", "done"]
+State = Literal["ours", "busy", "batched", "background", "done"]
 """``ours``: to be asked now, by this call. ``busy``: somebody else asks it now. ``batched``: it is
-in a batch. ``done``: here is the answer."""
+in a batch. ``background``: it is a background response. ``done``: here is the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,15 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """A background response that was accepted."""
+
+    response_id: str
+    lane: str
+    """What it is billed on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One call, by what it asks and how often that has been asked before it."""
 
@@ -42,7 +51,9 @@ class Entry:
     place: Place | None = None
     answer: Recorded | None = None
     fetched_again: bool = False
-    """Whether the line in the batch was answered, and the journal has left the answer out."""
+    """Whether it was answered, in a batch or in the background, and the journal has left the answer
+    out."""
+    running: Running | None = None
 
 
 def key_of(base_url: str, endpoint: str, body: bytes, salt: str) -> bytes:

@@ -13,13 +13,19 @@ from typing import IO, Any
 
 from flextier.journal import reading
 from flextier.journal.batches import Batches, BatchRow
-from flextier.journal.entry import Entry, Place, Recorded, digest_of, packed, unpacked
+from flextier.journal.entry import Entry, Place, Recorded, Running, digest_of, packed, unpacked
 from flextier.journal.errors import JournalError
 from flextier.journal.owners import owners_at
 from flextier.journal.schema import connect
 
 _USED_UP = 0
 """The run that has taken, for ever, what is used up. Those of programs begin at 1."""
+
+_NOBODY = 0
+"""The run, which is never alive, that has a background response which no call waits for now."""
+
+_HELD = ("ours", "background")
+"""The states of what a call has to itself."""
 
 _MANY = 16
 
@@ -146,14 +152,14 @@ class Journal:
     def claim(self, entry: Entry, *, keep: float | None = None) -> Entry:
         """How it stands with the entry now; if nobody asks it, this call does."""
         with self._transaction() as sql:
-            return self._claimed(sql, entry.key, entry.n, keep, entry.state == "ours")
+            return self._claimed(sql, entry.key, entry.n, keep, entry.state in _HELD)
 
     def _claimed(
         self, sql: Any, key: bytes, n: int, keep: float | None, ours: bool = False
     ) -> Entry:
         row = sql(
-            "SELECT id, state, owner, tag, custom_id, lane, status, request_id, answer, at "
-            "FROM calls WHERE key = ? AND n = ?",
+            "SELECT id, state, owner, tag, custom_id, lane, status, request_id, answer, at, "
+            "response_id FROM calls WHERE key = ? AND n = ?",
             (key, n),
         ).fetchone()
         if row is None:
@@ -162,37 +168,70 @@ class Journal:
                 (key, n, self.run),
             )
             return Entry(key, n, "ours")
-        call, state, owner, tag, custom_id, lane, status, request_id, answer, at = row
+        call, state, owner, tag, custom_id, lane, status, request_id, answer, at, response = row
         place = None if tag is None else Place(tag, custom_id)
+        running = None if response is None else Running(response, lane)
         if state == "batched":
             return Entry(key, n, "batched", place)
         if state == "asked" and ours and owner == self.run:
             return Entry(key, n, "ours")  # as it was: its line was never sent
-        if state == "asked" and self._owners.alive(owner):
+        elsewhere = not (ours and owner == self.run) and self._owners.alive(owner)
+        if state in ("asked", "background") and elsewhere:
             return Entry(key, n, "busy")
+        if state == "background":
+            sql("UPDATE calls SET owner = ? WHERE id = ?", (self.run, call))
+            return Entry(key, n, "background", running=running)
         if state == "done" and (keep is None or at > self._wall() - keep):
             if answer is not None:
                 said = Recorded(lane, status, request_id, unpacked(answer))
                 return Entry(key, n, "done", place, said)
             if place is not None and self.batches.has_output(sql, place.tag):
                 return Entry(key, n, "batched", place, fetched_again=True)
+            if running is not None:
+                return Entry(key, n, "background", fetched_again=True, running=running)
         sql(
             "UPDATE calls SET state = 'asked', owner = ?, tag = NULL, custom_id = NULL, "
-            "answer = NULL WHERE id = ?",
+            "answer = NULL, response_id = NULL WHERE id = ?",
             (self.run, call),
         )
         return Entry(key, n, "ours")
 
+    def accepted(self, entry: Entry, model: str, running: Running) -> None:
+        """The call is a background response now: that is what it is found by."""
+        with self._transaction() as sql:
+            sql(
+                "INSERT INTO calls (key, n, state, owner, model, lane, response_id) "
+                "VALUES (?, ?, 'background', ?, ?, ?, ?) "
+                "ON CONFLICT (key, n) DO UPDATE SET state = excluded.state, "
+                "owner = excluded.owner, model = excluded.model, lane = excluded.lane, "
+                "response_id = excluded.response_id, tag = NULL, custom_id = NULL, answer = NULL",
+                (entry.key, entry.n, self.run, model, running.lane, running.response_id),
+            )
+
+    def called_off(self, entry: Entry) -> None:
+        """Nobody is to wait for the call's background response any more: it is asked for anew."""
+        with self._transaction() as sql:
+            sql(
+                "UPDATE calls SET state = 'asked', owner = ?, response_id = NULL "
+                "WHERE key = ? AND n = ? AND response_id IS NOT NULL",
+                (self.run, entry.key, entry.n),
+            )
+
     def answered(self, entry: Entry, model: str, said: Recorded, *, keep_answer: bool) -> None:
-        """The call was answered, and the answer is paid for."""
+        """The call was answered, and the answer is paid for.
+
+        Without the answer it is kept where it can be fetched again, if it was in the background.
+        """
+        running = None if keep_answer or entry.running is None else entry.running.response_id
         with self._transaction() as sql:
             sql(
                 "INSERT INTO calls (key, n, state, owner, model, lane, status, request_id, digest, "
-                "answer, at) VALUES (?, ?, 'done', ?, ?, ?, ?, ?, ?, ?, ?) "
+                "answer, at, response_id) VALUES (?, ?, 'done', ?, ?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (key, n) DO UPDATE SET state = excluded.state, "
                 "model = excluded.model, lane = excluded.lane, status = excluded.status, "
                 "request_id = excluded.request_id, digest = excluded.digest, "
-                "answer = excluded.answer, at = excluded.at, tag = NULL, custom_id = NULL",
+                "answer = excluded.answer, at = excluded.at, tag = NULL, custom_id = NULL, "
+                "response_id = excluded.response_id",
                 (
                     entry.key,
                     entry.n,
@@ -204,14 +243,15 @@ class Journal:
                     digest_of(said.body),
                     packed(said.body) if keep_answer else None,
                     self._wall(),
+                    running,
                 ),
             )
 
     def release(self, entry: Entry, *, ours: bool = True) -> None:
         """The call is over without an answer; whoever asks the same next, asks it anew.
 
-        A line of a batch stays, and waits there for whoever asks the same next; so does what
-        another call of this run is asking (not ``ours``).
+        A line of a batch and a background response stay, and wait there for whoever asks the same
+        next; so does what another call of this run is asking (not ``ours``).
         """
         with self._transaction() as sql:
             self._up_to.pop(entry.key, None)
@@ -223,6 +263,11 @@ class Journal:
                 sql(
                     "DELETE FROM calls WHERE key = ? AND n = ? AND state = 'asked' AND owner = ?",
                     (entry.key, entry.n, self.run),
+                )
+                sql(
+                    "UPDATE calls SET owner = ? "
+                    "WHERE key = ? AND n = ? AND state = 'background' AND owner = ?",
+                    (_NOBODY, entry.key, entry.n, self.run),
                 )
 
     def use_up(self, entries: Iterable[Entry]) -> None:
@@ -303,7 +348,7 @@ class Journal:
     # --- for people ---------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
-        """How many calls are ``asked``, ``batched`` and ``done``."""
+        """How many calls are ``asked``, ``batched``, in the ``background`` and ``done``."""
         with self._transaction() as sql:
             return reading.counts(sql)
 

@@ -17,7 +17,7 @@ from flextier.journal.schema import check_version
 
 _PARTS = ("", "-wal", "-shm", "-owners")
 _ROWS = 500  # answers are large
-STATES = ("asked", "batched", "done")
+STATES = ("asked", "batched", "background", "done")
 """What a call can be."""
 
 Sql = Callable[..., Any]
@@ -47,7 +47,7 @@ class JournalReader:
             raise
 
     def counts(self) -> dict[str, int]:
-        """How many calls are ``asked``, ``batched`` and ``done``."""
+        """How many calls are ``asked``, ``batched``, in the ``background`` and ``done``."""
         return counts(self._sql)
 
     def answers(self) -> tuple[int, float | None, float | None]:

@@ -11,7 +11,7 @@ from flextier.journal.errors import JournalError, NewerJournalError
 APPLICATION_ID = 0x464C584A
 """In the file's header, so that another program's database is never taken for a journal: FLXJ."""
 
-VERSION = 1
+VERSION = 2
 
 _PATIENCE = 60.0
 """Seconds to wait for another process that writes."""
@@ -41,17 +41,18 @@ CREATE TABLE calls (
     id INTEGER PRIMARY KEY,
     key BLOB NOT NULL, -- what is asked, digested
     n INTEGER NOT NULL, -- the nth call of a run that asks this
-    state TEXT NOT NULL, -- asked, batched or done
+    state TEXT NOT NULL, -- asked, batched, background or done
     owner INTEGER NOT NULL, -- the run that asks
     tag TEXT, -- the batch, and
     custom_id TEXT, -- the line in it
     model TEXT,
-    lane TEXT, -- where it was answered
+    lane TEXT, -- where it was answered, or is being answered
     status INTEGER,
     request_id TEXT,
     digest BLOB, -- of the answer
     answer BLOB, -- compressed; NULL where answers are not kept
-    at REAL -- when it was answered, in seconds since the epoch
+    at REAL, -- when it was answered, in seconds since the epoch
+    response_id TEXT -- of the background response
 );
 CREATE UNIQUE INDEX calls_by_key ON calls (key, n);
 CREATE INDEX calls_by_line ON calls (tag, custom_id) WHERE tag IS NOT NULL;
@@ -133,12 +134,21 @@ def _is_new(connection: sqlite3.Connection) -> bool:
 def _make_or_check(connection: sqlite3.Connection, path: str) -> None:
     if not _is_new(connection):
         check_version(connection, path)
+        _migrate(connection)
         return
     for statement in _TABLES.split(";\n"):
         if statement.strip():
             connection.execute(statement)
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables of an earlier flextier to this version."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < VERSION:  # 1 knew no background responses
+        connection.execute("ALTER TABLE calls ADD COLUMN response_id TEXT")
+        connection.execute(f"PRAGMA user_version={VERSION}")
 
 
 def check_version(connection: sqlite3.Connection, path: str) -> None:

@@ -1,10 +1,31 @@
 """Lanes: the ways to buy a call, one file each."""
 
-from flextier.lanes.base import JOURNAL, Asked, Lane
+from flextier.lanes.background import BACKGROUND, UNHELD_FLEX, WINDOWS, punctual
+from flextier.lanes.base import JOURNAL, UNREAD, Asked, Lane, Window
 from flextier.lanes.batch import BATCH
 from flextier.lanes.choosing import choose
 from flextier.lanes.flex import FLEX
-from flextier.lanes.registry import LANES, tier_lane
+from flextier.lanes.registry import ANY_WINDOW, AUTO, LANES, NAMES, lane_named, tier_lane
 from flextier.lanes.standard import STANDARD
 
-__all__ = ["BATCH", "FLEX", "JOURNAL", "LANES", "STANDARD", "Asked", "Lane", "choose", "tier_lane"]
+__all__ = [
+    "ANY_WINDOW",
+    "AUTO",
+    "BACKGROUND",
+    "BATCH",
+    "FLEX",
+    "JOURNAL",
+    "LANES",
+    "NAMES",
+    "STANDARD",
+    "UNHELD_FLEX",
+    "UNREAD",
+    "WINDOWS",
+    "Asked",
+    "Lane",
+    "Window",
+    "choose",
+    "lane_named",
+    "punctual",
+    "tier_lane",
+]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from flextier.failures import Failure
 
 JOURNAL = "journal"
 """What a report gives as the lane of a call whose answer was paid for before: nothing was sent."""
+
+
+UNREAD = "body that the caller reads"
+"""Among a call's extras: what it gets is read by the caller, and by nobody before."""
+
+Window = Literal["soonest", "2h", "8h"]
+"""What the Responses API calls a completion window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +47,47 @@ class Lane:
     """The tiers in an answer that mean this lane was billed, next to ``service_tier``."""
     timeout_field: str | None = "standard_timeout"
     """The field of ``FlexPolicy`` that limits an attempt on it; None: only the deadline does."""
-    reserve_field: str = "standard_reserve"
-    """The field of ``FlexPolicy`` that says how long before the deadline it is left."""
-    window_field: str | None = None
+    longest: float = math.inf
+    """Seconds that an attempt may take, where that field is None."""
+    reserve_field: str | None = None
+    """The field of ``FlexPolicy`` that says how long before the deadline it is left; None: as long
+    as the next lane needs."""
+    gather_field: str | None = None
     """The field of ``FlexPolicy`` that says how long calls are gathered before they are sent."""
     patient: bool = False
     """Whether refusals are worth waiting out, for as long as ``FlexPolicy.patience`` allows."""
-    offline: bool = False
-    """Whether the answer is fetched later, and not waited for on a connection."""
+    pooled: bool = False
+    """Whether calls are gathered, sent together, and answered together."""
+    window: Window | None = None
+    """The completion window of background responses; None: it has none."""
+    needs: float = 0.0
+    """Seconds before it is to be left that are too few to begin on it."""
+    known_as: str = ""
+    """What the process remembers it by, where that is not its name."""
+    instead: Lane | None = None
+    """The lane of the same name that takes the calls of models that this one is not for."""
+
+    @property
+    def offline(self) -> bool:
+        """Whether the answer is fetched later, and not waited for on a connection."""
+        return self.pooled or self.window is not None
+
+    @property
+    def key(self) -> str:
+        """What the process remembers it by."""
+        return self.known_as or self.name
+
+    def serves(self, service_tier: str) -> bool:
+        """Whether an answer of that tier was billed on this lane, if it was asked for here."""
+        return self.pooled or service_tier == self.service_tier or service_tier in self.served_as
+
+    def fields(self, run: str | None) -> dict[str, Any]:
+        """What the body has for it, besides the service tier.
+
+        Args:
+            run: a name of the run that the call is a step of; None: of none.
+        """
+        return {}
 
     def declines(self, asked: Asked) -> str:
         """Why the call cannot go this way, in words; empty: it can."""

@@ -46,6 +46,6 @@ BATCH = BatchLane(
     service_tier="batch",
     timeout_field=None,
     reserve_field="batch_reserve",
-    window_field="batch_window",
-    offline=True,
+    gather_field="batch_window",
+    pooled=True,
 )

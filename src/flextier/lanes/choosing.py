@@ -8,7 +8,6 @@ from functools import lru_cache
 
 from flextier.errors import PolicyError
 from flextier.lanes.base import Asked, Lane
-from flextier.lanes.batch import BATCH
 from flextier.saying import say
 
 
@@ -21,27 +20,26 @@ class Choice:
     """Whether what they give is no stream, although one was asked for."""
 
 
-def choose(lanes: Sequence[Lane], asked: Asked, batched: bool = False) -> Choice:
+def choose(lanes: Sequence[Lane], asked: Asked, underway: Lane | None = None) -> Choice:
     """The lanes that take the call; a reason that one does not is told once in a process.
 
     Args:
         lanes: the ladder.
         asked: the call.
-        batched: whether it is a line of a batch already, which is paid for.
+        underway: where it was sent before, and is paid for; None: nowhere.
 
     Raises:
         PolicyError: none of them takes it.
     """
+    lanes = [_taking(lane, asked) for lane in lanes]
     reasons = {lane.name: lane.declines(asked) for lane in lanes}
     willing = [lane for lane in lanes if not reasons[lane.name]]
-    if batched and BATCH not in willing:
-        willing.insert(0, BATCH)
-    elif batched:
-        willing.sort(key=lambda lane: lane is not BATCH)
+    if underway is not None:
+        willing = [underway, *(lane for lane in willing if lane.name != underway.name)]
     if willing:
-        for lane in lanes:
-            if lane not in willing:
-                _tell(lane.name, reasons[lane.name], willing[0].name)
+        for name, reason in reasons.items():
+            if reason:
+                _tell(name, reason, willing[0].name)
         return Choice(willing)
     plainly = replace(asked, streamed=False)
     if asked.streamed and (lanes := [lane for lane in lanes if not lane.declines(plainly)]):
@@ -50,6 +48,11 @@ def choose(lanes: Sequence[Lane], asked: Asked, batched: bool = False) -> Choice
     raise PolicyError(
         f"no lane of FlexPolicy.lanes (FLEXTIER_LANES) takes this call ({why}): add another lane"
     )
+
+
+def _taking(lane: Lane, asked: Asked) -> Lane:
+    """The lane, or the other one of its name where that takes the call and it does not."""
+    return lane.instead if lane.instead is not None and lane.declines(asked) else lane
 
 
 @lru_cache(maxsize=64)

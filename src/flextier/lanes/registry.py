@@ -3,16 +3,55 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Protocol
 
-from flextier.lanes.base import Lane
+from flextier.lanes.background import BACKGROUND, UNHELD_FLEX
+from flextier.lanes.base import Lane, Window
 from flextier.lanes.batch import BATCH
 from flextier.lanes.flex import FLEX
 from flextier.lanes.standard import STANDARD
 
-LANES: dict[str, Lane] = {lane.name: lane for lane in (FLEX, STANDARD, BATCH)}
-"""The lanes that ``FlexPolicy.lanes`` can name."""
 
-_BY_TIER = {tier: lane for lane in LANES.values() for tier in (lane.service_tier, *lane.served_as)}
+class _Knobs(Protocol):
+    """The fields of ``FlexPolicy`` that say which lane a name is for."""
+
+    @property
+    def background_window(self) -> Window:
+        """The window of ``background``."""
+
+    @property
+    def flex_background(self) -> bool:
+        """Whether flex calls are sent as background responses."""
+
+
+_TIERS = (FLEX, STANDARD, BATCH)
+
+LANES: dict[str, Lane] = {lane.name: lane for lane in (*_TIERS, *BACKGROUND.values())}
+"""The lanes, by the names in reports."""
+
+AUTO = "auto"
+"""In ``FlexPolicy.lanes``, alone: the ladder follows from the model and the deadline."""
+
+ANY_WINDOW = "background"
+"""In ``FlexPolicy.lanes``: the background lane of ``FlexPolicy.background_window``."""
+
+NAMES = (*(lane.name for lane in _TIERS), ANY_WINDOW, *(x.name for x in BACKGROUND.values()), AUTO)
+"""What ``FlexPolicy.lanes`` can name."""
+
+
+def lane_named(name: str, policy: _Knobs) -> Lane:
+    """The lane of a name in ``FlexPolicy.lanes``, as the policy's other fields have it."""
+    if name == ANY_WINDOW:
+        return BACKGROUND[policy.background_window]
+    if name == FLEX.name and policy.flex_background:
+        return UNHELD_FLEX
+    return LANES[name]
+
+
+_BY_TIER = {
+    **{lane.name: lane for lane in BACKGROUND.values()},
+    **{tier: lane for lane in _TIERS for tier in (lane.service_tier, *lane.served_as)},
+}
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,141 @@
+"""The ladder of a call under ``lanes="auto"``: no I/O, no clock; facts in, lanes and why out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+
+from flextier.auto.offers import OFFERED, offer_of
+from flextier.auto.shares import cheapest_first
+from flextier.costs import price_book
+from flextier.lanes import BACKGROUND, BATCH, FLEX, STANDARD, UNHELD_FLEX, Lane, punctual
+from flextier.policy import FlexPolicy
+
+POOL = 10
+"""The fewest calls at once that are taken for bulk work, which is worth a file of its own."""
+
+BATCH_TAKES = 6 * 3600.0
+"""Seconds that a deadline has to leave for a batch: most are done within minutes, some in 8 to 24
+hours; what is not done in time goes on to the next lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """A lane, and whether a call is tried on it."""
+
+    lane: Lane
+    share: Decimal
+    """What it costs next to standard."""
+    priced: bool
+    """Whether that is from known prices; else it is what OpenAI says of the lane in general."""
+    against: str
+    """Why it is not tried; empty: it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A ladder, and how it came about."""
+
+    model: str
+    deadline: float | None
+    considered: tuple[Considered, ...]
+    """The cheapest first."""
+    source: str
+    """How it is known what the model is sold on."""
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The ladder."""
+        return [one.lane for one in self.considered if not one.against]
+
+    @property
+    def why(self) -> str:
+        """The choice, in a line."""
+        time = "no deadline" if self.deadline is None else f"{span(self.deadline)} to the deadline"
+        taken = ", ".join(
+            f"{one.lane.name} ({100 * one.share:.0f} %)"
+            for one in self.considered
+            if not one.against
+        )
+        told = [f"not {one.lane.name}: {one.against}" for one in self.considered if one.against]
+        return "; ".join([f"auto, {self.model}, {time}: {taken}", *told])
+
+
+def plan(
+    model: str,
+    policy: FlexPolicy,
+    declined: Mapping[str, str],
+    never: frozenset[str] = frozenset(),
+    *,
+    step: bool = False,
+) -> Plan:
+    """The ladder of a call.
+
+    Args:
+        model: its name.
+        policy: the knobs; its ``lanes`` do not count.
+        declined: by lane, why it cannot take the call; lanes that can are not in it.
+        never: the lanes of which the API has said that they are not for the model.
+        step: whether it follows from another call, and others will follow from it.
+    """
+    # Prices change with the day, and with the book.
+    prices = (price_book(), date.today())
+    return _plan(model, policy, tuple(sorted(declined.items())), never, step, prices)
+
+
+@lru_cache(maxsize=512)
+def _plan(
+    model: str,
+    policy: FlexPolicy,
+    declined: tuple[tuple[str, str], ...],
+    never: frozenset[str],
+    step: bool,
+    prices: tuple[object, date],
+) -> Plan:
+    offer = offer_of(model, policy.offers)
+    reasons = dict(declined)
+
+    def against(lane: Lane) -> str:
+        kind = lane.name if lane.name in OFFERED else "background"
+        if lane is not STANDARD and (lacks := offer.lacks(kind, model)):
+            return lacks
+        if lane.key in never:
+            return f"the API has said that it is not for {model}"
+        return reasons.get(lane.name, "") or _too_little_time(lane, policy) or _step(lane, step)
+
+    flex = UNHELD_FLEX if policy.flex_background and UNHELD_FLEX.key not in never else FLEX
+    lanes = [BATCH, flex, punctual(BACKGROUND["8h"]), punctual(BACKGROUND["2h"]), STANDARD]
+    considered = tuple(
+        Considered(lane, share, priced, against(lane))
+        for lane, share, priced in cheapest_first(lanes, model)
+    )
+    return Plan(model, policy.deadline, considered, offer.source)
+
+
+def _too_little_time(lane: Lane, policy: FlexPolicy) -> str:
+    left = math.inf if policy.deadline is None else policy.deadline
+    if lane is STANDARD:
+        return ""
+    if lane is BATCH:
+        return "" if left >= BATCH_TAKES else f"the deadline leaves less than {span(BATCH_TAKES)}"
+    if lane.needs:
+        needs, what = lane.needs + policy.standard_reserve, "its window and standard_reserve"
+    else:
+        needs, what = policy.standard_reserve, "standard_reserve alone"
+    return "" if left > needs else f"the deadline leaves no more than {what}, {span(needs)}"
+
+
+def _step(lane: Lane, step: bool) -> str:
+    return "a step of a run does not wait for a file of calls" if step and lane is BATCH else ""
+
+
+def span(seconds: float) -> str:
+    """Seconds in words: ``45 s``, ``10 min``, ``2.5 h``, ``2 days``."""
+    for unit, name in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= unit * (2 if name == "days" else 1):
+            return f"{seconds / unit:.4g} {name}"
+    return f"{seconds:.4g} s"

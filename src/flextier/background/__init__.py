@@ -1,0 +1,1 @@
+"""Background responses: accepted at once, asked about until they are done, called off in time."""

@@ -1,0 +1,83 @@
+"""How often background responses are asked about: each one's own rhythm, and the account's."""
+
+from __future__ import annotations
+
+import threading
+
+SOONEST = 2.0
+"""Seconds to the first looks."""
+
+_SHARE = 0.2
+"""Of a response's age: an answer is noticed at most so much later than it was there."""
+
+UNSTORED = 240.0
+"""The most seconds between two looks at a response that is not stored: it is deleted about ten
+minutes after its end."""
+
+_MOST = 50.0
+"""Looks a second, of all calls of an account together, as long as nobody objects."""
+
+_LEAST = 1.0
+_REGAINED = 0.02
+
+
+class Pace:
+    """What the calls of one account share: how many wait, and how often they may ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._rate = _MOST
+        self._shut_until = -1e18
+
+    def joined(self) -> None:
+        """One more response is asked about."""
+        with self._lock:
+            self._waiting += 1
+
+    def left(self) -> None:
+        """One less."""
+        with self._lock:
+            self._waiting -= 1
+
+    def interval(self, age: float, longest: float, chance: float) -> float:
+        """Seconds to the next look.
+
+        Args:
+            age: seconds since the response was accepted.
+            longest: the most.
+            chance: a number in [0, 1), so that those that were created together drift apart.
+        """
+        own = max(SOONEST, age * _SHARE)
+        usual = min(max(own, self._waiting / self._rate), longest)
+        return usual * (0.8 + 0.4 * chance)
+
+    def opens_in(self, now: float) -> float:
+        """Seconds until the account may be asked again, by the server's word."""
+        return max(0.0, self._shut_until - now)
+
+    def answered(self) -> None:
+        """A look was answered."""
+        if self._rate < _MOST:
+            with self._lock:
+                self._rate = min(_MOST, self._rate + _REGAINED)
+
+    def refused(self, now: float, wait: float) -> None:
+        """There were too many looks: nobody looks for so long, and all less often after that."""
+        with self._lock:
+            if now >= self._shut_until:  # once, however many have been told so at the same time
+                self._rate = max(_LEAST, self._rate / 2)
+            self._shut_until = max(self._shut_until, now + wait)
+
+
+_PACES: dict[tuple[str, str], Pace] = {}
+_LOCK = threading.Lock()
+
+
+def pace_of(where: tuple[str, str]) -> Pace:
+    """The pace of an account: base URL and a name for the key."""
+    pace = _PACES.get(where)
+    if pace is None:
+        with _LOCK:
+            pace = _PACES.setdefault(where, Pace())
+    return pace

@@ -1,0 +1,122 @@
+"""The requests of one background response: create, look, cancel; and what their answers say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+
+from flextier._sdk import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given, new_request
+from flextier.errors import MalformedAnswerError
+from flextier.lanes import Lane
+from flextier.outgoing import for_attempt
+
+# What is asked of a response is answered at once; a creation has its whole input to send.
+_QUICK = openai.Timeout(30.0, connect=10.0)
+_CREATION = openai.Timeout(120.0, connect=10.0)
+
+ENDED = frozenset({"completed", "failed", "incomplete", "cancelled"})
+"""The statuses after which nothing comes."""
+
+PENDING = frozenset({"queued", "in_progress"})
+"""Those before. A status that is in neither is one that nobody knew when this was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that is to be made now, raw."""
+
+    options: Any
+    whole: bool = False
+    """Whether it is seen through although nobody waits any more: it creates something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the API says of a response."""
+
+    id: str
+    status: str
+    told: dict[str, Any]
+    """The ``response`` object."""
+    content: bytes
+    """The same as JSON."""
+    request_id: str | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will become of it."""
+        return self.status in ENDED
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is kept for longer than it takes to ask about it."""
+        return self.told.get("store") is not False
+
+
+class Requests:
+    """Made from the SDK's options of a call."""
+
+    __slots__ = ("_options", "_query")
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+        self._query = options.url.partition("?")[2]
+
+    def create(self, lane: Lane, run: str | None) -> Ask:
+        """Have the response made; ``run``: what ties it to others."""
+        options = for_attempt(
+            self._options,
+            tier=lane.service_tier,
+            timeout=_CREATION,
+            plain=True,
+            on_read=lambda answer: None,
+            fields=lane.fields(run),
+        )
+        return Ask(options, whole=True)
+
+    def look(self, name: str) -> Ask:
+        """How it stands."""
+        return self._about(name, "get")
+
+    def cancel(self, name: str) -> Ask:
+        """Stop it; what has ended stays as it is."""
+        return self._about(name, "post", "/cancel")
+
+    def _about(self, name: str, method: str, verb: str = "") -> Ask:
+        given = self._options.headers if is_given(self._options.headers) else {}
+        query = f"?{self._query}" if self._query else ""
+        # Its headers may say whose it is: an organization, or a gateway's key.
+        options = FinalRequestOptions.construct(
+            method=method,
+            url=f"/responses/{name}{verb}{query}",
+            params=self._options.params,
+            headers={**given, RAW_RESPONSE_HEADER: "true"},
+            timeout=_QUICK,
+            max_retries=0,
+        )
+        return Ask(options)
+
+
+def said(response: Any) -> Said:
+    """What an HTTP response says of a background response.
+
+    Raises:
+        MalformedAnswerError: it is no such thing.
+    """
+    content = response.content
+    try:
+        told = json.loads(content)
+    except ValueError as error:
+        raise _unreadable(f"the answer is cut or not JSON: {error}") from error
+    name, status = (told.get("id"), told.get("status")) if isinstance(told, dict) else (None, None)
+    if not isinstance(name, str) or not isinstance(status, str):
+        raise _unreadable(f"the answer is no response, but begins {content[:80]!r}")
+    return Said(name, status, told, content, response.headers.get("x-request-id"))
+
+
+def _unreadable(message: str) -> MalformedAnswerError:
+    request = new_request("https://api.openai.com/v1/responses")
+    return MalformedAnswerError(message=message, request=request)

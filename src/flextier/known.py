@@ -1,0 +1,60 @@
+"""What the process knows of a call's lanes: which there are, which are shut, what they take.
+
+Not the call's own methods: that would be a knot that only the garbage collector unties.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flextier.capacity import Capacity, Gate, LaneKey
+from flextier.clock import Clock
+from flextier.lanes import LANES, UNHELD_FLEX, Asked, Lane, lane_named
+from flextier.policy import FlexPolicy
+
+if TYPE_CHECKING:
+    from flextier.auto.plan import Plan
+
+
+class Known:
+    """What the process knows of the lanes that a call may take."""
+
+    __slots__ = ("_capacity", "_clock", "_gate", "_model", "_where")
+
+    def __init__(
+        self, capacity: Capacity, clock: Clock, where: tuple[str, str], model: str, gate: Gate
+    ) -> None:
+        self._capacity = capacity
+        self._clock = clock
+        self._where = where
+        self._model = model
+        self._gate = gate
+
+    def shut_for(self, lane: Lane) -> float:
+        """Seconds until a lane may be asked; infinity: never, for this model."""
+        key = LaneKey(*self._where, self._model, lane.name)
+        return self._capacity.shut_for(key, self._clock.now())
+
+    def lanes(self, policy: FlexPolicy) -> list[Lane]:
+        """The policy's ladder, as far as names go: what a call can take is for each to say."""
+        found = [lane_named(name, policy) for name in policy.lanes]
+        return [self._possible(lane) for lane in found]
+
+    def plan(self, policy: FlexPolicy, asked: Asked, step: bool) -> Plan:
+        """The ladder that follows from model and deadline."""
+        from flextier.auto.plan import plan
+
+        tried = (*LANES.values(), UNHELD_FLEX)
+        declined = {lane.name: why for lane in LANES.values() if (why := lane.declines(asked))}
+        where = (*self._where, self._model)
+        never = {x.key for x in tried if self._capacity.is_never(LaneKey(*where, x.key))}
+        return plan(self._model, policy, declined, frozenset(never), step=step)
+
+    def _possible(self, lane: Lane) -> Lane:
+        """The lane, or the other one of its name, where it is known not to be for this model."""
+        key = LaneKey(*self._where, self._model, lane.key)
+        return lane.instead if lane.instead is not None and self._capacity.is_never(key) else lane
+
+    def took(self, lane: Lane, share: float) -> float | None:
+        """Within how many seconds that share of a lane's last answers came; None: not known."""
+        return self._gate.took(lane.name, share)

@@ -1,0 +1,131 @@
+"""Calls that wait for background responses, by the HTTP client that they ask with.
+
+Who closes a client, or ends a program, lets them go first: the responses are cancelled at the
+server, or go on known to a journal.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import anyio
+
+_LONGEST = 10.0
+"""Seconds that closing a client takes at most for it."""
+
+_LOOK = 0.01
+
+
+class Waiting(Protocol):
+    """The course of a response that a call waits for."""
+
+    news: Any
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a journal knows the response."""
+
+    def stop(self, why: str) -> None:
+        """End the wait as soon as may be."""
+
+
+class Pending:
+    """The calls of one HTTP client. Threads and event loops share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: set[Waiting] = set()
+        self._closed = False
+
+    @contextmanager
+    def counting(self, course: Waiting, wake: Callable[[], None]) -> Iterator[None]:
+        """A call waits, for as long as this lasts; ``wake`` tells it that there is news."""
+        course.news = wake
+        with self._lock:
+            self._waiting.add(course)
+            closed = self._closed
+        if closed:
+            course.stop("closed")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting.discard(course)
+
+    def stop(self, why: str) -> int:
+        """End all waits; how many. Let go of (``"detached"``) are only those a journal knows."""
+        with self._lock:
+            self._closed = self._closed or why == "closed"
+            waiting = [x for x in self._waiting if why == "closed" or x.is_known]
+        for course in waiting:
+            _tell(course, why)
+        return len(waiting)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody waits."""
+        return not self._waiting
+
+
+def _tell(course: Waiting, why: str) -> None:
+    try:
+        course.stop(why)
+    except RuntimeError:  # its event loop has ended: nobody is left to be told
+        return
+
+
+_BY_CLIENT: weakref.WeakKeyDictionary[Any, Pending] = weakref.WeakKeyDictionary()
+_LOCK = threading.Lock()
+
+
+def pending_of(http_client: Any) -> Pending:
+    """The calls that wait with this HTTP client."""
+    with _LOCK:
+        pending = _BY_CLIENT.get(http_client)
+        if pending is None:
+            pending = _BY_CLIENT[http_client] = Pending()
+        return pending
+
+
+def left(http_client: Any) -> Pending | None:
+    """The calls that have been told that their client is to be closed; None: there is none."""
+    pending = _BY_CLIENT.get(http_client) if _BY_CLIENT else None
+    return pending if pending is not None and pending.stop("closed") else None
+
+
+def await_left(pending: Pending) -> None:
+    """Wait until their responses are cancelled, or for ten seconds."""
+    until = time.monotonic() + _LONGEST
+    while not pending.empty and time.monotonic() < until:
+        time.sleep(_LOOK)
+
+
+async def aawait_left(pending: Pending) -> None:
+    """The async twin of :func:`await_left`."""
+    with anyio.move_on_after(_LONGEST):
+        while not pending.empty:
+            await anyio.sleep(_LOOK)
+
+
+def detach() -> int:
+    """Let go of all calls whose responses a journal knows; how many."""
+    with _LOCK:
+        everyone = list(_BY_CLIENT.values())
+    return sum(pending.stop("detached") for pending in everyone)
+
+
+def _forget_all() -> None:
+    """Whoever waits, waits in the parent."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    _BY_CLIENT.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
