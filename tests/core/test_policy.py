@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from flextier import FlexPolicy, PolicyError
-from flextier.lanes import LANES
+from flextier.lanes import NAMES
 
 DEFAULTS: dict[str, Any] = {
     "lanes": ("flex", "standard"),
@@ -371,6 +371,7 @@ def test_tries_are_whole(value: Any) -> None:
         (("Flex",), "unknown lane 'Flex'"),
         (("flex", "flex"), "twice"),
         (("flex", "standard", "flex"), "twice"),
+        (("auto", "standard"), "alone"),
     ],
 )
 def test_ladders_that_are_none(lanes: Any, says: str) -> None:
@@ -379,7 +380,7 @@ def test_ladders_that_are_none(lanes: Any, says: str) -> None:
     assert message.startswith(f"FlexPolicy(lanes={lanes!r}): ")
     assert says in message
     assert "FLEXTIER_LANES" in message
-    assert says == "twice" or ", ".join(LANES) in message
+    assert says in ("twice", "alone") or ", ".join(NAMES) in message
 
 
 @pytest.mark.parametrize(
@@ -393,6 +394,30 @@ def test_ladders_that_are_none_in_the_environment(
     message = refusal()
     assert message.startswith(f"FLEXTIER_LANES={text!r} (FlexPolicy.lanes): ")
     assert says in message
+
+
+def test_a_window_that_stands_twice() -> None:
+    """The lane of ``background_window`` and the same lane by its whole name are one."""
+    assert "background is background-8h" in refusal(
+        lanes=("background", "background-8h"), background_window="8h"
+    )
+    assert FlexPolicy(lanes=("background-8h", "background")).background_window == "2h"
+
+
+def test_offers() -> None:
+    """They can be a dict, a list or a text, and are read at once."""
+    told = ("gpt-7*=batch+background", "mine=flex")
+    offers = {"gpt-7*": ("batch", "background"), "mine": "flex"}
+    assert FlexPolicy(offers=offers).offers == told
+    assert FlexPolicy(offers=list(told)).offers == told
+    assert FlexPolicy(offers=", ".join(told)).offers == told
+    assert hash(FlexPolicy(offers=offers)) == hash(FlexPolicy(offers=told))
+
+
+@pytest.mark.parametrize("offers", ["gpt-7*", "=flex", "gpt-7*=turbo", {"gpt-7*": ("standard",)}])
+def test_offers_that_are_none(offers: Any) -> None:
+    """What is wrong is told with the form that is right."""
+    assert "is no offer such as 'gpt-7*=batch+background'" in refusal(offers=offers)
 
 
 @pytest.mark.parametrize("lanes", [3, ["flex", 3], None])

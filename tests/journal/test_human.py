@@ -105,12 +105,14 @@ def test_show(journal: Journal, path: Path, capsys: Capture) -> None:
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith(f"{path}, ")
     assert told[1].startswith("answered: 2, 1 of them with the answer kept, 2026-11-18 ")
-    assert told[2:4] == ["in batches: 4", "asked now: 1"]
-    assert told[6].split()[:4] == ["batch_aa", "in_progress", "o3", "3"]
-    assert told[7].startswith("not known yet  -            o3     1 ")
+    assert told[2:5] == ["in batches: 4", "in the background: 0", "asked now: 1"]
+    assert told[7].split()[:4] == ["batch_aa", "in_progress", "o3", "3"]
+    assert told[8].startswith("not known yet  -            o3     1 ")
     assert command("show", path, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["calls"] == {"asked": 1, "batched": 4, "done": 2} == journal.counts()
+    assert (
+        facts["calls"] == {"asked": 1, "batched": 4, "background": 0, "done": 2} == journal.counts()
+    )
     assert facts["answers"] == 1
     assert [one["open_lines"] for one in facts["batches"]] == [3, 1]
     assert facts["bytes"] > 4096
@@ -273,7 +275,7 @@ def test_forget(journal: Journal, path: Path, wall: Wall, capsys: Capture) -> No
     assert capsys.readouterr().out.startswith("forgotten: 1 answer; left: 1; ")
     assert command("forget", path) == 0
     assert capsys.readouterr().out.startswith("forgotten: 1 answer; left: 0; ")
-    assert journal.counts() == {"asked": 0, "batched": 3, "done": 0}
+    assert journal.counts() == {"asked": 0, "batched": 3, "background": 0, "done": 0}
     assert [row.tag for row in journal.batches.all()] == ["aa"]
 
 

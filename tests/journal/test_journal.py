@@ -200,7 +200,7 @@ def test_a_batch_that_is_denied_for_good(path: str, sim: Simulator) -> None:
         said = ask(client, "What of it?")
     assert said.lanes == ["batch:timeout", "standard:served"]
     assert said.report.attempts[0].possibly_billed
-    assert journal_at(path).counts() == {"asked": 0, "batched": 0, "done": 1}
+    assert journal_at(path).counts() == {"asked": 0, "batched": 0, "background": 0, "done": 1}
 
 
 def test_a_line_that_no_batch_takes(crowd: Crowd, path: str, sim: Simulator) -> None:
@@ -291,7 +291,7 @@ def test_failed_calls_are_not_remembered(path: str, sim: Simulator) -> None:
     with FlexOpenAI(**options(sim, FLEX.replace(journal=path))) as client:
         assert ask(client, "What of it?").error is not None
         assert ask(client, "What of it?").is_right
-    assert journal_at(path).counts() == {"asked": 0, "batched": 0, "done": 1}
+    assert journal_at(path).counts() == {"asked": 0, "batched": 0, "background": 0, "done": 1}
 
 
 def test_streams_are_not_remembered(path: str, sim: Simulator) -> None:
@@ -338,8 +338,8 @@ def test_a_later_version(path: str, sim: Simulator) -> None:
     """A journal of a later flextier is left alone."""
     Journal(path).close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version=2")
-    assert "version 2" in refused(path, sim, NewerJournalError)
+        connection.execute("PRAGMA user_version=3")
+    assert "version 3" in refused(path, sim, NewerJournalError)
 
 
 def test_another_programs_database(path: str, sim: Simulator) -> None:

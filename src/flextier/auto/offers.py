@@ -7,11 +7,12 @@ are taken to be worth a try: who is refused is told so at once, and it is rememb
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+
+from flextier.lanes.sold import has_windows, is_after_flex
 
 OFFERED = ("batch", "flex", "background")
 """What can be named in an offer; standard always is."""
@@ -54,21 +55,7 @@ def read_offer(told: str) -> tuple[str, frozenset[str]]:
     return pattern.strip(), lanes
 
 
-_GPT = re.compile(r"(?:openai/)?gpt-(\d+)(?:\.(\d+))?(?:-|$)")
-_FIRST_WITHOUT_FLEX = (6, 2)
-
-# https://developers.openai.com/api/docs/guides/flex-processing: GPT-6.2 and later have no flex, and
-# background windows instead; https://developers.openai.com/api/docs/models/gpt-6.2-sol: Batch, too.
-_SINCE_6_2 = Offer(frozenset({"batch", "background"}), "OpenAI's flex guide, GPT-6.2 and later")
-
-_NAMED: dict[str, Offer] = {
-    "gpt-6.1-terra": Offer(
-        frozenset({"batch", "flex", "background"}),
-        "https://developers.openai.com/api/docs/models/gpt-6.1-terra",
-    ),
-}
-"""Models whose pages name windows. Pages of other models before GPT-6.2 do not, or could not be
-seen: whether these have any is not known."""
+_AFTER_FLEX = Offer(frozenset({"batch", "background"}), "OpenAI's flex guide, GPT-6.2 and later")
 
 
 def offer_of(model: str, told: Sequence[str] = ()) -> Offer:
@@ -87,34 +74,26 @@ def offer_of(model: str, told: Sequence[str] = ()) -> Offer:
 
 @lru_cache(maxsize=256)
 def _known(model: str) -> Offer:
-    return _told(model) or _listed(model)
-
-
-def _told(model: str) -> Offer | None:
-    """What OpenAI says of models that the price list does not have, or not all of."""
-    bare = model.removeprefix("openai/")
-    version = _GPT.match(model)
-    if version is not None and (int(version[1]), int(version[2] or 0)) >= _FIRST_WITHOUT_FLEX:
-        return _SINCE_6_2
-    return _NAMED.get(bare)
+    return _AFTER_FLEX if is_after_flex(model) else _listed(model)
 
 
 def needs_windows(model: str, told: Sequence[str] = ()) -> bool:
     """Whether a model has windows and no flex: without the Responses API it has no discount at
     once. The price list is not loaded for that."""
     own = next((x for x in map(read_offer, told) if fnmatchcase(model, x[0])), None)
-    offer = _told(model) if own is None else Offer(own[1], "")
-    return offer is not None and "background" in offer.lanes and "flex" not in offer.lanes
+    lanes = _AFTER_FLEX.lanes if own is None else own[1]
+    known = own is not None or is_after_flex(model)
+    return known and "background" in lanes and "flex" not in lanes
 
 
 def _listed(model: str) -> Offer:
     from flextier.costs import catalogue
     from flextier.costs.terms import TERMS
 
+    windows = {"background"} if has_windows(model) else set()
     listing = catalogue.find(catalogue.snapshot(), model, None)
     if listing is None:
-        return Offer(frozenset({"batch", "flex"}), "")
-    found = {
-        name for name in ("batch", "flex") if listing.tier_since(TERMS[name].context) is not None
-    }
-    return Offer(frozenset(found), f"the price list's entry {listing.name}", names_windows=False)
+        return Offer(frozenset({"batch", "flex", *windows}), "")
+    found = {x for x in ("batch", "flex") if listing.tier_since(TERMS[x].context) is not None}
+    source = f"the price list's entry {listing.name}"
+    return Offer(frozenset(found | windows), source, names_windows=False)

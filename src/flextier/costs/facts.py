@@ -68,12 +68,6 @@ NEWER: Mapping[str, Newer] = {
 }
 """Models of OpenAI's that genai-prices does not list; what it lists later counts instead."""
 
-WITH_WINDOWS = frozenset({"openai/gpt-6.1-terra", "openai/gpt-6.2-astra", "openai/gpt-6.2-sol"})
-"""Models that OpenAI is known to sell on the discounted windows of background responses: the pages
-of gpt-6.1-terra and gpt-6.2-sol say that "the Responses API supports discounted background
-completion windows in public beta"; the flex guide sends those of gpt-6.2-astra there. There may be
-others."""
-
 FIRST_SOLD: Mapping[str, date] = {
     "google/gemini-2.5-flash": date(2025, 6, 17),
     "openai/gpt-5-nano": date(2025, 8, 7),

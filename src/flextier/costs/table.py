@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from flextier.costs import catalogue, facts
+from flextier.costs import catalogue
 from flextier.costs.book import price_book
 from flextier.costs.exact import written
 from flextier.costs.rates import Rates
 from flextier.costs.sheet import Band, Sheet
 from flextier.costs.terms import WINDOWS
 from flextier.costs.usage import Usage
+from flextier.lanes import sold
 
 _LANES = ("standard", "flex", "batch", *WINDOWS, "priority")
 _ALWAYS = ("standard", "flex")
 _RATES = ("input", "cached", "cache write", "output")
 _LEFT = 3  # columns of words, before those of numbers
-_VERSION = re.compile(r"openai/gpt-(\d+)(?:\.(\d+))?-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,8 @@ def has_windows(entry: str | None) -> bool:
     Those whose pages say so, and what came after GPT-6.2: OpenAI adds flex to no later model, and
     points to the windows instead (its flex-processing guide).
     """
-    if entry is None:
-        return False
-    version = _VERSION.match(entry)
-    newer = version is not None and tuple(map(int, version.groups(default="0"))) >= (6, 2)
-    return newer or entry in facts.WITH_WINDOWS
+    vendor, _, model = (entry or "").partition("/")
+    return vendor == "openai" and sold.has_windows(model)
 
 
 def table(models: Iterable[Prices], day: date, usage: Usage | None) -> list[str]:

@@ -145,7 +145,10 @@ def drawn(seconds: Seconds, chance: Random) -> float:
 def has_windows(model: str) -> bool:
     """Whether a model is known to have background windows: GPT-6.2 and, as a guess, later ones.
 
-    Source: OpenAI's page of gpt-6.2-sol, which names them; those of older models do not.
+    Source: OpenAI's pages of gpt-6.2-sol and gpt-6.1-terra, which name them; those of other older
+    models that could be seen do not.
     """
     version = _GPT.match(model)
+    if model == "gpt-6.1-terra":
+        return True
     return version is not None and (int(version[1]), int(version[2] or 0)) >= (6, 2)

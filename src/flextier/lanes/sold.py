@@ -1,0 +1,32 @@
+"""Which of OpenAI's models are sold on background windows, and which on flex no more, by its word.
+
+OpenAI publishes no list. What is written here is from its pages; what a model really has, the API
+says: with a 400, which is remembered.
+"""
+
+from __future__ import annotations
+
+import re
+
+_GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?(?:-|$)")
+_FIRST_WITHOUT_FLEX = (6, 2)
+
+WITH_WINDOWS = frozenset({"gpt-6.1-terra"})
+"""Models before GPT-6.2 whose pages say that "the Responses API supports discounted background
+completion windows in public beta". The pages of others do not, or could not be seen: whether these
+have any is not known. https://developers.openai.com/api/docs/models/gpt-6.1-terra"""
+
+
+def is_after_flex(model: str) -> bool:
+    """Whether a model of OpenAI's is GPT-6.2 or later: those never get flex, and have windows.
+
+    Source: https://developers.openai.com/api/docs/guides/flex-processing, which points to the
+    windows instead; https://developers.openai.com/api/docs/models/gpt-6.2-sol, which names them.
+    """
+    version = _GPT.match(model.removeprefix("openai/"))
+    return version is not None and (int(version[1]), int(version[2] or 0)) >= _FIRST_WITHOUT_FLEX
+
+
+def has_windows(model: str) -> bool:
+    """Whether a model of OpenAI's is known to be sold on the windows of two and eight hours."""
+    return is_after_flex(model) or model.removeprefix("openai/") in WITH_WINDOWS
