@@ -15,9 +15,11 @@ from flextier._extras import needs_extra
 from flextier.adoption import is_to_be_routed, told
 from flextier.calls import CallReport, listen
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
+from flextier.langchain.continuing import run_of, watch_runs
 from flextier.langchain.errors import reported
 from flextier.langchain.runs import run_listener, run_of_config
 from flextier.policy import FlexPolicy
+from flextier.runs import want_runs
 from flextier.transport import SocketOption, async_http_client, sync_http_client
 
 with needs_extra("langchain"):
@@ -83,6 +85,9 @@ class ChatOpenAIFlex(ChatOpenAI):
         """Put our clients in place of those that the parent's validators made."""
         self._adopt_sync()
         self._adopt_async()
+        clients = (self.root_client, self.root_async_client)
+        if want_runs(self.policy, *(getattr(client, "policy", None) for client in clients)):
+            watch_runs()
 
     def _adopt_sync(self) -> None:
         root = self._root(self.root_client, self.client)
@@ -142,7 +147,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         tail = _Tail()
         with reported():
             # The request is made for the first chunk: what listens then, hears of the whole call.
-            with listen(reports.append), run_listener(run_manager):
+            with listen(reports.append, run=run_of(run_manager)), run_listener(run_manager):
                 first = next(chunks, None)
             for chunk in _chain(first, chunks):
                 if tail.passes(chunk):
@@ -160,7 +165,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         chunks = super()._astream(*args, run_manager=run_manager, **kwargs)
         tail = _Tail()
         with reported():
-            with listen(reports.append), run_listener(run_manager):
+            with listen(reports.append, run=run_of(run_manager)), run_listener(run_manager):
                 first = await anext(chunks, None)
             async for chunk in _achain(first, chunks):
                 if tail.passes(chunk):
@@ -184,7 +189,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         """As ``ChatOpenAI.stream``; retries reach the callbacks as ``on_retry``."""
         config, manager = run_of_config(self, config, is_async=False)
         chunks = super().stream(input, config, stop=stop, **kwargs)
-        with run_listener(manager):
+        with listen(run=run_of(manager)), run_listener(manager):
             first = next(chunks, None)
         yield from _chain(first, chunks)
 
@@ -199,7 +204,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         """As ``ChatOpenAI.astream``; retries reach the callbacks as ``on_retry``."""
         config, manager = run_of_config(self, config, is_async=True)
         chunks = super().astream(input, config, stop=stop, **kwargs)
-        with run_listener(manager):
+        with listen(run=run_of(manager)), run_listener(manager):
             first = await anext(chunks, None)
         async for chunk in _achain(first, chunks):
             yield chunk
@@ -212,7 +217,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         reports: list[CallReport] = []
-        with reported(), listen(reports.append), run_listener(run_manager):
+        with reported(), listen(reports.append, run=run_of(run_manager)), run_listener(run_manager):
             result = super()._generate_with_cache(messages, stop, run_manager, **kwargs)
         return _with_report(result, reports)
 
@@ -224,7 +229,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         reports: list[CallReport] = []
-        with reported(), listen(reports.append), run_listener(run_manager):
+        with reported(), listen(reports.append, run=run_of(run_manager)), run_listener(run_manager):
             result = await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
         return _with_report(result, reports)
 

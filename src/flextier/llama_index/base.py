@@ -17,10 +17,12 @@ from flextier.adoption import is_to_be_routed, told
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
 from flextier.llama_index._requires import needs_llama_index
 from flextier.llama_index.answers import astreamed, failed_response, streamed, with_report
+from flextier.llama_index.continuing import watch_runs
 from flextier.llama_index.events import Hearing
 from flextier.llama_index.models import SAFE_WINDOW, facts_of
 from flextier.llama_index.secrets import without_secrets
 from flextier.policy import FlexPolicy
+from flextier.runs import want_runs
 from flextier.timeouts import Arguments, Timeouts, merge_arguments
 
 with needs_llama_index():
@@ -85,7 +87,13 @@ class FlexLLM(BaseModel):
         self._aclient = self._adopted(
             asynchronous, openai.AsyncOpenAI, AsyncFlexOpenAI, "async_openai_client"
         )
+        self._watch_runs()
         self._begin()
+
+    def _watch_runs(self) -> None:
+        clients = (self._client, self._aclient)
+        if want_runs(self.policy, *(getattr(client, "policy", None) for client in clients)):
+            watch_runs()
 
     def _begin(self) -> None:
         """The arguments are read, the clients that were given are in place, the others None."""
@@ -137,6 +145,7 @@ class FlexLLM(BaseModel):
                 client = getattr(copied, name)
                 if isinstance(client, flex):
                     setattr(copied, name, client.copy(policy=policy))
+            copied._watch_runs()
         return copied
 
     def __deepcopy__(self, memo: Any = None) -> Self:

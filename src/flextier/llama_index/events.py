@@ -9,6 +9,7 @@ from anyio import CancelScope
 
 from flextier.calls import CallReport, Retry, current_scope, listen
 from flextier.llama_index._requires import needs_llama_index
+from flextier.llama_index.continuing import run_here
 
 with needs_llama_index():
     from llama_index.core.instrumentation.events import BaseEvent
@@ -75,11 +76,12 @@ class FlexFallbackEvent(BaseEvent):
 class Hearing:
     """Hears one call: keeps its report, and dispatches its events in the span that it began in."""
 
-    __slots__ = ("_scope", "_span_id", "_stream", "report", "told")
+    __slots__ = ("_run", "_scope", "_span_id", "_stream", "report", "told")
 
     def __init__(self) -> None:
         self._span_id = active_span_id.get()
         self._scope = current_scope()
+        self._run = run_here(self._span_id)
         self._stream: Any = None
         self.report: CallReport | None = None
         """The report of the call, once it is over."""
@@ -88,7 +90,13 @@ class Hearing:
 
     def listening(self) -> AbstractContextManager[None]:
         """Listen to the call that begins inside, which may be later than it was asked for."""
-        return listen(self._on_report, self._on_retry, on_stream=self._on_stream, outer=self._scope)
+        return listen(
+            self._on_report,
+            self._on_retry,
+            on_stream=self._on_stream,
+            outer=self._scope,
+            run=self._run,
+        )
 
     def left(self) -> None:
         """Nobody reads on: close the stream, if the call has one."""
