@@ -25,6 +25,9 @@ REFUSED_FOR = 60.0
 _NEARLY_ALL, _MARGIN, _OVERHEAD = 0.99, 1.2, 0.25
 _TYPICAL = 0.5
 
+# Calling a background response off is a request: so many seconds, or that share of the deadline.
+_CALLING_OFF, _SHARE_OF_IT = 5.0, 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Try:
@@ -131,7 +134,10 @@ class Ladder:
     @property
     def withdraw_by(self) -> float:
         """From when on an answer of an offline lane is not waited for, but called off."""
-        return self._leave_by
+        if self.lane.window is None or self._policy.deadline is None:
+            return self._leave_by
+        room = min(_CALLING_OFF, self._policy.deadline * _SHARE_OF_IT)
+        return min(self._leave_by, self.cut_by - room)
 
     @property
     def cut_by(self) -> float:
@@ -206,6 +212,8 @@ class Ladder:
                 return Stop("none")
             case "lane_unsupported":
                 return self._next(event, "none")
+            case "unfinished" if self._last and event.now >= self.withdraw_by:
+                return Stop("deadline")
             case _ if self.lane is self._detour and not self._last:
                 return self._next(event, "max_retries")  # it may be none that was asked for
             case _ if self.lane.pooled or event.kind == "unfinished":

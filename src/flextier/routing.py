@@ -32,14 +32,7 @@ from flextier.errors import BatchUnfinished, FlexDeadlineExceeded
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
 from flextier.known import Known
 from flextier.ladder import Event, Ladder, Limit, Stop, Try
-from flextier.lanes import (
-    AUTO,
-    JOURNAL,
-    Asked,
-    Lane,
-    choose,
-    tier_lane,
-)
+from flextier.lanes import AUTO, JOURNAL, Asked, Lane, choose, tell_of_windows, tier_lane
 from flextier.outgoing import (
     asked,
     chosen_tier,
@@ -241,6 +234,7 @@ class Route:
             raise self._deadline_exceeded(self.request())
         if self._ladder.lane.offline:
             self.limit, self._answer, self._error = math.inf, None, None
+            self._held = False
             if not self.pooled and not self._is_running:
                 self._turn.begin(now)
             self._record.sending(self._ladder.lane.name, now)
@@ -404,6 +398,8 @@ class Route:
                 self._memory.lost()
         if event.kind == "lane_unsupported" and self._ladder.lane.lasting(failure):
             self._capacity.never(self._key(self._ladder.lane))
+            if self._policy.lanes == ("flex", "standard"):  # nothing else was thought of
+                tell_of_windows(self.model)
         self._turn.failed(event)
 
     # --- answers that are fetched -------------------------------------------------------------
@@ -586,7 +582,9 @@ class Route:
     def _lane_of(self, tier: str | None) -> str:
         """The lane that is billed: what the answer says; a batch's says nothing of that."""
         lane = self._ladder.lane
-        if tier is None or (lane.serves(tier) and not self._held):
+        if self._held:
+            return tier_lane(tier or lane.service_tier).name
+        if tier is None or lane.serves(tier):
             return lane.name
         return tier_lane(tier).name
 

@@ -112,3 +112,12 @@ def test_a_tier_of_ones_own(sim: Simulator) -> None:
     with FlexOpenAI(**made(sim)) as client, track() as calls:
         client.responses.create(model="o3", input="Name a colour.", service_tier="priority")
     assert (calls[0].lane, calls[0].why) == ("priority", "")
+
+
+def test_a_model_that_has_windows_in_the_place_of_flex(sim: Simulator) -> None:
+    """On the usual ladder it costs full price, and a warning says once what there is for less."""
+    with FlexOpenAI(**made(sim, lanes=("flex", "standard"))) as client, track() as calls:
+        with pytest.warns(UserWarning, match="gpt-6.2-sol has no flex, .*FLEXTIER_LANES=auto"):
+            client.responses.create(model="gpt-6.2-sol", input="Name a colour.")
+        client.responses.create(model="gpt-6.2-sol", input="Name a colour.")
+    assert [report.lane for report in calls] == ["standard", "standard"]

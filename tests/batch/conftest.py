@@ -101,3 +101,4 @@ def forget() -> None:
         known.close()
     journal._OPEN.clear()
     choosing._tell.cache_clear()
+    choosing.tell_of_windows.cache_clear()

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from flextier.errors import PolicyError
 from flextier.lanes.base import Asked, Lane
+from flextier.lanes.sold import has_windows
 from flextier.saying import say
 
 
@@ -53,6 +54,18 @@ def choose(lanes: Sequence[Lane], asked: Asked, underway: Lane | None = None) ->
 def _taking(lane: Lane, asked: Asked) -> Lane:
     """The lane, or the other one of its name where that takes the call and it does not."""
     return lane.instead if lane.instead is not None and lane.declines(asked) else lane
+
+
+@lru_cache(maxsize=64)
+def tell_of_windows(model: str) -> None:
+    """Say once that a model that has no flex is sold for less all the same."""
+    if has_windows(model):
+        say(
+            f"{model} has no flex, so that its calls go to standard, at full price. It has "
+            'completion windows, for 30 or 40 % less: FlexPolicy(lanes="auto", deadline=...) '
+            "(FLEXTIER_LANES=auto)",
+            stacklevel=8,
+        )
 
 
 @lru_cache(maxsize=64)
