@@ -14,6 +14,7 @@ from openai._utils import is_given
 from openai._utils._json import openapi_dumps as dumps
 
 from flextier.errors import (
+    BackgroundLost,
     BackgroundUnfinished,
     BatchNotSent,
     BatchUnfinished,
@@ -82,6 +83,10 @@ def failure_of(error: BaseException) -> Failure | None:
         return Failure(fault="unfinished", message=error.message, sent=False)
     if isinstance(error, BackgroundUnfinished):
         return Failure(fault="unfinished", message=error.message, sent=error.possibly_billed)
+    if isinstance(error, BackgroundLost):
+        # What is denied to us today, another one would be, too: not this lane again.
+        headers = {"x-should-retry": "false"} if error.denied else {}
+        return Failure(fault="unfinished", message=error.message, headers=headers)
     if isinstance(error, openai.APIConnectionError):
         return Failure(fault=_fault(error), message=error.message, sent=_sent(error))
     if isinstance(error, openai.APIResponseValidationError):

@@ -66,9 +66,13 @@ class BackgroundUnfinished(openai.APIConnectionError):
 class BackgroundLost(openai.APIConnectionError):
     """A background response was accepted, and cannot be asked about any more. Possibly billed."""
 
-    def __init__(self, request: Any, message: str, *, response_id: str | None) -> None:
+    def __init__(
+        self, request: Any, message: str, *, response_id: str | None, denied: bool = False
+    ) -> None:
         super().__init__(message=message, request=request)
         self.response_id = response_id
+        self.denied = denied
+        """Whether we may not look at it, by the server's word; else it is gone."""
 
 
 class BatchNotSent(openai.APIConnectionError):

@@ -63,9 +63,10 @@ class Pending:
         with self._lock:
             self._closed = self._closed or why == "closed"
             waiting = [x for x in self._waiting if why == "closed" or x.is_known]
-        for course in waiting:
-            _tell(course, why)
-        return len(waiting)
+        told = [course for course in waiting if _tell(course, why)]
+        with self._lock:
+            self._waiting.difference_update(set(waiting).difference(told))
+        return len(told)
 
     @property
     def empty(self) -> bool:
@@ -73,11 +74,13 @@ class Pending:
         return not self._waiting
 
 
-def _tell(course: Waiting, why: str) -> None:
+def _tell(course: Waiting, why: str) -> bool:
+    """Whether there was somebody to be told: not, if its event loop has ended."""
     try:
         course.stop(why)
-    except RuntimeError:  # its event loop has ended: nobody is left to be told
-        return
+    except RuntimeError:
+        return False
+    return True
 
 
 _BY_CLIENT: weakref.WeakKeyDictionary[Any, Pending] = weakref.WeakKeyDictionary()

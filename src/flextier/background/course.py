@@ -16,7 +16,12 @@ from flextier._sdk import failure_of, new_request
 from flextier.background.pace import SOONEST, UNSTORED, Pace
 from flextier.background.requests import PENDING, Ask, Requests, Said, said
 from flextier.clock import Clock
-from flextier.errors import BackgroundDetached, BackgroundLost, BackgroundUnfinished
+from flextier.errors import (
+    BackgroundDetached,
+    BackgroundLost,
+    BackgroundUnfinished,
+    ClientClosedError,
+)
 from flextier.failures import Failure, classify, server_wait
 from flextier.lanes import STANDARD, Lane
 from flextier.saying import say
@@ -83,6 +88,7 @@ class Course:
         "_requests",
         "_run",
         "_withdraw_by",
+        "_wondered",
         "news",
         "stopping",
     )  # fmt: skip
@@ -129,6 +135,7 @@ class Course:
         self._last: Said | None = None
         self._accepted_at = now
         self._denied = 0
+        self._wondered = ""
         self.stopping: str = ""
         """Why it is to end now: ``"closed"`` or ``"detached"``; empty: it is not."""
         self.news: Any = None
@@ -156,14 +163,21 @@ class Course:
             BackgroundUnfinished: it was cancelled, or left.
             BackgroundLost: it cannot be found any more.
             BackgroundDetached: it was let go of.
-            openai.OpenAIError: it was not created; or nobody may look at it.
+            ClientClosedError: the client was closed; it was cancelled before, if it could be.
+            openai.OpenAIError: it was not created.
         """
         self._pace.joined()
         try:
             return (yield from self._followed())
         except GeneratorExit:
             raise
-        except (BackgroundUnfinished, BackgroundLost, BackgroundDetached):
+        except BackgroundLost as lost:
+            if lost.denied:  # it goes on, and is paid for, unless we may cancel it
+                last = yield from self._withdrawn(min(self._clock.now() + _DROPPED, self._cut_by))
+                if last is not None and last.status != "cancelled":
+                    return last
+            raise
+        except (BackgroundUnfinished, BackgroundDetached, ClientClosedError):
             raise
         except BaseException as error:
             if self._id is not None and not isinstance(error, openai.APIError):
@@ -186,7 +200,10 @@ class Course:
         return last
 
     def _created(self) -> Reply:
-        last = said((yield self._requests.create(self._lane, self._run)))
+        if self.stopping == "closed":
+            raise ClientClosedError("the client was closed before the call was sent")
+        left = self._cut_by - self._clock.now()
+        last = said((yield self._requests.create(self._lane, self._run, left)))
         if not last.ended:
             self._id, self._accepted_at = last.id, self._clock.now()
             self._account.accepted(last.id)
@@ -203,7 +220,8 @@ class Course:
         tries = 0
         while True:
             try:
-                last = said((yield self._requests.look(self._id)))
+                left = self._withdraw_by - self._clock.now()
+                last = said((yield self._requests.look(self._id, left)))
             except openai.APIError as error:
                 tries += 1
                 pause = self._pause_after(error, tries)
@@ -254,7 +272,8 @@ class Course:
         return bool(self.stopping) or self._clock.now() >= self._withdraw_by
 
     def _wonder(self, last: Said) -> None:
-        if last.status not in PENDING:
+        if last.status not in PENDING and last.status != self._wondered:
+            self._wondered = last.status
             say(
                 f"background response {last.id}: its status {last.status!r} is not known to this "
                 "flextier: it is waited for as if it were in progress"
@@ -268,6 +287,7 @@ class Course:
         Raises:
             BackgroundUnfinished: it is cancelled, or may go on: nobody could be reached.
             BackgroundDetached: it goes on.
+            ClientClosedError: as BackgroundUnfinished, of a client that is closed.
         """
         if self.stopping == "detached":
             raise BackgroundDetached(
@@ -284,11 +304,14 @@ class Course:
         # A client that is closed waits for this, however long the call could wait.
         until = self._clock.now() + _DROPPED if self.stopping else self._cut_by
         last = yield from self._cancelled(until)
+        if last is not None and last.status != "cancelled":
+            return last
         if last is None:
-            raise self._unfinished(f"{why}, and may go on: cancelling it failed", billed=True)
-        if last.status == "cancelled":
-            raise self._unfinished(why, billed=begun)
-        return last
+            why, begun = f"{why}, and may go on: cancelling it failed", True
+        unfinished = self._unfinished(why, billed=begun)
+        if self.stopping:  # there is no next lane for it, either
+            raise ClientClosedError(unfinished.message)
+        raise unfinished
 
     def _cancelled(self, until: float) -> Generator[Step, Any, Said | None]:
         """How it ended, cancelled or not; None: nobody knows.
@@ -297,11 +320,12 @@ class Course:
             BackgroundLost: it cannot be found any more.
         """
         assert self._id is not None
-        tries = 0
+        tries = denials = 0
         while True:
-            asking = self._requests.cancel(self._id)
+            left = until - self._clock.now()
+            asking = self._requests.cancel(self._id, left)
             if tries % 2:  # what has ended by itself cannot be cancelled: how did it end?
-                asking = self._requests.look(self._id)
+                asking = self._requests.look(self._id, left)
             try:
                 last = said((yield asking))
                 if last.ended:
@@ -310,6 +334,9 @@ class Course:
             except openai.NotFoundError as error:
                 raise self._lost(error, True) from error
             except openai.APIStatusError as error:
+                denials += error.status_code in (401, 403)
+                if denials >= _DENIALS:
+                    return None
                 pause = 0.0 if error.status_code in (400, 409) and not tries % 2 else SOONEST / 4
             except openai.APIError:
                 pause = SOONEST / 4
@@ -321,14 +348,24 @@ class Course:
 
     def _dropped(self) -> Generator[Step, Any, None]:
         """Nobody waits any more: cancel it, as far as that is possible now."""
-        try:
-            last = yield from self._cancelled(self._clock.now() + _DROPPED)
-        except (openai.OpenAIError, RuntimeError):  # nobody is left to be told of it
-            return
-        if last is not None and last.status in ("completed", "incomplete"):
+        last = yield from self._withdrawn(self._clock.now() + _DROPPED)
+        if last is not None:
+            self.unheard(last)
+
+    def unheard(self, last: Said) -> None:
+        """It has ended, and who waited for it is gone."""
+        if last.status in ("completed", "incomplete"):
             self._account.finished_unheard(last)
-        else:
+
+    def _withdrawn(self, until: float) -> Generator[Step, Any, Said | None]:
+        """As :meth:`_cancelled`, whatever goes wrong; it is not to be waited for any more."""
+        try:
+            last = yield from self._cancelled(until)
+        except (openai.OpenAIError, RuntimeError):  # nobody is left to be told of it
+            return None
+        if last is None or last.status not in ("completed", "incomplete"):
             self._account.called_off()
+        return last
 
     def _unfinished(self, what: str, *, billed: bool) -> BackgroundUnfinished:
         self._account.called_off()
@@ -350,6 +387,7 @@ class Course:
             if gone
             else f"background response {self._id} may not be looked at: {error}",
             response_id=self._id,
+            denied=not gone,
         )
         lost.__cause__ = error
         return lost

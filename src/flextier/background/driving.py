@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,10 +10,11 @@ import anyio
 import openai
 
 from flextier._sdk import new_request
-from flextier.background.course import Course, Pause
+from flextier.background.course import Course, Pause, Step, Steps
 from flextier.background.requests import Ask, Said
 from flextier.clock import Clock
 from flextier.pending import Pending
+from flextier.transport import time_limit
 from flextier.waiting import TaskWait, ThreadWait, running_loop, task_wait
 
 _LEAVING = 10.0
@@ -39,7 +39,8 @@ def drive(course: Course, pending: Pending, clock: Clock, ask: Callable[[Any], A
 
     def take(step: Ask | Pause) -> Any:
         if isinstance(step, Ask):
-            return ask(step.options)
+            with time_limit(step.seconds):
+                return ask(step.options)
         wait.prepare()
         if step.deaf:
             clock.sleep(step.seconds)
@@ -78,8 +79,7 @@ async def adrive(
                     answer = await _taken(step, course, wait, clock, ask, leaving)
                 except _Interrupted as interrupted:  # noqa: PERF203 - each step is a request
                     leaving = True
-                    steps.send(interrupted.answer)
-                    step = steps.throw(interrupted.by)
+                    step = _told(course, steps, interrupted)
                 except BaseException as error:  # noqa: BLE001 - the course decides
                     leaving = leaving or not isinstance(error, Exception)
                     step = steps.throw(error)
@@ -101,10 +101,9 @@ async def _taken(
     """What came of a step. Of a task that was cancelled, a request that is not cancelled again."""
     if isinstance(step, Ask):
         if step.whole and not leaving:
-            return await _unbroken(ask(step.options))
-        with anyio.move_on_after(_LEAVING if leaving else math.inf, shield=leaving):
-            return await ask(step.options)
-        raise openai.APITimeoutError(new_request("https://api.openai.com/v1/responses"))
+            return await _unbroken(_in_time(ask(step.options), step.seconds))
+        seconds = min(step.seconds, _LEAVING) if leaving else step.seconds
+        return await _in_time(ask(step.options), seconds, shield=leaving)
     wait.prepare()
     with anyio.CancelScope(shield=leaving):
         if step.deaf:
@@ -114,6 +113,17 @@ async def _taken(
     return None
 
 
+async def _in_time(request: Awaitable[Any], seconds: float, *, shield: bool = False) -> Any:
+    """What came of a request within so many seconds.
+
+    Raises:
+        openai.APITimeoutError: nothing.
+    """
+    with anyio.move_on_after(seconds, shield=shield):
+        return await request
+    raise openai.APITimeoutError(new_request("https://api.openai.com/v1/responses"))
+
+
 class _Interrupted(Exception):
     """The task was cancelled while a request was under way, which was seen through."""
 
@@ -121,6 +131,18 @@ class _Interrupted(Exception):
         super().__init__()
         self.by = by
         self.answer = answer
+
+
+def _told(course: Course, steps: Steps, interrupted: _Interrupted) -> Step:
+    """The step after a creation that was answered, but is not waited for any more."""
+    try:
+        steps.send(interrupted.answer)
+    except StopIteration as end:  # by a server that has answered directly
+        course.unheard(end.value)
+        raise interrupted.by from None
+    except openai.APIError:
+        raise interrupted.by from None
+    return steps.throw(interrupted.by)
 
 
 async def _unbroken(request: Awaitable[Any]) -> Any:

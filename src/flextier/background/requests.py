@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,11 @@ from flextier.errors import MalformedAnswerError
 from flextier.lanes import Lane
 from flextier.outgoing import for_attempt
 
-# What is asked of a response is answered at once; a creation has its whole input to send.
-_QUICK = openai.Timeout(30.0, connect=10.0)
-_CREATION = openai.Timeout(120.0, connect=10.0)
+# Seconds. What is asked of a response is answered at once; a creation has its whole input to send.
+_QUICK, _CREATION = 30.0, 120.0
+_CONNECTING = 10.0
+# A request that is made when it is late already has still a chance to be answered.
+_LEAST = 0.1
 
 ENDED = frozenset({"completed", "failed", "incomplete", "cancelled"})
 """The statuses after which nothing comes."""
@@ -31,6 +34,8 @@ class Ask:
     options: Any
     whole: bool = False
     """Whether it is seen through although nobody waits any more: it creates something."""
+    seconds: float = math.inf
+    """How long it may take, all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Said:
 
 
 class Requests:
-    """Made from the SDK's options of a call."""
+    """Made from the SDK's options of a call; each for so many ``seconds`` at most."""
 
     __slots__ = ("_options", "_query")
 
@@ -65,27 +70,29 @@ class Requests:
         self._options = options
         self._query = options.url.partition("?")[2]
 
-    def create(self, lane: Lane, run: str | None) -> Ask:
+    def create(self, lane: Lane, run: str | None, seconds: float) -> Ask:
         """Have the response made; ``run``: what ties it to others."""
+        limit = max(seconds, _LEAST)
         options = for_attempt(
             self._options,
             tier=lane.service_tier,
-            timeout=_CREATION,
+            timeout=_timeout(_CREATION, limit),
             plain=True,
             on_read=lambda answer: None,
             fields=lane.fields(run),
         )
-        return Ask(options, whole=True)
+        return Ask(options, whole=True, seconds=limit)
 
-    def look(self, name: str) -> Ask:
+    def look(self, name: str, seconds: float) -> Ask:
         """How it stands."""
-        return self._about(name, "get")
+        return self._about(seconds, name, "get")
 
-    def cancel(self, name: str) -> Ask:
+    def cancel(self, name: str, seconds: float) -> Ask:
         """Stop it; what has ended stays as it is."""
-        return self._about(name, "post", "/cancel")
+        return self._about(seconds, name, "post", "/cancel")
 
-    def _about(self, name: str, method: str, verb: str = "") -> Ask:
+    def _about(self, seconds: float, name: str, method: str, verb: str = "") -> Ask:
+        limit = min(max(seconds, _LEAST), _QUICK)
         given = self._options.headers if is_given(self._options.headers) else {}
         query = f"?{self._query}" if self._query else ""
         # Its headers may say whose it is: an organization, or a gateway's key.
@@ -94,10 +101,15 @@ class Requests:
             url=f"/responses/{name}{verb}{query}",
             params=self._options.params,
             headers={**given, RAW_RESPONSE_HEADER: "true"},
-            timeout=_QUICK,
+            timeout=_timeout(_QUICK, limit),
             max_retries=0,
         )
-        return Ask(options)
+        return Ask(options, seconds=limit)
+
+
+def _timeout(usual: float, limit: float) -> Any:
+    """The SDK's timeout: for HTTP clients of the caller's, which know no other limit."""
+    return openai.Timeout(min(usual, limit), connect=min(_CONNECTING, limit))
 
 
 def said(response: Any) -> Said:
