@@ -302,7 +302,7 @@ class Ladder:
         if not self.lane.offline:
             return False
         needs = self.lane.needs + self._policy.gathering(self.lane.name)
-        return now + needs >= self._leave_by
+        return now + needs >= self.withdraw_by
 
     def _enter_lane(self, index: int) -> None:
         self._index = index

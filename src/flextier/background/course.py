@@ -35,6 +35,9 @@ _DENIALS = 5
 _LASTING = frozenset({"rejected", "quota", "lane_unsupported", "stream_unverified"})
 """Failures that the next look would probably have, too."""
 
+_FRESH = 1.0
+"""Seconds within which what has not begun will hardly have begun."""
+
 _DROPPED = 10.0
 """Seconds that cancelling may take when nobody waits any more."""
 
@@ -87,6 +90,7 @@ class Course:
         "_pace",
         "_requests",
         "_run",
+        "_seen_at",
         "_withdraw_by",
         "_wondered",
         "news",
@@ -133,7 +137,7 @@ class Course:
         self._cut_by = cut_by
         self._id = response_id
         self._last: Said | None = None
-        self._accepted_at = now
+        self._accepted_at = self._seen_at = now
         self._denied = 0
         self._wondered = ""
         self.stopping: str = ""
@@ -205,7 +209,8 @@ class Course:
         left = self._cut_by - self._clock.now()
         last = said((yield self._requests.create(self._lane, self._run, left)))
         if not last.ended:
-            self._id, self._accepted_at = last.id, self._clock.now()
+            self._id = last.id
+            self._accepted_at = self._seen_at = self._clock.now()
             self._account.accepted(last.id)
         self._last = last
         return last
@@ -231,7 +236,7 @@ class Course:
                     return self._known()
                 continue
             self._pace.answered()
-            self._denied, self._last = 0, last
+            self._denied, self._last, self._seen_at = 0, last, self._clock.now()
             return last
 
     def _known(self) -> Said:
@@ -300,9 +305,10 @@ class Course:
             else "was left, so that FlexPolicy.deadline (FLEXTIER_DEADLINE) or background_timeout "
             "(FLEXTIER_BACKGROUND_TIMEOUT) is kept"
         )
-        begun = self._known().status != "queued"
+        now = self._clock.now()
+        begun = self._known().status != "queued" or now - self._seen_at > _FRESH
         # A client that is closed waits for this, however long the call could wait.
-        until = self._clock.now() + _DROPPED if self.stopping else self._cut_by
+        until = now + _DROPPED if self.stopping else self._cut_by
         last = yield from self._cancelled(until)
         if last is not None and last.status != "cancelled":
             return last

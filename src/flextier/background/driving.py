@@ -57,7 +57,7 @@ def drive(course: Course, pending: Pending, clock: Clock, ask: Callable[[Any], A
                 except BaseException as error:  # noqa: BLE001, PERF203 - the course decides
                     step = steps.throw(error)
                 else:
-                    step = steps.send(answer)
+                    step, answer = steps.send(answer), None  # hours may pass: it is not kept
         except StopIteration as end:
             said: Said = end.value
             return said
@@ -84,7 +84,7 @@ async def adrive(
                     leaving = leaving or not isinstance(error, Exception)
                     step = steps.throw(error)
                 else:
-                    step = steps.send(answer)
+                    step, answer = steps.send(answer), None  # hours may pass: it is not kept
         except StopIteration as end:
             said: Said = end.value
             return said

@@ -45,9 +45,9 @@ class Said:
     id: str
     status: str
     told: dict[str, Any]
-    """The ``response`` object."""
+    """The ``response`` object; before its end, of which thousands may wait, ``store`` alone."""
     content: bytes
-    """The same as JSON."""
+    """The same as JSON; before its end, nothing."""
     request_id: str | None
 
     @property
@@ -126,7 +126,10 @@ def said(response: Any) -> Said:
     name, status = (told.get("id"), told.get("status")) if isinstance(told, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(status, str):
         raise _unreadable(f"the answer is no response, but begins {content[:80]!r}")
-    return Said(name, status, told, content, response.headers.get("x-request-id"))
+    request_id = response.headers.get("x-request-id")
+    if status not in ENDED:
+        return Said(name, status, {"store": told.get("store")}, b"", request_id)
+    return Said(name, status, told, content, request_id)
 
 
 def _unreadable(message: str) -> MalformedAnswerError:

@@ -1,0 +1,164 @@
+"""Deadlines: the response is called off first, then the next lane answers, and all of it in time."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import openai
+import pytest
+
+from flextier import FlexDeadlineExceeded
+from flextier._sdk import http
+from flextier.errors import BackgroundUnfinished
+from flextier.sim import BackgroundOutcome, Fault, Simulator
+from tests.background.asking import (
+    ALONE,
+    ANSWER,
+    CANCEL,
+    LOOK,
+    POLICY,
+    SLOW,
+    Asker,
+    background,
+    cancels,
+    created,
+    served,
+    statuses,
+)
+from tests.batch.crowd import seen
+
+DEADLINE = 1.3
+SOON = POLICY.replace(deadline=DEADLINE)
+LATE = 0.75
+"""Seconds that a machine with much to do may be late, or early."""
+
+
+def test_the_last_safe_moment(asker: Asker, sim: Simulator) -> None:
+    """It is cancelled on the server, and after that the next lane answers by the deadline."""
+    sim.weather = SLOW
+    heard = asker(sim, SOON)
+    assert (heard.text, heard.report.lane, heard.report.fallback) == (
+        ANSWER,
+        "standard",
+        "unfinished",
+    )
+    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
+    assert heard.report.elapsed < DEADLINE
+    cancel, last = sim.requests[-2:]
+    assert cancel.path.endswith("/cancel")
+    assert (last.path, last.lane) == ("/v1/responses", "standard")
+    assert (statuses(sim), served(sim)) == ({"cancelled": 1}, {"default": 1})
+
+
+def test_what_has_finished_by_then_is_used(asker: Asker, sim: Simulator) -> None:
+    """Whatever happened to the looks, a finished answer is not paid for twice."""
+    sim.weather = background(seconds=0.1)
+    sim.script(*[Fault.status(500).on(path=LOOK, method="GET")] * 5)
+    heard = asker(sim, SOON)
+    assert (heard.text, heard.report.lane) == (ANSWER, "background-2h")
+    assert served(sim) == {"background-2h": 1}
+
+
+def test_what_finishes_at_that_moment_is_used(asker: Asker, sim: Simulator) -> None:
+    """It completes while it is being cancelled."""
+    sim.weather = SLOW
+    sim.script_background(BackgroundOutcome.outrun())
+    heard = asker(sim, SOON)
+    assert (heard.attempts, served(sim)) == (["background-2h:served"], {"background-2h": 1})
+
+
+def test_the_last_lane(asker: Asker, sim: Simulator) -> None:
+    """It ends by the deadline, cancelled, with the error that says so."""
+    sim.weather = SLOW
+    heard = asker(sim, ALONE.replace(deadline=DEADLINE))
+    assert isinstance(heard.error, FlexDeadlineExceeded)
+    assert isinstance(heard.error.__cause__, BackgroundUnfinished)
+    assert heard.report.elapsed < DEADLINE + LATE
+    assert heard.attempts == ["background-2h:unfinished"]
+    assert (created(sim), cancels(sim), statuses(sim)) == (1, 1, {"cancelled": 1})
+
+
+STALLED = {"creation": "/responses", "look": LOOK, "cancel": CANCEL}
+
+
+@pytest.mark.parametrize("path", STALLED.values(), ids=STALLED)
+@pytest.mark.parametrize("own_client", [False, True], ids=["ours", "own-http-client"])
+def test_a_request_that_stalls(path: str, own_client: bool, asker: Asker, sim: Simulator) -> None:
+    """A silent server costs no deadline, with any HTTP client."""
+    sim.weather = SLOW
+    sim.script(*[Fault.stall().on(path=path)] * 3)
+    made: dict[str, Any] = {}
+    if own_client:
+        made["http_client"] = (http.AsyncClient if asker.is_async else http.Client)()
+    policy = SOON.replace(lanes=("background",))
+    begun = time.monotonic()
+    heard = asker(sim, policy, made)
+    assert isinstance(heard.error, openai.APITimeoutError)
+    assert time.monotonic() - begun < DEADLINE + 2 * LATE
+    assert heard.possibly_billed[0]
+
+
+def test_a_creation_that_trickles_in(asker: Asker, sim: Simulator) -> None:
+    """Nor does an answer that comes a few bytes at a time."""
+    sim.script(Fault.trickle(60.0, bytes=10).on(path="/responses"))
+    heard = asker(sim, ALONE.replace(deadline=DEADLINE))
+    assert isinstance(heard.error, FlexDeadlineExceeded)
+    assert heard.report.elapsed < DEADLINE + LATE
+
+
+def test_a_slow_creation_leaves_the_next_lane_its_time(asker: Asker, sim: Simulator) -> None:
+    """A lane that does not even accept the call in time is left in time."""
+    sim.script(*[Fault.stall().on(lane="background-2h")] * 3)
+    heard = asker(sim, SOON)
+    assert (heard.text, heard.report.lane) == (ANSWER, "standard")
+    assert heard.report.elapsed < DEADLINE + LATE
+
+
+def test_a_cancellation_that_nobody_confirms(asker: Asker, sim: Simulator) -> None:
+    """The next lane has its time all the same."""
+    sim.weather = background(seconds=1_000.0, cancelling=1_000.0)
+    heard = asker(sim, SOON)
+    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
+    assert heard.report.elapsed < DEADLINE + LATE
+    assert heard.possibly_billed == [True, False]
+
+
+def test_background_timeout(asker: Asker, sim: Simulator) -> None:
+    """Without a deadline, an attempt ends by the policy's knob."""
+    sim.weather = SLOW
+    heard = asker(sim, POLICY.replace(background_timeout=0.3))
+    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
+    assert heard.report.attempts[0].seconds == pytest.approx(0.3, abs=LATE)
+    assert (cancels(sim), statuses(sim)) == (1, {"cancelled": 1})
+
+
+def test_background_timeout_on_the_last_lane(asker: Asker, sim: Simulator) -> None:
+    """The error names the knob, and the response."""
+    sim.weather = SLOW
+    heard = asker(sim, ALONE.replace(background_timeout=0.2, max_retries=0))
+    assert isinstance(heard.error, BackgroundUnfinished)
+    assert "FLEXTIER_BACKGROUND_TIMEOUT" in str(heard.error)
+    assert heard.error.response_id is not None
+    (cancelled,) = seen(sim, "POST", CANCEL)
+    assert heard.error.response_id in cancelled.path
+
+
+def test_one_window_after_another(asker: Asker, sim: Simulator) -> None:
+    """A ladder of windows is gone down; each response is cancelled before the next is made."""
+    sim.weather = SLOW
+    lanes = ("background-8h", "background-2h", "standard")
+    heard = asker(sim, POLICY.replace(lanes=lanes, background_timeout=0.2))
+    assert heard.attempts == [
+        "background-8h:unfinished",
+        "background-2h:unfinished",
+        "standard:served",
+    ]
+    assert (cancels(sim), statuses(sim)) == (2, {"cancelled": 2})
+
+
+def test_a_deadline_that_leaves_no_time(asker: Asker, sim: Simulator) -> None:
+    """A lane that would be left at once is not asked."""
+    heard = asker(sim, POLICY.replace(deadline=0.5, standard_reserve=0.49))
+    assert (heard.attempts, heard.report.fallback) == (["standard:served"], "unfinished")
+    assert created(sim) == 0
