@@ -441,7 +441,7 @@ class Route:
         from flextier.background.account import CallsAccount
 
         account = CallsAccount(
-            self._memory, self._turn, self._clock, self._ladder.lane.name, self.model, self._read
+            self._memory, self._turn, self._clock, self._ladder.lane.name, self.model, self._unheard
         )
         return self.fetching.course(account, self._scope.run)
 
@@ -452,8 +452,13 @@ class Route:
 
     def had(self, said: Said) -> Any:
         """The HTTP response for a background response that has ended."""
-        self._held = said.told.get("background") is False  # a server that has none: it was direct
+        self._held = said.held
         return self.fetching.ended(said)
+
+    def _unheard(self, said: Said, answer: Any) -> None:
+        """The background response has ended, and nobody waits for its answer."""
+        self._held = said.held
+        self._read(answer)
 
     # --- attempts that stall ------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ CANCEL = "/responses/{id}/cancel"
 
 POLICY = FlexPolicy(
     lanes=("background", "standard"),
-    standard_reserve=0.4,
+    standard_reserve=0.3,
     backoff_initial=0.01,
     backoff_max=0.02,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 
 import pytest
@@ -52,7 +51,6 @@ def clean_slate() -> Iterator[None]:
     forget()
     pace._PACES.clear()
     yield
-    gc.collect()
     left = [one for one in pending._BY_CLIENT.values() if not one.empty]
     pending._BY_CLIENT.clear()
     forget()

@@ -27,7 +27,7 @@ from tests.background.asking import (
     statuses,
 )
 
-BRIEF = POLICY.replace(background_timeout=0.4)
+BRIEF = POLICY.replace(background_timeout=0.25)
 
 UNMADE: dict[str, tuple[Fault, bool]] = {
     "500": (Fault.status(500), False),
@@ -192,7 +192,7 @@ def test_cancelling_that_succeeds_unheard(asker: Asker, sim: Simulator) -> None:
         Fault.status(500).on(path=CANCEL),
         Fault.reset(after_effect=True).on(path=CANCEL),
     )
-    heard = asker(sim, POLICY.replace(background_timeout=2.0))
+    heard = asker(sim, POLICY.replace(background_timeout=0.8))
     assert heard.attempts == ["background-2h:unfinished", "standard:served"]
     assert (statuses(sim), served(sim)) == ({"cancelled": 1}, {"default": 1})
     assert sim.requests[-1].path == "/v1/responses"
@@ -218,18 +218,18 @@ def test_cancelling_what_has_failed(asker: Asker, sim: Simulator) -> None:
 
 def test_cancelling_that_takes_a_while(asker: Asker, sim: Simulator) -> None:
     """The next lane is asked when it is cancelled, not before."""
-    sim.weather = background(seconds=1_000.0, cancelling=0.1)
-    heard = asker(sim, POLICY.replace(background_timeout=3.0))
+    sim.weather = background(seconds=1_000.0, cancelling=0.05)
+    heard = asker(sim, POLICY.replace(background_timeout=1.5))
     assert heard.attempts == ["background-2h:unfinished", "standard:served"]
     assert (statuses(sim), served(sim)) == ({"cancelled": 1}, {"default": 1})
-    assert heard.report.attempts[0].seconds < 3.0
+    assert heard.report.attempts[0].seconds < 1.5
 
 
 def test_cancelling_that_never_succeeds(asker: Asker, sim: Simulator) -> None:
     """The call goes on in time, and says that the response may be billed."""
     sim.weather = SLOW
     sim.script(*[Fault.status(500).on(path=CANCEL)] * 99)
-    heard = asker(sim, POLICY.replace(background_timeout=1.0))
+    heard = asker(sim, POLICY.replace(background_timeout=0.5))
     assert heard.attempts == ["background-2h:unfinished", "standard:served"]
     assert heard.possibly_billed == [True, False]
     assert statuses(sim) == {"in_progress": 1}

@@ -25,7 +25,7 @@ class CallsAccount:
         clock: Clock,
         lane: str,
         model: str,
-        read: Callable[[Any], None],
+        read: Callable[[Said, Any], None],
     ) -> None:
         self._memory = memory
         self._turn = turn
@@ -52,4 +52,4 @@ class CallsAccount:
 
     def finished_unheard(self, said: Said) -> None:
         """The response is paid for, and who waited for it is gone: it counts, and is remembered."""
-        self._read(Response.construct(**said.told))
+        self._read(said, Response.construct(**said.told))

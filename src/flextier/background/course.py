@@ -35,7 +35,7 @@ _DENIALS = 5
 _LASTING = frozenset({"rejected", "quota", "lane_unsupported", "stream_unverified"})
 """Failures that the next look would probably have, too."""
 
-_FRESH = 1.0
+_FRESH = 0.5
 """Seconds within which what has not begun will hardly have begun."""
 
 _DROPPED = 10.0

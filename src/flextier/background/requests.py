@@ -56,6 +56,11 @@ class Said:
         return self.status in ENDED
 
     @property
+    def held(self) -> bool:
+        """Whether it was answered directly, by a server that has no background mode."""
+        return self.told.get("background") is False
+
+    @property
     def stored(self) -> bool:
         """Whether it is kept for longer than it takes to ask about it."""
         return self.told.get("store") is not False
