@@ -1,4 +1,4 @@
-"""Deadlines: the response is called off first, then the next lane answers, and all of it in time."""
+"""Deadlines: the response is called off, then the next lane answers, and all of it in time."""
 
 from __future__ import annotations
 

@@ -1,0 +1,71 @@
+"""How often background responses are asked about, all together and each of them."""
+
+from __future__ import annotations
+
+import heapq
+from random import Random
+
+import pytest
+
+from flextier.background import pace as paces
+from flextier.background.pace import Pace
+
+EIGHT_HOURS = 28_800.0
+LONGEST = 300.0
+
+
+def looks(pace: Pace, calls: int, until: float) -> list[float]:
+    """When so many responses that were created at once are looked at, in order."""
+    chance = Random(0)
+
+    def after(now: float) -> float:
+        return now + pace.interval(now, now, LONGEST, chance.random())
+
+    due = [after(0.0) for _ in range(calls)]
+    heapq.heapify(due)
+    moments = []
+    while due[0] < until:
+        moments.append(due[0])
+        heapq.heapreplace(due, after(due[0]))
+    return moments
+
+
+@pytest.fixture(autouse=True)
+def soonest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first looks come when they do in programs."""
+    monkeypatch.setattr(paces, "SOONEST", 2.0)
+
+
+def test_thousands_created_at_once_take_turns() -> None:
+    """In no second are there more looks than the account may have, give or take what jitter does."""
+    moments = looks(Pace(), 5_000, 1_200.0)
+    by_second = [0] * 1_200
+    for moment in moments:
+        by_second[int(moment)] += 1
+    assert max(by_second) <= 60
+    assert sum(by_second) / 1_200 <= 31
+    assert min(by_second[2:600]) >= 10
+
+
+@pytest.mark.parametrize("calls", [1, 5_000])
+def test_looks_at_one_are_bounded(calls: int) -> None:
+    """A wait of eight hours takes some hundred looks, alone or among thousands."""
+    each = len(looks(Pace(), calls, EIGHT_HOURS)) / calls
+    assert 80 < each < 160
+
+
+def test_alone_it_keeps_its_own_rhythm() -> None:
+    """An answer is noticed at most a quarter of its age late, and never later than the most."""
+    moments = looks(Pace(), 1, EIGHT_HOURS)
+    assert moments[0] < 3
+    for before, after in zip(moments, moments[1:], strict=False):
+        assert after - before <= min(max(2.4, 0.241 * before), LONGEST)
+
+
+def test_after_too_many_looks_all_look_less_often() -> None:
+    """Who is refused halves the looks of all."""
+    pace = Pace()
+    pace.refused(0.0, 5.0)
+    turns = [pace.interval(10.0, 0.0, LONGEST, 0.5) for _ in range(300)]
+    assert turns[-1] == pytest.approx(20.0, rel=0.02)
+    assert pace.opens_in(1.0) == 4.0
