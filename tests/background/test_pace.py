@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from random import Random
 
 import pytest
@@ -37,12 +38,12 @@ def soonest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_thousands_created_at_once_take_turns() -> None:
-    """In no second are there more looks than the account may have, give or take what jitter does."""
+    """Their looks are spread evenly: no crowd comes at once, and no second goes by unused."""
     moments = looks(Pace(), 5_000, 1_200.0)
     by_second = [0] * 1_200
     for moment in moments:
         by_second[int(moment)] += 1
-    assert max(by_second) <= 60
+    assert max(by_second[4:]) <= 45
     assert sum(by_second) / 1_200 <= 31
     assert min(by_second[2:600]) >= 10
 
@@ -58,7 +59,7 @@ def test_alone_it_keeps_its_own_rhythm() -> None:
     """An answer is noticed at most a quarter of its age late, and never later than the most."""
     moments = looks(Pace(), 1, EIGHT_HOURS)
     assert moments[0] < 3
-    for before, after in zip(moments, moments[1:], strict=False):
+    for before, after in itertools.pairwise(moments):
         assert after - before <= min(max(2.4, 0.241 * before), LONGEST)
 
 
