@@ -170,7 +170,6 @@ class Course:
             ClientClosedError: the client was closed; it was cancelled before, if it could be.
             openai.OpenAIError: it was not created.
         """
-        self._pace.joined()
         try:
             return (yield from self._followed())
         except GeneratorExit:
@@ -187,8 +186,6 @@ class Course:
             if self._id is not None and not isinstance(error, openai.APIError):
                 yield from self._dropped()
             raise
-        finally:
-            self._pace.left()
 
     def _followed(self) -> Reply:
         last = yield from (self._created() if self._id is None else self._looked())
@@ -269,7 +266,7 @@ class Course:
         longest = self._longest
         if self._last is not None and not self._last.stored:
             longest = min(longest, UNSTORED)
-        seconds = self._pace.interval(now - self._accepted_at, longest, self._clock.random())
+        seconds = self._pace.interval(now, now - self._accepted_at, longest, self._clock.random())
         seconds = max(seconds, self._pace.opens_in(now))
         return max(0.0, min(seconds, self._withdraw_by - now))
 
