@@ -322,5 +322,10 @@ def override(**changes: Any) -> Iterator[None]:
     """
     merged = {**dict(_SCOPE.get().changes), **changes}
     FlexPolicy.check(merged)
+    if "lanes" in changes:
+        from flextier.runs import watch_for
+
+        lanes = changes["lanes"]
+        watch_for(lanes.split(",") if isinstance(lanes, str) else lanes)
     with scoped(changes=tuple(sorted(merged.items()))):
         yield

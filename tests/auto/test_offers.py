@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flextier.auto.offers import needs_windows, offer_of, read_offer
+from flextier.auto.offers import needs_windows, offer_of
+from flextier.lanes.offers import read_offer
 from flextier.lanes.sold import has_windows, is_after_flex
 
 TOLD = ("gpt-6.2-sol=flex", "o3=", "gpt-*=batch+background")

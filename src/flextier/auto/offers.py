@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from flextier.lanes.offers import read_offer
 from flextier.lanes.sold import has_windows, is_after_flex
-
-OFFERED = ("batch", "flex", "background")
-"""What can be named in an offer; standard always is."""
 
 _WORDS = {"batch": "batch", "flex": "flex", "background": "completion windows"}
 
@@ -37,22 +35,6 @@ class Offer:
         if not self.source or (name == "background" and not self.names_windows):
             return f"whether {model} has {_WORDS[name]} is not known (FlexPolicy.offers)"
         return f"{model} has no {_WORDS[name]}, by {self.source}"
-
-
-def read_offer(told: str) -> tuple[str, frozenset[str]]:
-    """A pattern and its lanes, of ``"gpt-7*=batch+background"``.
-
-    Raises:
-        ValueError: it is no such thing.
-    """
-    pattern, equals, names = told.partition("=")
-    lanes = frozenset(name.strip() for name in names.split("+") if name.strip())
-    if not pattern.strip() or not equals or lanes - set(OFFERED):
-        raise ValueError(
-            f"{told!r} is no offer such as 'gpt-7*=batch+background': a model or a shell pattern, "
-            f"and its lanes, of {', '.join(OFFERED)}"
-        )
-    return pattern.strip(), lanes
 
 
 _AFTER_FLEX = Offer(frozenset({"batch", "background"}), "OpenAI's flex guide, GPT-6.2 and later")

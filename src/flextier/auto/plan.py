@@ -9,10 +9,11 @@ from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 
-from flextier.auto.offers import OFFERED, offer_of
+from flextier.auto.offers import offer_of
 from flextier.auto.shares import cheapest_first
 from flextier.costs import price_book
 from flextier.lanes import BACKGROUND, BATCH, FLEX, STANDARD, UNHELD_FLEX, Lane, punctual
+from flextier.lanes.offers import OFFERED
 from flextier.policy import FlexPolicy
 
 POOL = 10

@@ -9,7 +9,7 @@ Source: https://developers.openai.com/api/docs/guides/background
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from flextier.failures import Failure
@@ -51,9 +51,10 @@ def _is_for_all(failure: Failure) -> bool:
     return failure.code == "unsupported_value" or _FOR_ALL.search(failure.message) is not None
 
 
-@dataclass(frozen=True, slots=True)
 class BackgroundLane(Lane):
     """Less than the list price; accepted at once, and done within a window."""
+
+    __slots__ = ()  # no dataclass of its own: it has no field more
 
     def declines(self, asked: Asked) -> str:
         if asked.endpoint != ENDPOINT:
@@ -80,9 +81,10 @@ class BackgroundLane(Lane):
         return {"background": True, **({OPTIONS: options} if options else {})}
 
 
-@dataclass(frozen=True, slots=True)
 class UnheldFlexLane(FlexLane):
     """Flex, accepted at once and asked about: no connection that may be cut while it is silent."""
+
+    __slots__ = ()  # no dataclass of its own: it has no field more
 
     def declines(self, asked: Asked) -> str:
         if asked.endpoint != ENDPOINT:
@@ -92,8 +94,7 @@ class UnheldFlexLane(FlexLane):
         return ""
 
     def unsupported(self, failure: Failure) -> bool:
-        # Not super(): the decorator makes another class of this one, for its slots.
-        return _is_about_background(failure) or FlexLane.unsupported(self, failure)
+        return _is_about_background(failure) or super().unsupported(failure)
 
     def lasting(self, failure: Failure) -> bool:
         return not _is_about_background(failure) or _is_for_all(failure)

@@ -6,7 +6,6 @@ Source: https://developers.openai.com/api/docs/guides/flex-processing
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from flextier.failures import Failure
 from flextier.lanes.base import Lane
@@ -20,9 +19,10 @@ _TIER = re.compile(r"service[_ ]tier|\bflex (processing|tier|service)", re.IGNOR
 _FORBIDDEN = re.compile(r"service[_ ]tier|\bflex\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
 class FlexLane(Lane):
     """About half the list price; may refuse with 429, may stall."""
+
+    __slots__ = ()  # no dataclass of its own: it has no field more
 
     def refuses(self, failure: Failure) -> bool:
         return failure.code in _REFUSALS or failure.type in _REFUSALS

@@ -13,8 +13,10 @@ from typing_extensions import Self
 
 from flextier._extras import needs_extra
 from flextier.adoption import is_to_be_routed, told
+from flextier.auto.offers import needs_windows
 from flextier.calls import CallReport, listen
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
+from flextier.lanes import ANY_WINDOW, AUTO
 from flextier.langchain.continuing import run_of, watch_runs
 from flextier.langchain.errors import reported
 from flextier.langchain.runs import run_listener, run_of_config
@@ -137,6 +139,12 @@ class ChatOpenAIFlex(ChatOpenAI):
             copied._adopt_clients()
         return copied
 
+    def _use_responses_api(self, payload: dict[str, Any]) -> bool:
+        """As the parent, and where only the Responses API has the lanes of the policy."""
+        if self.use_responses_api is None and _wants_windows(self.policy, self.model_name):
+            return True
+        return super()._use_responses_api(payload)
+
     # --- calls --------------------------------------------------------------------------------
 
     def _stream(
@@ -245,6 +253,13 @@ class ChatOpenAIFlex(ChatOpenAI):
         """The parent's, and the policy's explicit fields as plain JSON."""
         policy = self.policy.model_dump(mode="json", exclude_unset=True)
         return {**super().lc_attributes, "policy": policy}
+
+
+def _wants_windows(policy: FlexPolicy, model: str) -> bool:
+    """Whether background lanes are named, or are what the model has in the place of flex."""
+    if policy.lanes == (AUTO,):
+        return needs_windows(model, policy.offers)
+    return any(name.startswith(ANY_WINDOW) for name in policy.lanes)
 
 
 def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:
