@@ -310,6 +310,10 @@ class Ladder:
         """The lane the call is on."""
         self._last = index == len(self._lanes) - 1
 
+    def visit(self) -> None:
+        """The first lane is none that was asked for: the call has been sent there before."""
+        self._detour = self.lane
+
     def detour(self, lane: Lane) -> None:
         """Take another lane before the current one, which comes after it."""
         self._lanes = (*self._lanes[: self._index], lane, *self._lanes[self._index :])

@@ -112,15 +112,18 @@ class Route:
         policy = self._policy
         self._first_lane = lanes[0].name
         self._memory = memory
-        plain = declined = False
+        plain = declined = foreign = False
         underway = None if memory is None else memory.underway
         if underway is not None or any(lane.offline for lane in lanes):
+            foreign = underway is not None and underway.name not in {lane.name for lane in lanes}
             chosen = choose(lanes, told or asked(options), underway)
             declined = all(lane.name != lanes[0].name for lane in chosen.lanes)
             plain, lanes = chosen.plain, chosen.lanes
         self._error: Exception | None = None
         self._held = False
         self._ladder = Ladder(policy, lanes, self._record.began, known.shut_for, known.took, plain)
+        if foreign:
+            self._ladder.visit()
         self._turn = Turn(gate, self._ladder, policy)
         self.step: Try | Stop = self._ladder.start(self._record.began)
         if declined and self._ladder.fallback is None:

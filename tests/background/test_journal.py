@@ -1,0 +1,349 @@
+"""Background responses and the journal: nothing is paid for twice, and nothing is waited for that
+was given up."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flextier import AsyncFlexOpenAI, BackgroundDetached, FlexOpenAI, FlexPolicy
+from flextier.batch import detach
+from flextier.journal import Journal
+from flextier.journal.reading import JournalReader
+from flextier.journal.schema import _TABLES, APPLICATION_ID
+from flextier.sim import BackgroundOutcome, Fault, Simulator
+from tests.background.asking import (
+    ANSWER,
+    LOOK,
+    POLICY,
+    SLOW,
+    Asker,
+    Heard,
+    aask,
+    ask,
+    background,
+    cancels,
+    created,
+    creations,
+    looks,
+    options,
+    served,
+    statuses,
+)
+from tests.background.test_leaving import in_thread
+from tests.batch.conftest import forget
+from tests.batch.crowd import auntil, until
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Where the journal is."""
+    return str(tmp_path / "calls.db")
+
+
+@pytest.fixture
+def policy(path: str) -> FlexPolicy:
+    """With a journal."""
+    return POLICY.replace(journal=path)
+
+
+def counts(path: str) -> dict[str, int]:
+    """How many calls the journal knows, by state."""
+    with JournalReader(path) as reader:
+        return {state: number for state, number in reader.counts().items() if number}
+
+
+def let_go(asker: Asker, sim: Simulator, policy: FlexPolicy, **changes: Any) -> Heard:
+    """A call that is detached while it waits; what came of it."""
+    if not asker.is_async:
+        with FlexOpenAI(**options(sim, policy)) as client:
+            result = in_thread(lambda: ask(client, **changes))
+            until(lambda: looks(sim))
+            assert detach() == 1
+            heard: Heard = result()
+            return heard
+
+    async def main() -> Heard:
+        async with AsyncFlexOpenAI(**options(sim, policy)) as client:
+            task = asyncio.ensure_future(aask(client, **changes))
+            await auntil(lambda: looks(sim))
+            assert detach() == 1
+            return await task
+
+    return asyncio.run(main())
+
+
+def test_answers_are_remembered(asker: Asker, sim: Simulator, policy: FlexPolicy) -> None:
+    """The same program again: nothing is sent, and nothing is paid for."""
+    first = asker(sim, policy)
+    forget()
+    sent = len(sim.requests)
+    again = asker(sim, policy)
+    assert (again.text, again.report.lane, again.report.cost.total) == (ANSWER, "journal", 0)
+    assert again.answer.id == first.answer.id
+    assert (again.attempts, len(sim.requests)) == ([], sent)
+
+
+def test_let_go_and_found_again(
+    asker: Asker, sim: Simulator, policy: FlexPolicy, path: str
+) -> None:
+    """What goes on without the program is found by its id, and paid for once."""
+    sim.weather = background(seconds=0.5)
+    heard = let_go(asker, sim, policy)
+    assert isinstance(heard.error, BackgroundDetached)
+    assert (cancels(sim), counts(path)) == (0, {"background": 1})
+    forget()
+    again = asker(sim, policy)
+    assert (again.text, again.attempts) == (ANSWER, ["background-2h:served"])
+    assert (creations(sim), served(sim)) == (1, {"background-2h": 1})
+    assert counts(path) == {"done": 1}
+
+
+def test_let_go_and_asked_again_by_the_same_process(
+    asker: Asker, sim: Simulator, policy: FlexPolicy
+) -> None:
+    """It is free for the next call that asks the same."""
+    sim.weather = background(seconds=0.5)
+    let_go(asker, sim, policy)
+    again = asker(sim, policy)
+    assert (again.report.lane, creations(sim)) == ("background-2h", 1)
+
+
+def test_only_what_a_journal_knows_is_let_go(sim: Simulator) -> None:
+    """Other calls wait on: nobody would find what they wait for."""
+    sim.weather = background(seconds=0.3)
+    with FlexOpenAI(**options(sim)) as client:
+        result = in_thread(lambda: ask(client))
+        until(lambda: looks(sim))
+        assert detach() == 0
+        assert result().text == ANSWER
+
+
+def test_found_again_where_the_ladder_has_no_such_lane(
+    asker: Asker, sim: Simulator, policy: FlexPolicy
+) -> None:
+    """It is paid for: another ladder does not ask anew."""
+    sim.weather = background(seconds=0.4)
+    let_go(asker, sim, policy)
+    forget()
+    again = asker(sim, policy.replace(lanes=("standard",)))
+    assert (again.report.lane, creations(sim)) == ("background-2h", 1)
+
+
+def test_failed_where_the_ladder_has_no_such_lane(
+    asker: Asker, sim: Simulator, policy: FlexPolicy
+) -> None:
+    """A lane that was not asked for is not tried again."""
+    sim.script_background(BackgroundOutcome.fail(after=0.4))
+    let_go(asker, sim, policy)
+    forget()
+    again = asker(sim, policy.replace(lanes=("standard",)))
+    assert again.attempts == ["background-2h:transient", "standard:served"]
+    assert created(sim) == 1
+
+
+def test_flex_in_the_background_is_found_again(
+    asker: Asker, sim: Simulator, policy: FlexPolicy
+) -> None:
+    """Also where that is not how flex is asked for any more."""
+    sim.weather = background(seconds=0.4)
+    flex = policy.replace(lanes=("flex", "standard"), flex_background=True)
+    let_go(asker, sim, flex, model="o3")
+    forget()
+    again = asker(sim, flex.replace(flex_background=False), model="o3")
+    assert (again.report.lane, again.attempts) == ("flex", ["flex:served"])
+    assert (creations(sim), served(sim)) == (1, {"flex": 1})
+
+
+def test_deleted_in_the_meantime(
+    asker: Asker, sim: Simulator, policy: FlexPolicy, path: str
+) -> None:
+    """What is gone is asked for anew, once nobody finds it."""
+    sim.weather = SLOW
+    sim.script_background(BackgroundOutcome.delete(after=0.3))
+    let_go(asker, sim, policy)
+    forget()
+    sim.weather = background()
+    again = asker(sim, policy)
+    assert again.text == ANSWER
+    assert again.attempts[0] == "background-2h:unfinished"
+    assert (creations(sim), counts(path)) == (2, {"done": 1})
+
+
+def test_without_answers_it_is_fetched_again(
+    asker: Asker, sim: Simulator, policy: FlexPolicy, path: str
+) -> None:
+    """By its id, for as long as it is there; nothing is paid for."""
+    lean = policy.replace(journal_answers=False)
+    first = asker(sim, lean)
+    for _ in range(2):
+        forget()
+        again = asker(sim, lean)
+        assert (again.text, again.report.lane, again.report.cost.total) == (ANSWER, "journal", 0)
+        assert again.answer.id == first.answer.id
+    assert (creations(sim), counts(path)) == (1, {"done": 1})
+
+
+def test_without_answers_and_deleted(asker: Asker, sim: Simulator, policy: FlexPolicy) -> None:
+    """Then it is asked for anew."""
+    sim.weather = background(keep=0.5)
+    lean = policy.replace(journal_answers=False)
+    asker(sim, lean, store=False)
+    forget()
+    until(lambda: sim.stats()["background"]["deleted"])
+    again = asker(sim, lean, store=False)
+    assert again.text == ANSWER
+    assert again.report.lane != "journal"
+    assert creations(sim) == 2
+
+
+def test_a_call_that_was_given_up(
+    asker: Asker, sim: Simulator, policy: FlexPolicy, path: str
+) -> None:
+    """What was called off is not gone on with: the next start asks anew."""
+    sim.weather = SLOW
+    alone = policy.replace(lanes=("background",), background_timeout=0.2, max_retries=0)
+    assert asker(sim, alone).error is not None
+    assert (statuses(sim), counts(path)) == ({"cancelled": 1}, {})
+    forget()
+    sim.weather = background()
+    again = asker(sim, alone.replace(background_timeout=5))
+    assert (again.text, again.attempts) == (ANSWER, ["background-2h:served"])
+    assert created(sim) == 2
+
+
+async def test_a_cancelled_task_is_given_up(sim: Simulator, policy: FlexPolicy, path: str) -> None:
+    """So is what nobody waited for."""
+    sim.weather = SLOW
+    async with AsyncFlexOpenAI(**options(sim, policy)) as client:
+        task = asyncio.ensure_future(aask(client))
+        await auntil(lambda: looks(sim))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (statuses(sim), counts(path)) == ({"cancelled": 1}, {})
+
+
+async def test_a_cancelled_task_whose_answer_was_there(
+    sim: Simulator, policy: FlexPolicy, path: str
+) -> None:
+    """It is remembered, as it is paid for."""
+    sim.weather = SLOW
+    sim.script_background(BackgroundOutcome.outrun())
+    async with AsyncFlexOpenAI(**options(sim, policy)) as client:
+        task = asyncio.ensure_future(aask(client))
+        await auntil(lambda: looks(sim))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert counts(path) == {"done": 1}
+        forget()
+        again = await aask(client)
+    assert (again.report.lane, again.text, creations(sim)) == ("journal", ANSWER, 1)
+
+
+def test_a_key_that_may_not_look(asker: Asker, sim: Simulator, policy: FlexPolicy) -> None:
+    """What is denied to us is not created again and again, with a journal neither."""
+    sim.weather = SLOW
+    sim.script(*[Fault.status(403).on(path=LOOK)] * 5)
+    heard = asker(sim, policy)
+    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
+    assert (created(sim), statuses(sim)) == (1, {"cancelled": 1})
+    assert asker(sim, policy.replace(journal_repeats="once")).report.lane == "journal"
+
+
+def test_calls_that_share_one_response(sim: Simulator, policy: FlexPolicy) -> None:
+    """Under ``once``, all that ask the same have the answer of the first."""
+    sim.weather = background(seconds=0.4)
+
+    async def main() -> list[Heard]:
+        async with AsyncFlexOpenAI(**options(sim, policy.replace(journal_repeats="once"))) as one:
+            return await asyncio.gather(*(aask(one) for _ in range(8)))
+
+    heard = asyncio.run(main())
+    assert [one.text for one in heard] == [ANSWER] * 8
+    assert sorted(one.report.lane for one in heard) == ["background-2h", *["journal"] * 7]
+    assert (creations(sim), served(sim)) == (1, {"background-2h": 1})
+
+
+def test_calls_that_share_one_response_without_answers(sim: Simulator, policy: FlexPolicy) -> None:
+    """Each fetches it."""
+    sim.weather = background(seconds=0.2)
+    lean = policy.replace(journal_repeats="once", journal_answers=False)
+
+    async def main() -> list[Heard]:
+        async with AsyncFlexOpenAI(**options(sim, lean)) as one:
+            return await asyncio.gather(*(aask(one) for _ in range(4)))
+
+    heard = asyncio.run(main())
+    assert [one.text for one in heard] == [ANSWER] * 4
+    assert (creations(sim), served(sim)) == (1, {"background-2h": 1})
+
+
+def test_samples_are_asked_for_each(asker: Asker, sim: Simulator, policy: FlexPolicy) -> None:
+    """Under ``each``, two calls are two responses, in this run and in the next."""
+    first = asker.many(sim, policy)
+    forget()
+    again = asker.many(sim, policy)
+    ids = [one.answer.id for one in first]
+    assert len(set(ids)) == 2
+    assert [one.answer.id for one in again] == ids
+    assert creations(sim) == 2
+
+
+# --- files of an earlier flextier -------------------------------------------------------------
+
+
+def earlier(path: str) -> None:
+    """A journal as version 1 made it, with one answer."""
+    with_answer = Journal(path)
+    with_answer.close()
+    forget()
+    for part in ("", "-wal", "-shm", "-owners"):
+        Path(f"{path}{part}").unlink(missing_ok=True)
+    connection = sqlite3.connect(path)
+    tables = _TABLES.replace(
+        "at REAL, -- when it was answered, in seconds since the epoch\n"
+        "    response_id TEXT -- of the background response\n",
+        "at REAL -- when it was answered, in seconds since the epoch\n",
+    )
+    assert "response_id" not in tables
+    connection.executescript(tables)
+    connection.execute(
+        "INSERT INTO calls (key, n, state, owner, lane, status, at) "
+        "VALUES (x'00', 1, 'done', 1, 'flex', 200, 1.0)"
+    )
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    connection.execute("PRAGMA user_version=1")
+    connection.commit()
+    connection.close()
+
+
+def test_a_journal_of_version_1(
+    asker: Asker, sim: Simulator, policy: FlexPolicy, path: str
+) -> None:
+    """It is brought up to date when it is used; what it has stays."""
+    earlier(path)
+    assert counts(path) == {"done": 1}
+    assert asker(sim, policy).report.lane == "background-2h"
+    assert counts(path) == {"done": 2}
+    forget()
+    assert asker(sim, policy).report.lane == "journal"
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    connection.close()
+
+
+def test_a_journal_of_version_1_is_only_looked_at(path: str, tmp_path: Path) -> None:
+    """A reader changes nothing."""
+    earlier(path)
+    before = Path(path).read_bytes()
+    with JournalReader(path) as reader, (tmp_path / "out.jsonl").open("w") as out:
+        told: Any = reader.counts()
+        assert reader.export(out) == 1
+    assert (told["done"], told["background"]) == (1, 0)
+    assert Path(path).read_bytes() == before
