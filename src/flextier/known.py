@@ -52,8 +52,10 @@ class Known:
 
     def _possible(self, lane: Lane) -> Lane:
         """The lane, or the other one of its name, where it is known not to be for this model."""
-        key = LaneKey(*self._where, self._model, lane.key)
-        return lane.instead if lane.instead is not None and self._capacity.is_never(key) else lane
+        if lane.instead is None:
+            return lane
+        never = self._capacity.is_never(LaneKey(*self._where, self._model, lane.key))
+        return lane.instead if never else lane
 
     def took(self, lane: Lane, share: float) -> float | None:
         """Within how many seconds that share of a lane's last answers came; None: not known."""

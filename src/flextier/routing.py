@@ -342,8 +342,8 @@ class Route:
             go_away=told_to_go_away(failure),
         )
         self._learn(event, failure)
-        if kind == "lane_unsupported" and lane.instead is not None:
-            self.step = self._ladder.instead(lane.instead, now)
+        if kind == "lane_unsupported" and (other := lane.other(failure)) is not None:
+            self.step = self._ladder.instead(other, now)
         else:
             self.step = self._ladder.failed(event)
         return kind
@@ -399,10 +399,13 @@ class Route:
                 self._memory.take_over()
             elif self.pooled:
                 self._memory.lost()
-        if event.kind == "lane_unsupported" and self._ladder.lane.lasting(failure):
-            self._capacity.never(self._key(self._ladder.lane))
-            if self._policy.lanes == ("flex", "standard"):  # nothing else was thought of
-                tell_of_windows(self.model)
+        lane = self._ladder.lane
+        if event.kind == "lane_unsupported" and lane.lasting(failure):
+            self._capacity.never(self._key(lane))
+            if lane.other(failure) is None:
+                self._capacity.never(self._key(lane.instead or lane))
+                if self._policy.lanes == ("flex", "standard"):  # nothing else was thought of
+                    tell_of_windows(self.model)
         self._turn.failed(event)
 
     # --- answers that are fetched -------------------------------------------------------------

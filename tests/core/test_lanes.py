@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
+from flextier import FlexPolicy
 from flextier.failures import Failure
-from flextier.lanes import BACKGROUND, BATCH, FLEX, LANES, STANDARD, Asked, Lane, tier_lane
+from flextier.lanes import (
+    BACKGROUND,
+    BATCH,
+    FLEX,
+    LANES,
+    STANDARD,
+    UNHELD_FLEX,
+    Asked,
+    Lane,
+    lane_named,
+    tier_lane,
+)
 from flextier.lanes.batch import LINE_ERROR, MODEL_ERROR
 
 
@@ -97,3 +110,73 @@ def test_what_the_batch_lane_says_of_itself() -> None:
     assert BATCH.offline
     assert not FLEX.offline
     assert not STANDARD.offline
+
+
+def test_names_and_windows() -> None:
+    """``background`` is the lane of the policy's window, and flex may be sent in the background."""
+    policy = FlexPolicy(background_window="8h", flex_background=True)
+    assert lane_named("background", policy) is BACKGROUND["8h"]
+    assert lane_named("background-2h", policy) is BACKGROUND["2h"]
+    assert lane_named("flex", policy) is UNHELD_FLEX
+    assert lane_named("flex", FlexPolicy()) is FLEX
+
+
+@pytest.mark.parametrize(
+    ("lane", "run", "fields"),
+    [
+        (FLEX, "r", {}),
+        (UNHELD_FLEX, "r", {"background": True}),
+        (BACKGROUND["soonest"], None, {"background": True}),
+        (
+            BACKGROUND["8h"],
+            "r",
+            {
+                "background": True,
+                "background_options": {"completion_window": "8h", "continuation_id": "r"},
+            },
+        ),
+    ],
+)
+def test_what_a_lane_has_in_the_body(lane: Lane, run: str | None, fields: dict[str, Any]) -> None:
+    """Nothing for those that are a tier alone; ``soonest`` does not have to be named."""
+    assert lane.fields(run) == fields
+
+
+@pytest.mark.parametrize("lane", [BACKGROUND["2h"], UNHELD_FLEX], ids=["window", "flex"])
+@pytest.mark.parametrize(
+    ("failure", "unsupported", "lasting"),
+    [
+        (Failure(400, param="background", code="unsupported_value"), True, True),
+        (
+            Failure(400, param="background_options.completion_window", code="invalid_value"),
+            True,
+            False,
+        ),
+        (Failure(400, message="Background mode is not supported with this model."), True, True),
+        (Failure(400, param="input", message="background"), False, None),
+        (Failure(500, param="background"), False, None),
+        (Failure(404, message="The model background-1 does not exist"), False, None),
+    ],
+)
+def test_how_the_background_says_no(
+    lane: Lane, failure: Failure, unsupported: bool, lasting: bool | None
+) -> None:
+    """By the field that is not taken, or in words; of one call or of all of the model."""
+    assert lane.unsupported(failure) is unsupported
+    if lasting is not None:
+        assert lane.lasting(failure) is lasting
+
+
+def test_flex_in_the_background_refuses_as_flex_does() -> None:
+    """It is the same lane, by the same words, and no flex is no flex for good."""
+    assert UNHELD_FLEX.refuses(Failure(429, code="flex_unavailable"))
+    no_flex = Failure(400, param="service_tier")
+    assert UNHELD_FLEX.unsupported(no_flex)
+    assert UNHELD_FLEX.lasting(no_flex)
+
+
+def test_the_other_lane_of_a_name() -> None:
+    """Who has no background may have flex all the same; who has no flex has neither."""
+    assert UNHELD_FLEX.other(Failure(400, param="background")) is FLEX
+    assert UNHELD_FLEX.other(Failure(400, param="service_tier")) is None
+    assert FLEX.other(Failure(400, param="service_tier")) is None

@@ -162,3 +162,23 @@ def test_clients_that_do_things_their_way_are_left_alone() -> None:
             model="o3", api_key=SecretStr(KEY), root_client=azure, client=azure.chat.completions
         )
     assert model.root_client is azure
+
+
+@pytest.mark.parametrize(
+    ("model", "policy", "wanted"),
+    [
+        ("gpt-6.2-sol", {"lanes": ("background", "standard")}, True),
+        ("o3", {"lanes": ("background-8h",)}, True),
+        ("gpt-6.2-sol", {"lanes": "auto"}, True),
+        ("o3", {"lanes": "auto"}, None),
+        ("o3", {"lanes": "auto", "offers": {"o3": "background"}}, True),
+        ("gpt-6.2-sol", {}, None),
+    ],
+)
+def test_the_responses_api_where_only_that_has_the_lanes(
+    model: str, policy: dict[str, Any], wanted: bool | None
+) -> None:
+    """Background lanes are for it alone; who says otherwise is not overruled."""
+    assert ChatOpenAIFlex(model=model, api_key="k", policy=policy).use_responses_api is wanted
+    told = ChatOpenAIFlex(model=model, api_key="k", policy=policy, use_responses_api=False)
+    assert told.use_responses_api is False

@@ -62,7 +62,11 @@ class Plan:
             for one in self.considered
             if not one.against
         )
-        told = [f"not {one.lane.name}: {one.against}" for one in self.considered if one.against]
+        left_out: dict[str, list[str]] = {}
+        for one in self.considered:
+            if one.against:
+                left_out.setdefault(one.against, []).append(one.lane.name)
+        told = [f"not {', '.join(names)}: {against}" for against, names in left_out.items()]
         return "; ".join([f"auto, {self.model}, {time}: {taken}", *told])
 
 

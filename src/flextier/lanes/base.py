@@ -81,6 +81,12 @@ class Lane:
         """Whether an answer of that tier was billed on this lane, if it was asked for here."""
         return self.pooled or service_tier == self.service_tier or service_tier in self.served_as
 
+    def other(self, failure: Failure) -> Lane | None:
+        """The lane of the same name that may take a call which is not for this one; None: none."""
+        if self.instead is None or self.instead.unsupported(failure):
+            return None
+        return self.instead
+
     def fields(self, run: str | None) -> dict[str, Any]:
         """What the body has for it, besides the service tier.
 
