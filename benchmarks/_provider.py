@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from flextier._sdk import http  # httpx or httpx2, whichever the SDK at hand is built on
+
+Served: TypeAlias = "AbstractContextManager[str]"
 
 NO_SOCKET = "http://127.0.0.1:9/v1"
 """The base URL of clients that a mock answers."""
@@ -39,15 +41,19 @@ _USAGE: dict[str, Any] = {
 
 
 @contextmanager
-def served_by(script: str, hint: str = "") -> Iterator[str]:
+def served_by(script: str, hint: str = "", *arguments: str) -> Iterator[str]:
     """The base URL that a script prints, run as a process of its own: its CPU time is not ours.
 
     Args:
         script: Serves until its standard input is closed.
         hint: What to say if it does not start.
+        arguments: The script's.
     """
     with subprocess.Popen(
-        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, script, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -60,16 +66,24 @@ def served_by(script: str, hint: str = "") -> Iterator[str]:
             child.stdin.close()
 
 
-def simulator() -> AbstractContextManager[str]:
-    """The base URL of a simulator in a process of its own."""
-    return served_by(__file__, '; is "flextier[sim]" installed?')
+def simulator(weather: dict[str, Any] | None = None, speed: float = 1.0) -> Served:
+    """The base URL of a simulator in a process of its own.
+
+    Args:
+        weather: The fields of its ``Weather``, as in JSON.
+        speed: Seconds of the provider's time in a second.
+    """
+    settings = json.dumps({"weather": weather or {}, "speed": speed})
+    return served_by(__file__, '; is "flextier[sim]" installed?', settings)
 
 
-def _simulate() -> None:
+def _simulate(settings: str) -> None:
     """Serve until the parent closes its end of our standard input."""
-    from flextier.sim import Simulator
+    from flextier.sim import Simulator, Weather
 
-    with Simulator(record_bodies=False, keep_requests=1) as served:
+    told = json.loads(settings)
+    weather = Weather.from_dict(told["weather"])
+    with Simulator(weather, speed=told["speed"], record_bodies=False, keep_requests=1) as served:
         print(served.base_url, flush=True)
         sys.stdin.read()
 
@@ -126,4 +140,4 @@ _STREAM = (
 )
 
 if __name__ == "__main__":
-    _simulate()
+    _simulate(*sys.argv[1:])
