@@ -194,7 +194,8 @@ class Course:
             if self._is_to_stop():
                 return (yield from self._called_off())
             yield Pause(self._seconds())
-            if not self._is_to_stop():
+            # Another one may have been told meanwhile that there are too many looks.
+            if not self._is_to_stop() and not self._pace.opens_in(self._clock.now()):
                 last = yield from self._looked()
         if last.status == "cancelled":
             raise self._unfinished("was cancelled by somebody else", billed=True)
@@ -257,6 +258,7 @@ class Course:
         backoff = min(SOONEST * 2.0 ** min(tries, 20), 60.0) * (0.5 + self._clock.random() / 2)
         if kind == "rate_limited":
             self._pace.refused(now, told or backoff)
+            return self._pace.interval(now, 0.0, self._longest, self._clock.random())
         return backoff if told is None else told * (1.0 + 0.2 * self._clock.random())
 
     # --- when to look -------------------------------------------------------------------------
@@ -267,7 +269,6 @@ class Course:
         if self._last is not None and not self._last.stored:
             longest = min(longest, UNSTORED)
         seconds = self._pace.interval(now, now - self._accepted_at, longest, self._clock.random())
-        seconds = max(seconds, self._pace.opens_in(now))
         return max(0.0, min(seconds, self._withdraw_by - now))
 
     def _is_to_stop(self) -> bool:

@@ -40,10 +40,12 @@ class Pace:
             chance: a number in [0, 1), so that those that were created together drift apart.
         """
         own = max(SOONEST, age * _SHARE) * (0.8 + 0.4 * chance)
+        opens = self.opens_in(now)
         with self._lock:
-            self._next = max(self._next, now) + 1.0 / self._rate
-            turn = self._next - now
-        return min(max(own, turn), longest * (0.8 + 0.2 * chance))
+            turn = max(self._next - now, opens) + 1.0 / self._rate
+            # No further ahead than anybody waits for it: or a crowd would be felt when it is gone.
+            self._next = now + min(turn, opens + longest)
+        return min(max(own, turn), opens + longest * (0.8 + 0.2 * chance))
 
     def opens_in(self, now: float) -> float:
         """Seconds until the account may be asked again, by the server's word."""

@@ -1,0 +1,92 @@
+"""Courses of responses in virtual time: looked at seldom, soon enough, and never too late."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flextier.background.pace import UNSTORED, Pace
+from flextier.errors import BackgroundUnfinished
+from tests.background.virtual import HOUR, Server, course, run
+from tests.batch.crowd import patch_all
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are in programs: here nobody waits for them."""
+    patch_all(monkeypatch, "SOONEST", 2.0, "flextier.background")
+
+
+def test_a_response_of_eight_hours() -> None:
+    """Some hundred looks, and its answer is noticed within minutes."""
+    server = Server(ends=8 * HOUR)
+    (ended,) = run(server, [course(server)])
+    assert ended.said is not None
+    assert ended.said.status == "completed"
+    assert ended.at - server.ends <= 360
+    assert len(server.times("look")) < 200
+
+
+@pytest.mark.parametrize("ends", [1.0, 10.0, 60.0, 600.0])
+def test_an_answer_is_noticed_soon(ends: float) -> None:
+    """At most a quarter of its age later, or three seconds."""
+    server = Server(ends=ends)
+    (ended,) = run(server, [course(server)])
+    assert ended.at - ends <= max(3.0, ends / 4)
+
+
+def test_what_is_not_stored_is_seen_before_it_is_deleted() -> None:
+    """Ten minutes after its end it is gone, however seldom others are looked at."""
+    server = Server(ends=8 * HOUR, stored=False)
+    (ended,) = run(server, [course(server, longest=3_000.0)])
+    assert ended.at - server.ends < UNSTORED * 1.2 < 600
+    assert len(server.times("look")) < 250
+
+
+def test_thousands_look_less_often() -> None:
+    """Of 1,000, each is looked at as often as one; together they keep to the account's rate."""
+    server, pace = Server(ends=2 * HOUR), Pace()
+    ended = run(server, [course(server, pace, f"resp_{n}") for n in range(1_000)])
+    assert all(one.said is not None for one in ended)
+    looks = server.times("look")
+    assert len(looks) / 1_000 < 80
+    by_minute = Counter(int(when // 60) for when in looks)
+    assert max(by_minute[minute] for minute in by_minute if minute) <= 60 * 31
+
+
+def test_an_account_that_is_told_off_looks_less_often() -> None:
+    """After a refusal nobody looks until the server says so, and then not all at once."""
+    server, pace = Server(ends=HOUR, per_minute=600), Pace()
+    ended = run(server, [course(server, pace, f"resp_{n}") for n in range(1_000)])
+    assert [one.error for one in ended if one.said is None] == []
+    assert max(one.at for one in ended) - server.ends < 600
+    assert server.refused < len(server.asked) / 10
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    ends=st.floats(0, 5_000),
+    withdraw_by=st.floats(0.5, 5_000),
+    room=st.floats(0.1, 60),
+    fails=st.sampled_from([0.0, 0.3, 1.0]),
+    cancels=st.booleans(),
+    longest=st.floats(20, 1_000),
+)
+def test_no_wait_passes_the_last_moment(
+    ends: float, withdraw_by: float, room: float, fails: float, cancels: bool, longest: float
+) -> None:
+    """Whatever happens: looks come before the last moment, and the call goes on by its limit."""
+    server = Server(ends=ends, fails=fails, cancels=cancels)
+    limits = {"withdraw_by": withdraw_by, "cut_by": withdraw_by + room, "longest": longest}
+    (ended,) = run(server, [course(server, **limits)])
+    assert ended.at <= withdraw_by + room + 1e-6
+    first_cancel = min(server.times("cancel"), default=ended.at)
+    assert first_cancel <= withdraw_by + 1e-6
+    if ended.said is None:
+        assert isinstance(ended.error, BackgroundUnfinished)
+        assert server.times("cancel")
+    elif fails == 0:
+        assert ended.said.status == "completed"

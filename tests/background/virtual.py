@@ -1,0 +1,152 @@
+"""Courses of background responses in virtual time, against a server that is a few lines."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import openai
+
+from flextier._sdk import FinalRequestOptions, http
+from flextier.background.course import Course, Pause
+from flextier.background.pace import Pace
+from flextier.background.requests import Requests, Said
+from flextier.clock import Clock
+from flextier.lanes import BACKGROUND
+from tests.background.asking import MODEL
+
+HOUR = 3_600.0
+REQUEST = http.Request("GET", "http://sim/v1")
+
+
+@dataclass
+class Server:
+    """What becomes of a response, and when; looks that are too many are refused."""
+
+    ends: float = HOUR
+    status: str = "completed"
+    stored: bool = True
+    per_minute: int | None = None
+    fails: float = 0.0
+    cancels: bool = True
+    now: float = 0.0
+    asked: list[tuple[float, str]] = field(default_factory=list)
+    refused: int = 0
+    cancelled: set[str] = field(default_factory=set)
+
+    def answer(self, options: Any) -> Any:
+        """The HTTP response, or the SDK's error."""
+        verb = "create" if options.url == "/responses" else options.url.rpartition("/")[2]
+        verb = verb if verb in ("create", "cancel") else "look"
+        self.asked.append((self.now, verb))
+        if verb == "look" and self._is_too_much():
+            self.refused += 1
+            raise self._error(429, {"retry-after": "20"})
+        if verb != "create" and random.random() < self.fails:
+            raise self._error(500)
+        name = "resp_1" if verb == "create" else options.url.split("/")[2]
+        if verb == "cancel":
+            if self.now >= self.ends or not self.cancels:
+                raise self._error(400)
+            self.cancelled.add(name)
+        status = self.status if self.now >= self.ends else "in_progress"
+        if name in self.cancelled:
+            status = "cancelled"
+        told = {"id": name, "status": status, "store": self.stored}
+        return SimpleNamespace(content=json.dumps(told).encode(), headers={})
+
+    def _is_too_much(self) -> bool:
+        if self.per_minute is None:
+            return False
+        self._recent = getattr(self, "_recent", deque[float]())
+        while self._recent and self._recent[0] <= self.now - 60:
+            self._recent.popleft()
+        if len(self._recent) >= self.per_minute:
+            return True
+        self._recent.append(self.now)
+        return False
+
+    def _error(self, code: int, headers: dict[str, str] | None = None) -> openai.APIStatusError:
+        body = {"code": "rate_limit_exceeded" if code == 429 else None}
+        response = http.Response(code, request=REQUEST, headers=headers)
+        kind = {429: openai.RateLimitError, 400: openai.BadRequestError}.get(code)
+        return (kind or openai.InternalServerError)("no", response=response, body=body)
+
+    def times(self, verb: str) -> list[float]:
+        """When it was asked for that."""
+        return [when for when, asked in self.asked if asked == verb]
+
+
+class Silent:
+    """Nobody who keeps accounts."""
+
+    is_known = False
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def accepted(self, response_id: str) -> None:
+        self.notes.append("accepted")
+
+    def called_off(self) -> None:
+        self.notes.append("called off")
+
+    def finished_unheard(self, said: Said) -> None:
+        self.notes.append("unheard")
+
+
+def course(
+    server: Server, pace: Pace | None = None, name: str | None = None, **limits: float
+) -> Course:
+    """The course of one response, in the server's time."""
+    options = FinalRequestOptions.construct(
+        method="post", url="/responses", json_data={"model": MODEL}, headers={}
+    )
+    given = {"longest": 300.0, "withdraw_by": 1e9, "cut_by": 1e9, **limits}
+    clock = Clock(now=lambda: server.now, wall=lambda: server.now)
+    lane = BACKGROUND["8h"]
+    return Course(
+        Requests(options), lane, None, pace or Pace(), clock, Silent(), **given, response_id=name
+    )
+
+
+@dataclass
+class Ended:
+    """How a course ended."""
+
+    said: Said | None
+    error: BaseException | None
+    at: float
+
+
+def run(server: Server, courses: list[Course]) -> list[Ended]:
+    """Drive all of them to their ends."""
+    ended: list[Ended] = []
+    going = [(0.0, number, one.steps(), None) for number, one in enumerate(courses)]
+    queue: list[tuple[float, int, Any, Any]] = list(going)
+    heapq.heapify(queue)
+    while queue:
+        moment, number, steps, reply = heapq.heappop(queue)
+        server.now = max(server.now, moment)
+        try:
+            step = next(steps) if reply is None else reply()
+            while not isinstance(step, Pause):
+                try:
+                    answer = server.answer(step.options)
+                except openai.APIError as error:  # noqa: PERF203 - each step is a request
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as end:
+            ended.append(Ended(end.value, None, server.now))
+        except Exception as error:  # noqa: BLE001 - the outcome under test
+            ended.append(Ended(None, error, server.now))
+        else:
+            resume = lambda steps=steps: steps.send(None)  # noqa: E731
+            heapq.heappush(queue, (server.now + step.seconds, number, steps, resume))
+    return ended
