@@ -7,6 +7,7 @@ only a benchmark that could not be run.
     python benchmarks/run_all.py --throughput [--json FILE] [--rounds N]
     python benchmarks/run_all.py --scale [--json FILE]
     python benchmarks/run_all.py --bulk
+    python benchmarks/run_all.py --background
 """
 
 from __future__ import annotations
@@ -70,6 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _run_alone("bulk_crashes.py", "--lanes", "batch")
         _run_alone("bulk_crashes.py")
         return
+    if options.background:
+        _run_alone("background_agents.py")
+        _run_alone("background_crashes.py")
+        _run_alone("background_pending.py")
+        return
     results = [result for measure in _BENCHMARKS for result in _run(measure, options.rounds)]
     print("\n".join(table(results)))
     if options.json is not None:
@@ -91,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--bulk", action="store_true", help="the batch lane and bulk runs instead; a quarter hour"
+    )
+    parser.add_argument(
+        "--background", action="store_true", help="the background lanes instead; ten minutes"
     )
     return parser
 

@@ -13,7 +13,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX's")
 def test_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small version of benchmarks/background_crashes.py: twice is paid only what was under way."""
+    """A small version of benchmarks/background_crashes.py: nothing is paid twice without need."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from background_crashes import crash
 
