@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from flextier._sdk import http
 from flextier.errors import BackgroundLost, BackgroundUnfinished
 from flextier.sim import BackgroundOutcome, Simulator
 from tests.background.asking import (
     ALONE,
     ANSWER,
+    MODEL,
     POLICY,
     Asker,
     background,
@@ -121,16 +125,39 @@ def test_cancelled_by_somebody_else_on_the_last_lane(asker: Asker, sim: Simulato
     assert (created(sim), heard.attempts) == (2, ["background-2h:unfinished"] * 2)
 
 
-def test_an_unknown_status_that_passes(asker: Asker, sim: Simulator) -> None:
-    """A status of a later API is waited out, and told once."""
-    real = sim.base_url
+def test_an_unknown_status_that_never_ends(asker: Asker, sim: Simulator) -> None:
+    """A status of a later API is told once; the call goes on when its time is over."""
     sim.script_background(BackgroundOutcome.stay("pondering"))
     with pytest.warns(UserWarning, match="'pondering' is not known") as told:
-        heard = asker(real, POLICY.replace(background_timeout=0.6))
+        heard = asker(sim, POLICY.replace(background_timeout=0.6))
     assert len(told) == 1
     assert heard.attempts == ["background-2h:unfinished", "standard:served"]
     assert (cancels(sim), statuses(sim), served(sim)) == (1, {"cancelled": 1}, {"default": 1})
     assert heard.possibly_billed == [True, False]
+
+
+def test_an_unknown_status_that_passes(asker: Asker) -> None:
+    """It is waited for as if it were in progress."""
+    statuses = iter(["minted", "pondering", "pondering", "in_progress", "completed"])
+
+    def answer(request: Any) -> Any:
+        status = next(statuses)
+        done = status == "completed"
+        text = {"type": "output_text", "text": ANSWER, "annotations": []}
+        output = [{"type": "message", "role": "assistant", "content": [text]}] if done else []
+        told = {"id": "resp_1", "object": "response", "model": MODEL, "output": output}
+        return http.Response(200, json={**told, "status": status, "background": True})
+
+    async def aanswer(request: Any) -> Any:
+        return answer(request)
+
+    kind = http.AsyncClient if asker.is_async else http.Client
+    own = kind(transport=http.MockTransport(aanswer if asker.is_async else answer))
+    with pytest.warns(UserWarning, match="is not known to this") as told:
+        heard = asker("http://elsewhere/v1", POLICY, {"http_client": own})
+    assert (heard.text, heard.attempts) == (ANSWER, ["background-2h:served"])
+    assert ["minted" in str(one.message) for one in told] == [True, False]
+    assert list(statuses) == []
 
 
 def test_deleted_before_it_was_seen(asker: Asker, sim: Simulator) -> None:

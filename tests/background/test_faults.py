@@ -131,7 +131,7 @@ def test_looks_that_all_fail(asker: Asker, sim: Simulator) -> None:
     """A finished answer that nobody can see is found by cancelling it."""
     sim.script(*[Fault.status(500).on(path=LOOK, method="GET")] * 4)
     sim.weather = background(seconds=0.0, cancel_ended=True)
-    heard = asker(sim, POLICY.replace(background_timeout=0.1))
+    heard = asker(sim, POLICY.replace(background_timeout=0.5))
     assert (heard.text, heard.attempts) == (ANSWER, ["background-2h:served"])
     assert served(sim) == {"background-2h": 1}
 

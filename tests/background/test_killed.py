@@ -46,12 +46,10 @@ def start(processes: Any, sim: Simulator, tmp_path: Path) -> Iterator[Start]:
 
 
 POINTS: dict[str, tuple[tuple[str, str, int], list[str], int]] = {
-    "before-anything": (("before", f"{JOURNAL}.take", 2), ["journal", "", ""], 3),
     "accepted-not-written": (("before", f"{JOURNAL}.accepted", 2), ["journal", "", ""], 4),
     "accepted": (("after", f"{JOURNAL}.accepted", 2), ["journal", "", ""], 3),
     "looking": (("before", LOOKING, 4), ["", "", ""], 3),
     "ended-not-written": (("before", f"{JOURNAL}.answered", 3), ["journal", "journal", ""], 3),
-    "written": (("after", f"{JOURNAL}.answered", 2), ["journal", "journal", ""], 3),
 }
 
 
