@@ -10,7 +10,7 @@ a call has begun, its error carries ``.report``, the :class:`flextier.CallReport
     │   ├── BackgroundDetached           a background response, known to the journal
     │   └── BatchDetached                a batch, known to the journal
     ├── BudgetExceeded                   the calls before have spent the budget
-    ├── ClientClosedError                the client was closed before the call (also RuntimeError)
+    ├── ClientClosedError                the client was closed, before the call or while it waited
     ├── openai.RateLimitError
     │   └── FlexUnavailable              the lane refuses all calls now, and there is no other lane
     └── openai.APIConnectionError
@@ -103,7 +103,8 @@ class BudgetExceeded(openai.OpenAIError):
 
 
 class ClientClosedError(openai.OpenAIError, RuntimeError):
-    """The client, or the HTTP client under it, was closed before this call."""
+    """The client, or the HTTP client under it, was closed: before this call, or while it waited for
+    a background response, which was cancelled if that was possible."""
 
 
 class MalformedAnswerError(openai.APIConnectionError):
