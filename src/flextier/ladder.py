@@ -26,7 +26,7 @@ _NEARLY_ALL, _MARGIN, _OVERHEAD = 0.99, 1.2, 0.25
 _TYPICAL = 0.5
 
 # Calling a background response off is a request: so many seconds, or that share of the deadline.
-_CALLING_OFF, _SHARE_OF_IT = 5.0, 0.1
+CALLING_OFF, _SHARE_OF_IT = 5.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Ladder:
         """From when on an answer of an offline lane is not waited for, but called off."""
         if self.lane.window is None or self._policy.deadline is None:
             return self._leave_by
-        room = min(_CALLING_OFF, self._policy.deadline * _SHARE_OF_IT)
+        room = min(CALLING_OFF, self._policy.deadline * _SHARE_OF_IT)
         return min(self._leave_by, self.cut_by - room)
 
     @property
@@ -309,6 +309,13 @@ class Ladder:
         self.lane = self._lanes[index]
         """The lane the call is on."""
         self._last = index == len(self._lanes) - 1
+
+    def pass_over(self) -> Lane | None:
+        """Leave the lane as if it were not in the ladder: the next one; None: there is none."""
+        if self._last:
+            return None
+        self._enter_lane(self._index + 1)
+        return self.lane
 
     def visit(self) -> None:
         """The first lane is none that was asked for: the call has been sent there before."""

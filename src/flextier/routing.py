@@ -133,14 +133,13 @@ class Route:
 
     def _planned(self, known: Known, told: Asked) -> list[Lane]:
         """The ladder that follows from the model and the deadline."""
-        from flextier.auto.plan import POOL
         from flextier.auto.runs import RUNS
 
         self._run = (self._scope.run() if self._scope.run is not None else None) or ""
         step = RUNS.begun(self._run) if self._run else False
         planned = known.plan(self._policy, told, step)
         self._why = planned.why
-        self._policy = self._policy.replace(batch_least=max(POOL, self._policy.batch_least))
+        self._policy = self._policy.replace(batch_least=planned.batch_least)
         return planned.lanes
 
     @property
@@ -318,17 +317,14 @@ class Route:
             self.broken(error)
             return error
         self.step = Stop("none")  # until decided: an error in deciding is not tried for ever
-        fallback = self._ladder.fallback
-        kind = self._decide(failure)
+        alone = isinstance(error, BatchUnfinished) and error.status == "alone"
+        kind = self._decide(failure, alone=alone)
         if isinstance(self.step, Try):
-            if isinstance(error, BatchUnfinished) and error.status == "alone":
-                # It was not worth a file: the call is meant for the next lane.
-                self._first_lane, self._ladder.fallback = self._ladder.lane.name, fallback
             self._error = error
             return error
         return self._given_up(error, kind, self.step.limit)
 
-    def _decide(self, failure: Failure) -> Kind:
+    def _decide(self, failure: Failure, *, alone: bool = False) -> Kind:
         lane = self._ladder.lane
         kind = classify(failure, lane)
         if kind == "stream_unverified" and not self._stream:
@@ -344,6 +340,10 @@ class Route:
         self._learn(event, failure)
         if kind == "lane_unsupported" and (other := lane.other(failure)) is not None:
             self.step = self._ladder.instead(other, now)
+        elif alone and (following := self._ladder.pass_over()) is not None:
+            # It was not worth a file: the call is meant for the next lane.
+            self._first_lane = following.name
+            self.step = self._ladder.start(now)
         else:
             self.step = self._ladder.failed(event)
         return kind

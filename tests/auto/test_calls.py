@@ -10,7 +10,7 @@ import pytest
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, continuation, track
 from flextier.background import pace
-from flextier.sim import BackgroundWeather, Simulator, Weather
+from flextier.sim import BackgroundWeather, Fault, Simulator, Weather
 from tests.batch.conftest import forget
 from tests.wire.callers import KEY
 
@@ -81,6 +81,15 @@ async def test_few_calls_at_once(sim: Simulator) -> None:
     assert {(report.lane, report.fallback) for report in reports} == {("flex", None)}
     assert {request.path for request in sim.requests} == {"/v1/responses"}
     assert [attempt.sent for attempt in reports[0].attempts] == [False, True]
+
+
+def test_few_calls_while_flex_is_shut(sim: Simulator) -> None:
+    """They were meant for flex: that they cost full price is a fallback, and its reason flex's."""
+    sim.script(Fault.refuse(retry_after=3600))
+    assert ask(sim, "o3", lanes="flex,standard").fallback == "capacity"
+    report = ask(sim, "o3")
+    assert [attempt.lane for attempt in report.attempts] == ["batch", "standard"]
+    assert (report.lane, report.first_lane, report.fallback) == ("standard", "flex", "capacity")
 
 
 async def test_steps_of_a_run_make_no_batch(sim: Simulator) -> None:

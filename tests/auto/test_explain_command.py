@@ -51,6 +51,24 @@ def test_the_deadline_of_the_environment(
     assert "o3 has no flex, by FlexPolicy.offers: o3=background" in printed
 
 
+def test_a_deadline_that_is_too_short_for_the_usual_ladder(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is none for this one, which is standard alone then."""
+    monkeypatch.setenv("FLEXTIER_DEADLINE", "20")
+    assert main(["explain", "--model", "o3"]) == 0
+    assert capsys.readouterr().out.startswith("o3, 20 s to the deadline\n")
+
+
+def test_the_fewest_calls_of_a_batch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are the ones that calls will go by."""
+    monkeypatch.setenv("FLEXTIER_BATCH_LEAST", "50")
+    assert main(["explain", "--model", "o3"]) == 0
+    assert "batch: for 50 calls at once or more" in capsys.readouterr().out
+
+
 def test_a_deadline_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     """It is told, with what would be one."""
     assert main(["explain", "--model", "o3", "--deadline", "soon"]) == 2

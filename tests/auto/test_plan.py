@@ -15,6 +15,7 @@ from flextier.auto import Plan, explain
 from flextier.auto.plan import plan, span
 from flextier.auto.runs import Runs
 from flextier.costs import PriceBook, set_price_book
+from flextier.ladder import Ladder
 from flextier.lanes import BACKGROUND, LANES, UNHELD_FLEX
 
 HOUR = 3600.0
@@ -69,6 +70,39 @@ def test_a_step_waits_for_no_file() -> None:
     plan = explain("o3", deadline=48 * HOUR, step=True)
     assert names(plan) == ["flex", "standard"]
     assert "not batch: a step of a run" in plan.why
+
+
+@pytest.mark.parametrize(
+    ("window", "name"), [(2 * HOUR, "background-2h"), (8 * HOUR, "background-8h")]
+)
+def test_a_window_fits_if_the_ladder_says_so(window: float, name: str) -> None:
+    """With ``standard_reserve`` after it, and five seconds to call off what is not done."""
+    for over, fits in ((35.0, False), (35.5, True)):
+        found = explain("gpt-6.2-sol", deadline=window + over, step=True)
+        assert (name in names(found)) is fits
+        step = Ladder(FlexPolicy(deadline=window + over), found.lanes, 0.0).start(0.0)
+        assert step.lane is found.lanes[0]
+    assert "its window, 5 s and standard_reserve" in explain("gpt-6.2-sol", deadline=window).why
+
+
+def test_a_reserve_that_leaves_nothing_for_a_batch() -> None:
+    """It is left out, instead of left at once."""
+    policy = FlexPolicy(deadline=7 * HOUR, batch_reserve=7 * HOUR - 10, batch_window=10)
+    found = plan("o3", policy, {})
+    assert names(found) == ["flex", "standard"]
+    assert "not batch: the deadline leaves no more than batch_window and batch_reserve" in found.why
+
+
+def test_the_least_that_make_a_batch() -> None:
+    """Ten, or more if the policy says more."""
+    assert plan("o3", FlexPolicy(batch_least=2), {}).batch_least == 10
+    assert plan("o3", FlexPolicy(batch_least=50), {}).batch_least == 50
+
+
+def test_flex_that_the_api_has_refused_before() -> None:
+    """A model without flex has none in the background, either."""
+    policy = FlexPolicy(flex_background=True, deadline=600)
+    assert names(plan("o3", policy, {}, frozenset({"flex"}))) == ["standard"]
 
 
 def test_what_the_api_has_said_before() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flextier.auto.plan import Plan, plan
-from flextier.lanes import LANES, Asked
+from flextier.lanes import AUTO, LANES, Asked
 from flextier.policy import FlexPolicy
 
 ENDPOINTS = {"responses": "/responses", "chat": "/chat/completions"}
@@ -38,8 +38,10 @@ def explain(
     """
     if api not in ENDPOINTS:
         raise ValueError(f"api={api!r}: one of {', '.join(ENDPOINTS)}")
-    knobs = FlexPolicy() if policy is None else FlexPolicy.of(policy)
-    knobs = knobs.replace(lanes=("auto",))
+    if isinstance(policy, FlexPolicy):
+        knobs = policy.replace(lanes=(AUTO,))
+    else:  # a deadline may be too short for the usual ladder, and not for this one
+        knobs = FlexPolicy(**{**(policy or {}), "lanes": (AUTO,)})
     if deadline is not None:
         knobs = knobs.replace(deadline=deadline)
     asked = Asked(ENDPOINTS[api], {"model": model}, stream)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from flextier.auto.offers import offer_of
 from flextier.auto.shares import cheapest_first
 from flextier.costs import price_book
+from flextier.ladder import CALLING_OFF
 from flextier.lanes import BACKGROUND, BATCH, FLEX, STANDARD, UNHELD_FLEX, Lane, punctual
 from flextier.lanes.offers import OFFERED
 from flextier.policy import FlexPolicy
@@ -47,6 +48,8 @@ class Plan:
     """The cheapest first."""
     source: str
     """How it is known what the model is sold on."""
+    batch_least: int
+    """The fewest calls at once that make a batch."""
 
     @property
     def lanes(self) -> list[Lane]:
@@ -108,7 +111,7 @@ def _plan(
         kind = lane.name if lane.name in OFFERED else "background"
         if lane is not STANDARD and (lacks := offer.lacks(kind, model)):
             return lacks
-        if lane.key in never:
+        if not never.isdisjoint((lane.key, lane.name)):
             return f"the API has said that it is not for {model}"
         return reasons.get(lane.name, "") or _too_little_time(lane, policy) or _step(lane, step)
 
@@ -118,7 +121,8 @@ def _plan(
         Considered(lane, share, priced, against(lane))
         for lane, share, priced in cheapest_first(lanes, model)
     )
-    return Plan(model, policy.deadline, considered, offer.source)
+    least = max(POOL, policy.batch_least)
+    return Plan(model, policy.deadline, considered, offer.source, least)
 
 
 def _too_little_time(lane: Lane, policy: FlexPolicy) -> str:
@@ -126,9 +130,14 @@ def _too_little_time(lane: Lane, policy: FlexPolicy) -> str:
     if lane is STANDARD:
         return ""
     if lane is BATCH:
-        return "" if left >= BATCH_TAKES else f"the deadline leaves less than {span(BATCH_TAKES)}"
-    if lane.needs:
-        needs, what = lane.needs + policy.standard_reserve, "its window and standard_reserve"
+        if left < BATCH_TAKES:
+            return f"the deadline leaves less than {span(BATCH_TAKES)}"
+        needs = policy.batch_window + max(policy.batch_reserve, policy.standard_reserve)
+        what = "batch_window and batch_reserve"
+    elif lane.needs:
+        # As the ladder has it: what is left unfinished is called off before the reserve.
+        needs = lane.needs + CALLING_OFF + policy.standard_reserve
+        what = f"its window, {span(CALLING_OFF)} and standard_reserve"
     else:
         needs, what = policy.standard_reserve, "standard_reserve alone"
     return "" if left > needs else f"the deadline leaves no more than {what}, {span(needs)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flextier.auto.plan import POOL, Considered, Plan, span
+from flextier.auto.plan import Considered, Plan, span
 from flextier.costs import price_book
 from flextier.costs.exact import written
 
@@ -27,7 +27,8 @@ def table(plan: Plan) -> str:
     rows = [_row(plan, one, str(rank)) for rank, one in enumerate(_taken(plan), start=1)]
     told = [f"{plan.model}, {time}", "", columns([heads, *rows]).rstrip("\n")]
     if any(one.lane.pooled for one in _taken(plan)):
-        told += ["", f"batch: for {POOL} calls at once or more (batch_least); fewer go to the next"]
+        few = f"{plan.batch_least} calls at once or more (batch_least)"
+        told += ["", f"batch: for {few}; fewer go to the next"]
     against = [(one.lane.name, one.against) for one in plan.considered if one.against]
     if against:
         told += ["", "Not tried:", columns(against).rstrip("\n")]
