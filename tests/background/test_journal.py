@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flextier import AsyncFlexOpenAI, BackgroundDetached, FlexOpenAI, FlexPolicy
+from flextier import AsyncFlexOpenAI, BackgroundDetached, ClientClosedError, FlexOpenAI, FlexPolicy
 from flextier.batch import detach
 from flextier.journal import Journal
 from flextier.journal.reading import JournalReader
@@ -18,6 +18,7 @@ from flextier.journal.schema import _TABLES, APPLICATION_ID
 from flextier.sim import BackgroundOutcome, Fault, Simulator
 from tests.background.asking import (
     ANSWER,
+    CANCEL,
     LOOK,
     POLICY,
     SLOW,
@@ -36,7 +37,7 @@ from tests.background.asking import (
 )
 from tests.background.test_leaving import in_thread
 from tests.batch.conftest import forget
-from tests.batch.crowd import auntil, until
+from tests.batch.crowd import auntil, patch_all, until
 
 
 @pytest.fixture
@@ -226,6 +227,33 @@ async def test_a_cancelled_task_is_given_up(sim: Simulator, policy: FlexPolicy, 
         with pytest.raises(asyncio.CancelledError):
             await task
     assert (statuses(sim), counts(path)) == ({"cancelled": 1}, {})
+
+
+@pytest.mark.parametrize("leaving", ["cancelled", "closed"])
+async def test_what_could_not_be_cancelled(
+    leaving: str, sim: Simulator, policy: FlexPolicy, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may go on, and be paid for: the next start finds it."""
+    patch_all(monkeypatch, "_DROPPED", 0.2, "flextier.background")
+    sim.weather = background(seconds=0.6)
+    sim.script(*[Fault.status(500).on(path=CANCEL)] * 99)
+    client = AsyncFlexOpenAI(**options(sim, policy))
+    task = asyncio.ensure_future(aask(client))
+    await auntil(lambda: looks(sim))
+    if leaving == "closed":
+        await client.close()
+        assert isinstance((await task).error, ClientClosedError)
+    else:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await client.close()
+    assert (cancels(sim) > 0, counts(path)) == (True, {"background": 1})
+    forget()
+    async with AsyncFlexOpenAI(**options(sim, policy)) as other:
+        again = await aask(other)
+    assert (again.text, again.report.lane) == (ANSWER, "background-2h")
+    assert (creations(sim), served(sim)) == (1, {"background-2h": 1})
 
 
 async def test_a_cancelled_task_whose_answer_was_there(

@@ -39,7 +39,7 @@ from tests.background.asking import (
     served,
     statuses,
 )
-from tests.batch.crowd import auntil, until
+from tests.batch.crowd import auntil, patch_all, until
 
 Leave = Callable[[asyncio.Task[Any]], Awaitable[None]]
 
@@ -181,6 +181,20 @@ async def test_cancelled_twice(sim: Simulator) -> None:
         begun = time.monotonic()
         await cancelled(task)
         assert time.monotonic() - begun < 2.0
+
+
+async def test_cancelled_while_the_creation_stalls(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether something is being created is waited for, but not for ever."""
+    patch_all(monkeypatch, "_LEAVING", 0.2, "flextier.background")
+    sim.script(Fault.stall())
+    async with AsyncFlexOpenAI(**options(sim)) as client:
+        task = asyncio.ensure_future(client.responses.create(**body_of({})))
+        await auntil(lambda: sim.in_flight)
+        begun = time.monotonic()
+        await cancelled(task)
+        assert 0.15 < time.monotonic() - begun < 2.0
 
 
 def test_interrupted_in_its_sleep(sim: Simulator) -> None:

@@ -312,10 +312,11 @@ class Course:
             return last
         if last is None:
             why, begun = f"{why}, and may go on: cancelling it failed", True
-        unfinished = self._unfinished(why, billed=begun)
         if self.stopping:  # there is no next lane for it, either
-            raise ClientClosedError(unfinished.message)
-        raise unfinished
+            if last is not None:
+                self._account.called_off()
+            raise ClientClosedError(f"background response {self._id} {why}")
+        raise self._unfinished(why, billed=begun)
 
     def _cancelled(self, until: float) -> Generator[Step, Any, Said | None]:
         """How it ended, cancelled or not; None: nobody knows.
@@ -362,12 +363,13 @@ class Course:
             self._account.finished_unheard(last)
 
     def _withdrawn(self, until: float) -> Generator[Step, Any, Said | None]:
-        """As :meth:`_cancelled`, whatever goes wrong; it is not to be waited for any more."""
+        """As :meth:`_cancelled`, whatever goes wrong."""
         try:
             last = yield from self._cancelled(until)
         except (openai.OpenAIError, RuntimeError):  # nobody is left to be told of it
             return None
-        if last is None or last.status not in ("completed", "incomplete"):
+        # One that may go on is found by whoever asks the same with the same journal.
+        if last is not None and last.status not in ("completed", "incomplete"):
             self._account.called_off()
         return last
 
