@@ -20,6 +20,7 @@ import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from itertools import product
 from pydoc_data.topics import topics
@@ -164,7 +165,7 @@ class Run:
             f"{self.cost:.5f}",
             f"{self.standard:.5f}",
             f"{(1 - self.cost / self.standard):.0%}",
-            span(round(self.seconds)),
+            str(timedelta(seconds=round(self.seconds))),
             str(self.follow_ups),
         )
 
