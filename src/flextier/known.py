@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flextier.capacity import Capacity, Gate, LaneKey
 from flextier.clock import Clock
-from flextier.lanes import LANES, UNHELD_FLEX, Asked, Lane, lane_named
+from flextier.lanes import LANES, STANDARD, UNHELD_FLEX, Asked, Lane, lane_named, tell
 from flextier.policy import FlexPolicy
 
 if TYPE_CHECKING:
@@ -41,14 +41,23 @@ class Known:
         return [self._possible(lane) for lane in found]
 
     def plan(self, policy: FlexPolicy, asked: Asked, step: bool) -> Plan:
-        """The ladder that follows from model and deadline."""
+        """The ladder that follows from model and deadline.
+
+        A call that costs full price only for the way it is made is told so, once in a process.
+        """
         from flextier.auto.plan import plan
 
         tried = (*LANES.values(), UNHELD_FLEX)
         declined = {lane.name: why for lane in LANES.values() if (why := lane.declines(asked))}
         where = (*self._where, self._model)
         never = {x.key for x in tried if self._capacity.is_never(LaneKey(*where, x.key))}
-        return plan(self._model, policy, declined, frozenset(never), step=step)
+        planned = plan(self._model, policy, declined, frozenset(never), step=step)
+        if all(lane.pooled or lane is STANDARD for lane in planned.lanes):
+            for one in planned.considered:
+                if one.lane.window is not None and one.against == declined.get(one.lane.name):
+                    tell(one.lane.name, one.against, STANDARD.name)
+                    break
+        return planned
 
     def _possible(self, lane: Lane) -> Lane:
         """The lane, or the other one of its name, where it is known not to be for this model."""

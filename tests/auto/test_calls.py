@@ -116,6 +116,18 @@ def test_what_the_api_says_is_remembered(sim: Simulator) -> None:
     assert [request.lane for request in sim.requests] == ["standard"] * 3
 
 
+def test_full_price_for_the_way_a_call_is_made(sim: Simulator) -> None:
+    """That the Responses API has a window in time is told once; not where there is none in time."""
+    messages: Any = [{"role": "user", "content": "Name a colour."}]
+    with FlexOpenAI(**made(sim, deadline=600)) as client:
+        client.chat.completions.create(model="gpt-6.2-sol", messages=messages)
+    with FlexOpenAI(**made(sim, deadline=3 * 3600)) as client, track() as calls:
+        with pytest.warns(UserWarning, match="standard instead of background-2h: .*Responses API"):
+            client.chat.completions.create(model="gpt-6.2-sol", messages=messages)
+        client.chat.completions.create(model="gpt-6.2-sol", messages=messages)
+    assert [(report.lane, report.fallback) for report in calls] == [("standard", None)] * 2
+
+
 def test_a_tier_of_ones_own(sim: Simulator) -> None:
     """Who has chosen a tier has chosen."""
     with FlexOpenAI(**made(sim)) as client, track() as calls:

@@ -100,5 +100,5 @@ def forget() -> None:
     for known in journal._OPEN.values():
         known.close()
     journal._OPEN.clear()
-    choosing._tell.cache_clear()
+    choosing.tell.cache_clear()
     choosing.tell_of_windows.cache_clear()

@@ -10,7 +10,7 @@ from langchain_core.load import dumpd, dumps, load
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from pydantic import SecretStr
 
-from flextier import FlexOpenAI, FlexPolicy
+from flextier import FlexOpenAI, FlexPolicy, override
 from flextier.langchain import ChatOpenAIFlex
 from flextier.sim import Simulator
 from tests.langchain.conftest import KEY
@@ -182,3 +182,15 @@ def test_the_responses_api_where_only_that_has_the_lanes(
     assert ChatOpenAIFlex(model=model, api_key="k", policy=policy).use_responses_api is wanted
     told = ChatOpenAIFlex(model=model, api_key="k", policy=policy, use_responses_api=False)
     assert told.use_responses_api is False
+
+
+def test_the_responses_api_where_the_code_around_has_chosen_the_lanes(make: Make) -> None:
+    """An override counts as the policy does, for the calls inside; so does a client's policy."""
+    model = make(model="gpt-6.2-sol")
+    with override(lanes="auto", deadline=3 * 3600):
+        assert report_of(model.invoke("Name a colour."))["lane"] == "background-2h"
+    assert report_of(model.invoke("Name a colour."))["lane"] == "standard"
+    assert model.use_responses_api is None
+    theirs = FlexOpenAI(api_key="k", policy=FlexPolicy(lanes="background,standard"))
+    given = ChatOpenAIFlex(model="o3", api_key="k", root_client=theirs)
+    assert given._use_responses_api({})

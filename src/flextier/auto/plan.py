@@ -113,7 +113,7 @@ def _plan(
             return lacks
         if not never.isdisjoint((lane.key, lane.name)):
             return f"the API has said that it is not for {model}"
-        return reasons.get(lane.name, "") or _too_little_time(lane, policy) or _step(lane, step)
+        return _too_little_time(lane, policy) or reasons.get(lane.name, "") or _step(lane, step)
 
     flex = UNHELD_FLEX if policy.flex_background and UNHELD_FLEX.key not in never else FLEX
     lanes = [BATCH, flex, punctual(BACKGROUND["8h"]), punctual(BACKGROUND["2h"]), STANDARD]

@@ -37,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--deadline", metavar="TIME", help="for the whole run: 6h, 90m, 3600 or 06:00 [none]"
     )
     parser.add_argument(
-        "--concurrency", type=int, metavar="N", help="rows at a time [64; with batch 50000]"
+        "--concurrency",
+        type=int,
+        metavar="N",
+        help="rows at a time [64; with batch, background or auto 50000]",
     )
     parser.add_argument("--budget", metavar="US$", help="for all starts of the run [none]")
     parser.add_argument(

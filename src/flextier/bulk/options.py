@@ -12,13 +12,13 @@ from typing import Any
 from flextier.bulk.errors import BulkError
 from flextier.bulk.reading import format_of
 from flextier.bulk.spans import Span, seconds
-from flextier.lanes import LANES
+from flextier.lanes import AUTO, LANES, WINDOWS
 from flextier.policy import FlexPolicy
 
 CONCURRENCY = 64
 """Rows under way at a time."""
 BATCH_CONCURRENCY = 50_000
-"""The same with the batch lane, where rows wait together for a batch to be full."""
+"""The same where rows wait offline: together for a batch to be full, or each for its window."""
 COSTS = ("lane", "cost", "standard_cost")
 """The columns of ``with_cost``."""
 
@@ -102,6 +102,7 @@ def options(
     # Of a link that it is, the output is what it points to.
     out = Path(os.path.realpath(output))
     ladder = _ladder(lanes)
+    left = None if deadline is None else seconds(deadline)
     if order not in ORDERS:
         raise BulkError(f"order (--order) is input or done, not {order!r}")
     if concurrency is not None and concurrency < 1:
@@ -117,8 +118,8 @@ def options(
         input_column=input_column,
         output_column=output_column,
         lanes=ladder,
-        deadline=None if deadline is None else seconds(deadline),
-        concurrency=concurrency or _usual(ladder),
+        deadline=left,
+        concurrency=concurrency or _usual(ladder, left),
         budget=None if budget is None else _amount(budget),
         order=order,
         with_cost=with_cost,
@@ -143,10 +144,13 @@ def _ladder(lanes: str | Iterable[str] | None) -> tuple[str, ...] | None:
     return ladder
 
 
-def _usual(ladder: tuple[str, ...] | None) -> int:
+def _usual(ladder: tuple[str, ...] | None, deadline: float | None) -> int:
     """Offline, rows take no connection while they wait, and files are to be full."""
     names = ladder or FlexPolicy().lanes
-    online = all(name in LANES and not LANES[name].offline for name in names)
+    if names == (AUTO,):  # which has no time for a window then, nor for a batch
+        online = deadline is not None and deadline <= WINDOWS["2h"]
+    else:
+        online = all(name in LANES and not LANES[name].offline for name in names)
     return CONCURRENCY if online else BATCH_CONCURRENCY
 
 

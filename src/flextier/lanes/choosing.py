@@ -40,7 +40,7 @@ def choose(lanes: Sequence[Lane], asked: Asked, underway: Lane | None = None) ->
     if willing:
         for name, reason in reasons.items():
             if reason:
-                _tell(name, reason, willing[0].name)
+                tell(name, reason, willing[0].name)
         return Choice(willing)
     plainly = replace(asked, streamed=False)
     if asked.streamed and (lanes := [lane for lane in lanes if not lane.declines(plainly)]):
@@ -69,5 +69,6 @@ def tell_of_windows(model: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def _tell(lane: str, reason: str, following: str) -> None:
+def tell(lane: str, reason: str, following: str) -> None:
+    """Say once why calls do not take a lane."""
     say(f"calls that go to {following} instead of {lane}: {reason}", stacklevel=8)

@@ -14,8 +14,9 @@ from typing_extensions import Self
 from flextier._extras import needs_extra
 from flextier.adoption import is_to_be_routed, told
 from flextier.auto.offers import needs_windows
-from flextier.calls import CallReport, listen
+from flextier.calls import CallReport, current_scope, listen
 from flextier.client import AsyncFlexOpenAI, FlexOpenAI
+from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO
 from flextier.langchain.continuing import run_of, watch_runs
 from flextier.langchain.errors import reported
@@ -140,10 +141,18 @@ class ChatOpenAIFlex(ChatOpenAI):
         return copied
 
     def _use_responses_api(self, payload: dict[str, Any]) -> bool:
-        """As the parent, and where only the Responses API has the lanes of the policy."""
-        if self.use_responses_api is None and _wants_windows(self.policy, self.model_name):
+        """As the parent, and where only the Responses API has the lanes of the call."""
+        if self.use_responses_api is None and _wants_windows(self._policy_here(), self.model_name):
             return True
         return super()._use_responses_api(payload)
+
+    def _policy_here(self) -> FlexPolicy:
+        """What a call made here goes by: the client's policy, and overrides of the code around."""
+        policy: FlexPolicy = getattr(self.root_client, "policy", self.policy)
+        try:
+            return policy.replace(**dict(current_scope().changes))
+        except PolicyError:  # the call will say so
+            return policy
 
     # --- calls --------------------------------------------------------------------------------
 
