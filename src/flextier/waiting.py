@@ -53,6 +53,8 @@ class AsyncioWait:
             RuntimeError: the loop was closed, nobody is left to be woken.
         """
         if threading.get_ident() == self._thread:
+            if self._loop.is_closed():
+                raise RuntimeError("the event loop is closed")
             _set(self._future)
         else:
             self._loop.call_soon_threadsafe(_set, self._future)

@@ -228,15 +228,19 @@ def test_a_loop_that_ends(sim: Simulator) -> None:
     assert (cancels(sim), statuses(sim)) == (1, {"cancelled": 1})
 
 
-def test_a_loop_that_stops_working(sim: Simulator) -> None:
+@pytest.mark.parametrize("where", ["in-a-look", "between-looks"])
+def test_a_loop_that_stops_working(where: str, sim: Simulator) -> None:
     """Who closes the client afterwards does not wait for calls of a loop that was closed."""
     sim.weather = SLOW
+    if where == "in-a-look":
+        sim.script(Fault.stall().on(path=LOOK))
     client = AsyncFlexOpenAI(**options(sim))
     loop = asyncio.new_event_loop()
     task = loop.create_task(client.responses.create(**body_of({})))
 
     async def begun() -> None:
-        await auntil(lambda: looks(sim) and not sim.in_flight)
+        await auntil(lambda: looks(sim))
+        await asyncio.sleep(0.05)
 
     loop.run_until_complete(begun())
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # the test knows
