@@ -308,7 +308,7 @@ class FlexOpenAI(_Routed, openai.OpenAI):
                     self._router.clock.pause(wait, seconds)
                     wait.prepare()
             except BaseException:
-                ticket.leave()
+                route.left(ticket)
                 raise
             if (response := route.fetching.fetched(ticket)) is not None:
                 return response
@@ -482,7 +482,7 @@ class AsyncFlexOpenAI(_Routed, openai.AsyncOpenAI):
                     await self._router.clock.apause(wait, seconds)
                     wait.prepare()
             except BaseException:
-                ticket.leave()
+                route.left(ticket)
                 raise
             if (response := route.fetching.fetched(ticket)) is not None:
                 return response

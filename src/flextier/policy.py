@@ -104,7 +104,7 @@ class FlexPolicy(BaseSettings):
 
     batch_least: Annotated[int, Field(ge=1)] = 1
     """The fewest calls that are worth a file: when ``batch_window`` is over and fewer have come,
-    they go to the next lane. Under ``lanes="auto"`` 10 at least."""
+    they go to the next lane, if there is one. Under ``lanes="auto"`` 10 at least."""
 
     background_window: Window = "2h"
     """The completion window of the lane ``background``: within ``"2h"`` for 30 % less than

@@ -51,6 +51,7 @@ from flextier.turn import Turn
 if TYPE_CHECKING:
     from flextier.background.course import Course
     from flextier.background.requests import Said
+    from flextier.batch.ticket import Ticket
     from flextier.fetching import Fetching
     from flextier.journal.entry import Recorded
     from flextier.remembering import Memory
@@ -63,7 +64,8 @@ class Route:
     __slots__ = (
         "_answer", "_capacity", "_clock", "_done", "_error", "_first_lane", "_held", "_ladder",
         "_memory", "_policy", "_record", "_run", "_scope", "_stream", "_timed", "_timeouts",
-        "_turn", "_watched", "_where", "_why", "charged", "limit", "model", "options", "step",
+        "_turn", "_unsent", "_watched", "_where", "_why", "charged", "limit", "model", "options",
+        "step",
     )  # fmt: skip
 
     def __init__(
@@ -120,7 +122,7 @@ class Route:
             declined = all(lane.name != lanes[0].name for lane in chosen.lanes)
             plain, lanes = chosen.plain, chosen.lanes
         self._error: Exception | None = None
-        self._held = False
+        self._held = self._unsent = False
         self._ladder = Ladder(policy, lanes, self._record.began, known.shut_for, known.took, plain)
         if foreign:
             self._ladder.visit()
@@ -358,7 +360,8 @@ class Route:
             self._remember(self._answer, self._answer)
             self._served(self._answer, error)
         else:
-            self._record.ended("error" if isinstance(error, Exception) else CANCELLED)
+            outcome = "error" if isinstance(error, Exception) else CANCELLED
+            self._record.ended(outcome, sent=not self._unsent)
             self._finish(error=error)
 
     def abandoned(self, error: BaseException) -> None:
@@ -420,6 +423,10 @@ class Route:
     def pooled(self) -> bool:
         """Whether the call is to be a line of a batch."""
         return self._ladder.lane.pooled
+
+    def left(self, ticket: Ticket) -> None:
+        """The call's line of a batch is not waited for any more."""
+        self._unsent = not ticket.leave()
 
     @property
     def reading(self) -> Any:

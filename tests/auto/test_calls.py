@@ -83,6 +83,23 @@ async def test_few_calls_at_once(sim: Simulator) -> None:
     assert [attempt.sent for attempt in reports[0].attempts] == [False, True]
 
 
+async def test_a_call_that_is_cancelled_while_it_waits_for_company(sim: Simulator) -> None:
+    """Nothing was sent, so nothing is billed."""
+    async with AsyncFlexOpenAI(**made(sim, batch_window=5)) as client:
+        with track() as calls:
+            asked = client.responses.create(model="o3", input="Name a colour.")
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(asked, 0.2)
+    (attempt,) = calls[0].attempts
+    assert (attempt.outcome, attempt.sent, attempt.possibly_billed) == ("cancelled", False, False)
+    assert not sim.requests
+
+
+def test_few_calls_that_have_no_other_lane(sim: Simulator) -> None:
+    """``batch_least`` sends calls to the next lane; where there is none, they make a batch."""
+    assert ask(sim, "o3", lanes="batch", batch_least=5).lane == "batch"
+
+
 def test_few_calls_while_flex_is_shut(sim: Simulator) -> None:
     """They were meant for flex: that they cost full price is a fallback, and its reason flex's."""
     sim.script(Fault.refuse(retry_after=3600))

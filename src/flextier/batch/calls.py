@@ -112,12 +112,13 @@ class Calls:
 
     # --- they go ------------------------------------------------------------------------------
 
-    def left(self, ticket: Ticket) -> None:
-        """A call waits no more."""
+    def left(self, ticket: Ticket) -> bool:
+        """A call waits no more; whether its line can have been sent."""
         with self.lock:
             self._leave(ticket)
             if not self._waiting:
                 self._wake()
+            return not self.open
 
     def _leave(self, ticket: Ticket) -> None:
         first = self._waiting.get(ticket.custom_id)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flextier.clock import Clock
 from flextier.journal import Journal
+from flextier.lanes import BATCH
 from flextier.policy import FlexPolicy
 
 
@@ -21,6 +22,11 @@ class Terms:
     policy: FlexPolicy
     """Without its deadline: calls of several deadlines may go together."""
     journal: Journal | None
+
+    @property
+    def least(self) -> int:
+        """The fewest calls that are worth a file: one, where there is no other lane for them."""
+        return 1 if self.policy.lanes[-1] == BATCH.name else self.policy.batch_least
 
     @property
     def poll(self) -> float:

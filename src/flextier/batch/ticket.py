@@ -100,12 +100,12 @@ class Ticket:
         """It waits among others now: under the lock, which they have in common."""
         self._calls = calls
 
-    def leave(self) -> None:
-        """Nobody waits any more."""
-        if self._calls is not None:
-            self._calls.left(self)
+    def leave(self) -> bool:
+        """Nobody waits any more; whether the line can have been sent."""
+        sent: bool = self._calls is None or self._calls.left(self)
         if isinstance(self.outcome, Said):
             self.outcome.unread()
+        return sent
 
 
 class Backlog:

@@ -169,7 +169,7 @@ class Work:
                 raise _Over
             self.calls.compact()
             tickets = self.calls.tickets
-        if len(tickets) < self.terms.policy.batch_least:
+        if len(tickets) < self.terms.least:
             self.calls.tell(self._unfinished("alone"))
             raise _Over
         if self._journal is not None:
@@ -453,7 +453,7 @@ class Work:
         if status == "alone":
             message = (
                 "fewer calls than batch_least (FLEXTIER_BATCH_LEAST), "
-                f"{self.terms.policy.batch_least}, came within batch_window "
+                f"{self.terms.least}, came within batch_window "
                 f"(FLEXTIER_BATCH_WINDOW), {self.terms.policy.batch_window:g} s: no batch was made"
             )
         elif status == "deadline":
