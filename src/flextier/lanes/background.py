@@ -33,9 +33,9 @@ _FOR_ALL = re.compile(r"not supported|unsupported|not available|retention", re.I
 
 
 def asks_itself(asked: Asked) -> bool:
-    """Whether the caller has asked for a background response, or a window, of its own."""
+    """Whether the caller has said itself whether, or within which window, it is to be made so."""
     options = asked.body.get(OPTIONS) or {}
-    return bool(asked.body.get("background")) or "completion_window" in options
+    return asked.body.get("background") is not None or "completion_window" in options
 
 
 def _is_about_background(failure: Failure) -> bool:
@@ -63,7 +63,7 @@ class BackgroundLane(Lane):
                 "use_responses_api=True, LlamaIndex: OpenAIResponsesFlex)"
             )
         if asks_itself(asked):
-            return "the call asks for a background response of its own"
+            return "the call says itself whether it is to be made in the background"
         return f"a background response has no {UNREAD}" if asked.extras == UNREAD else ""
 
     def unsupported(self, failure: Failure) -> bool:
