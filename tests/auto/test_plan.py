@@ -200,6 +200,15 @@ def test_steps_of_a_run() -> None:
     assert not runs.begun("nobody's")
 
 
+def test_a_fork_in_the_middle_of_a_run() -> None:
+    """What the parent has on its way is no call of the child's; a lock may be held for ever."""
+    runs = Runs()
+    runs.begun("a")
+    runs._lock.acquire()
+    runs.begin_in_child()
+    assert runs.begun("a")
+
+
 def test_runs_are_forgotten() -> None:
     """However many there are, only the last ones are known."""
     runs = Runs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 
@@ -33,5 +34,13 @@ class Runs:
             if self._calls.get(run):
                 self._calls[run] -= 1
 
+    def begin_in_child(self) -> None:
+        """After a fork: the runs stay known; the lock, and what is on its way, are the parent's."""
+        self._lock = threading.Lock()
+        self._calls = OrderedDict.fromkeys(self._calls, 0)
+
 
 RUNS = Runs()
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(after_in_child=RUNS.begin_in_child)
