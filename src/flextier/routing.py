@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 from tenacity import RetryCallState
 
-from flextier._sdk import failure_of, new_request, no_capacity
+from flextier._sdk import failure_of, new_request
 from flextier.answer_facts import failure_told, model_of, request_id_of, service_tier_of, usage_of
 from flextier.calls import (
     CANCELLED,
@@ -30,6 +30,7 @@ from flextier.clock import Clock
 from flextier.costs.usage import Usage
 from flextier.errors import BatchUnfinished, FlexDeadlineExceeded
 from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
+from flextier.giving_up import explained, late, shut
 from flextier.known import Known
 from flextier.ladder import Event, Ladder, Limit, Stop, Try
 from flextier.lanes import AUTO, JOURNAL, Asked, Lane, choose, tell_of_windows, tier_lane
@@ -211,14 +212,10 @@ class Route:
             error: Exception = self._deadline_exceeded(self.request())
             error.__cause__ = self._error
         elif self._error is not None:
-            error = self._error
-            _say_more(error, f"flextier gave up after {self._record.history()}: {_KNOBS[limit]}")
+            error = explained(self._error, self._record.history(), limit)
         else:
-            error = no_capacity(
-                self._url,
-                f"{self._ladder.lane.name} refuses {self.model!r} now: flextier gave up after "
-                f"{self._record.history()}: {_KNOBS[limit]}",
-            )
+            lane = self._ladder.lane.name
+            error = shut(self._url, lane, self.model, self._record.history(), limit)
         self._finish(error=error)
         return error
 
@@ -375,7 +372,7 @@ class Route:
             exceeded.__cause__ = error
             error = exceeded
         elif limit != "none":
-            _say_more(error, f"flextier gave up after {self._record.history()}: {_KNOBS[limit]}")
+            explained(error, self._record.history(), limit)
         self._finish(error=error)
         return error
 
@@ -383,11 +380,7 @@ class Route:
         return self._clock.now() >= self._ladder.deadline
 
     def _deadline_exceeded(self, request: Any) -> FlexDeadlineExceeded:
-        return FlexDeadlineExceeded(
-            request,
-            f"no answer within the deadline of {self._policy.deadline or math.inf:g} s "
-            f"({self._record.history()}); raise FlexPolicy.deadline (FLEXTIER_DEADLINE)",
-        )
+        return late(request, self._policy.deadline, self._record.history())
 
     # --- what lanes are known to be -----------------------------------------------------------
 
@@ -605,24 +598,6 @@ class Route:
         if tier is None or lane.serves(tier):
             return lane.name
         return tier_lane(tier).name
-
-
-_KNOBS: dict[Limit, str] = {
-    "patience": "FlexPolicy.patience (FLEXTIER_PATIENCE) is spent: raise it, or add a lane "
-    "to FlexPolicy.lanes (FLEXTIER_LANES)",
-    "deadline": "another try would not fit FlexPolicy.deadline (FLEXTIER_DEADLINE)",
-    "max_retries": "FlexPolicy.max_retries (FLEXTIER_MAX_RETRIES) is spent. If no server answers "
-    "at all, check base_url (OPENAI_BASE_URL)",
-    "server": "the server asked not to retry (x-should-retry: false)",
-}
-
-
-def _say_more(error: Exception, more: str) -> None:
-    """Add to an error's message. Not a note of PEP 678: Python 3.10 and LangChain lose those."""
-    message = f"{error} [{more}]"
-    error.args = (message, *error.args[1:])
-    if isinstance(error, openai.APIError):
-        error.message = message
 
 
 def _close(told: Awaitable[None]) -> None:
