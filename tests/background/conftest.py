@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from flextier import pending
-from flextier.background import pace
+from flextier.background import course, pace
 from flextier.sim import Simulator
 from tests.background.asking import ASKERS, background
 from tests.batch.conftest import forget, watchdog
@@ -50,6 +50,7 @@ def clean_slate() -> Iterator[None]:
     """No test sees another's pace, journals or warnings, and none leaves a call that waits."""
     forget()
     pace._PACES.clear()
+    course.tell_unstored.cache_clear()
     yield
     left = [one for one in pending._BY_CLIENT.values() if not one.empty]
     pending._BY_CLIENT.clear()

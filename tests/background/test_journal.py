@@ -190,10 +190,11 @@ def test_without_answers_it_is_fetched_again(
 
 
 def test_without_answers_and_deleted(asker: Asker, sim: Simulator, policy: FlexPolicy) -> None:
-    """Then it is asked for anew."""
+    """Then it is asked for anew; that this can happen is told once."""
     sim.weather = background(keep=0.5)
     lean = policy.replace(journal_answers=False)
-    asker(sim, lean, store=False)
+    with pytest.warns(UserWarning, match="not stored .* a program that is away for longer"):
+        asker(sim, lean, store=False)
     forget()
     until(lambda: sim.stats()["background"]["deleted"])
     again = asker(sim, lean, store=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import openai
@@ -71,6 +72,16 @@ class Account(Protocol):
 
     def finished_unheard(self, said: Said) -> None:
         """It is finished and paid for, and who waited for it is gone."""
+
+
+@lru_cache(maxsize=1)
+def tell_unstored() -> None:
+    """Say once what a journal cannot help with."""
+    say(
+        "background responses that are not stored (store=False, or a project that keeps none) are "
+        "deleted about ten minutes after their end: a program that is away for longer does not "
+        "find them by its journal, and asks anew"
+    )
 
 
 class Course:
@@ -210,6 +221,8 @@ class Course:
             self._id = last.id
             self._accepted_at = self._seen_at = self._clock.now()
             self._account.accepted(last.id)
+            if self._account.is_known and not last.stored:
+                tell_unstored()
         self._last = last
         return last
 
