@@ -73,6 +73,7 @@ class Fetching:
             self._clock,
             self._memory,
             self._ladder,
+            self._ladder.lane.least,
         )
         try:
             return pool(client, call)

@@ -40,10 +40,11 @@ class Known:
         found = [lane_named(name, policy) for name in policy.lanes]
         return [self._possible(lane) for lane in found]
 
-    def plan(self, policy: FlexPolicy, asked: Asked, step: bool) -> Plan:
+    def plan(self, policy: FlexPolicy, asked: Asked, apart: str) -> Plan:
         """The ladder that follows from model and deadline.
 
-        A call that costs full price only for the way it is made is told so, once in a process.
+        ``apart``: why the call is not to wait for others. One that costs full price only for the
+        way it is made is told so, once in a process.
         """
         from flextier.auto.plan import plan
 
@@ -51,7 +52,7 @@ class Known:
         declined = {lane.name: why for lane in LANES.values() if (why := lane.declines(asked))}
         where = (*self._where, self._model)
         never = {x.key for x in tried if self._capacity.is_never(LaneKey(*where, x.key))}
-        planned = plan(self._model, policy, declined, frozenset(never), step=step)
+        planned = plan(self._model, policy, declined, frozenset(never), apart=apart)
         if all(lane.pooled or lane is STANDARD for lane in planned.lanes):
             for one in planned.considered:
                 if one.lane.window is not None and one.against == declined.get(one.lane.name):

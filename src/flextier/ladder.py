@@ -212,13 +212,10 @@ class Ladder:
                 return Stop("none")
             case "lane_unsupported":
                 return self._next(event, "none")
-            case "unfinished" if self._last and event.now >= self.withdraw_by:
-                return Stop("deadline")
             case _ if self.lane is self._detour and not self._last:
                 return self._next(event, "max_retries")  # it may be none that was asked for
             case _ if self.lane.pooled or event.kind == "unfinished":
-                # The next lane is sooner than another batch, or another window.
-                return self._retry(event) if self._last else self._next(event, "max_retries")
+                return self._left(event)
             case "stream_unverified":
                 return Try(self.lane)
             case "capacity":
@@ -229,6 +226,15 @@ class Ladder:
                 return self._wait_out(event)
             case _:
                 return self._retry(event)
+
+    def _left(self, event: Event) -> Step:
+        """After an answer that is not waited for any more: the next lane is sooner than another."""
+        if not self._last and not self.lane.patient:
+            return self._next(event, "max_retries")
+        if event.kind == "unfinished" and event.now >= self.withdraw_by:
+            return self._next(event, "deadline")
+        # As a request that was silent for too long, or, on the last lane, as any fault.
+        return self._wait_out(event) if self.lane.patient else self._retry(event)
 
     def _refused(self, event: Event) -> Step:
         """Line up for this lane again, if patience and the deadline outlast what the server asks.

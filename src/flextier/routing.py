@@ -50,6 +50,7 @@ from flextier.timeouts import Timeouts
 from flextier.turn import Turn
 
 if TYPE_CHECKING:
+    from flextier.auto.joining import Joined
     from flextier.background.course import Course
     from flextier.background.requests import Said
     from flextier.batch.ticket import Ticket
@@ -63,10 +64,10 @@ class Route:
 
     # Tens of thousands may wait at once.
     __slots__ = (
-        "_answer", "_capacity", "_clock", "_done", "_error", "_first_lane", "_held", "_ladder",
-        "_memory", "_policy", "_record", "_run", "_scope", "_stream", "_timed", "_timeouts",
-        "_turn", "_unsent", "_watched", "_where", "_why", "charged", "limit", "model", "options",
-        "step",
+        "_answer", "_capacity", "_clock", "_done", "_error", "_first_lane", "_held", "_joined",
+        "_ladder", "_memory", "_passed", "_policy", "_record", "_scope", "_stream", "_timed",
+        "_timeouts", "_turn", "_unsent", "_watched", "_where", "_why", "charged", "limit", "model",
+        "options", "step",
     )  # fmt: skip
 
     def __init__(
@@ -104,7 +105,8 @@ class Route:
         """Seconds that the current attempt may take in all."""
         gate = self._capacity.gate(*where, self.model)
         known = Known(self._capacity, self._clock, where, self.model, gate)
-        self._why, self._run = "", ""
+        self._why = ""
+        self._joined: Joined | None = None
         if (tier := chosen_tier(options)) is not None:
             lanes = [tier_lane(tier)]
         elif policy.lanes == (AUTO,):
@@ -123,7 +125,7 @@ class Route:
             declined = all(lane.name != lanes[0].name for lane in chosen.lanes)
             plain, lanes = chosen.plain, chosen.lanes
         self._error: Exception | None = None
-        self._held = self._unsent = False
+        self._held = self._unsent = self._passed = False
         self._ladder = Ladder(policy, lanes, self._record.began, known.shut_for, known.took, plain)
         if foreign:
             self._ladder.visit()
@@ -136,13 +138,12 @@ class Route:
 
     def _planned(self, known: Known, told: Asked) -> list[Lane]:
         """The ladder that follows from the model and the deadline."""
-        from flextier.auto.runs import RUNS
+        from flextier.auto.joining import Joined
 
-        self._run = (self._scope.run() if self._scope.run is not None else None) or ""
-        step = RUNS.begun(self._run) if self._run else False
-        planned = known.plan(self._policy, told, step)
+        run = None if self._scope.run is None else self._scope.run()
+        self._joined = Joined(run, (*self._where, self.model), self._clock)
+        planned = known.plan(self._policy, told, self._joined.apart(self._policy))
         self._why = planned.why
-        self._policy = self._policy.replace(batch_least=planned.batch_least)
         return planned.lanes
 
     @property
@@ -317,6 +318,7 @@ class Route:
             return error
         self.step = Stop("none")  # until decided: an error in deciding is not tried for ever
         alone = isinstance(error, BatchUnfinished) and error.status == "alone"
+        self._passed = False
         kind = self._decide(failure, alone=alone)
         if isinstance(self.step, Try):
             self._error = error
@@ -340,7 +342,10 @@ class Route:
         if kind == "lane_unsupported" and (other := lane.other(failure)) is not None:
             self.step = self._ladder.instead(other, now)
         elif alone and (following := self._ladder.pass_over()) is not None:
-            # It was not worth a file: the call is meant for the next lane.
+            # It was not worth a file: the call is meant for the next lane, and nothing is retried.
+            self._passed = True
+            if self._joined is not None:
+                self._joined.missed()
             self._first_lane = following.name
             self.step = self._ladder.start(now)
         else:
@@ -497,6 +502,8 @@ class Route:
 
     def notify(self, state: RetryCallState) -> None:
         """Tell the listeners of a new try."""
+        if self._passed:
+            return
         retry = self._retry(state)
         for listener in self._scope.retries:
             if inspect.isawaitable(told := listener(retry)):
@@ -509,6 +516,8 @@ class Route:
 
     async def anotify(self, state: RetryCallState) -> None:
         """Tell the listeners of a new try, async ones included."""
+        if self._passed:
+            return
         retry = self._retry(state)
         for listener in self._scope.retries:
             if inspect.isawaitable(told := listener(retry)):
@@ -581,10 +590,8 @@ class Route:
             error=None if error is None else type(error).__name__,
             why=self._why,
         )
-        if self._run:
-            from flextier.auto.runs import RUNS
-
-            RUNS.ended(self._run)
+        if self._joined is not None:
+            self._joined.leave()
         if isinstance(error, Exception):
             attach_report(error, report)
         for hearer in (*self.charged, *self._scope.reports):

@@ -10,6 +10,7 @@ import pytest
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, continuation, track
 from flextier.background import pace
+from flextier.calls import listen
 from flextier.sim import BackgroundWeather, Fault, Simulator, Weather
 from tests.batch.conftest import forget
 from tests.wire.callers import KEY
@@ -159,3 +160,19 @@ def test_a_model_that_has_windows_in_the_place_of_flex(sim: Simulator) -> None:
             client.responses.create(model="gpt-6.2-sol", input="Name a colour.")
         client.responses.create(model="gpt-6.2-sol", input="Name a colour.")
     assert [report.lane for report in calls] == ["standard", "standard"]
+
+
+def test_one_after_the_other(sim: Simulator) -> None:
+    """Only the first waits for company; nobody hears of a retry, as nothing was tried."""
+    retries: list[Any] = []
+    client = FlexOpenAI(**made(sim, deadline=2 * DAY))
+    with client, track() as calls, listen(on_retry=retries.append):
+        for number in range(3):
+            client.responses.create(model="o3", input=f"Name {number}.")
+    assert [[attempt.lane for attempt in report.attempts] for report in calls] == [
+        ["batch", "flex"],
+        ["flex"],
+        ["flex"],
+    ]
+    assert all("not batch: too few calls were made at once lately" in x.why for x in calls[1:])
+    assert retries == []

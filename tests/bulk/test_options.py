@@ -40,6 +40,15 @@ def test_rows_at_a_time(lanes: str | None, deadline: str | None, rows: int, tmp_
     assert told(tmp_path, lanes=lanes, deadline=deadline, concurrency=7).concurrency == 7
 
 
+@pytest.mark.parametrize(
+    ("lanes", "rows"),
+    [("background,standard", 64), ("batch,background", 50_000), ("flex", 64), ("auto", 50_000)],
+)
+def test_rows_at_a_time_under_a_budget(lanes: str, rows: int, tmp_path: Path) -> None:
+    """What is under way is not stopped by it: only a file of calls is worth so many."""
+    assert told(tmp_path, lanes=lanes, budget=5).concurrency == rows
+
+
 def test_the_lanes_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They count where the run names none."""
     monkeypatch.setenv("FLEXTIER_LANES", "background,standard")

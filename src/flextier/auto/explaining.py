@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flextier.auto.plan import Plan, plan
+from flextier.auto.plan import STEP, Plan, plan
 from flextier.lanes import AUTO, LANES, Asked
 from flextier.policy import FlexPolicy
 
@@ -46,4 +46,4 @@ def explain(
         knobs = knobs.replace(deadline=deadline)
     asked = Asked(ENDPOINTS[api], {"model": model}, stream)
     declined = {lane.name: why for lane in LANES.values() if (why := lane.declines(asked))}
-    return plan(model, knobs, declined, step=step)
+    return plan(model, knobs, declined, apart=STEP if step else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
@@ -19,6 +19,12 @@ from flextier.policy import FlexPolicy
 
 POOL = 10
 """The fewest calls at once that are taken for bulk work, which is worth a file of its own."""
+
+STEP = "a step of a run does not wait for a file of calls"
+FEW = "too few calls were made at once lately"
+"""Why a call is not to wait for others."""
+
+_POOLED = replace(BATCH, least=POOL)
 
 BATCH_TAKES = 6 * 3600.0
 """Seconds that a deadline has to leave for a batch: most are done within minutes, some in 8 to 24
@@ -79,7 +85,7 @@ def plan(
     declined: Mapping[str, str],
     never: frozenset[str] = frozenset(),
     *,
-    step: bool = False,
+    apart: str = "",
 ) -> Plan:
     """The ladder of a call.
 
@@ -88,11 +94,11 @@ def plan(
         policy: the knobs; its ``lanes`` do not count.
         declined: by lane, why it cannot take the call; lanes that can are not in it.
         never: the lanes of which the API has said that they are not for the model.
-        step: whether it follows from another call, and others will follow from it.
+        apart: why it is not to wait for others that would make a batch with it; empty: it may.
     """
     # Prices change with the day, and with the book.
     prices = (price_book(), date.today())
-    return _plan(model, policy, tuple(sorted(declined.items())), never, step, prices)
+    return _plan(model, policy, tuple(sorted(declined.items())), never, apart, prices)
 
 
 @lru_cache(maxsize=512)
@@ -101,7 +107,7 @@ def _plan(
     policy: FlexPolicy,
     declined: tuple[tuple[str, str], ...],
     never: frozenset[str],
-    step: bool,
+    apart: str,
     prices: tuple[object, date],
 ) -> Plan:
     offer = offer_of(model, policy.offers)
@@ -113,10 +119,11 @@ def _plan(
             return lacks
         if not never.isdisjoint((lane.key, lane.name)):
             return f"the API has said that it is not for {model}"
-        return _too_little_time(lane, policy) or reasons.get(lane.name, "") or _step(lane, step)
+        why = _too_little_time(lane, policy) or reasons.get(lane.name, "")
+        return why or (apart if lane.pooled else "")
 
     flex = UNHELD_FLEX if policy.flex_background and UNHELD_FLEX.key not in never else FLEX
-    lanes = [BATCH, flex, punctual(BACKGROUND["8h"]), punctual(BACKGROUND["2h"]), STANDARD]
+    lanes = [_POOLED, flex, punctual(BACKGROUND["8h"]), punctual(BACKGROUND["2h"]), STANDARD]
     considered = tuple(
         Considered(lane, share, priced, against(lane))
         for lane, share, priced in cheapest_first(lanes, model)
@@ -129,7 +136,7 @@ def _too_little_time(lane: Lane, policy: FlexPolicy) -> str:
     left = math.inf if policy.deadline is None else policy.deadline
     if lane is STANDARD:
         return ""
-    if lane is BATCH:
+    if lane.pooled:
         if left < BATCH_TAKES:
             return f"the deadline leaves less than {span(BATCH_TAKES)}"
         needs = policy.batch_window + max(policy.batch_reserve, policy.standard_reserve)
@@ -141,10 +148,6 @@ def _too_little_time(lane: Lane, policy: FlexPolicy) -> str:
     else:
         needs, what = policy.standard_reserve, "standard_reserve alone"
     return "" if left > needs else f"the deadline leaves no more than {what}, {span(needs)}"
-
-
-def _step(lane: Lane, step: bool) -> str:
-    return "a step of a run does not wait for a file of calls" if step and lane is BATCH else ""
 
 
 def span(seconds: float) -> str:

@@ -313,8 +313,8 @@ class Course:
         why = (
             "was called off, as its client was closed"
             if self.stopping
-            else "was left, so that FlexPolicy.deadline (FLEXTIER_DEADLINE) or background_timeout "
-            "(FLEXTIER_BACKGROUND_TIMEOUT) is kept"
+            else "was left, so that FlexPolicy.deadline (FLEXTIER_DEADLINE) or the lane's "
+            f"{self._lane.timeout_field} (FLEXTIER_{str(self._lane.timeout_field).upper()}) is kept"
         )
         now = self._clock.now()
         begun = self._known().status != "queued" or now - self._seen_at > _FRESH

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 
 SOONEST = 2.0
@@ -83,3 +84,14 @@ def pace_of(where: tuple[str, str]) -> Pace:
         with _LOCK:
             pace = _PACES.setdefault(where, Pace())
     return pace
+
+
+def _forget_all() -> None:
+    """Whoever waits, waits in the parent."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    _PACES.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

@@ -57,6 +57,8 @@ class Asking:
     clock: Clock
     memory: Remembered | None
     times: Times
+    least: int = 1
+    """The fewest calls that are worth a file, if the policy is content with fewer."""
 
 
 def pool(client: Any, call: Asking) -> Ticket:
@@ -72,7 +74,10 @@ def pool(client: Any, call: Asking) -> Ticket:
     """
     desk, memory = desk_of(*call.where), call.memory
     policy = call.policy
-    knobs = policy if policy.deadline is None else policy.replace(deadline=None)
+    changes: dict[str, Any] = {} if policy.deadline is None else {"deadline": None}
+    if call.least > policy.batch_least:
+        changes["batch_least"] = call.least
+    knobs = policy.replace(**changes)
     journal = None if memory is None else memory.journal
     endpoint = f"/v1{call.asked.endpoint}"
     model = str(call.asked.body.get("model", ""))

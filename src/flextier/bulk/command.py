@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--concurrency",
         type=int,
         metavar="N",
-        help="rows at a time [64; with batch, background or auto 50000]",
+        help="rows at a time [64; with batch, auto, or background and no budget 50000]",
     )
     parser.add_argument("--budget", metavar="US$", help="for all starts of the run [none]")
     parser.add_argument(

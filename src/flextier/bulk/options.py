@@ -12,7 +12,7 @@ from typing import Any
 from flextier.bulk.errors import BulkError
 from flextier.bulk.reading import format_of
 from flextier.bulk.spans import Span, seconds
-from flextier.lanes import AUTO, LANES, WINDOWS
+from flextier.lanes import AUTO, BATCH, LANES, WINDOWS
 from flextier.policy import FlexPolicy
 
 CONCURRENCY = 64
@@ -119,7 +119,7 @@ def options(
         output_column=output_column,
         lanes=ladder,
         deadline=left,
-        concurrency=concurrency or _usual(ladder, left),
+        concurrency=concurrency or _usual(ladder, left, budget is not None),
         budget=None if budget is None else _amount(budget),
         order=order,
         with_cost=with_cost,
@@ -144,9 +144,14 @@ def _ladder(lanes: str | Iterable[str] | None) -> tuple[str, ...] | None:
     return ladder
 
 
-def _usual(ladder: tuple[str, ...] | None, deadline: float | None) -> int:
-    """Offline, rows take no connection while they wait, and files are to be full."""
+def _usual(ladder: tuple[str, ...] | None, deadline: float | None, capped: bool) -> int:
+    """Offline, rows take no connection while they wait, and files are to be full.
+
+    What is under way is not stopped by a budget: with one, only a file is worth so many at once.
+    """
     names = ladder or FlexPolicy().lanes
+    if capped and BATCH.name not in names and names != (AUTO,):
+        return CONCURRENCY
     if names == (AUTO,):  # which has no time for a window then, nor for a batch
         online = deadline is not None and deadline <= WINDOWS["2h"]
     else:

@@ -58,6 +58,8 @@ class Lane:
     """Whether refusals are worth waiting out, for as long as ``FlexPolicy.patience`` allows."""
     pooled: bool = False
     """Whether calls are gathered, sent together, and answered together."""
+    least: int = 1
+    """The fewest calls that are worth sending together, whatever the policy says."""
     window: Window | None = None
     """The completion window of background responses; None: it has none."""
     needs: float = 0.0

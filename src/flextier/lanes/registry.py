@@ -48,10 +48,7 @@ def lane_named(name: str, policy: _Knobs) -> Lane:
     return LANES[name]
 
 
-_BY_TIER = {
-    **{lane.name: lane for lane in BACKGROUND.values()},
-    **{tier: lane for lane in _TIERS for tier in (lane.service_tier, *lane.served_as)},
-}
+_BY_TIER = {tier: lane for lane in _TIERS for tier in (lane.service_tier, *lane.served_as)}
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 _GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?(?:-|$)")
+_DATE = re.compile(r"-20\d\d-\d\d-\d\d$")
 _FIRST_WITHOUT_FLEX = (6, 2)
 
 WITH_WINDOWS = frozenset({"gpt-6.1-terra"})
@@ -29,4 +30,5 @@ def is_after_flex(model: str) -> bool:
 
 def has_windows(model: str) -> bool:
     """Whether a model of OpenAI's is known to be sold on the windows of two and eight hours."""
-    return is_after_flex(model) or model.removeprefix("openai/") in WITH_WINDOWS
+    bare = _DATE.sub("", model.removeprefix("openai/"))
+    return is_after_flex(model) or bare in WITH_WINDOWS

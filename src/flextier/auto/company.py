@@ -1,0 +1,60 @@
+"""Whether calls come in company: a batch is for many at once, and a lone call waits in vain.
+
+What a call waited in vain for is remembered for a while: a program that asks one after the other is
+not to wait for others each time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Hashable
+
+LONELY = 600.0
+"""Seconds for which nobody waits for company, after it has not come."""
+
+
+class Company:
+    """The calls under way in this process, by account and model; moments on their clock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way: Counter[Hashable] = Counter()
+        self._alone_until: dict[Hashable, float] = {}
+
+    def joined(self, key: Hashable, now: float, least: int) -> bool:
+        """One more call; whether it is worth waiting for others that make a file with it.
+
+        Args:
+            key: whose it is, and of which model.
+            now: the moment.
+            least: how many calls a file is worth making for.
+        """
+        with self._lock:
+            self._under_way[key] += 1
+            return self._under_way[key] >= least or now >= self._alone_until.get(key, now)
+
+    def left(self, key: Hashable) -> None:
+        """One less."""
+        with self._lock:
+            self._under_way[key] -= 1
+            if self._under_way[key] <= 0:
+                del self._under_way[key]
+
+    def missed(self, key: Hashable, now: float) -> None:
+        """A call has waited for others, and too few have come."""
+        with self._lock:
+            self._alone_until[key] = now + LONELY
+
+    def begin_anew(self) -> None:
+        """Nobody is under way, and nothing is known: as in a child after a fork."""
+        self._lock = threading.Lock()
+        self._under_way.clear()
+        self._alone_until.clear()
+
+
+COMPANY = Company()
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(after_in_child=COMPANY.begin_anew)
