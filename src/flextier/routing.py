@@ -114,7 +114,6 @@ class Route:
             lanes = self._planned(known, told)
         else:
             lanes = known.lanes(policy)
-        policy = self._policy
         self._first_lane = lanes[0].name
         self._memory = memory
         plain = declined = foreign = False
