@@ -233,8 +233,10 @@ class Ladder:
             return self._next(event, "max_retries")
         if event.kind == "unfinished" and event.now >= self.withdraw_by:
             return self._next(event, "deadline")
-        # As a request that was silent for too long, or, on the last lane, as any fault.
-        return self._wait_out(event) if self.lane.patient else self._retry(event)
+        # As a request that was silent for too long; or, on the last lane, as any fault.
+        if self.lane.patient and not event.go_away:
+            return self._wait_out(event)
+        return self._retry(event)
 
     def _refused(self, event: Event) -> Step:
         """Line up for this lane again, if patience and the deadline outlast what the server asks.

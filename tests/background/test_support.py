@@ -118,9 +118,9 @@ def test_flex_that_is_refused_for_too_long(asker: Asker, sim: Simulator) -> None
 
 
 def test_flex_that_takes_too_long(asker: Asker, sim: Simulator) -> None:
-    """Its timeout cancels it."""
+    """Its timeout cancels it; once patience is spent, as it is by then, the next lane is asked."""
     sim.weather = SLOW
-    heard = asker(sim, FLEX.replace(flex_timeout=0.3), model="o3")
+    heard = asker(sim, FLEX.replace(flex_timeout=0.3, patience=0.2), model="o3")
     assert heard.attempts == ["flex:unfinished", "standard:served"]
     assert statuses(sim) == {"cancelled": 1}
 
