@@ -37,8 +37,7 @@ class Known:
 
     def lanes(self, policy: FlexPolicy) -> list[Lane]:
         """The policy's ladder, as far as names go: what a call can take is for each to say."""
-        found = [lane_named(name, policy) for name in policy.lanes]
-        return [self._possible(lane) for lane in found]
+        return [self._possible(lane_named(name, policy)) for name in policy.lanes]
 
     def plan(self, policy: FlexPolicy, asked: Asked, apart: str) -> Plan:
         """The ladder that follows from model and deadline.

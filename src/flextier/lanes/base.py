@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flextier.failures import Failure
@@ -69,10 +69,12 @@ class Lane:
     instead: Lane | None = None
     """The lane of the same name that takes the calls of models that this one is not for."""
 
-    @property
-    def offline(self) -> bool:
-        """Whether the answer is fetched later, and not waited for on a connection."""
-        return self.pooled or self.window is not None
+    offline: bool = field(init=False, repr=False, compare=False)
+    """Whether the answer is fetched later, and not waited for on a connection."""
+
+    def __post_init__(self) -> None:
+        # Not a property: every call asks for it several times.
+        object.__setattr__(self, "offline", self.pooled or self.window is not None)
 
     @property
     def key(self) -> str:
