@@ -28,8 +28,8 @@ Kind = Literal[
 """The failure kinds; also the ``outcome`` of an attempt that failed."""
 
 Fault = Literal["timeout", "connection", "malformed", "unfinished"]
-"""A failure below the API: no answer in time, connection lost, answer not readable, or a batch that
-ended, or was left, before the call's turn came."""
+"""A failure below the API: no answer in time, connection lost, answer not readable, or a batch or a
+background response that ended, or was left, without the call's answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "deadline": plan.deadline,
         "lanes": [lane.name for lane in plan.lanes],
         "why": plan.why,
+        "source": plan.source or None,
         "considered": [
             {
                 "lane": one.lane.name,

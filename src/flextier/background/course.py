@@ -24,11 +24,9 @@ from flextier.errors import (
     ClientClosedError,
 )
 from flextier.failures import Failure, classify, server_wait
+from flextier.ladder import CALLING_OFF
 from flextier.lanes import STANDARD, Lane
 from flextier.saying import say
-
-_CANCELLING = 5.0
-"""Seconds that are kept for cancelling a response: a request, and the answer that it is done."""
 
 _DENIALS = 5
 """How often in a row we may be denied a response, before we believe it."""
@@ -54,7 +52,6 @@ class Pause:
 
 Step: TypeAlias = "Ask | Pause"
 Steps: TypeAlias = "Generator[Step, Any, Said]"
-Reply: TypeAlias = "Generator[Step, Any, Said]"
 
 
 class Account(Protocol):
@@ -88,24 +85,9 @@ class Course:
     """One response. Not shared; ``stop`` may come from any thread."""
 
     __slots__ = (
-        "_accepted_at",
-        "_account",
-        "_backoff",
-        "_clock",
-        "_cut_by",
-        "_denied",
-        "_id",
-        "_lane",
-        "_last",
-        "_longest",
-        "_pace",
-        "_requests",
-        "_run",
-        "_seen_at",
-        "_withdraw_by",
-        "_wondered",
-        "news",
-        "stopping",
+        "_accepted_at", "_account", "_backoff", "_clock", "_cut_by", "_denied", "_id", "_lane",
+        "_last", "_longest", "_pace", "_requests", "_run", "_seen_at", "_withdraw_by",
+        "_wondered", "news", "stopping",
     )  # fmt: skip
 
     def __init__(
@@ -143,7 +125,7 @@ class Course:
         self._account = account
         self._longest = longest
         now = clock.now()
-        room = min(_CANCELLING, max(0.0, cut_by - now) / 10)
+        room = min(CALLING_OFF, max(0.0, cut_by - now) / 10)
         self._withdraw_by = min(withdraw_by, cut_by - room)
         self._cut_by = cut_by
         self._id = response_id
@@ -198,7 +180,7 @@ class Course:
                 yield from self._dropped()
             raise
 
-    def _followed(self) -> Reply:
+    def _followed(self) -> Steps:
         last = yield from (self._created() if self._id is None else self._looked())
         while not last.ended:
             self._wonder(last)
@@ -212,7 +194,7 @@ class Course:
             raise self._unfinished("was cancelled by somebody else", billed=True)
         return last
 
-    def _created(self) -> Reply:
+    def _created(self) -> Steps:
         if self.stopping == "closed":
             raise ClientClosedError("the client was closed before the call was sent")
         left = self._cut_by - self._clock.now()
@@ -226,7 +208,7 @@ class Course:
         self._last = last
         return last
 
-    def _looked(self) -> Reply:
+    def _looked(self) -> Steps:
         """How it stands now; asked again, where asking failed in a way that passes.
 
         Raises:
@@ -297,7 +279,7 @@ class Course:
 
     # --- the end ------------------------------------------------------------------------------
 
-    def _called_off(self) -> Reply:
+    def _called_off(self) -> Steps:
         """Cancel it; what has finished by then is as good as ever.
 
         Raises:
