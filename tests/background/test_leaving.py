@@ -13,9 +13,9 @@ import anyio
 import pytest
 
 from flextier import AsyncFlexOpenAI, ClientClosedError, FlexOpenAI, track
-from flextier._sdk import http
-from flextier.clock import Clock
-from flextier.pending import pending_of
+from flextier._openai.compat import http
+from flextier._utils.clock import Clock
+from flextier.background.waiters import pending_of
 from flextier.sim import BackgroundOutcome, Fault, Simulator
 from tests.background.asking import (
     ALONE,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flextier.cli import main
-from flextier.rehearsal.peers import PEERS
+from flextier.rehearsal.baselines import PEERS
 from flextier.rehearsal.trace import names
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from flextier.sim.filling import fill, fill_freely
+from flextier.sim.base.json_filler import fill, fill_freely
 
 
 class Node(BaseModel):

@@ -25,7 +25,7 @@ from flextier import (
     capacity_snapshot,
     track,
 )
-from flextier.calls import listen
+from flextier.calls.report import listen
 from flextier.capacity import CAPACITY
 from flextier.sim import Fault, Simulator, Weather
 from tests.wire.callers import FAST, KEY, MESSAGES, Caller

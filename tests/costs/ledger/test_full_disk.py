@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flextier.costs import Ledger
-from flextier.costs.ledger import LedgerError, store
+from flextier.ledger import LedgerError, store
 from tests.costs.ledger.calls import python
 from tests.costs.ledger.test_writing import locked
 

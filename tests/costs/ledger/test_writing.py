@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from flextier.costs import CostTotals, Ledger
-from flextier.costs.ledger import LedgerError, LedgerWarning, store
+from flextier.ledger import LedgerError, LedgerWarning, store
 from tests.costs.ledger.calls import call, ids, python
 
 
