@@ -89,7 +89,7 @@ def test_weather_file_is_read(tmp_path: Path) -> None:
 
 def test_missing_libraries_are_named_with_their_extra() -> None:
     """Without the extra's libraries the simulator says how to install them."""
-    code = "import sys; sys.modules['llmock'] = None; from flextier.sim import Simulator"
+    code = "import sys; sys.modules['uvicorn'] = None; from flextier.sim import Simulator"
     ended = python("-c", code)
     assert 'ImportError: the simulator needs: pip install "flextier[sim]"' in ended.stderr
 
@@ -97,17 +97,17 @@ def test_missing_libraries_are_named_with_their_extra() -> None:
 def test_weather_and_faults_need_no_extra() -> None:
     """Weather, faults and the command's options import nothing but the standard library."""
     code = (
-        "import sys; sys.modules['llmock'] = sys.modules['uvicorn'] = None; "
+        "import sys; sys.modules['starlette'] = sys.modules['uvicorn'] = None; "
         "from flextier.sim import Fault, Weather, cli; Weather(); Fault.refuse()"
     )
     assert python("-c", code).stderr == ""
 
 
 def test_plugin_loads_no_server() -> None:
-    """Loading the pytest plugin imports no web server and no llmock."""
+    """Loading the pytest plugin imports no web server."""
     code = (
         "import sys, flextier.sim.pytest_plugin; "
-        "print([name for name in ('uvicorn', 'starlette', 'llmock') if name in sys.modules])"
+        "print([name for name in ('uvicorn', 'starlette') if name in sys.modules])"
     )
     assert python("-c", code).stdout.strip() == "[]"
 

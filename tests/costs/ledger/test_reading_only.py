@@ -21,7 +21,7 @@ _READ = """
 import os, sys
 from flextier.cli import main
 from flextier.costs import Ledger
-from flextier.costs.ledger import LedgerError
+from flextier.ledger import LedgerError
 from tests.costs.ledger.calls import call
 
 with Ledger("warm-up.db") as ledger:  # whoever else this process becomes reads no modules

@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from llmock.schema import example_for
-
+from flextier.sim.base.example_values import example_value
 from flextier.sim.base.sentences import first_sentence
 
 Schema = dict[str, Any]
@@ -55,8 +54,10 @@ class _Filler:
 
     def value(self, schema: Schema, name: str, depth: int) -> Any:
         schema = self._resolved(schema)
-        if "const" in schema or "default" in schema:
-            return example_for(schema)
+        if "const" in schema:
+            return schema["const"]
+        if "default" in schema:
+            return schema["enum"][0] if schema.get("enum") else schema["default"]
         if schema.get("enum"):
             return self._option(schema["enum"])
         choice = schema.get("anyOf") or schema.get("oneOf")
@@ -64,8 +65,9 @@ class _Filler:
             return self.value(_chosen(choice, depth), name, depth + 1)
         if schema.get("allOf"):
             return self.value(self._merged(schema), name, depth + 1)
-        fill_kind = self._kinds.get(_kind(schema))
-        return fill_kind(schema, name, depth) if fill_kind else example_for(schema, name=name)
+        kind = _kind(schema)
+        fill_kind = self._kinds.get(kind)
+        return fill_kind(schema, name, depth) if fill_kind else example_value(schema, kind, name)
 
     def _resolved(self, schema: Schema) -> Schema:
         seen = set()
@@ -102,7 +104,7 @@ class _Filler:
 
     def _string(self, schema: Schema, name: str, depth: int) -> str:
         if _SHAPING & schema.keys():
-            return str(example_for(schema, name=name))
+            return str(example_value(schema, "string", name))
         if name in _PROSE:
             return f"simulated {name}: {first_sentence(self._prompt)}"
         return next(self._quoted, f"simulated {name}")
@@ -112,7 +114,7 @@ class _Filler:
             if _fits(number, schema):
                 self._numbers.remove(number)
                 return int(number) if _kind(schema) == "integer" else number
-        made_up: float = example_for(schema, name=name)
+        made_up: float = example_value(schema, _kind(schema), name)
         return made_up
 
 

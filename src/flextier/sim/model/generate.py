@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import uuid4
 
-from llmock.completion import ToolCallOut, structured_output
-from llmock.tools import ToolContext, auto_tool_call, tool_context
-
 from flextier.sim.base import api_errors
 from flextier.sim.base.api_errors import Rejected
 from flextier.sim.base.json_filler import fill, fill_freely
 from flextier.sim.base.sentences import first_sentence
 from flextier.sim.base.tokens import MEDIA_TOKENS, MESSAGE_TOKENS, PromptCache, Tokens, clip, count
 from flextier.sim.behavior.faults import Serve
+from flextier.sim.model import tools
 from flextier.sim.model.request import Ask
+from flextier.sim.model.tools import Tool
 
 Finish = Literal["stop", "length", "tool_calls"]
 
@@ -25,6 +24,15 @@ Finish = Literal["stop", "length", "tool_calls"]
 _REASONING = {"none": 0, "minimal": 16, "low": 64, "medium": 192, "high": 448, "xhigh": 832}
 
 _REASONING_MODEL = re.compile(r"(ft:)?(o\d|gpt-[5-9])(?!.*-chat)")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model calls: the call's id, the tool's name, its arguments in JSON."""
+
+    id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class Answer:
     """
 
     text: str
-    calls: tuple[ToolCallOut, ...]
+    calls: tuple[ToolCall, ...]
     finish: Finish
     tokens: Tokens
     tier: str
@@ -69,12 +77,24 @@ def reasons(model: str) -> bool:
 def _said(ask: Ask, script: Serve) -> str:
     if script.text is not None:
         return script.text
-    wanted = structured_output(ask.dialect, ask.body)
-    if wanted is None:
+    form = _json_form(ask)
+    if form is None:
         return _reply(ask)
-    if isinstance(wanted, dict):
-        return _dumps(_filled(wanted, ask.question))
+    named = form.get("json_schema")  # where Chat Completions puts it; Responses does not nest it
+    schema = named.get("schema") if isinstance(named, dict) else form.get("schema")
+    if isinstance(schema, dict):
+        return _dumps(_filled(schema, ask.question))
     return _dumps(fill_freely(ask.question, _reply(ask)))
+
+
+def _json_form(ask: Ask) -> dict[str, Any] | None:
+    """The format that the request asks for, where that is JSON."""
+    if ask.endpoint == "chat":
+        form = ask.body.get("response_format")
+    else:
+        form = (ask.body.get("text") or {}).get("format")
+    is_json = isinstance(form, dict) and form.get("type") in ("json_schema", "json_object")
+    return form if is_json else None
 
 
 def _reply(ask: Ask) -> str:
@@ -85,27 +105,13 @@ def _reply(ask: Ask) -> str:
     return f"[simulated] {first_sentence(ask.question or last.text)}"
 
 
-def _calls(ask: Ask) -> tuple[ToolCallOut, ...]:
-    context = tool_context(ask.dialect, ask.body, ask.question)
-    first = auto_tool_call(context) if context else None
-    if context is None or first is None:
-        return ()
-    names = [first.name]
-    if ask.body.get("parallel_tool_calls") is not False and context.forced_name is None:
-        names = _named(context) or names
-    return tuple(_call(name, context) for name in names)
+def _calls(ask: Ask) -> tuple[ToolCall, ...]:
+    return tuple(_call(tool, ask.question) for tool in tools.called(ask))
 
 
-def _named(context: ToolContext) -> list[str]:
-    """The tools that the question calls by their names."""
-    words = set(re.findall(r"[\w-]+", context.prompt))
-    return [tool.name for tool in context.tools if tool.name in words]
-
-
-def _call(name: str, context: ToolContext) -> ToolCallOut:
-    schema = next((tool.parameters for tool in context.tools if tool.name == name), None)
-    arguments = _filled(schema, context.prompt) if schema else {}
-    return ToolCallOut(f"call_{uuid4().hex[:24]}", name, _dumps(arguments))
+def _call(tool: Tool, prompt: str) -> ToolCall:
+    arguments = _filled(tool.parameters, prompt) if tool.parameters else {}
+    return ToolCall(f"call_{uuid4().hex[:24]}", tool.name, _dumps(arguments))
 
 
 def _filled(schema: Any, prompt: str) -> Any:
@@ -135,7 +141,7 @@ def _limited(text: str, ask: Ask, thought: int) -> tuple[str, Finish]:
 
 
 def _tokens(
-    ask: Ask, cache: PromptCache, text: str, calls: tuple[ToolCallOut, ...], thought: int
+    ask: Ask, cache: PromptCache, text: str, calls: tuple[ToolCall, ...], thought: int
 ) -> Tokens:
     prompt = _prompt(ask)
     said = count(text) + sum(count(call.name) + count(call.arguments) for call in calls)

@@ -7,14 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llmock.simulation import flatten_text
-
 from flextier.sim.base import api_errors
 from flextier.sim.base.api_errors import Rejected
 from flextier.sim.behavior.faults import Lane
 
-#: llmock's names of the two request shapes.
-Dialect = Literal["openai", "openai-responses"]
+Endpoint = Literal["chat", "responses"]
 
 _LANES: Mapping[str | None, Lane] = {
     None: "standard",
@@ -44,7 +41,7 @@ class Ask:
     """What a request asks for.
 
     Attributes:
-        dialect: Which of the two endpoints it came through, in llmock's words.
+        endpoint: Which of the two endpoints it came through.
         body: The whole JSON body.
         model: The model.
         lane: The lane that its ``service_tier`` means.
@@ -57,7 +54,7 @@ class Ask:
         choices: How many answers are asked for.
     """
 
-    dialect: Dialect
+    endpoint: Endpoint
     body: dict[str, Any]
     model: str
     lane: Lane
@@ -158,8 +155,17 @@ def _require(holds: bool, name: str, problem: str) -> None:
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content, in any of its shapes."""
-    return flatten_text(content)
+    """The text of a message's content, in any of its shapes; a picture is "[image input]"."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return " ".join(filter(None, map(text_of, content)))
+    if not isinstance(content, dict):
+        return ""
+    if isinstance(content.get("text"), str):
+        text: str = content["text"]
+        return text
+    return "[image input]" if "image_url" in content else text_of(content.get("content"))
 
 
 def media_in(content: Any) -> int:

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
-from llmock.streaming import fragments, text_pieces
-
 from flextier.sim.base import api_errors, sse
 from flextier.sim.base.api_errors import ErrorReply, Rejected
+from flextier.sim.base.deltas import argument_deltas, text_deltas
 from flextier.sim.model import request
 from flextier.sim.model.generate import Answer
 from flextier.sim.model.request import Ask, Turn
@@ -36,7 +35,7 @@ def read(body: dict[str, Any]) -> Ask:
     turns = tuple(_turn(message, i) for i, message in enumerate(_messages(body)))
     _check_json_mode(body, turns)
     return Ask(
-        dialect="openai",
+        endpoint="chat",
         body=body,
         model=model,
         lane=request.lane_of(body),
@@ -149,12 +148,12 @@ def _deltas(answer: Answer) -> Iterator[tuple[dict[str, Any], str | None]]:
     """(delta, finish reason) of every chunk of one choice."""
     yield {"role": "assistant", "content": None if answer.calls else "", "refusal": None}, None
     if not answer.calls:
-        for piece in text_pieces(answer.text):
+        for piece in text_deltas(answer.text):
             yield {"content": piece}, None
     for position, call in enumerate(answer.calls):
         first = {"id": call.id, "type": "function", "function": _function(call.name, "")}
         yield {"tool_calls": [_indexed(position, **first)]}, None
-        for fragment in fragments(call.arguments):
+        for fragment in argument_deltas(call.arguments):
             yield {"tool_calls": [_indexed(position, function={"arguments": fragment})]}, None
     yield {}, answer.finish
 
@@ -173,7 +172,6 @@ def _logprobs(ask: Ask, text: str) -> dict[str, Any] | None:
         return None
     tokens = [
         {"token": piece, "logprob": 0.0, "bytes": list(piece.encode()), "top_logprobs": []}
-        for piece in text_pieces(text)
-        if piece
+        for piece in text_deltas(text)
     ]
     return {"content": tokens, "refusal": None}

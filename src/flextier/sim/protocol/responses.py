@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import uuid4
 
-from llmock.streaming import fragments, text_pieces
-
 from flextier.sim.base import api_errors, sse
 from flextier.sim.base.api_errors import ErrorReply, Rejected
+from flextier.sim.base.deltas import argument_deltas, text_deltas
 from flextier.sim.model import request
 from flextier.sim.model.generate import Answer, reasons
 from flextier.sim.model.request import Ask, Turn
@@ -50,7 +49,7 @@ def read(body: dict[str, Any]) -> Ask:
     request.check_shapes(body, objects=("reasoning", "text"), arrays=("tools",), lists=("include",))
     reasoning = body.get("reasoning") or {}
     return Ask(
-        dialect="openai-responses",
+        endpoint="responses",
         body=body,
         model=model,
         lane=request.lane_of(body),
@@ -231,7 +230,7 @@ def _write_message(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
     place = {"content_index": 0}
     text = item["content"][0]["text"]
     yield {"type": "response.content_part.added", **place, "part": _text_part("")}
-    for piece in filter(None, text_pieces(text)):
+    for piece in text_deltas(text):
         yield {"type": "response.output_text.delta", **place, "delta": piece, "logprobs": []}
     yield {"type": "response.output_text.done", **place, "text": text, "logprobs": []}
     yield {"type": "response.content_part.done", **place, "part": _text_part(text)}
@@ -239,7 +238,7 @@ def _write_message(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _write_call(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
     arguments = item["arguments"]
-    for fragment in fragments(arguments):
+    for fragment in argument_deltas(arguments):
         yield {"type": "response.function_call_arguments.delta", "delta": fragment}
     yield {
         "type": "response.function_call_arguments.done",
@@ -254,7 +253,7 @@ def _write_reasoning(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
         place = {"summary_index": index}
         text = part["text"]
         yield {"type": f"{kind}_part.added", **place, "part": {**part, "text": ""}}
-        for piece in text_pieces(text):
+        for piece in text_deltas(text):
             yield {"type": f"{kind}_text.delta", **place, "delta": piece}
         yield {"type": f"{kind}_text.done", **place, "text": text}
         yield {"type": f"{kind}_part.done", **place, "part": part}
