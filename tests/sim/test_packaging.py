@@ -17,7 +17,7 @@ import flextier.sim
 
 from .callers import Chat, raw
 
-RUN = "import argparse, sys; from flextier.sim import cli; "
+RUN = "import argparse, sys; from flextier.cli import sim as cli; "
 RUN += "parser = argparse.ArgumentParser(); cli.add_arguments(parser); "
 RUN += "sys.exit(cli.run(parser.parse_args()))"
 
@@ -98,7 +98,8 @@ def test_weather_and_faults_need_no_extra() -> None:
     """Weather, faults and the command's options import nothing but the standard library."""
     code = (
         "import sys; sys.modules['starlette'] = sys.modules['uvicorn'] = None; "
-        "from flextier.sim import Fault, Weather, cli; Weather(); Fault.refuse()"
+        "import flextier.cli.sim; "
+        "from flextier.sim import Fault, Weather; Weather(); Fault.refuse()"
     )
     assert python("-c", code).stderr == ""
 
