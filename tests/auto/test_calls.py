@@ -13,7 +13,7 @@ from flextier.background import poll_schedule
 from flextier.calls.report import listen
 from flextier.sim import BackgroundWeather, Fault, Simulator, Weather
 from tests.batch.conftest import forget
-from tests.wire.callers import KEY
+from tests.client.callers import KEY
 
 DAY = 86_400.0
 

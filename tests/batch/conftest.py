@@ -16,7 +16,7 @@ from flextier.journal import journal
 from flextier.lanes import eligibility
 from flextier.sim import Simulator, Weather
 from tests.batch.crowd import Crowd, Said, patch_all, tasks, threads
-from tests.wire.callers import PLAIN
+from tests.client.callers import PLAIN
 
 WATCHDOG = 40.0
 

@@ -15,7 +15,7 @@ import openai
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, track
 from flextier.sim import Simulator
-from tests.wire.callers import KEY
+from tests.client.callers import KEY
 
 POLICY = FlexPolicy(
     lanes=("batch", "standard"),

@@ -45,7 +45,7 @@ from tests.batch.crowd import (
     questions,
     until,
 )
-from tests.wire.callers import Caller
+from tests.client.callers import Caller
 
 FLEX = POLICY.replace(lanes=("flex", "standard"))
 

@@ -27,8 +27,8 @@ from flextier.calls.continuation import continuation, continuation_id
 from flextier.calls.run_tracking import watch_for
 from flextier.llama_index import OpenAIResponsesFlex, run_tracking
 from flextier.sim import Fault, Simulator
+from tests.client.callers import FAST, KEY
 from tests.llama_index.llms import OURS, make
-from tests.wire.callers import FAST, KEY
 
 # LlamaIndex's structured LLM and agents use what pydantic deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecationWarning")
