@@ -28,20 +28,20 @@ DEFAULTS: dict[str, Any] = {
     "stall_factor": 3.0,
     "start_jitter": 0.0,
     "budget": None,
-    "offers": (),
+    "lane_support": (),
     "batch_window": 10.0,
-    "batch_poll": 60.0,
+    "batch_poll_interval": 60.0,
     "batch_reserve": 900.0,
-    "batch_least": 1,
+    "batch_min_calls": 1,
     "background_window": "2h",
-    "background_poll": 300.0,
+    "background_poll_interval": 300.0,
     "background_timeout": None,
     "flex_background": False,
     "journal": None,
-    "journal_salt": "",
-    "journal_repeats": "each",
-    "journal_answers": True,
-    "journal_keep": None,
+    "journal_namespace": "",
+    "journal_duplicates": "each",
+    "journal_store_responses": True,
+    "journal_ttl": None,
 }
 OTHERS: dict[str, tuple[str, Any]] = {
     "lanes": ("standard", ("standard",)),
@@ -57,27 +57,28 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "stall_factor": ("4", 4.0),
     "start_jitter": ("2.5", 2.5),
     "budget": ("12.50", Decimal("12.50")),
-    "offers": ("gpt-7*=batch+background, mine=", ("gpt-7*=batch+background", "mine=")),
+    "lane_support": ("gpt-7*=batch+background, mine=", ("gpt-7*=batch+background", "mine=")),
     "batch_window": ("0.5", 0.5),
-    "batch_poll": ("5", 5.0),
+    "batch_poll_interval": ("5", 5.0),
     "batch_reserve": ("60", 60.0),
-    "batch_least": ("10", 10),
+    "batch_min_calls": ("10", 10),
     "background_window": ("8h", "8h"),
-    "background_poll": ("30", 30.0),
+    "background_poll_interval": ("30", 30.0),
     "background_timeout": ("20000", 20_000.0),
     "flex_background": ("true", True),
     "journal": ("nightly.db", "nightly.db"),
-    "journal_salt": ("monday", "monday"),
-    "journal_repeats": ("once", "once"),
-    "journal_answers": ("false", False),
-    "journal_keep": ("86400", 86_400.0),
+    "journal_namespace": ("monday", "monday"),
+    "journal_duplicates": ("once", "once"),
+    "journal_store_responses": ("false", False),
+    "journal_ttl": ("86400", 86_400.0),
 }
 """Each field as the environment writes it, and as it is read."""
 FIELDS = sorted(DEFAULTS)
 SPANS = [
     "deadline", "patience", "flex_timeout", "standard_timeout", "standard_reserve", "start_jitter",
-    "batch_window", "batch_poll", "batch_reserve", "background_poll", "background_timeout",
-    "journal_keep",
+    "batch_window", "batch_poll_interval", "batch_reserve",
+    "background_poll_interval", "background_timeout",
+    "journal_ttl",
 ]  # fmt: skip
 BACKOFFS = ["backoff_initial", "backoff_max", "backoff_multiplier"]
 
@@ -408,16 +409,16 @@ def test_offers() -> None:
     """They can be a dict, a list or a text, and are read at once."""
     told = ("gpt-7*=batch+background", "mine=flex")
     offers = {"gpt-7*": ("batch", "background"), "mine": "flex"}
-    assert FlexPolicy(offers=offers).offers == told
-    assert FlexPolicy(offers=list(told)).offers == told
-    assert FlexPolicy(offers=", ".join(told)).offers == told
-    assert hash(FlexPolicy(offers=offers)) == hash(FlexPolicy(offers=told))
+    assert FlexPolicy(lane_support=offers).lane_support == told
+    assert FlexPolicy(lane_support=list(told)).lane_support == told
+    assert FlexPolicy(lane_support=", ".join(told)).lane_support == told
+    assert hash(FlexPolicy(lane_support=offers)) == hash(FlexPolicy(lane_support=told))
 
 
 @pytest.mark.parametrize("offers", ["gpt-7*", "=flex", "gpt-7*=turbo", {"gpt-7*": ("standard",)}])
 def test_offers_that_are_none(offers: Any) -> None:
     """What is wrong is told with the form that is right."""
-    assert "is no offer such as 'gpt-7*=batch+background'" in refusal(offers=offers)
+    assert "is no offer such as 'gpt-7*=batch+background'" in refusal(lane_support=offers)
 
 
 @pytest.mark.parametrize("lanes", [3, ["flex", 3], None])
@@ -490,6 +491,29 @@ def test_backoff_that_ends_before_it_begins() -> None:
     assert "FLEXTIER_BACKOFF_MAX" in message
     assert "FLEXTIER_BACKOFF_INITIAL" in message
     assert FlexPolicy(backoff_initial=4, backoff_max=4).backoff(1) == 4.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("offers", "lane_support"),
+        ("batch_least", "batch_min_calls"),
+        ("batch_poll", "batch_poll_interval"),
+        ("background_poll", "background_poll_interval"),
+        ("journal_salt", "journal_namespace"),
+        ("journal_repeats", "journal_duplicates"),
+        ("journal_answers", "journal_store_responses"),
+        ("journal_keep", "journal_ttl"),
+    ],
+)
+def test_an_old_name_says_the_new_one(old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renamed field or variable is an error that names its replacement."""
+    assert refusal(**{old: 1}) == f"FlexPolicy.{old} was renamed: use {new}"
+    with pytest.raises(PolicyError, match=f"use {new}"):
+        FlexPolicy().replace(**{old: 1})
+    monkeypatch.setenv(f"FLEXTIER_{old.upper()}", "1")
+    message = f"FLEXTIER_{old.upper()} was renamed: set FLEXTIER_{new.upper()} instead"
+    assert refusal() == message
 
 
 # --- arithmetic -------------------------------------------------------------------------------

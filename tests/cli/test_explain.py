@@ -44,11 +44,11 @@ def test_the_deadline_of_the_environment(
 ) -> None:
     """Without ``--deadline``, the variable counts; so do the other knobs."""
     monkeypatch.setenv("FLEXTIER_DEADLINE", "10800")
-    monkeypatch.setenv("FLEXTIER_OFFERS", "o3=background")
+    monkeypatch.setenv("FLEXTIER_LANE_SUPPORT", "o3=background")
     assert main(["explain", "--model", "o3"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("o3, 3 h to the deadline\n")
-    assert "o3 has no flex, by FlexPolicy.offers: o3=background" in printed
+    assert "o3 has no flex, by FlexPolicy.lane_support: o3=background" in printed
 
 
 def test_a_deadline_that_is_too_short_for_the_usual_ladder(
@@ -64,7 +64,7 @@ def test_the_fewest_calls_of_a_batch(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are the ones that calls will go by."""
-    monkeypatch.setenv("FLEXTIER_BATCH_LEAST", "50")
+    monkeypatch.setenv("FLEXTIER_BATCH_MIN_CALLS", "50")
     assert main(["explain", "--model", "o3"]) == 0
     assert "batch: for 50 calls at once or more" in capsys.readouterr().out
 

@@ -95,8 +95,8 @@ def test_a_reserve_that_leaves_nothing_for_a_batch() -> None:
 
 def test_the_least_that_make_a_batch() -> None:
     """Ten, or more if the policy says more."""
-    assert plan("o3", FlexPolicy(batch_least=2), {}).batch_least == 10
-    assert plan("o3", FlexPolicy(batch_least=50), {}).batch_least == 50
+    assert plan("o3", FlexPolicy(batch_min_calls=2), {}).batch_min_calls == 10
+    assert plan("o3", FlexPolicy(batch_min_calls=50), {}).batch_min_calls == 50
 
 
 def test_flex_that_the_api_has_refused_before() -> None:

@@ -38,7 +38,7 @@ def test_the_user_knows_better(model: str, lanes: set[str]) -> None:
     """The first pattern that fits counts, and says where it is from."""
     offer = offer_of(model, TOLD)
     assert offer.lanes == lanes
-    assert offer.source.startswith("FlexPolicy.offers: ")
+    assert offer.source.startswith("FlexPolicy.lane_support: ")
 
 
 def test_a_model_of_nobodys() -> None:
