@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import faulthandler
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from flextier.batch import desk, spool
 from flextier.journal import journal
@@ -17,8 +15,6 @@ from flextier.lanes import choosing
 from flextier.sim import Simulator, Weather
 from tests.batch.crowd import Crowd, Said, patch_all, tasks, threads
 from tests.wire.callers import PLAIN
-
-WATCHDOG = 40.0
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -56,15 +52,6 @@ def crowd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cr
 
 
 MAX_LINES = spool.MAX_LINES
-
-
-@pytest.fixture(autouse=True)
-def watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A call that hangs ends the run, and shows the stacks of all threads."""
-    stderr = request.config.stash[fault_handler_stderr_fd_key]
-    faulthandler.dump_traceback_later(WATCHDOG, exit=True, file=stderr)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(autouse=True)
