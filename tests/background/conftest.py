@@ -10,10 +10,8 @@ from flextier import pending
 from flextier.background import course, pace
 from flextier.sim import Simulator
 from tests.background.asking import ASKERS, background
-from tests.batch.conftest import forget, watchdog
+from tests.batch.conftest import forget
 from tests.batch.crowd import patch_all
-
-__all__ = ["watchdog"]
 
 SOONEST = 0.02
 
