@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import ssl
 from collections.abc import Iterator
 
 import pytest
 
 from flextier.capacity import CAPACITY
+from tests.skips import pytest_addoption, pytest_configure
+
+__all__ = ["pytest_addoption", "pytest_configure"]
 
 _PREFIXES = ("OPENAI_", "FLEXTIER_", "LANGCHAIN_", "LANGSMITH_", "AZURE_")
+
+
+def pytest_sessionstart() -> None:
+    """Give Ctrl-C its usual effect, here and in the processes that tests start: the background of a
+    script hands down a SIGINT that is ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
