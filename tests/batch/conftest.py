@@ -69,7 +69,7 @@ def working() -> list[str]:
     """The threads of batches that do not end although nobody waits."""
     for one in desk._DESKS.values():
         one.leave(time.monotonic() + 5.0)
-    for _ in range(1000):
+    for _ in range(60_000):
         left = [t.name for t in threading.enumerate() if t.name.startswith("flextier-batch-")]
         if not left:
             return []

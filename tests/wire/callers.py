@@ -132,7 +132,7 @@ STREAMS = [caller for caller in CALLERS if caller.stream]
 
 def settled(sim: Simulator) -> int:
     """The simulator's open connections, once it has noticed those that were closed."""
-    for _ in range(400):
+    for _ in range(60_000):
         if sim.connections == 0:
             break
         time.sleep(0.005)

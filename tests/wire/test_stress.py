@@ -162,7 +162,7 @@ class Crowd:
 
 async def _alone() -> bool:
     """Whether no task is left, once asyncio has closed what generators were dropped."""
-    for _ in range(100):
+    for _ in range(60_000):
         if asyncio.all_tasks() == {asyncio.current_task()}:
             return True
         await asyncio.sleep(0.005)
