@@ -81,4 +81,5 @@ def leave(status: int) -> NoReturn:
 
 def environment() -> dict[str, str]:
     """An environment in which a process finds the tests, wherever it runs."""
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    found = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, found))}
