@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from flextier.clock import Clock
+from flextier._utils.clock import Clock
+from flextier._utils.wakeup import TaskWait, ThreadWait
 from flextier.sim import Simulator
-from flextier.waiting import TaskWait, ThreadWait
 
 _LOOK = 0.004
 """Seconds between two looks whether everybody waits."""

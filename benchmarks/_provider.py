@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
-from flextier._sdk import http  # httpx or httpx2, whichever the SDK at hand is built on
+from flextier._openai.compat import http  # httpx or httpx2, whichever the SDK at hand is built on
 
 Served: TypeAlias = "AbstractContextManager[str]"
 

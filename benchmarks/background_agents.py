@@ -32,11 +32,11 @@ from langchain_core.tools import tool
 from llama_index.core.agent.workflow import FunctionAgent
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, track
-from flextier.auto.plan import span
 from flextier.langchain import ChatOpenAIFlex
 from flextier.llama_index import OpenAIResponsesFlex
+from flextier.planning.auto_plan import span
 from flextier.sim import BackgroundWeather, Simulator, Weather
-from flextier.transport import async_http_client
+from flextier.transport.http_clients import async_http_client
 
 MODELS = ("gpt-5.5", "gpt-6.2-sol")
 """With flex and without windows; without flex and with windows."""

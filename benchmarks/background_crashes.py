@@ -37,9 +37,9 @@ import os
 import sys
 
 from flextier import FlexOpenAI, continuation
-from flextier.background import pace
+from flextier.background import poll_schedule
 
-pace.SOONEST = float(os.environ["SOONEST"])  # the first looks come sooner than in programs
+poll_schedule.SOONEST = float(os.environ["SOONEST"])  # the first looks come sooner than in programs
 run, steps = sys.argv[1], int(sys.argv[2])
 tool = {
     "type": "function",

@@ -40,8 +40,8 @@ import anyio
 from _provider import simulator
 
 from flextier import AsyncFlexOpenAI, FlexPolicy
-from flextier.background.pace import Pace
-from flextier.clock import Clock
+from flextier._utils.clock import Clock
+from flextier.background.poll_schedule import Pace
 
 MODEL = "gpt-6.2-sol"
 POLICY = FlexPolicy(lanes=("background", "standard"), background_window="8h")

@@ -43,7 +43,11 @@ async def ask(row):
         answer = await client.chat.completions.create(model="o4-mini", messages=messages)
     return answer.choices[0].message.content
 """
-_COMMAND = [sys.executable, "-c", "import sys; from flextier.cli import main; sys.exit(main())"]
+_COMMAND = [
+    sys.executable,
+    "-c",
+    "import sys; from flextier.cli import main; sys.exit(main())",
+]
 _STARTS_IN = 1.5
 """Seconds that a process takes to its first request, about."""
 

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flextier import FlexPolicy
-from flextier.rehearsal import Trace, rehearse, shown
-from flextier.rehearsal.peers import PEERS, run_peer
+from flextier.rehearsal import Trace, formatting, rehearse
+from flextier.rehearsal.baselines import PEERS, run_peer
 from flextier.rehearsal.result import Outcome
 from flextier.rehearsal.trace import names
 
@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for trace in _traces(options.traces or names(), options.seed):
         outcomes = list(measure(trace))
         told += [outcome.to_dict() for outcome in outcomes]
-        print("\n".join([*shown.heading(trace), "", *shown.table(outcomes), ""]), flush=True)
+        print(
+            "\n".join([*formatting.heading(trace), "", *formatting.table(outcomes), ""]), flush=True
+        )
     if options.json is not None:
         options.json.write_text(json.dumps(told, indent=2) + "\n")
 

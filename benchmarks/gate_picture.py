@@ -23,11 +23,11 @@ import altair as alt
 from _pictures import BLUE, GREEN, GREY, RED, SLOTS, save, styled
 
 from flextier import AsyncFlexOpenAI, FlexPolicy
-from flextier.clock import Clock
+from flextier._utils.clock import Clock
 from flextier.rehearsal import Trace
-from flextier.rehearsal.peers import PEERS
+from flextier.rehearsal.baselines import PEERS
 from flextier.rehearsal.provider import BASE_URL
-from flextier.rehearsal.running import PROMPT, Call, run_trace
+from flextier.rehearsal.simulate import PROMPT, Call, run_trace
 
 BACKOFF = "backoff until the deadline - 30 s, then standard"
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "gate.svg"

@@ -22,12 +22,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from flextier.calls import Attempt, CallReport
+from flextier.calls.report import Attempt, CallReport
 from flextier.costs import Usage, record_of
-from flextier.costs.ledger.address import Address
-from flextier.costs.ledger.rows import microseconds, row_of
-from flextier.costs.ledger.schema import calls
-from flextier.costs.ledger.store import Store
+from flextier.ledger.rows import microseconds, row_of
+from flextier.ledger.schema import calls
+from flextier.ledger.store import Store
+from flextier.ledger.url import Address
 
 _FORMATS = ("table", "json", "csv", "html")
 _MODELS = {"o4-mini": 9, "gpt-5-mini": 6, "o3": 3, "gpt-5": 2, "house-model": 0.1}

@@ -4,12 +4,14 @@
 # maps and unmaps a piece of its stack for each, at some depths).
 import openai  # noqa: F401  # isort: skip
 
+from flextier._openai.single_chunk_stream import StreamUnverifiedWarning
+from flextier._utils.clock import Clock
 from flextier._version import __version__
-from flextier.calls import Attempt, CallReport, override, track
+from flextier.calls.budget import budget
+from flextier.calls.continuation import continuation
+from flextier.calls.report import Attempt, CallReport, override, track
 from flextier.capacity import LaneState, capacity_snapshot
-from flextier.client import AsyncFlexOpenAI, FlexOpenAI
-from flextier.clock import Clock
-from flextier.continuations import continuation
+from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.errors import (
     BackgroundDetached,
     BackgroundLost,
@@ -26,9 +28,7 @@ from flextier.errors import (
     PolicyError,
     StreamInterruptedError,
 )
-from flextier.onechunk import StreamUnverifiedWarning
 from flextier.policy import FlexPolicy
-from flextier.spending import budget
 
 __all__ = [
     "AsyncFlexOpenAI",

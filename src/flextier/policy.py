@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window
-from flextier.lanes.offers import read_offer
+from flextier.lanes.offer_syntax import read_offer
 
 _PREFIX = "FLEXTIER_"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, continuation, track
-from flextier.background import pace
-from flextier.calls import listen
+from flextier.background import poll_schedule
+from flextier.calls.report import listen
 from flextier.sim import BackgroundWeather, Fault, Simulator, Weather
 from tests.batch.conftest import forget
 from tests.wire.callers import KEY
@@ -21,7 +21,7 @@ DAY = 86_400.0
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     """A simulator that is done with everything at once, and is looked at soon."""
-    monkeypatch.setattr(pace, "SOONEST", 0.01)
+    monkeypatch.setattr(poll_schedule, "SOONEST", 0.01)
     forget()
     with Simulator(Weather(background=BackgroundWeather(seconds=0.05))) as simulator:
         yield simulator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flextier.auto.company import LONELY, Company
+from flextier.planning.burst import LONELY, Company
 
 KEY, OTHER = ("account", "o3"), ("account", "gpt-5")
 

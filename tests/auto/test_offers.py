@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flextier.auto.offers import needs_windows, offer_of
-from flextier.lanes.offers import read_offer
-from flextier.lanes.sold import has_windows, is_after_flex
+from flextier.lanes.model_support import has_windows, is_after_flex
+from flextier.lanes.offer_syntax import read_offer
+from flextier.planning.model_lanes import needs_windows, offer_of
 
 TOLD = ("gpt-6.2-sol=flex", "o3=", "gpt-*=batch+background")
 

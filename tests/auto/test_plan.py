@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from flextier import FlexPolicy, PolicyError
 from flextier.auto import Plan, explain
-from flextier.auto.plan import plan, span
-from flextier.auto.runs import Runs
 from flextier.costs import PriceBook, set_price_book
-from flextier.ladder import Ladder
 from flextier.lanes import BACKGROUND, LANES, UNHELD_FLEX
+from flextier.planning.auto_plan import plan, span
+from flextier.planning.fallback import Ladder
+from flextier.planning.run_steps import Runs
 
 HOUR = 3600.0
 MODELS = ["gpt-6.2-sol", "gpt-6.1-terra", "o3", "gpt-4.1", "gpt-5.3-codex", "my-deployment"]

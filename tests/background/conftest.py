@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flextier import pending
-from flextier.background import course, pace
+from flextier.background import lifecycle, poll_schedule, waiters
 from flextier.sim import Simulator
 from tests.background.asking import ASKERS, background
 from tests.batch.conftest import forget
@@ -47,10 +46,10 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 def clean_slate() -> Iterator[None]:
     """No test sees another's pace, journals or warnings, and none leaves a call that waits."""
     forget()
-    pace._PACES.clear()
-    course.tell_unstored.cache_clear()
+    poll_schedule._PACES.clear()
+    lifecycle.tell_unstored.cache_clear()
     yield
-    left = [one for one in pending._BY_CLIENT.values() if not one.empty]
-    pending._BY_CLIENT.clear()
+    left = [one for one in waiters._BY_CLIENT.values() if not one.empty]
+    waiters._BY_CLIENT.clear()
     forget()
     assert not left, "calls are counted as waiting that have ended"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import flextier.background.driving
-import flextier.fetching
-import flextier.journal.journal  # noqa: F401 - all of them loaded before the fork, once
+import flextier.background.runner
+import flextier.journal.journal
+import flextier.routing.deferred  # noqa: F401 - all of them loaded before the fork, once
 from flextier import FlexOpenAI
 from tests.background.asking import POLICY, ask, options
 from tests.batch.crowd import patch_all

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flextier.background.pace import UNSTORED, Pace
+from flextier.background.poll_schedule import UNSTORED, Pace
 from flextier.errors import BackgroundUnfinished
 from tests.background.virtual import HOUR, Server, course, run
 from tests.batch.crowd import patch_all

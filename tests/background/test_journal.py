@@ -13,7 +13,7 @@ import pytest
 from flextier import AsyncFlexOpenAI, BackgroundDetached, ClientClosedError, FlexOpenAI, FlexPolicy
 from flextier.batch import detach
 from flextier.journal import Journal
-from flextier.journal.reading import JournalReader
+from flextier.journal.reader import JournalReader
 from flextier.journal.schema import _TABLES, APPLICATION_ID
 from flextier.sim import BackgroundOutcome, Fault, Simulator
 from tests.background.asking import (

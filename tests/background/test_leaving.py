@@ -12,10 +12,11 @@ from typing import Any
 import anyio
 import pytest
 
-from flextier import AsyncFlexOpenAI, ClientClosedError, FlexOpenAI, pending, track
-from flextier._sdk import http
-from flextier.clock import Clock
-from flextier.pending import pending_of
+from flextier import AsyncFlexOpenAI, ClientClosedError, FlexOpenAI, track
+from flextier._openai.compat import http
+from flextier._utils.clock import Clock
+from flextier.background import waiters
+from flextier.background.waiters import pending_of
 from flextier.sim import BackgroundOutcome, Fault, Simulator
 from tests.background.asking import (
     ALONE,
@@ -234,7 +235,7 @@ def test_a_loop_that_stops_working(
     where: str, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who closes the client afterwards does not wait for calls of a loop that was closed."""
-    monkeypatch.setattr(pending, "_LONGEST", 600.0)
+    monkeypatch.setattr(waiters, "_LONGEST", 600.0)
     sim.weather = SLOW
     if where == "in-a-look":
         sim.script(Fault.stall().on(path=LOOK))

@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
-from flextier.background import pace as paces
-from flextier.background.pace import Pace
+from flextier.background import poll_schedule
+from flextier.background.poll_schedule import Pace
 
 EIGHT_HOURS = 28_800.0
 LONGEST = 300.0
@@ -34,7 +34,7 @@ def looks(pace: Pace, calls: int, until: float) -> list[float]:
 @pytest.fixture(autouse=True)
 def soonest(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first looks come when they do in programs."""
-    monkeypatch.setattr(paces, "SOONEST", 2.0)
+    monkeypatch.setattr(poll_schedule, "SOONEST", 2.0)
 
 
 def test_thousands_created_at_once_take_turns() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import openai
 
-from flextier._sdk import FinalRequestOptions, http
-from flextier.background.course import Course, Pause
-from flextier.background.pace import Pace
-from flextier.background.requests import Requests, Said
-from flextier.clock import Clock
+from flextier._openai.compat import FinalRequestOptions, http
+from flextier._utils.clock import Clock
+from flextier.background.api import Requests, Said
+from flextier.background.lifecycle import Course, Pause
+from flextier.background.poll_schedule import Pace
 from flextier.lanes import BACKGROUND
 from tests.background.asking import MODEL
 

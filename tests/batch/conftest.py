@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from flextier.batch import desk, spool
+from flextier.batch import manager, spool_file
 from flextier.journal import journal
-from flextier.lanes import choosing
+from flextier.lanes import eligibility
 from flextier.sim import Simulator, Weather
 from tests.batch.crowd import Crowd, Said, patch_all, tasks, threads
 from tests.wire.callers import PLAIN
@@ -43,7 +43,7 @@ def crowd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cr
     """Makes calls that come into one file, however slow the machine is: it is full then."""
 
     def ask(made: dict[str, Any], asked: Sequence[str], **body: Any) -> list[Said]:
-        if spool.MAX_LINES == MAX_LINES:
+        if spool_file.MAX_LINES == MAX_LINES:
             patch_all(monkeypatch, "MAX_LINES", len(asked))
         said: list[Said] = request.param(made, asked, **body)
         return said
@@ -51,7 +51,7 @@ def crowd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cr
     return ask
 
 
-MAX_LINES = spool.MAX_LINES
+MAX_LINES = spool_file.MAX_LINES
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def clean_desks() -> Iterator[None]:
     """No test sees another's batches, journals or warnings, and none leaves a thread that works."""
     forget()
     yield
-    desk.detach()
+    manager.detach()
     left = working()
     forget()
     assert not left, f"still at work: {left}"
@@ -67,7 +67,7 @@ def clean_desks() -> Iterator[None]:
 
 def working() -> list[str]:
     """The threads of batches that do not end although nobody waits."""
-    for one in desk._DESKS.values():
+    for one in manager._DESKS.values():
         one.leave(time.monotonic() + 5.0)
     for _ in range(60_000):
         left = [t.name for t in threading.enumerate() if t.name.startswith("flextier-batch-")]
@@ -79,13 +79,13 @@ def working() -> list[str]:
 
 def forget() -> None:
     """Start as a new process does."""
-    for one in desk._DESKS.values():
+    for one in manager._DESKS.values():
         if one._api is not None:
             one._api.close()
             one._api._transfers.close()
-    desk._DESKS.clear()
+    manager._DESKS.clear()
     for known in journal._OPEN.values():
         known.close()
     journal._OPEN.clear()
-    choosing.tell.cache_clear()
-    choosing.tell_of_windows.cache_clear()
+    eligibility.tell.cache_clear()
+    eligibility.tell_of_windows.cache_clear()

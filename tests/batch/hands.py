@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 
-from flextier.clock import Clock
+from flextier._utils.clock import Clock
 from flextier.sim import Simulator
 
 MODEL = "gpt-5-mini"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flextier import FlexOpenAI
-from flextier.batch import spool, ticket
+from flextier.batch import future, spool_file
 from flextier.sim import Simulator
 from tests.batch.crowd import (
     ALONE,
@@ -69,14 +69,14 @@ def test_answers_handed_over_while_others_are_read(
 def test_answers_read_with_the_order_fixed(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, with each reader made to read before the next line is looked at."""
     patch_all(monkeypatch, "_CHUNK", 1)
-    settle = ticket.Ticket.settle
+    settle = future.Ticket.settle
 
     def read_at_once(self: Any, outcome: Any) -> Any:
-        if isinstance(outcome, ticket.Said):
+        if isinstance(outcome, future.Said):
             outcome.response(None)
         return settle(self, outcome)
 
-    monkeypatch.setattr(ticket.Ticket, "settle", read_at_once)
+    monkeypatch.setattr(future.Ticket, "settle", read_at_once)
     said = threads(options(sim), questions(20))
     assert [one.lanes for one in said] == [["batch:served"]] * 20
 
@@ -113,7 +113,7 @@ def test_a_full_file_goes_at_once(
         patch_all(monkeypatch, "MAX_LINES", 4)
     else:
         body = len('{"messages":[{"role":"user","content":"What of number 0?"}],"model":"o3"}')
-        line = len(spool.line_of("x" * 12 + "-1", "/v1/chat/completions", b"")) + body
+        line = len(spool_file.line_of("x" * 12 + "-1", "/v1/chat/completions", b"")) + body
         patch_all(monkeypatch, "MAX_BYTES", 4 * line + 10)
     # The last file is one line short of full: only its window ends it.
     said = crowd(options(sim, POLICY.replace(batch_window=0.5)), questions(8))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from flextier.batch.money import cost_of
+from flextier.batch.pricing import cost_of
 from flextier.cli import main
 from flextier.costs import Usage, price
 from flextier.sim import BatchOutcome, Fault, Simulator
@@ -322,7 +322,7 @@ def test_a_server_that_there_is_not(
     sim: Simulator, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The address is named; ``--base-url`` wins over the environment."""
-    monkeypatch.setattr("flextier.batch.patience._TRIES", 1)
+    monkeypatch.setattr("flextier.batch.api_retry._TRIES", 1)
     sim.stop()
     url = "http://127.0.0.1:9/v1"
     assert batch("list", "--base-url", url) == 1
@@ -434,6 +434,6 @@ def test_help_loads_little() -> None:
         "import sys; from flextier.cli import main\n"
         "try: main(['batch', '--help'])\n"
         "except SystemExit: pass\n"
-        "assert not {'flextier.batch.control', 'genai_prices'} & set(sys.modules)"
+        "assert not {'flextier.batch.manual', 'genai_prices'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -242,13 +242,13 @@ def test_files_that_cannot_be(
 
 def test_too_much(client: openai.OpenAI, sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines, bytes and texts to embed are counted before anything is sent."""
-    monkeypatch.setattr("flextier.batch.lines.MAX_LINES", 3)
+    monkeypatch.setattr("flextier.batch.jsonl.MAX_LINES", 3)
     with pytest.raises(BatchLineError, match=r"^line 4: a batch takes 3 lines at most"):
         create(client, map(body, range(9)))
-    monkeypatch.setattr("flextier.batch.lines._MAX_BYTES", 400)
+    monkeypatch.setattr("flextier.batch.jsonl._MAX_BYTES", 400)
     with pytest.raises(BatchLineError, match=r"^line 3: a batch takes 200 MB at most"):
         create(client, map(body, range(9)))
-    monkeypatch.setattr("flextier.batch.lines._MAX_TEXTS", 4)
+    monkeypatch.setattr("flextier.batch.jsonl._MAX_TEXTS", 4)
     texts = {"model": "e", "input": ["cat", "dog"]}
     tokens = {"model": "e", "input": [1, 2, 3]}
     with pytest.raises(BatchLineError, match=r"^line 3: body.input: a batch takes 4 texts"):
@@ -379,7 +379,7 @@ def test_pages_are_asked_for_as_needed(
     client: openai.OpenAI, sim: Simulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A list that nobody reads to its end costs one request."""
-    monkeypatch.setattr("flextier.batch.control._PAGE", 2)
+    monkeypatch.setattr("flextier.batch.manual._PAGE", 2)
     all_ids = [made(client, time, 1).id for _ in range(5)][::-1]
     before = len(sim.requests)
     found = list_batches(client)

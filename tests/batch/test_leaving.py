@@ -12,7 +12,7 @@ import pytest
 
 import flextier.batch
 from flextier import AsyncFlexOpenAI, FlexDeadlineExceeded, FlexOpenAI, track
-from flextier._sdk import http
+from flextier._openai.compat import http
 from flextier.errors import BatchDetached
 from flextier.sim import BatchOutcome, BatchWeather, Fault, Simulator, Weather
 from tests.batch.conftest import forget

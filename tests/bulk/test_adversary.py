@@ -19,7 +19,7 @@ import pytest
 
 from flextier import AsyncFlexOpenAI, FlexPolicy
 from flextier.bulk import BulkError, StorageError, run
-from flextier.bulk.state import State
+from flextier.bulk.checkpoint_db import State
 from flextier.sim import BatchWeather, Fault, Simulator, Weather
 from tests.bulk.helpers import (
     COMMAND,

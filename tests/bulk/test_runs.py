@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from flextier.bulk import BulkError, InUseError, Progress, arun, run, running
+from flextier.bulk import BulkError, InUseError, Progress, arun, run, worker
+from flextier.bulk.checkpoint_db import State
 from flextier.bulk.lock import locked
-from flextier.bulk.state import State
 from tests.bulk.helpers import read_jsonl, upper, write_jsonl
 
 
@@ -407,7 +407,7 @@ def test_a_full_disk(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     ask, output = Counting(), tmp_path / "out.jsonl"
     monkeypatch.setattr(State, "_prepare", small)
-    monkeypatch.setattr(running, "_BACKLOG", 100)  # or a slow disk is only full when all is asked
+    monkeypatch.setattr(worker, "_BACKLOG", 100)  # or a slow disk is only full when all is asked
     with pytest.raises(BulkError, match=r"full.*could not be kept"):
         run(ask, rows, output, concurrency=4)
     assert 0 < len(ask.asked) < 3000

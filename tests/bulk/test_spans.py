@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from flextier.bulk import BulkError
-from flextier.bulk.spans import seconds
+from flextier.bulk.durations import seconds
 
 EVENING = datetime(2026, 11, 20, 22, 30)
 

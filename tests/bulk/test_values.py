@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
-from flextier.bulk.values import dumped, plain
+from flextier.bulk.serialize import dumped, plain
 
 
 class Colour(Enum):

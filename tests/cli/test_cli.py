@@ -163,7 +163,7 @@ def test_help_imports_neither_a_framework_nor_a_server() -> None:
         "import sys; from flextier.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "assert not {'langchain_core', 'llama_index', 'uvicorn', 'llmock'} & set(sys.modules)"
+        "assert not {'langchain_core', 'llama_index', 'uvicorn', 'starlette'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -182,7 +182,7 @@ def test_a_bad_variable_breaks_neither_help_nor_demo(
 
 @pytest.mark.parametrize(
     ("missing", "extra"),
-    [("langchain_openai", "langchain"), ("rich", "langchain,sim"), ("llmock", "sim")],
+    [("langchain_openai", "langchain"), ("rich", "langchain,sim"), ("uvicorn", "sim")],
 )
 def test_the_demo_names_the_extra_it_lacks(missing: str, extra: str) -> None:
     """Without an optional dependency the command ends with the line that installs it."""

@@ -6,7 +6,7 @@ import pytest
 
 from flextier.cli import main
 from flextier.costs import PriceBook, set_price_book
-from flextier.costs.table import has_windows
+from flextier.pricing.table import has_windows
 
 
 def rows(printed: str) -> dict[tuple[str, str], list[str]]:

@@ -12,9 +12,9 @@ from typing import Any, get_args
 import pytest
 
 from flextier import Attempt, CallReport, FlexPolicy, PolicyError, override, track
-from flextier.calls import CANCELLED, SERVED, current_scope, listen
+from flextier.calls.report import CANCELLED, SERVED, current_scope, listen
 from flextier.costs import Usage
-from flextier.failures import Kind
+from flextier.lanes.failures import Kind
 
 REFUSED = Attempt("flex", "capacity", 0.1, 429, "req_1")
 ANSWERED = Attempt("standard", SERVED, 3.5, 200, "req_2")

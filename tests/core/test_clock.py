@@ -7,8 +7,8 @@ import time
 import anyio
 
 from flextier import Clock
-from flextier.clock import SYSTEM_CLOCK
-from flextier.waiting import ThreadWait, task_wait
+from flextier._utils.clock import SYSTEM_CLOCK
+from flextier._utils.wakeup import ThreadWait, task_wait
 
 
 def test_on_the_real_clock_a_thread_is_woken() -> None:

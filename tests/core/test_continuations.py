@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from flextier import FlexPolicy, continuation, override, track
-from flextier.calls import Scope, current_scope, listen
-from flextier.continuations import continuation_id
-from flextier.runs import told_by, want_runs, watch_for
+from flextier.calls.continuation import continuation_id
+from flextier.calls.report import Scope, current_scope, listen
+from flextier.calls.run_tracking import told_by, want_runs, watch_for
 
 
 def test_calls_are_of_no_run_unless_somebody_says_so() -> None:
@@ -143,7 +143,7 @@ def test_lanes_that_want_to_know_runs(
 ) -> None:
     """The background lanes do, and auto, which may choose one: frameworks watch for them only."""
     watched: list[str] = []
-    monkeypatch.setattr("flextier.runs._watches", [])
+    monkeypatch.setattr("flextier.calls.run_tracking._watches", [])
     told_by(lambda: watched.append("one"))
     told_by(lambda: watched.append("another"))
     watch_for(lanes.split(","))

@@ -16,11 +16,11 @@ from flextier import (
     PolicyError,
     StreamInterruptedError,
 )
-from flextier._extras import needs_extra
-from flextier._sdk import failure_of, http, new_request
-from flextier.calls import attach_report, report_of
-from flextier.failures import Failure, Kind, classify
+from flextier._openai.compat import failure_of, http, new_request
+from flextier._utils.extras import needs_extra
+from flextier.calls.report import attach_report, report_of
 from flextier.lanes import FLEX
+from flextier.lanes.failures import Failure, Kind, classify
 
 URL = "https://api.openai.com/v1/chat/completions"
 REPORT = CallReport("o3", "flex", (), waited=0.0, elapsed=1.0)
@@ -170,7 +170,7 @@ def test_an_error_in_deciding_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> 
     def classify_badly(failure: Failure, lane: Any) -> Kind:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("flextier.routing.classify", classify_badly)
+    monkeypatch.setattr("flextier.routing.call.classify", classify_badly)
     transport = http.MockTransport(serve)
     with (
         FlexOpenAI(api_key="k", http_client=http.Client(transport=transport)) as client,

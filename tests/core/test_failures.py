@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.failures import Failure, Kind, classify, server_wait, told_to_go_away
 from flextier.lanes import BATCH, FLEX, STANDARD, Lane
+from flextier.lanes.failures import Failure, Kind, classify, server_wait, told_to_go_away
 
 PRIORITY = Lane(name="priority", service_tier="priority")
 WALL = 1_750_000_000.0

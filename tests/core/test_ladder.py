@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import pytest
 
-from flextier.failures import Kind
-from flextier.ladder import Event, Ladder, Step, Stop, Try
 from flextier.lanes import BATCH, FLEX, STANDARD, Lane
+from flextier.lanes.failures import Kind
+from flextier.planning.fallback import Event, Ladder, Step, Stop, Try
 from flextier.policy import FlexPolicy
 
 T0 = 1_000.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flextier import FlexPolicy
-from flextier.ladder import Event, Ladder, Stop, Try
 from flextier.lanes import BACKGROUND, FLEX, STANDARD, UNHELD_FLEX, Lane
+from flextier.planning.fallback import Event, Ladder, Stop, Try
 
 HOURS = BACKGROUND["8h"]
 

@@ -11,9 +11,9 @@ from typing import get_args
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from flextier.failures import Kind
-from flextier.ladder import REFUSED_FOR, Event, Ladder, Stop, Try
 from flextier.lanes import FLEX, STANDARD, Lane
+from flextier.lanes.failures import Kind
+from flextier.planning.fallback import REFUSED_FOR, Event, Ladder, Stop, Try
 from flextier.policy import FlexPolicy
 
 LANES = (FLEX, Lane(name="priority", service_tier="priority"), STANDARD)

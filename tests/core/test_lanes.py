@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from flextier import FlexPolicy
-from flextier.failures import Failure
 from flextier.lanes import (
     BACKGROUND,
     BATCH,
@@ -22,6 +21,7 @@ from flextier.lanes import (
     tier_lane,
 )
 from flextier.lanes.batch import LINE_ERROR, MODEL_ERROR
+from flextier.lanes.failures import Failure
 
 
 def test_the_lanes() -> None:

@@ -14,9 +14,9 @@ from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
-from flextier._sdk import http
-from flextier.onechunk import as_event_stream
-from flextier.streams import Watch
+from flextier._openai.compat import http
+from flextier._openai.single_chunk_stream import as_event_stream
+from flextier.transport.streams import Watch
 
 Json = dict[str, Any]
 ASK: Any = {"model": "o3", "messages": [{"role": "user", "content": "?"}]}

@@ -51,7 +51,6 @@ HEAVY = (
     "langsmith",
     "llama_index",
     "llama_index_instrumentation",
-    "llmock",
     "opentelemetry",
     "pytest",
     "ray",

@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from flextier import FlexPolicy, PolicyError
-from flextier.timeouts import Arguments, Timeouts, merge_arguments
+from flextier.routing.timeout_args import Arguments, Timeouts, merge_arguments
 
 LONG = 1_000_000.0
 """What "no timeout" becomes: a number that every platform can wait for."""

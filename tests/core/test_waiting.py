@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flextier.waiting import AsyncioWait, ThreadWait, TrioWait, task_wait
+from flextier._utils.wakeup import AsyncioWait, ThreadWait, TrioWait, task_wait
 
 LONG = 300.0
 """What nobody who is woken waits for."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from flextier.calls import Attempt, CallReport
+from flextier.calls.report import Attempt, CallReport
 from flextier.costs import CallRecord, Usage, record_of
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)

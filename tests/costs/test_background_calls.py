@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from flextier.calls import Attempt
+from flextier.calls.report import Attempt
 from flextier.costs import CallRecord, CostTotals, Ledger, Usage, record_of
 from tests.costs.records import report
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.costs.exact import dollars, dollars_in_all, total, written
+from flextier.pricing.decimals import dollars, dollars_in_all, total, written
 
 RATES = st.decimals(0, 10_000, places=6) | st.integers(0, 9).map(
     lambda zeros: Decimal(f"1E{zeros}")

@@ -16,7 +16,7 @@ from genai_prices.types import ClauseEquals, ModelInfo, ModelPrice, Provider
 
 from flextier import costs
 from flextier.costs import Cost, PriceBook, Rates, Usage, price, price_book, set_price_book
-from flextier.costs.book import _REMEMBERED
+from flextier.pricing.price_book import _REMEMBERED
 from tests.costs.listed import skip_if_too_new
 
 pytestmark = pytest.mark.usefixtures("no_network")

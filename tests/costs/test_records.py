@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from flextier.calls import Attempt
+from flextier.calls.report import Attempt
 from flextier.costs import PriceBook, Usage, record_of, set_price_book
 from tests.costs.records import NOON, report
 

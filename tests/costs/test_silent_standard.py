@@ -15,7 +15,7 @@ from genai_prices.data import providers
 from genai_prices.types import ModelInfo
 
 from flextier.costs import Usage, price
-from flextier.costs.facts import NEWER
+from flextier.pricing.vendor_facts import NEWER
 
 pytestmark = pytest.mark.usefixtures("no_network")
 

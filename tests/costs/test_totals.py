@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.calls import Attempt
+from flextier.calls.report import Attempt
 from flextier.costs import CallRecord, CostTotals, record_of
 from tests.costs.records import records, report
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flextier.calls import Attempt
+from flextier.calls.report import Attempt
 from flextier.costs import CallRecord, CostTotals, record_of
 from tests.costs.records import report
 

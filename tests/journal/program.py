@@ -8,13 +8,13 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
-import flextier.batch.desk
-import flextier.fetching
-import flextier.journal.journal  # noqa: F401 - all of them loaded before the fork, once
+import flextier.batch.manager
+import flextier.journal.journal
+import flextier.routing.deferred  # noqa: F401 - all of them loaded before the fork, once
 from flextier import FlexPolicy
-from flextier.calls import CallReport
-from flextier.costs.known import cost_known
-from flextier.costs.usage import Usage
+from flextier.calls.report import CallReport
+from flextier.pricing.best_effort import cost_known
+from flextier.pricing.usage import Usage
 from tests.batch.crowd import POLICY, options, patch_all, tasks
 
 cost_known(Usage(1, 1), ("o3",), "batch", 0.0)  # reads the prices: before the fork, too

@@ -18,8 +18,8 @@ import pytest
 from flextier.cli import main
 from flextier.journal import Journal, JournalError, NewerJournalError
 from flextier.journal.batches import BatchRow
-from flextier.journal.entry import Recorded, digest_of, key_of
-from flextier.journal.reading import JournalReader
+from flextier.journal.reader import JournalReader
+from flextier.journal.records import Recorded, digest_of, key_of
 
 Capture = pytest.CaptureFixture[str]
 DAY = 86_400.0
@@ -166,7 +166,7 @@ def test_without_a_file_beside_it(path: Path, wall: Wall, monkeypatch: pytest.Mo
             raise sqlite3.OperationalError("unable to open database file")
         return connect(place, **more)  # type: ignore[call-overload,no-any-return]
 
-    monkeypatch.setattr("flextier.journal.reading.sqlite3.connect", forbidden)
+    monkeypatch.setattr("flextier.journal.reader.sqlite3.connect", forbidden)
     with JournalReader(path) as reader:
         assert reader.counts()["done"] == 1
     Path(f"{path}-wal").touch()
@@ -209,7 +209,7 @@ def test_export(journal: Journal, path: Path, tmp_path: Path, capsys: Capture) -
 
 def test_export_many(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few at a time, none twice, none left out; calls made meanwhile do not make it endless."""
-    monkeypatch.setattr("flextier.journal.reading._ROWS", 3)
+    monkeypatch.setattr("flextier.journal.reader._ROWS", 3)
     for number in range(10):
         answered(journal, number)
 

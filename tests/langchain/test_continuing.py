@@ -20,9 +20,9 @@ from langchain_core.tracers import context as tracers
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI
-from flextier.continuations import continuation, continuation_id
-from flextier.langchain import ChatOpenAIFlex, continuing, get_flex_cost_callback
-from flextier.runs import watch_for
+from flextier.calls.continuation import continuation, continuation_id
+from flextier.calls.run_tracking import watch_for
+from flextier.langchain import ChatOpenAIFlex, get_flex_cost_callback, run_tracking
 from flextier.sim import Fault
 from tests.langchain.conftest import KEY
 
@@ -60,13 +60,13 @@ def unwatched() -> Iterator[None]:
 
 def _unwatch() -> None:
     hooks = tracers._configure_hooks
-    hooks[:] = [hook for hook in hooks if hook[2] is not continuing._Outermost]
-    continuing._watching = False
+    hooks[:] = [hook for hook in hooks if hook[2] is not run_tracking._Outermost]
+    run_tracking._watching = False
 
 
 def is_watched() -> bool:
     """Whether LangChain's runs are watched."""
-    return any(hook[2] is continuing._Outermost for hook in tracers._configure_hooks)
+    return any(hook[2] is run_tracking._Outermost for hook in tracers._configure_hooks)
 
 
 @pytest.fixture
@@ -325,7 +325,7 @@ def test_who_names_a_background_lane_is_watched(
         watch_for(lanes.split(","))
     assert is_watched()
     make(policy=policy)
-    assert [hook[2] for hook in tracers._configure_hooks].count(continuing._Outermost) == 1
+    assert [hook[2] for hook in tracers._configure_hooks].count(run_tracking._Outermost) == 1
 
 
 def test_a_run_that_began_unwatched(make: Make, told: list[str | None]) -> None:
@@ -358,7 +358,7 @@ async def test_ended_runs_are_forgotten(model: ChatOpenAIFlex, sim: Any) -> None
     for _ in range(50):  # what LangChain tells of a cancelled run, it tells in tasks of its own
         await asyncio.sleep(0.01)
         gc.collect()
-        kept = [one for one in gc.get_objects() if isinstance(one, continuing._Outermost)]
+        kept = [one for one in gc.get_objects() if isinstance(one, run_tracking._Outermost)]
         if not kept:
             break
     assert kept == []

@@ -29,11 +29,7 @@ from pydantic import BaseModel, SecretStr
 
 from flextier import BudgetExceeded, budget
 from flextier.costs import CallRecord, CostTotals
-from flextier.langchain import (
-    FlexCostCallbackHandler,
-    blocks,
-    get_flex_cost_callback,
-)
+from flextier.langchain import FlexCostCallbackHandler, callback_blocks, get_flex_cost_callback
 from flextier.sim import Fault, Simulator
 from tests.langchain.bills import assert_adds_up
 from tests.langchain.conftest import KEY
@@ -446,7 +442,7 @@ def test_blocks_leave_nothing_behind(make: Make, sim: Simulator) -> None:
             pass
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: copy_context().run(_block), range(20)))
-    assert len(blocks._places) == 2
+    assert len(callback_blocks._places) == 2
 
 
 def _block() -> None:
@@ -498,7 +494,7 @@ def test_records_are_kept_on_demand(make: Make, sim: Simulator) -> None:
 
 def test_open_runs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs whose end is never told do not pile up; one that ends after all is counted."""
-    monkeypatch.setattr("flextier.langchain.costs._MOST_OPEN", 2)
+    monkeypatch.setattr("flextier.langchain.cost_handler._MOST_OPEN", 2)
     costs = FlexCostCallbackHandler()
     runs = [uuid4() for _ in range(5)]
     for run_id in runs:

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from flextier.costs import CallRecord, PriceBook, Usage, set_price_book
 from flextier.langchain import FlexCostCallbackHandler
+from flextier.langchain.model_names import listed_as
 from flextier.langchain.usage import told_by
-from flextier.langchain.vendors import listed_as
 from flextier.sim import Simulator
 from tests.langchain.conftest import KEY
 

@@ -48,7 +48,7 @@ def source() -> Path:
 
 def passed(source: Path, report: Path, *arguments: str) -> set[str]:
     """The names of the tests that pass, in a pytest of their own without network."""
-    command = [sys.executable, "-m", "pytest", "-q", "--override-ini=addopts=", "-p", "no:llmock"]
+    command = [sys.executable, "-m", "pytest", "-q", "--override-ini=addopts="]
     command += ["--disable-socket", "--allow-unix-socket", "--benchmark-disable"]
     command += ["-p", "certificates_once"]
     command += [f"--junit-xml={report}", *arguments, *(f"tests/unit_tests/{t}" for t in TESTS)]

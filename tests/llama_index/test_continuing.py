@@ -23,9 +23,9 @@ from llama_index_instrumentation import get_dispatcher
 from workflows.errors import WorkflowCancelledByUser
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI
-from flextier.continuations import continuation, continuation_id
-from flextier.llama_index import OpenAIResponsesFlex, continuing
-from flextier.runs import watch_for
+from flextier.calls.continuation import continuation, continuation_id
+from flextier.calls.run_tracking import watch_for
+from flextier.llama_index import OpenAIResponsesFlex, run_tracking
 from flextier.sim import Fault, Simulator
 from tests.llama_index.llms import OURS, make
 from tests.wire.callers import FAST, KEY
@@ -57,13 +57,13 @@ def trains(city: str) -> str:
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has watched LlamaIndex's runs before a test, or does after it."""
     root = get_dispatcher()
-    others = [one for one in root.span_handlers if one is not continuing._watch]
+    others = [one for one in root.span_handlers if one is not run_tracking._watch]
     monkeypatch.setattr(root, "span_handlers", others)
 
 
 def watches() -> int:
     """How many watch LlamaIndex's runs."""
-    return sum(one is continuing._watch for one in get_dispatcher().span_handlers)
+    return sum(one is run_tracking._watch for one in get_dispatcher().span_handlers)
 
 
 @pytest.fixture
@@ -369,18 +369,18 @@ class _Elsewhere(Workflow):
     async def only(self, ev: StartEvent) -> StopEvent:
         """Tell both."""
         taken = get_dispatcher().capture_propagation_context()
-        return StopEvent(result=(continuing.run_here(None)(), taken))
+        return StopEvent(result=(run_tracking.run_here(None)(), taken))
 
 
 async def test_a_workflow_elsewhere() -> None:
     """A runtime that runs a workflow's rest in another process takes the run along."""
-    continuing.watch_runs()
+    run_tracking.watch_runs()
     run, taken = await _Elsewhere().run()
 
     def rest() -> str:
         get_dispatcher().restore_propagation_context(json.loads(json.dumps(taken)))
-        continuing._watch.span_enter("_Elsewhere.run-1", instance=_Elsewhere(), parent_id=None)
-        return continuing.run_here(None)()
+        run_tracking._watch.span_enter("_Elsewhere.run-1", instance=_Elsewhere(), parent_id=None)
+        return run_tracking.run_here(None)()
 
     assert Context().run(rest) == run
 
@@ -454,25 +454,25 @@ async def test_nothing_is_left_of_a_run(
     """Nothing is kept of a run that has ended, failed, or was cancelled."""
     named = []
 
-    class Run(continuing._Run):
+    class Run(run_tracking._Run):
         def __new__(cls, *args: Any) -> Any:
             named.append(one := super().__new__(cls, *args))
             return one
 
-    monkeypatch.setattr(continuing, "_Run", Run)
+    monkeypatch.setattr(run_tracking, "_Run", Run)
     engine = engine_of(llm)
     engine.query("What are they?")
-    assert continuing._run.get() is None
+    assert run_tracking._run.get() is None
     sim.script(Fault.status(400))
     with pytest.raises(Exception, match="400"):
         await engine.aquery("What are they?")
-    assert continuing._run.get() is None
+    assert run_tracking._run.get() is None
     flow = _Stuck()
     running = flow.run()
     await flow.begun.wait()
     await running.cancel_run()
     with pytest.raises(WorkflowCancelledByUser):
         await running
-    assert continuing._run.get() is None
+    assert run_tracking._run.get() is None
     assert len(named) == 3
-    assert not continuing._watch.open_spans
+    assert not run_tracking._watch.open_spans

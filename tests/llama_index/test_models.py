@@ -25,7 +25,7 @@ from llama_index.llms.openai.utils import (
 )
 
 from flextier.llama_index import OpenAIFlex, OpenAIResponsesFlex
-from flextier.llama_index.models import SAFE_WINDOW, facts_of
+from flextier.llama_index.model_info import SAFE_WINDOW, facts_of
 from flextier.sim import Simulator
 from tests.llama_index.llms import OURS, THEIRS, make
 from tests.wire.callers import KEY

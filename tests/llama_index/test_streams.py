@@ -18,7 +18,7 @@ from llama_index.core.tools import FunctionTool
 
 from flextier import StreamInterruptedError, StreamUnverifiedWarning, override, track
 from flextier.sim import Fault, Simulator
-from flextier.streams import AsyncFlexStream, FlexStream
+from flextier.transport.streams import AsyncFlexStream, FlexStream
 from tests.llama_index.callers import (
     CHAT,
     EVERY_STREAM,

@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 from opentelemetry.context import Context
 
-from flextier.calls import Attempt, CallReport
+from flextier.calls.hooks import Beginning
+from flextier.calls.report import Attempt, CallReport
 from flextier.costs import record_of
-from flextier.everywhere import Beginning
 from flextier.otel.attributes import of_span
 from flextier.otel.meters import Meters
 from tests.costs.records import report

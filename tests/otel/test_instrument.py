@@ -14,8 +14,9 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from pydantic import SecretStr
 
-from flextier import FlexOpenAI, everywhere, track
-from flextier.calls import current_scope
+from flextier import FlexOpenAI, track
+from flextier.calls import hooks
+from flextier.calls.report import current_scope
 from flextier.langchain import ChatOpenAIFlex
 from flextier.sim import Fault, Simulator
 from tests.otel.telemetry import Telemetry
@@ -40,7 +41,7 @@ def test_uninstrument(sim: Simulator, otel: Telemetry) -> None:
     assert len(otel.spans) == 1
     assert otel.count("gen_ai.client.operation.duration") == 1
     scope = current_scope()
-    assert everywhere.with_hearers(scope, sim.base_url, None) is scope
+    assert hooks.with_hearers(scope, sim.base_url, None) is scope
 
 
 def test_a_call_that_has_begun_is_still_told(sim: Simulator, otel: Telemetry) -> None:

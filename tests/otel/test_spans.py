@@ -19,7 +19,7 @@ from opentelemetry.semconv._incubating.attributes import (
 from opentelemetry.trace import SpanKind, StatusCode
 
 from flextier import FlexOpenAI, FlexPolicy, track
-from flextier._sdk import http
+from flextier._openai.compat import http
 from flextier.sim import Fault, Simulator
 from tests.otel.telemetry import Telemetry, attributes_of, events_of
 from tests.wire.callers import FAST, MESSAGES, Caller

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flextier.rehearsal import Trace
-from flextier.rehearsal.clairvoyant import Clairvoyant, clairvoyant
+from flextier.rehearsal.oracle import Clairvoyant, clairvoyant
 from flextier.sim import Weather
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flextier.cli import main
-from flextier.rehearsal.peers import PEERS
+from flextier.rehearsal.baselines import PEERS
 from flextier.rehearsal.trace import names
 
 
@@ -120,7 +120,7 @@ def test_mistakes(options: list[str], problem: str, capsys: pytest.CaptureFixtur
 
 def test_bare_install(trace: str) -> None:
     """Neither a server nor LangChain is needed; peers that need one are left out, and said so."""
-    missing = "('llmock', 'uvicorn', 'starlette', 'rich', 'langchain_core', 'langchain_openai')"
+    missing = "('uvicorn', 'starlette', 'rich', 'langchain_core', 'langchain_openai')"
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({missing}))\n"
         f"from flextier.cli import main; sys.exit(main(['rehearse', {trace!r}, '--against']))"

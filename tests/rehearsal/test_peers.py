@@ -7,8 +7,8 @@ import random
 import pytest
 
 from flextier.rehearsal import Trace
-from flextier.rehearsal.peers import PEERS, run_peer
-from flextier.rehearsal.running import NEVER
+from flextier.rehearsal.baselines import PEERS, run_peer
+from flextier.rehearsal.simulate import NEVER
 
 ALONE, FALLBACK, COOKBOOK, MANY, UNTIL = PEERS
 OUTAGES = Trace.load("outages")

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from flextier.rehearsal.provider import BASE_URL, Counts, Provider
-from flextier.rehearsal.virtual import run_virtually
+from flextier.rehearsal.virtual_loop import run_virtually
 from flextier.sim import Weather
 
 T = TypeVar("T")

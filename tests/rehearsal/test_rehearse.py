@@ -12,8 +12,8 @@ import pytest
 import flextier.rehearsal
 from flextier import FlexPolicy, PolicyError, budget, override, track
 from flextier.rehearsal import Rehearsal, Trace, rehearse
-from flextier.rehearsal.checking import MiscountError, check
-from flextier.rehearsal.peers import run_peer
+from flextier.rehearsal.baselines import run_peer
+from flextier.rehearsal.consistency_check import MiscountError, check
 from flextier.rehearsal.provider import Counts
 from flextier.sim import Weather
 

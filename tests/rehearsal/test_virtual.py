@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from flextier import track
-from flextier.calls import current_scope
-from flextier.rehearsal.virtual import VirtualDeadlockError, run_virtually
+from flextier.calls.report import current_scope
+from flextier.rehearsal.virtual_loop import VirtualDeadlockError, run_virtually
 
 
 def test_time_jumps_to_the_next_timer() -> None:

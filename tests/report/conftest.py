@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flextier.costs import CallRecord
-from flextier.costs.ledger import Ledger
+from flextier.ledger import Ledger
 from flextier.report.aggregates import summarise
 from flextier.report.period import period_of
 from flextier.report.summary import Summary

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from hypothesis import strategies as st
 
-from flextier.calls import Attempt
+from flextier.calls.report import Attempt
 from flextier.costs import CallRecord, Usage, record_of
 from tests.costs.ledger.calls import costing
 from tests.costs.records import records, report

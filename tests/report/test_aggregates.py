@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flextier.costs import CallRecord, CostTotals
-from flextier.costs.ledger import Ledger
+from flextier.ledger import Ledger
 from flextier.report.summary import WAITS, Summary
-from flextier.report.timeline import cut_for, slots
+from flextier.report.time_buckets import cut_for, slots
 from tests.costs.ledger.calls import call
 from tests.report.conftest import summary_of
 from tests.report.records import BEGIN, fortnight, histories

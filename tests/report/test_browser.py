@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flextier.costs.ledger import Ledger
+from flextier.ledger import Ledger
 from flextier.report.page import page
 from tests.report.browser import Browser
 from tests.report.conftest import summary_of

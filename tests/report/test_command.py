@@ -16,7 +16,7 @@ import pytest
 
 from flextier.cli import main
 from flextier.costs import CallRecord, CostTotals
-from flextier.costs.ledger import Ledger
+from flextier.ledger import Ledger
 from tests.costs.ledger.calls import call, environment
 from tests.report.records import HOSTILE, estimated, fortnight, unpriced
 
@@ -100,7 +100,7 @@ def test_an_empty_ledger(form: str, keep: Keep, capsys: pytest.CaptureFixture[st
 
 def test_what_is_not_in_the_sums(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
     """Calls without a price, with an estimated one, and attempts possibly billed are told."""
-    from flextier.calls import Attempt
+    from flextier.calls.report import Attempt
     from flextier.costs import record_of
     from tests.costs.records import report as made
 
@@ -119,7 +119,7 @@ def test_a_killed_process_is_named(file: Path, capsys: pytest.CaptureFixture[str
     """What a process had not written when it was killed is missing, and the report says so."""
     code = (
         "import os, signal, sys\n"
-        "from flextier.costs.ledger import Ledger\n"
+        "from flextier.ledger import Ledger\n"
         "from tests.costs.ledger.calls import call\n"
         "ledger = Ledger(sys.argv[1], flush_every=60)\n"
         "ledger.add(call()); ledger.flush(); ledger.add(call())\n"

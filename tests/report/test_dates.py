@@ -11,7 +11,7 @@ import pytest
 
 from flextier.cli import main
 from flextier.costs import CallRecord
-from flextier.report import timeline
+from flextier.report import time_buckets
 from flextier.report.page import page
 from tests.costs.ledger.calls import call
 from tests.report.conftest import summary_of
@@ -67,21 +67,21 @@ def test_since_the_first_year(
 @pytest.mark.parametrize(
     "cut",
     [
-        timeline.hour,
-        timeline.day,
-        timeline.week,
-        timeline.month,
-        timeline.year,
-        timeline.decade,
-        timeline.century,
+        time_buckets.hour,
+        time_buckets.day,
+        time_buckets.week,
+        time_buckets.month,
+        time_buckets.year,
+        time_buckets.decade,
+        time_buckets.century,
     ],
 )
-def test_slots_at_the_ends_of_time(cut: timeline.Cut) -> None:
+def test_slots_at_the_ends_of_time(cut: time_buckets.Cut) -> None:
     """They end where time does, without a gap."""
     last = datetime.max
     for first in (datetime.min, datetime(9999, 12, 31, 1)):
-        end = min(last, timeline.following(timeline.following(first, cut), cut))
-        found = list(timeline.slots(first, end, cut))
+        end = min(last, time_buckets.following(time_buckets.following(first, cut), cut))
+        found = list(time_buckets.slots(first, end, cut))
         assert found[0][0] <= first
         assert found[-1][1] >= end
         assert all(one[1] == other[0] for one, other in pairwise(found))
@@ -90,15 +90,15 @@ def test_slots_at_the_ends_of_time(cut: timeline.Cut) -> None:
 @pytest.mark.parametrize(
     ("cut", "at", "name"),
     [
-        (timeline.hour, datetime(9, 1, 2, 3, 4), "0009-01-02 03:00"),
-        (timeline.month, datetime(9, 1, 2), "0009-01"),
-        (timeline.year, datetime(2026, 5, 4), "2026"),
-        (timeline.decade, datetime(2026, 5, 4), "2020 to 2029"),
-        (timeline.decade, datetime(9, 5, 4), "0001 to 0009"),
-        (timeline.century, datetime(9999, 5, 4), "9900 to 9999"),
-        (timeline.year, datetime(9999, 5, 4), "9999"),
+        (time_buckets.hour, datetime(9, 1, 2, 3, 4), "0009-01-02 03:00"),
+        (time_buckets.month, datetime(9, 1, 2), "0009-01"),
+        (time_buckets.year, datetime(2026, 5, 4), "2026"),
+        (time_buckets.decade, datetime(2026, 5, 4), "2020 to 2029"),
+        (time_buckets.decade, datetime(9, 5, 4), "0001 to 0009"),
+        (time_buckets.century, datetime(9999, 5, 4), "9900 to 9999"),
+        (time_buckets.year, datetime(9999, 5, 4), "9999"),
     ],
 )
-def test_names_of_slots(cut: timeline.Cut, at: datetime, name: str) -> None:
+def test_names_of_slots(cut: time_buckets.Cut, at: datetime, name: str) -> None:
     """As short as what they are allows."""
-    assert timeline.slot_name(cut(at), timeline.following(cut(at), cut)) == name
+    assert time_buckets.slot_name(cut(at), time_buckets.following(cut(at), cut)) == name

@@ -14,7 +14,7 @@ import pytest
 
 from flextier.cli import main
 from flextier.costs import CallRecord
-from flextier.costs.ledger import Ledger
+from flextier.ledger import Ledger
 from flextier.report import output
 from tests.costs.ledger.calls import call
 from tests.costs.ledger.test_opening import _execute
@@ -118,7 +118,11 @@ def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_reader_who_has_seen_enough(keep: Keep) -> None:
     """`| head` ends the report without a word, and with success."""
     ledger = keep([call()])
-    command = [sys.executable, "-c", "import sys; from flextier.cli import main; sys.exit(main())"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from flextier.cli import main; sys.exit(main())",
+    ]
     options = ["report", "--ledger", str(ledger), "--since", "all", "--format", "html"]
     with subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE

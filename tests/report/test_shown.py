@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from flextier.report import shown
+from flextier._utils import formatting
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from flextier.report import shown
 )
 def test_dollars(amount: str, written: str) -> None:
     """Cents, and of small amounts the digits that say something."""
-    assert shown.dollars(Decimal(amount)) == written
+    assert formatting.dollars(Decimal(amount)) == written
 
 
 @pytest.mark.parametrize(
@@ -41,27 +41,27 @@ def test_dollars(amount: str, written: str) -> None:
 )
 def test_seconds(duration: float, written: str) -> None:
     """Two units at most."""
-    assert shown.seconds(duration) == written
+    assert formatting.seconds(duration) == written
 
 
 def test_a_name_cannot_command_a_terminal() -> None:
     """Control characters are written as escapes; long names are cut."""
-    assert shown.plain("\x1b[31mred\n\u202e") == r"\x1b[31mred\n\u202e"
-    assert shown.plain("abcdef", 4) == "abc…"
+    assert formatting.plain("\x1b[31mred\n\u202e") == r"\x1b[31mred\n\u202e"
+    assert formatting.plain("abcdef", 4) == "abc…"
 
 
 def test_years_have_four_digits() -> None:
     """Also those of long ago, which ``strftime`` writes with fewer."""
-    assert shown.moment(datetime(1, 2, 3, 4, 5)) == "0001-02-03 04:05"
-    assert shown.day(datetime(1, 2, 3, 4, 5)) == "0001-02-03"
+    assert formatting.moment(datetime(1, 2, 3, 4, 5)) == "0001-02-03 04:05"
+    assert formatting.day(datetime(1, 2, 3, 4, 5)) == "0001-02-03"
 
 
 def test_shares() -> None:
     """A digit more where the share is small; nothing of nothing."""
-    assert [shown.percent(part, 1000) for part in (0, 4, 440, -440)] == [
+    assert [formatting.percent(part, 1000) for part in (0, 4, 440, -440)] == [
         "0 %",
         "0.4 %",
         "44 %",
         "\N{MINUS SIGN}44 %",
     ]
-    assert shown.percent(1, 0) == ""
+    assert formatting.percent(1, 0) == ""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flextier.sim import Fault, SeenRequest, Simulator, Tokens
-from flextier.sim.accounts import POSSIBLY_BILLED, Accounts
+from flextier.sim.base.request_log import POSSIBLY_BILLED, Accounts
 
 from .callers import Caller, Chat, Responses, eventually, raw
 

@@ -141,6 +141,49 @@ def test_tools_named_in_the_question_are_called_in_parallel(caller: Caller) -> N
     assert len(calls_of(caller, single)) == 1
 
 
+@pytest.mark.parametrize(
+    ("question", "called"),
+    [
+        ("How is the weather?", "get_weather"),
+        ("What is the sum of 1 and 2?", "add"),
+        ("Hello!", "add"),
+        ("", "add"),
+    ],
+)
+def test_tool_that_suits_the_question_best_is_called(
+    caller: Caller, question: str, called: str
+) -> None:
+    """Words of its name and description decide; where none fits, the first tool is called."""
+    add = {**ADD, "function": {**ADD["function"], "description": "The sum of two numbers."}}
+    answer = caller.plain(question=question, tools=tools(caller, add, WEATHER))
+    assert [name for name, _ in calls_of(caller, answer)] == [called]
+
+
+def test_tools_without_a_function_are_not_called(sim: Simulator) -> None:
+    """Tools that OpenAI runs itself are left out; where there are no others comes text."""
+    responses = Responses(sim.base_url)
+    search = {"type": "web_search"}
+    assert responses.text(responses.plain(tools=[search])).startswith("[simulated]")
+    answer = responses.plain(tools=[search, flat(ADD)])
+    assert [name for name, _ in calls_of(responses, answer)] == ["add"]
+
+
+def test_pictures_leave_a_note_in_the_text(sim: Simulator) -> None:
+    """The texts of a message's parts are joined; a picture among them is named."""
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
+    parts = [{"type": "text", "text": "Look at"}, picture, {"type": "text", "text": "this."}]
+    chat = Chat(sim.base_url)
+    answer = chat.plain(messages=[{"role": "user", "content": parts}])
+    assert chat.text(answer) == "[simulated] Look at [image input] this."
+
+
+def test_streamed_text_comes_word_by_word(sim: Simulator) -> None:
+    """Every chunk brings one word, the space after it included."""
+    chat = Chat(sim.base_url)
+    texts = [chunk.choices[0].delta.content for chunk in chat.stream(question="One two.")]
+    assert list(filter(None, texts)) == ["[simulated] ", "One ", "two."]
+
+
 def test_streamed_tool_calls_add_up(sim: Simulator) -> None:
     """Arguments streamed in fragments are the arguments of the plain call."""
     with openai.OpenAI(base_url=sim.base_url, api_key="k") as client:

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.sim import BackgroundOutcome, BackgroundWeather, Simulator, responses
-from flextier.sim.accounts import Accounts
-from flextier.sim.background.order import Order
-from flextier.sim.background.store import ResponseStore
-from flextier.sim.errors import Rejected
-from flextier.sim.faults import Serve
-from flextier.sim.paid import digest
-from flextier.sim.provider_clock import ProviderClock
-from flextier.sim.tokens import PromptCache
+from flextier.sim import BackgroundOutcome, BackgroundWeather, Simulator
+from flextier.sim.base.api_errors import Rejected
+from flextier.sim.base.clock import ProviderClock
+from flextier.sim.base.paid_lines import digest
+from flextier.sim.base.request_log import Accounts
+from flextier.sim.base.tokens import PromptCache
+from flextier.sim.behavior.faults import Serve
+from flextier.sim.protocol import responses
+from flextier.sim.stores.background_request import Order
+from flextier.sim.stores.background_responses import ResponseStore
 
 from .background import MODEL, QUESTION, RESPONSES, Backgrounds, account, weather
 from .batches import Clock

@@ -10,8 +10,8 @@ import openai
 import pytest
 
 from flextier.sim import BackgroundOutcome, BackgroundWeather, Simulator, Weather
-from flextier.sim.background.weather import has_windows
-from flextier.sim.stored import MOST, Shelf
+from flextier.sim.behavior.background_behavior import has_windows
+from flextier.sim.stores.responses import MOST, Shelf
 
 from .background import MODEL, QUESTION, RESPONSES, Backgrounds, account
 from .batches import CHAT
@@ -229,10 +229,10 @@ def test_direct_responses_are_stored(backgrounds: Backgrounds, stream: bool) -> 
 
 def test_old_direct_responses_are_forgotten() -> None:
     """The shelf holds a number of them, so that a long run does not fill the memory."""
-    from flextier.sim import responses
-    from flextier.sim.answers import answer
-    from flextier.sim.faults import Serve
-    from flextier.sim.tokens import PromptCache
+    from flextier.sim.base.tokens import PromptCache
+    from flextier.sim.behavior.faults import Serve
+    from flextier.sim.model.generate import answer
+    from flextier.sim.protocol import responses
 
     shelf = Shelf(2)
     ask = responses.read({"model": "o3", "input": "?"})

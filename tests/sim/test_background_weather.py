@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flextier.sim import BackgroundOutcome, BackgroundWeather, Simulator, Weather
-from flextier.sim.background.course import WINDOWS, Course, plan
+from flextier.sim.stores.background_timeline import WINDOWS, Course, plan
 
 from .background import account
 from .callers import raw

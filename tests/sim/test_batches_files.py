@@ -9,8 +9,8 @@ import openai
 import pytest
 
 from flextier.sim import BatchOutcome, BatchWeather, Simulator, Weather
-from flextier.sim.files import FileStore
-from flextier.sim.paging import Page
+from flextier.sim.base.paging import Page
+from flextier.sim.stores.files import FileStore
 
 from .batches import Batches, Clock, account, lines
 from .callers import raw

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from flextier.sim import BatchOutcome, Fault, Simulator
-from flextier.sim.paid import PaidLines, digest
+from flextier.sim.base.paid_lines import PaidLines, digest
 
 from .batches import CHAT, EMBEDDINGS, RESPONSES, account, body, line, lines
 from .callers import SOON, eventually, raw

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flextier.sim import Fault, Simulator, Weather
-from flextier.sim.control import read_faults
+from flextier.sim.behavior.from_json import read_faults
 
 from .callers import Chat, Raw, raw
 

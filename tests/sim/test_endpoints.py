@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flextier.sim import Simulator
-from flextier.sim.embeddings import vector
+from flextier.sim.model.embeddings import vector
 
 from .callers import Chat, Responses, eventually, raw
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from flextier.sim import Fault, Tokens
-from flextier.sim.script import Script
+from flextier.sim.behavior.fault_queue import Script
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from flextier.sim.filling import fill, fill_freely
+from flextier.sim.base.json_filler import fill, fill_freely
 
 
 class Node(BaseModel):
@@ -68,6 +68,48 @@ def test_recursive_schema_ends() -> None:
 def test_value_fits_and_comes_from_the_prompt(schema: Any, prompt: str, value: Any) -> None:
     """Numbers, quoted texts and options of the prompt are used where they fit."""
     assert fill(schema, prompt) == value
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"minimum": 2.5}, 2.5),
+        ({"exclusiveMinimum": 2}, 2.5),
+        ({"minimum": 3, "exclusiveMinimum": 2}, 3),
+        ({"minimum": 2, "exclusiveMinimum": 2}, 2.5),
+        ({"minimum": 2, "exclusiveMinimum": True}, 2.5),
+        ({"exclusiveMinimum": 2, "exclusiveMaximum": 3}, 2.5),
+        ({"maximum": -3, "exclusiveMaximum": -4}, -4.5),
+        ({"minimum": 3, "multipleOf": 5}, 5),
+        ({"maximum": -1, "multipleOf": 4}, -4),
+        ({"minimum": 0.25, "maximum": 0.35, "multipleOf": 0.1}, 0.3),
+        ({"minimum": 11, "maximum": 14, "multipleOf": 5}, 11),
+        ({"type": "integer", "minimum": 2.5}, 3),
+        ({"type": "integer", "exclusiveMinimum": 2}, 3),
+        ({"type": "integer", "exclusiveMaximum": -2.5}, -3),
+        ({"minimum": 3, "examples": [8, 9]}, 8),
+    ],
+    ids=str,
+)
+def test_made_up_number_is_within_its_bounds(schema: dict[str, Any], value: float) -> None:
+    """Without a number in the prompt: the one nearest to 1 that bounds and multiples allow."""
+    assert fill({"type": "number", **schema}, "") == value
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"format": "date-time"}, "2026-01-01T12:00:00Z"),
+        ({"format": "unknown"}, "mock-city"),
+        ({"maxLength": 4}, "mock"),
+        ({"pattern": "^[A-Z]+$", "examples": ["ULM"]}, "ULM"),
+    ],
+    ids=str,
+)
+def test_made_up_string_has_format_and_length(schema: dict[str, Any], value: str) -> None:
+    """A shaped string takes nothing from the prompt; a pattern alone is not followed."""
+    schema = {"type": "object", "properties": {"city": {"type": "string", **schema}}}
+    assert fill(schema, "'Paris'") == {"city": value}
 
 
 types = st.recursive(

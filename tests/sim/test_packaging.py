@@ -16,7 +16,7 @@ import flextier.sim
 
 from .callers import Chat, raw
 
-RUN = "import argparse, sys; from flextier.sim import cli; "
+RUN = "import argparse, sys; from flextier.cli import sim as cli; "
 RUN += "parser = argparse.ArgumentParser(); cli.add_arguments(parser); "
 RUN += "sys.exit(cli.run(parser.parse_args()))"
 
@@ -87,7 +87,7 @@ def test_weather_file_is_read(tmp_path: Path) -> None:
 
 def test_missing_libraries_are_named_with_their_extra() -> None:
     """Without the extra's libraries the simulator says how to install them."""
-    code = "import sys; sys.modules['llmock'] = None; from flextier.sim import Simulator"
+    code = "import sys; sys.modules['uvicorn'] = None; from flextier.sim import Simulator"
     ended = python("-c", code)
     assert 'ImportError: the simulator needs: pip install "flextier[sim]"' in ended.stderr
 
@@ -95,17 +95,18 @@ def test_missing_libraries_are_named_with_their_extra() -> None:
 def test_weather_and_faults_need_no_extra() -> None:
     """Weather, faults and the command's options import nothing but the standard library."""
     code = (
-        "import sys; sys.modules['llmock'] = sys.modules['uvicorn'] = None; "
-        "from flextier.sim import Fault, Weather, cli; Weather(); Fault.refuse()"
+        "import sys; sys.modules['starlette'] = sys.modules['uvicorn'] = None; "
+        "import flextier.cli.sim; "
+        "from flextier.sim import Fault, Weather; Weather(); Fault.refuse()"
     )
     assert python("-c", code).stderr == ""
 
 
 def test_plugin_loads_no_server() -> None:
-    """Loading the pytest plugin imports no web server and no llmock."""
+    """Loading the pytest plugin imports no web server."""
     code = (
         "import sys, flextier.sim.pytest_plugin; "
-        "print([name for name in ('uvicorn', 'starlette', 'llmock') if name in sys.modules])"
+        "print([name for name in ('uvicorn', 'starlette') if name in sys.modules])"
     )
     assert python("-c", code).stdout.strip() == "[]"
 

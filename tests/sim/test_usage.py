@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flextier.sim import Simulator
-from flextier.sim.answers import reasons
-from flextier.sim.tokens import PromptCache, clip, count
+from flextier.sim.base.tokens import PromptCache, clip, count
+from flextier.sim.model.generate import reasons
 
 from .callers import Caller, Chat, Responses
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flextier.sim import Fault, Weather
-from flextier.sim.errors import ErrorReply
-from flextier.sim.faults import Lane, Serve, Stall
-from flextier.sim.weather import Moment, never_on_flex
+from flextier.sim.base.api_errors import ErrorReply
+from flextier.sim.behavior.faults import Lane, Serve, Stall
+from flextier.sim.behavior.weather import Moment, never_on_flex
 
 seconds = st.floats(0, 10_000, allow_nan=False)
 probabilities = st.floats(0, 1, allow_nan=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, track
-from flextier.clock import Clock
+from flextier._utils.clock import Clock
 from flextier.sim import Simulator
 
 KEY = "sk-fake-key-for-tests"

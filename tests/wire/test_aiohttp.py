@@ -21,10 +21,10 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from flextier import AsyncFlexOpenAI, Attempt, track
-from flextier._sdk import FinalRequestOptions, http
-from flextier.outgoing import for_attempt
+from flextier._openai.compat import FinalRequestOptions, http
+from flextier._openai.request_options import for_attempt
 from flextier.sim import Fault, Simulator
-from flextier.transport import async_http_client
+from flextier.transport.http_clients import async_http_client
 from tests.wire.callers import KEY
 from tests.wire.servers import OK, answering, authority, head_of, serving, tunnelling
 from tests.wire.test_clients import make_async
@@ -66,7 +66,7 @@ async def test_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_without_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client runs on httpx; asked for aiohttp, it says what to install."""
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    monkeypatch.delitem(sys.modules, "flextier.aio", raising=False)
+    monkeypatch.delitem(sys.modules, "flextier.transport.aiohttp_transport", raising=False)
     assert await carrier_of(async_http_client()) == "AsyncHTTPTransport"
     with pytest.raises(ImportError, match=r"flextier\[aiohttp\]"):
         async_http_client(aiohttp=True)
@@ -74,14 +74,14 @@ async def test_without_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_with_an_old_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that another package has brought, and that lacks what we need, is left alone."""
-    monkeypatch.delitem(sys.modules, "flextier.aio", raising=False)
+    monkeypatch.delitem(sys.modules, "flextier.transport.aiohttp_transport", raising=False)
     monkeypatch.delattr(aiohttp, "SocketFactoryType")
     assert await carrier_of(async_http_client()) == "AsyncHTTPTransport"
 
 
 async def test_another_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """aiohttp needs asyncio; under trio the same client runs on httpx."""
-    monkeypatch.setattr("flextier.transport.under_asyncio", lambda: False)
+    monkeypatch.setattr("flextier.transport.http_clients.under_asyncio", lambda: False)
     assert await carrier_of(async_http_client()) == "AsyncHTTPTransport"
 
 

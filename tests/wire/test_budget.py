@@ -13,8 +13,8 @@ import openai
 import pytest
 
 from flextier import AsyncFlexOpenAI, BudgetExceeded, FlexOpenAI, PolicyError, budget, track
+from flextier.calls.budget import PROCESS
 from flextier.sim import Fault, Simulator
-from flextier.spending import PROCESS
 from tests.wire.callers import FAST, KEY, MESSAGES, Caller
 
 TINY = Decimal("0.000001")

@@ -14,8 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, PolicyError, track
-from flextier._sdk import http
-from flextier.calls import listen
+from flextier._openai.compat import http
+from flextier.calls.report import listen
 from flextier.sim import Fault, Simulator
 from tests.wire.callers import FAST, KEY, MESSAGES
 

@@ -7,8 +7,7 @@ import time
 import openai
 import pytest
 
-from flextier import FlexDeadlineExceeded, FlexPolicy, override, track
-from flextier.client import FlexOpenAI
+from flextier import FlexDeadlineExceeded, FlexOpenAI, FlexPolicy, override, track
 from flextier.sim import Fault, Simulator
 from tests.wire.callers import FAST, KEY, MESSAGES, Caller
 

@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from flextier import FlexPolicy
-from flextier.calls import Retry, listen
+from flextier.calls.report import Retry, listen
 from flextier.sim import Fault, Simulator
 from tests.wire.callers import FAST, Caller, Outcome
 

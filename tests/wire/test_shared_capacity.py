@@ -25,8 +25,8 @@ from flextier import (
     capacity_snapshot,
     track,
 )
-from flextier.calls import listen
-from flextier.capacity import CAPACITY, gate
+from flextier.calls.report import listen
+from flextier.capacity import CAPACITY, limiter
 from flextier.sim import Fault, Simulator, Weather
 from tests.wire.callers import FAST, KEY, MESSAGES, Caller
 
@@ -159,7 +159,7 @@ def test_threads_and_loops_let_each_other_in(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many of either wait for one lane: when it opens, none is forgotten."""
-    monkeypatch.setattr(gate, "_LOOK_AGAIN", 3_600.0)  # nobody looks by themselves
+    monkeypatch.setattr(limiter, "_LOOK_AGAIN", 3_600.0)  # nobody looks by themselves
     shut_for(sim, 0.5)
     with track() as calls, ThreadPoolExecutor(8) as pool:
         context = copy_context()

@@ -19,7 +19,7 @@ from flextier import (
     StreamUnverifiedWarning,
     track,
 )
-from flextier.onechunk import as_event_stream
+from flextier._openai.single_chunk_stream import as_event_stream
 from flextier.sim import Fault, Simulator
 from tests.wire.callers import FAST, KEY, MESSAGES, Caller, settled
 

@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 
-from flextier._sdk import http
+from flextier._openai.compat import http
 from flextier.sim import Fault, Simulator
-from flextier.transport import async_http_client, keepalive_options, sync_http_client, time_limit
+from flextier.transport.http_clients import (
+    async_http_client,
+    keepalive_options,
+    sync_http_client,
+    time_limit,
+)
 from tests.wire.callers import settled
 from tests.wire.test_clients import make, make_async
 

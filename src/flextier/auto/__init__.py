@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flextier._lazy import lazily
+from flextier._utils.lazy import lazily
 
 if TYPE_CHECKING:
-    from flextier.auto.explaining import explain as explain
-    from flextier.auto.plan import Considered as Considered
-    from flextier.auto.plan import Plan as Plan
+    from flextier.auto.explanation import explain as explain
+    from flextier.planning.auto_plan import Considered as Considered
+    from flextier.planning.auto_plan import Plan as Plan
 
 __all__ = ["Considered", "Plan", "explain"]
 
 # Loaded when first used: a policy only reads offers.
-_HOMES = {"Considered": "plan", "Plan": "plan", "explain": "explaining"}
+_HOMES = {
+    "Considered": "flextier.planning.auto_plan",
+    "Plan": "flextier.planning.auto_plan",
+    "explain": "flextier.auto.explanation",
+}
 
 __getattr__ = lazily(__name__, _HOMES)
 

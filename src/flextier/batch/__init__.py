@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flextier._lazy import lazily
+from flextier._utils.lazy import lazily
 
 if TYPE_CHECKING:
-    from flextier.batch.control import cancel as cancel
-    from flextier.batch.control import create as create
-    from flextier.batch.control import list_batches as list_batches
-    from flextier.batch.control import retrieve as retrieve
-    from flextier.batch.control import wait as wait
-    from flextier.batch.desk import detach as detach
-    from flextier.batch.lines import BatchLineError as BatchLineError
+    from flextier.batch.jsonl import BatchLineError as BatchLineError
+    from flextier.batch.manager import detach as detach
+    from flextier.batch.manual import cancel as cancel
+    from flextier.batch.manual import create as create
+    from flextier.batch.manual import list_batches as list_batches
+    from flextier.batch.manual import retrieve as retrieve
+    from flextier.batch.manual import wait as wait
     from flextier.batch.results import Fetched as Fetched
     from flextier.batch.results import fetch as fetch
 
@@ -31,15 +31,15 @@ __all__ = [
 
 # Loaded when first used: a client needs none of them.
 _HOMES = {
-    "BatchLineError": "lines",
-    "Fetched": "results",
-    "cancel": "control",
-    "create": "control",
-    "detach": "desk",
-    "fetch": "results",
-    "list_batches": "control",
-    "retrieve": "control",
-    "wait": "control",
+    "BatchLineError": "flextier.batch.jsonl",
+    "Fetched": "flextier.batch.results",
+    "cancel": "flextier.batch.manual",
+    "create": "flextier.batch.manual",
+    "detach": "flextier.batch.manager",
+    "fetch": "flextier.batch.results",
+    "list_batches": "flextier.batch.manual",
+    "retrieve": "flextier.batch.manual",
+    "wait": "flextier.batch.manual",
 }
 
 __getattr__ = lazily(__name__, _HOMES)

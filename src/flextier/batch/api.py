@@ -12,7 +12,7 @@ from typing import IO, Any, TypeVar
 import openai
 from openai.types import Batch, FileObject
 
-from flextier._sdk import connection_errors, http, new_request, timeout_errors
+from flextier._openai.compat import connection_errors, http, new_request, timeout_errors
 from flextier.errors import MalformedAnswerError
 
 TAG = "flextier"

@@ -14,13 +14,13 @@ from typing import IO, Any, BinaryIO
 import openai
 from openai.types import Batch
 
+from flextier._utils.atomic_file import replacing
+from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.batch.api import TERMINAL, BatchAPI, lines_of
-from flextier.batch.money import Bill
-from flextier.batch.patience import persist
-from flextier.clock import SYSTEM_CLOCK, Clock
-from flextier.costs.exact import written
-from flextier.costs.usage import Usage
-from flextier.onefile import replacing
+from flextier.batch.api_retry import persist
+from flextier.batch.pricing import Bill
+from flextier.pricing.decimals import written
+from flextier.pricing.usage import Usage
 
 _NOT_DONE = frozenset({"batch_expired", "batch_cancelled"})
 """What a line's error says where the batch ended before its turn: it was not charged."""

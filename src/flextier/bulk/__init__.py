@@ -1,8 +1,8 @@
 """Datasets in, datasets out: something run over every row, resumable, on the cheapest lanes."""
 
-from flextier.bulk.api import arun, run
 from flextier.bulk.errors import BulkError, InputError, InUseError, StorageError
 from flextier.bulk.result import BulkResult, Progress
+from flextier.bulk.run import arun, run
 
 __all__ = [
     "BulkError",

@@ -9,9 +9,9 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from flextier.bulk.durations import Span, seconds
 from flextier.bulk.errors import BulkError
-from flextier.bulk.reading import format_of
-from flextier.bulk.spans import Span, seconds
+from flextier.bulk.input_formats import format_of
 from flextier.lanes import AUTO, BATCH, LANES, WINDOWS
 from flextier.policy import FlexPolicy
 

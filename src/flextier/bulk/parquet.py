@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from flextier._extras import needs_extra
+from flextier._utils.extras import needs_extra
 from flextier.bulk.errors import BulkError, InputError
-from flextier.bulk.rows import Row
-from flextier.bulk.values import dumped, plain
+from flextier.bulk.row import Row
+from flextier.bulk.serialize import dumped, plain
 
 with needs_extra("bulk"):
     import pyarrow as pa

@@ -4,11 +4,11 @@ A refusal is about the account and the model, not about one call, so all calls t
 (base URL, account, model, lane) share what was learnt, from whatever thread or event loop.
 """
 
-from flextier.capacity.gate import Gate as Gate
-from flextier.capacity.shared import CAPACITY as CAPACITY
-from flextier.capacity.shared import Capacity as Capacity
-from flextier.capacity.shared import LaneKey as LaneKey
-from flextier.capacity.shared import capacity_snapshot as capacity_snapshot
-from flextier.capacity.state import LaneState as LaneState
-from flextier.capacity.ticket import Spacing as Spacing
-from flextier.capacity.ticket import Ticket as Ticket
+from flextier.capacity.limiter import Gate as Gate
+from flextier.capacity.permit import Spacing as Spacing
+from flextier.capacity.permit import Ticket as Ticket
+from flextier.capacity.registry import CAPACITY as CAPACITY
+from flextier.capacity.registry import Capacity as Capacity
+from flextier.capacity.registry import LaneKey as LaneKey
+from flextier.capacity.registry import capacity_snapshot as capacity_snapshot
+from flextier.capacity.snapshot import LaneState as LaneState

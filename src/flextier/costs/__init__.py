@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flextier._lazy import lazily
-from flextier.costs.usage import Usage
+from flextier._utils.lazy import lazily
+from flextier.pricing.usage import Usage
 
 if TYPE_CHECKING:
-    from flextier.costs.book import PriceBook as PriceBook
-    from flextier.costs.book import price as price
-    from flextier.costs.book import price_book as price_book
-    from flextier.costs.book import set_price_book as set_price_book
-    from flextier.costs.cost import Basis as Basis
-    from flextier.costs.cost import Cost as Cost
-    from flextier.costs.ledger import Ledger as Ledger
-    from flextier.costs.rates import Rates as Rates
-    from flextier.costs.recording import record_calls as record_calls
+    from flextier.costs.recorder import record_calls as record_calls
     from flextier.costs.records import CallRecord as CallRecord
     from flextier.costs.records import record_of as record_of
     from flextier.costs.totals import CostTotals as CostTotals
     from flextier.costs.totals import Sums as Sums
+    from flextier.ledger import Ledger as Ledger
+    from flextier.pricing.cost import Basis as Basis
+    from flextier.pricing.cost import Cost as Cost
+    from flextier.pricing.price_book import PriceBook as PriceBook
+    from flextier.pricing.price_book import price as price
+    from flextier.pricing.price_book import price_book as price_book
+    from flextier.pricing.price_book import set_price_book as set_price_book
+    from flextier.pricing.rates import Rates as Rates
 
 __all__ = [
     "Basis",
@@ -41,19 +41,19 @@ __all__ = [
 
 # Loaded when first used: a client needs `Usage` alone.
 _HOMES = {
-    "Basis": "cost",
-    "CallRecord": "records",
-    "Cost": "cost",
-    "CostTotals": "totals",
-    "Ledger": "ledger",
-    "PriceBook": "book",
-    "Rates": "rates",
-    "Sums": "totals",
-    "price": "book",
-    "price_book": "book",
-    "record_calls": "recording",
-    "record_of": "records",
-    "set_price_book": "book",
+    "Basis": "flextier.pricing.cost",
+    "CallRecord": "flextier.costs.records",
+    "Cost": "flextier.pricing.cost",
+    "CostTotals": "flextier.costs.totals",
+    "Ledger": "flextier.ledger",
+    "PriceBook": "flextier.pricing.price_book",
+    "Rates": "flextier.pricing.rates",
+    "Sums": "flextier.costs.totals",
+    "price": "flextier.pricing.price_book",
+    "price_book": "flextier.pricing.price_book",
+    "record_calls": "flextier.costs.recorder",
+    "record_of": "flextier.costs.records",
+    "set_price_book": "flextier.pricing.price_book",
 }
 
 __getattr__ = lazily(__name__, _HOMES)

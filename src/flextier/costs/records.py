@@ -11,11 +11,11 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
-from flextier.calls import Attempt, CallReport
-from flextier.costs.cost import Cost
-from flextier.costs.exact import difference, total, written
-from flextier.costs.known import cost_known
-from flextier.costs.usage import Usage
+from flextier.calls.report import Attempt, CallReport
+from flextier.pricing.best_effort import cost_known
+from flextier.pricing.cost import Cost
+from flextier.pricing.decimals import difference, total, written
+from flextier.pricing.usage import Usage
 
 REFUSED = "capacity"
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
-from flextier.costs.exact import added, difference, written
 from flextier.costs.records import CallRecord
+from flextier.pricing.decimals import added, difference, written
 
 _COUNTS = (
     "calls",
@@ -270,7 +270,7 @@ class CostTotals(Sums):
         return totals
 
     def __str__(self) -> str:
-        from flextier.costs.tabulated import text
+        from flextier.costs.formatting import text
 
         return text(self.copy())
 
@@ -278,6 +278,6 @@ class CostTotals(Sums):
         return f"<CostTotals {self.calls} calls, cost ${self.cost:f}, saved ${self.saved:f}>"
 
     def _repr_html_(self) -> str:
-        from flextier.costs.tabulated import html
+        from flextier.costs.formatting import html
 
         return html(self.copy())

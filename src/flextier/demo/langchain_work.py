@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from flextier._extras import needs_extra
-from flextier.demo.asking import Ask
+from flextier._utils.extras import needs_extra
+from flextier.demo.questions import Ask
 
 with needs_extra("langchain"):
     from langchain_core.prompts import ChatPromptTemplate

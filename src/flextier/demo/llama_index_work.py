@@ -7,10 +7,10 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from flextier._extras import needs_extra
-from flextier.demo.asking import Ask
+from flextier._utils.extras import needs_extra
+from flextier.demo.questions import Ask
 from flextier.llama_index import OpenAIFlex
-from flextier.transport import async_http_client
+from flextier.transport.http_clients import async_http_client
 
 with needs_extra("llama-index"):
     from llama_index.core import VectorStoreIndex

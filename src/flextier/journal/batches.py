@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from flextier.journal.owners import Owners
+from flextier.journal.process_locks import Owners
 
 COLUMNS = (
     "tag",

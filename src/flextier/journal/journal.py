@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from flextier.journal import reading
+from flextier.journal import reader as reading
 from flextier.journal.batches import Batches, BatchRow
-from flextier.journal.entry import Entry, Place, Recorded, Running, digest_of, packed, unpacked
 from flextier.journal.errors import JournalError
-from flextier.journal.owners import owners_at
+from flextier.journal.process_locks import owners_at
+from flextier.journal.records import Entry, Place, Recorded, Running, digest_of, packed, unpacked
 from flextier.journal.schema import connect
 
 _USED_UP = 0
@@ -125,7 +125,7 @@ class Journal:
         """The entry of a call that is to be made now.
 
         Args:
-            key: what it asks (:func:`flextier.journal.entry.key_of`).
+            key: what it asks (:func:`flextier.journal.records.key_of`).
             once: whether all calls that ask the same share one entry; else each of this run has
                 its own, the first one that of the first in an earlier run, and so on.
             keep: seconds for which answers count; None: for ever.

@@ -3,7 +3,7 @@
 from flextier.lanes.background import BACKGROUND, UNHELD_FLEX, WINDOWS, punctual
 from flextier.lanes.base import JOURNAL, UNREAD, Asked, Lane, Window
 from flextier.lanes.batch import BATCH
-from flextier.lanes.choosing import choose, tell, tell_of_windows
+from flextier.lanes.eligibility import choose, tell, tell_of_windows
 from flextier.lanes.flex import FLEX
 from flextier.lanes.registry import ANY_WINDOW, AUTO, LANES, NAMES, lane_named, tier_lane
 from flextier.lanes.standard import STANDARD

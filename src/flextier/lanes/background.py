@@ -12,8 +12,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from flextier.failures import Failure
 from flextier.lanes.base import UNREAD, Asked, Lane, Window
+from flextier.lanes.failures import Failure
 from flextier.lanes.flex import FLEX, FlexLane
 from flextier.lanes.standard import STANDARD
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from flextier.failures import Failure
+from flextier.lanes.failures import Failure
 
 JOURNAL = "journal"
 """What a report gives as the lane of a call whose answer was paid for before: nothing was sent."""

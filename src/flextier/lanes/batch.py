@@ -5,8 +5,8 @@ Source: https://developers.openai.com/api/docs/guides/batch
 
 from __future__ import annotations
 
-from flextier.failures import Failure
 from flextier.lanes.base import Asked, Lane
+from flextier.lanes.failures import Failure
 
 MODEL_ERROR = "batch_model_error"
 """The ``type`` we give an error that says that a model has no batch lane."""

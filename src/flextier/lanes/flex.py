@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from flextier.failures import Failure
 from flextier.lanes.base import Lane
+from flextier.lanes.failures import Failure
 
 # `flex_unavailable` is the current code, `resource_unavailable` that of older texts (and still the
 # error's type); 498 `capacity_exceeded` is Groq's word for the same thing.

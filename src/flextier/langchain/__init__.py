@@ -1,7 +1,7 @@
 """LangChain on cheap lanes: ``ChatOpenAIFlex`` in place of ``ChatOpenAI``, and what calls cost."""
 
 from flextier.langchain.chat_model import ChatOpenAIFlex
-from flextier.langchain.costs import FlexCostCallbackHandler, get_flex_cost_callback
+from flextier.langchain.cost_handler import FlexCostCallbackHandler, get_flex_cost_callback
 from flextier.langchain.errors import ModelDeadlineExceeded
 
 __all__ = [

@@ -11,19 +11,19 @@ import openai
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from flextier._extras import needs_extra
-from flextier.adoption import is_to_be_routed, told
-from flextier.auto.offers import needs_windows
-from flextier.calls import CallReport, current_scope, listen
-from flextier.client import AsyncFlexOpenAI, FlexOpenAI
+from flextier._openai.wrap_client import is_to_be_routed, told
+from flextier._utils.extras import needs_extra
+from flextier.calls.report import CallReport, current_scope, listen
+from flextier.calls.run_tracking import want_runs
+from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO
-from flextier.langchain.continuing import run_of, watch_runs
+from flextier.langchain.callbacks import run_listener, run_of_config
 from flextier.langchain.errors import reported
-from flextier.langchain.runs import run_listener, run_of_config
+from flextier.langchain.run_tracking import run_of, watch_runs
+from flextier.planning.model_lanes import needs_windows
 from flextier.policy import FlexPolicy
-from flextier.runs import want_runs
-from flextier.transport import SocketOption, async_http_client, sync_http_client
+from flextier.transport.http_clients import SocketOption, async_http_client, sync_http_client
 
 with needs_extra("langchain"):
     from langchain_core.language_models import LanguageModelInput

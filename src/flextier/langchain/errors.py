@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import openai
 
-from flextier._extras import needs_extra
-from flextier.calls import attach_report, report_of
+from flextier._utils.extras import needs_extra
+from flextier.calls.report import attach_report, report_of
 from flextier.errors import FlexDeadlineExceeded
 
 with needs_extra("langchain"):

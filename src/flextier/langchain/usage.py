@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from flextier.costs.usage import Usage
+from flextier.pricing.usage import Usage
 
 # langchain-openai puts the tier before the names of the parts: `flex_cache_read`, `flex_reasoning`,
 # and `flex` for the rest. The rest still has the cache writes in it, so parts are never added up:

@@ -9,7 +9,7 @@ from importlib import metadata
 
 import openai
 
-from flextier._extras import needs_extra
+from flextier._utils.extras import needs_extra
 
 _INTEGRATION = "llama-index-llms-openai"
 _UPPER_BOUND = re.compile(r"openai\b(?!-)[^;]*<\s*(\d+)")

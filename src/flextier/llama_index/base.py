@@ -12,18 +12,18 @@ import openai
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_serializer
 from typing_extensions import Self
 
-from flextier._sdk import not_given
-from flextier.adoption import is_to_be_routed, told
-from flextier.client import AsyncFlexOpenAI, FlexOpenAI
+from flextier._openai.compat import not_given
+from flextier._openai.wrap_client import is_to_be_routed, told
+from flextier.calls.run_tracking import want_runs
+from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.llama_index._requires import needs_llama_index
-from flextier.llama_index.answers import astreamed, failed_response, streamed, with_report
-from flextier.llama_index.continuing import watch_runs
 from flextier.llama_index.events import Hearing
-from flextier.llama_index.models import SAFE_WINDOW, facts_of
-from flextier.llama_index.secrets import without_secrets
+from flextier.llama_index.model_info import SAFE_WINDOW, facts_of
+from flextier.llama_index.redaction import without_secrets
+from flextier.llama_index.report_metadata import astreamed, failed_response, streamed, with_report
+from flextier.llama_index.run_tracking import watch_runs
 from flextier.policy import FlexPolicy
-from flextier.runs import want_runs
-from flextier.timeouts import Arguments, Timeouts, merge_arguments
+from flextier.routing.timeout_args import Arguments, Timeouts, merge_arguments
 
 with needs_llama_index():
     from llama_index.core.base.llms.types import (

@@ -7,9 +7,9 @@ from typing import Any
 
 from anyio import CancelScope
 
-from flextier.calls import CallReport, Retry, current_scope, listen
+from flextier.calls.report import CallReport, Retry, current_scope, listen
 from flextier.llama_index._requires import needs_llama_index
-from flextier.llama_index.continuing import run_here
+from flextier.llama_index.run_tracking import run_here
 
 with needs_llama_index():
     from llama_index.core.instrumentation.events import BaseEvent

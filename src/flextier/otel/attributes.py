@@ -10,11 +10,11 @@ from __future__ import annotations
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from flextier.calls import CANCELLED, Attempt, CallReport
-from flextier.costs.cost import Cost
+from flextier.calls.hooks import Beginning
+from flextier.calls.report import CANCELLED, Attempt, CallReport
 from flextier.costs.records import REFUSED
-from flextier.everywhere import Beginning
 from flextier.lanes import LANES
+from flextier.pricing.cost import Cost
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.1"
 OPERATION = "chat"

@@ -6,15 +6,15 @@ import logging
 import time
 from threading import Lock
 
-from flextier import everywhere
-from flextier._extras import needs_extra
+from flextier._utils.extras import needs_extra
 from flextier._version import __version__
-from flextier.calls import CallReport, Retry
-from flextier.costs.known import warm
-from flextier.everywhere import Beginning
+from flextier.calls import hooks
+from flextier.calls.hooks import Beginning
+from flextier.calls.report import CallReport, Retry
 from flextier.otel.attributes import SCHEMA_URL, of_call
 from flextier.otel.meters import Meters
 from flextier.otel.spans import Course, span_of
+from flextier.pricing.best_effort import warm
 
 with needs_extra("otel"):
     from opentelemetry.context import get_current
@@ -58,7 +58,7 @@ def instrument(
     with _lock:
         if _in_force is None:
             _in_force = Instrumentation(tracer_provider, meter_provider)
-            everywhere.hear(_in_force._hear)
+            hooks.hear(_in_force._hear)
         elif _in_force._providers != (tracer_provider, meter_provider):
             raise RuntimeError(
                 "flextier is instrumented with other providers: call uninstrument() on what "
@@ -82,7 +82,7 @@ class Instrumentation:
         """Switch it off. Calls that have begun are still told; further ones are not."""
         global _in_force
         with _lock:
-            everywhere.unhear(self._hear)
+            hooks.unhear(self._hear)
             if _in_force is self:
                 _in_force = None
 

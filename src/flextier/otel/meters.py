@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from flextier._extras import needs_extra
-from flextier.calls import CallReport
-from flextier.costs.cost import Cost
+from flextier._utils.extras import needs_extra
+from flextier.calls.report import CallReport
 from flextier.costs.records import REFUSED
 from flextier.otel.attributes import Attributes, of_error
+from flextier.pricing.cost import Cost
 
 with needs_extra("otel"):
     from opentelemetry.context import Context

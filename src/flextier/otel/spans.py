@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flextier._extras import needs_extra
-from flextier.calls import CallReport
-from flextier.costs.cost import Cost
-from flextier.everywhere import Beginning
+from flextier._utils.extras import needs_extra
+from flextier.calls.hooks import Beginning
+from flextier.calls.report import CallReport
 from flextier.otel.attributes import (
     OPERATION,
     Attributes,
@@ -16,6 +15,7 @@ from flextier.otel.attributes import (
     of_fallback,
     of_span,
 )
+from flextier.pricing.cost import Cost
 
 with needs_extra("otel"):
     from opentelemetry.context import Context

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flextier._lazy import lazily
+from flextier._utils.lazy import lazily
 
 if TYPE_CHECKING:
-    from flextier.rehearsal.clairvoyant import Clairvoyant as Clairvoyant
-    from flextier.rehearsal.ours import rehearse as rehearse
+    from flextier.rehearsal.flextier_client import rehearse as rehearse
+    from flextier.rehearsal.oracle import Clairvoyant as Clairvoyant
     from flextier.rehearsal.result import Rehearsal as Rehearsal
     from flextier.rehearsal.trace import Trace as Trace
 
@@ -16,10 +16,10 @@ __all__ = ["Clairvoyant", "Rehearsal", "Trace", "rehearse"]
 
 # Loaded when first used, so that `flextier --help` does not pay for it.
 _HOMES = {
-    "Clairvoyant": "clairvoyant",
-    "Rehearsal": "result",
-    "Trace": "trace",
-    "rehearse": "ours",
+    "Clairvoyant": "flextier.rehearsal.oracle",
+    "Rehearsal": "flextier.rehearsal.result",
+    "Trace": "flextier.rehearsal.trace",
+    "rehearse": "flextier.rehearsal.flextier_client",
 }
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -12,12 +12,12 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from flextier._sdk import http
-from flextier.rehearsal import answers
-from flextier.sim.errors import ErrorReply, invalid, no_such_path
-from flextier.sim.faults import Lane, Stall
-from flextier.sim.rates import Rates
-from flextier.sim.weather import Moment, Weather
+from flextier._openai.compat import http
+from flextier.rehearsal import responses
+from flextier.sim.base.api_errors import ErrorReply, invalid, no_such_path
+from flextier.sim.base.request_rate import Rates
+from flextier.sim.behavior.faults import Lane, Stall
+from flextier.sim.behavior.weather import Moment, Weather
 
 STANDARD_LATENCY = 3.0
 FLEX_LATENCY = 3.0
@@ -29,7 +29,7 @@ BASE_URL = "http://rehearsal.invalid/v1"
 _LANES: dict[Any, Lane] = {None: "standard", "auto": "standard", "default": "standard"}
 _LANES |= {"flex": "flex", "priority": "priority", "fast": "priority"}
 _TIERS: dict[Lane, str] = {"standard": "default", "flex": "flex", "priority": "priority"}
-_ANSWERS = {"/v1/chat/completions": answers.chat, "/v1/responses": answers.response}
+_ANSWERS = {"/v1/chat/completions": responses.chat, "/v1/responses": responses.response}
 
 
 @dataclass(slots=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from flextier.calls import CallReport
-from flextier.costs.exact import total, written
+from flextier.calls.report import CallReport
 from flextier.lanes import tier_lane
 from flextier.policy import FlexPolicy
-from flextier.rehearsal.clairvoyant import Clairvoyant
+from flextier.pricing.decimals import total, written
+from flextier.rehearsal.oracle import Clairvoyant
 from flextier.rehearsal.provider import Counts
 from flextier.rehearsal.trace import Job, Trace
 

@@ -9,8 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from flextier.sim import checks
-from flextier.sim.weather import Weather
+from flextier.sim.base import validation
+from flextier.sim.behavior.weather import Weather
 
 DEFAULT_MODEL = "o4-mini"
 
@@ -60,13 +60,13 @@ class Trace:
                 raise ValueError(f"{name} must be a text, not {getattr(self, name)!r}")  # noqa: TRY004
         if not isinstance(self.weather, Weather):
             raise ValueError(f"weather must be a Weather, not {self.weather!r}")  # noqa: TRY004
-        checks.positive("jobs", self.jobs)
-        checks.whole("jobs", self.jobs)
-        checks.positive("deadline", self.deadline)
-        checks.names("models", self.models)
+        validation.positive("jobs", self.jobs)
+        validation.whole("jobs", self.jobs)
+        validation.positive("deadline", self.deadline)
+        validation.names("models", self.models)
         if not self.models or not all(self.models):
             raise ValueError(f"models must name at least one, not {self.models!r}")
-        checks.not_negative("arrivals", self.arrivals)
+        validation.not_negative("arrivals", self.arrivals)
         if self.arrivals is None:
             raise ValueError("arrivals must be 0 or more, not None")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool):

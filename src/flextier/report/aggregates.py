@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select
 
-from flextier.costs.ledger.rows import moment, record_of_row, tags_of
-from flextier.costs.ledger.sessions import Session
+from flextier._utils.formatting import day
 from flextier.costs.records import CallRecord
 from flextier.costs.totals import Sums
-from flextier.report import queries, timeline
-from flextier.report.shown import day
+from flextier.ledger.rows import moment, record_of_row, tags_of
+from flextier.ledger.sessions import Session
+from flextier.report import queries, time_buckets
+from flextier.report.running_sums import Tally, numbers_of
 from flextier.report.summary import (
     HOURS,
     WAITS,
@@ -28,7 +29,6 @@ from flextier.report.summary import (
     Tries,
     Waits,
 )
-from flextier.report.tally import Tally, numbers_of
 
 _FLEX = "flex"
 _K = TypeVar("_K", bound=Hashable)
@@ -88,7 +88,7 @@ class _Times:
         self.last = None if last is None else period.local(moment(last))
         if self.first is None or self.last is None:
             return
-        self._cut = timeline.cut_for(self.first, self.last)
+        self._cut = time_buckets.cut_for(self.first, self.last)
         for quarter, lane, *numbers in connection.execute(queries.slots(period)):
             at = period.local(moment(quarter * queries.QUARTER_US))
             summed = numbers_of(numbers)
@@ -114,7 +114,7 @@ class _Times:
         lanes = sorted(self.lanes)
         return tuple(
             self._slot(start, end, lanes)
-            for start, end in timeline.slots(self.first, self.last, self._cut)
+            for start, end in time_buckets.slots(self.first, self.last, self._cut)
         )
 
     def _slot(self, start: datetime, end: datetime, lanes: Iterable[str]) -> Slot:

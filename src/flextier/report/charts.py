@@ -15,10 +15,10 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from flextier.costs.exact import added
-from flextier.report.shown import count, dollars, percent, plain
+from flextier._utils.formatting import count, dollars, percent, plain
+from flextier.pricing.decimals import added
 from flextier.report.summary import WAITS, WEEKDAYS, Slot, Summary, Tries
-from flextier.report.timeline import slot_name
+from flextier.report.time_buckets import slot_name
 
 Rows = list[dict[str, Any]]
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from flextier.costs.exact import added
+from flextier._utils.formatting import count, dollars, percent, plain, seconds
+from flextier.pricing.decimals import added
 from flextier.report import charts
-from flextier.report.drawing import inlined
-from flextier.report.shown import count, dollars, percent, plain, seconds
 from flextier.report.summary import HOURS, WEEKDAYS, Summary
-from flextier.report.timeline import slot_name
+from flextier.report.svg import inlined
+from flextier.report.time_buckets import slot_name
 
 Cells = tuple[str, ...]
 

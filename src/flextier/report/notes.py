@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flextier.costs.ledger.sessions import Session
-from flextier.report.shown import count, day, dollars, moment, plain
+from flextier._utils.formatting import count, day, dollars, moment, plain
+from flextier.ledger.sessions import Session
 from flextier.report.summary import Summary
-from flextier.report.timeline import coarseness
+from flextier.report.time_buckets import coarseness
 
 
 def notes(summary: Summary) -> list[str]:

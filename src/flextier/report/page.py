@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from flextier._utils.formatting import count, dollars, moment, percent, plain, seconds
 from flextier._version import __version__
 from flextier.costs.totals import Sums
 from flextier.report.figures import Figure, Table, figures
 from flextier.report.notes import notes
-from flextier.report.shown import count, dollars, moment, percent, plain, seconds
 from flextier.report.summary import Call, Summary
 from flextier.report.tables import foremost, groups, span
 

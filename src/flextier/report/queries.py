@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Select, case, func, literal, select
 
-from flextier.costs.ledger.rows import microseconds
-from flextier.costs.ledger.schema import AMOUNTS, TOKENS, calls
+from flextier.ledger.rows import microseconds
+from flextier.ledger.schema import AMOUNTS, TOKENS, calls
 from flextier.report.summary import Period
 
 QUARTER_US = 15 * 60 * 1_000_000

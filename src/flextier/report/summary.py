@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone, tzinfo
 from decimal import Decimal
 
-from flextier.costs.ledger.sessions import Session
 from flextier.costs.totals import Sums
+from flextier.ledger.sessions import Session
 
 WAITS = (0.0, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 """Upper ends of the classes of waits, in seconds: none at all, up to one second, up to five, and so

@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flextier.costs.exact import written
-from flextier.costs.ledger.sessions import Session
+from flextier._utils.formatting import count, dollars, moment, percent, plain
 from flextier.costs.totals import Sums
+from flextier.ledger.sessions import Session
+from flextier.pricing.decimals import written
 from flextier.report.notes import notes
-from flextier.report.shown import count, dollars, moment, percent, plain
 from flextier.report.summary import WAITS, WEEKDAYS, Call, Fallbacks, Summary
 
 KEYS = ("model", "lane", "tag", "day")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flextier._lazy import lazily
+from flextier._utils.lazy import lazily
 
 if TYPE_CHECKING:
-    from flextier.sim.accounts import SeenRequest as SeenRequest
-    from flextier.sim.background.outcomes import BackgroundOutcome as BackgroundOutcome
-    from flextier.sim.background.weather import BackgroundWeather as BackgroundWeather
-    from flextier.sim.batch.outcomes import BatchOutcome as BatchOutcome
-    from flextier.sim.batch.weather import BatchWeather as BatchWeather
-    from flextier.sim.faults import Fault as Fault
+    from flextier.sim.base.request_log import SeenRequest as SeenRequest
+    from flextier.sim.base.tokens import Tokens as Tokens
+    from flextier.sim.behavior.background_behavior import BackgroundWeather as BackgroundWeather
+    from flextier.sim.behavior.background_outcomes import BackgroundOutcome as BackgroundOutcome
+    from flextier.sim.behavior.batch_behavior import BatchWeather as BatchWeather
+    from flextier.sim.behavior.batch_outcomes import BatchOutcome as BatchOutcome
+    from flextier.sim.behavior.faults import Fault as Fault
+    from flextier.sim.behavior.weather import Weather as Weather
     from flextier.sim.simulator import Simulator as Simulator
-    from flextier.sim.tokens import Tokens as Tokens
-    from flextier.sim.weather import Weather as Weather
 
 __all__ = [
     "BackgroundOutcome",
@@ -31,15 +31,15 @@ __all__ = [
 
 # Loaded when first used, so that the pytest plugin and `flextier --help` do not pay for a server.
 _HOMES = {
-    "BackgroundOutcome": "background.outcomes",
-    "BackgroundWeather": "background.weather",
-    "BatchOutcome": "batch.outcomes",
-    "BatchWeather": "batch.weather",
-    "Fault": "faults",
-    "SeenRequest": "accounts",
-    "Simulator": "simulator",
-    "Tokens": "tokens",
-    "Weather": "weather",
+    "BackgroundOutcome": "flextier.sim.behavior.background_outcomes",
+    "BackgroundWeather": "flextier.sim.behavior.background_behavior",
+    "BatchOutcome": "flextier.sim.behavior.batch_outcomes",
+    "BatchWeather": "flextier.sim.behavior.batch_behavior",
+    "Fault": "flextier.sim.behavior.faults",
+    "SeenRequest": "flextier.sim.base.request_log",
+    "Simulator": "flextier.sim.simulator",
+    "Tokens": "flextier.sim.base.tokens",
+    "Weather": "flextier.sim.behavior.weather",
 }
 
 __getattr__ = lazily(__name__, _HOMES)

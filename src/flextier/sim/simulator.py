@@ -7,16 +7,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from flextier.sim.accounts import SeenRequest
-from flextier.sim.background.outcomes import BackgroundOutcome
-from flextier.sim.batch.outcomes import BatchOutcome
-from flextier.sim.faults import Fault
-from flextier.sim.weather import Weather
+from flextier.sim.base.request_log import SeenRequest
+from flextier.sim.behavior.background_outcomes import BackgroundOutcome
+from flextier.sim.behavior.batch_outcomes import BatchOutcome
+from flextier.sim.behavior.faults import Fault
+from flextier.sim.behavior.weather import Weather
 
 try:
-    from flextier.sim.app import App
-    from flextier.sim.server import HOST, Server
-    from flextier.sim.world import World
+    from flextier.sim.api.app import App
+    from flextier.sim.api.server import HOST, Server
+    from flextier.sim.stores.world import World
 except ImportError as error:
     raise ImportError('the simulator needs: pip install "flextier[sim]"') from error
 
@@ -155,7 +155,7 @@ class Simulator:
     def paid(self) -> dict[str, Any]:
         """How often lines were paid for, and on which lanes, as ``GET /sim/paid`` shows it.
 
-        A line is an endpoint and a body, see :func:`flextier.sim.paid.digest`: it is the same
+        A line is an endpoint and a body, see :func:`.paid_lines.digest`: it is the same
         line on every lane, in a batch and in a direct call.
 
         Returns:

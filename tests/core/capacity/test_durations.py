@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.durations import ENOUGH, KEPT, Durations
+from flextier.capacity.latencies import ENOUGH, KEPT, Durations
 
 
 def after(*seconds: float) -> Durations:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flextier.capacity import Gate, Spacing, Ticket
-from flextier.capacity.ticket import Verdict
+from flextier.capacity.permit import Verdict
 
 T0 = 1_000.0
 EXACT = Spacing(1.0, 2.0, 60.0, 1.0)

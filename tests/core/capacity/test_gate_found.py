@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from flextier.capacity import Capacity, Gate, Ticket
-from flextier.capacity.gauge import FIRST_WINDOW, Gauge
-from flextier.capacity.queue import Queue
+from flextier.capacity.lane_estimator import FIRST_WINDOW, Gauge
+from flextier.capacity.wait_queue import Queue
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flextier.capacity.gate import Gate
-from flextier.capacity.gauge import Gauge
-from flextier.capacity.ticket import Spacing, Ticket
+from flextier.capacity.lane_estimator import Gauge
+from flextier.capacity.limiter import Gate
+from flextier.capacity.permit import Spacing, Ticket
 
 TICK = 0.0011
 SPACING = Spacing(0.5, 2.0, 8.0, 0.5)

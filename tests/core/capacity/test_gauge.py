@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.gauge import FIRST_WINDOW, Gauge
-from flextier.capacity.ticket import Spacing, Ticket, Verdict
+from flextier.capacity.lane_estimator import FIRST_WINDOW, Gauge
+from flextier.capacity.permit import Spacing, Ticket, Verdict
 
 T0 = 1_000.0
 EXACT = Spacing(1.0, 2.0, 60.0, 1.0)

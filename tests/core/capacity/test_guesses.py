@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.guesses import Chance, RefusalTime
+from flextier.capacity.estimators import Chance, RefusalTime
 
 # --- how fast refusals come -------------------------------------------------------------------
 

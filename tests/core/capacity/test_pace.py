@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.pace import Pace
+from flextier.capacity.request_rate import Pace
 
 T0 = 1_000.0
 

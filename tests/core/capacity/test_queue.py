@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.gauge import Gauge
-from flextier.capacity.queue import Queue
-from flextier.capacity.ticket import Ticket
+from flextier.capacity.lane_estimator import Gauge
+from flextier.capacity.permit import Ticket
+from flextier.capacity.wait_queue import Queue
 
 FLEX = Gauge("flex", scarce=True)
 

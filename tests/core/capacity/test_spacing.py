@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.ticket import USUAL, Spacing
+from flextier.capacity.permit import USUAL, Spacing
 
 spacings = st.builds(
     lambda initial, multiplier, more, jitter: Spacing(initial, multiplier, initial + more, jitter),

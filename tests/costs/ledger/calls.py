@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
-from flextier.calls import Attempt
+from flextier.calls.report import Attempt
 from flextier.costs import CallRecord, Usage, record_of
 from tests.costs.records import NOON, report
 

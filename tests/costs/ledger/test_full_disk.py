@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from flextier.costs import Ledger
-from flextier.costs.ledger import LedgerError, store
+from flextier.ledger import LedgerError, store
 from tests.costs.ledger.calls import python
 from tests.costs.ledger.test_writing import locked
 
 _FULL = """
 import resource, signal, sys
 from flextier.costs import Ledger
-from flextier.costs.ledger import LedgerError
+from flextier.ledger import LedgerError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))

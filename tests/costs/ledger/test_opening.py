@@ -15,13 +15,7 @@ import pytest
 from sqlalchemy import URL, create_engine, inspect
 
 from flextier.costs import Ledger
-from flextier.costs.ledger import (
-    ForeignDatabaseError,
-    LedgerError,
-    NewerLedgerError,
-    migrations,
-    schema,
-)
+from flextier.ledger import ForeignDatabaseError, LedgerError, NewerLedgerError, migrations, schema
 from tests.costs.ledger.calls import WHOLE, call, python
 
 

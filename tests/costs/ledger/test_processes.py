@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from flextier.costs import Ledger
-from flextier.costs.ledger.sessions import state_of
+from flextier.ledger.sessions import state_of
 from tests.costs.ledger.calls import environment, ids, python
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and forks are POSIX's")

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from flextier.costs import Ledger
-from flextier.costs.ledger import LedgerError, still
+from flextier.ledger import LedgerError, readonly_sqlite
 from tests.costs.ledger.calls import call, ids, python
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
@@ -21,7 +21,7 @@ _READ = """
 import os
 from flextier.cli import main
 from flextier.costs import Ledger
-from flextier.costs.ledger import LedgerError
+from flextier.ledger import LedgerError
 from tests.costs.ledger.calls import call, leave
 
 with Ledger("warm-up.db") as ledger:  # whoever else this process becomes reads no modules
@@ -131,7 +131,7 @@ def test_a_ledger_that_is_written_meanwhile(home: Path, monkeypatch: pytest.Monk
     """Without locks what was read may be half of one state and half of another: it is refused."""
     file = home / "flextier.db"
     Ledger(file).close()
-    monkeypatch.setattr(still, "_is_closed_to_us", lambda path: True)
+    monkeypatch.setattr(readonly_sqlite, "_is_closed_to_us", lambda path: True)
     reader = Ledger(file, readonly=True)
     one = call()
     with (
@@ -147,7 +147,7 @@ def test_what_is_written_later_is_read(home: Path, monkeypatch: pytest.MonkeyPat
     """A ledger that was closed when it was opened for reading need not stay so."""
     file = home / "flextier.db"
     Ledger(file).close()
-    monkeypatch.setattr(still, "_is_closed_to_us", lambda path: True)
+    monkeypatch.setattr(readonly_sqlite, "_is_closed_to_us", lambda path: True)
     reader = Ledger(file, readonly=True)
     assert reader.totals().calls == 0
     with closing(Ledger(file)) as ledger:

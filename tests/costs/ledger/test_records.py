@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flextier import FlexOpenAI
-from flextier.calls import Attempt
+from flextier.calls.report import Attempt
 from flextier.costs import CallRecord, CostTotals, Ledger, Rates, Usage, record_calls
-from flextier.costs.ledger.amounts import LARGEST_AMOUNT, amount, columns
-from flextier.costs.ledger.rows import record_of_row, row_of
-from flextier.costs.ledger.schema import calls
+from flextier.ledger.decimal_columns import LARGEST_AMOUNT, amount, columns
+from flextier.ledger.rows import record_of_row, row_of
+from flextier.ledger.schema import calls
 from tests.costs.ledger.calls import WHOLE, call, costing, ids
 from tests.costs.records import NOON, records
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from flextier.costs import CostTotals, Ledger
-from flextier.costs.ledger import LedgerError, LedgerWarning, store
+from flextier.ledger import LedgerError, LedgerWarning, store
 from tests.costs.ledger.calls import call, ids, python
 
 
@@ -293,7 +293,7 @@ def test_a_server_that_cuts_the_connection(postgres_url: str) -> None:
 _FULL = """
 import os, resource, signal, sys, warnings
 from flextier.costs import Ledger
-from flextier.costs.ledger import LedgerWarning
+from flextier.ledger import LedgerWarning
 from tests.costs.ledger.calls import call
 
 ledger = Ledger(sys.argv[1], flush_every=0)

@@ -1,0 +1,128 @@
+"""The one seam between openai 2.x (httpx) and 3.x (httpx2), and the SDK's private names."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import openai
+from openai._constants import RAW_RESPONSE_HEADER
+from openai._legacy_response import LegacyAPIResponse
+from openai._models import FinalRequestOptions
+from openai._types import NotGiven, not_given
+from openai._utils import is_given
+from openai._utils._json import openapi_dumps as dumps
+
+from flextier.errors import (
+    BackgroundLost,
+    BackgroundUnfinished,
+    BatchNotSent,
+    BatchUnfinished,
+    FlexUnavailable,
+    MalformedAnswerError,
+)
+from flextier.lanes.failures import Failure, Fault
+
+__all__ = [
+    "MAJOR",
+    "RAW_RESPONSE_HEADER",
+    "FinalRequestOptions",
+    "LegacyAPIResponse",
+    "NotGiven",
+    "connection_errors",
+    "core_error",
+    "dumps",
+    "failure_of",
+    "http",
+    "is_given",
+    "new_request",
+    "no_capacity",
+    "not_given",
+    "timeout_errors",
+]
+
+MAJOR = int(openai.__version__.split(".", 1)[0])
+"""The SDK's major version: 2 or 3."""
+
+http: Any = importlib.import_module("httpx2" if MAJOR >= 3 else "httpx")
+"""The HTTP library that this SDK is built on."""
+
+timeout_errors: tuple[type[Exception], ...] = (http.TimeoutException,)
+connection_errors: tuple[type[Exception], ...] = (http.RequestError,)
+_UNCONNECTED: tuple[type[Exception], ...] = (
+    http.ConnectError,
+    http.ConnectTimeout,
+    http.PoolTimeout,
+)
+
+
+def core_error(name: str) -> type[Exception]:
+    """An exception class of what the HTTP library is built on; imported when first needed."""
+    core = importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
+    error: type[Exception] = getattr(core, name)
+    return error
+
+
+def new_request(url: str, headers: Any = None) -> Any:
+    """A request object for an exception, or a response, that has to carry one."""
+    return http.Request("POST", url, headers=headers)
+
+
+def no_capacity(url: str, message: str) -> FlexUnavailable:
+    """The error for a call that a lane kept waiting until its patience was spent."""
+    body = {"message": message, "type": "resource_unavailable", "code": "flex_unavailable"}
+    response = http.Response(429, request=new_request(url), json={"error": body})
+    return FlexUnavailable(message, response=response, body=body)
+
+
+def failure_of(error: BaseException) -> Failure | None:
+    """The facts of an SDK exception, or None if it is no failure of an attempt."""
+    if isinstance(error, openai.APITimeoutError):
+        return Failure(fault="timeout", message=error.message, sent=_sent(error))
+    if isinstance(error, BatchUnfinished):
+        return Failure(fault="unfinished", message=error.message, sent=False)
+    if isinstance(error, BackgroundUnfinished):
+        return Failure(fault="unfinished", message=error.message, sent=error.possibly_billed)
+    if isinstance(error, BackgroundLost):
+        # What is denied to us today, another one would be, too: not this lane again.
+        headers = {"x-should-retry": "false"} if error.denied else {}
+        return Failure(fault="unfinished", message=error.message, headers=headers)
+    if isinstance(error, openai.APIConnectionError):
+        return Failure(fault=_fault(error), message=error.message, sent=_sent(error))
+    if isinstance(error, openai.APIResponseValidationError):
+        # Strict validation complains of a page of HTML, too, which is no answer at all.
+        is_json = "json" in error.response.headers.get("content-type", "")
+        return None if is_json else Failure(fault="malformed", message=error.message)
+    if isinstance(error, openai.APIStatusError):
+        return Failure(
+            status=error.status_code,
+            headers=error.response.headers,
+            request_id=error.request_id,
+            **_words(error),
+        )
+    if isinstance(error, openai.APIError):
+        return Failure(**_words(error))
+    return None
+
+
+def _fault(error: openai.APIConnectionError) -> Fault:
+    return "malformed" if isinstance(error, MalformedAnswerError) else "connection"
+
+
+def _sent(error: openai.APIError) -> bool:
+    """Whether the request can have left: not, where there was no connection to send it over."""
+    return not isinstance(error, BatchNotSent) and not isinstance(error.__cause__, _UNCONNECTED)
+
+
+def _words(error: openai.APIError) -> dict[str, Any]:
+    return {
+        "code": _text(error.code),
+        "type": _text(error.type),
+        "param": _text(error.param),
+        "message": error.message or "",
+    }
+
+
+def _text(value: Any) -> str | None:
+    """The SDK does not check types: other servers put numbers, lists or objects there."""
+    return value if value is None or isinstance(value, str) else str(value)

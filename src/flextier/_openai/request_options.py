@@ -1,0 +1,138 @@
+"""What goes out: the SDK's options of a call, changed for one attempt of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flextier._openai.compat import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given
+from flextier.lanes import UNREAD, Asked
+
+_ROUTED = frozenset({"/chat/completions", "/responses"})
+# Values of `service_tier` that leave the choice to us; any other is the caller's own choice.
+_OPEN_TIERS = frozenset({None, "auto", "flex"})
+_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_STREAM_FIELDS = frozenset({"stream", "stream_options"})
+_LEFT_OUT = _STREAM_FIELDS | {"service_tier"}
+
+
+def is_routed(options: FinalRequestOptions) -> bool:
+    """Whether a request is a model call that lanes apply to; all else passes untouched."""
+    return (
+        options.url.partition("?")[0] in _ROUTED  # client.beta adds ?beta=true
+        and options.method.lower() == "post"
+        and isinstance(options.json_data, dict)
+    )
+
+
+def hands_over_body(options: Any) -> bool:
+    """Whether the body is the caller's to read (``with_streaming_response``)."""
+    return is_given(options.headers) and options.headers.get(RAW_RESPONSE_HEADER) == "stream"
+
+
+def is_remembered(options: Any) -> bool:
+    """Whether the journal can know a call: its answer is had whole, with its response."""
+    body = {**options.json_data, **(options.extra_json or {})}
+    return not (body.get("stream") or body.get("background") or hands_over_body(options))
+
+
+def chosen_tier(options: Any) -> str | None:
+    """The service tier that the caller chose; None where the choice is ours."""
+    tier = options.json_data.get("service_tier")
+    if options.extra_json:  # which wins over the body on the wire
+        tier = options.extra_json.get("service_tier", tier)
+    return str(tier) if is_given(tier) and tier not in _OPEN_TIERS else None
+
+
+def asked(options: Any) -> Asked:
+    """What a lane has to know of a call, and the journal: the body without what lanes add."""
+    endpoint, _, query = options.url.partition("?")
+    body = options.json_data
+    if options.extra_json:
+        body = {**body, **options.extra_json}
+    left_out = _LEFT_OUT if chosen_tier(options) is None else _STREAM_FIELDS
+    body = {k: v for k, v in body.items() if k not in left_out and is_given(v)}
+    if hands_over_body(options):
+        extras = UNREAD
+    elif query or options.params:
+        extras = "query parameters"
+    elif is_given(options.headers) and not all(map(_is_sdks, options.headers)):
+        extras = "headers of its own"
+    else:
+        extras = ""
+    return Asked(endpoint, body, bool(options.json_data.get("stream")), extras)
+
+
+def _is_sdks(header: str) -> bool:
+    return header.lower().startswith("x-stainless-")
+
+
+def raw_wanted(options: Any) -> dict[str, str]:
+    """The headers by which the SDK tells itself that the caller wants the raw response."""
+    headers = options.headers if is_given(options.headers) else {}
+    return {k: v for k, v in headers.items() if k.lower() == RAW_RESPONSE_HEADER.lower()}
+
+
+def output_limit(options: Any) -> int | None:
+    """The most tokens that the caller lets the model write; None: there is no limit set."""
+    for name in _LIMITS:
+        limit = options.json_data.get(name)
+        if isinstance(limit, int):
+            return limit
+    return None
+
+
+def for_attempt(
+    options: Any,
+    *,
+    tier: str,
+    timeout: Any,
+    plain: bool,
+    on_read: Callable[[Any], None],
+    fields: Mapping[str, Any] | None = None,
+) -> Any:
+    """The options for one attempt; those of the call stay as they are.
+
+    Args:
+        options: the call's.
+        tier: the service tier to ask for.
+        timeout: the SDK's timeout for the attempt.
+        plain: whether to ask for a plain answer, raw, where a stream was wanted.
+        on_read: told of the answer once it is read, before a parser of the caller's runs.
+        fields: what else the lane has in the body; objects of the caller's of that name are
+            completed by it, and win.
+    """
+    body = {**options.json_data, "service_tier": tier}
+    changes: dict[str, Any] = {"json_data": body, "timeout": timeout, "max_retries": 0}
+    if options.extra_json and "service_tier" in options.extra_json:
+        changes["extra_json"] = {**options.extra_json, "service_tier": tier}
+    if fields:
+        extra = changes.get("extra_json", options.extra_json) or {}
+        body |= {k: _completed(extra.get(k, body.get(k)), v) for k, v in fields.items()}
+        changes["extra_json"] = {k: v for k, v in extra.items() if k not in fields} or None
+    if is_given(options.post_parser):
+        changes["post_parser"] = _telling(options.post_parser, on_read)
+    if plain:
+        changes["json_data"] = {k: v for k, v in body.items() if k not in _STREAM_FIELDS}
+        headers = options.headers if is_given(options.headers) else {}
+        changes["headers"] = {**headers, RAW_RESPONSE_HEADER: "true"}
+    return options.model_copy(update=changes)
+
+
+def _completed(given: Any, ours: Any) -> Any:
+    return {**ours, **given} if isinstance(given, dict) and isinstance(ours, dict) else ours
+
+
+def told_of(options: Any, on_read: Callable[[Any], None]) -> Any:
+    """The options for reading an answer, such that ``on_read`` is told before a parser runs."""
+    if not is_given(options.post_parser):
+        return options
+    return options.model_copy(update={"post_parser": _telling(options.post_parser, on_read)})
+
+
+def _telling(parse: Callable[[Any], Any], on_read: Callable[[Any], None]) -> Callable[[Any], Any]:
+    def read(answer: Any) -> Any:
+        on_read(answer)
+        return parse(answer)
+
+    return read

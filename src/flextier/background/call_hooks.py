@@ -1,0 +1,55 @@
+"""The accounts of one call's background response: the journal, the gate, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from openai.types.responses import Response
+
+from flextier._utils.clock import Clock
+from flextier.background.api import Said
+from flextier.journal.call_entry import Memory
+from flextier.planning.admission import Turn
+
+
+class CallsAccount:
+    """Told by the response's course; nothing of it is waited for."""
+
+    __slots__ = ("_clock", "_lane", "_memory", "_model", "_read", "_turn")
+
+    def __init__(
+        self,
+        memory: Memory | None,
+        turn: Turn,
+        clock: Clock,
+        lane: str,
+        model: str,
+        read: Callable[[Said, Any], None],
+    ) -> None:
+        self._memory = memory
+        self._turn = turn
+        self._clock = clock
+        self._lane = lane
+        self._model = model
+        self._read = read
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a journal knows the call."""
+        return self._memory is not None
+
+    def accepted(self, response_id: str) -> None:
+        """The response was created: have the journal know before anybody else, then the gate."""
+        if self._memory is not None:
+            self._memory.accepted(response_id, self._lane, self._model)
+        self._turn.served(self._clock.now())
+
+    def called_off(self) -> None:
+        """The response is not waited for any more: whoever asks the same, asks anew."""
+        if self._memory is not None:
+            self._memory.called_off()
+
+    def finished_unheard(self, said: Said) -> None:
+        """The response is paid for, and who waited for it is gone: it counts, and is remembered."""
+        self._read(said, Response.construct(**said.told))

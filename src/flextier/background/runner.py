@@ -1,0 +1,166 @@
+"""Those who drive the course of a background response: a thread, or a task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import openai
+
+from flextier._openai.compat import new_request
+from flextier._utils.clock import Clock
+from flextier._utils.wakeup import TaskWait, ThreadWait, running_loop, task_wait
+from flextier.background.api import Ask, Said
+from flextier.background.lifecycle import Course, Pause, Step, Steps
+from flextier.background.waiters import Pending
+from flextier.transport.http_clients import time_limit
+
+_LEAVING = 10.0
+"""Seconds that a request may take which a task makes that was cancelled."""
+
+
+def drive(course: Course, pending: Pending, clock: Clock, ask: Callable[[Any], Any]) -> Said:
+    """Take all steps in this thread; how the response ended.
+
+    Args:
+        course: the response's.
+        pending: those whose client may be closed meanwhile.
+        clock: the call's.
+        ask: makes a request with the SDK's options; its HTTP response.
+
+    Raises:
+        BaseException: what ended the course.
+    """
+    wait = ThreadWait()
+    wait.prepare()
+    steps = course.steps()
+
+    def take(step: Ask | Pause) -> Any:
+        if isinstance(step, Ask):
+            with time_limit(step.seconds):
+                return ask(step.options)
+        wait.prepare()
+        if step.deaf:
+            clock.sleep(step.seconds)
+        elif not course.stopping:
+            clock.pause(wait, step.seconds)
+        return None
+
+    with pending.counting(course, wait.wake):
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer = take(step)
+                except BaseException as error:  # noqa: BLE001, PERF203 - the course decides
+                    step = steps.throw(error)
+                else:
+                    step, answer = steps.send(answer), None  # hours may pass: it is not kept
+        except StopIteration as end:
+            said: Said = end.value
+            return said
+
+
+async def adrive(
+    course: Course, pending: Pending, clock: Clock, ask: Callable[[Any], Awaitable[Any]]
+) -> Said:
+    """The async twin of :func:`drive`."""
+    wait = task_wait()
+    wait.prepare()
+    steps = course.steps()
+    leaving = False
+    with pending.counting(course, wait.wake):
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer = await _taken(step, course, wait, clock, ask, leaving)
+                except _Interrupted as interrupted:  # noqa: PERF203 - each step is a request
+                    leaving = True
+                    step = _told(course, steps, interrupted)
+                except BaseException as error:  # noqa: BLE001 - the course decides
+                    leaving = leaving or not isinstance(error, Exception)
+                    step = steps.throw(error)
+                else:
+                    step, answer = steps.send(answer), None  # hours may pass: it is not kept
+        except StopIteration as end:
+            said: Said = end.value
+            return said
+
+
+async def _taken(
+    step: Ask | Pause,
+    course: Course,
+    wait: TaskWait,
+    clock: Clock,
+    ask: Callable[[Any], Awaitable[Any]],
+    leaving: bool,
+) -> Any:
+    """What came of a step. Of a task that was cancelled, a request that is not cancelled again."""
+    if isinstance(step, Ask):
+        if step.whole and not leaving:
+            return await _unbroken(_in_time(ask(step.options), step.seconds))
+        seconds = min(step.seconds, _LEAVING) if leaving else step.seconds
+        return await _in_time(ask(step.options), seconds, shield=leaving)
+    wait.prepare()
+    with anyio.CancelScope(shield=leaving):
+        if step.deaf:
+            await clock.asleep(step.seconds)
+        elif not course.stopping:
+            await clock.apause(wait, step.seconds)
+    return None
+
+
+async def _in_time(request: Awaitable[Any], seconds: float, *, shield: bool = False) -> Any:
+    """What came of a request within so many seconds.
+
+    Raises:
+        openai.APITimeoutError: nothing.
+    """
+    with anyio.move_on_after(seconds, shield=shield):
+        return await request
+    raise openai.APITimeoutError(new_request("https://api.openai.com/v1/responses"))
+
+
+class _Interrupted(Exception):
+    """The task was cancelled while a request was under way, which was seen through."""
+
+    def __init__(self, by: BaseException, answer: Any) -> None:
+        super().__init__()
+        self.by = by
+        self.answer = answer
+
+
+def _told(course: Course, steps: Steps, interrupted: _Interrupted) -> Step:
+    """The step after a creation that was answered, but is not waited for any more."""
+    try:
+        steps.send(interrupted.answer)
+    except StopIteration as end:  # by a server that has answered directly
+        course.unheard(end.value)
+        raise interrupted.by from None
+    except openai.APIError:
+        raise interrupted.by from None
+    return steps.throw(interrupted.by)
+
+
+async def _unbroken(request: Awaitable[Any]) -> Any:
+    """What came of a request that creates something: seen through, also if the task is cancelled.
+
+    Raises:
+        _Interrupted: it was answered, and the task was cancelled meanwhile.
+    """
+    if running_loop() is None:  # trio: whatever is next will be told of the cancellation
+        with anyio.CancelScope(shield=True):
+            return await request
+    task = asyncio.ensure_future(request)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError as cancelled:
+        with anyio.move_on_after(_LEAVING, shield=True):
+            await asyncio.wait({task})
+        if task.done() and not task.cancelled() and task.exception() is None:
+            raise _Interrupted(cancelled, task.result()) from None
+        task.cancel()
+        raise

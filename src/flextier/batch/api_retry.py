@@ -1,0 +1,61 @@
+"""Asking again, where a request failed in a way that passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import openai
+
+from flextier._openai.compat import failure_of
+from flextier._utils.clock import Clock
+from flextier.lanes import STANDARD
+from flextier.lanes.failures import Failure, classify, server_wait
+
+_T = TypeVar("_T")
+
+_TRIES = 6
+"""Of one request: a fault of half a minute is waited out."""
+
+_FIRST, _LONGEST = 1.0, 60.0
+"""Seconds: the upper ends of the first wait and of the longest one."""
+
+_LASTING = frozenset({"rejected", "quota", "lane_unsupported", "stream_unverified"})
+"""Failures that the next request would have, too."""
+
+
+def lasts(failure: Failure) -> bool:
+    """Whether the same request would fail again."""
+    return classify(failure, STANDARD) in _LASTING
+
+
+def pause_after(error: openai.OpenAIError, clock: Clock, backoff: float) -> float | None:
+    """Seconds to wait before the next try: ``backoff``, or what the server says. None: no use."""
+    failure = failure_of(error)
+    if failure is None or lasts(failure):
+        return None
+    told = server_wait(failure, classify(failure, STANDARD), clock.wall())
+    return backoff if told is None else told
+
+
+def usual_backoff(tries: int, clock: Clock) -> float:
+    """Seconds to wait after so many failed tries, where no policy says otherwise."""
+    return clock.random() * min(_LONGEST, _FIRST * 2.0 ** min(tries, 10))
+
+
+def persist(ask: Callable[[], _T], clock: Clock) -> _T:
+    """What ``ask`` returns, at the sixth try at the latest.
+
+    Raises:
+        openai.OpenAIError: what the last try raised.
+    """
+    tries = 0
+    while True:
+        try:
+            return ask()
+        except openai.OpenAIError as error:  # noqa: PERF203 - each try is a request
+            tries += 1
+            pause = pause_after(error, clock, usual_backoff(tries, clock))
+            if pause is None or tries >= _TRIES or pause > _LONGEST:
+                raise
+            clock.sleep(pause)

@@ -1,0 +1,105 @@
+"""The answers of a batch: recorded in the journal, then handed over, a few at a time."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
+
+from openai.types import Batch
+
+from flextier._utils.safe_warn import say
+from flextier.batch.api import is_failed, lines_of, response_of
+from flextier.batch.future import Backlog, Content, Said
+from flextier.batch.group_key import Terms
+from flextier.batch.pending_calls import Calls, Wakes, wake_all
+from flextier.batch.retrying_api import Requests
+from flextier.journal import Journal, JournalError, JournalWarning
+from flextier.journal.records import Recorded
+from flextier.lanes import BATCH
+
+_CHUNK = 250
+"""Lines that are recorded, and handed over, together."""
+
+_UNREAD = 60.0
+"""Seconds that the next lines wait for those who have not read theirs: their loop may be busy."""
+
+
+_TURNS = threading.BoundedSemaphore(2)
+"""How many batches hand over at once: what is handed over takes memory until it is dealt with."""
+
+
+class _Line(NamedTuple):
+    custom_id: str
+    said: Said
+    recorded: Recorded | None
+    """None: it failed, and was not billed."""
+
+
+def harvest(batch: Batch, tag: str, requests: Requests, terms: Terms, calls: Calls) -> None:
+    """Hand over what was answered; what was not, is free in the journal to go another way."""
+    for file_id in (batch.output_file_id, batch.error_file_id):
+        if file_id is None:
+            continue
+        content = Content(tempfile.TemporaryFile(prefix="flextier-"))  # noqa: SIM115 - calls read it
+        if requests.download(file_id, content.file):
+            _hand_over(_lines(content), tag, terms, calls)
+    record(terms.journal, lambda journal: journal.unfinished(tag))
+
+
+def record(journal: Journal | None, write: Callable[[Journal], Any]) -> None:
+    """Have the journal know; what it cannot take, is handed over all the same."""
+    if journal is None:
+        return
+    try:
+        write(journal)
+    except JournalError as error:
+        say(f"an answer is not remembered: {error}", JournalWarning)
+
+
+def _lines(content: Content) -> Iterator[_Line]:
+    """The lines of a file that have a response; others tell that theirs was not done."""
+    for at, length, line in lines_of(content.file, content.lock):
+        told = None if line is None else response_of(line)
+        if line is None or told is None:
+            continue
+        status, request_id, body = told
+        recorded = None
+        if status < 400 and not is_failed(line["response"].get("body")):
+            recorded = Recorded(BATCH.name, status, request_id, body)
+        yield _Line(str(line.get("custom_id")), Said(content, at, length), recorded)
+
+
+def _hand_over(lines: Iterator[_Line], tag: str, terms: Terms, calls: Calls) -> None:
+    while chunk := list(islice(lines, _CHUNK)):
+        answered = [(line.custom_id, line.recorded) for line in chunk if line.recorded]
+        failed = [line.custom_id for line in chunk if not line.recorded]
+        keep = terms.policy.journal_answers
+        record(terms.journal, partial(_record, tag, answered, failed, keep))
+        mine = _TURNS.acquire(timeout=_UNREAD)
+        try:
+            backlog = Backlog()
+            wake_all(_settled(chunk, calls, backlog))
+            backlog.wait(_UNREAD)
+        finally:
+            if mine:
+                _TURNS.release()
+
+
+def _record(
+    tag: str, answered: list[tuple[str, Recorded]], failed: list[str], keep: bool, journal: Journal
+) -> None:
+    journal.harvested(tag, answered, failed, keep_answer=keep)
+
+
+def _settled(chunk: Iterable[_Line], calls: Calls, backlog: Backlog) -> Wakes:
+    wakes: Wakes = []
+    with calls.lock:
+        for line in chunk:
+            line.said.backlog = backlog
+            wakes += calls.settle((line.custom_id,), line.said)
+        backlog.more(len(wakes))
+    return wakes

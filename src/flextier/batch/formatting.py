@@ -1,0 +1,152 @@
+"""Batches as tables, pages and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Any
+
+from openai.types import Batch
+
+from flextier._utils.formatting import count, dollars, moment, plain, seconds
+from flextier.batch.api import TAG
+from flextier.batch.api_errors import refusals_of
+from flextier.batch.pricing import cost_of
+
+_HEADS = ("id", "status", "model", "done/total", "created (UTC)", "age", "flextier")
+_STAMPS = (
+    "created",
+    "in_progress",
+    "finalizing",
+    "completed",
+    "failed",
+    "expired",
+    "cancelling",
+    "cancelled",
+    "expires",
+)
+_MOST_ERRORS = 20
+
+
+def table(batches: Iterable[Batch], now: float) -> str:
+    """A line for each batch."""
+    rows = [_HEADS, *(_row(batch, now) for batch in batches)]
+    if len(rows) == 1:
+        return "No batches.\n"
+    return columns(rows)
+
+
+def columns(rows: Iterable[tuple[str, ...]]) -> str:
+    """Rows under one another, each column as wide as it has to be."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(lines) + "\n"
+
+
+def _row(batch: Batch, now: float) -> tuple[str, ...]:
+    return (
+        plain(batch.id),
+        plain(batch.status),
+        plain(batch.model or "-"),
+        done_of(batch),
+        _time(batch.created_at),
+        seconds(max(0.0, now - batch.created_at)),
+        plain((batch.metadata or {}).get(TAG, "-")),
+    )
+
+
+def done_of(batch: Batch) -> str:
+    """``3/10``: how many lines are done, and how many there are."""
+    counts = batch.request_counts
+    return "-" if counts is None else f"{counts.completed}/{counts.total}"
+
+
+def page(batch: Batch) -> str:
+    """All that is known of a batch."""
+    facts = [*_names(batch), *_times(batch), *_amounts(batch)]
+    facts += [("metadata", f"{key}={value}") for key, value in (batch.metadata or {}).items()]
+    width = max(len(name) for name, _ in facts)
+    lines = [f"{name.ljust(width)}  {plain(told)}" for name, told in facts]
+    return "\n".join([*lines, *_errors(batch)]) + "\n"
+
+
+def _names(batch: Batch) -> list[tuple[str, str]]:
+    told = (
+        ("id", batch.id),
+        ("status", batch.status),
+        ("endpoint", batch.endpoint),
+        ("model", batch.model),
+        ("window", batch.completion_window),
+        ("input file", batch.input_file_id),
+        ("output file", batch.output_file_id),
+        ("error file", batch.error_file_id),
+    )
+    return [(name, value) for name, value in told if value]
+
+
+def _times(batch: Batch) -> list[tuple[str, str]]:
+    stamps = ((name, getattr(batch, f"{name}_at", None)) for name in _STAMPS)
+    return [(name.replace("_", " "), f"{_time(at)} UTC") for name, at in stamps if at is not None]
+
+
+def _amounts(batch: Batch) -> list[tuple[str, str]]:
+    told = []
+    if (counts := batch.request_counts) is not None:
+        words = f"{counts.completed:,} done, {counts.failed:,} failed, of {counts.total:,}"
+        told.append(("lines", words))
+    if (usage := batch.usage) is not None:
+        cached = usage.input_tokens_details.cached_tokens
+        reasoning = usage.output_tokens_details.reasoning_tokens
+        told.append(
+            (
+                "tokens",
+                f"{usage.input_tokens:,} in ({cached:,} cached), "
+                f"{usage.output_tokens:,} out ({reasoning:,} reasoning)",
+            )
+        )
+    cost = cost_of(batch)
+    if cost is not None:
+        words = dollars(cost.total)
+        if cost.saved is not None:
+            words += f", {dollars(cost.saved)} less than on standard"
+        told.append(("cost", words + (f" (estimated: {cost.reason})" if cost.reason else "")))
+    return told
+
+
+def _errors(batch: Batch) -> list[str]:
+    lines = ["error: " + why for why in errors_of(batch)]
+    if len(lines) > _MOST_ERRORS:
+        lines[_MOST_ERRORS:] = [f"and {count(len(lines) - _MOST_ERRORS, 'error')} more: --json"]
+    return lines
+
+
+def errors_of(batch: Batch) -> list[str]:
+    """Why a batch failed, a line for each reason."""
+    return [
+        plain(
+            f"line {refusal.line}: " * (refusal.line is not None)
+            + f"{refusal.code}: {refusal.message}"
+            + f" ({refusal.param})" * bool(refusal.param)
+        )
+        for refusal in refusals_of(batch)
+    ]
+
+
+def as_json(told: Any) -> str:
+    """JSON for another program: ASCII, which goes through every pipe."""
+    return json.dumps(told, indent=2) + "\n"
+
+
+def as_dict(batch: Batch) -> dict[str, Any]:
+    """A batch as the API tells it, and its ``cost``."""
+    cost = cost_of(batch)
+    return {**batch.to_dict(mode="json"), "cost": None if cost is None else cost.to_dict()}
+
+
+def _time(at: float) -> str:
+    try:
+        return moment(datetime.fromtimestamp(at, timezone.utc), "seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{at}"

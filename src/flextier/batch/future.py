@@ -1,0 +1,229 @@
+"""One call's place in a batch: what it waits for, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import IO, Any, Protocol
+
+from flextier._utils.clock import Clock
+from flextier.batch.api import http_response, read_line, response_of
+from flextier.batch.spool_file import Span
+from flextier.journal.records import Entry, Recorded
+
+
+class Outcome(Protocol):
+    """What came of a line."""
+
+    def response(self, request: Any) -> Any:
+        """The HTTP response that the call would have had.
+
+        Raises:
+            openai.OpenAIError: there is none.
+        """
+
+
+class Wait(Protocol):
+    """Somebody who waits."""
+
+    def wake(self) -> None:
+        """From any thread."""
+
+
+class Ticket:
+    """A call that waits for its line of a batch. Not shared, but settled by another thread."""
+
+    __slots__ = (
+        "_calls",
+        "_clock",
+        "_cut_by",
+        "_lock",
+        "_wait",
+        "also",
+        "custom_id",
+        "entry",
+        "outcome",
+        "span",
+        "withdraw_by",
+    )
+
+    def __init__(
+        self,
+        custom_id: str,
+        entry: Entry | None,
+        clock: Clock,
+        withdraw_by: float,
+        cut_by: float,
+        calls: Any,
+        lock: threading.Lock,
+    ) -> None:
+        self.custom_id = custom_id
+        self.entry = entry
+        self.span: Span | None = None
+        self.also: Ticket | None = None
+        """The next one that waits for the same line."""
+        self.withdraw_by = withdraw_by
+        """When the batch is to be cancelled, for this call's sake, on its clock."""
+        self.outcome: Outcome | None = None
+        """None: it is still to come."""
+        self._cut_by = cut_by
+        self._clock = clock
+        self._wait: Wait | None = None
+        self._calls = calls
+        self._lock = lock
+
+    def all(self) -> Iterator[Ticket]:
+        """This one and those after it that wait for the same line."""
+        ticket: Ticket | None = self
+        while ticket is not None:
+            yield ticket
+            ticket = ticket.also
+
+    def look(self, wait: Wait) -> float:
+        """Seconds to wait, or until woken, before looking again; 0: it is over, or out of time."""
+        with self._lock:
+            if self.outcome is not None:
+                return 0.0
+            self._wait = wait
+        return max(self._cut_by - self._clock.now(), 0.0)
+
+    def settle(self, outcome: Outcome) -> Callable[[], None] | None:
+        """It is over, under the lock; what wakes who waits, to be called without it."""
+        self.outcome = outcome
+        wait, self._wait = self._wait, None
+        return None if wait is None else wait.wake
+
+    def move(self, calls: Any) -> None:
+        """It waits among others now: under the lock, which they have in common."""
+        self._calls = calls
+
+    def leave(self) -> bool:
+        """Nobody waits any more; whether the line can have been sent."""
+        sent: bool = self._calls is None or self._calls.left(self)
+        if isinstance(self.outcome, Said):
+            self.outcome.unread()
+        return sent
+
+
+class Backlog:
+    """Answers that were handed over and not read yet: whoever hands over, waits for that.
+
+    Else all calls of a batch would be busy with their answers at once, which takes memory.
+    """
+
+    __slots__ = ("_left", "_read")
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._read: SimpleQueue[None] = SimpleQueue()
+
+    def more(self, count: int) -> None:
+        """So many were handed over."""
+        self._left += count
+
+    def read(self) -> None:
+        """One was read, in whatever thread."""
+        self._read.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Until all were read, or none for so long: an event loop may have ended before."""
+        with suppress(Empty):
+            while self._left:
+                self._read.get(timeout=seconds)
+                self._left -= 1
+
+
+class Content:
+    """A downloaded file, which calls read from until the last of them has."""
+
+    __slots__ = ("file", "lock")
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.lock = threading.Lock()
+
+    def read(self, at: int, length: int) -> bytes:
+        """A line."""
+        with self.lock:
+            self.file.seek(at)
+            return self.file.read(length)
+
+    def __del__(self) -> None:
+        self.file.close()
+
+
+class Said:
+    """A line of an output or error file; read when it is asked for, as there may be many."""
+
+    __slots__ = ("_at", "_content", "_length", "backlog")
+
+    def __init__(self, content: Content, at: int, length: int) -> None:
+        self._content = content
+        self._at = at
+        self._length = length
+        self.backlog: Backlog | None = None
+
+    def unread(self) -> None:
+        """Nobody will read it, or nobody has to wait for that."""
+        if self.backlog is not None:
+            self.backlog.read()
+
+    def response(self, request: Any) -> Any:
+        self.unread()
+        told = response_of(read_line(self._content.read(self._at, self._length)) or {})
+        assert told is not None, "only lines with a response are handed over"
+        return http_response(*told, request)
+
+
+class Kept:
+    """An answer that the journal has by now."""
+
+    __slots__ = ("_said",)
+
+    def __init__(self, said: Recorded) -> None:
+        self._said = said
+
+    def response(self, request: Any) -> Any:
+        said = self._said
+        return http_response(said.status, said.request_id, said.body, request)
+
+
+class Refused:
+    """An error answer for a call, in OpenAI's form; ``kind`` is its ``type``."""
+
+    __slots__ = ("_error", "_status")
+
+    def __init__(
+        self, kind: str, code: str | None, message: str, param: str | None = None, status: int = 400
+    ) -> None:
+        self._error = {"type": kind, "code": code, "message": message, "param": param}
+        self._status = status
+
+    def response(self, request: Any) -> Any:
+        body = json.dumps({"error": self._error}).encode()
+        return http_response(self._status, None, body, request)
+
+
+class Failed:
+    """An exception, made anew for each call that it ends."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[Any], Exception]) -> None:
+        self._make = make
+
+    def response(self, request: Any) -> Any:
+        raise self._make(request)
+
+
+class Free:
+    """The line was never sent, or is gone: it is to be sent anew."""
+
+    def response(self, request: Any) -> Any:
+        raise AssertionError("a free line has no answer")
+
+
+FREE = Free()

@@ -1,0 +1,219 @@
+"""The lines of a batch that is to be created: checked one by one, and put on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any, TypeAlias
+
+from flextier._openai.compat import dumps
+from flextier.batch.spool_file import MAX_LINES, Spool
+
+Line: TypeAlias = "Mapping[str, Any] | tuple[str, Mapping[str, Any]]"
+"""A request's body, a ``(custom_id, body)``, or a whole line: a mapping with ``custom_id`` or
+``body`` in it."""
+
+Lines: TypeAlias = "str | os.PathLike[str] | Iterable[Line]"
+"""The path of a JSONL file, or lines."""
+
+_MAX_BYTES = 200_000_000
+_MAX_TEXTS = 50_000
+_EMBEDDINGS = "/v1/embeddings"
+_BOM = b"\xef\xbb\xbf"
+_WHOLE = ("custom_id", "method", "url", "body")
+
+
+class BatchLineError(ValueError):
+    """A line that the Batch API would not take; nothing was sent."""
+
+    def __init__(self, line: int, field: str, problem: str) -> None:
+        super().__init__(f"line {line}: {field}: {problem}" if field else f"line {line}: {problem}")
+        self.line = line
+        """Its number in the file, or in the iterable, from 1."""
+        self.field = field
+        """Such as ``custom_id`` or ``body.model``; empty: it is about the line as a whole."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args[0], self.line, self.field)
+
+
+def _again(kind: type[BatchLineError], message: str, line: int, field: str) -> BatchLineError:
+    error = kind.__new__(kind, message)
+    error.args, error.line, error.field = (message,), line, field
+    return error
+
+
+class Draft:
+    """A batch's input file in the making."""
+
+    def __init__(self, endpoint: str | None) -> None:
+        self._spool = Spool()
+        self._endpoint = None if endpoint is None else _with_version(endpoint)
+        self._model: str | None = None
+        self._ids: set[str] = set()
+        self._texts = 0
+
+    @property
+    def file(self) -> IO[bytes]:
+        """What is to be uploaded."""
+        return self._spool.file
+
+    @property
+    def endpoint(self) -> str:
+        """What all lines ask, with ``/v1``.
+
+        Raises:
+            ValueError: there are no lines.
+        """
+        if self._endpoint is None or not self._spool.lines:
+            raise ValueError("there are no lines: a batch needs one at least")
+        return self._endpoint
+
+    def add(self, number: int, given: Any) -> None:
+        """Check a line, and write it down.
+
+        Raises:
+            BatchLineError: the Batch API would not take it.
+            OSError: the disk does not.
+        """
+        whole, raw = _read(number, given)
+        body = whole.get("body")
+        if not isinstance(body, Mapping):
+            raise BatchLineError(number, "body", "is no JSON object")
+        self._check_id(number, whole.get("custom_id"))
+        if whole.setdefault("method", "POST") != "POST":
+            raise BatchLineError(number, "method", f"{whole['method']!r} is not POST")
+        self._check_url(number, whole, body)
+        self._check_body(number, body)
+        line = raw or _encoded(number, {name: whole[name] for name in _WHOLE})
+        if self._spool.lines >= MAX_LINES:
+            raise BatchLineError(number, "", f"a batch takes {MAX_LINES:,} lines at most")
+        if self._spool.size + len(line) + 1 > _MAX_BYTES:
+            raise BatchLineError(number, "", "a batch takes 200 MB at most, and here they are full")
+        self._spool.add(line + b"\n")
+
+    def _check_id(self, number: int, custom_id: Any) -> None:
+        if not isinstance(custom_id, str) or not custom_id:
+            raise BatchLineError(number, "custom_id", f"{custom_id!r} is no text, or empty")
+        if custom_id in self._ids:
+            raise BatchLineError(number, "custom_id", f"{custom_id!r} was there before")
+        self._ids.add(custom_id)
+
+    def _check_url(self, number: int, whole: dict[str, Any], body: Mapping[str, Any]) -> None:
+        url = whole.setdefault("url", self._endpoint or _guess(number, body))
+        if not isinstance(url, str) or not url.startswith("/v1/"):
+            raise BatchLineError(number, "url", f"{url!r} is no endpoint such as /v1/responses")
+        self._endpoint = self._endpoint or url
+        if url != self._endpoint:
+            message = f"{url} is not {self._endpoint}: a batch has one endpoint"
+            raise BatchLineError(number, "url", message)
+
+    def _check_body(self, number: int, body: Mapping[str, Any]) -> None:
+        model = body.get("model")
+        if not isinstance(model, str) or not model:
+            raise BatchLineError(number, "body.model", f"{model!r} is no model's name")
+        self._model = self._model or model
+        if model != self._model:
+            message = f"{model!r} is not {self._model!r}: a batch has one model"
+            raise BatchLineError(number, "body.model", message)
+        for name in ("stream", "background"):
+            if body.get(name):
+                raise BatchLineError(number, f"body.{name}", "there is no such thing in a batch")
+        if self._endpoint == _EMBEDDINGS:
+            self._texts += _texts(body.get("input"))
+            if self._texts > _MAX_TEXTS:
+                message = f"a batch takes {_MAX_TEXTS:,} texts to embed at most"
+                raise BatchLineError(number, "body.input", message)
+
+    def close(self) -> None:
+        """Give the space back."""
+        self._spool.close()
+
+
+@contextmanager
+def drafted(lines: Lines, endpoint: str | None) -> Iterator[Draft]:
+    """All lines on disk, checked, for as long as this lasts.
+
+    Raises:
+        BatchLineError: the first line that the Batch API would not take.
+        ValueError: there are none.
+        OSError: the file cannot be read, or the disk is full.
+    """
+    draft = Draft(endpoint)
+    try:
+        for number, line in _numbered(lines):
+            draft.add(number, line)
+        _ = draft.endpoint
+        yield draft
+    finally:
+        draft.close()
+
+
+def _numbered(lines: Lines) -> Iterator[tuple[int, Any]]:
+    if not isinstance(lines, (str, os.PathLike)):
+        yield from enumerate(lines, start=1)
+        return
+    with open(lines, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            bare = (line.removeprefix(_BOM) if number == 1 else line).strip()
+            if bare:
+                yield number, bare
+
+
+def _read(number: int, given: Any) -> tuple[dict[str, Any], bytes | None]:
+    """The line as a whole; and as it is to be written, where nothing is missing in it."""
+    if isinstance(given, bytes):
+        whole = _parsed(number, given)
+        return whole, given if all(name in whole for name in _WHOLE) else None
+    if isinstance(given, Mapping):
+        if "custom_id" in given or "body" in given:
+            return dict(given), None
+        return {"custom_id": f"request-{number}", "body": given}, None
+    if isinstance(given, (tuple, list)) and len(given) == 2:
+        return {"custom_id": given[0], "body": given[1]}, None
+    raise BatchLineError(
+        number, "", "is neither a body, nor a (custom_id, body), nor a line with custom_id and body"
+    )
+
+
+def _parsed(number: int, line: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BatchLineError(number, "", f"is no JSON: {error}") from error
+    if not isinstance(told, dict):
+        raise BatchLineError(number, "", "is no JSON object")
+    return told
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+def _encoded(number: int, line: dict[str, Any]) -> bytes:
+    try:
+        return dumps({**line, "body": dict(line["body"])})
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BatchLineError(number, "body", f"cannot be written as JSON: {error}") from error
+
+
+def _guess(number: int, body: Mapping[str, Any]) -> str:
+    if "messages" in body:
+        return "/v1/chat/completions"
+    if "input" in body and "embed" not in str(body.get("model")):
+        return "/v1/responses"
+    raise BatchLineError(number, "url", "which endpoint this is for, has to be said: endpoint=...")
+
+
+def _with_version(endpoint: str) -> str:
+    bare = endpoint.strip("/")
+    return f"/{bare}" if bare.startswith("v1/") else f"/v1/{bare}"
+
+
+def _texts(given: Any) -> int:
+    """How many texts are to be embedded: numbers are the tokens of one."""
+    if isinstance(given, list) and not all(isinstance(part, int) for part in given):
+        return len(given)
+    return 1

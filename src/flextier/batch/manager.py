@@ -1,0 +1,237 @@
+"""All batches of one account in this process, and which one a call joins."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from itertools import count
+from typing import Any
+
+from flextier.background import waiters
+from flextier.batch.api import BatchAPI
+from flextier.batch.enqueue_limit import Pacing
+from flextier.batch.future import FREE, Refused, Ticket
+from flextier.batch.group_key import Terms
+from flextier.batch.pending_calls import wake_all
+from flextier.batch.spool_file import MAX_BYTES
+from flextier.batch.sync_client import twin_of
+from flextier.batch.worker import Work
+from flextier.journal.records import Entry, Place
+from flextier.lanes.batch import LINE_ERROR
+
+_LEAVING = 5.0
+"""Seconds that a process which ends takes to cancel what nobody will ever ask for."""
+
+
+class Desk:
+    """The batches of one account. Threads and event loops share it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._open: dict[Terms, list[Work]] = {}
+        self._by_tag: dict[str, Work] = {}
+        self._pacing: dict[str, Pacing] = {}
+        self._max_bytes = MAX_BYTES
+        self._names = os.urandom(6).hex()
+        self._serial = count(1)
+        self._client: Any = None
+        self._bound = False
+        self._api: BatchAPI | None = None
+
+    # --- for calls ----------------------------------------------------------------------------
+
+    def put(
+        self,
+        client: Any,
+        terms: Terms,
+        body: bytes,
+        entry: Entry | None,
+        withdraw_by: float,
+        cut_by: float,
+    ) -> Ticket:
+        """Give a call to the next batch.
+
+        Args:
+            client: the call's: the batch goes where its requests go.
+            terms: what it shares with the others.
+            body: JSON.
+            entry: its place in the journal.
+            withdraw_by: when its batch is to be cancelled, on its clock.
+            cut_by: when it does not wait any more.
+
+        Raises:
+            OSError: the line cannot be written to the disk.
+        """
+        with self.lock:
+            self._use(client)
+            if len(body) > self._max_bytes:
+                message = f"a line of {len(body):,} bytes is too long for a batch"
+                ticket = Ticket("", entry, terms.clock, withdraw_by, cut_by, None, self.lock)
+                ticket.settle(Refused(LINE_ERROR, "line_too_long", message))
+                return ticket
+            work = self._work_for(terms, withdraw_by, len(body))
+            custom_id = f"{self._names}-{next(self._serial)}"
+            until = (withdraw_by, cut_by)
+            ticket = Ticket(custom_id, entry, terms.clock, *until, work.calls, self.lock)
+            work.calls.add(ticket, terms.endpoint, body)
+        return ticket
+
+    def attach(
+        self,
+        client: Any,
+        terms: Terms,
+        place: Place,
+        entry: Entry,
+        withdraw_by: float,
+        cut_by: float,
+    ) -> Ticket:
+        """Wait for a line that was sent before, maybe by another process."""
+        assert terms.journal is not None
+        row = terms.journal.batches.get(place.tag)
+        with self.lock:
+            self._use(client)
+            work = self._by_tag.get(place.tag)
+            ticket = Ticket(
+                place.custom_id, entry, terms.clock, withdraw_by, cut_by, None, self.lock
+            )
+            if work is not None and work.join(ticket):
+                ticket.move(work.calls)
+                return ticket
+            if row is None:
+                terms.journal.unfinished(place.tag)
+                ticket.settle(FREE)
+                return ticket
+            work = self._by_tag[place.tag] = Work(self, terms, place.tag, row)
+            ticket.move(work.calls)
+            work.join(ticket)
+        work.thread.start()
+        return ticket
+
+    def _work_for(self, terms: Terms, withdraw_by: float, size: int) -> Work:
+        works = self._open.setdefault(terms, [])
+        most = (self._max_bytes, self.pacing(terms.model).limit)
+        for work in works:
+            if work.calls.take(withdraw_by, size, most, terms.policy.batch_window):
+                return work
+        works[:] = [work for work in works if work.calls.open]
+        work = self.begin(terms)
+        works.append(work)
+        work.thread.start()
+        return work
+
+    def _use(self, client: Any) -> None:
+        """Make requests as this call does, where they depend on its client.
+
+        Called where the call is made: it may have to go over the event loop that runs there.
+        """
+        if self._api is None or (self._bound and self._client() is not client):
+            plain, self._bound = twin_of(client)
+            self._client = weakref.ref(client)
+            self._api = BatchAPI(plain)
+
+    # --- for works, under the lock ------------------------------------------------------------
+
+    def begin(self, terms: Terms) -> Work:
+        """A new batch."""
+        work = Work(self, terms, os.urandom(8).hex())
+        self._by_tag[work.tag] = work
+        return work
+
+    def over(self, work: Work) -> None:
+        """A batch has ended."""
+        self.pacing(work.terms.model).over(work)
+        if self._by_tag.get(work.tag) is work:
+            del self._by_tag[work.tag]
+        works = self._open.get(work.terms, [])
+        if work in works:
+            works.remove(work)
+        if not works:
+            self._open.pop(work.terms, None)
+
+    def pacing(self, model: str) -> Pacing:
+        """How much of a model may be enqueued."""
+        return self._pacing.setdefault(model, Pacing())
+
+    def too_large(self, size: int) -> None:
+        """A file of so many bytes was turned away."""
+        self._max_bytes = min(self._max_bytes, max(1, size * 3 // 5))
+
+    # --- for works, without the lock ----------------------------------------------------------
+
+    def api(self) -> BatchAPI:
+        """The Batch API of this account."""
+        with self.lock:
+            assert self._api is not None
+            return self._api
+
+    def news(self) -> None:
+        """There may be room now for a batch that waits."""
+        with self.lock:
+            for work in self._by_tag.values():
+                work.wake()
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def detach(self) -> int:
+        """Let go of all calls that the journal knows; how many."""
+        with self.lock:
+            wakes = [wake for work in self._by_tag.values() for wake in work.detach()]
+        wake_all(wakes)
+        return len(wakes)
+
+    def leave(self, until: float) -> None:
+        """The process ends: cancel what nobody can ask for any more."""
+        with self.lock:
+            lost = [work for work in self._by_tag.values() if not work.is_known]
+            for work in lost:
+                work.calls.abandon()
+        for work in lost:
+            if work.thread.is_alive():
+                work.thread.join(max(0.0, until - time.monotonic()))
+
+
+_DESKS: dict[tuple[str, str], Desk] = {}
+_LOCK = threading.Lock()
+
+
+def desk_of(base_url: str, account: str) -> Desk:
+    """The desk of an account."""
+    desk = _DESKS.get((base_url, account))
+    if desk is None:
+        with _LOCK:
+            desk = _DESKS.setdefault((base_url, account), Desk())
+    return desk
+
+
+def detach() -> int:
+    """Let go of all calls of this process that wait for batches, or background responses, that a
+    journal knows.
+
+    They raise :class:`flextier.Detached`; what they waited for goes on, and whoever asks the same
+    with the same journal gets the answers. For programs that are told to end.
+
+    Returns:
+        How many calls were let go of.
+    """
+    return waiters.detach() + sum(desk.detach() for desk in list(_DESKS.values()))
+
+
+@atexit.register
+def _leave() -> None:
+    until = time.monotonic() + _LEAVING
+    for desk in list(_DESKS.values()):
+        desk.leave(until)
+
+
+def _forget_all() -> None:
+    """The threads that work are the parent's."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    _DESKS.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

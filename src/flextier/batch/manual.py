@@ -1,0 +1,282 @@
+"""Batches by hand: create, look, list, wait, cancel. What the batch lane does by itself.
+
+All of it is blocking; from async code: ``await asyncio.to_thread(wait, client, batch_id)``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import openai
+from openai.types import Batch
+
+from flextier._utils.clock import SYSTEM_CLOCK, Clock
+from flextier.batch.api import TAG, TERMINAL, BatchAPI
+from flextier.batch.api_retry import pause_after, persist, usual_backoff
+from flextier.batch.jsonl import Lines, drafted
+
+_SETTLING = 5.0
+"""Seconds until a batch, if it was created, can be found in the list."""
+
+_CLOCKS_APART = 3600.0
+"""Seconds by which the server's clock may be behind this machine's."""
+
+_PAGE = 100
+_MOST_PAIRS, _LONGEST_KEY, _LONGEST_VALUE = 16, 64, 512
+
+
+def create(
+    client: openai.OpenAI,
+    lines: Lines,
+    *,
+    endpoint: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Batch:
+    """Upload requests and have them done as a batch, within 24 hours and at half price.
+
+    Every line is checked before anything is sent. The batch is created once, also where the answer
+    to that is lost: it is found again by a tag, which is ``metadata["flextier"]``.
+
+    Args:
+        client: any client of the SDK, also a ``FlexOpenAI``.
+        lines: the path of a JSONL file, or an iterable of request bodies, which are then called
+            ``request-1`` and so on; of ``(custom_id, body)``; or of whole lines as dicts. It is
+            gone through once, and put on disk.
+        endpoint: such as ``"/v1/responses"``. None: as the lines' ``url`` say, else Chat
+            Completions for bodies with ``messages``, Responses for those with ``input``.
+        metadata: up to 15 pairs of your own.
+        clock: time, sleep and chance, for tests.
+
+    Raises:
+        BatchLineError: a line that the Batch API would not take; a ValueError that has ``line`` and
+            ``field``.
+        ValueError: there are no lines, or the metadata are not such.
+        OSError: a file cannot be read, or the disk is full.
+        openai.OpenAIError: the API cannot be reached, or has refused.
+    """
+    tag = os.urandom(8).hex()
+    pairs = {**_checked(metadata), TAG: tag}
+    api = BatchAPI(client)
+    with drafted(lines, endpoint) as draft:
+        file_id = persist(lambda: api.upload(f"flextier-{tag}.jsonl", draft.file), clock)
+        return _create_once(api, file_id, draft.endpoint, pairs, clock)
+
+
+def _create_once(
+    api: BatchAPI, file_id: str, endpoint: str, metadata: dict[str, str], clock: Clock
+) -> Batch:
+    since = clock.wall() - _CLOCKS_APART
+    tried = False
+
+    def ask() -> Batch:
+        nonlocal tried
+        found = api.find(metadata[TAG], since) if tried else None
+        if found is not None:
+            return found
+        tried = True
+        try:
+            return api.create(file_id, endpoint, metadata)
+        except openai.APIConnectionError:
+            clock.sleep(_SETTLING)
+            raise
+
+    return persist(ask, clock)
+
+
+def _checked(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    pairs = dict(metadata or {})
+    if TAG in pairs:
+        raise ValueError(f"metadata: {TAG!r} is what flextier finds the batch again by")
+    if len(pairs) >= _MOST_PAIRS:
+        raise ValueError(f"metadata: {len(pairs)} pairs, and {_MOST_PAIRS - 1} is the most")
+    for key, value in pairs.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ValueError(f"metadata: {key!r}: {value!r} are not both texts")  # noqa: TRY004
+        if len(key) > _LONGEST_KEY or len(value) > _LONGEST_VALUE:
+            raise ValueError(
+                f"metadata: {key!r}: keys have up to {_LONGEST_KEY} signs, values {_LONGEST_VALUE}"
+            )
+    return pairs
+
+
+def retrieve(client: openai.OpenAI, batch_id: str, *, clock: Clock = SYSTEM_CLOCK) -> Batch:
+    """How a batch stands.
+
+    Raises:
+        openai.OpenAIError: the API cannot be reached, or does not know it.
+    """
+    api = BatchAPI(client)
+    return persist(lambda: api.retrieve(batch_id), clock)
+
+
+def list_batches(
+    client: openai.OpenAI,
+    *,
+    limit: int | None = None,
+    status: str | Collection[str] | None = None,
+    since: datetime | float | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Iterator[Batch]:
+    """The batches of the project, the newest first; pages are asked for as they are needed.
+
+    Args:
+        client: any client of the SDK.
+        limit: the most of them. None: all.
+        status: only those in it, or in one of them. None: any.
+        since: only those created then or later: a time (UTC, where it has no zone) or seconds since
+            the epoch. None: also the oldest.
+        clock: time, sleep and chance, for tests.
+
+    Raises:
+        ValueError: ``limit`` is less than 1.
+        openai.OpenAIError: the API cannot be reached, or has refused.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit}: 1 or more, or None for all")
+    wanted = {status} if isinstance(status, str) else None if status is None else set(status)
+    size = _PAGE if limit is None or wanted is not None else min(limit, _PAGE)
+    return _listed(BatchAPI(client), size, limit, wanted, _epoch(since), clock)
+
+
+def _listed(
+    api: BatchAPI,
+    size: int,
+    limit: int | None,
+    wanted: Collection[str] | None,
+    since: float,
+    clock: Clock,
+) -> Iterator[Batch]:
+    count, after = 0, None
+    while True:
+        last = after
+        page = persist(lambda: api.page(size, last), clock)  # noqa: B023 - it is called here
+        for batch in page.data:
+            if batch.created_at < since:
+                return
+            if wanted is None or batch.status in wanted:
+                yield batch
+                count += 1
+                if count == limit:
+                    return
+        if not page.has_next_page():
+            return
+        after = page.data[-1].id
+
+
+def _epoch(since: datetime | float | None) -> float:
+    if since is None:
+        return -math.inf
+    if isinstance(since, datetime):
+        return (since if since.tzinfo else since.replace(tzinfo=timezone.utc)).timestamp()
+    return since
+
+
+def wait(
+    client: openai.OpenAI,
+    batch_id: str,
+    *,
+    poll: float = 60.0,
+    timeout: float | None = None,
+    on_status: Callable[[Batch], Any] | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Batch:
+    """Wait until a batch has ended, well or not: ``status`` tells. Faults that pass are waited out.
+
+    Args:
+        client: any client of the SDK.
+        batch_id: the batch.
+        poll: the most seconds between two looks; the first come sooner.
+        timeout: the most seconds to wait. None: no limit. 0: one look.
+        on_status: called with the batch at the first look, and whenever its status has changed.
+        clock: time, sleep and chance, for tests.
+
+    Raises:
+        TimeoutError: it has not ended in that time; it goes on.
+        ValueError: ``poll`` is not more than 0, or ``timeout`` less.
+        openai.OpenAIError: the API does not know the batch, or does not let us see it.
+    """
+    if not poll > 0 or (timeout is not None and not timeout >= 0):
+        raise ValueError(f"poll={poll}, timeout={timeout}: seconds, more than 0, and 0 or more")
+    api = BatchAPI(client)
+    until = math.inf if timeout is None else clock.now() + timeout
+    status, looks, tries = None, 0, 0
+    while True:
+        fault: openai.OpenAIError | None = None
+        try:
+            batch = api.retrieve(batch_id)
+        except openai.OpenAIError as error:
+            fault = error
+            tries += 1
+            pause = pause_after(error, clock, usual_backoff(tries, clock))
+            if pause is None:
+                raise
+        else:
+            looks, tries = looks + 1, 0
+            pause = _interval(looks, poll, clock)
+            if batch.status != status:
+                status = batch.status
+                if on_status is not None:
+                    on_status(batch)
+            if batch.status in TERMINAL:
+                return batch
+        left = until - clock.now()
+        if left <= 0:
+            seen = f"is {status}" if status else "could not be seen"
+            raise TimeoutError(f"{batch_id} {seen} after {timeout:g} s, and goes on") from fault
+        clock.sleep(min(pause, left))
+
+
+def _interval(looks: int, poll: float, clock: Clock) -> float:
+    """Seconds between two looks: a file of a few lines is often done within a minute."""
+    return min(poll, 1.5 ** min(looks, 60)) * (0.75 + 0.25 * clock.random())
+
+
+def cancel(
+    client: openai.OpenAI,
+    batch_id: str,
+    *,
+    wait: bool = False,
+    poll: float = 60.0,
+    timeout: float | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Batch:
+    """Stop a batch. What it has done by then is kept, and charged: see :func:`fetch`.
+
+    It is ``cancelling`` for up to ten minutes. One that had ended before is returned as it is: its
+    ``status`` tells.
+
+    Args:
+        client: any client of the SDK.
+        batch_id: the batch.
+        wait: whether to wait until it has ended.
+        poll: the most seconds between two looks.
+        timeout: the most seconds to wait. None: no limit.
+        clock: time, sleep and chance, for tests.
+
+    Raises:
+        TimeoutError: it has not ended in that time.
+        openai.OpenAIError: the API cannot be reached, or does not know the batch.
+    """
+    api = BatchAPI(client)
+    batch = persist(lambda: _stopped(api, batch_id), clock)
+    if wait and batch.status not in TERMINAL:
+        return _wait(client, batch_id, poll=poll, timeout=timeout, clock=clock)
+    return batch
+
+
+def _stopped(api: BatchAPI, batch_id: str) -> Batch:
+    try:
+        return api.cancel(batch_id)
+    except (openai.BadRequestError, openai.ConflictError):
+        batch = api.retrieve(batch_id)
+        if batch.status not in TERMINAL:
+            raise
+        return batch
+
+
+_wait = wait  # by which ``cancel`` calls it: there the name is an argument's

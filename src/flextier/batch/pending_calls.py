@@ -1,0 +1,200 @@
+"""The calls that wait for one batch, and their lines on disk."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from flextier._utils.clock import Clock
+from flextier.batch.enqueue_limit import tokens_of
+from flextier.batch.future import Outcome, Ticket
+from flextier.batch.spool_file import MAX_LINES, Spool, line_of
+
+Wakes = list[Callable[[], None]]
+"""What wakes those whose wait is over; to be called without the lock."""
+
+
+class Calls:
+    """Who waits, and in which line. What is marked *locked* is called with the lock held."""
+
+    def __init__(
+        self, lock: threading.Lock, clock: Clock, wake: Callable[[], None], *, gathers: bool
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            lock: the desk's, which all of its batches share.
+            clock: the calls'.
+            wake: wakes the thread that works for them.
+            gathers: whether lines can be added; else they were sent before.
+        """
+        self.lock = lock
+        self.open = gathers
+        """Whether one more line may be added."""
+        self.order: list[str] = []
+        """The lines of the file, by custom_id."""
+        self.spool = Spool() if gathers else None
+        self._clock = clock
+        self._wake = wake
+        self._waiting: dict[str, Ticket] = {}
+        self._earliest = math.inf
+
+    # --- they come ----------------------------------------------------------------------------
+
+    def take(self, withdraw_by: float, size: int, most: tuple[int, float], apart: float) -> bool:
+        """Whether one more line may join; closes if it is full: locked.
+
+        A call that has to leave much sooner than the others would end the batch for all of them.
+
+        Args:
+            withdraw_by: when the call has to leave.
+            size: the bytes of its body.
+            most: the bytes and the tokens that a file may have.
+            apart: seconds by which times to leave may differ in any case.
+        """
+        if not self.open or self.spool is None:
+            return False
+        whole = self.spool.size + size
+        if self.spool.lines >= MAX_LINES or whole > most[0] or tokens_of(whole) > most[1]:
+            self.close()
+            return False
+        ours = self._earliest
+        if math.isinf(ours) or math.isinf(withdraw_by):
+            return ours == withdraw_by or not self._waiting
+        left = min(ours, withdraw_by) - self._clock.now()
+        return abs(ours - withdraw_by) <= max(apart, left / 10)
+
+    def add(self, ticket: Ticket, endpoint: str, body: bytes) -> None:
+        """Write a line: locked.
+
+        Raises:
+            OSError: it cannot be written to the disk.
+        """
+        assert self.spool is not None
+        ticket.span = self.spool.add(line_of(ticket.custom_id, endpoint, body))
+        self.order.append(ticket.custom_id)
+        self.wait_for(ticket)
+        if self.spool.lines >= MAX_LINES:
+            self.close()
+
+    def wait_for(self, ticket: Ticket) -> None:
+        """A call waits for its line, maybe next to others that ask the same: locked."""
+        before = self._waiting.get(ticket.custom_id)
+        if before is not None:
+            ticket.also, ticket.span = before, before.span
+        self._waiting[ticket.custom_id] = ticket
+        self._earliest = min(self._earliest, ticket.withdraw_by)
+
+    def inherit(self, others: Calls, tickets: Iterable[Ticket]) -> list[Ticket]:
+        """Take over lines of other calls, and who waits for them: locked."""
+        assert self.spool is not None
+        assert others.spool is not None
+        taken: list[Ticket] = []
+        for ticket in tickets:
+            if others._waiting.pop(ticket.custom_id, None) is None:
+                continue
+            assert ticket.span is not None
+            span = self.spool.add(others.spool.read(ticket.span))
+            self.order.append(ticket.custom_id)
+            self._waiting[ticket.custom_id] = ticket
+            for one in ticket.all():
+                one.span = span
+                self._earliest = min(self._earliest, one.withdraw_by)
+                taken.append(one)
+        return taken
+
+    def close(self) -> None:
+        """No more lines: locked."""
+        self.open = False
+        self._wake()
+
+    # --- they go ------------------------------------------------------------------------------
+
+    def left(self, ticket: Ticket) -> bool:
+        """A call waits no more; whether its line can have been sent."""
+        with self.lock:
+            self._leave(ticket)
+            if not self._waiting:
+                self._wake()
+            return not self.open
+
+    def _leave(self, ticket: Ticket) -> None:
+        first = self._waiting.get(ticket.custom_id)
+        if first is ticket and ticket.also is not None:
+            self._waiting[ticket.custom_id] = ticket.also
+        elif first is ticket:
+            del self._waiting[ticket.custom_id]
+        elif first is not None:
+            for one in first.all():
+                if one.also is ticket:
+                    one.also = ticket.also
+                    return
+
+    def abandon(self) -> None:
+        """Nobody waits any more: locked."""
+        self._waiting.clear()
+        self.close()
+
+    def settle(self, lines: Iterable[str] | None, outcome: Outcome) -> Wakes:
+        """The wait for these lines is over, or for all: locked."""
+        wakes: Wakes = []
+        for custom_id in list(self._waiting) if lines is None else lines:
+            ticket = self._waiting.pop(custom_id, None)
+            if ticket is not None:
+                wakes += filter(None, [one.settle(outcome) for one in ticket.all()])
+        return wakes
+
+    def tell(self, outcome: Outcome, lines: Iterable[str] | None = None) -> None:
+        """The wait for these lines is over, or for all."""
+        with self.lock:
+            wakes = self.settle(lines, outcome)
+        wake_all(wakes)
+
+    def compact(self) -> None:
+        """Leave the lines out that nobody waits for any more: locked."""
+        if len(self._waiting) == len(self.order):
+            return
+        old, self.spool, self.order = self.spool, Spool(), []
+        assert old is not None
+        for ticket in self._waiting.values():
+            assert ticket.span is not None
+            span = self.spool.add(old.read(ticket.span))
+            for one in ticket.all():
+                one.span = span
+            self.order.append(ticket.custom_id)
+        old.close()
+
+    # --- who is there -------------------------------------------------------------------------
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody waits: locked."""
+        return not self._waiting
+
+    @property
+    def tickets(self) -> list[Ticket]:
+        """One of those who wait for each line: locked."""
+        return list(self._waiting.values())
+
+    @property
+    def earliest(self) -> float:
+        """When the first of them has to leave; who that was may have left by now: locked."""
+        return self._earliest
+
+    @property
+    def late(self) -> bool:
+        """Whether one of them has to leave now: locked."""
+        if self._earliest > self._clock.now():
+            return False
+        waiting = (one for ticket in self._waiting.values() for one in ticket.all())
+        self._earliest = min((one.withdraw_by for one in waiting), default=math.inf)
+        return self._earliest <= self._clock.now()
+
+
+def wake_all(wakes: Wakes) -> None:
+    """Wake those whose wait is over."""
+    for wake in wakes:
+        with suppress(RuntimeError):  # its event loop has ended: nobody is left to be woken
+            wake()

@@ -1,0 +1,111 @@
+"""What the lines of a batch cost, by the price book."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timezone
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+from openai.types import Batch
+
+from flextier.costs import Cost, Usage, price, price_book
+from flextier.pricing.decimals import added, difference
+
+_LANE = "batch"
+_SEVERAL = "the tokens of all lines together, at the rates of short prompts"
+
+
+class Bill:
+    """What lines cost together."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._model = getattr(batch, "model", None)
+        self._at = _day(batch)
+        self._tokens = dict.fromkeys(Usage(0, 0).to_dict(), 0)
+        self._cost = self._standard = self._compared = Decimal(0)
+        self._priced = 0
+        self.unpriced = 0
+        """Lines without a known price."""
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US$ of the lines that have a price; None: there are lines, and none has."""
+        return None if self.unpriced and not self._priced else self._cost
+
+    @property
+    def saved(self) -> Decimal | None:
+        """US$ less than on the standard lane, where both have a price."""
+        return None if self.cost is None else difference(self._standard, self._compared)
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens of all lines that tell theirs."""
+        return Usage(**self._tokens)
+
+    def add(self, body: Any) -> None:
+        """One line that was done, by the body of its answer."""
+        usage = usage_in(body)
+        cost = None
+        if usage is not None:
+            for name, tokens in usage.to_dict().items():
+                self._tokens[name] += tokens
+            cost = _price(usage, body.get("model") or self._model, self._at)
+        total = None if cost is None else cost.total
+        if cost is None or total is None:
+            self.unpriced += 1
+            return
+        self._priced += 1
+        self._cost = added(self._cost, total)
+        if cost.standard is not None:
+            self._compared = added(self._compared, total)
+            self._standard = added(self._standard, cost.standard)
+
+
+def usage_in(body: Any) -> Usage | None:
+    """The usage that an answer's JSON body tells."""
+    told = body.get("usage") if isinstance(body, dict) else None
+    if not isinstance(told, dict):
+        return None
+    if "prompt_tokens" in told:  # embeddings have no output
+        told = {"completion_tokens": 0, **told}
+    return Usage.from_openai(_object(told))
+
+
+def cost_of(batch: Batch) -> Cost | None:
+    """What a batch cost, by the sums that it tells; None: it tells none.
+
+    An estimate where long prompts have other rates: sums do not tell how long each one was. The
+    lines themselves do, see :func:`flextier.batch.fetch`.
+    """
+    usage, model = Usage.from_openai(getattr(batch, "usage", None)), getattr(batch, "model", None)
+    if usage is None or not model or not usage.input_tokens:
+        return None
+    try:
+        usage.check()
+        sheet = price_book().sheet(model=model, lane=_LANE, at=_day(batch))
+    except ValueError:
+        return None
+    short = min(sheet.bands, key=lambda band: band.above)
+    cost = replace(sheet, bands=(short,)).cost(usage)
+    if len(sheet.bands) == 1 or cost.total is None:
+        return cost
+    return replace(cost, basis="estimated", reason="; ".join(filter(None, (cost.reason, _SEVERAL))))
+
+
+def _price(usage: Usage, model: Any, at: datetime) -> Cost | None:
+    try:
+        return price(usage, model=model, lane=_LANE, at=at) if isinstance(model, str) else None
+    except ValueError:
+        return None
+
+
+def _day(batch: Batch) -> datetime:
+    return datetime.fromtimestamp(batch.created_at, timezone.utc)
+
+
+def _object(told: Any) -> Any:
+    if not isinstance(told, dict):
+        return told
+    return SimpleNamespace(**{str(name): _object(value) for name, value in told.items()})

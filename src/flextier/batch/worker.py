@@ -1,0 +1,478 @@
+"""One batch, from its first line to its last answer: a thread that mostly sleeps."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import openai
+from openai.types import Batch
+
+from flextier._openai.compat import failure_of
+from flextier._utils.wakeup import ThreadWait
+from flextier.batch.api import TERMINAL, BatchAPI
+from flextier.batch.api_errors import (
+    NOT_HERE,
+    Refusal,
+    again,
+    detached,
+    is_about_room,
+    is_denied,
+    refusals_of,
+    surely_not_sent,
+)
+from flextier.batch.collect import harvest, record
+from flextier.batch.enqueue_limit import tokens_of
+from flextier.batch.future import FREE, Failed, Outcome, Refused, Ticket
+from flextier.batch.group_key import Terms
+from flextier.batch.pending_calls import Calls, Wakes, wake_all
+from flextier.batch.retrying_api import SETTLING, Requests
+from flextier.errors import BatchUnfinished
+from flextier.journal.batches import BatchRow
+from flextier.lanes.batch import LINE_ERROR, MODEL_ERROR
+
+if TYPE_CHECKING:
+    from flextier.batch.manager import Desk
+
+_MENDS = 3
+"""How often a file is sent again without the lines that the server did not like."""
+
+_CANCELS = 5
+"""How often the cancelling of a batch is tried that nobody waits for."""
+
+_ALONE = 3
+"""How often there is no room for a batch, with none of ours on its way, until it is split."""
+
+
+class _Over(Exception):
+    """Nothing more is to be done for this batch; those who waited have been told."""
+
+
+class Work:
+    """A batch, and the calls that wait for it. The desk starts it, and holds the lock for it."""
+
+    def __init__(self, desk: Desk, terms: Terms, tag: str, row: BatchRow | None = None) -> None:
+        """Begin to gather lines; with ``row``, go on with a batch that the journal knows."""
+        self.terms = terms
+        self.tag = tag
+        self._wait = ThreadWait()
+        self._wait.prepare()
+        self.calls = Calls(desk.lock, terms.clock, self.wake, gathers=row is None)
+        self.ended = False
+        """Whether no call can wait here any more."""
+        self.thread = threading.Thread(target=self._run, name=f"flextier-batch-{tag}", daemon=True)
+        self._lock = desk.lock
+        self._desk = desk
+        self._row = row
+        self._clock = terms.clock
+        self._journal = terms.journal
+        self._requests = Requests(self, terms)
+        self._file_id: str | None = None
+        self._batch: Batch | None = None
+        self._sealed = row is not None
+        self._mended = 0
+        self._alone = 0
+
+    # --- for the desk, which holds the lock ---------------------------------------------------
+
+    def join(self, ticket: Ticket) -> bool:
+        """Wait for a line that was sent before; False: the work is over."""
+        if not self.ended:
+            self.calls.wait_for(ticket)
+        return not self.ended
+
+    def detach(self) -> Wakes:
+        """Let go of all calls, where the journal knows what becomes of them."""
+        if self._journal is None:
+            return []
+        wakes = self.calls.settle(None, Failed(detached))
+        self.calls.close()
+        return wakes
+
+    def wake(self) -> None:
+        """There is news."""
+        self._wait.wake()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the journal knows it, so that it may go on without this process."""
+        return self._journal is not None
+
+    # --- for its requests ---------------------------------------------------------------------
+
+    def api(self) -> BatchAPI:
+        """The Batch API of the account."""
+        return self._desk.api()
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, unless there is news."""
+        if seconds > 0:
+            self._clock.pause(self._wait, seconds)
+            with self._lock:
+                self._wait.prepare()
+
+    def check_time(self) -> None:
+        """Whether it is still worth to send anything; what was sent, is seen through.
+
+        Raises:
+            _Over: nobody waits, or those who do have to go on now.
+        """
+        with self._lock:
+            if self._batch is not None or not (self.calls.empty or self.calls.late):
+                return
+        if self._requests.unsure:
+            self.calls.tell(Failed(lambda request: _nobody_knows(request, None)))
+            raise _Over
+        if self._sealed:
+            record(self._journal, lambda journal: journal.gone(self.tag))
+        self.calls.tell(self._unfinished("deadline"))
+        raise _Over
+
+    # --- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            if self._row is not None:
+                self._go_on(self._row)
+            else:
+                self._gather()
+                self._seal()
+                self._send()
+        except _Over:
+            pass
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+            self._fail(error)
+        finally:
+            with self._lock:
+                self.ended, self.calls.open = True, False
+                left = self.calls.settle(None, FREE)
+                self._desk.over(self)
+            wake_all(left)
+            if self.calls.spool is not None:
+                self.calls.spool.close()
+
+    def _gather(self) -> None:
+        """Wait for lines until the window is over, or the file is full."""
+        until = self._clock.now() + self.terms.policy.batch_window
+        while self.calls.open:
+            with self._lock:
+                left = min(until, self.calls.earliest) - self._clock.now()
+                if left <= 0 or self.calls.empty:
+                    self.calls.open = False
+                    return
+            self.pause(left)
+
+    def _seal(self) -> None:
+        """Settle which lines are sent, and have the journal know before anybody else does."""
+        with self._lock:
+            if self.calls.empty:
+                raise _Over
+            self.calls.compact()
+            tickets = self.calls.tickets
+        if len(tickets) < self.terms.least:
+            self.calls.tell(self._unfinished("alone"))
+            raise _Over
+        if self._journal is not None:
+            row = BatchRow(
+                self.tag,
+                self.terms.base_url,
+                self.terms.endpoint,
+                self.terms.model,
+                len(tickets),
+                self._journal.run,
+                self._clock.wall(),
+            )
+            self._journal.seal(row, [(t.custom_id, t.entry) for t in tickets if t.entry])
+        self._sealed = True
+
+    def _send(self) -> None:
+        while True:
+            batch = self._submit()
+            if batch is None:
+                continue
+            batch = self._follow(batch)
+            if batch.status != "failed":
+                harvest(batch, self.tag, self._requests, self.terms, self.calls)
+                self.calls.tell(self._unfinished(batch.status))
+                return
+            self._mend(batch)
+
+    def _submit(self) -> Batch | None:
+        """Upload the file and create the batch; None: there is no room for it, try again."""
+        assert self.calls.spool is not None
+        self._line_up(tokens_of(self.calls.spool.size))
+        patience = self.terms.policy.patience
+        try:
+            if self._file_id is None:
+                until = self._clock.now() + patience
+                self._file_id = self._requests.upload(self.tag, self.calls.spool.file, until)
+                self._note(file_id=self._file_id)
+                self.check_time()
+            until = self._clock.now() + patience
+            batch = self._requests.create(self.tag, self._file_id, until)
+        except openai.APIStatusError as error:
+            if is_about_room(error.code, error.message):
+                self._wait_for_room(error.message)
+                return None
+            if error.status_code == 413 and len(self.calls.order) > 1:
+                self._desk.too_large(self.calls.spool.size)
+                self._split()
+            raise
+        self._note(batch_id=batch.id, status=batch.status)
+        return batch
+
+    def _line_up(self, tokens: int) -> None:
+        """Wait until there is room for the batch among the tokens that may be enqueued."""
+        while True:
+            self.check_time()
+            with self._lock:
+                if self._desk.pacing(self.terms.model).may_go(self, tokens):
+                    return
+            self.pause(self.terms.poll)
+
+    def _follow(self, batch: Batch) -> Batch:
+        """Look at the batch until it has ended; cancel it when its time has come."""
+        self._batch = batch
+        looks, cancels, cancelled = 0, 0, False
+        while batch.status not in TERMINAL:
+            if not cancelled and self._is_to_stop():
+                cancelled = self._requests.cancel(batch.id)
+                cancels += 1
+                self._check_use(cancels)
+            self.pause(self._interval(looks, cancelled))
+            looks += 1
+            self._batch = batch = self._requests.look(batch)
+        with self._lock:
+            self._desk.pacing(self.terms.model).over(self)
+        self._desk.news()
+        self._note_end(batch)
+        return batch
+
+    def _check_use(self, cancels: int) -> None:
+        """Whether there is any use in going on to cancel a batch.
+
+        Raises:
+            _Over: nobody waits, and it cannot be done: the way to the server may have been theirs.
+        """
+        with self._lock:
+            if cancels >= _CANCELS and self.calls.empty:
+                raise _Over
+
+    def _interval(self, looks: int, cancelled: bool) -> float:
+        """Seconds to the next look: few at first, and while it is being cancelled."""
+        longest = self.terms.poll / 4 if cancelled else self.terms.poll
+        usual = min(longest, self.terms.poll / 10 * 1.5 ** min(looks, 20))
+        jittered = usual * (0.8 + 0.4 * self._clock.random())
+        if cancelled:
+            return jittered
+        with self._lock:
+            left = self.calls.earliest - self._clock.now()
+        return min(jittered, left) if left > 0 else jittered
+
+    def _is_to_stop(self) -> bool:
+        """Whether the batch is to be cancelled now.
+
+        Raises:
+            _Over: nobody waits, and the journal knows where it is.
+        """
+        with self._lock:
+            if self.calls.empty and self._journal is not None:
+                raise _Over
+            return self.calls.empty or self.calls.late
+
+    # --- a file that the server did not take; nothing of it was done --------------------------
+
+    def _mend(self, batch: Batch) -> None:
+        """Make the best of a batch that failed its validation.
+
+        Raises:
+            _Over: it goes on in other batches, or on other lanes.
+        """
+        refusals = refusals_of(batch)
+        self._batch = None
+        room = next((r for r in refusals if r.is_about_room), None)
+        if room is not None:
+            self._wait_for_room(room.message)
+            return
+        order = self.calls.order
+        lines = {order[r.line - 1]: r for r in refusals if r.line and 0 < r.line <= len(order)}
+        self._mended += 1
+        if lines and len(lines) < len(order) and self._mended <= _MENDS:
+            free = list(lines)
+            record(self._journal, lambda j: j.harvested(self.tag, (), free, keep_answer=True))
+            for custom_id, refusal in lines.items():
+                self.calls.tell(_refused(LINE_ERROR, refusal), (custom_id,))
+            self._restart([self._tickets()])
+        record(self._journal, lambda journal: journal.unfinished(self.tag))
+        about_model = next((r for r in refusals if r.is_about_model), None)
+        if about_model is not None:
+            self.calls.tell(_refused(MODEL_ERROR, about_model))
+        elif lines:
+            self.calls.tell(_refused(LINE_ERROR, next(iter(lines.values()))))
+        else:
+            why = "; ".join(f"{r.code}: {r.message}" for r in refusals)
+            self.calls.tell(self._unfinished(batch.status, why, batch.id))
+        raise _Over
+
+    def _wait_for_room(self, message: str) -> None:
+        """Too much is enqueued: wait for what is on its way, or ask for less at once."""
+        assert self.calls.spool is not None
+        with self._lock:
+            pacing = self._desk.pacing(self.terms.model)
+            alone = pacing.refused(self, message)
+            limit = pacing.limit
+        self._note(batch_id=None)
+        if not alone:
+            return
+        self._alone += 1
+        too_much = tokens_of(self.calls.spool.size) > limit or self._alone >= _ALONE
+        if too_much and len(self.calls.order) > 1:
+            self._split()
+        if tokens_of(self.calls.spool.size) > limit:
+            record(self._journal, lambda journal: journal.gone(self.tag))
+            self.calls.tell(Refused(LINE_ERROR, "token_limit_exceeded", message))
+            raise _Over
+        self.pause(self.terms.poll * min(2 ** (self._alone - 1), 10))
+
+    def _tickets(self) -> list[Ticket]:
+        with self._lock:
+            return self.calls.tickets
+
+    def _split(self) -> None:
+        """Go on as two smaller batches.
+
+        Raises:
+            _Over: this one is done with.
+        """
+        tickets = self._tickets()
+        half = (len(tickets) + 1) // 2
+        self._restart([tickets[:half], tickets[half:]])
+
+    def _restart(self, parts: list[list[Ticket]]) -> None:
+        """Go on as other batches, each of some of the calls.
+
+        Raises:
+            _Over: this one is done with.
+        """
+        for part in parts:
+            with self._lock:
+                work = self._desk.begin(self.terms)
+                work.calls.open = False
+                work._mended = self._mended
+                for ticket in work.calls.inherit(self.calls, part):
+                    ticket.move(work.calls)
+            work.thread.start()
+        raise _Over
+
+    # --- batches of an earlier run, or of another process -------------------------------------
+
+    def _go_on(self, row: BatchRow) -> None:
+        """Go on with a batch that the journal knows, wherever it was left."""
+        assert self._journal is not None
+        batch: Batch | None = None
+        found: BatchRow | None = row
+        while found is not None:
+            try:
+                batch = self._recover(found)
+            except openai.NotFoundError:
+                batch = None
+            if batch is not None:
+                batch = self._follow(batch)
+            if batch is None or batch.status != "failed" or self._journal.batches.adopt(self.tag):
+                break
+            self.pause(min(1.0, self.terms.poll))  # whose it is, will try again
+            found = self._journal.batches.get(self.tag)
+        if batch is None or not (batch.output_file_id or batch.error_file_id):
+            self._journal.gone(self.tag)
+            return  # its lines are to be sent anew
+        waiting = {ticket.custom_id for ticket in self._tickets()}
+        harvest(batch, self.tag, self._requests, self.terms, self.calls)
+        # Who has come meanwhile may have come too late for the line, but not for the journal.
+        lost = waiting & {ticket.custom_id for ticket in self._tickets()}
+        if lost:
+            keep = self.terms.policy.journal_answers
+            record(self._journal, lambda j: j.harvested(self.tag, (), lost, keep_answer=keep))
+        if batch.status != "completed":
+            self.calls.tell(self._unfinished(batch.status), lost)
+
+    def _recover(self, row: BatchRow) -> Batch | None:
+        """The batch; None: it was never created."""
+        assert self._journal is not None
+        while row.batch_id is None and not self._journal.batches.adopt(self.tag):
+            self.pause(min(1.0, self.terms.poll))
+            with self._lock:
+                if self.calls.empty or self.calls.late:
+                    raise _Over
+            found = self._journal.batches.get(self.tag)
+            if found is None:
+                return None
+            row = found
+        if row.batch_id is not None:
+            return self._requests.retrieve(row.batch_id)
+        settled = row.sealed + SETTLING
+        while (left := settled - self._clock.wall()) > 0:
+            self.pause(min(left, SETTLING))
+        batch = self._requests.find(self.tag, row.sealed)
+        if batch is not None:
+            self._note(batch_id=batch.id, status=batch.status)
+        return batch
+
+    # --- how it ends --------------------------------------------------------------------------
+
+    def _note(self, **facts: str | None) -> None:
+        record(self._journal, lambda journal: journal.batches.note(self.tag, **facts))
+
+    def _note_end(self, batch: Batch) -> None:
+        self._note(
+            status=batch.status,
+            output_file_id=batch.output_file_id,
+            error_file_id=batch.error_file_id,
+        )
+
+    def _fail(self, error: Exception) -> None:
+        """It cannot go on: those who wait get the error, each one of its own."""
+        unsure = self._requests.unsure
+        never = self._batch is None and not unsure and surely_not_sent(error)
+        if self._sealed and never:
+            record(self._journal, lambda journal: journal.gone(self.tag))
+        failure = failure_of(error)
+        outcome: Any = Failed(lambda request: again(error, request))
+        if unsure or self._batch is not None:
+            outcome = Failed(lambda request: _nobody_knows(request, error))
+        if never and failure is not None and is_denied(failure):
+            # The other lanes may do all the same: a key may not be for files, a server have none.
+            kind = MODEL_ERROR if failure.status in NOT_HERE else LINE_ERROR
+            status = failure.status or 400
+            outcome = Refused(kind, failure.code, failure.message, failure.param, status)
+        self.calls.tell(outcome)
+
+    def _unfinished(self, status: str, why: str = "", batch_id: str | None = None) -> Outcome:
+        if self._batch is not None:
+            batch_id = self._batch.id
+        what = "a batch that was not created yet" if batch_id is None else f"batch {batch_id}"
+        if status == "alone":
+            message = (
+                "fewer calls than batch_least (FLEXTIER_BATCH_LEAST), "
+                f"{self.terms.least}, came within batch_window "
+                f"(FLEXTIER_BATCH_WINDOW), {self.terms.policy.batch_window:g} s: no batch was made"
+            )
+        elif status == "deadline":
+            message = f"{what} was left, so that FlexPolicy.deadline (FLEXTIER_DEADLINE) is kept"
+        else:
+            message = f"{what}: {status}{f' ({why})' if why else ''}, without this call's answer"
+
+        def make(request: Any) -> Exception:
+            return BatchUnfinished(request, message, batch_id=batch_id, status=status)
+
+        return Failed(make)
+
+
+def _nobody_knows(request: Any, why: Exception | None) -> Exception:
+    """The batch may be done, and billed, and its answers are not to be had: as after a timeout."""
+    error = openai.APITimeoutError(request)
+    error.__cause__ = why
+    return error
+
+
+def _refused(kind: str, refusal: Refusal) -> Refused:
+    return Refused(kind, refusal.code, refusal.message, refusal.param)

@@ -1,0 +1,200 @@
+"""Inputs, read a row at a time: JSON lines, CSV, Parquet. Nothing is held but the row at hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from flextier.bulk.errors import BulkError, InputError
+from flextier.bulk.row import Row
+
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_LARGEST_FIELD = 64 * 2**20
+"""Bytes of a CSV field: a quote that is never closed must not read the whole file into one."""
+
+
+class Source(Protocol):
+    """An input."""
+
+    columns: tuple[str, ...] | None
+    """What all rows have; None: each row has its own."""
+
+    def rows(self) -> Iterator[Row]:
+        """The rows, from the first; those that cannot be read with their problem.
+
+        Raises:
+            InputError: it cannot be read any further.
+        """
+
+    def count(self) -> int:
+        """How many rows there are, corrupt ones included."""
+
+
+def format_of(path: Path, what: str) -> str:
+    """The format that a file's name tells.
+
+    Raises:
+        BulkError: it tells none.
+    """
+    found = FORMATS.get(path.suffix.lower())
+    if found is None:
+        raise BulkError(f"{what} {path}: name it .jsonl, .csv or .parquet, whichever it is")
+    return found
+
+
+def source_of(path: Path) -> Source:
+    """The input in a file.
+
+    Raises:
+        BulkError: it is no file, or of no format that can be read.
+    """
+    kind = format_of(path, "input")
+    if not path.is_file():
+        raise BulkError(f"input {path}: no such file")
+    if kind == "parquet":
+        from flextier.bulk.parquet import ParquetSource
+
+        return ParquetSource(path)
+    return CsvSource(path) if kind == "csv" else JsonLines(path)
+
+
+def fingerprint(path: Path) -> list[int]:
+    """What changes when the file does: its size, and when it was written in nanoseconds."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+# --- JSON lines -------------------------------------------------------------------------------
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_json)
+
+
+class JsonLines:
+    """An object a line; empty lines are passed over."""
+
+    columns: tuple[str, ...] | None = None
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def rows(self) -> Iterator[Row]:
+        """One row a line."""
+        try:
+            with self._path.open("rb") as file:
+                for number, content in enumerate(file, 1):
+                    stripped = content.strip()
+                    if stripped:
+                        yield _object(number, stripped)
+        except OSError as error:
+            raise InputError(f"input {self._path}: {error}") from error
+
+    def count(self) -> int:
+        """Lines that are not empty."""
+        with self._path.open("rb") as file:
+            return sum(1 for line in file if not line.isspace())
+
+
+def _object(line: int, content: bytes) -> Row:
+    try:
+        text = content.decode("utf-8-sig" if line == 1 else "utf-8")
+        values: Any = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        return Row(line, None, content, text=_shown(content), problem=f"not JSON: {error}")
+    if not isinstance(values, dict):
+        problem = f"not an object, but a {type(values).__name__}"
+        return Row(line, None, content, text=_shown(content), problem=problem)
+    return Row(line, values, content, text=text)
+
+
+def _shown(content: bytes) -> str:
+    return content.decode("utf-8", "backslashreplace")
+
+
+# --- CSV --------------------------------------------------------------------------------------
+
+
+class CsvSource:
+    """A header and records, separated by commas, quoted by double quotes; all values are texts."""
+
+    columns: tuple[str, ...] | None
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_FIELD))
+        for _, fields, problem in _records(path):
+            if problem is not None:
+                raise BulkError(f"input {path}: the header cannot be read: {problem}")
+            self.columns = self._checked(fields)
+            return
+        raise BulkError(f"input {path} is empty: a CSV file begins with the names of its columns")
+
+    def _checked(self, header: list[str]) -> tuple[str, ...]:
+        for name in header:
+            if header.count(name) > 1:
+                raise BulkError(f"input {self._path}: two columns are called {name!r}")
+        return tuple(header)
+
+    def rows(self) -> Iterator[Row]:
+        """One row a record; its line is that on which it begins."""
+        names = self.columns or ()
+        try:
+            records = _records(self._path)
+            next(records)
+            for line, fields, problem in records:
+                yield _record(line, names, fields, problem)
+        except OSError as error:
+            raise InputError(f"input {self._path}: {error}") from error
+
+    def count(self) -> int:
+        """Records without the header."""
+        return sum(1 for _ in _records(self._path)) - 1
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str], str | None]]:
+    """The line that each record begins on, its fields, and what is wrong with it."""
+    # What is not UTF-8 becomes lone surrogates, which no valid text has: its record is told.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        # strict: a quote that is not closed at the end of the file is an error, not a field.
+        reader = csv.reader(file, strict=True)
+        while True:
+            line = reader.line_num + 1
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield line, [], f"not CSV: {error}"
+                continue
+            if fields:
+                yield line, fields, None
+
+
+def _record(line: int, names: tuple[str, ...], fields: list[str], problem: str | None) -> Row:
+    text = "\x1f".join(fields)
+    if problem is None and len(fields) != len(names):
+        problem = f"not a whole record: {len(fields)} fields, and {len(names)} columns"
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:
+        content = text.encode("utf-8", "surrogateescape")
+        problem = problem or "not UTF-8"
+    if problem is not None:
+        shown = (
+            ",".join(fields).encode("utf-8", "surrogateescape").decode(errors="backslashreplace")
+        )
+        return Row(line, None, content, text=shown, problem=problem)
+    return Row(line, dict(zip(names, fields, strict=True)), content)

@@ -1,0 +1,1 @@
+"""One call, seen from around it: its report, overrides, budgets, runs of several calls."""

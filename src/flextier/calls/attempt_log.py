@@ -1,0 +1,103 @@
+"""What one call has gone through so far: its attempts and its waits."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from flextier._utils.clock import Clock
+from flextier.calls.report import Attempt, CallReport
+
+
+class Record:
+    """The notes that a call's report is made of. Of one call; not shared."""
+
+    __slots__ = (
+        "_at", "_attempts", "_began", "_clock", "_idle_since", "_lane", "_sent", "_waited",
+    )  # fmt: skip
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began = self._sent = clock.now()
+        self._at = clock.wall()
+        self._attempts: list[Attempt] = []
+        self._lane: str | None = None
+        self._idle_since: float | None = None
+        self._waited = 0.0
+
+    @property
+    def began(self) -> float:
+        """When the call began, on its clock."""
+        return self._began
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether an attempt has been sent that has not ended yet."""
+        return self._lane is not None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no attempt has ended yet."""
+        return not self._attempts
+
+    @property
+    def last(self) -> Attempt:
+        """The attempt that ended last."""
+        return self._attempts[-1]
+
+    def waiting(self) -> None:
+        """A wait begins, or goes on."""
+        if self._idle_since is None:
+            self._idle_since = self._clock.now()
+
+    def awake(self) -> float:
+        """A wait, if there was one, is over, however long it lasted; the time now."""
+        now = self._clock.now()
+        if self._idle_since is not None:
+            self._waited += now - self._idle_since
+            self._idle_since = None
+        return now
+
+    def sending(self, lane: str, now: float) -> None:
+        """An attempt is sent."""
+        self._lane, self._sent = lane, now
+
+    def ended(
+        self,
+        outcome: str,
+        status: int | None = None,
+        request_id: str | None = None,
+        sent: bool = True,
+    ) -> float:
+        """The attempt in flight has ended; the time now."""
+        assert self._lane is not None
+        now = self._clock.now()
+        seconds = now - self._sent
+        self._attempts.append(Attempt(self._lane, outcome, seconds, status, request_id, sent))
+        self._lane = None
+        return now
+
+    def history(self) -> str:
+        """The attempts in words, for an error's message."""
+        steps = [f"{attempt.lane}: {attempt.outcome}" for attempt in self._attempts]
+        if self._lane is not None:
+            steps.append(f"{self._lane}: cut off")
+        tried = ", ".join(steps[-6:]) or "no attempt"
+        more = "…, " if len(steps) > 6 else ""
+        count = len(steps)
+        return f"{count} attempt{'s' * (count != 1)} ({more}{tried}), {self._waited:.1f} s waited"
+
+    def report(self, model: str, lane: str, **facts: Any) -> CallReport:
+        """The report of the call, which has ended now; ``facts`` are other fields of it."""
+        now = self.awake()
+        return CallReport(
+            model,
+            lane,
+            tuple(self._attempts),
+            self._waited,
+            now - self._began,
+            # A fifth of the time of a UUID, and as unlikely to come twice.
+            id=os.urandom(16).hex(),
+            at=self._at,
+            **facts,
+        )

@@ -1,0 +1,331 @@
+"""What a call went through, and how code around it listens: reports, track(), override()."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tenacity import RetryCallState
+
+from flextier.lanes import JOURNAL
+from flextier.policy import FlexPolicy
+from flextier.pricing.usage import Usage
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from flextier.pricing.cost import Cost
+
+SERVED = "served"
+CANCELLED = "cancelled"
+
+# After these the server may have finished, and billed, an answer that never arrived. Whether
+# OpenAI bills them is not documented. A refusal is documented not to be charged.
+_POSSIBLY_BILLED = frozenset(
+    {"timeout", "transient", "unfinished", "interrupted", "error", CANCELLED}
+)
+_REFUSED_BY_STATUS = frozenset({"transient", "unfinished"})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request on the wire."""
+
+    lane: str
+    outcome: str
+    """``"served"``, a kind of the failure table, ``"interrupted"`` (a stream that broke off after
+    its first event), ``"cancelled"``, or ``"error"`` (an exception that is no API failure)."""
+    seconds: float
+    """From sending to the outcome; for a stream, to its last event."""
+    status: int | None = None
+    """The HTTP status; None when none arrived."""
+    request_id: str | None = None
+    """OpenAI's ``x-request-id``."""
+    sent: bool = True
+    """Whether the request can have reached the server: not, if no connection was had."""
+
+    @property
+    def possibly_billed(self) -> bool:
+        """Whether the provider may have billed this attempt although no answer came of it."""
+        if self.outcome in _REFUSED_BY_STATUS and self.status is not None and self.status >= 400:
+            return False
+        return self.sent and self.outcome in _POSSIBLY_BILLED
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attempt as plain JSON types."""
+        # Written out: dataclasses.asdict takes twenty times as long, on every call.
+        return {
+            "lane": self.lane,
+            "outcome": self.outcome,
+            "seconds": self.seconds,
+            "status": self.status,
+            "request_id": self.request_id,
+            "possibly_billed": self.possibly_billed,
+            "sent": self.sent,
+        }
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> Attempt:
+        """The attempt that :meth:`to_dict` gave.
+
+        Raises:
+            KeyError, TypeError: it is none.
+        """
+        return cls(**{name: value for name, value in told.items() if name != "possibly_billed"})
+
+
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """What one call went through."""
+
+    model: str
+    """The model asked for."""
+    lane: str
+    """The lane that was billed, as the answer reports it; for a call without an answer, the lane
+    of the last attempt. ``"journal"``: the journal had the answer, and nothing was billed."""
+    attempts: tuple[Attempt, ...]
+    """Every request on the wire, in order."""
+    waited: float
+    """Seconds spent between attempts."""
+    elapsed: float
+    """Seconds from the call to its end, waits included."""
+    fallback: str | None = None
+    """Why the call was not billed on its first lane: a kind of the failure table, or
+    ``"downgraded"`` when the server itself served another tier. None: it was."""
+    usage: Usage | None = None
+    """The tokens billed, where the answer tells."""
+    id: str = ""
+    """A name for the call, unique to it."""
+    at: float = 0.0
+    """When the call began: seconds since the epoch."""
+    first_lane: str = ""
+    """The first lane of the call's ladder, where it would have been billed without a fallback."""
+    served_model: str | None = None
+    """The model as the answer names it; None where there is none."""
+    output_limit: int | None = None
+    """The most tokens that the call let the model write; None: it set no limit."""
+    error: str | None = None
+    """The name of the exception that ended the call; None: none did."""
+    why: str = ""
+    """How ``lanes="auto"`` came to its ladder; empty: the policy names the lanes."""
+
+    @property
+    def cost(self) -> Cost:
+        """What the call cost, by the price book of this process; worked out when asked for.
+
+        A call without usage is unpriced; so is a model without a price. Neither raises.
+        """
+        from flextier.pricing.best_effort import cost_known
+
+        return cost_known(self.usage, self.models, self.lane, self.at)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The model's names, the answer's own first: a price may be listed under either."""
+        return (self.model,) if self.served_model is None else (self.served_model, self.model)
+
+    @property
+    def served(self) -> bool:
+        """Whether the call was answered."""
+        if not self.attempts:
+            return self.lane == JOURNAL
+        return self.attempts[-1].outcome == SERVED
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain JSON types."""
+        return {
+            "model": self.model,
+            "lane": self.lane,
+            "attempts": [attempt.to_dict() for attempt in self.attempts],
+            "waited": self.waited,
+            "elapsed": self.elapsed,
+            "fallback": self.fallback,
+            "usage": None if self.usage is None else self.usage.to_dict(),
+            "id": self.id,
+            "at": self.at,
+            "first_lane": self.first_lane,
+            "served_model": self.served_model,
+            "output_limit": self.output_limit,
+            "error": self.error,
+            "why": self.why,
+        }
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> CallReport:
+        """The report that :meth:`to_dict` gave.
+
+        Raises:
+            KeyError, TypeError: it is none.
+        """
+        usage = told["usage"]
+        attempts = tuple(Attempt.from_dict(attempt) for attempt in told["attempts"])
+        read = {**told, "attempts": attempts, "usage": None if usage is None else Usage(**usage)}
+        return cls(**read)
+
+
+def attach_report(error: BaseException, report: CallReport) -> None:
+    """Give ``error`` the report of the call that it ended."""
+    error.report = report  # type: ignore[attr-defined]  # the SDK's classes do not declare it
+
+
+def report_of(error: BaseException) -> CallReport | None:
+    """The report that ``error``, or an error it was raised from, carries."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if (report := getattr(seen, "report", None)) is not None:
+            return report  # type: ignore[no-any-return]  # set by attach_report only
+        seen = seen.__cause__
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A new try of a call, told before the wait for it."""
+
+    model: str
+    """The model asked for."""
+    failed: Attempt
+    """The attempt before."""
+    lane: str
+    """The lane that is tried next."""
+    wait: float
+    """Seconds until it is tried."""
+    state: RetryCallState
+    """tenacity's own account, with the error in ``outcome``."""
+
+
+RetryListener = Callable[[Retry], Awaitable[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the code around a call has asked for."""
+
+    reports: tuple[Callable[[CallReport], None], ...] = ()
+    retries: tuple[RetryListener, ...] = ()
+    changes: tuple[tuple[str, Any], ...] = ()
+    budgets: tuple[tuple[Any, Decimal], ...] = ()
+    """Spendings that the calls count in (``flextier.calls.budget``), each with its limit."""
+    streams: tuple[Callable[[Any], None], ...] = ()
+    run: Callable[[], str | None] | None = None
+    """Tells the run of several calls that these are part of (``flextier.continuation``), to lanes
+    that care; None: of none."""
+
+    def joined(self, inner: Scope) -> Scope:
+        """Both: every listener of either once, and the inner one's changes over the outer's."""
+        return Scope(
+            tuple(dict.fromkeys((*self.reports, *inner.reports))),
+            tuple(dict.fromkeys((*self.retries, *inner.retries))),
+            tuple(sorted({**dict(self.changes), **dict(inner.changes)}.items())),
+            tuple(dict.fromkeys((*self.budgets, *inner.budgets))),
+            tuple(dict.fromkeys((*self.streams, *inner.streams))),
+            inner.run or self.run,
+        )
+
+
+_NOTHING_ASKED = Scope()
+_SCOPE: ContextVar[Scope] = ContextVar("flextier_scope", default=_NOTHING_ASKED)
+
+
+def current_scope() -> Scope:
+    """The scope of the running context."""
+    return _SCOPE.get()
+
+
+class listen:
+    """Hear of the calls made inside: each one's report, and each new try before its wait.
+
+    ``on_retry`` may be async for calls of the async client. ``on_stream`` gets the SDK's stream of
+    a streamed call. ``outer`` counts, too: the scope where a call was asked for that begins only
+    now, maybe elsewhere. ``run`` tells the run that the calls are part of, unless the code around
+    has said so. For framework adapters; users have :func:`track`.
+    """
+
+    # A class, as frameworks do this once a call: less to make, and less for the garbage collector.
+    __slots__ = ("_on_report", "_on_retry", "_on_stream", "_outer", "_run", "_token")
+
+    def __init__(
+        self,
+        on_report: Callable[[CallReport], None] | None = None,
+        on_retry: RetryListener | None = None,
+        *,
+        on_stream: Callable[[Any], None] | None = None,
+        outer: Scope | None = None,
+        run: Callable[[], str | None] | None = None,
+    ) -> None:
+        self._run = run
+        self._on_report = on_report
+        self._on_retry = on_retry
+        self._on_stream = on_stream
+        self._outer = outer
+
+    def __enter__(self) -> None:
+        scope = _SCOPE.get()
+        if self._outer is not None and self._outer is not scope:
+            scope = self._outer.joined(scope)
+        reports, retries, streams = scope.reports, scope.retries, scope.streams
+        if self._on_report is not None:
+            reports = (*reports, self._on_report)
+        if self._on_retry is not None:
+            retries = (*retries, self._on_retry)
+        if self._on_stream is not None:
+            streams = (*streams, self._on_stream)
+        run = scope.run or self._run
+        self._token = _SCOPE.set(
+            Scope(reports, retries, scope.changes, scope.budgets, streams, run)
+        )
+
+    def __exit__(self, *_: object) -> None:
+        _SCOPE.reset(self._token)
+
+
+@contextmanager
+def scoped(**fields: Any) -> Iterator[None]:
+    """Calls made inside see another scope: with these fields of :class:`Scope`."""
+    token = _SCOPE.set(replace(_SCOPE.get(), **fields))
+    try:
+        yield
+    finally:
+        _SCOPE.reset(token)
+
+
+@contextmanager
+def track() -> Iterator[list[CallReport]]:
+    """Collect the reports of the calls made inside, failed ones included, through any framework.
+
+    Tasks started inside are covered, and so are threads that carry the context along
+    (``asyncio.to_thread``, LangChain's ``batch``); a bare ``threading.Thread`` is not. A streamed
+    call is reported when its stream ends or is closed.
+
+    Example::
+
+        with track() as calls:
+            client.chat.completions.create(model="o3", messages=[...])
+        print(calls[-1].lane)
+    """
+    reports: list[CallReport] = []
+    with listen(reports.append):
+        yield reports
+
+
+@contextmanager
+def override(**changes: Any) -> Iterator[None]:
+    """Other policy values for the calls made inside, through any framework.
+
+    The names are the fields of :class:`flextier.FlexPolicy`. Inner blocks win over outer ones.
+
+    Raises:
+        PolicyError: a name or value is wrong.
+    """
+    merged = {**dict(_SCOPE.get().changes), **changes}
+    FlexPolicy.check(merged)
+    if "lanes" in changes:
+        from flextier.calls.run_tracking import watch_for
+
+        lanes = changes["lanes"]
+        watch_for(lanes.split(",") if isinstance(lanes, str) else lanes)
+    with scoped(changes=tuple(sorted(merged.items()))):
+        yield

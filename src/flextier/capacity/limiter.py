@@ -1,0 +1,347 @@
+"""Who may send now: all calls of this process for one model of one account, and their turn.
+
+Threads and event loops share a gate, so everything is done under one lock, which is never held
+while anybody waits. Nobody watches the time but those who wait: the most urgent one of each lane
+looks again when time alone may have opened it, and whatever happens passes the turn on.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from typing import TypeVar
+
+from flextier.capacity.lane_estimator import Gauge
+from flextier.capacity.permit import USUAL, Spacing, Ticket, Verdict
+from flextier.capacity.request_rate import Pace
+from flextier.capacity.wait_queue import Queue
+
+_LOOK_AGAIN = 5.0
+_LOOKS_A_SECOND = 20
+"""Everybody who waits looks by themselves now and then, in case that the most urgent one cannot
+(an event loop that is blocked): after 5 s, and no more than so many looks a second in all."""
+
+_TICK = 0.001
+
+_Woken = tuple[Ticket, Callable[[], None]]
+_T = TypeVar("_T")
+
+
+class Gate:
+    """The lanes of one model, the request limit that they share, and those who wait."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lanes: dict[str, tuple[Gauge, Queue]] = {}
+        self._waiting = 0
+        self._ended: deque[tuple[Ticket, Verdict, float, Spacing, bool]] = deque()
+        self._lost: deque[tuple[Gauge, bool]] = deque()
+        self._turns = count()
+        self.pace = Pace()
+
+    def lane(self, name: str, scarce: bool) -> Gauge:
+        """What is known of a lane."""
+        entry = self._lanes.get(name)
+        if entry is None:
+            with self._lock:
+                entry = self._lanes.setdefault(name, (Gauge(name, scarce), Queue()))
+            self._book()
+        return entry[0]
+
+    def lanes(self, show: Callable[[Gauge, int], _T]) -> list[_T]:
+        """What ``show`` makes of every lane that was asked for, and of how many wait for it."""
+        self._book()
+        with self._lock:
+            self._forget_lost()
+            shown = [show(gauge, len(queue)) for gauge, queue in self._lanes.values()]
+        self._book()
+        return shown
+
+    def shut_for(self, name: str, now: float) -> float:
+        """Seconds until a lane may be asked, by the server's own word."""
+        entry = self._lanes.get(name)
+        return 0.0 if entry is None else max(0.0, entry[0].shut_until - now)
+
+    def took(self, name: str, share: float) -> float | None:
+        """The seconds within which that share of a lane's last answers came; None: not known."""
+        entry = self._lanes.get(name)
+        if entry is None:
+            return None
+        with self._lock:
+            seconds = entry[0].durations.quantile(share)
+        self._book()
+        return seconds
+
+    def opens_in(self, gauge: Gauge, now: float) -> float:
+        """Seconds until an attempt may be let in, at the soonest."""
+        with self._lock:
+            open_now = gauge.may_send(now) and self.pace.may_send(now)
+            seconds = 0.0 if open_now else max(0.0, self._next_chance(gauge, now) - now)
+        self._book()
+        return seconds
+
+    # --- a ticket's life ----------------------------------------------------------------------
+
+    def ask(
+        self,
+        gauge: Gauge,
+        now: float,
+        until: float,
+        latest: float,
+        turn: int | None = None,
+        next_by: float = math.inf,
+    ) -> Ticket:
+        """A ticket for an attempt, ``granted`` at once if nobody waits and the lane is open.
+
+        Args:
+            gauge: the lane's.
+            now: the moment.
+            until: when the call leaves the lane, if it has not been let in.
+            latest: from when on an attempt would not be worth starting; at least ``until``.
+            turn: that of an earlier ticket, which it keeps; None: the next one.
+            next_by: by when the call is to be on another lane; infinity: no need.
+        """
+        turn = next(self._turns) if turn is None else turn
+        ticket = Ticket(gauge, until, latest, turn, self._lost.append, next_by)
+        pace = self.pace
+        with self._lock:
+            woken = self._pump(now) if self._ended or self._lost else []
+            if not self._waiting:
+                if pace.interval:
+                    pace.relax(now)
+                if gauge.may_send(now) and pace.may_send(now):
+                    self._grant(ticket, now)
+        self._leave(woken, now)
+        return ticket
+
+    def look(self, ticket: Ticket, now: float, wake: Callable[[], None]) -> float:
+        """Seconds to wait before looking again; 0: no more.
+
+        The ticket is granted then; or it is not, and ``until`` has come, or will before there is
+        any chance. A lane that does not refuse turns nobody away who may still be answered.
+
+        Whoever waits is woken by ``wake`` when there is news: once, from whatever thread, maybe
+        before this returns. It raises RuntimeError where nobody is left to be woken.
+        """
+        with self._lock:
+            if not ticket.granted and not ticket.waiting and now < ticket.until:
+                ticket.waiting = True
+                self._lanes[ticket.gauge.name][1].push(ticket)
+                self._waiting += 1
+            ticket.wake, ticket.armed = None, math.inf
+            woken = self._pump(now)
+            seconds = self._seconds(ticket, now)
+            if seconds > 0:
+                ticket.wake, ticket.armed = wake, now + seconds
+            elif not ticket.granted:
+                self._leave_line(ticket)
+                if now < ticket.latest and self._takes_it(ticket.gauge, now):
+                    self._grant(ticket, now)
+                woken += self._pump(now)
+        self._leave(woken, now)
+        return seconds
+
+    def begin(self, ticket: Ticket | None, now: float) -> None:
+        """The request goes out now."""
+        assert ticket is not None
+        with self._lock:
+            if not ticket.granted:  # the lane was not asked: a last try, whatever is known
+                self._grant(ticket, now)
+            ticket.begun, ticket.sent_at = True, now
+            # Its fate will be known sooner than that of one which nobody has come for yet.
+            woken = self._pump(now) if self._waiting else []
+        self._leave(woken, now)
+
+    def end(
+        self,
+        ticket: Ticket | None,
+        verdict: Verdict,
+        now: float,
+        spacing: Spacing = USUAL,
+        *,
+        timed: bool = False,
+    ) -> None:
+        """The request came to an end, or is not to be made; does nothing if it had.
+
+        Args:
+            ticket: the request's.
+            verdict: what came of it.
+            now: the moment.
+            spacing: how far apart probes are to be, if it was refused.
+            timed: whether the time that it took tells how long answers of the lane take.
+        """
+        if ticket is None or ticket.verdict:
+            return
+        if self._ended or not self._lock.acquire(blocking=False):
+            self._ended.append((ticket, verdict, now, spacing, timed))
+            self._book()
+            return
+        try:
+            self._book_one(ticket, verdict, now, spacing, timed)
+            woken = self._pump(now) if self._waiting else []
+        finally:
+            self._lock.release()
+        self._leave(woken, now)
+
+    def stalls_in(self, ticket: Ticket, now: float, factor: float) -> float:
+        """Seconds until a silent request should be looked at again; 0: it has stalled.
+
+        See :meth:`Gauge.stalls_in`.
+        """
+        with self._lock:
+            seconds = ticket.gauge.stalls_in(ticket, now, factor)
+        self._book()
+        return seconds
+
+    def shut(self, gauge: Gauge, until: float, now: float) -> None:
+        """The lane is not to be asked until then."""
+        with self._lock:
+            gauge.shut(until, now)
+            woken = self._all_of(gauge) if self._waiting else []
+        self._leave(woken, now)
+
+    def limited(self, now: float, wait: float) -> None:
+        """The server said that there were too many requests, on whatever lane."""
+        with self._lock:
+            self.pace.limited(now, wait)
+        self._book()
+
+    # --- not under the lock -------------------------------------------------------------------
+
+    def _leave(self, woken: list[_Woken], now: float) -> None:
+        """After whatever was done under the lock: tell whom it concerns, book what ended then."""
+        if woken:
+            self._wake(woken, now)
+        if self._ended:
+            self._book()
+
+    def _book(self) -> None:
+        """Book what ended; where somebody is at the gate, they do as soon as they leave it.
+
+        Nobody waits for the lock to end a ticket: the garbage collector may do so (a coroutine of
+        a loop that is gone), in the very thread that holds the lock.
+        """
+        while self._ended and self._lock.acquire(blocking=False):
+            try:
+                if not self._ended:  # another thread has booked it meanwhile
+                    return
+                now = self._ended[-1][2]
+                woken = self._pump(now)
+            finally:
+                self._lock.release()
+            self._wake(woken, now)
+
+    def _wake(self, woken: list[_Woken], now: float) -> None:
+        for ticket, wake in woken:
+            if not _there(wake):
+                self.end(ticket, "gone", now)
+
+    # --- under the lock -----------------------------------------------------------------------
+
+    def _pump(self, now: float) -> list[_Woken]:
+        """Let in whoever may go, and see to it that the next in line look in time."""
+        self._book_ended()
+        self._forget_lost()
+        woken: list[_Woken] = []
+        while self._waiting:
+            first: Ticket | None = None
+            for gauge, queue in self._lanes.values():
+                head = queue.head()
+                if head is None:
+                    continue
+                if not (gauge.may_send(now) and self.pace.may_send(now)):
+                    if head.armed > self._next_chance(gauge, now):
+                        _collect(head, woken)
+                elif first is None or (head.until, head.turn) < (first.until, first.turn):
+                    first = head
+            if first is None:
+                break
+            self._leave_line(first)
+            if now < first.until:  # else they come to hear that it is too late
+                self._grant(first, now)
+            _collect(first, woken)
+        return woken
+
+    def _takes_it(self, gauge: Gauge, now: float) -> bool:
+        """Whether nothing speaks against a request but that the fate of others is not known."""
+        return not gauge.refuses(now) and self.pace.may_send(now)
+
+    def _seconds(self, ticket: Ticket, now: float) -> float:
+        if ticket.granted or now >= ticket.until:
+            return 0.0
+        gauge = ticket.gauge
+        if gauge.shut_until >= ticket.until or self.pace.until >= ticket.until:
+            return 0.0  # there will be no chance in time
+        until = min(ticket.until, now + _LOOK_AGAIN + self._waiting / _LOOKS_A_SECOND)
+        if self._lanes[gauge.name][1].head() is ticket:
+            if (hurry := self._hurry(ticket)) <= now:
+                return 0.0
+            until = min(until, self._next_chance(gauge, now), hurry)
+        return max(until - now, _TICK)
+
+    def _next_chance(self, gauge: Gauge, now: float) -> float:
+        return max(gauge.next_chance(now), self.pace.next_chance())
+
+    def _hurry(self, ticket: Ticket) -> float:
+        """When the most urgent one is to leave for another lane: under a request limit, in time for
+        all that wait to be sent one after the other by then.
+        """
+        if not self.pace.on or ticket.next_by == math.inf:
+            return math.inf
+        return max(ticket.next_by - self._waiting * self.pace.interval, self.pace.next_chance())
+
+    def _grant(self, ticket: Ticket, now: float) -> None:
+        ticket.granted = True
+        ticket.gauge.sent(ticket, now)
+        self.pace.sent(now)
+
+    def _leave_line(self, ticket: Ticket) -> None:
+        if ticket.waiting:
+            ticket.waiting = False
+            self._lanes[ticket.gauge.name][1].leave(ticket)
+            self._waiting -= 1
+
+    def _all_of(self, gauge: Gauge) -> list[_Woken]:
+        woken: list[_Woken] = []
+        for ticket in self._lanes[gauge.name][1]:
+            if ticket.until <= gauge.shut_until:
+                _collect(ticket, woken)
+        return woken
+
+    def _book_ended(self) -> None:
+        while self._ended:
+            self._book_one(*self._ended.popleft())
+
+    def _book_one(
+        self, ticket: Ticket, verdict: Verdict, now: float, spacing: Spacing, timed: bool
+    ) -> None:
+        if ticket.verdict:
+            return  # it had ended
+        self._leave_line(ticket)
+        ticket.wake = None
+        if ticket.granted:
+            ticket.gauge.ended(ticket, verdict, now, spacing, timed)
+        ticket.verdict = verdict
+
+    def _forget_lost(self) -> None:
+        while self._lost:
+            gauge, confirmed = self._lost.popleft()
+            gauge.forget(confirmed)
+
+
+def _collect(ticket: Ticket, woken: list[_Woken]) -> None:
+    """Wake whoever waits with a ticket, once; until they look again they need not be."""
+    if ticket.wake is not None:
+        woken.append((ticket, ticket.wake))
+        ticket.wake, ticket.armed = None, 0.0
+
+
+def _there(wake: Callable[[], None]) -> bool:
+    try:
+        wake()
+    except RuntimeError:  # the event loop was closed
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""What this process has learnt of each lane, by whose it is."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from functools import partial
+from typing import NamedTuple
+
+from flextier.capacity.lane_estimator import Gauge
+from flextier.capacity.limiter import Gate
+from flextier.capacity.snapshot import LaneState, state_of
+
+
+class LaneKey(NamedTuple):
+    """What a piece of knowledge is about."""
+
+    base_url: str
+    account: str
+    model: str
+    lane: str
+
+
+class Capacity:
+    """A gate for each (base URL, account, model). Moments are seconds on the callers' clock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._gates: dict[tuple[str, str, str], Gate] = {}
+        self._never: set[LaneKey] = set()
+
+    def gate(self, base_url: str, account: str, model: str) -> Gate:
+        """The gate that all calls of this model share."""
+        where = (base_url, account, model)
+        gate = self._gates.get(where)
+        if gate is None:
+            with self._lock:
+                gate = self._gates.setdefault(where, Gate())
+        return gate
+
+    def never(self, key: LaneKey) -> None:
+        """The lane does not serve this model."""
+        with self._lock:
+            self._never.add(key)
+
+    def is_never(self, key: LaneKey) -> bool:
+        """Whether the lane does not serve this model."""
+        return key in self._never
+
+    def shut_for(self, key: LaneKey, now: float) -> float:
+        """Seconds until the lane may be asked, by the server's own word: 0 now, infinity never."""
+        if key in self._never:
+            return math.inf
+        gate = self._gates.get(key[:3])
+        return 0.0 if gate is None else gate.shut_for(key.lane, now)
+
+    def snapshot(self, now: float) -> tuple[LaneState, ...]:
+        """What is known of every lane that was asked for."""
+        with self._lock:
+            gates, never = list(self._gates.items()), set(self._never)
+
+        def show(where: tuple[str, str, str], gauge: Gauge, waiting: int) -> LaneState:
+            return state_of(*where, gauge, waiting, now, LaneKey(*where, gauge.name) in never)
+
+        return tuple(state for where, gate in gates for state in gate.lanes(partial(show, where)))
+
+    def reset(self) -> None:
+        """Forget everything, as a new process would. Calls under way end at their old gates."""
+        self._lock = threading.Lock()
+        self._gates, self._never = {}, set()
+
+
+CAPACITY = Capacity()
+"""What this process knows."""
+
+
+def capacity_snapshot() -> tuple[LaneState, ...]:
+    """What this process has learnt of every lane that it asked, on the real clock."""
+    return CAPACITY.snapshot(time.monotonic())
+
+
+if hasattr(os, "register_at_fork"):  # whoever waits, waits in the parent
+    os.register_at_fork(after_in_child=CAPACITY.reset)

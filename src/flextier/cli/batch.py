@@ -1,0 +1,264 @@
+"""``flextier batch``: the Batch API from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from flextier._utils.formatting import count, dollars, plain
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types import Batch
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of ``flextier batch`` to a parser."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--base-url", metavar="URL", help="of the API [OPENAI_BASE_URL, or OpenAI's]"
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, summary: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(name, help=summary, description=summary, parents=[common])
+
+    listing = verb("list", "the batches of the project, the newest first")
+    listing.add_argument("--limit", type=_whole, default=20, metavar="N", help="[%(default)s]")
+    listing.add_argument("--status", action="append", help="only these; may be given again")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    showing = verb("show", "all that is known of a batch")
+    showing.add_argument("id", metavar="ID")
+    showing.add_argument("--json", action="store_true", help="as JSON")
+    waiting = verb("wait", "wait until a batch has ended; the exit status is 0 if it is completed")
+    waiting.add_argument("id", metavar="ID")
+    _add_times(waiting)
+    stopping = verb("cancel", "stop a batch; what it has done is kept, and charged")
+    stopping.add_argument("id", metavar="ID")
+    stopping.add_argument("--wait", action="store_true", help="until it has ended")
+    _add_times(stopping)
+    fetching = verb("fetch", "write what became of each request of a batch to a JSONL file")
+    fetching.add_argument("id", metavar="ID")
+    fetching.add_argument("out", metavar="OUT", help="is replaced as a whole")
+    fetching.add_argument("--json", action="store_true", help="counts and cost as JSON")
+    creating = verb("create", "check a JSONL file, upload it, and have it done; prints the id")
+    creating.add_argument("file", metavar="FILE", help="lines of custom_id, method, url and body")
+    creating.add_argument("--endpoint", metavar="URL", help="[as the lines say]")
+    creating.add_argument(
+        "--metadata", action="append", default=[], type=_pair, metavar="KEY=VALUE"
+    )
+
+
+def _add_times(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--poll",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="the most between two looks [%(default)s]",
+    )
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="wait no longer than that [no limit]"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it; returns 0, 1 where the API or the batch has failed, or 2 for what cannot be asked."""
+    import openai
+
+    try:
+        client = openai.OpenAI(base_url=options.base_url, max_retries=0)
+    except openai.OpenAIError as error:  # no key
+        return _failed(str(error), 2)
+    with client:
+        try:
+            return _VERBS[options.verb](client, options)
+        except openai.OpenAIError as error:
+            return _failed(_words(client, error), 1)
+        except TimeoutError as error:
+            return _failed(str(error), 1)
+        except KeyboardInterrupt:
+            return _failed(f"{options.verb} was interrupted: 'flextier batch list' tells", 1)
+
+
+def _list(client: openai.OpenAI, options: argparse.Namespace) -> int:
+    from flextier.batch import formatting, manual
+
+    found = manual.list_batches(client, limit=options.limit, status=options.status)
+    if options.json:
+        return _print(formatting.as_json([formatting.as_dict(batch) for batch in found]))
+    return _print(formatting.table(found, time.time()))
+
+
+def _show(client: openai.OpenAI, options: argparse.Namespace) -> int:
+    from flextier.batch import formatting, manual
+
+    batch = manual.retrieve(client, options.id)
+    if options.json:
+        return _print(formatting.as_json(formatting.as_dict(batch)))
+    return _print(formatting.page(batch))
+
+
+def _wait(client: openai.OpenAI, options: argparse.Namespace) -> int:
+    from flextier.batch import manual
+
+    watched = sys.stdout is not None and sys.stdout.isatty()
+    try:
+        batch = manual.wait(
+            client,
+            options.id,
+            poll=options.poll,
+            timeout=options.timeout,
+            on_status=_tell if watched else None,
+        )
+    except KeyboardInterrupt:
+        return _interrupted(options.id)
+    return _ended(batch)
+
+
+def _tell(batch: Batch) -> None:
+    from flextier.batch import formatting
+
+    now = time.strftime("%H:%M:%S")
+    _print(f"{now}  {plain(batch.id)}  {plain(batch.status)}  {formatting.done_of(batch)}\n")
+
+
+def _ended(batch: Batch) -> int:
+    if batch.status == "completed":
+        return 0
+    from flextier.batch import formatting
+
+    why, *others = formatting.errors_of(batch) or [f"{formatting.done_of(batch)} lines are done"]
+    more = f" (and {count(len(others), 'error')} more)" if others else ""
+    return _failed(f"{batch.id} is {batch.status}: {why}{more}", 1)
+
+
+def _interrupted(batch_id: str) -> int:
+    return _failed(
+        f"not waited for any more; {batch_id} goes on: 'flextier batch cancel {batch_id}' stops it",
+        1,
+    )
+
+
+def _cancel(client: openai.OpenAI, options: argparse.Namespace) -> int:
+    from flextier.batch import formatting, manual
+
+    try:
+        batch = manual.cancel(
+            client, options.id, wait=options.wait, poll=options.poll, timeout=options.timeout
+        )
+    except KeyboardInterrupt:
+        return _failed(f"{options.id} was told to stop, or is about to be: look with 'show'", 1)
+    told = f"{batch.id} is {batch.status}: {formatting.done_of(batch)} lines are done"
+    if batch.request_counts is not None and batch.request_counts.completed:
+        told += f"; they are charged, and kept: flextier batch fetch {batch.id} OUT"
+    if batch.status in ("cancelling", "cancelled"):
+        return _print(f"{plain(told)}\n")
+    return _failed(f"too late: {told}", 1)
+
+
+def _fetch(client: openai.OpenAI, options: argparse.Namespace) -> int:
+    from flextier.batch import formatting, results
+
+    try:
+        fetched = results.fetch(client, options.id, options.out)
+    except ValueError as error:
+        return _failed(str(error), 1)
+    except BrokenPipeError:
+        return 0  # OUT is a pipe, and who reads it has seen enough
+    except OSError as error:
+        return _failed(f"{options.out} cannot be written: {error.strerror or error}", 2)
+    if options.json:
+        return _print(formatting.as_json(fetched.to_dict()))
+    told = (
+        f"{fetched.batch.id} is {fetched.batch.status}: {fetched.done:,} done, "
+        f"{fetched.failed:,} failed, {fetched.unfinished:,} unfinished, in {fetched.path}"
+    )
+    if fetched.done:
+        told += f"; cost {dollars(fetched.cost)}"
+        if fetched.saved is not None:
+            told += f", {dollars(fetched.saved)} less than on standard"
+        if fetched.unpriced:
+            told += f"; without a known price: {fetched.unpriced:,}"
+    if not os.path.isfile(fetched.path):  # a pipe: the lines are there, and these words are not
+        print(plain(told), file=sys.stderr)
+        return 0
+    return _print(f"{plain(told)}\n")
+
+
+def _create(client: openai.OpenAI, options: argparse.Namespace) -> int:
+    from flextier.batch import manual
+
+    try:
+        batch = manual.create(
+            client, options.file, endpoint=options.endpoint, metadata=dict(options.metadata)
+        )
+    except ValueError as error:
+        return _failed(f"{options.file}: {error}", 2)
+    except OSError as error:
+        return _failed(f"{options.file} cannot be read: {error.strerror or error}", 2)
+    return _print(f"{plain(batch.id)}\n")
+
+
+_VERBS = {
+    "list": _list,
+    "show": _show,
+    "wait": _wait,
+    "cancel": _cancel,
+    "fetch": _fetch,
+    "create": _create,
+}
+
+
+def _words(client: openai.OpenAI, error: openai.OpenAIError) -> str:
+    """An error of the SDK in one line."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        told = error.body.get("message") if isinstance(error.body, dict) else None
+        return f"{error.status_code}: {told or error.message}"
+    if isinstance(error, openai.APIConnectionError):
+        cause = f" ({error.__cause__})" if str(error.__cause__ or "") else ""
+        return f"{client.base_url}: {error.message}{cause}"
+    return str(error)
+
+
+def _print(told: str) -> int:
+    from flextier.report import output
+
+    try:
+        output.write(told, None)
+    except OSError as error:
+        return _failed(f"standard output cannot be written: {error.strerror}", 2)
+    return 0
+
+
+def _failed(why: str, status: int) -> int:
+    print(f"flextier batch: {plain(why)}", file=sys.stderr)
+    return status
+
+
+def _whole(given: str) -> int:
+    if not given.isdecimal() or not int(given):
+        raise argparse.ArgumentTypeError(f"{given!r} is no whole number, 1 or more")
+    return int(given)
+
+
+def _seconds(given: str) -> float:
+    try:
+        told = float(given)
+    except ValueError:
+        told = 0.0
+    if not 0 < told < float("inf"):
+        raise argparse.ArgumentTypeError(f"{given!r} is no number of seconds, more than 0")
+    return told
+
+
+def _pair(given: str) -> tuple[str, str]:
+    key, sign, value = given.partition("=")
+    if not sign or not key:
+        raise argparse.ArgumentTypeError(f"{given!r} is not KEY=VALUE")
+    return key, value

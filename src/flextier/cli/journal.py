@@ -1,0 +1,197 @@
+"""``flextier journal``: what a journal remembers, as text or JSONL; and how to make it forget."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+_AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of ``flextier journal`` to a parser."""
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, summary: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=summary, description=summary)
+        added.add_argument("path", metavar="PATH", help="of the journal")
+        return added
+
+    showing = verb("show", "how many calls it knows, which batches are on their way, its size")
+    showing.add_argument("--json", action="store_true", help="as JSON")
+    exporting = verb("export", "write its answers to a JSONL file that only you can read")
+    exporting.add_argument("out", metavar="OUT", help="is replaced as a whole")
+    forgetting = verb("forget", "forget its answers; batches on their way stay")
+    forgetting.add_argument(
+        "--older-than",
+        type=_age,
+        default=0,
+        metavar="AGE",
+        help="only those had before then: 90m, 12h, 30d or 4w ago [all]",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it; returns 0, 1 where the journal cannot be used, or 2 for what cannot be done."""
+    from flextier.journal.errors import JournalError
+
+    try:
+        return _VERBS[options.verb](options)
+    except JournalError as error:
+        return _failed(str(error), 1)
+
+
+def _show(options: argparse.Namespace) -> int:
+    from flextier.journal.reader import JournalReader
+
+    with JournalReader(options.path) as journal:
+        answers, first, last = journal.answers()
+        told = {
+            "path": options.path,
+            "bytes": journal.size(),
+            "calls": journal.counts(),
+            "answers": answers,
+            "first_at": first,
+            "last_at": last,
+            "batches": [_batch(row, lines) for row, lines in journal.batches()],
+        }
+    if options.json:
+        import json
+
+        return _print(json.dumps(told, indent=2) + "\n")
+    return _print(_text(told))
+
+
+def _batch(row: Any, lines: int) -> dict[str, Any]:
+    return {
+        "tag": row.tag,
+        "batch_id": row.batch_id,
+        "status": row.status,
+        "model": row.model,
+        "endpoint": row.endpoint,
+        "base_url": row.base_url,
+        "lines": row.lines,
+        "open_lines": lines,
+        "sealed": row.sealed,
+    }
+
+
+def _text(told: dict[str, Any]) -> str:
+    from flextier._utils.formatting import count, plain, seconds
+    from flextier.batch.formatting import columns
+
+    calls = told["calls"]
+    said = [
+        f"{plain(told['path'])}, {_bytes(told['bytes'])}",
+        f"answered: {calls['done']:,}, {told['answers']:,} of them with the answer kept"
+        + (f", {_day(told['first_at'])} to {_day(told['last_at'])} UTC" if calls["done"] else ""),
+        f"in batches: {calls['batched']:,}",
+        f"in the background: {calls['background']:,}",
+        f"asked now: {calls['asked']:,}",
+    ]
+    now = time.time()
+    rows = [
+        (
+            plain(batch["batch_id"] or "not known yet"),
+            plain(batch["status"] or "-"),
+            plain(batch["model"]),
+            count(batch["open_lines"]),
+            seconds(max(0.0, now - batch["sealed"])),
+            plain(batch["tag"]),
+        )
+        for batch in told["batches"]
+    ]
+    text = "\n".join(said) + "\n"
+    if rows:
+        text += "\n" + columns([("batch", "status", "model", "lines", "age", "flextier"), *rows])
+    return text
+
+
+def _bytes(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
+def _day(at: float) -> str:
+    from flextier._utils.formatting import moment
+
+    return moment(datetime.fromtimestamp(at, timezone.utc))
+
+
+def _export(options: argparse.Namespace) -> int:
+    from flextier._utils.atomic_file import replacing
+    from flextier._utils.formatting import count
+    from flextier.journal.reader import JournalReader
+
+    with JournalReader(options.path) as journal:
+        try:
+            with replacing(options.out) as file:
+                # What is no Unicode, half a surrogate pair say, becomes what JSON writes for it.
+                text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="\n")
+                written = journal.export(text)
+                text.detach()
+        except ValueError as error:
+            return _failed(str(error), 2)
+        except BrokenPipeError:
+            return 0  # OUT is a pipe, and who reads it has seen enough
+        except OSError as error:
+            return _failed(f"{options.out} cannot be written: {error.strerror or error}", 2)
+    print(f"{count(written, 'answer')} in {options.out}", file=sys.stderr)
+    return 0
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from flextier._utils.formatting import count
+    from flextier.journal.journal import Journal
+    from flextier.journal.reader import JournalReader
+
+    with JournalReader(options.path) as reader:  # or it would be made
+        before = reader.size()
+    journal = Journal(options.path)
+    try:
+        gone = journal.forget(older_than=options.older_than)
+        left = journal.counts()["done"]
+    finally:
+        journal.close()
+    with JournalReader(options.path) as reader:
+        after = reader.size()
+    return _print(
+        f"forgotten: {count(gone, 'answer')}; left: {left:,}; {_bytes(before)} before, "
+        f"{_bytes(after)} now\n"
+    )
+
+
+_VERBS = {"show": _show, "export": _export, "forget": _forget}
+
+
+def _print(told: str) -> int:
+    from flextier.report import output
+
+    try:
+        output.write(told, None)
+    except OSError as error:
+        return _failed(f"standard output cannot be written: {error.strerror}", 2)
+    return 0
+
+
+def _failed(why: str, status: int) -> int:
+    from flextier._utils.formatting import plain
+
+    print(f"flextier journal: {plain(why)}", file=sys.stderr)
+    return status
+
+
+def _age(given: str) -> int:
+    found = _AGO.fullmatch(given.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{given!r} is no age: give 90m, 12h, 30d or 4w")
+    return int(found[1]) * _UNITS[found[2]]

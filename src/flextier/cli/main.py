@@ -1,0 +1,44 @@
+"""The ``flextier`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from flextier._version import __version__
+from flextier.cli import batch, demo, explain, journal, prices, rehearse, report, run, sim
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except ImportError as error:
+        print(f"flextier {options.command}: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flextier", description="Half-price LLM calls that always come back."
+    )
+    parser.add_argument("--version", action="version", version=f"flextier {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module, summary in (
+        ("batch", batch, "list, show, await, cancel, fetch and create batches at OpenAI"),
+        ("demo", demo, "summarise real text on the flex lane, through bad weather"),
+        ("explain", explain, "which lanes a model and a deadline leave, their prices and waits"),
+        ("journal", journal, "what a journal remembers: show it, export it, forget it"),
+        ("prices", prices, "what models cost on each lane, side by side"),
+        ("rehearse", rehearse, "in virtual time: what a policy would cost in some flex weather"),
+        ("report", report, "what a ledger's calls cost and saved, and when flex is worth trying"),
+        ("run", run, "something over every row of a dataset, resumable, on the cheapest lanes"),
+        ("sim", sim, "serve a simulated OpenAI with flex weather on loopback"),
+    ):
+        command = commands.add_parser(name, help=summary, description=summary)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser

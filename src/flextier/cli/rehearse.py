@@ -1,0 +1,123 @@
+"""``flextier rehearse``: what a policy would cost, and whether it is in time, in some weather."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flextier.rehearsal.result import Outcome, Rehearsal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``flextier rehearse`` to a parser."""
+    parser.add_argument(
+        "trace", nargs="?", metavar="TRACE", help="a name of --list, or a JSON file"
+    )
+    parser.add_argument("--list", action="store_true", help="the traces that come with flextier")
+    parser.add_argument("--jobs", type=int, metavar="N", help="how many calls [the trace's]")
+    parser.add_argument(
+        "--deadline",
+        type=float,
+        metavar="SECONDS",
+        help="for each call [the policy's, the trace's]",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of the random numbers [the trace's]")
+    parser.add_argument(
+        "--policy",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of FlexPolicy, such as patience=600; repeatable [FLEXTIER_*]",
+    )
+    parser.add_argument(
+        "--against", action="store_true", help="also what people do without flextier"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the figures; returns 0, or 2 if the trace or the policy cannot be."""
+    # Here, so that `--help` loads no client.
+    from flextier.rehearsal.consistency_check import MiscountError
+    from flextier.rehearsal.flextier_client import rehearse
+
+    if options.list:
+        return _list(options)
+    if options.trace is None:
+        return _failed("which TRACE? `flextier rehearse --list` shows those that come with it")
+    try:
+        result = rehearse(
+            options.trace,
+            policy=dict(map(_field, options.policy)),
+            jobs=options.jobs,
+            deadline=options.deadline,
+            seed=options.seed,
+        )
+    except (OSError, ValueError, MiscountError) as error:
+        return _failed(str(error))
+    others = _against(result) if options.against else []
+    if options.json:
+        _print_json(result, others, options.against)
+    else:
+        _print(result, others)
+    return 0
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--policy {text}: a field and its value are needed, as in patience=600")
+    return name.strip().replace("-", "_"), value.strip()
+
+
+def _list(options: argparse.Namespace) -> int:
+    from flextier.rehearsal.trace import Trace, names
+
+    about = {name: Trace.load(name).about for name in names()}
+    if options.json:
+        print(json.dumps(about, indent=2))
+        return 0
+    width = max(map(len, about))
+    for name, text in about.items():
+        print(f"{name:{width}}  {text}")
+    return 0
+
+
+def _against(result: Rehearsal) -> list[Outcome]:
+    from flextier.rehearsal.baselines import PEERS
+
+    outcomes = (_peer(name, result) for name in PEERS)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _peer(name: str, result: Rehearsal) -> Outcome | None:
+    from flextier.rehearsal.baselines import run_peer
+
+    try:
+        return run_peer(name, result.trace)
+    except ImportError as error:
+        print(f"flextier rehearse: {name} is left out: {error}", file=sys.stderr)
+        return None
+
+
+def _print(result: Rehearsal, others: list[Outcome]) -> None:
+    from flextier.rehearsal import formatting
+
+    print("\n".join([*formatting.heading(result.trace), "", *formatting.figures(result)]))
+    if others:
+        print("\n".join(["", *formatting.table([result, *others])]))
+
+
+def _print_json(result: Rehearsal, others: list[Outcome], against: bool) -> None:
+    told: dict[str, Any] = result.to_dict()
+    if against:
+        told["against"] = [other.to_dict() for other in others]
+    print(json.dumps(told, indent=2))
+
+
+def _failed(why: str) -> int:
+    print(f"flextier rehearse: {why}", file=sys.stderr)
+    return 2

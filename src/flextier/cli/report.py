@@ -1,0 +1,133 @@
+"""``flextier report``: what a ledger's calls cost and saved, as a table, JSON, CSV or a page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from flextier._utils.extras import needs_extra
+from flextier._utils.formatting import plain
+
+if TYPE_CHECKING:
+    from flextier.ledger.url import Address
+    from flextier.report.summary import Period, Summary
+
+_LEDGER = "sqlite:///flextier.db"
+_BY = "lane"  # what a CSV file is by, unless it is told
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``flextier report`` to a parser."""
+    parser.add_argument(
+        "--ledger", metavar="URL", default=_LEDGER, help="the ledger, or its file [%(default)s]"
+    )
+    parser.add_argument(
+        "--since",
+        metavar="WHEN",
+        default="7d",
+        help="calls from then on: 90m, 12h, 7d or 4w ago, 2026-11-01, or all [%(default)s]",
+    )
+    parser.add_argument(
+        "--until", metavar="WHEN", default="now", help="calls before then [%(default)s]"
+    )
+    parser.add_argument(
+        "--by", choices=("model", "lane", "tag", "day"), help="what to group calls by"
+    )
+    parser.add_argument(
+        "--format", choices=("table", "json", "csv", "html"), default="table", help="[%(default)s]"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write there [to the terminal]")
+    parser.add_argument(
+        "--tz", metavar="ZONE", default="UTC", help="whose days and hours [%(default)s]"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the report; returns 0, or 2 if that cannot be done."""
+    # Here, so that `--help` loads neither SQLAlchemy nor the plotting library.
+    from flextier.ledger import LedgerError
+    from flextier.report import output
+    from flextier.report.period import period_of
+
+    try:
+        _look_at_output(options)
+        period = period_of(options.since, options.until, options.tz, datetime.now(timezone.utc))
+        with ThreadPoolExecutor(1) as beside:
+            # The page's libraries take a second to load, in which the database can add up.
+            page = beside.submit(_page) if options.format == "html" else None
+            summary = _summary(options.ledger, period)
+            told = page.result()(summary, options.by) if page else _written(summary, options)
+    except LedgerError as error:
+        return _failed(f"--ledger: {error}")
+    except ValueError as error:
+        return _failed(str(error))
+    try:
+        output.write(told, options.output)
+    except OSError as error:
+        place = "standard output" if options.output is None else f"--output {options.output}"
+        return _failed(f"{place} cannot be written: {error.strerror}")
+    return 0
+
+
+def _look_at_output(options: argparse.Namespace) -> None:
+    """Before the work is done, see whether it would overwrite a database."""
+    from flextier.report import output
+
+    ledger = _address(options.ledger).path
+    if options.output is None:
+        return
+    try:
+        output.refuse(options.output, ledger)
+    except OSError as error:
+        raise ValueError(f"--output {options.output} cannot be written: {error.strerror}") from None
+
+
+def _address(url: str) -> Address:
+    from flextier.ledger.url import Address
+
+    try:
+        return Address.read(url)
+    except ValueError as error:
+        raise ValueError(f"--ledger: {error}") from error
+
+
+def _summary(url: str, period: Period) -> Summary:
+    from flextier.ledger import Ledger
+    from flextier.report.aggregates import summarise
+
+    name = _address(url).shown
+    try:
+        ledger = Ledger(url, readonly=True)
+    except ValueError as error:
+        raise ValueError(f"--ledger: {error}") from error
+    with ledger, ledger.reading() as connection:
+        return summarise(connection, period, ledger=name, sessions=ledger.sessions())
+
+
+def _page() -> Callable[[Summary, str | None], str]:
+    with needs_extra("report"):
+        from flextier.report.charts import warm_up
+        from flextier.report.page import page
+    warm_up()
+    return page
+
+
+def _written(summary: Summary, options: argparse.Namespace) -> str:
+    from flextier.report import output, tables
+
+    if options.format == "json":
+        return tables.as_json(summary, options.by)
+    if options.format == "csv":
+        seen = output.is_terminal(options.output)
+        return tables.comma_separated(summary, options.by or _BY, for_terminal=seen)
+    return tables.text(summary, options.by) + "\n"
+
+
+def _failed(why: str) -> int:
+    # One line, whatever names of another program's tables are in it.
+    print(f"flextier report: {plain(why)}", file=sys.stderr)
+    return 2

@@ -1,0 +1,144 @@
+"""``flextier run``: the bulk runner as a command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flextier.bulk.options import Options
+    from flextier.bulk.result import BulkResult
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``flextier run`` to a parser."""
+    parser.add_argument(
+        "runnable",
+        metavar="MODULE:RUNNABLE",
+        help="a LangChain Runnable, an LLM or query engine of LlamaIndex, or a function, async or "
+        "not; a factory of one with () at its end",
+    )
+    parser.add_argument("source", metavar="INPUT", help="a .jsonl, .csv or .parquet file")
+    parser.add_argument("output", metavar="OUTPUT", help="the same; OUTPUT.run/ keeps what is done")
+    parser.add_argument(
+        "--input",
+        metavar="COLUMN",
+        help="what the runnable is given [the row, or the obvious text]",
+    )
+    parser.add_argument(
+        "--output-column", default="output", metavar="COLUMN", help="for the answers [%(default)s]"
+    )
+    parser.add_argument("--key", metavar="COLUMN", help="what rows are known by [their line]")
+    parser.add_argument("--lanes", metavar="LANES", help="such as flex,standard [the client's]")
+    parser.add_argument(
+        "--deadline", metavar="TIME", help="for the whole run: 6h, 90m, 3600 or 06:00 [none]"
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=int,
+        metavar="N",
+        help="rows at a time [64; with batch, auto, or background and no budget 50000]",
+    )
+    parser.add_argument("--budget", metavar="US$", help="for all starts of the run [none]")
+    parser.add_argument(
+        "--order", choices=("input", "done"), default="input", help="of the output [%(default)s]"
+    )
+    parser.add_argument(
+        "--with-cost", action="store_true", help="add the columns lane, cost, standard_cost"
+    )
+    parser.add_argument(
+        "--retry-errors", action="store_true", help="run rows again that failed before"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an OUTPUT that is not of this run"
+    )
+    parser.add_argument("--errors", metavar="FILE", help="for failed rows [OUTPUT.errors.jsonl]")
+    parser.add_argument("--json", action="store_true", help="progress and result as lines of JSON")
+
+
+def run(told: argparse.Namespace) -> int:
+    """Run the rows; returns 0: all are done, 1: some failed or are pending, 2: it cannot begin.
+
+    130 after Ctrl-C.
+    """
+    # Here, so that `--help` loads no client.
+    from flextier.bulk.errors import BulkError, InputError, StorageError
+    from flextier.errors import PolicyError
+
+    try:
+        result = _run(told, _options(told))
+    except (InputError, StorageError) as error:
+        return _failed(error, 1)
+    except (BulkError, PolicyError) as error:
+        return _failed(error, 2)
+    except KeyboardInterrupt:  # before the run heeds it itself: nothing has begun
+        return 130
+    try:
+        _tell(result, as_json=told.json)
+    except (
+        OSError
+    ):  # nobody reads it, or the disk that it goes to is full: the run is none the worse
+        sys.stdout = None  # or Python tries again at its end
+    return result.exit_status
+
+
+def _options(told: argparse.Namespace) -> Options:
+    from flextier.bulk.options import options
+
+    return options(
+        told.source,
+        told.output,
+        key=told.key,
+        input_column=told.input,
+        output_column=told.output_column,
+        lanes=told.lanes,
+        deadline=told.deadline,
+        concurrency=told.concurrency,
+        budget=told.budget,
+        order=told.order,
+        with_cost=told.with_cost,
+        retry_errors=told.retry_errors,
+        overwrite=told.overwrite,
+        errors=told.errors,
+    )
+
+
+def _run(told: argparse.Namespace, options: Options) -> BulkResult:
+    from flextier.bulk.import_target import load
+    from flextier.bulk.progress import json_lines, showing
+    from flextier.bulk.runner import run_all
+
+    runnable = load(told.runnable)
+    # What the imports have made stays: the collector need not walk through it for every row.
+    gc.collect()
+    gc.freeze()
+    lines = json_lines(sys.stdout) if told.json and sys.stdout is not None else None
+    with showing(lines) as on_progress:
+        return asyncio.run(
+            run_all(
+                runnable,
+                options,
+                label=told.runnable,
+                on_progress=on_progress,
+                with_signals=True,
+            )
+        )
+
+
+def _tell(result: BulkResult, *, as_json: bool) -> None:
+    from flextier.bulk.progress import summary, write_json
+
+    if sys.stdout is None:
+        return
+    if as_json:
+        write_json(sys.stdout, {"event": "result", **result.to_dict()})
+    else:
+        print("\n".join(summary(result)), flush=True)
+
+
+def _failed(why: Exception, status: int) -> int:
+    print(f"flextier run: {why}", file=sys.stderr)
+    return status

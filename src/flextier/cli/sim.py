@@ -1,0 +1,116 @@
+"""``flextier sim``: the simulator as a command."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flextier.sim.simulator import Simulator
+
+PORT = 8089
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``flextier sim`` to a parser."""
+    parser.add_argument(
+        "--port", type=int, default=PORT, help="port on 127.0.0.1; 0: any free one [%(default)s]"
+    )
+    weather = parser.add_mutually_exclusive_group()
+    weather.add_argument(
+        "--weather",
+        metavar="SPEC",
+        default="",
+        help="the flex lane, such as outage=10-40,slots=5,refuse=0.3,stall=0.02,slow=2",
+    )
+    weather.add_argument("--weather-file", metavar="FILE", help="the flex lane, as a JSON file")
+    parser.add_argument(
+        "--latency",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long an answer takes off flex [%(default)s]",
+    )
+    parser.add_argument(
+        "--flex-latency",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long an answer takes on flex [%(default)s]",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers [%(default)s]")
+    parser.add_argument(
+        "--record-bodies", action="store_true", help="keep the bodies of the last requests"
+    )
+    parser.add_argument(
+        "--record-paid", action="store_true", help="count how often each line was paid for"
+    )
+    parser.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="how fast the time of batches and background responses runs; 3600: an hour in a "
+        "second [%(default)s]",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM; returns the exit status: 2 for options that cannot be."""
+    try:
+        with _signals() as stopped, _simulator(options) as simulator:
+            print(_greeting(simulator), flush=True)
+            # In short waits, because Windows delivers Ctrl-C only between them.
+            while not stopped.wait(0.5):
+                continue
+    except (ImportError, OSError, ValueError) as error:
+        print(f"flextier sim: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _simulator(options: argparse.Namespace) -> Simulator:
+    # Imported here, so that the options can be shown without the libraries of a server.
+    from flextier.sim.behavior.weather import Weather
+    from flextier.sim.simulator import Simulator
+
+    file = options.weather_file
+    return Simulator(
+        Weather.from_json(file) if file else Weather.parse(options.weather),
+        latency=options.latency,
+        flex_latency=options.flex_latency,
+        seed=options.seed,
+        port=options.port,
+        record_bodies=options.record_bodies,
+        speed=options.speed,
+        record_paid=options.record_paid,
+    )
+
+
+def _greeting(simulator: Simulator) -> str:
+    return (
+        f"A simulated OpenAI with flex weather: {simulator.base_url}\n"
+        f"Statistics: {simulator.url}/stats   Stop: Ctrl-C\n"
+        "\n"
+        f"export OPENAI_BASE_URL={simulator.base_url}\n"
+        f"export OPENAI_API_BASE={simulator.base_url}  # LlamaIndex reads this one\n"
+        "export OPENAI_API_KEY=simulated"
+    )
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, while this lasts."""
+    stopped = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    usual = [signal.signal(number, lambda *_: stopped.set()) for number in numbers]
+    try:
+        yield stopped
+    finally:
+        for number, handler in zip(numbers, usual, strict=True):
+            signal.signal(number, handler)

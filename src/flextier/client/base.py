@@ -1,0 +1,130 @@
+"""What the two clients share: their arguments, their router, their copies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+from typing_extensions import Self
+
+from flextier._openai.compat import is_given, not_given
+from flextier._utils.clock import SYSTEM_CLOCK, Clock
+from flextier.capacity import CAPACITY
+from flextier.client.router import Router
+from flextier.policy import FlexPolicy
+from flextier.routing.timeout_args import Arguments, Timeouts, merge_arguments
+
+
+class Routed:
+    """Mixed into both clients, in front of the SDK's."""
+
+    _router: Router
+    _default_http_client: Any
+
+    def __init__(
+        self,
+        *,
+        policy: FlexPolicy | None = None,
+        timeout: Any = not_given,
+        max_retries: Any = not_given,
+        http_client: Any = None,
+        clock: Clock = SYSTEM_CLOCK,
+        _router: Router | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._router = _router or _new_router(policy, timeout, max_retries, http_client, clock)
+        if is_given(max_retries):
+            kwargs["max_retries"] = max_retries
+        sdk: Any = super()
+        sdk.__init__(
+            timeout=timeout, http_client=http_client or self._default_http_client(), **kwargs
+        )
+
+    @property
+    def policy(self) -> FlexPolicy:
+        """The policy of this client, its own ``timeout`` and ``max_retries`` included."""
+        return self._router.policy
+
+    def copy(
+        self,
+        *,
+        policy: FlexPolicy | None = None,
+        timeout: Any = not_given,
+        max_retries: Any = not_given,
+        _extra_kwargs: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """A client with other options, as the SDK's ``copy``, plus ``policy``.
+
+        Its arguments are for the copy alone: they win over what was there, without conflict.
+        """
+        given = Timeouts.of(timeout) if is_given(timeout) else Timeouts()
+        retries = max_retries if is_given(max_retries) else None
+        base = self.policy
+        if policy is not None:
+            # A new policy goes without the old fields, but not without the client's own arguments.
+            base = self._router.arguments.under(FlexPolicy.of(policy))
+        arguments = self._router.arguments.with_(given, retries)
+        router = Router(
+            merge_arguments(base, None, Arguments(given, retries)),
+            self._router.clock,
+            self._router.capacity,
+            arguments,
+        )
+        sdk: Any = super()
+        copied: Self = sdk.copy(
+            timeout=timeout,
+            max_retries=max_retries,
+            _extra_kwargs={**(_extra_kwargs or {}), "_router": router},
+            **kwargs,
+        )
+        return copied
+
+    with_options = copy
+
+    @classmethod
+    def adopt(
+        cls,
+        client: Any,
+        *,
+        policy: FlexPolicy | None = None,
+        timeout: Any = not_given,
+        max_retries: Any = not_given,
+        http_client: Any = None,
+    ) -> Self:
+        """A client of this class with everything else as in ``client``, a plain one of the SDK.
+
+        Raises:
+            PolicyError: ``timeout`` or ``max_retries`` contradicts ``policy``.
+        """
+        router = _new_router(policy, timeout, max_retries, http_client, SYSTEM_CLOCK)
+        shell: Any = cls.__new__(cls)
+        shell.__dict__.update(client.__dict__)
+        shell._router = router
+        # The SDK's own copy, so that nothing bound to the old client comes along.
+        adopted: Self = shell.copy(http_client=http_client)
+        return adopted
+
+
+def _new_router(
+    policy: FlexPolicy | None, timeout: Any, max_retries: Any, http_client: Any, clock: Clock
+) -> Router:
+    retries = max_retries if is_given(max_retries) else None
+    arguments = Arguments(_timeouts(timeout, http_client), retries)
+    given = None if policy is None else FlexPolicy.of(policy)
+    return Router(
+        merge_arguments(given or FlexPolicy(), given, arguments), clock, CAPACITY, arguments
+    )
+
+
+def _timeouts(timeout: Any, http_client: Any) -> Timeouts:
+    """The client's timeout; else its HTTP client's, where that has one of its own, as in the SDK.
+
+    None is what LangChain passes for "not given".
+    """
+    if is_given(timeout) and timeout is not None:
+        return Timeouts.of(timeout)
+    own = getattr(http_client, "timeout", None)
+    if isinstance(own, openai.Timeout) and own not in (openai.Timeout(5.0), openai.DEFAULT_TIMEOUT):
+        return Timeouts.of(own)
+    return Timeouts()

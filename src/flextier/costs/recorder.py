@@ -1,0 +1,50 @@
+"""What calls cost without a framework: the calls inside a block, counted and handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from flextier._utils.safe_warn import hand
+from flextier.calls.report import CallReport, listen
+from flextier.costs.records import OnRecord, record_of
+from flextier.costs.totals import CostTotals
+from flextier.pricing.best_effort import warm
+
+
+@contextmanager
+def record_calls(
+    *sinks: OnRecord, tags: Iterable[str] = (), metadata: Mapping[str, Any] | None = None
+) -> Iterator[CostTotals]:
+    """Count what the calls inside cost, failed ones included; the totals are yielded, and live.
+
+    For the SDK's clients and all that is built on them. Tasks and threads are covered as with
+    :func:`flextier.track`; a streamed call counts when its stream ends or is closed. Calls through
+    LangChain or LlamaIndex count here, too: use their handlers or this, or a sink that takes a
+    call once, as a ledger does.
+
+    Args:
+        *sinks: each is told of every record, for example a ledger's ``add``. One that raises does
+            not harm the call: a warning says so.
+        tags: for all of the records.
+        metadata: for all of the records.
+
+    Example::
+
+        with record_calls() as totals:
+            client.chat.completions.create(model="o3", messages=[...])
+        print(totals)
+    """
+    warm()
+    totals = CostTotals()
+    labels = tuple(tags)
+
+    def on_report(report: CallReport) -> None:
+        record = record_of(report, tags=labels, metadata=metadata)
+        totals.add(record)
+        for sink in sinks:
+            hand(record, sink)
+
+    with listen(on_report):
+        yield totals

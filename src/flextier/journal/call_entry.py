@@ -1,0 +1,167 @@
+"""One call's place in the journal: found at the start, kept up to date, left at the end."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from flextier._openai.compat import LegacyAPIResponse, dumps
+from flextier._utils.clock import Clock
+from flextier._utils.safe_warn import say
+from flextier.journal import JournalError, JournalWarning, journal_at
+from flextier.journal.records import Entry, Place, Recorded, Running, key_of
+from flextier.lanes import BATCH, FLEX, LANES, UNHELD_FLEX, Asked, Lane
+from flextier.policy import FlexPolicy
+
+_SOONEST, _LATEST = 0.05, 2.0
+"""Seconds between two looks at a call that somebody else is asking."""
+
+
+MEMORIES: ContextVar[list[Memory] | None] = ContextVar("flextier_memories", default=None)
+"""Where the running code collects what the journal knows of its calls, in their order."""
+
+
+class Memory:
+    """What the journal knows of one call. Not shared; the journal is."""
+
+    __slots__ = ("_clock", "_look_in", "_policy", "_settled", "_stale", "entry", "journal")
+
+    def __init__(self, base_url: str, asked: Asked, policy: FlexPolicy, clock: Clock) -> None:
+        """Find the call, or enter it.
+
+        Raises:
+            JournalError: the journal cannot be used. Nothing was sent.
+        """
+        assert policy.journal is not None
+        self.journal = journal_at(policy.journal)
+        self._policy = policy
+        self._clock = clock
+        self._look_in = _SOONEST
+        self._stale = False
+        self._settled = False
+        key = key_of(base_url, asked.endpoint, dumps(asked.body), policy.journal_salt)
+        once = policy.journal_repeats == "once"
+        self.entry: Entry = self.journal.take(key, once=once, keep=policy.journal_keep)
+        memories = MEMORIES.get()
+        if memories is not None and not once:  # one that is shared is never used up
+            memories.append(self)
+
+    @property
+    def answer(self) -> Recorded | None:
+        """The answer that was paid for before."""
+        return self.entry.answer
+
+    @property
+    def place(self) -> Place | None:
+        """The line of a batch that the call is in."""
+        return self.entry.place if self.entry.state == "batched" else None
+
+    @property
+    def running(self) -> Running | None:
+        """The background response that the call is."""
+        return self.entry.running if self.entry.state == "background" else None
+
+    @property
+    def underway(self) -> Lane | None:
+        """Where the call was sent before, and waits to be fetched."""
+        if self.place is not None:
+            return BATCH
+        if self.running is None:
+            return None
+        return UNHELD_FLEX if self.running.lane == FLEX.name else LANES.get(self.running.lane)
+
+    def accepted(self, response_id: str, lane: str, model: str) -> None:
+        """The call is a background response now. If that cannot be written, it goes on unknown."""
+        running = Running(response_id, lane)
+        self.entry = Entry(self.entry.key, self.entry.n, "background", running=running)
+        try:
+            self.journal.accepted(self.entry, model, running)
+        except JournalError as error:
+            say(f"a background response is not remembered: {error}", JournalWarning)
+
+    def called_off(self) -> None:
+        """The background response comes to nothing: the call is to be asked anew."""
+        self.entry = Entry(self.entry.key, self.entry.n, "ours")
+        try:
+            self.journal.called_off(self.entry)
+        except JournalError as error:
+            say(f"a background response stays in the journal: {error}", JournalWarning)
+
+    def lost(self) -> None:
+        """The line of a batch that the call was in came to nothing: it may be anybody's now."""
+        self._stale = True
+
+    def take_over(self) -> None:
+        """The call waits no more for others, or for its batch, whatever has become of them."""
+        self.entry = Entry(self.entry.key, self.entry.n, "ours")
+        self._stale = False
+
+    def refresh(self) -> None:
+        """How it stands now, if that can have changed."""
+        if self._stale:
+            self.entry = self.journal.claim(self.entry, keep=self._policy.journal_keep)
+            self._stale = False
+
+    def look(self, until: float) -> float:
+        """Seconds until it should be asked again whether somebody else has the answer; 0: go on.
+
+        Args:
+            until: when the call does not wait for others any more.
+        """
+        if self.entry.state == "busy":
+            self.entry = self.journal.claim(self.entry, keep=self._policy.journal_keep)
+        if self.entry.state != "busy":
+            return 0.0
+        left = until - self._clock.now()
+        if left <= 0:
+            self.take_over()
+            return 0.0
+        self._look_in = min(self._look_in * 1.5, _LATEST)
+        return min(self._look_in, left)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody else is asking the same now, and will have the answer."""
+        return self.entry.state == "busy"
+
+    @property
+    def paid_before(self) -> bool:
+        """Whether the answer was paid for in an earlier run, and is only fetched once more."""
+        return self.entry.answer is not None or self.entry.fetched_again
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the call has its answer."""
+        return self._settled or self.entry.answer is not None
+
+    def harvested(self) -> None:
+        """The call was answered in a batch, and is in the journal by now."""
+        self._settled = True
+
+    def answered(self, lane: str, model: str, answer: Any, request_id: str | None) -> None:
+        """The call was answered on ``lane``. A journal that cannot be written harms no answer."""
+        self._settled = True
+        body = _bytes_of(answer)
+        said = Recorded(lane, 200, request_id, body)
+        try:
+            self.journal.answered(self.entry, model, said, keep_answer=self._policy.journal_answers)
+        except JournalError as error:
+            say(f"an answer is not remembered: {error}", JournalWarning)
+
+    def release(self) -> None:
+        """The call is over; without an answer, it is free to be asked again."""
+        if self.is_answered:
+            return
+        try:
+            ours = self.entry.state in ("ours", "background")
+            self.journal.release(self.entry, ours=ours)
+        except JournalError as error:
+            say(f"a call that failed stays in the journal: {error}", JournalWarning)
+
+
+def _bytes_of(answer: Any) -> bytes:
+    if isinstance(answer, LegacyAPIResponse):
+        content: bytes = answer.http_response.content
+        return content
+    text: str = answer.model_dump_json(by_alias=True, exclude_unset=True)
+    return text.encode("utf-8", "surrogatepass")

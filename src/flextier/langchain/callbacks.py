@@ -1,0 +1,85 @@
+"""What runs of LangChain are told of their calls: ``on_retry`` with tenacity's state, and reports.
+
+Reports go to handlers that take them, as ``on_flextier_report(report, run_id=...)``: LangChain has
+no callback that tells of every call's end. Of a cancelled run it tells none.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from flextier._utils.extras import needs_extra
+from flextier.calls.report import CallReport, Retry, current_scope, listen
+from flextier.langchain.callback_blocks import listening
+
+with needs_extra("langchain"):
+    from langchain_core.callbacks import (
+        AsyncCallbackManagerForLLMRun,
+        BaseCallbackManager,
+        CallbackManagerForLLMRun,
+    )
+    from langchain_core.callbacks.manager import handle_event
+    from langchain_core.runnables import RunnableConfig, ensure_config
+    from langchain_core.utils.uuid import uuid7
+
+
+_NOTHING = nullcontext()
+
+
+def run_listener(run_manager: Any) -> AbstractContextManager[None]:
+    """Tell ``run_manager`` of the retries and the reports of calls begun inside; each once."""
+    if run_manager is None or not run_manager.handlers or _is_told(run_manager):
+        return _NOTHING
+    run = _ToRun(run_manager)
+    return listen(run.report if run.takers else None, run)
+
+
+class _ToRun:
+    """Hands retries on to a run manager, which knows tenacity's state only, and reports."""
+
+    def __init__(self, run_manager: Any) -> None:
+        self.run_manager = run_manager
+        self.takers = [h for h in run_manager.handlers if hasattr(h, "on_flextier_report")]
+
+    def __call__(self, retry: Retry) -> Any:
+        return self.run_manager.on_retry(retry.state)
+
+    def report(self, report: CallReport) -> None:
+        run_id = self.run_manager.run_id
+        handle_event(self.takers, "on_flextier_report", None, report, run_id=run_id)
+
+
+def _is_told(run_manager: Any) -> bool:
+    """Whether a manager of the same run listens: ``stream`` may fall back to ``invoke``."""
+    runs = (told.run_manager for told in current_scope().retries if isinstance(told, _ToRun))
+    return any(run.run_id == run_manager.run_id for run in runs)
+
+
+def run_of_config(
+    model: Any, config: RunnableConfig | None, *, is_async: bool
+) -> tuple[RunnableConfig, Any]:
+    """The config with a run id of its own, and a run manager for that run.
+
+    LangChain makes the run manager of ``stream`` out of reach. This one knows the handlers of the
+    config, of the chain around it, of the model, and of our own blocks; not those that LangChain
+    adds by itself for the outermost run (its tracers, which then miss a retry, nothing else).
+    """
+    config = ensure_config(config)
+    config["run_id"] = run_id = config.get("run_id") or uuid7()
+    given = [*_handlers(config.get("callbacks")), *_handlers(model.callbacks), *listening()]
+    make = AsyncCallbackManagerForLLMRun if is_async else CallbackManagerForLLMRun
+    manager = make(
+        run_id=run_id,
+        handlers=list({id(handler): handler for handler in given}.values()),
+        inheritable_handlers=[],
+        parent_run_id=getattr(config.get("callbacks"), "parent_run_id", None),
+        tags=[*config.get("tags", ()), *(model.tags or ())],
+    )
+    return config, manager
+
+
+def _handlers(callbacks: Any) -> list[Any]:
+    if isinstance(callbacks, BaseCallbackManager):
+        return list(callbacks.handlers)
+    return list(callbacks or ())

@@ -1,0 +1,143 @@
+"""The records of calls that flextier did not make: from what LangChain tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from flextier.costs.records import CallRecord
+from flextier.lanes import tier_lane
+from flextier.langchain.model_names import listed_as
+from flextier.langchain.usage import NOTHING, Told, told_by, usage_in
+from flextier.pricing.best_effort import cost_known
+from flextier.pricing.cost import Cost
+
+FRAMEWORK = "langchain"
+
+# What Groq calls its standard tier: https://console.groq.com/docs/service-tiers
+_STANDARD = frozenset({"on_demand"})
+_FINISHED = ("finish_reason", "stop_reason", "status")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is known of a call when it begins."""
+
+    model: str | None = None
+    """The model asked for."""
+    provider: str | None = None
+    """LangChain's name of its vendor."""
+    tier: str | None = None
+    """The service tier asked for."""
+    at: float = 0.0
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is known of a call when it is over."""
+
+    told: Told = NOTHING
+    model: str | None = None
+    """The model as the answer names it."""
+    provider: str | None = None
+    tier: str | None = None
+    """The service tier that the answer reports."""
+    answered: bool = True
+
+
+def read(result: Any) -> Answer:
+    """What LangChain's result of an ended run tells."""
+    message = message_of(result)
+    if message is None:
+        return Answer()
+    facts = {**(getattr(result, "llm_output", None) or {}), **message.response_metadata}
+    return _answer(told_by(getattr(message, "usage_metadata", None)), facts)
+
+
+def read_failed(result: Any) -> Answer:
+    """What LangChain's result of a failed run tells: there may be a whole answer in it.
+
+    A reader can leave a stream at its end, and an answer can fail to be what a schema wants; such
+    answers are billed.
+    """
+    message = message_of(result)
+    if message is not None:
+        facts = message.response_metadata
+        told = told_by(getattr(message, "usage_metadata", None))
+        if told.usage is not None and any(name in facts for name in _FINISHED):
+            return _answer(told, facts)
+        body = facts.get("body")
+        if isinstance(body, Mapping) and (usage := usage_in(body)) is not None:
+            return _answer(Told(usage), body)
+    return Answer(answered=False)
+
+
+def message_of(result: Any) -> Any:
+    """The first message of a result; None where it has none."""
+    for generations in getattr(result, "generations", None) or ():
+        for generation in generations:
+            message = getattr(generation, "message", None)
+            # What a generation of LangChain's may hold, and is no message of a model, has neither.
+            if isinstance(getattr(message, "response_metadata", None), dict):
+                return message
+    return None
+
+
+def _answer(told: Told, facts: Mapping[str, Any]) -> Answer:
+    return Answer(
+        told,
+        model=_text(facts.get("model_name")) or _text(facts.get("model")),
+        provider=_text(facts.get("model_provider")),
+        tier=_text(facts.get("service_tier")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def record_of_plain(
+    answer: Answer, asked: Asked, *, call_id: str, elapsed: float, error: str | None, **about: Any
+) -> CallRecord:
+    """The record of a call.
+
+    Args:
+        answer: what came of it.
+        asked: what is known of its beginning.
+        call_id: its name.
+        elapsed: seconds from its beginning to its end.
+        error: the name of what ended it. None: nothing did.
+        about: other fields of the record.
+    """
+    tier = answer.tier or answer.told.tier or (None if answer.answered else asked.tier)
+    lane = "standard" if tier is None or tier in _STANDARD else tier_lane(tier).name
+    return CallRecord(
+        call_id=call_id,
+        at=datetime.fromtimestamp(asked.at, timezone.utc),
+        framework=FRAMEWORK,
+        model=asked.model or answer.model or "unknown",
+        served_model=answer.model,
+        lane=lane,
+        first_lane=lane,
+        answered=answer.answered,
+        usage=answer.told.usage,
+        cost=_cost(answer, asked, lane),
+        elapsed=elapsed,
+        error=error,
+        **about,
+    )
+
+
+def _cost(answer: Answer, asked: Asked, lane: str) -> Cost:
+    names = listed_as((answer.model, asked.model), (asked.provider, answer.provider))
+    told = answer.told
+    if told.unpriced is not None:
+        return Cost(names[0], lane, "unpriced", told.unpriced)
+    cost = cost_known(told.usage, names, lane, asked.at)
+    if told.estimated is None or cost.basis == "unpriced":
+        return cost
+    reasons = (cost.reason, told.estimated)
+    return replace(cost, basis="estimated", reason="; ".join(filter(None, reasons)))

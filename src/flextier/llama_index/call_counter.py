@@ -1,0 +1,106 @@
+"""Counting the calls of LlamaIndex, each once, by whichever of its ways they are told."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import RLock
+from typing import Any
+from uuid import uuid4
+
+from flextier._utils.safe_warn import hand
+from flextier.calls.report import CallReport
+from flextier.costs.dedupe import Seen
+from flextier.costs.records import CallRecord, OnRecord, record_of
+from flextier.costs.totals import CostTotals
+from flextier.llama_index._requires import needs_llama_index
+from flextier.llama_index.openai import OpenAIFlex
+from flextier.llama_index.openai_responses import OpenAIResponsesFlex
+from flextier.llama_index.records import FRAMEWORK, record_of_answer, record_of_failure
+from flextier.pricing.best_effort import warm
+
+with needs_llama_index():
+    from llama_index.core.llms.structured_llm import StructuredLLM
+
+# LLMs that ask another one, whose calls are told of by themselves.
+_WRAPPERS = frozenset({StructuredLLM.class_name()})
+# They tell of every request they make, with a report.
+_OURS = frozenset({OpenAIFlex.class_name(), OpenAIResponsesFlex.class_name()})
+
+_MOST_OPEN = 100_000  # calls begun whose end was never told, such as streams that nobody read
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A call that has begun."""
+
+    model: str
+    at: datetime
+    is_ours: bool
+    about: Mapping[str, Any] = field(default_factory=dict)
+    call_id: str = field(default_factory=lambda: uuid4().hex)
+
+
+class Counter:
+    """Counts each call once, whoever tells of its end first."""
+
+    def __init__(self, on_record: OnRecord | None) -> None:
+        warm()
+        self.totals = CostTotals()
+        self._on_record = on_record
+        self._begun: OrderedDict[str, _Begun] = OrderedDict()
+        self._counted = Seen()
+        self._lock = RLock()  # the garbage collector may end a call in the midst
+
+    def begin(self, key: str, llm: Mapping[str, Any], at: datetime, **about: Any) -> None:
+        """A call begins, of an LLM that LlamaIndex describes so."""
+        if llm.get("class_name") in _WRAPPERS:
+            return
+        model = str(llm.get("model_name") or llm.get("model") or "unknown")
+        with self._lock:
+            self._begun[key] = _Begun(model, at, llm.get("class_name") in _OURS, about)
+            if len(self._begun) > _MOST_OPEN:
+                self._begun.popitem(last=False)
+
+    def end(self, key: str, told: Mapping[str, Any], **about: Any) -> None:
+        """A call of ours is over: it brings its own report, as a dict."""
+        with self._lock:
+            begun = self._begun.pop(key, None)
+        if self._counted.is_new(told["id"]):
+            known = {} if begun is None else begun.about
+            report = CallReport.from_dict(dict(told))
+            self._tell(record_of(report, framework=FRAMEWORK, **{**known, **about}))
+
+    def answered(self, key: str, response: Any, at: datetime) -> None:
+        """A call is over; one of ours has been counted by its report."""
+        with self._lock:
+            begun = self._begun.pop(key, None)
+        if begun is not None:
+            self._tell(record_of_answer(response, **_facts(begun, at)))
+
+    def failed(self, key: str, error: str, at: datetime, *, is_made: bool = False) -> None:
+        """A call is over without an answer. One of ours brings a report, or was never made.
+
+        Args:
+            key: the call.
+            error: the name of what ended it.
+            at: when.
+            is_made: whether it was made in any case, and brings no report here.
+        """
+        with self._lock:
+            begun = self._begun.pop(key, None)
+        if begun is not None and (is_made or not begun.is_ours):
+            lane = "unknown" if begun.is_ours else "standard"
+            self._tell(record_of_failure(error, lane=lane, **_facts(begun, at)))
+
+    def _tell(self, record: CallRecord) -> None:
+        self.totals.add(record)
+        if self._on_record is not None:
+            hand(record, self._on_record)
+
+
+def _facts(begun: _Begun, ended: datetime) -> dict[str, Any]:
+    facts = {"call_id": begun.call_id, "model": begun.model, "began": begun.at, "ended": ended}
+    return {**facts, **begun.about}

@@ -1,0 +1,97 @@
+"""What LlamaIndex's calls cost: a handler for its older callbacks."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from flextier.calls.report import report_of
+from flextier.costs.records import OnRecord
+from flextier.costs.totals import CostTotals
+from flextier.llama_index._requires import needs_llama_index
+from flextier.llama_index.call_counter import Counter
+
+with needs_llama_index():
+    from llama_index.core.callbacks.base_handler import BaseCallbackHandler
+    from llama_index.core.callbacks.schema import CBEventType, EventPayload
+
+
+class FlexCostCallback(BaseCallbackHandler):
+    """As :class:`FlexCostEventHandler`, for LlamaIndex's older ``CallbackManager``.
+
+    It misses ``structured_predict`` of :class:`OpenAIResponsesFlex`, which tells no callback.
+
+    Args:
+        on_record: told of each record, for example a ledger's ``add``. None: nobody.
+
+    Example::
+
+        costs = FlexCostCallback()
+        Settings.callback_manager = CallbackManager([costs])
+    """
+
+    def __init__(self, *, on_record: OnRecord | None = None) -> None:
+        super().__init__(event_starts_to_ignore=[], event_ends_to_ignore=[])
+        self._counter = Counter(on_record)
+
+    @property
+    def totals(self) -> CostTotals:
+        """What the calls came to so far."""
+        return self._counter.totals
+
+    def on_event_start(
+        self,
+        event_type: CBEventType,
+        payload: dict[str, Any] | None = None,
+        event_id: str = "",
+        parent_id: str = "",
+        **kwargs: Any,
+    ) -> str:
+        """Take note of a call that begins."""
+        if event_type is CBEventType.LLM:
+            told = (payload or {}).get(EventPayload.SERIALIZED) or {}
+            self._counter.begin(
+                event_id, told, _now(), run_id=event_id, parent_run_id=parent_id or None
+            )
+        return event_id
+
+    def on_event_end(
+        self,
+        event_type: CBEventType,
+        payload: dict[str, Any] | None = None,
+        event_id: str = "",
+        **kwargs: Any,
+    ) -> None:
+        """Count a call that is over."""
+        if event_type is not CBEventType.LLM:
+            return
+        payload = payload or {}
+        error = payload.get(EventPayload.EXCEPTION)
+        response = payload.get(EventPayload.RESPONSE) or payload.get(EventPayload.COMPLETION)
+        if error is not None:
+            report = report_of(error)
+            if report is not None:
+                self._counter.end(event_id, report.to_dict())
+            else:
+                # Of a stream that is left, or a cancelled task, the report is not told here, and
+                # so neither is the lane.
+                is_left = not isinstance(error, Exception)
+                self._counter.failed(event_id, type(error).__name__, _now(), is_made=is_left)
+            return
+        told = getattr(response, "additional_kwargs", {}).get("flextier")
+        if told is not None:
+            self._counter.end(event_id, told)
+        else:
+            self._counter.answered(event_id, response, _now())
+
+    def start_trace(self, trace_id: str | None = None) -> None:
+        """Nothing: calls are counted one by one."""
+
+    def end_trace(
+        self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None
+    ) -> None:
+        """Nothing: calls are counted one by one."""
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

@@ -1,0 +1,107 @@
+"""OpenAIFlex: LlamaIndex's OpenAI on FlexOpenAI clients."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
+from flextier.llama_index._requires import needs_llama_index
+from flextier.llama_index.base import FlexLLM, without_retries
+
+with needs_llama_index():
+    from llama_index.core.base.llms.types import (
+        CompletionResponse,
+        CompletionResponseAsyncGen,
+        CompletionResponseGen,
+    )
+    from llama_index.llms.openai import OpenAI
+
+_OPENAI = "api.openai.com"
+
+
+class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is ours
+    """LlamaIndex's ``OpenAI`` whose calls go through the flex lane and always come back.
+
+    Every argument of ``OpenAI`` keeps its meaning; ``timeout`` and ``max_retries`` set the
+    matching fields of the policy. A ``service_tier`` in ``additional_kwargs``, or of one call,
+    other than ``"auto"`` and ``"flex"`` is the caller's choice: calls then stay on that tier.
+
+    Each answer carries its report in ``response.additional_kwargs["flextier"]``: lane, attempts,
+    seconds waited, reason of a fallback. Retries and fallbacks are events of LlamaIndex's
+    instrumentation: :class:`FlexRetryEvent`, :class:`FlexFallbackEvent`.
+
+    Example::
+
+        from llama_index.core import Settings
+        from flextier.llama_index import OpenAIFlex
+
+        Settings.llm = OpenAIFlex(model="o3", policy={"deadline": 600})
+    """
+
+    stream_usage: bool | None = None
+    """Whether chat streams are asked for their usage, in one more chunk at their end: without it
+    what a stream cost is not known. None: as LangChain's ``ChatOpenAI``, of OpenAI's own API only,
+    as some gateways refuse to be asked. ``stream_options`` in ``additional_kwargs`` win."""
+
+    _limit_field = "max_tokens"
+
+    @classmethod
+    def class_name(cls) -> str:
+        """``"openai_flex_llm"``."""
+        return "openai_flex_llm"
+
+    def _get_client(self) -> Any:
+        if not self.reuse_client:
+            return self._new(FlexOpenAI)
+        if self._client is None:
+            self._client = self._new(FlexOpenAI)
+        return self._client
+
+    def _get_aclient(self) -> Any:
+        if not self.reuse_client:
+            return self._new(AsyncFlexOpenAI)
+        if self._aclient is None:
+            self._aclient = self._new(AsyncFlexOpenAI)
+        return self._aclient
+
+    def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        fields = super()._get_model_kwargs(**kwargs)
+        if fields.get("stream") and "stream_options" not in fields and self._asks_usage():
+            fields["stream_options"] = {"include_usage": True}
+        return fields
+
+    def _asks_usage(self) -> bool:
+        if self.stream_usage is not None:
+            return self.stream_usage
+        client = self._client or self._aclient
+        url = self.api_base if client is None else client.base_url
+        return urlsplit(str(url)).hostname == _OPENAI
+
+    def _make_right(self, fields: dict[str, Any], told: dict[str, Any]) -> None:
+        super()._make_right(fields, told)
+        if "max_tokens" in fields:
+            most = fields.pop("max_tokens")
+            fields.setdefault("max_completion_tokens", most)
+        fields.pop("parallel_tool_calls", None)
+        if self.reasoning_effort is not None:
+            fields["reasoning_effort"] = self.reasoning_effort
+
+    # --- the older Completions API: no lanes, but the SDK's retries only, too -----------------
+
+    def _complete(self, prompt: str, **kwargs: Any) -> CompletionResponse:
+        response: CompletionResponse = without_retries(super()._complete)(prompt, **kwargs)
+        return response
+
+    def _stream_complete(self, prompt: str, **kwargs: Any) -> CompletionResponseGen:
+        chunks: CompletionResponseGen = without_retries(super()._stream_complete)(prompt, **kwargs)
+        return chunks
+
+    async def _acomplete(self, prompt: str, **kwargs: Any) -> CompletionResponse:
+        response: CompletionResponse = await without_retries(super()._acomplete)(prompt, **kwargs)
+        return response
+
+    async def _astream_complete(self, prompt: str, **kwargs: Any) -> CompletionResponseAsyncGen:
+        complete = without_retries(super()._astream_complete)
+        chunks: CompletionResponseAsyncGen = await complete(prompt, **kwargs)
+        return chunks

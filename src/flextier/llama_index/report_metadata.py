@@ -1,0 +1,96 @@
+"""LlamaIndex's responses with the call's report in ``additional_kwargs["flextier"]``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from typing import Any, TypeVar
+
+import openai
+
+from flextier._openai.compat import new_request
+from flextier.calls.report import attach_report
+from flextier.llama_index.events import Hearing
+
+_T = TypeVar("_T")
+
+_LAST_EVENTS = frozenset({"response.completed", "response.incomplete"})
+
+
+def with_report(response: _T, hearing: Hearing) -> _T:
+    """The response with the report on it; without, where the call was none of ours (Azure).
+
+    Raises:
+        openai.APIError: the response is a failed one, which LlamaIndex takes for an empty answer.
+    """
+    if (failed := failed_response(hearing)) is not None:
+        raise failed
+    if hearing.report is not None:
+        additional: dict[str, Any] = response.additional_kwargs  # type: ignore[attr-defined]
+        additional["flextier"] = hearing.told
+    return response
+
+
+def failed_response(hearing: Hearing) -> openai.APIError | None:
+    """The error for a call that ended in a response of status ``"failed"``; None: it did not."""
+    report = hearing.report
+    if report is None or report.served:
+        return None
+    outcome = report.attempts[-1].outcome
+    message = f"OpenAI answered with a failed response ({outcome}); see .report for the attempts"
+    error = openai.APIError(message, new_request("/responses"), body=None)
+    attach_report(error, report)
+    return error
+
+
+def streamed(chunks: Iterator[Any], hearing: Hearing) -> Generator[Any, None, None]:
+    """The chunks of a stream, the report on the last one.
+
+    The report of a Responses stream is there with its last event. A chat stream is over only after
+    its last chunk: those that may be the last are held back until the next step.
+    """
+    try:
+        with hearing.listening():  # the request is made for the first chunk
+            chunk = next(chunks, None)
+        while chunk is not None:
+            if not _may_be_last(chunk.raw) or hearing.report is not None:
+                yield with_report(chunk, hearing)
+                chunk = next(chunks, None)
+                continue
+            try:
+                after = next(chunks, None)
+            except Exception:
+                yield chunk
+                raise
+            yield chunk if after is not None else with_report(chunk, hearing)
+            chunk = after
+    finally:
+        hearing.left()  # LlamaIndex leaves the stream of who stops reading to the collector
+
+
+async def astreamed(chunks: AsyncIterator[Any], hearing: Hearing) -> AsyncGenerator[Any, None]:
+    """The async twin of :func:`streamed`."""
+    try:
+        with hearing.listening():
+            chunk = await anext(chunks, None)
+        while chunk is not None:
+            if not _may_be_last(chunk.raw) or hearing.report is not None:
+                yield with_report(chunk, hearing)
+                chunk = await anext(chunks, None)
+                continue
+            try:
+                after = await anext(chunks, None)
+            except Exception:
+                yield chunk
+                raise
+            yield chunk if after is not None else with_report(chunk, hearing)
+            chunk = after
+    finally:
+        await hearing.aleft()
+
+
+def _may_be_last(event: Any) -> bool:
+    """Whether nothing but the usage can follow an event of the SDK."""
+    choices = getattr(event, "choices", None)
+    if choices is None:
+        return getattr(event, "type", None) in _LAST_EVENTS
+    return not choices or choices[0].finish_reason is not None

@@ -1,0 +1,47 @@
+"""One call among the others of its run, and of its model: whether it is to wait for them."""
+
+from __future__ import annotations
+
+from flextier._utils.clock import Clock
+from flextier.planning.auto_plan import FEW, POOL, STEP
+from flextier.planning.burst import COMPANY
+from flextier.planning.run_steps import RUNS
+from flextier.policy import FlexPolicy
+
+
+class Joined:
+    """Made when the call begins; :meth:`leave` when it is over."""
+
+    __slots__ = ("_clock", "_key", "_open", "_run", "_step")
+
+    def __init__(self, run: str | None, key: tuple[str, str, str], clock: Clock) -> None:
+        """Join.
+
+        Args:
+            run: the run that the call is part of; None: of none.
+            key: base URL, account and model.
+            clock: the call's.
+        """
+        self._run = run
+        self._key = key
+        self._clock = clock
+        self._open = True
+        self._step = run is not None and RUNS.begun(run)
+
+    def apart(self, policy: FlexPolicy) -> str:
+        """Why it is not to wait for others; empty: it may. To be asked once."""
+        least = max(POOL, policy.batch_least)
+        worth = COMPANY.joined(self._key, self._clock.now(), least)
+        return STEP if self._step else "" if worth else FEW
+
+    def missed(self) -> None:
+        """It has waited for others, and too few have come."""
+        COMPANY.missed(self._key, self._clock.now())
+
+    def leave(self) -> None:
+        """The call is over."""
+        if self._open:
+            self._open = False
+            COMPANY.left(self._key)
+            if self._run is not None:
+                RUNS.ended(self._run)

@@ -1,0 +1,71 @@
+"""What the process knows of a call's lanes: which there are, which are shut, what they take.
+
+Not the call's own methods: that would be a knot that only the garbage collector unties.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flextier._utils.clock import Clock
+from flextier.capacity import Capacity, Gate, LaneKey
+from flextier.lanes import LANES, STANDARD, UNHELD_FLEX, Asked, Lane, lane_named, tell
+from flextier.policy import FlexPolicy
+
+if TYPE_CHECKING:
+    from flextier.planning.auto_plan import Plan
+
+
+class Known:
+    """What the process knows of the lanes that a call may take."""
+
+    __slots__ = ("_capacity", "_clock", "_gate", "_model", "_where")
+
+    def __init__(
+        self, capacity: Capacity, clock: Clock, where: tuple[str, str], model: str, gate: Gate
+    ) -> None:
+        self._capacity = capacity
+        self._clock = clock
+        self._where = where
+        self._model = model
+        self._gate = gate
+
+    def shut_for(self, lane: Lane) -> float:
+        """Seconds until a lane may be asked; infinity: never, for this model."""
+        key = LaneKey(*self._where, self._model, lane.name)
+        return self._capacity.shut_for(key, self._clock.now())
+
+    def lanes(self, policy: FlexPolicy) -> list[Lane]:
+        """The policy's ladder, as far as names go: what a call can take is for each to say."""
+        return [self._possible(lane_named(name, policy)) for name in policy.lanes]
+
+    def plan(self, policy: FlexPolicy, asked: Asked, apart: str) -> Plan:
+        """The ladder that follows from model and deadline.
+
+        ``apart``: why the call is not to wait for others. One that costs full price only for the
+        way it is made is told so, once in a process.
+        """
+        from flextier.planning.auto_plan import plan
+
+        tried = (*LANES.values(), UNHELD_FLEX)
+        declined = {lane.name: why for lane in LANES.values() if (why := lane.declines(asked))}
+        where = (*self._where, self._model)
+        never = {x.key for x in tried if self._capacity.is_never(LaneKey(*where, x.key))}
+        planned = plan(self._model, policy, declined, frozenset(never), apart=apart)
+        if all(lane.pooled or lane is STANDARD for lane in planned.lanes):
+            for one in planned.considered:
+                if one.lane.window is not None and one.against == declined.get(one.lane.name):
+                    tell(one.lane.name, one.against, STANDARD.name)
+                    break
+        return planned
+
+    def _possible(self, lane: Lane) -> Lane:
+        """The lane, or the other one of its name, where it is known not to be for this model."""
+        if lane.instead is None:
+            return lane
+        never = self._capacity.is_never(LaneKey(*self._where, self._model, lane.key))
+        return lane.instead if never else lane
+
+    def took(self, lane: Lane, share: float) -> float | None:
+        """Within how many seconds that share of a lane's last answers came; None: not known."""
+        return self._gate.took(lane.name, share)

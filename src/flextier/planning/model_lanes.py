@@ -1,0 +1,81 @@
+"""What a model is sold on: which lanes beside standard, and how that is known.
+
+In this order: what the user says (``FlexPolicy.offers``), what OpenAI says of models that the price
+list does not have, the rates in the price list. Of a model that none of them knows, flex and batch
+are taken to be worth a try: who is refused is told so at once, and it is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from flextier.lanes.model_support import has_windows, is_after_flex
+from flextier.lanes.offer_syntax import read_offer
+
+_WORDS = {"batch": "batch", "flex": "flex", "background": "completion windows"}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The lanes of a model."""
+
+    lanes: frozenset[str]
+    source: str
+    """How that is known, in words; empty: it is not, these are worth a try."""
+    names_windows: bool = True
+    """Whether that source would say so if the model had completion windows."""
+
+    def lacks(self, name: str, model: str) -> str:
+        """Why ``"batch"``, ``"flex"`` or ``"background"`` is not for the model; empty: it is."""
+        if name in self.lanes:
+            return ""
+        if not self.source or (name == "background" and not self.names_windows):
+            return f"whether {model} has {_WORDS[name]} is not known (FlexPolicy.offers)"
+        return f"{model} has no {_WORDS[name]}, by {self.source}"
+
+
+_AFTER_FLEX = Offer(frozenset({"batch", "background"}), "OpenAI's flex guide, GPT-6.2 and later")
+
+
+def offer_of(model: str, told: Sequence[str] = ()) -> Offer:
+    """What a model is sold on.
+
+    Args:
+        model: its name.
+        told: the user's own offers; the first pattern that fits counts.
+    """
+    for one in told:
+        pattern, lanes = read_offer(one)
+        if fnmatchcase(model, pattern):
+            return Offer(lanes, f"FlexPolicy.offers: {one}")
+    return _known(model)
+
+
+@lru_cache(maxsize=256)
+def _known(model: str) -> Offer:
+    return _AFTER_FLEX if is_after_flex(model) else _listed(model)
+
+
+def needs_windows(model: str, told: Sequence[str] = ()) -> bool:
+    """Whether a model has windows and no flex: without the Responses API it has no discount at
+    once. The price list is not loaded for that."""
+    own = next((x for x in map(read_offer, told) if fnmatchcase(model, x[0])), None)
+    lanes = _AFTER_FLEX.lanes if own is None else own[1]
+    known = own is not None or is_after_flex(model)
+    return known and "background" in lanes and "flex" not in lanes
+
+
+def _listed(model: str) -> Offer:
+    from flextier.pricing import price_list
+    from flextier.pricing.lane_discounts import TERMS
+
+    windows = {"background"} if has_windows(model) else set()
+    listing = price_list.find(price_list.snapshot(), model, None)
+    if listing is None:
+        return Offer(frozenset({"batch", "flex", *windows}), "")
+    found = {x for x in ("batch", "flex") if listing.tier_since(TERMS[x].context) is not None}
+    source = f"the price list's entry {listing.name}"
+    return Offer(frozenset(found | windows), source, names_windows=False)

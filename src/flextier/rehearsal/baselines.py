@@ -1,0 +1,154 @@
+"""What people do today, over the same traces: the SDK's retries, LangChain's fallback, recipes.
+
+Each is the real library, used as its documentation says, on the same loop and provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from random import Random
+from typing import Any
+
+import openai
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    RetryError,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from flextier._utils.extras import needs_extra
+from flextier.rehearsal.provider import BASE_URL
+from flextier.rehearsal.result import Outcome
+from flextier.rehearsal.simulate import PROMPT, Call, run_trace
+from flextier.rehearsal.trace import Trace
+
+RESERVE = 30.0
+"""Seconds before the deadline at which "backoff until" gives up on flex."""
+
+# The wait of OpenAI's cookbook, "How to handle rate limits".
+_WAIT: Any = wait_random_exponential(min=1, max=60)
+
+
+def run_peer(name: str, trace: Trace) -> Outcome:
+    """Run one of :data:`PEERS` over a trace. The same seed, the same result.
+
+    Raises:
+        ImportError: It needs LangChain, which is not installed.
+        KeyError: There is no such peer.
+    """
+    make = PEERS[name]
+
+    def caller(http_client: Any, chance: Random) -> Call:
+        return make(http_client, trace)
+
+    with _seeded(trace.seed):
+        return run_trace(trace, caller, name)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """The SDK and tenacity draw from Python's global generator: seed it for a while."""
+    state = random.getstate()
+    random.seed(f"peer {seed}")
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def _sdk(http_client: Any, max_retries: int) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(
+        api_key="rehearsal", base_url=BASE_URL, http_client=http_client, max_retries=max_retries
+    )
+
+
+async def _ask(client: openai.AsyncOpenAI, model: str, tier: Any) -> Any:
+    return await client.chat.completions.create(model=model, messages=PROMPT, service_tier=tier)
+
+
+def _langchain(http_client: Any, trace: Trace) -> Call:
+    flex = {model: _chat(http_client, model, service_tier="flex") for model in trace.models}
+    return lambda model: flex[model].ainvoke("Rehearse.")
+
+
+def _langchain_fallback(http_client: Any, trace: Trace) -> Call:
+    chains = {
+        model: _chat(http_client, model, service_tier="flex").with_fallbacks(
+            [_chat(http_client, model)]
+        )
+        for model in trace.models
+    }
+    return lambda model: chains[model].ainvoke("Rehearse.")
+
+
+def _chat(http_client: Any, model: str, **arguments: Any) -> Any:
+    with needs_extra("langchain"):
+        from langchain_openai import ChatOpenAI
+    return ChatOpenAI(
+        model=model,
+        api_key="rehearsal",  # type: ignore[arg-type]  # pydantic makes a secret of it
+        base_url=BASE_URL,
+        http_async_client=http_client,
+        **arguments,
+    )
+
+
+def _cookbook(http_client: Any, trace: Trace) -> Call:
+    return _backoff(http_client, stop_after_attempt(6))
+
+
+def _many_retries(http_client: Any, trace: Trace) -> Call:
+    patient, standard = _sdk(http_client, 20), _sdk(http_client, 2)
+
+    async def call(model: str) -> None:
+        try:
+            await _ask(patient, model, "flex")
+        except openai.APIError:
+            await _ask(standard, model, "default")
+
+    return call
+
+
+def _backoff_until(http_client: Any, trace: Trace) -> Call:
+    began: dict[Any, float] = {}
+
+    def too_late(state: RetryCallState) -> bool:
+        # tenacity's own stop_after_delay goes by the computer's clock.
+        now = asyncio.get_running_loop().time()
+        return now - began.setdefault(asyncio.current_task(), now) >= trace.deadline - RESERVE
+
+    return _backoff(http_client, too_late, began)
+
+
+def _backoff(http_client: Any, stop: Any, began: dict[Any, float] | None = None) -> Call:
+    """Flex with tenacity's backoff, then standard with the SDK's own retries."""
+    flex, standard = _sdk(http_client, 0), _sdk(http_client, 2)
+
+    async def call(model: str) -> None:
+        if began is not None:
+            began[asyncio.current_task()] = asyncio.get_running_loop().time()
+        retrying = AsyncRetrying(
+            wait=_WAIT, stop=stop, retry=retry_if_exception_type(openai.APIError)
+        )
+        try:
+            await retrying(_ask, flex, model, "flex")
+        except RetryError:
+            await _ask(standard, model, "default")
+
+    return call
+
+
+PEERS: Mapping[str, Callable[[Any, Trace], Call]] = {
+    'ChatOpenAI(service_tier="flex")': _langchain,
+    "the same .with_fallbacks([ChatOpenAI()])": _langchain_fallback,
+    "backoff 1-60 s, 6 tries, then standard": _cookbook,
+    "SDK max_retries=20, then standard": _many_retries,
+    "backoff until the deadline - 30 s, then standard": _backoff_until,
+}
+"""How calls are made, by the words of a table."""

@@ -1,0 +1,94 @@
+"""The rehearsal of our own: flextier's own async client over a trace."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from flextier._utils.clock import Clock
+from flextier.calls.report import CallReport, listen
+from flextier.client.clients import AsyncFlexOpenAI
+from flextier.lanes import LANES
+from flextier.policy import FlexPolicy
+from flextier.rehearsal.consistency_check import check
+from flextier.rehearsal.provider import BASE_URL
+from flextier.rehearsal.result import Rehearsal
+from flextier.rehearsal.simulate import PROMPT, Call, run_trace
+from flextier.rehearsal.trace import Trace
+
+NAME = "flextier"
+
+WALL = 1_790_000_000.0
+"""The date of every rehearsal, for prices and HTTP dates: seconds since the epoch."""
+
+_accounts = count(1)
+
+
+def rehearse(
+    trace: Trace | str | Path,
+    *,
+    policy: FlexPolicy | dict[str, Any] | None = None,
+    jobs: int | None = None,
+    deadline: float | None = None,
+    seed: int | None = None,
+) -> Rehearsal:
+    """Run :class:`flextier.AsyncFlexOpenAI` over a trace in virtual time: minutes take a second.
+
+    Nothing outside is touched: no network, nothing learnt of lanes, no ``track()``, ``override()``
+    or ``budget()`` block around it; ``FlexPolicy.budget`` does not count. Only who hears of every
+    call of the process, such as ``flextier.otel.instrument()``, hears of these, too.
+
+    Args:
+        trace: A trace, the name of one that comes with flextier, or the path of a JSON file.
+        policy: The knobs, or a dict of them; None: those of the environment.
+        jobs: How many calls; None: as the trace says.
+        deadline: Seconds within which each is to be answered; None: the policy's ``deadline``, and
+            where it has none the trace's.
+        seed: Chooses the random numbers; None: as the trace says. The same seed, the same result.
+
+    Raises:
+        OSError: The trace's file cannot be read.
+        ValueError: The trace, ``jobs``, ``deadline`` or a lane cannot be; the message names it.
+        PolicyError: The policy cannot be, or does not go with the deadline.
+        MiscountError: What the client reported is not what the provider counted: a bug.
+    """
+    knobs = FlexPolicy() if policy is None else FlexPolicy.of(policy)
+    trace = trace if isinstance(trace, Trace) else Trace.load(trace)
+    if deadline is None:
+        deadline = knobs.deadline
+    trace = trace.replace(jobs=jobs, deadline=deadline, seed=seed)
+    knobs = knobs.replace(deadline=trace.deadline, budget=None, journal=None)
+    if offline := [name for name in knobs.lanes if name not in LANES or LANES[name].offline]:
+        raise ValueError(
+            f"FlexPolicy.lanes (FLEXTIER_LANES): traces of flex weather know no {offline[0]} lane; "
+            "the simulator does (flextier sim --speed)"
+        )
+    reports: list[CallReport] = []
+
+    def caller(http_client: Any, chance: Random) -> Call:
+        return _calls(knobs, http_client, chance, reports)
+
+    outcome = run_trace(trace, caller, NAME)
+    check(reports, outcome.counts)
+    return Rehearsal(**vars(outcome), policy=knobs, reports=tuple(reports))
+
+
+def _calls(policy: FlexPolicy, http_client: Any, chance: Random, reports: list[CallReport]) -> Call:
+    """Calls of a client that goes by the running loop's time."""
+    loop = asyncio.get_running_loop()
+    client = AsyncFlexOpenAI(
+        policy=policy,
+        clock=Clock(now=loop.time, wall=lambda: WALL + loop.time(), random=chance.random),
+        http_client=http_client,
+        base_url=BASE_URL,
+        api_key=f"rehearsal-{next(_accounts)}",  # one of its own: nothing was learnt of it before
+    )
+
+    async def call(model: str) -> None:
+        with listen(reports.append):
+            await client.chat.completions.create(model=model, messages=PROMPT)
+
+    return call

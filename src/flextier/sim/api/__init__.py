@@ -1,0 +1,1 @@
+"""The simulated endpoints, and the server that they run in."""

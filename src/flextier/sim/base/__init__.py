@@ -1,0 +1,1 @@
+"""Building blocks of the simulator: errors, clocks, tokens, server-sent events."""

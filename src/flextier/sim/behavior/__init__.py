@@ -1,0 +1,1 @@
+"""How the simulated provider behaves: weather, faults, outcomes of deferred work."""

@@ -1,0 +1,105 @@
+"""Scripted outcomes: what shall become of one batch, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flextier.sim.base import api_errors as errors
+from flextier.sim.base import validation
+from flextier.sim.base.api_errors import ErrorReply
+from flextier.sim.base.batch_errors import Problem
+
+Kind = Literal["fail", "expire", "cancel", "only_errors", "stay"]
+
+FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
+
+
+@dataclass(frozen=True)
+class BatchOutcome:
+    """What becomes of one batch. Made by the class methods.
+
+    Give outcomes to :meth:`flextier.sim.Simulator.script_batches`; each is used once, in the
+    order of creation.
+
+    Attributes:
+        kind: Which of the class methods made it.
+        problems: What ``errors.data`` holds (``fail``).
+        after: Lines that are finished before it happens.
+        error: What every line is answered (``only_errors``).
+        status: Where the batch stays (``stay``).
+    """
+
+    kind: Kind
+    problems: tuple[Problem, ...] = ()
+    after: int = 0
+    error: ErrorReply | None = None
+    status: str = ""
+
+    @classmethod
+    def fail(cls, *errors: str | Mapping[str, Any]) -> BatchOutcome:
+        """Validation fails.
+
+        Args:
+            *errors: What ``errors.data`` holds: codes, or mappings with ``code``, ``message``,
+                ``line`` and ``param``. Without any, ``errors.data`` is empty.
+        """
+        return cls("fail", problems=tuple(_problem(error) for error in errors))
+
+    @classmethod
+    def expire(cls, after: int = 0) -> BatchOutcome:
+        """The batch expires as soon as ``after`` lines are finished."""
+        return cls("expire", after=_lines(after))
+
+    @classmethod
+    def cancel(cls, after: int = 0) -> BatchOutcome:
+        """Somebody else cancels the batch as soon as ``after`` lines are finished."""
+        return cls("cancel", after=_lines(after))
+
+    @classmethod
+    def only_errors(
+        cls, status: int = 500, message: str | None = None, code: str | None = None
+    ) -> BatchOutcome:
+        """The batch completes, and every line has failed: there is an error file only.
+
+        Args:
+            status: The status that every line is answered, 400 to 599.
+            message: The error's message; None: that of a server error.
+            code: The error's code.
+        """
+        if not 400 <= status <= 599:
+            raise ValueError(f"status must be an error status, 400 to 599, not {status}")
+        usual = errors.server_error()
+        kind = usual.type if status >= 500 else "invalid_request_error"
+        return cls("only_errors", error=ErrorReply(status, message or usual.message, kind, code))
+
+    @classmethod
+    def stay(cls, status: str, after: int = 0) -> BatchOutcome:
+        """The batch stays in a status, for ever or until it is cancelled.
+
+        Args:
+            status: ``validating``, ``in_progress``, ``finalizing``, ``cancelling`` (even when it
+                is cancelled), or any word that the API does not know today.
+            after: Lines that are finished before.
+
+        Raises:
+            ValueError: The status is one in which a batch has ended.
+        """
+        if not status or status in FINAL:
+            raise ValueError(f"status must be one in which a batch has not ended, not {status!r}")
+        return cls("stay", after=_lines(after), status=status)
+
+
+def _problem(error: str | Mapping[str, Any]) -> Problem:
+    if isinstance(error, str):
+        return Problem(error, f"Scripted: {error}.")
+    try:
+        return Problem(**{"message": f"Scripted: {error.get('code')}.", **error})
+    except TypeError as wrong:
+        raise ValueError(f"errors must have a code, and message, line, param: {wrong}") from wrong
+
+
+def _lines(after: int) -> int:
+    validation.not_negative("after", after)
+    return after

@@ -1,0 +1,1 @@
+"""The simulated model: which models there are, and what they answer."""

@@ -1,0 +1,1 @@
+"""The two wire formats: Chat Completions and Responses."""

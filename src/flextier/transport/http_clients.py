@@ -1,0 +1,325 @@
+"""HTTP clients that fit flex: TCP keep-alive, a hard limit per attempt, aiohttp for async calls.
+
+A flex answer can take a quarter of an hour of silence. NAT gateways drop idle connections long
+before that (AWS after about 350 s, Google Cloud after about 120 s), and the call then hangs
+although the server has finished: so every socket sends keep-alive probes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import openai
+
+from flextier._openai.compat import core_error, http
+from flextier._utils.extras import needs_extra
+from flextier.transport.per_loop_pool import PerLoopTransport, under_asyncio
+
+SocketOption = tuple[int, int, int]
+
+_IDLE, _INTERVAL, _PROBES = 60, 15, 4
+
+
+def keepalive_options() -> tuple[SocketOption, ...]:
+    """Socket options: a probe after 60 s of silence, then every 15 s; four lost ones end it."""
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    # macOS calls the idle time TCP_KEEPALIVE; what a platform lacks keeps the system's value.
+    idle = "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE"
+    for name, value in ((idle, _IDLE), ("TCP_KEEPINTVL", _INTERVAL), ("TCP_KEEPCNT", _PROBES)):
+        if hasattr(socket, name):
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    return tuple(options)
+
+
+def sync_http_client(*, socket_options: Iterable[SocketOption] | None = None, **kwargs: Any) -> Any:
+    """An ``httpx.Client`` (``httpx2.Client`` under openai 3) with the SDK's defaults.
+
+    Args:
+        socket_options: set on every socket; None: :func:`keepalive_options`, (): none.
+        **kwargs: as for ``openai.DefaultHttpxClient``. Proxies of the environment are honoured.
+    """
+    return _SyncClient(_options(socket_options), **kwargs)
+
+
+def async_http_client(
+    *,
+    socket_options: Iterable[SocketOption] | None = None,
+    aiohttp: bool | None = None,
+    **kwargs: Any,
+) -> Any:
+    """The async twin of :func:`sync_http_client`, over aiohttp where that is installed.
+
+    It may be used under several event loops: each has its own connections, which are closed with
+    the loop. Under trio, for HTTP/2, and behind SOCKS or ``https://`` proxies it runs on httpx.
+
+    Args:
+        socket_options: as for :func:`sync_http_client`.
+        aiohttp: False: httpx throughout. True: an error where aiohttp is missing. None: aiohttp if
+            it is installed (extra ``aiohttp``) and ``FLEXTIER_AIOHTTP`` does not say ``0``.
+        **kwargs: as for ``openai.DefaultAsyncHttpxClient``.
+    """
+    return _AsyncClient(_options(socket_options), aiohttp, **kwargs)
+
+
+def _options(given: Iterable[SocketOption] | None) -> tuple[SocketOption, ...]:
+    return keepalive_options() if given is None else tuple(given)
+
+
+# --- the limit of an attempt ------------------------------------------------------------------
+
+_UNTIL: ContextVar[float | None] = ContextVar("flextier_attempt_until", default=None)
+_STALLS_IN: ContextVar[Callable[[], float] | None] = ContextVar("flextier_stalls_in", default=None)
+
+
+class time_limit:
+    """End every socket operation of this thread within ``seconds``, all of them taken together.
+
+    httpx's own timeouts are for one read each, so a body that trickles in could outlast them.
+    Holds for the clients of this module only, and only for sync ones: async code cancels.
+
+    Args:
+        seconds: from now on.
+        stalls_in: asked before each read, and again after so many seconds of silence as it says;
+            0: the read ends as if its time were over.
+    """
+
+    __slots__ = ("_seconds", "_stalls_in", "_token", "_until")
+
+    def __init__(self, seconds: float, stalls_in: Callable[[], float] | None = None) -> None:
+        self._seconds = seconds
+        self._stalls_in = stalls_in
+
+    def __enter__(self) -> None:
+        self._until = _UNTIL.set(time.monotonic() + self._seconds)
+        self._token = _STALLS_IN.set(self._stalls_in)
+
+    def __exit__(self, *_: object) -> None:
+        _STALLS_IN.reset(self._token)
+        _UNTIL.reset(self._until)
+
+
+def _clipped(timeout: float | None, too_late: str) -> float | None:
+    """``timeout``, or what is left of the attempt if that is less; an error if nothing is."""
+    until = _UNTIL.get()
+    if until is None:
+        return timeout
+    left = until - time.monotonic()
+    if left <= 0:
+        raise core_error(too_late)("the attempt is out of time")
+    return left if timeout is None else min(timeout, left)
+
+
+class _LimitedStream:
+    """httpcore's network stream, with timeouts clipped to the attempt's limit."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        stalls_in = _STALLS_IN.get()
+        if stalls_in is None:
+            data: bytes = self._stream.read(max_bytes, timeout=_clipped(timeout, "ReadTimeout"))
+            return data
+        return self._watched(max_bytes, timeout, stalls_in)
+
+    def _watched(
+        self, max_bytes: int, timeout: float | None, stalls_in: Callable[[], float]
+    ) -> bytes:
+        read_timeout = core_error("ReadTimeout")
+        while True:
+            left = _clipped(timeout, "ReadTimeout")
+            seconds = stalls_in()
+            if seconds <= 0:
+                raise read_timeout("the attempt has stalled")
+            last = left is not None and left <= seconds
+            try:
+                data: bytes = self._stream.read(max_bytes, timeout=left if last else seconds)
+            except read_timeout:
+                if last:
+                    raise
+            else:
+                return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout=_clipped(timeout, "WriteTimeout"))
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> _LimitedStream:
+        timeout = _clipped(timeout, "ConnectTimeout")
+        return _LimitedStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _SyncBackend:
+    """httpcore's network backend, with socket options and limited streams.
+
+    A backend and not the transport's ``socket_options``, which httpcore drops behind proxies.
+    """
+
+    def __init__(self, backend: Any, options: tuple[SocketOption, ...]) -> None:
+        self._backend = backend
+        self._options = options
+
+    def connect_tcp(self, host: str, port: int, **kwargs: Any) -> Any:
+        kwargs["socket_options"] = (*self._options, *(kwargs.get("socket_options") or ()))
+        kwargs["timeout"] = _clipped(kwargs.get("timeout"), "ConnectTimeout")
+        return _LimitedStream(self._backend.connect_tcp(host, port, **kwargs))
+
+    def connect_unix_socket(self, path: str, **kwargs: Any) -> Any:
+        return _LimitedStream(self._backend.connect_unix_socket(path, **kwargs))
+
+    def sleep(self, seconds: float) -> None:
+        self._backend.sleep(seconds)
+
+
+class _AsyncBackend:
+    """The async twin, which need not limit: async code is cancelled instead."""
+
+    def __init__(self, backend: Any, options: tuple[SocketOption, ...]) -> None:
+        self._backend = backend
+        self._options = options
+
+    async def connect_tcp(self, host: str, port: int, **kwargs: Any) -> Any:
+        kwargs["socket_options"] = (*self._options, *(kwargs.get("socket_options") or ()))
+        return await self._backend.connect_tcp(host, port, **kwargs)
+
+    async def connect_unix_socket(self, path: str, **kwargs: Any) -> Any:
+        return await self._backend.connect_unix_socket(path, **kwargs)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.sleep(seconds)
+
+
+def _tuned(transport: Any, backend: Callable[[Any], Any]) -> Any:
+    pool = transport._pool
+    pool._network_backend = backend(pool._network_backend)
+    return transport
+
+
+class _SyncClient(openai.DefaultHttpxClient):
+    def __init__(self, options: tuple[SocketOption, ...], **kwargs: Any) -> None:
+        self._options = options
+        self._settings = dict(kwargs)
+        self._backend = partial(_SyncBackend, options=options)
+        super().__init__(**kwargs)
+
+    def _init_transport(self, **kwargs: Any) -> Any:  # type: ignore[override]  # by keyword only
+        if kwargs.get("transport") is not None:
+            return kwargs["transport"]
+        return _tuned(super()._init_transport(**kwargs), self._backend)
+
+    def _init_proxy_transport(self, proxy: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        return _tuned(super()._init_proxy_transport(proxy, **kwargs), self._backend)
+
+    def __del__(self) -> None:
+        # `_mounts` is the last that __init__ sets: absent where it failed.
+        if hasattr(self, "_mounts") and not self.is_closed:
+            self.close()
+
+
+def ends_in_time(http_client: Any) -> bool:
+    """Whether :func:`time_limit` holds for a sync HTTP client."""
+    return isinstance(http_client, _SyncClient)
+
+
+# --- the async client -------------------------------------------------------------------------
+
+
+class _AsyncClient(openai.DefaultAsyncHttpxClient):
+    def __init__(
+        self, options: tuple[SocketOption, ...], aiohttp: bool | None, **kwargs: Any
+    ) -> None:
+        self._options = options
+        self._settings = dict(kwargs)
+        self._aiohttp = _wants_aiohttp() if aiohttp is None else aiohttp
+        if aiohttp:
+            with needs_extra("aiohttp"):
+                import flextier.transport.aiohttp_transport  # noqa: F401 - else with the first request
+        super().__init__(**kwargs)
+
+    def _init_transport(self, **kwargs: Any) -> Any:  # type: ignore[override]  # by keyword only
+        return self._per_loop(super()._init_transport, None, kwargs)
+
+    def _init_proxy_transport(self, proxy: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        return self._per_loop(partial(super()._init_proxy_transport, proxy), proxy, kwargs)
+
+    def _per_loop(self, make: Callable[..., Any], proxy: Any, kwargs: dict[str, Any]) -> Any:
+        if kwargs.get("transport") is not None:
+            return kwargs["transport"]
+        # Reading the certificates takes longer than all else: once, not once a loop.
+        kwargs["verify"] = http.create_ssl_context(
+            verify=kwargs.pop("verify"), cert=kwargs.pop("cert"), trust_env=kwargs["trust_env"]
+        )
+        options = self._options
+
+        def tuned() -> Any:
+            return _tuned(make(**kwargs), partial(_AsyncBackend, options=options))
+
+        if not (self._aiohttp and _suits_aiohttp(proxy, kwargs)):
+            return PerLoopTransport(tuned)
+        kwargs["verify"].set_alpn_protocols(["http/1.1"])  # as httpx has it
+        over_aiohttp = partial(
+            _over_aiohttp,
+            socket_options=options,
+            ssl_context=kwargs["verify"],
+            limits=kwargs["limits"],
+            proxy=proxy,
+        )
+        return PerLoopTransport(lambda: (over_aiohttp() if under_asyncio() else None) or tuned())
+
+
+_SHARED = frozenset({"cert", "follow_redirects", "limits", "proxy", "trust_env", "verify"})
+
+
+def sync_twin(http_client: Any) -> Any:
+    """A sync HTTP client that goes out as one of ours does, with connections of its own.
+
+    None: the client, or what it sends through, is the caller's.
+    """
+    if not isinstance(http_client, (_SyncClient, _AsyncClient)):
+        return None
+    settings = {k: v for k, v in http_client._settings.items() if v is not None}
+    if settings.keys() - _SHARED - {"timeout", "base_url", "headers"}:
+        return None  # a transport, hooks or mounts of the caller's
+    return sync_http_client(
+        socket_options=http_client._options,
+        **{name: value for name, value in settings.items() if name in _SHARED},
+    )
+
+
+_NO = frozenset({"0", "false", "no", "off"})
+
+
+def _wants_aiohttp() -> bool:
+    said = os.environ.get("FLEXTIER_AIOHTTP", "").strip().lower()
+    return said not in _NO and find_spec("aiohttp") is not None
+
+
+def _suits_aiohttp(proxy: Any, settings: dict[str, Any]) -> bool:
+    """Not HTTP/2, SOCKS, or TLS to the proxy itself: aiohttp cannot do these, or not everywhere."""
+    if settings.get("http2") or not settings.get("http1", True):
+        return False
+    return proxy is None or (proxy.url.scheme == "http" and proxy.ssl_context is None)
+
+
+def _over_aiohttp(**settings: Any) -> Any:
+    """The transport over aiohttp; None where aiohttp is older than what that takes."""
+    try:
+        from flextier.transport.aiohttp_transport import AiohttpTransport
+    except ImportError:
+        return None
+    return AiohttpTransport(**settings)
