@@ -1,9 +1,11 @@
-# Every verb sets up what it needs: a fresh machine with Python >= 3.10 and make is enough.
+# Every verb sets up what it needs: a fresh machine with Python >= 3.10, pip and make is enough.
 PYTHON ?= python3
 VENV ?= .venv
 # The same tests run under both majors of the OpenAI SDK: 2.x in $(VENV), with everything that users
 # of flextier[all] get; 3.x in $(VENV)-openai3, without LlamaIndex, which pins openai<3.
 VENV3 := $(VENV)-openai3
+# What checks the style need not be able to import flextier, nor run on the oldest Python.
+VENV_LINT := $(VENV)-lint
 # The tests run on all cores; a few of them are done sooner on one: make test WORKERS=0 ARGS=tests/sim
 WORKERS ?= auto
 PYTEST = -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
@@ -12,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := $(shell command -v uv 2>/dev/null && uv --version >/dev/null 2>&1 || true)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-openai2 test-openai3 lint format types bench clean
+.PHONY: help demo test test-openai2 test-openai3 lint format types bench resolve clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,39 +24,70 @@ demo: $(VENV)/.ready ## Summarise real text on the flex lane, against the built-
 
 test: test-openai2 test-openai3 ## Run all tests, under openai 2.x and 3.x
 
-test-openai2: $(VENV)/.ready ## Run all tests under openai 2.x
+test-openai2: $(VENV)/.ready-test ## Run all tests under openai 2.x
 	$(VENV)/bin/python $(PYTEST) $(ARGS)
 
-test-openai3: $(VENV3)/.ready ## Run all tests but LlamaIndex's under openai 3.x
+test-openai3: $(VENV3)/.ready-test ## Run all tests but LlamaIndex's under openai 3.x
 	$(VENV3)/bin/python $(PYTEST) $(ARGS)
 
-lint: $(VENV)/.ready ## Check style and formatting
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
+lint: $(VENV_LINT)/.ready ## Check style and formatting
+	$(VENV_LINT)/bin/ruff check .
+	$(VENV_LINT)/bin/ruff format --check .
 
-format: $(VENV)/.ready ## Mend style and formatting where that can be done by itself
-	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/ruff format .
+format: $(VENV_LINT)/.ready ## Mend style and formatting where that can be done by itself
+	$(VENV_LINT)/bin/ruff check --fix .
+	$(VENV_LINT)/bin/ruff format .
 
-types: $(VENV)/.ready ## Check types strictly
+types: $(VENV)/.ready-types ## Check types strictly
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/.ready ## Run the benchmarks, printing ratios against the plain classes
+bench: $(VENV)/.ready-bench ## Run the benchmarks, printing ratios against the plain classes
 	$(VENV)/bin/python benchmarks/run_all.py $(ARGS)
 	$(VENV)/bin/python benchmarks/capacity_traces.py
 
-clean: ## Remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV3) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+# One resolution of all extras stands for each of them. Tools that need a later Python are not in it.
+RESOLVE = uv pip compile --quiet --no-header --no-annotate --output-file /dev/null --python-version 3.10
 
-$(VENV)/.ready: WANTED = '.[all]' 'openai<3'
-$(VENV3)/.ready: WANTED = '.[aiohttp,bulk,langchain,ledger,otel,report,sim]' 'openai>=3'
-$(VENV)/.ready $(VENV3)/.ready: pyproject.toml
+resolve: ## Check, with uv, that extras and groups can be installed on Python 3.10
+	echo 'openai<3' | $(RESOLVE) pyproject.toml --all-extras --group test --group bench --group types -c -
+	echo 'openai>=3' | $(RESOLVE) pyproject.toml $(addprefix --extra ,$(EXTRAS3)) --group test -c -
+
+clean: ## Remove the virtual environments and caches
+	rm -rf $(VENV) $(VENV3) $(VENV_LINT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# --- virtual environments -----------------------------------------------------------------------
+
 ifneq ($(UV),)
-	uv venv --quiet --allow-existing --seed --python $(PYTHON) $(@D)
-	uv pip install --quiet --python $(@D)/bin/python --group dev --editable $(WANTED)
+CREATE = uv venv --quiet --allow-existing --seed --python $(PYTHON) $(@D)
+INSTALL = uv pip install --quiet --python $(@D)/bin/python
 else
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(@D)/bin/python -m pip install --quiet --group dev --editable $(WANTED)
+CREATE = $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+INSTALL = $(@D)/bin/python -m pip install --quiet
 endif
+
+EXTRAS3 := aiohttp bulk langchain ledger otel report sim
+empty :=
+comma := ,
+$(VENV)/%: OPENAI = 'openai<3'
+$(VENV)/.ready: EXTRAS = all
+$(VENV3)/%: OPENAI = 'openai>=3'
+$(VENV3)/.ready: EXTRAS = $(subst $(empty) ,$(comma),$(EXTRAS3))
+
+$(VENV)/.ready $(VENV3)/.ready: pyproject.toml
+	$(CREATE)
+	$(INSTALL) --editable '.[$(EXTRAS)]' $(OPENAI)
+	touch $@
+
+$(VENV_LINT)/.ready: pyproject.toml
+	$(CREATE)
+	$(INSTALL) --group lint
+	touch $@
+
+# Groups are added to an environment when a verb needs them.
+$(VENV)/.ready-test $(VENV3)/.ready-test: %/.ready-test: %/.ready
+	$(INSTALL) --group test $(OPENAI)
+	touch $@
+
+$(VENV)/.ready-types $(VENV)/.ready-bench: $(VENV)/.ready-%: $(VENV)/.ready-test
+	$(INSTALL) --group $* $(OPENAI)
 	touch $@

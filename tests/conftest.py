@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import ssl
 from collections.abc import Iterator
 
@@ -11,12 +12,23 @@ import pytest
 from hypothesis import settings
 
 from flextier.capacity import CAPACITY
+from tests.skips import pytest_addoption, pytest_configure
+
+__all__ = ["pytest_addoption", "pytest_configure"]
 
 # A machine that is busy for a moment is no counterexample.
 settings.register_profile("flextier", deadline=None, max_examples=200)
 settings.load_profile("flextier")
 
 _PREFIXES = ("OPENAI_", "FLEXTIER_", "LANGCHAIN_", "LANGSMITH_", "AZURE_")
+
+
+def pytest_sessionstart() -> None:
+    """Give Ctrl-C its usual effect, here and in the processes that tests start: the background of a
+    script hands down a SIGINT that is ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

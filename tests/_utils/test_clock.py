@@ -16,8 +16,8 @@ def test_on_the_real_clock_a_thread_is_woken() -> None:
     wait, began = ThreadWait(), time.monotonic()
     wait.prepare()
     wait.wake()
-    SYSTEM_CLOCK.pause(wait, 30)
-    assert time.monotonic() - began < 5
+    SYSTEM_CLOCK.pause(wait, 300)
+    assert time.monotonic() - began < 150
 
 
 async def test_on_the_real_clock_a_task_is_woken() -> None:
@@ -25,8 +25,8 @@ async def test_on_the_real_clock_a_task_is_woken() -> None:
     wait, began = task_wait(), time.monotonic()
     wait.prepare()
     wait.wake()
-    await SYSTEM_CLOCK.apause(wait, 30)
-    assert time.monotonic() - began < 5
+    await SYSTEM_CLOCK.apause(wait, 300)
+    assert time.monotonic() - began < 150
 
 
 def test_a_sleep_of_ones_own_is_slept_through() -> None:
@@ -52,9 +52,9 @@ async def test_an_async_sleep_of_ones_own_is_slept_through() -> None:
     await Clock(asleep=sleep).apause(wait, 30)
     assert slept == [30]
     began = time.monotonic()
-    await Clock(sleep=slept.append).apause(wait, 30)
+    await Clock(sleep=slept.append).apause(wait, 300)
     assert slept == [30]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 150
 
 
 def test_the_real_clock_is_the_default() -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from flextier._utils.wakeup import AsyncioWait, ThreadWait, TrioWait, task_wait
 
-LONG = 30.0
+LONG = 300.0
 """What nobody who is woken waits for."""
-SOON = 5.0
-"""What a machine that is busy may take."""
+SOON = 150.0
+"""More than any machine takes."""
 
 
 def later(wake: Callable[[], None], seconds: float = 0.02) -> threading.Thread:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, track
+import anyio
+
+from flextier import AsyncFlexOpenAI, CallReport, Clock, FlexOpenAI, FlexPolicy, track
 from flextier.sim import BackgroundWeather, Simulator, Weather
 from tests.batch.crowd import count
 from tests.client.callers import KEY
@@ -30,6 +33,28 @@ POLICY = FlexPolicy(
 ALONE = POLICY.replace(lanes=("background",))
 IN_TIME = 10.0
 """Seconds that are more than a machine with much to do needs for a request."""
+
+
+def quick_clock(least: float = 0.0) -> Clock:
+    """A clock on which a sleep passes at once, and what the machine takes counts a hundredth: how
+    busy it is decides nothing.
+
+    Args:
+        least: seconds that the shortest sleep takes.
+    """
+    began, slept = time.monotonic(), [0.0]
+
+    def sleep(seconds: float) -> None:
+        slept[0] += max(seconds, least)
+
+    async def asleep(seconds: float) -> None:
+        sleep(seconds)
+        await anyio.sleep(0)
+
+    def now() -> float:
+        return slept[0] + (time.monotonic() - began) / 100
+
+    return Clock(now=now, sleep=sleep, asleep=asleep)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ import pytest
 from flextier.background import lifecycle, poll_schedule, waiters
 from flextier.sim import Simulator
 from tests.background.asking import ASKERS, background
-from tests.batch.conftest import forget, watchdog
+from tests.batch.conftest import forget
 from tests.batch.crowd import patch_all
-
-__all__ = ["watchdog"]
 
 SOONEST = 0.02
 

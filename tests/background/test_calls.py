@@ -30,6 +30,7 @@ from tests.background.asking import (
     creations,
     looks,
     options,
+    quick_clock,
     served,
     statuses,
 )
@@ -208,8 +209,8 @@ def test_headers_and_query_of_the_call(asker: Asker, sim: Simulator) -> None:
     )
     heard = asker(
         sim,
-        POLICY.replace(background_timeout=0.2),
-        {"http_client": own, "organization": "org-client"},
+        POLICY.replace(background_timeout=20.0),
+        {"http_client": own, "organization": "org-client", "clock": quick_clock()},
         extra_headers={"OpenAI-Organization": "org-call", "X-Gateway": "a"},
         extra_query={"route": "eu"},
     )

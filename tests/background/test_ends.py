@@ -20,6 +20,7 @@ from tests.background.asking import (
     created,
     creations,
     looks,
+    quick_clock,
     served,
     statuses,
 )
@@ -129,7 +130,7 @@ def test_an_unknown_status_that_never_ends(asker: Asker, sim: Simulator) -> None
     """A status of a later API is told once; the call goes on when its time is over."""
     sim.script_background(BackgroundOutcome.stay("pondering"))
     with pytest.warns(UserWarning, match="'pondering' is not known") as told:
-        heard = asker(sim, POLICY.replace(background_timeout=0.6))
+        heard = asker(sim, POLICY.replace(background_timeout=60.0), {"clock": quick_clock()})
     assert len(told) == 1
     assert heard.attempts == ["background-2h:unfinished", "standard:served"]
     assert (cancels(sim), statuses(sim), served(sim)) == (1, {"cancelled": 1}, {"default": 1})
@@ -181,8 +182,8 @@ def test_deleted_on_the_last_lane(asker: Asker, sim: Simulator) -> None:
 def test_a_window_that_is_missed(asker: Asker, sim: Simulator) -> None:
     """It is a target: the answer is taken when it comes, at the window's price."""
     sim.weather = background(missed=1.0, missed_by=100.0)
-    policy = POLICY.replace(background_timeout=0.3)
-    heard = asker(sim, policy)
+    policy = POLICY.replace(background_timeout=30.0)
+    heard = asker(sim, policy, {"clock": quick_clock()})
     assert heard.attempts == ["background-2h:unfinished", "standard:served"]
     assert statuses(sim) == {"cancelled": 1}
-    assert looks(sim) < 20
+    assert looks(sim) < 60

@@ -32,6 +32,7 @@ from tests.background.asking import (
     creations,
     looks,
     options,
+    quick_clock,
     served,
     statuses,
 )
@@ -208,12 +209,12 @@ def test_a_call_that_was_given_up(
 ) -> None:
     """What was called off is not gone on with: the next start asks anew."""
     sim.weather = SLOW
-    alone = policy.replace(lanes=("background",), background_timeout=0.2, max_retries=0)
-    assert asker(sim, alone).error is not None
+    alone = policy.replace(lanes=("background",), background_timeout=20, max_retries=0)
+    assert asker(sim, alone, {"clock": quick_clock()}).error is not None
     assert (statuses(sim), counts(path)) == ({"cancelled": 1}, {})
     forget()
     sim.weather = background()
-    again = asker(sim, alone.replace(background_timeout=5))
+    again = asker(sim, alone.replace(background_timeout=None))
     assert (again.text, again.attempts) == (ANSWER, ["background-2h:served"])
     assert created(sim) == 2
 

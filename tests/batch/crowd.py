@@ -107,7 +107,7 @@ def tasks(made: dict[str, Any], asked: Sequence[str], **body: Any) -> list[Said]
 
 def until(condition: Callable[[], Any], what: str = "the condition") -> None:
     """Wait for something that other threads are about to do."""
-    for _ in range(1000):
+    for _ in range(60_000):
         if condition():
             return
         time.sleep(0.005)
@@ -116,7 +116,7 @@ def until(condition: Callable[[], Any], what: str = "the condition") -> None:
 
 async def auntil(condition: Callable[[], Any], what: str = "the condition") -> None:
     """The async twin of :func:`until`."""
-    for _ in range(1000):
+    for _ in range(60_000):
         if condition():
             return
         await asyncio.sleep(0.005)

@@ -240,7 +240,7 @@ def test_ctrl_c_leaves_it_running(sim: Simulator, made: Callable[..., str]) -> N
         time.sleep(0.005)
     time.sleep(0.05)  # its answer has arrived: it sleeps
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate()
     assert (process.returncode, out) == (1, "")
     assert err == (
         f"flextier batch: not waited for any more; {batch_id} goes on: "
@@ -399,10 +399,10 @@ def test_a_reader_that_has_seen_enough(sim: Simulator, ended: Callable[..., str]
         assert process.stdout is not None
         process.stdout.close()
         process.stdout = None
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate()
         assert (process.returncode, err) == (0, ""), arguments
     process = flextier("batch", "fetch", batch_id, "/dev/stdout")
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate()
     assert [json.loads(one)["custom_id"] for one in out.splitlines()] == [
         f"cat-{n}" for n in range(5)
     ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -44,9 +46,37 @@ def started(place: Path, *arguments: str, **environment: str) -> subprocess.Pope
     )
 
 
+HEARS = """
+import pathlib, signal
+
+install, heard = signal.signal, []
+
+def hearing(number, handler):
+    def handle(*told):
+        handler(*told)
+        heard.append(number)
+        pathlib.Path(f"heard-{len(heard)}").touch()
+    return install(number, handle if callable(handler) else handler)
+
+signal.signal = hearing
+"""
+"""The beginning of a module that makes a file once a signal was handled: two that are sent at once
+would be one.
+"""
+
+
+def interrupted(child: subprocess.Popen[str], place: Path, number: int = signal.SIGINT) -> None:
+    """Send a signal to a process whose module begins with ``HEARS``; wait until it was handled."""
+    before = len(list(place.glob("heard-*")))
+    child.send_signal(number)
+    while not (place / f"heard-{before + 1}").exists():
+        assert child.poll() is None, child.communicate()
+        time.sleep(0.002)
+
+
 def ended(child: subprocess.Popen[str]) -> tuple[int, str, str]:
     """A process's exit status, and what it printed."""
-    out, err = child.communicate(timeout=120)
+    out, err = child.communicate()
     return child.returncode, out, err
 
 

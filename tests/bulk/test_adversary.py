@@ -21,7 +21,17 @@ from flextier import AsyncFlexOpenAI, FlexPolicy
 from flextier.bulk import BulkError, StorageError, run
 from flextier.bulk.checkpoint_db import State
 from flextier.sim import BatchWeather, Fault, Simulator, Weather
-from tests.bulk.helpers import COMMAND, ended, read_csv, read_jsonl, started, upper, write_jsonl
+from tests.bulk.helpers import (
+    COMMAND,
+    HEARS,
+    ended,
+    interrupted,
+    read_csv,
+    read_jsonl,
+    started,
+    upper,
+    write_jsonl,
+)
 
 ROWS = [{"id": number, "text": "the same"} for number in range(6)]
 
@@ -205,16 +215,16 @@ def test_a_progress_that_raises(source: Path, tmp_path: Path) -> None:
 def test_a_row_that_blocks_the_loop(tmp_path: Path, source: Path) -> None:
     """The third Ctrl-C ends it: the loop cannot hear of the first two."""
     (tmp_path / "adversary_blocks.py").write_text(
-        "import pathlib, time\n\nasync def f(row):\n"
+        HEARS + "import pathlib, time\n\nasync def f(row):\n"
         "    pathlib.Path('begun').touch()\n    time.sleep(100)\n"
     )
     child = started(tmp_path, "adversary_blocks:f", "in.jsonl", "out.jsonl", "--concurrency", "1")
     while not (tmp_path / "begun").exists():
         assert child.poll() is None
         time.sleep(0.01)
-    for _ in range(3):
-        child.send_signal(signal.SIGINT)
-        time.sleep(0.05)
+    for _ in range(2):
+        interrupted(child, tmp_path)
+    child.send_signal(signal.SIGINT)
     assert ended(child)[0] == 130
 
 

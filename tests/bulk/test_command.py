@@ -14,9 +14,11 @@ import pytest
 
 from flextier.cli import main
 from flextier.sim import Simulator
-from tests.bulk.helpers import ended, read_jsonl, started, write_jsonl
+from tests.bulk.helpers import HEARS, ended, interrupted, read_jsonl, started, write_jsonl
 
-WORK = """
+WORK = (
+    HEARS
+    + """
 import asyncio, os, pathlib, time
 
 async def upper(row):
@@ -36,6 +38,7 @@ async def fails(row):
 
 number = 3
 """
+)
 
 
 @pytest.fixture
@@ -116,8 +119,7 @@ def test_interrupted_once(number: signal.Signals, place: Path) -> None:
     child = started(place, *command)
     _wait_for(child, place / "begun-row 0")
     _wait_for(child, place / "begun-row 1")
-    child.send_signal(number)
-    time.sleep(0.05)
+    interrupted(child, place, number)
     (place / "go").touch()
     status, out, err = ended(child)
     assert (status, err) == (130, "")
@@ -137,8 +139,7 @@ def test_interrupted_twice(place: Path) -> None:
     """It ends at once, whatever the rows under way wait for."""
     child = started(place, "bulk_work:slow", "in.jsonl", "out.jsonl", "--concurrency", "2")
     _wait_for(child, place / "begun-row 0")
-    child.send_signal(signal.SIGINT)
-    time.sleep(0.05)
+    interrupted(child, place)
     child.send_signal(signal.SIGINT)
     status, out, err = ended(child)
     assert (status, err) == (130, "")

@@ -272,7 +272,7 @@ def test_functions_that_are_not_async(source: Path, tmp_path: Path) -> None:
     together = threading.Barrier(3)
 
     def ask(row: dict[str, Any]) -> str:
-        together.wait(timeout=60)
+        together.wait()
         return threading.current_thread().name
 
     result = run(ask, source, tmp_path / "out.jsonl")

@@ -174,7 +174,7 @@ FAILURES = [
 async def test_failures(server: Any, error: Any, aiohttp: bool) -> None:
     """A failure is the same exception, whatever carries the request."""
     with serving(server) as address:
-        async with async_http_client(aiohttp=aiohttp, timeout=0.3) as client:
+        async with async_http_client(aiohttp=aiohttp, timeout=1.0) as client:
             with pytest.raises(error):
                 await client.get(f"http://{address}/")
 
@@ -197,7 +197,7 @@ async def test_no_server(scheme: str, aiohttp: bool) -> None:
 async def test_a_full_pool(aiohttp: bool) -> None:
     """A call that gets no connection in time was not sent."""
     limits = http.Limits(max_connections=1)
-    timeout = http.Timeout(5, connect=0.1, pool=0.1)
+    timeout = http.Timeout(None, connect=1.0, pool=0.5)
     with serving(silent) as address:
         async with async_http_client(aiohttp=aiohttp, limits=limits, timeout=timeout) as client:
             first = asyncio.create_task(client.get(f"http://{address}/"))
@@ -216,14 +216,14 @@ async def test_a_server_that_reads_nothing(aiohttp: bool) -> None:
         for _ in range(64):
             yield b"x" * 1_000_000
 
-    with serving(lambda connection: time.sleep(2)) as address:
-        timeout = http.Timeout(20, write=0.2)
+    over = threading.Event()
+    with serving(lambda connection: over.wait()) as address:
+        timeout = http.Timeout(None, write=0.2)
         async with async_http_client(aiohttp=aiohttp, timeout=timeout) as client:
             for body in (b"x" * 64_000_000, pieces()):
-                began = time.monotonic()
                 with pytest.raises(http.WriteTimeout):
                     await client.post(f"http://{address}/", content=body)
-                assert time.monotonic() - began < 1.5
+    over.set()
 
 
 @CARRIERS
@@ -545,7 +545,7 @@ async def test_other_calls_go_on_beside_a_large_body(sim: Simulator) -> None:
 
     def slowly(connection: socket.socket) -> None:
         head_of(connection)
-        received.wait(10)
+        received.wait()
         connection.settimeout(5)
         while connection.recv(1 << 20):
             pass

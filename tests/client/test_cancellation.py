@@ -61,7 +61,7 @@ async def test_a_cancelled_call_that_was_refused_and_waits_for_its_turn(sim: Sim
             )
             await _until(lambda: sum(state.waiting for state in capacity_snapshot()) == 1)
             task.cancel()
-            await asyncio.wait([task], timeout=5)
+            await asyncio.wait([task])
             assert task.cancelled()
     assert sum(state.waiting for state in capacity_snapshot()) == 0
     assert [attempt.outcome for attempt in calls[0].attempts] == ["capacity"]
@@ -139,7 +139,7 @@ def test_a_thousand_calls_leave_nothing(sim: Simulator) -> None:
 
 
 async def _until(condition: Any) -> None:
-    for _ in range(2000):
+    for _ in range(60_000):
         if condition():
             return
         await asyncio.sleep(0.005)

@@ -26,7 +26,7 @@ from flextier import (
     track,
 )
 from flextier.calls.report import listen
-from flextier.capacity import CAPACITY
+from flextier.capacity import CAPACITY, limiter
 from flextier.sim import Fault, Simulator, Weather
 from tests.client.callers import FAST, KEY, MESSAGES, Caller
 
@@ -81,7 +81,7 @@ def shut_for(sim: Simulator, seconds: float, caller: Caller = SYNC) -> float:
 
 def eventually(holds: Callable[[], bool]) -> None:
     """Wait until something has come true."""
-    for _ in range(2_000):
+    for _ in range(60_000):
         if holds():
             return
         time.sleep(0.005)
@@ -90,7 +90,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 async def aeventually(holds: Callable[[], bool]) -> None:
     """The same, on an event loop."""
-    for _ in range(2_000):
+    for _ in range(60_000):
         if holds():
             return
         await asyncio.sleep(0.005)
@@ -155,10 +155,12 @@ def test_threads_and_loops_share_what_they_learn(
     assert sim.requests[0].started >= until - 0.05
 
 
-def test_threads_and_loops_let_each_other_in(sim: Simulator) -> None:
+def test_threads_and_loops_let_each_other_in(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Many of either wait for one lane: when it opens, none is forgotten."""
+    monkeypatch.setattr(limiter, "_LOOK_AGAIN", 3_600.0)  # nobody looks by themselves
     shut_for(sim, 0.5)
-    began = time.monotonic()
     with track() as calls, ThreadPoolExecutor(8) as pool:
         context = copy_context()
         threads = [
@@ -175,7 +177,6 @@ def test_threads_and_loops_let_each_other_in(sim: Simulator) -> None:
     assert all(outcome.outcomes == ["served"] for outcome in outcomes)
     assert len(sim.requests) == 12
     assert {call.lane for call in calls} <= {"flex"}
-    assert time.monotonic() - began < 4, "nobody has waited until they looked by themselves"
 
 
 async def test_a_retry_after_keeps_all_others_from_asking(sim: Simulator) -> None:
@@ -481,7 +482,7 @@ def test_a_rate_limit_is_everybodys(sim: Simulator) -> None:
     reports: list[Future[Any]] = []
     with ThreadPoolExecutor(8) as pool, listen(on_retry=hear):
         reports.append(pool.submit(copy_context().run, lambda: SYNC(sim.base_url)))
-        assert limited.wait(10)
+        limited.wait()
         lanes = (("flex", "standard"), ("standard",))
         reports += [
             pool.submit(caller, sim.base_url, FAST.replace(lanes=lanes[n % 2]))

@@ -15,11 +15,10 @@ from tests.batch.conftest import (
     crowd,
     pytest_generate_tests,
     sim,
-    watchdog,
 )
 from tests.journal.program import Program
 
-__all__ = ["batch_sim", "clean_desks", "crowd", "pytest_generate_tests", "sim", "watchdog"]
+__all__ = ["batch_sim", "clean_desks", "crowd", "pytest_generate_tests", "sim"]
 
 
 @pytest.fixture

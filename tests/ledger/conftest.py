@@ -10,6 +10,7 @@ import pytest
 
 from tests.ledger import postgres
 from tests.pricing.conftest import public_prices as public_prices
+from tests.skips import NO_POSTGRESQL
 
 _NAMES = count(1)
 
@@ -17,10 +18,9 @@ _NAMES = count(1)
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Path]:
     """The directory of the socket of a server that was started for the tests."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
     programs = postgres.binaries()
     if programs is None:
-        pytest.skip("no PostgreSQL server is installed")
+        pytest.skip(NO_POSTGRESQL)
     with postgres.server(programs) as socket:
         yield socket
 

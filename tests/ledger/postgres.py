@@ -22,7 +22,7 @@ def binaries() -> Path | None:
     places = [Path(found).resolve().parent for found in (shutil.which("initdb"),) if found]
     config = shutil.which("pg_config")
     if config is not None:
-        told = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=True)
+        told = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False)
         places.append(Path(told.stdout.strip()))
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     whole = (place for place in places if _is_whole(place))

@@ -18,11 +18,11 @@ from tests.ledger.calls import call, ids, python
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 
 _READ = """
-import os, sys
+import os
 from flextier.cli import main
 from flextier.costs import Ledger
 from flextier.ledger import LedgerError
-from tests.ledger.calls import call
+from tests.ledger.calls import call, leave
 
 with Ledger("warm-up.db") as ledger:  # whoever else this process becomes reads no modules
     ledger.add(call())
@@ -35,8 +35,7 @@ try:
         print(ledger.totals().calls, "calls", len(list(ledger.records())))
 except LedgerError as error:
     print(error)
-sys.stdout.flush()
-os._exit(main(["report", "--ledger", "flextier.db", "--since", "all"]))
+leave(main(["report", "--ledger", "flextier.db", "--since", "all"]))
 """
 
 

@@ -24,9 +24,7 @@ def test_time_jumps_to_the_next_timer() -> None:
         await anyio.sleep(1)
         return loop.time() - began
 
-    began = time.perf_counter()
     assert run_virtually(main) == 86_401.5
-    assert time.perf_counter() - began < 5
 
 
 def test_timers_fire_in_the_order_of_their_times() -> None:

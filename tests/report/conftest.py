@@ -17,6 +17,7 @@ from flextier.report.summary import Summary
 from tests.ledger.conftest import postgres_server as postgres_server
 from tests.ledger.conftest import postgres_url as postgres_url
 from tests.report.browser import Browser
+from tests.skips import NO_CHROMIUM
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
 
@@ -53,6 +54,6 @@ def browser() -> Iterator[Browser]:
     """A headless browser."""
     found = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if found is None:
-        pytest.skip(f"none of {', '.join(_BROWSERS)} is installed")
+        pytest.skip(NO_CHROMIUM)
     with Browser.started(found) as started:
         yield started

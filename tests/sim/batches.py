@@ -85,7 +85,7 @@ class Batches:
 
     def ended(self, batch: Any) -> Any:
         """The batch once it has ended; it may take a moment."""
-        assert eventually(lambda: self.look(batch).status in ENDED, 10)
+        assert eventually(lambda: self.look(batch).status in ENDED)
         return self.look(batch)
 
     def run(self, rows: Iterable[Any], endpoint: str = CHAT, **more: Any) -> Any:

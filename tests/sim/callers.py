@@ -23,7 +23,7 @@ else:
 
 MODEL = "o3"
 # Gives up on silence soon, but not on connecting.
-SOON = openai.Timeout(5, read=0.05)
+SOON = openai.Timeout(None, read=0.3)
 QUESTION = "Where is the cat? It was here."
 
 
@@ -160,7 +160,7 @@ class Raw:
 def raw(url: str, method: str, path: str, body: Any = None, **headers: str) -> Raw:
     """One request without an SDK; ``body`` is sent as JSON, unless it is bytes."""
     where = urlsplit(url)
-    connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=5)
+    connection = http.client.HTTPConnection(str(where.hostname), where.port)
     sent = {"authorization": "Bearer k", "content-type": "application/json", **headers}
     data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
     try:
@@ -172,9 +172,9 @@ def raw(url: str, method: str, path: str, body: Any = None, **headers: str) -> R
         connection.close()
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 2.0) -> bool:
-    """Whether something becomes true soon; the server learns of a lost client a moment later."""
-    end = time.monotonic() + seconds
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether something becomes true; the server learns of a lost client a moment later."""
+    end = time.monotonic() + 300.0
     while not holds():
         if time.monotonic() > end:
             return False

@@ -96,7 +96,7 @@ def test_reset_forgets(sim: Simulator) -> None:
 
 def test_reset_leaves_requests_in_flight_to_the_old_books(sim: Simulator) -> None:
     """A request that was in flight at a reset is answered and not counted in the new books."""
-    sim.script(Fault.stall(seconds=0.1))
+    sim.script(Fault.stall(seconds=1))
     thread = threading.Thread(target=Chat(sim.base_url).plain)
     thread.start()
     assert eventually(lambda: sim.in_flight == 1)

@@ -37,12 +37,10 @@ def slow(clock: Clock) -> Iterator[Simulator]:
         yield simulator
 
 
-def test_a_batch_is_done_within_milliseconds(sim: Simulator, batches: Batches) -> None:
+def test_a_batch_is_done_at_once(sim: Simulator, batches: Batches) -> None:
     """By default a batch completes at once, with an answer a line and no error file."""
     file = batches.upload(lines(10))
-    begun = time.perf_counter()
     batch = batches.ended(batches.start(file, metadata={"job": "nightly"}))
-    assert time.perf_counter() - begun < 2
     assert (batch.status, batch.model, batch.endpoint) == ("completed", MODEL, CHAT)
     assert batch.metadata == {"job": "nightly"}
     assert batch.request_counts.to_dict() == {"total": 10, "completed": 10, "failed": 0}
@@ -400,7 +398,7 @@ def test_a_reset_forgets_files_and_batches(sim: Simulator, batches: Batches) -> 
 def test_a_reset_over_http_stops_batches(sim: Simulator, batches: Batches) -> None:
     """A large batch that is running ends with the reset: nothing is billed after it."""
     batches.create(lines(5000))
-    assert eventually(lambda: sim.stats()["batches"]["completed_lines"] > 0, 10)
+    assert eventually(lambda: sim.stats()["batches"]["completed_lines"] > 0)
     assert raw(sim.url, "POST", "/sim/reset", {}).json() == {"reset": True}
     time.sleep(0.01)
     assert sim.stats()["billed"] == {}
@@ -447,14 +445,12 @@ def test_progress_needs_no_polling() -> None:
 
 
 def test_a_large_batch_leaves_the_server_responsive(sim: Simulator, batches: Batches) -> None:
-    """While lines are answered, other calls are answered within a fraction of a second."""
+    """While lines are answered, other calls are answered, time and again."""
     batch = batches.create(lines(5000))
-    slowest = 0.0
+    between = set[int]()
     while sim.stats()["batches"]["statuses"] != {"completed": 1}:
-        begun = time.perf_counter()
-        assert raw(sim.url, "GET", "/stats").status == 200
-        slowest = max(slowest, time.perf_counter() - begun)
-    assert slowest < 0.5
+        between.add(raw(sim.url, "GET", "/stats").json()["batches"]["completed_lines"])
+    assert len(between - {0, 5000}) >= 3
     assert len(ids(batches.read(batches.look(batch).output_file_id))) == 5000
 
 

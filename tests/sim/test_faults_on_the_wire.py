@@ -180,7 +180,7 @@ def test_stall_can_end_in_an_answer(sim: Simulator, caller: Caller) -> None:
 
 def test_a_stalled_request_is_seen_while_it_stalls(sim: Simulator) -> None:
     """While a request stalls it is in flight and says so."""
-    sim.script(Fault.stall(seconds=0.05))
+    sim.script(Fault.stall(seconds=0.5))
     thread = threading.Thread(target=Chat(sim.base_url).plain)
     thread.start()
     assert eventually(lambda: sim.in_flight == 1 and asked(sim) == "stalled")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -25,7 +24,7 @@ RUN += "sys.exit(cli.run(parser.parse_args()))"
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A fresh interpreter."""
     command = [sys.executable, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @contextmanager
@@ -46,7 +45,6 @@ def test_command_serves_until_it_is_stopped(number: signal.Signals) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     with process, killed(process):
         assert process.stdout is not None
@@ -58,7 +56,7 @@ def test_command_serves_until_it_is_stopped(number: signal.Signals) -> None:
         url = base_url.removesuffix("/v1")
         refused = raw(url, "POST", Chat.path, Chat(url).body({"service_tier": "flex"}))
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait() == 0
         assert process.stderr.read() == ""
     assert refused.status == 429
 

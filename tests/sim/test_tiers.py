@@ -10,7 +10,7 @@ import pytest
 
 from flextier.sim import Fault, Simulator, Weather
 
-from .callers import Caller, Chat, Responses, eventually, raw
+from .callers import SOON, Caller, Chat, Responses, eventually, raw
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_outages_follow_the_simulators_clock() -> None:
 def test_slots_are_held_while_a_request_is_served(sim: Simulator, caller: Caller) -> None:
     """With one slot taken the next flex request is refused; afterwards it is free again."""
     sim.weather = Weather(slots=1)
-    sim.script(Fault.stall(seconds=0.3))
+    sim.script(Fault.stall(seconds=1))
     holder = threading.Thread(target=caller.plain, kwargs={"service_tier": "flex"})
     holder.start()
-    assert eventually(lambda: sim.in_flight == 1)
+    assert eventually(lambda: [one.outcome for one in sim.requests] == ["stalled"])
     with pytest.raises(openai.RateLimitError):
         Chat(sim.base_url).plain(service_tier="flex")
     assert Chat(sim.base_url).plain().service_tier == "default"
@@ -173,11 +173,11 @@ def test_rate_limits_count_every_request_of_an_account_and_model() -> None:
 def test_models_with_weather_of_their_own_have_slots_of_their_own(sim: Simulator) -> None:
     """While one model's only slot is taken, another model still has its own."""
     sim.weather = Weather(slots=1, models=(("o4*", Weather(slots=1)),))
-    sim.script(Fault.stall(seconds=0.3))
+    sim.script(Fault.stall(seconds=1))
     ask = Chat(sim.base_url).plain
     holder = threading.Thread(target=ask, kwargs={"service_tier": "flex"})
     holder.start()
-    assert eventually(lambda: sim.in_flight == 1)
+    assert eventually(lambda: [one.outcome for one in sim.requests] == ["stalled"])
     with pytest.raises(openai.RateLimitError):
         ask(service_tier="flex")
     assert ask(service_tier="flex", model="o4-mini").service_tier == "flex"
@@ -188,7 +188,7 @@ def test_client_that_leaves_during_the_latency_is_possibly_billed() -> None:
     """A request whose client gave up before the answer counts as abandoned."""
     with Simulator(latency=30) as sim:
         with pytest.raises(openai.APITimeoutError):
-            Chat(sim.base_url).plain(timeout=openai.Timeout(5, read=0.03))
+            Chat(sim.base_url).plain(timeout=SOON)
         assert eventually(lambda: sim.in_flight == 0)
         assert sim.requests[0].outcome == "abandoned"
         assert sim.stats()["possibly_billed"] == 1
