@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
+
+from flextier._utils.fork import after_fork_in_child
 
 SOONEST = 2.0
 """Seconds to the first looks."""
@@ -93,5 +94,4 @@ def _forget_all() -> None:
     _PACES.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+after_fork_in_child(_forget_all)

@@ -6,7 +6,6 @@ server, or go on known to a journal.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import anyio
+
+from flextier._utils.fork import after_fork_in_child
 
 _LONGEST = 10.0
 """Seconds that closing a client takes at most for it."""
@@ -130,5 +131,4 @@ def _forget_all() -> None:
     _BY_CLIENT.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+after_fork_in_child(_forget_all)

@@ -10,6 +10,7 @@ import weakref
 from itertools import count
 from typing import Any
 
+from flextier._utils.fork import after_fork_in_child
 from flextier.background import waiters
 from flextier.batch.api import BatchAPI
 from flextier.batch.enqueue_limit import Pacing
@@ -233,5 +234,4 @@ def _forget_all() -> None:
     _DESKS.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+after_fork_in_child(_forget_all)

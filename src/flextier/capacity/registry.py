@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from functools import partial
 from typing import NamedTuple
 
+from flextier._utils.fork import after_fork_in_child
 from flextier.capacity.lane_estimator import Gauge
 from flextier.capacity.limiter import Gate
 from flextier.capacity.snapshot import LaneState, state_of
@@ -81,5 +81,4 @@ def capacity_snapshot() -> tuple[LaneState, ...]:
     return CAPACITY.snapshot(time.monotonic())
 
 
-if hasattr(os, "register_at_fork"):  # whoever waits, waits in the parent
-    os.register_at_fork(after_in_child=CAPACITY.reset)
+after_fork_in_child(CAPACITY.reset)  # whoever waits, waits in the parent

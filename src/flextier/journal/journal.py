@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from flextier._utils.fork import after_fork_in_child
 from flextier.journal import reader as reading
 from flextier.journal.batches import Batches, BatchRow
 from flextier.journal.errors import JournalError
@@ -457,5 +458,4 @@ def _forget_all() -> None:
     _OPEN.clear()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
-    os.register_at_fork(after_in_child=_forget_all)
+after_fork_in_child(_forget_all)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
+from flextier._utils.fork import after_fork_in_child
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -84,5 +86,4 @@ def owners_at(path: str) -> Owners:
     return owners
 
 
-if hasattr(os, "register_at_fork"):  # a child has none of its parent's locks
-    os.register_at_fork(after_in_child=_OPEN.clear)
+after_fork_in_child(_OPEN.clear)  # a child has none of its parent's locks

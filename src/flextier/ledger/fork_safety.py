@@ -6,12 +6,13 @@ ruin the file, even one that the child opens anew beside it. So before a fork al
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 from weakref import WeakSet
+
+from flextier._utils.fork import around_fork
 
 _PATIENCE = 10.0  # seconds that a fork waits for a transaction to end
 
@@ -85,9 +86,4 @@ def _after(child: bool) -> None:
     _at_fork.clear()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
-    os.register_at_fork(
-        before=_before,
-        after_in_parent=lambda: _after(child=False),
-        after_in_child=lambda: _after(child=True),
-    )
+around_fork(_before, lambda: _after(child=False), lambda: _after(child=True))

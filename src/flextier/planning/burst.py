@@ -6,10 +6,11 @@ not to wait for others each time.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Hashable
+
+from flextier._utils.fork import after_fork_in_child
 
 LONELY = 600.0
 """Seconds for which nobody waits for company, after it has not come."""
@@ -56,5 +57,4 @@ class Company:
 
 COMPANY = Company()
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
-    os.register_at_fork(after_in_child=COMPANY.begin_anew)
+after_fork_in_child(COMPANY.begin_anew)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
+
+from flextier._utils.fork import after_fork_in_child
 
 _REMEMBERED = 10_000
 
@@ -42,5 +43,4 @@ class Runs:
 
 RUNS = Runs()
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
-    os.register_at_fork(after_in_child=RUNS.begin_in_child)
+after_fork_in_child(RUNS.begin_in_child)
