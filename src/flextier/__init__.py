@@ -8,8 +8,9 @@ from flextier._openai.single_chunk_stream import StreamUnverifiedWarning
 from flextier._utils.clock import Clock
 from flextier._version import __version__
 from flextier.calls.budget import budget
+from flextier.calls.context import override, track
 from flextier.calls.continuation import continuation
-from flextier.calls.report import Attempt, CallReport, override, track
+from flextier.calls.report import Attempt, CallReport
 from flextier.capacity import LaneState, capacity_snapshot
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.errors import (

@@ -10,7 +10,7 @@ import pytest
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, continuation, track
 from flextier.background import poll_schedule
-from flextier.calls.report import listen
+from flextier.calls.context import listen
 from flextier.sim import BackgroundWeather, Fault, Simulator, Weather
 from tests.batch.conftest import forget
 from tests.client.callers import KEY

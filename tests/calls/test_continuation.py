@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from flextier import FlexPolicy, continuation, override, track
+from flextier.calls.context import Scope, current_scope, listen
 from flextier.calls.continuation import continuation_id
-from flextier.calls.report import Scope, current_scope, listen
 from flextier.calls.run_tracking import told_by, want_runs, watch_for
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from flextier.calls.context import Scope
 from flextier.calls.hooks import Beginning, hear, unhear, with_hearers
-from flextier.calls.report import Scope
 
 OPTIONS: Any = SimpleNamespace(url="/responses?beta=true", json_data={"stream": True})
 

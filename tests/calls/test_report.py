@@ -12,7 +12,8 @@ from typing import Any, get_args
 import pytest
 
 from flextier import Attempt, CallReport, FlexPolicy, PolicyError, override, track
-from flextier.calls.report import CANCELLED, SERVED, current_scope, listen
+from flextier.calls.context import current_scope, listen
+from flextier.calls.report import CANCELLED, SERVED
 from flextier.costs import Usage
 from flextier.lanes.failures import Kind
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, PolicyError, track
 from flextier._openai.compat import http
-from flextier.calls.report import listen
+from flextier.calls.context import listen
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, KEY, MESSAGES
 

@@ -13,7 +13,8 @@ import openai
 import pytest
 
 from flextier import FlexPolicy
-from flextier.calls.report import Retry, listen
+from flextier.calls.context import listen
+from flextier.calls.report import Retry
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, Caller, Outcome
 

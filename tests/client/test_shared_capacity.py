@@ -25,7 +25,7 @@ from flextier import (
     capacity_snapshot,
     track,
 )
-from flextier.calls.report import listen
+from flextier.calls.context import listen
 from flextier.capacity import CAPACITY, limiter
 from flextier.sim import Fault, Simulator, Weather
 from tests.client.callers import FAST, KEY, MESSAGES, Caller

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flextier.lanes import BATCH, FLEX, STANDARD, Lane
-from flextier.lanes.failures import Failure, Kind, classify, server_wait, told_to_go_away
+from flextier.lanes.failures import Failure, Kind, classify
+from flextier.lanes.retry_after import retry_after, retry_forbidden
 
 PRIORITY = Lane(name="priority", service_tier="priority")
 WALL = 1_750_000_000.0
@@ -218,12 +219,12 @@ def test_every_failure_has_a_kind(status: int | None, **told: Any) -> None:
     assert classify(failure, STANDARD) in set(get_args(Kind)) - {"capacity", "lane_unsupported"}
 
 
-# --- server_wait ------------------------------------------------------------------------------
+# --- retry_after ------------------------------------------------------------------------------
 
 
 def wait(kind: Kind = "capacity", **headers: str) -> float | None:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return server_wait(Failure(status=429, headers=named), kind, WALL)
+    return retry_after(Failure(status=429, headers=named), kind, WALL)
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
@@ -350,7 +351,7 @@ def test_retry_after_before_the_reset() -> None:
 
 def test_nothing_said() -> None:
     """Without headers there is nothing to obey."""
-    assert server_wait(Failure(status=429), "rate_limited", WALL) is None
+    assert retry_after(Failure(status=429), "rate_limited", WALL) is None
 
 
 spans = st.text("0123456789.-+msdh e", max_size=12)
@@ -374,7 +375,7 @@ dates = st.sampled_from([http_date(offset) for offset in (-1e6, -1, 1, 1e6)])
 )
 def test_a_wait_is_positive_and_finite(headers: dict[str, str], kind: Kind) -> None:
     """Whatever headers say, the answer is None or a number of seconds that can be slept."""
-    seconds = server_wait(Failure(status=429, headers=headers), kind, WALL)
+    seconds = retry_after(Failure(status=429, headers=headers), kind, WALL)
     assert seconds is None or 0 < seconds < math.inf
 
 
@@ -391,7 +392,7 @@ def test_a_date_is_read_as_gmt_wherever_we_are(zone: str, monkeypatch: pytest.Mo
         time.tzset()
 
 
-# --- told_to_go_away --------------------------------------------------------------------------
+# --- retry_forbidden --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -407,4 +408,4 @@ def test_a_date_is_read_as_gmt_wherever_we_are(zone: str, monkeypatch: pytest.Mo
 )
 def test_x_should_retry(headers: dict[str, str], answer: bool | None) -> None:
     """True, False, or None when the server does not say."""
-    assert told_to_go_away(Failure(status=500, headers=headers)) is (answer is False)
+    assert retry_forbidden(Failure(status=500, headers=headers)) is (answer is False)

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from flextier import FlexOpenAI, track
 from flextier.calls import hooks
-from flextier.calls.report import current_scope
+from flextier.calls.context import current_scope
 from flextier.langchain import ChatOpenAIFlex
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, KEY

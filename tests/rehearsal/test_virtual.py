@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from flextier import track
-from flextier.calls.report import current_scope
+from flextier.calls.context import current_scope
 from flextier.rehearsal.virtual_loop import VirtualDeadlockError, run_virtually
 
 

@@ -25,7 +25,8 @@ from flextier.errors import (
     ClientClosedError,
 )
 from flextier.lanes import STANDARD, Lane
-from flextier.lanes.failures import Failure, classify, server_wait
+from flextier.lanes.failures import Failure, classify
+from flextier.lanes.retry_after import retry_after
 from flextier.planning.fallback import CALLING_OFF
 
 _DENIALS = 5
@@ -249,7 +250,7 @@ class Course:
             self._denied += 1
             if self._denied >= _DENIALS:
                 raise self._lost(error, failure.status == 404)
-        told = server_wait(failure, kind, self._clock.wall())
+        told = retry_after(failure, kind, self._clock.wall())
         backoff = min(SOONEST * 2.0 ** min(tries, 20), 60.0) * (0.5 + self._clock.random() / 2)
         if kind == "rate_limited":
             self._pace.refused(now, told or backoff)

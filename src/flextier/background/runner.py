@@ -15,7 +15,7 @@ from flextier._utils.wakeup import TaskWait, ThreadWait, running_loop, task_wait
 from flextier.background.api import Ask, Said
 from flextier.background.lifecycle import Course, Pause, Step, Steps
 from flextier.background.waiters import Pending
-from flextier.transport.http_clients import time_limit
+from flextier.transport.attempt_timeout import time_limit
 
 _LEAVING = 10.0
 """Seconds that a request may take which a task makes that was cancelled."""

@@ -10,7 +10,8 @@ import openai
 from flextier._openai.compat import failure_of
 from flextier._utils.clock import Clock
 from flextier.lanes import STANDARD
-from flextier.lanes.failures import Failure, classify, server_wait
+from flextier.lanes.failures import Failure, classify
+from flextier.lanes.retry_after import retry_after
 
 _T = TypeVar("_T")
 
@@ -34,7 +35,7 @@ def pause_after(error: openai.OpenAIError, clock: Clock, backoff: float) -> floa
     failure = failure_of(error)
     if failure is None or lasts(failure):
         return None
-    told = server_wait(failure, classify(failure, STANDARD), clock.wall())
+    told = retry_after(failure, classify(failure, STANDARD), clock.wall())
     return backoff if told is None else told
 
 

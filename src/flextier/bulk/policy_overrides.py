@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flextier.calls.report import current_scope
+from flextier.calls.context import current_scope
 from flextier.policy import FlexPolicy
 
 Changes = tuple[tuple[str, Any], ...]

@@ -25,7 +25,7 @@ from flextier.bulk.runnables import Target, target_of
 from flextier.bulk.signals import heeding_signals
 from flextier.bulk.worker import Running
 from flextier.bulk.worker_threads import Threads
-from flextier.calls.report import current_scope, listen, scoped
+from flextier.calls.context import current_scope, listen, scoped
 from flextier.costs.totals import CostTotals
 from flextier.journal import JournalError, begin_again
 from flextier.pricing.best_effort import warm

@@ -19,7 +19,7 @@ from flextier.bulk.row_result import answered, failed
 from flextier.bulk.row_source import Feed
 from flextier.bulk.runnables import Ask
 from flextier.bulk.signals import Stop
-from flextier.calls.report import scoped
+from flextier.calls.context import scoped
 from flextier.errors import (
     BackgroundDetached,
     BatchDetached,

@@ -9,7 +9,7 @@ from threading import RLock
 from typing import TYPE_CHECKING
 
 from flextier._utils.safe_warn import say
-from flextier.calls.report import Scope, current_scope, scoped
+from flextier.calls.context import Scope, current_scope, scoped
 from flextier.errors import BudgetExceeded, PolicyError
 from flextier.pricing.decimals import added
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flextier.calls.report import current_scope, scoped
+from flextier.calls.context import current_scope, scoped
 
 _LONGEST = 512
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, Protocol
 
-from flextier.calls.report import CallReport, Retry, Scope
+from flextier.calls.context import Scope
+from flextier.calls.report import CallReport, Retry
 
 
 @dataclass(frozen=True, slots=True)

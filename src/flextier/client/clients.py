@@ -30,12 +30,8 @@ from flextier.client.response_parsing import (
 )
 from flextier.client.router import check_open
 from flextier.routing.call import Route
-from flextier.transport.http_clients import (
-    async_http_client,
-    ends_in_time,
-    sync_http_client,
-    time_limit,
-)
+from flextier.transport.attempt_timeout import time_limit
+from flextier.transport.http_clients import async_http_client, ends_in_time, sync_http_client
 from flextier.transport.streams import AsyncFlexStream, FlexStream
 
 

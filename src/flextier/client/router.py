@@ -12,8 +12,8 @@ from flextier._openai.compat import is_given
 from flextier._openai.request_options import asked, hands_over_body, is_remembered
 from flextier._utils.clock import Clock
 from flextier.calls.budget import limits_of, prepare
+from flextier.calls.context import current_scope
 from flextier.calls.hooks import with_hearers
-from flextier.calls.report import current_scope
 from flextier.capacity import Capacity
 from flextier.errors import ClientClosedError
 from flextier.policy import FlexPolicy

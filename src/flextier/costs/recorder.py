@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from flextier._utils.safe_warn import hand
-from flextier.calls.report import CallReport, listen
+from flextier.calls.context import listen
+from flextier.calls.report import CallReport
 from flextier.costs.records import OnRecord, record_of
 from flextier.costs.totals import CostTotals
 from flextier.pricing.best_effort import warm

@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
-from flextier.calls.report import CallReport, listen
+from flextier.calls.context import listen
+from flextier.calls.report import CallReport
 from flextier.costs.records import record_of
 from flextier.costs.totals import CostTotals
 

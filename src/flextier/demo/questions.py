@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import openai
 
-from flextier.calls.report import CallReport, track
+from flextier.calls.context import track
+from flextier.calls.report import CallReport
 
 Ask = Callable[[], Awaitable[str]]
 """Asks one question, of whatever framework, and gives the answer."""

@@ -6,12 +6,9 @@ and :func:`classify` answers with one of the kinds of the failure table (docs/fa
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timezone
-from email.utils import parsedate_to_datetime
 from typing import Literal, Protocol
 
 Kind = Literal[
@@ -131,70 +128,3 @@ def _stream_unverified(failure: Failure) -> bool:
     if failure.code == "unsupported_value" and failure.param == "stream":
         return True
     return _UNVERIFIED.search(failure.message) is not None
-
-
-_LONGEST_WAIT = 100 * 86_400.0
-
-
-def server_wait(failure: Failure, kind: Kind, wall: float) -> float | None:
-    """Seconds the server asks to wait before the next try, or None if it says nothing usable.
-
-    Reads ``retry-after-ms``, then ``retry-after`` (seconds or an HTTP date, against ``wall``, the
-    time since the epoch), then, for rate limits, ``x-ratelimit-reset-*``. Zero, negative, past,
-    infinite and unreadable values count as nothing said; more than 100 days count as 100 days.
-    """
-    headers = failure.headers
-    for seconds in (
-        _number(headers.get("retry-after-ms"), 0.001),
-        _number(headers.get("retry-after"), 1.0),
-        _date(headers.get("retry-after"), wall),
-    ):
-        if seconds is not None:
-            return min(seconds, _LONGEST_WAIT)
-    return _rate_limit_reset(headers) if kind == "rate_limited" else None
-
-
-def told_to_go_away(failure: Failure) -> bool:
-    """Whether the server asks not to be asked again (``x-should-retry: false``)."""
-    return failure.headers.get("x-should-retry") == "false"
-
-
-def _number(text: str | None, unit: float) -> float | None:
-    try:
-        seconds = float(text or "") * unit
-    except ValueError:
-        return None
-    return seconds if 0 < seconds < math.inf else None
-
-
-def _date(text: str | None, wall: float) -> float | None:
-    try:
-        date = parsedate_to_datetime(text or "")
-        # HTTP dates are GMT; one that does not say so is not meant in this machine's zone.
-        date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
-        seconds = date.timestamp() - wall
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return seconds if seconds > 0 else None
-
-
-_SPAN = re.compile(r"(\d{1,9}(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
-_SPANS = re.compile(f"({_SPAN.pattern})+", re.ASCII)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _rate_limit_reset(headers: Mapping[str, str]) -> float | None:
-    """The longest reset among the limits that are used up (``6m0s``, ``20ms``)."""
-    waits = [
-        _span(headers.get(f"x-ratelimit-reset-{limit}", ""))
-        for limit in ("requests", "tokens")
-        if headers.get(f"x-ratelimit-remaining-{limit}", "0") == "0"
-    ]
-    return max(waits, default=0.0) or None
-
-
-def _span(text: str) -> float:
-    if not _SPANS.fullmatch(text):
-        return 0.0
-    parts: list[tuple[str, str]] = _SPAN.findall(text)
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)

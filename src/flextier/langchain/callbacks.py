@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from flextier._utils.extras import needs_extra
-from flextier.calls.report import CallReport, Retry, current_scope, listen
+from flextier.calls.context import current_scope, listen
+from flextier.calls.report import CallReport, Retry
 from flextier.langchain.callback_blocks import listening
 
 with needs_extra("langchain"):

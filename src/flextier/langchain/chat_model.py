@@ -13,7 +13,8 @@ from typing_extensions import Self
 
 from flextier._openai.wrap_client import is_to_be_routed, told
 from flextier._utils.extras import needs_extra
-from flextier.calls.report import CallReport, current_scope, listen
+from flextier.calls.context import current_scope, listen
+from flextier.calls.report import CallReport
 from flextier.calls.run_tracking import want_runs
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.errors import PolicyError

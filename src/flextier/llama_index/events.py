@@ -7,7 +7,8 @@ from typing import Any
 
 from anyio import CancelScope
 
-from flextier.calls.report import CallReport, Retry, current_scope, listen
+from flextier.calls.context import current_scope, listen
+from flextier.calls.report import CallReport, Retry
 from flextier.llama_index._requires import needs_llama_index
 from flextier.llama_index.run_tracking import run_here
 

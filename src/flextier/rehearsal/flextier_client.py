@@ -9,7 +9,8 @@ from random import Random
 from typing import Any
 
 from flextier._utils.clock import Clock
-from flextier.calls.report import CallReport, listen
+from flextier.calls.context import listen
+from flextier.calls.report import CallReport
 from flextier.client.clients import AsyncFlexOpenAI
 from flextier.lanes import LANES
 from flextier.policy import FlexPolicy

@@ -34,11 +34,13 @@ from flextier._openai.response_metadata import (
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import hand
 from flextier.calls.attempt_log import Record
-from flextier.calls.report import CANCELLED, SERVED, CallReport, Retry, Scope, attach_report
+from flextier.calls.context import Scope
+from flextier.calls.report import CANCELLED, SERVED, CallReport, Retry, attach_report
 from flextier.capacity import Capacity, LaneKey
 from flextier.errors import BatchUnfinished, FlexDeadlineExceeded
 from flextier.lanes import AUTO, JOURNAL, Asked, Lane, choose, tell_of_windows, tier_lane
-from flextier.lanes.failures import Failure, Kind, classify, server_wait, told_to_go_away
+from flextier.lanes.failures import Failure, Kind, classify
+from flextier.lanes.retry_after import retry_after, retry_forbidden
 from flextier.planning.admission import Turn
 from flextier.planning.fallback import Event, Ladder, Limit, Stop, Try
 from flextier.planning.lane_status import Known
@@ -333,8 +335,8 @@ class Route:
             kind=kind,
             now=now,
             jitter=self._clock.random(),
-            hint=server_wait(failure, kind, self._clock.wall()),
-            go_away=told_to_go_away(failure),
+            hint=retry_after(failure, kind, self._clock.wall()),
+            go_away=retry_forbidden(failure),
         )
         self._learn(event, failure)
         if kind == "lane_unsupported" and (other := lane.other(failure)) is not None:

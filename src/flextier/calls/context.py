@@ -1,0 +1,148 @@
+"""What the code around a call asks for: track(), override(), listeners, budgets, one scope."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from flextier.calls.report import CallReport, Retry
+from flextier.policy import FlexPolicy
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+RetryListener = Callable[[Retry], Awaitable[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the code around a call has asked for."""
+
+    reports: tuple[Callable[[CallReport], None], ...] = ()
+    retries: tuple[RetryListener, ...] = ()
+    changes: tuple[tuple[str, Any], ...] = ()
+    budgets: tuple[tuple[Any, Decimal], ...] = ()
+    """Spendings that the calls count in (``flextier.calls.budget``), each with its limit."""
+    streams: tuple[Callable[[Any], None], ...] = ()
+    run: Callable[[], str | None] | None = None
+    """Tells the run of several calls that these are part of (``flextier.continuation``), to lanes
+    that care; None: of none."""
+
+    def joined(self, inner: Scope) -> Scope:
+        """Both: every listener of either once, and the inner one's changes over the outer's."""
+        return Scope(
+            tuple(dict.fromkeys((*self.reports, *inner.reports))),
+            tuple(dict.fromkeys((*self.retries, *inner.retries))),
+            tuple(sorted({**dict(self.changes), **dict(inner.changes)}.items())),
+            tuple(dict.fromkeys((*self.budgets, *inner.budgets))),
+            tuple(dict.fromkeys((*self.streams, *inner.streams))),
+            inner.run or self.run,
+        )
+
+
+_NOTHING_ASKED = Scope()
+_SCOPE: ContextVar[Scope] = ContextVar("flextier_scope", default=_NOTHING_ASKED)
+
+
+def current_scope() -> Scope:
+    """The scope of the running context."""
+    return _SCOPE.get()
+
+
+class listen:
+    """Hear of the calls made inside: each one's report, and each new try before its wait.
+
+    ``on_retry`` may be async for calls of the async client. ``on_stream`` gets the SDK's stream of
+    a streamed call. ``outer`` counts, too: the scope where a call was asked for that begins only
+    now, maybe elsewhere. ``run`` tells the run that the calls are part of, unless the code around
+    has said so. For framework adapters; users have :func:`track`.
+    """
+
+    # A class, as frameworks do this once a call: less to make, and less for the garbage collector.
+    __slots__ = ("_on_report", "_on_retry", "_on_stream", "_outer", "_run", "_token")
+
+    def __init__(
+        self,
+        on_report: Callable[[CallReport], None] | None = None,
+        on_retry: RetryListener | None = None,
+        *,
+        on_stream: Callable[[Any], None] | None = None,
+        outer: Scope | None = None,
+        run: Callable[[], str | None] | None = None,
+    ) -> None:
+        self._run = run
+        self._on_report = on_report
+        self._on_retry = on_retry
+        self._on_stream = on_stream
+        self._outer = outer
+
+    def __enter__(self) -> None:
+        scope = _SCOPE.get()
+        if self._outer is not None and self._outer is not scope:
+            scope = self._outer.joined(scope)
+        reports, retries, streams = scope.reports, scope.retries, scope.streams
+        if self._on_report is not None:
+            reports = (*reports, self._on_report)
+        if self._on_retry is not None:
+            retries = (*retries, self._on_retry)
+        if self._on_stream is not None:
+            streams = (*streams, self._on_stream)
+        run = scope.run or self._run
+        self._token = _SCOPE.set(
+            Scope(reports, retries, scope.changes, scope.budgets, streams, run)
+        )
+
+    def __exit__(self, *_: object) -> None:
+        _SCOPE.reset(self._token)
+
+
+@contextmanager
+def scoped(**fields: Any) -> Iterator[None]:
+    """Calls made inside see another scope: with these fields of :class:`Scope`."""
+    token = _SCOPE.set(replace(_SCOPE.get(), **fields))
+    try:
+        yield
+    finally:
+        _SCOPE.reset(token)
+
+
+@contextmanager
+def track() -> Iterator[list[CallReport]]:
+    """Collect the reports of the calls made inside, failed ones included, through any framework.
+
+    Tasks started inside are covered, and so are threads that carry the context along
+    (``asyncio.to_thread``, LangChain's ``batch``); a bare ``threading.Thread`` is not. A streamed
+    call is reported when its stream ends or is closed.
+
+    Example::
+
+        with track() as calls:
+            client.chat.completions.create(model="o3", messages=[...])
+        print(calls[-1].lane)
+    """
+    reports: list[CallReport] = []
+    with listen(reports.append):
+        yield reports
+
+
+@contextmanager
+def override(**changes: Any) -> Iterator[None]:
+    """Other policy values for the calls made inside, through any framework.
+
+    The names are the fields of :class:`flextier.FlexPolicy`. Inner blocks win over outer ones.
+
+    Raises:
+        PolicyError: a name or value is wrong.
+    """
+    merged = {**dict(_SCOPE.get().changes), **changes}
+    FlexPolicy.check(merged)
+    if "lanes" in changes:
+        from flextier.calls.run_tracking import watch_for
+
+        lanes = changes["lanes"]
+        watch_for(lanes.split(",") if isinstance(lanes, str) else lanes)
+    with scoped(changes=tuple(sorted(merged.items()))):
+        yield
