@@ -56,7 +56,7 @@ class Leaping:
             now=self.now,
             wall=lambda: self._epoch + self.now(),
             sleep=self._sleep,
-            asleep=self._asleep,
+            async_sleep=self._asleep,
             leaping=self,
         )
 

@@ -244,13 +244,13 @@ async def _counted(base_url: str, calls: int) -> None:
 def _faster() -> Clock:
     began, epoch = time.monotonic(), time.time()
 
-    async def asleep(seconds: float) -> None:
+    async def async_sleep(seconds: float) -> None:
         await anyio.sleep(seconds / SPEED)
 
     return Clock(
         now=lambda: (time.monotonic() - began) * SPEED,
         wall=lambda: epoch + (time.monotonic() - began) * SPEED,
-        asleep=asleep,
+        async_sleep=async_sleep,
     )
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from flextier._openai.compat import http
 from flextier._openai.single_chunk_stream import as_event_stream
-from flextier.transport.streams import Watch
+from flextier.transport.streams import StreamProgress
 
 Json = dict[str, Any]
 ASK: Any = {"model": "o3", "messages": [{"role": "user", "content": "?"}]}
@@ -621,7 +621,7 @@ def test_any_text_survives_in_responses(said: str, asked: str) -> None:
 def test_our_streams_find_them_whole(chat_answer: Json, response_answer: Json) -> None:
     """A one-chunk stream is complete, and tells tier and usage."""
     for answer, call in ((chat_answer, "chat"), (response_answer, "responses")):
-        watch = Watch()
+        watch = StreamProgress()
         with client(answer) as sdk:
             if call == "chat":
                 stream: Any = sdk.chat.completions.create(stream=True, **ASK)

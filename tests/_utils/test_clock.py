@@ -49,7 +49,7 @@ async def test_an_async_sleep_of_ones_own_is_slept_through() -> None:
     wait = task_wait()
     wait.prepare()
     wait.wake()
-    await Clock(asleep=sleep).apause(wait, 30)
+    await Clock(async_sleep=sleep).apause(wait, 30)
     assert slept == [30]
     began = time.monotonic()
     await Clock(sleep=slept.append).apause(wait, 300)
@@ -60,5 +60,5 @@ async def test_an_async_sleep_of_ones_own_is_slept_through() -> None:
 def test_the_real_clock_is_the_default() -> None:
     """Whoever passes only a clock for ``now`` is woken all the same."""
     assert Clock() == SYSTEM_CLOCK
-    assert SYSTEM_CLOCK.asleep is anyio.sleep
+    assert SYSTEM_CLOCK.async_sleep is anyio.sleep
     assert SYSTEM_CLOCK.sleep is time.sleep

@@ -47,14 +47,14 @@ def quick_clock(least: float = 0.0) -> Clock:
     def sleep(seconds: float) -> None:
         slept[0] += max(seconds, least)
 
-    async def asleep(seconds: float) -> None:
+    async def async_sleep(seconds: float) -> None:
         sleep(seconds)
         await anyio.sleep(0)
 
     def now() -> float:
         return slept[0] + (time.monotonic() - began) / 100
 
-    return Clock(now=now, sleep=sleep, asleep=asleep)
+    return Clock(now=now, sleep=sleep, async_sleep=async_sleep)
 
 
 @dataclass(frozen=True)

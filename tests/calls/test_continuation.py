@@ -13,7 +13,7 @@ import pytest
 from flextier import FlexPolicy, continuation, override, track
 from flextier.calls.context import Scope, current_scope, listen
 from flextier.calls.continuation import continuation_id
-from flextier.calls.run_tracking import told_by, want_runs, watch_for
+from flextier.calls.run_tracking import need_run_tracking, register_run_tracking, start_run_tracking
 
 
 def test_calls_are_of_no_run_unless_somebody_says_so() -> None:
@@ -143,14 +143,14 @@ def test_lanes_that_want_to_know_runs(
 ) -> None:
     """The background lanes do, and auto, which may choose one: frameworks watch for them only."""
     watched: list[str] = []
-    monkeypatch.setattr("flextier.calls.run_tracking._watches", [])
-    told_by(lambda: watched.append("one"))
-    told_by(lambda: watched.append("another"))
-    watch_for(lanes.split(","))
+    monkeypatch.setattr("flextier.calls.run_tracking._trackers", [])
+    register_run_tracking(lambda: watched.append("one"))
+    register_run_tracking(lambda: watched.append("another"))
+    start_run_tracking(lanes.split(","))
     assert watched == (["one", "another"] if wanted else [])
-    assert want_runs(None, FlexPolicy(lanes=lanes)) is wanted
+    assert need_run_tracking(None, FlexPolicy(lanes=lanes)) is wanted
 
 
 def test_policies_that_are_none_of_ours_want_nothing() -> None:
     """What another client calls its policy is not looked at."""
-    assert not want_runs(None, "auto", object())
+    assert not need_run_tracking(None, "auto", object())

@@ -1,4 +1,4 @@
-"""Listeners of the whole process: told of what begins while they listen."""
+"""Hooks of the whole process: called for every call that begins while they are registered."""
 
 from __future__ import annotations
 
@@ -9,55 +9,57 @@ from typing import Any
 import pytest
 
 from flextier.calls.context import Scope
-from flextier.calls.hooks import Beginning, hear, unhear, with_hearers
+from flextier.calls.hooks import CallStart, add_hook, remove_hook, with_hooks
 
 OPTIONS: Any = SimpleNamespace(url="/responses?beta=true", json_data={"stream": True})
 
 
-class Ear:
-    """A hearer that remembers what it was asked, and keeps nothing of a call."""
+class RecordingHook:
+    """A hook that records the calls that begin, and whose listeners do nothing."""
 
     def __init__(self) -> None:
-        self.asked: list[Beginning] = []
+        self.started: list[CallStart] = []
 
-    def hear(self, beginning: Beginning) -> Any:
-        """Asked at the beginning of a call."""
-        self.asked.append(beginning)
+    def __call__(self, start: CallStart) -> Any:
+        """Called when a call begins."""
+        self.started.append(start)
         return SimpleNamespace(ended=lambda report: None, retried=lambda retry: None)
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
-    """A hearer that is gone after the test, however that ends."""
-    ear = Ear()
-    yield ear
-    unhear(ear.hear)
+def hook() -> Iterator[RecordingHook]:
+    """A hook that is removed after the test, however that ends."""
+    hook = RecordingHook()
+    yield hook
+    remove_hook(hook)
 
 
-def test_nobody_listens() -> None:
-    """A call's scope is then what it was, and its options are not looked at."""
+def test_without_hooks() -> None:
+    """The scope of a call is returned as it is, and its options are not read."""
     scope = Scope(changes=(("patience", 1),))
-    assert with_hearers(scope, "https://api.openai.com/v1/", None) is scope
+    assert with_hooks(scope, "https://api.openai.com/v1/", None) is scope
 
 
-def test_a_hearer_joins_the_scope(ear: Ear) -> None:
-    """It is told what begins, once, and hears before the listeners around the call."""
+def test_a_hook_adds_listeners_to_the_scope(hook: RecordingHook) -> None:
+    """It gets the start of the call once; its listener comes before those around the call."""
 
     def listener(report: Any) -> None: ...
 
     scope = Scope(reports=(listener,), changes=(("patience", 1),))
-    hear(ear.hear)
-    joined = with_hearers(scope, "https://api.openai.com/v1/", OPTIONS)
-    assert ear.asked == [Beginning("https://api.openai.com/v1/", "/responses", stream=True)]
-    assert (len(joined.reports), len(joined.retries)) == (2, 1)
-    assert joined.reports[1] is listener
-    assert joined.changes == scope.changes
+    add_hook(hook)
+    merged = with_hooks(scope, "https://api.openai.com/v1/", OPTIONS)
+    assert hook.started == [CallStart("https://api.openai.com/v1/", "/responses", stream=True)]
+    assert (len(merged.reports), len(merged.retries)) == (2, 1)
+    assert merged.reports[1] is listener
+    assert merged.changes == scope.changes
 
 
-@pytest.mark.parametrize("switch", [unhear, lambda hearer: (unhear(hearer), unhear(hearer))])
-def test_a_hearer_that_has_gone(switch: Callable[[Any], object], ear: Ear) -> None:
-    """It is asked no more, and going twice is no error."""
-    hear(ear.hear)
-    switch(ear.hear)
-    with_hearers(Scope(), "", OPTIONS)
-    assert ear.asked == []
+@pytest.mark.parametrize(
+    "remove", [remove_hook, lambda hook: (remove_hook(hook), remove_hook(hook))]
+)
+def test_a_removed_hook(remove: Callable[[Any], object], hook: RecordingHook) -> None:
+    """It is not called any more, and removing it twice is no error."""
+    add_hook(hook)
+    remove(hook)
+    with_hooks(Scope(), "", OPTIONS)
+    assert hook.started == []

@@ -22,7 +22,7 @@ from openai.types.chat import ChatCompletion
 
 from flextier import AsyncFlexOpenAI, Attempt, track
 from flextier._openai.compat import FinalRequestOptions, http
-from flextier._openai.request_options import for_attempt
+from flextier._openai.request_options import attempt_options
 from flextier.sim import Fault, Simulator
 from flextier.transport.http_clients import async_http_client
 from tests.client.callers import KEY
@@ -502,7 +502,7 @@ def test_an_attempts_options_share_the_body() -> None:
     """What is changed for an attempt is the outermost dict; the messages are the caller's own."""
     body = {"model": "o3", "messages": [{"role": "user", "content": IMAGE}]}
     options = FinalRequestOptions.construct(method="post", url="/responses", json_data=body)
-    changed = for_attempt(options, tier="flex", timeout=1, plain=False, on_read=print)
+    changed = attempt_options(options, tier="flex", timeout=1, plain=False, on_read=print)
     assert changed.json_data["messages"] is body["messages"]
     assert changed.json_data is not body
 

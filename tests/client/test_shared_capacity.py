@@ -443,7 +443,7 @@ class Virtual:
     def clock(self) -> Clock:
         """The clock to pass in; chance is always a half."""
         return Clock(
-            now=lambda: self.now, sleep=self._sleep, asleep=self._asleep, random=lambda: 0.5
+            now=lambda: self.now, sleep=self._sleep, async_sleep=self._asleep, random=lambda: 0.5
         )
 
     def _sleep(self, seconds: float) -> None:

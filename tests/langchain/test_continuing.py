@@ -21,7 +21,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI
 from flextier.calls.continuation import continuation, continuation_id
-from flextier.calls.run_tracking import watch_for
+from flextier.calls.run_tracking import start_run_tracking
 from flextier.langchain import ChatOpenAIFlex, get_flex_cost_callback, run_tracking
 from flextier.sim import Fault
 from tests.langchain.conftest import KEY
@@ -300,7 +300,7 @@ def test_nobody_watches_where_no_lane_wants_to_know(make: Make) -> None:
     chain = make() | StrOutputParser()
     chain.invoke("A colour?")
     list(chain.stream("A colour?"))
-    watch_for(("flex", "batch", "standard"))
+    start_run_tracking(("flex", "batch", "standard"))
     assert not is_watched()
 
 
@@ -322,7 +322,7 @@ def test_who_names_a_background_lane_is_watched(
         monkeypatch.setenv("FLEXTIER_LANES", lanes)
         ChatOpenAIFlex(model="o3", api_key=KEY)
     else:
-        watch_for(lanes.split(","))
+        start_run_tracking(lanes.split(","))
     assert is_watched()
     make(policy=policy)
     assert [hook[2] for hook in tracers._configure_hooks].count(run_tracking._Outermost) == 1

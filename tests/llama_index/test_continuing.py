@@ -24,7 +24,7 @@ from workflows.errors import WorkflowCancelledByUser
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI
 from flextier.calls.continuation import continuation, continuation_id
-from flextier.calls.run_tracking import watch_for
+from flextier.calls.run_tracking import start_run_tracking
 from flextier.llama_index import OpenAIResponsesFlex, run_tracking
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, KEY
@@ -394,7 +394,7 @@ def test_nobody_watches_where_no_lane_wants_to_know(cls: Any, sim: Simulator) ->
     llm = make(cls, sim, context_window=2500)
     engine_of(llm).query("What are they?")
     list(llm.stream_complete("A colour?"))
-    watch_for(("flex", "batch", "standard"))
+    start_run_tracking(("flex", "batch", "standard"))
     assert watches() == 0
 
 
@@ -417,7 +417,7 @@ def test_who_names_a_background_lane_is_watched(
         monkeypatch.setenv("FLEXTIER_LANES", lanes)
         cls(model="o3", api_key=KEY)
     else:
-        watch_for(lanes.split(","))
+        start_run_tracking(lanes.split(","))
     assert watches() == 1
     make(cls, sim, policy=policy)
     assert watches() == 1

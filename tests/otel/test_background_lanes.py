@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from opentelemetry.context import Context
 
-from flextier.calls.hooks import Beginning
+from flextier.calls.hooks import CallStart
 from flextier.calls.report import Attempt, CallReport
 from flextier.costs import record_of
 from flextier.otel.attributes import of_span
@@ -21,7 +21,7 @@ SHARES = {
     "background-2h": Decimal("0.7"),
     "background-8h": Decimal("0.6"),
 }
-ASKED = Beginning("https://api.openai.com/v1", "/responses", stream=False)
+ASKED = CallStart("https://api.openai.com/v1", "/responses", stream=False)
 AT = datetime(2026, 12, 1, tzinfo=timezone.utc).timestamp()
 # US$ per million tokens, gpt-6.2-sol: 2 and 10.
 STANDARD = (Decimal(2) * 1_000 + Decimal(10) * 100) / 1_000_000

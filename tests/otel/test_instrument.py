@@ -41,7 +41,7 @@ def test_uninstrument(sim: Simulator, otel: Telemetry) -> None:
     assert len(otel.spans) == 1
     assert otel.count("gen_ai.client.operation.duration") == 1
     scope = current_scope()
-    assert hooks.with_hearers(scope, sim.base_url, None) is scope
+    assert hooks.with_hooks(scope, sim.base_url, None) is scope
 
 
 def test_a_call_that_has_begun_is_still_told(sim: Simulator, otel: Telemetry) -> None:

@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from flextier import FlexPolicy, PolicyError
-from flextier.routing.timeout_args import Arguments, Timeouts, merge_arguments
+from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, merge_arguments
 
 LONG = 1_000_000.0
 """What "no timeout" becomes: a number that every platform can wait for."""
@@ -46,14 +46,14 @@ class Foreign:
 )
 def test_what_a_timeout_says(timeout: Any, total: float, connect: float) -> None:
     """The read timeout is the attempt's; connecting has its own; None is for ever."""
-    assert Timeouts.of(timeout) == Timeouts(total, connect)
+    assert TimeoutArgument.of(timeout) == TimeoutArgument(total, connect)
 
 
 def test_nothing_said() -> None:
     """Without the argument the policy's fields count, and connecting has the SDK's default."""
-    assert Timeouts() == Timeouts(None, 5.0)
+    assert TimeoutArgument() == TimeoutArgument(None, 5.0)
     policy = FlexPolicy(patience=3)
-    assert Timeouts().applied_to(policy) is policy
+    assert TimeoutArgument().applied_to(policy) is policy
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,9 @@ def test_nothing_said() -> None:
 )
 def test_a_calls_number_keeps_the_clients_connect(timeout: Any, connect: float) -> None:
     """A number says nothing of connecting, so the client's word on it stays; an object does."""
-    assert Timeouts.of(timeout, Timeouts(600.0, 3.0)) == Timeouts(20.0, connect)
+    assert TimeoutArgument.of(timeout, TimeoutArgument(600.0, 3.0)) == TimeoutArgument(
+        20.0, connect
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_a_calls_number_keeps_the_clients_connect(timeout: Any, connect: float) 
 )
 def test_the_timeout_of_an_attempt(seconds: float, connect: float, connects: float) -> None:
     """The SDK's own type: so long for every read and write, and no longer to connect."""
-    made = Timeouts(900.0, connect).attempt(seconds)
+    made = TimeoutArgument(900.0, connect).attempt(seconds)
     assert isinstance(made, openai.Timeout)
     assert (made.connect, made.read, made.write, made.pool) == (connects, seconds, seconds, seconds)
 
@@ -77,7 +79,9 @@ def test_the_timeout_of_an_attempt(seconds: float, connect: float, connects: flo
 def test_a_timeout_is_every_lanes() -> None:
     """It sets both lanes' fields, and nothing else."""
     policy = FlexPolicy(patience=3)
-    assert Timeouts(20.0).applied_to(policy) == policy.replace(flex_timeout=20, standard_timeout=20)
+    assert TimeoutArgument(20.0).applied_to(policy) == policy.replace(
+        flex_timeout=20, standard_timeout=20
+    )
 
 
 # --- merge_arguments --------------------------------------------------------------------------
@@ -87,7 +91,9 @@ def merge(
     given: FlexPolicy | None = None, timeout: float | None = None, max_retries: int | None = None
 ) -> FlexPolicy:
     """As a client does it: ``given`` is what its caller passed."""
-    return merge_arguments(given or FlexPolicy(), given, Arguments(Timeouts(timeout), max_retries))
+    return merge_arguments(
+        given or FlexPolicy(), given, ClientArguments(TimeoutArgument(timeout), max_retries)
+    )
 
 
 def test_no_argument_changes_nothing() -> None:
@@ -153,7 +159,7 @@ def test_the_same_said_twice_is_no_contradiction() -> None:
 def test_without_a_given_policy_there_is_nothing_to_contradict() -> None:
     """A copy's arguments are for it alone: they win over the policy in force."""
     policy = FlexPolicy(max_retries=3, flex_timeout=30)
-    merged = merge_arguments(policy, None, Arguments(Timeouts(20.0), 5))
+    merged = merge_arguments(policy, None, ClientArguments(TimeoutArgument(20.0), 5))
     assert (merged.max_retries, merged.flex_timeout) == (5, 20.0)
 
 

@@ -30,13 +30,13 @@ __all__ = [
     "LegacyAPIResponse",
     "NotGiven",
     "connection_errors",
-    "core_error",
     "dumps",
     "failure_of",
+    "flex_unavailable",
     "http",
+    "httpcore_error",
     "is_given",
     "new_request",
-    "no_capacity",
     "not_given",
     "timeout_errors",
 ]
@@ -56,7 +56,7 @@ _UNCONNECTED: tuple[type[Exception], ...] = (
 )
 
 
-def core_error(name: str) -> type[Exception]:
+def httpcore_error(name: str) -> type[Exception]:
     """An exception class of what the HTTP library is built on; imported when first needed."""
     core = importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
     error: type[Exception] = getattr(core, name)
@@ -68,7 +68,7 @@ def new_request(url: str, headers: Any = None) -> Any:
     return http.Request("POST", url, headers=headers)
 
 
-def no_capacity(url: str, message: str) -> FlexUnavailable:
+def flex_unavailable(url: str, message: str) -> FlexUnavailable:
     """The error for a call that a lane kept waiting until its patience was spent."""
     body = {"message": message, "type": "resource_unavailable", "code": "flex_unavailable"}
     response = http.Response(429, request=new_request(url), json={"error": body})

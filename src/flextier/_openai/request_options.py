@@ -25,15 +25,15 @@ def is_routed(options: FinalRequestOptions) -> bool:
     )
 
 
-def hands_over_body(options: Any) -> bool:
+def caller_reads_body(options: Any) -> bool:
     """Whether the body is the caller's to read (``with_streaming_response``)."""
     return is_given(options.headers) and options.headers.get(RAW_RESPONSE_HEADER) == "stream"
 
 
-def is_remembered(options: Any) -> bool:
+def is_journaled(options: Any) -> bool:
     """Whether the journal can know a call: its answer is had whole, with its response."""
     body = {**options.json_data, **(options.extra_json or {})}
-    return not (body.get("stream") or body.get("background") or hands_over_body(options))
+    return not (body.get("stream") or body.get("background") or caller_reads_body(options))
 
 
 def chosen_tier(options: Any) -> str | None:
@@ -44,7 +44,7 @@ def chosen_tier(options: Any) -> str | None:
     return str(tier) if is_given(tier) and tier not in _OPEN_TIERS else None
 
 
-def asked(options: Any) -> Asked:
+def request_facts(options: Any) -> Asked:
     """What a lane has to know of a call, and the journal: the body without what lanes add."""
     endpoint, _, query = options.url.partition("?")
     body = options.json_data
@@ -52,7 +52,7 @@ def asked(options: Any) -> Asked:
         body = {**body, **options.extra_json}
     left_out = _LEFT_OUT if chosen_tier(options) is None else _STREAM_FIELDS
     body = {k: v for k, v in body.items() if k not in left_out and is_given(v)}
-    if hands_over_body(options):
+    if caller_reads_body(options):
         extras = UNREAD
     elif query or options.params:
         extras = "query parameters"
@@ -67,7 +67,7 @@ def _is_sdks(header: str) -> bool:
     return header.lower().startswith("x-stainless-")
 
 
-def raw_wanted(options: Any) -> dict[str, str]:
+def raw_response_headers(options: Any) -> dict[str, str]:
     """The headers by which the SDK tells itself that the caller wants the raw response."""
     headers = options.headers if is_given(options.headers) else {}
     return {k: v for k, v in headers.items() if k.lower() == RAW_RESPONSE_HEADER.lower()}
@@ -82,7 +82,7 @@ def output_limit(options: Any) -> int | None:
     return None
 
 
-def for_attempt(
+def attempt_options(
     options: Any,
     *,
     tier: str,
@@ -123,7 +123,7 @@ def _completed(given: Any, ours: Any) -> Any:
     return {**ours, **given} if isinstance(given, dict) and isinstance(ours, dict) else ours
 
 
-def told_of(options: Any, on_read: Callable[[Any], None]) -> Any:
+def with_read_callback(options: Any, on_read: Callable[[Any], None]) -> Any:
     """The options for reading an answer, such that ``on_read`` is told before a parser runs."""
     if not is_given(options.post_parser):
         return options

@@ -30,7 +30,7 @@ def usage_of(answer: Any) -> Usage | None:
     return Usage.from_openai(getattr(answer, "usage", None))
 
 
-def failure_told(answer: Any) -> Failure | None:
+def reported_failure(answer: Any) -> Failure | None:
     """The failure that a response tells of with HTTP 200; None: it is an answer."""
     if getattr(answer, "object", None) != "response":
         return None

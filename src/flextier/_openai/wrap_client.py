@@ -1,4 +1,4 @@
-"""SDK clients that a framework holds: which become ours, and what they were told."""
+"""SDK clients that a framework holds: which are replaced by ours, and their own arguments."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import openai
 
 
-def is_to_be_routed(
+def should_route(
     client: Any, plain: type, flex: type, argument: str, *, stacklevel: int = 2
 ) -> bool:
-    """Whether a client is the SDK's plain one, or ours. Others, such as Azure's, go other ways.
+    """Whether to route the calls of a client: the SDK's plain one, or ours, but not Azure's.
 
     Args:
-        client: what the framework holds; None and foreign objects are left alone.
+        client: what the framework holds; for None and foreign objects the answer is no.
         plain: the SDK's class.
         flex: our class.
         argument: the framework's name for the client, for the warning.
@@ -25,18 +25,18 @@ def is_to_be_routed(
     if type(client) is plain or isinstance(client, flex):
         return True
     warnings.warn(
-        f"{argument} is a {type(client).__name__}, whose calls flextier leaves alone: no flex, no "
-        f"report. Give a plain {plain.__name__} or a {flex.__name__}",
+        f"{argument} is a {type(client).__name__}, whose calls flextier does not route: no flex, "
+        f"no report. Pass a plain {plain.__name__} or a {flex.__name__}",
         stacklevel=stacklevel,
     )
     return False
 
 
-def told(client: Any) -> dict[str, Any]:
-    """The timeout and retries of an SDK client, where they are not the SDK's defaults."""
-    told = {}
+def non_default_arguments(client: Any) -> dict[str, Any]:
+    """The ``timeout`` and ``max_retries`` of an SDK client that are not the SDK's defaults."""
+    arguments = {}
     if client.timeout != openai.DEFAULT_TIMEOUT:
-        told["timeout"] = client.timeout
+        arguments["timeout"] = client.timeout
     if client.max_retries != openai.DEFAULT_MAX_RETRIES:
-        told["max_retries"] = client.max_retries
-    return told
+        arguments["max_retries"] = client.max_retries
+    return arguments

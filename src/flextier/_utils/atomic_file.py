@@ -14,7 +14,7 @@ _SQLITE = b"SQLite format 3"
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write to, put in its place where all went well; else what was there stays.
 
     What is no file, such as a pipe or a device, is written to as it is.

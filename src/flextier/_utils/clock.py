@@ -22,7 +22,7 @@ class Clock:
     """Seconds since the epoch, for dates that a server sends."""
     sleep: Callable[[float], None] = time.sleep
     """How the sync client waits."""
-    asleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    async_sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     """How the async client waits."""
     random: Callable[[], float] = random.random
     """A number in [0, 1), for jitter."""
@@ -37,7 +37,7 @@ class Clock:
     # Not async itself: thousands may wait in it at once, each in a coroutine less.
     def apause(self, wait: TaskWait, seconds: float) -> Awaitable[None]:
         """The async twin of :meth:`pause`."""
-        return wait.wait(seconds) if self.asleep is anyio.sleep else self.asleep(seconds)
+        return wait.wait(seconds) if self.async_sleep is anyio.sleep else self.async_sleep(seconds)
 
 
 SYSTEM_CLOCK = Clock()

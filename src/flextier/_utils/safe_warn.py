@@ -1,26 +1,29 @@
-"""Warnings that harm no call: told, or logged where the program has made warnings errors."""
+"""Warnings and callbacks that never break a call: what they raise is logged or warned about."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("flextier")
 
 
-def say(message: str, category: type[Warning] = UserWarning, *, stacklevel: int = 2) -> None:
-    """Warn; but raise nothing, as an answer is had that is not to be lost."""
+def safe_warn(message: str, category: type[Warning] = UserWarning, *, stacklevel: int = 2) -> None:
+    """Warn without raising, as a response must not be lost: an error by filter is logged."""
     try:
         warnings.warn(message, category, stacklevel=stacklevel + 1)
     except category:
         _log.error(message)  # which it is, by the program's filters
 
 
-def hand(told: Any, hearer: Callable[[Any], object]) -> None:
-    """Tell ``hearer``. One that raises does not harm the call: a warning says so."""
+def notify(callback: Callable[[_T], object], value: _T) -> None:
+    """Call ``callback`` with ``value``; a warning reports what it raises."""
     try:
-        hearer(told)
-    except Exception as error:  # noqa: BLE001 - whatever it does, the answer is had
-        say(f"{hearer!r} raised {error!r}: what a call came to is not told there", stacklevel=3)
+        callback(value)
+    except Exception as error:  # noqa: BLE001 - whatever it raises, the call has its response
+        message = f"callback {callback!r} raised {error!r}; the call report was not delivered"
+        safe_warn(message, stacklevel=3)

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 
 from flextier._openai.compat import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given, new_request
-from flextier._openai.request_options import for_attempt
+from flextier._openai.request_options import attempt_options
 from flextier.errors import MalformedAnswerError
 from flextier.lanes import Lane
 
@@ -78,7 +78,7 @@ class Requests:
     def create(self, lane: Lane, run: str | None, seconds: float) -> Ask:
         """Have the response made; ``run``: what ties it to others."""
         limit = max(seconds, _LEAST)
-        options = for_attempt(
+        options = attempt_options(
             self._options,
             tier=lane.service_tier,
             timeout=_timeout(_CREATION, limit),

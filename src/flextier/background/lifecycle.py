@@ -15,7 +15,7 @@ import openai
 
 from flextier._openai.compat import failure_of, new_request
 from flextier._utils.clock import Clock
-from flextier._utils.safe_warn import say
+from flextier._utils.safe_warn import safe_warn
 from flextier.background.api import PENDING, Ask, Requests, Said, said
 from flextier.background.poll_schedule import SOONEST, UNSTORED, Pace
 from flextier.errors import (
@@ -75,7 +75,7 @@ class Account(Protocol):
 @lru_cache(maxsize=1)
 def tell_unstored() -> None:
     """Say once what a journal cannot help with."""
-    say(
+    safe_warn(
         "background responses that are not stored (store=False, or a project that keeps none) are "
         "deleted about ten minutes after their end: a program that is away for longer does not "
         "find them by its journal, and asks anew"
@@ -273,7 +273,7 @@ class Course:
     def _wonder(self, last: Said) -> None:
         if last.status not in PENDING and last.status != self._wondered:
             self._wondered = last.status
-            say(
+            safe_warn(
                 f"background response {last.id}: its status {last.status!r} is not known to this "
                 "flextier: it is waited for as if it were in progress"
             )

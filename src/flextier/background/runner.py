@@ -107,7 +107,7 @@ async def _taken(
     wait.prepare()
     with anyio.CancelScope(shield=leaving):
         if step.deaf:
-            await clock.asleep(step.seconds)
+            await clock.async_sleep(step.seconds)
         elif not course.stopping:
             await clock.apause(wait, step.seconds)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flextier._utils.lazy import lazily
+from flextier._utils.lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from flextier.batch.jsonl import BatchLineError as BatchLineError
@@ -42,7 +42,7 @@ _HOMES = {
     "wait": "flextier.batch.manual",
 }
 
-__getattr__ = lazily(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from openai.types import Batch
 
-from flextier._utils.safe_warn import say
+from flextier._utils.safe_warn import safe_warn
 from flextier.batch.api import is_failed, lines_of, response_of
 from flextier.batch.future import Backlog, Content, Said
 from flextier.batch.group_key import Terms
@@ -57,7 +57,7 @@ def record(journal: Journal | None, write: Callable[[Journal], Any]) -> None:
     try:
         write(journal)
     except JournalError as error:
-        say(f"an answer is not remembered: {error}", JournalWarning)
+        safe_warn(f"an answer is not remembered: {error}", JournalWarning)
 
 
 def _lines(content: Content) -> Iterator[_Line]:

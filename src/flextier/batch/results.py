@@ -14,7 +14,7 @@ from typing import IO, Any, BinaryIO
 import openai
 from openai.types import Batch
 
-from flextier._utils.atomic_file import replacing
+from flextier._utils.atomic_file import atomic_write
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.batch.api import TERMINAL, BatchAPI, lines_of
 from flextier.batch.api_retry import persist
@@ -100,7 +100,7 @@ def fetch(
     if batch.status not in TERMINAL:
         raise ValueError(f"{batch.id} is {batch.status}: its files are there when it has ended")
     bill = Bill(batch)
-    with replacing(out) as file, ExitStack() as stack:
+    with atomic_write(out) as file, ExitStack() as stack:
         results = _Results(bill)
         for file_id in (batch.output_file_id, batch.error_file_id):
             if file_id is not None:

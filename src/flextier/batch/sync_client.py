@@ -10,7 +10,7 @@ import openai
 
 from flextier._openai.compat import http
 from flextier._utils.wakeup import running_loop
-from flextier.transport.http_clients import sync_http_client, sync_twin
+from flextier.transport.http_clients import sync_client_like, sync_http_client
 
 _T = TypeVar("_T")
 
@@ -52,7 +52,7 @@ def _key(client: Any) -> Any:
 
 def _http_client(client: Any) -> tuple[Any, bool]:
     own = client._client
-    twin = sync_twin(own)
+    twin = sync_client_like(own)
     if twin is not None:
         return twin, False
     if isinstance(client, openai.OpenAI):

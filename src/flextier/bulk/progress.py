@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO
 
 from flextier._utils.extras import needs_extra
-from flextier._utils.safe_warn import say
+from flextier._utils.safe_warn import safe_warn
 
 if TYPE_CHECKING:
     from flextier.bulk.result import BulkResult, Progress
@@ -53,7 +53,7 @@ def _harmless(progress: OnProgress) -> OnProgress:
             failed = True
         except Exception as error:  # noqa: BLE001 - it is the user's
             failed = True
-            say(f"progress raised {error!r}, and is not told any more")
+            safe_warn(f"progress raised {error!r}, and is not told any more")
 
     return on_progress
 

@@ -9,7 +9,7 @@ from flextier._utils.clock import Clock
 from flextier.calls.report import Attempt, CallReport
 
 
-class Record:
+class AttemptLog:
     """The notes that a call's report is made of. Of one call; not shared."""
 
     __slots__ = (

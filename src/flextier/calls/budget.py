@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from flextier._utils.safe_warn import say
+from flextier._utils.safe_warn import safe_warn
 from flextier.calls.context import Scope, current_scope, scoped
 from flextier.errors import BudgetExceeded, PolicyError
 from flextier.pricing.decimals import added
@@ -49,7 +49,7 @@ class Spending:
             self._warned.add(cost.model)
         if not warned:
             hint = "" if report.usage is None else ". Rates of your own: flextier.costs.PriceBook"
-            say(f"a call of {cost.model!r} is in no budget: {cost.reason}{hint}")
+            safe_warn(f"a call of {cost.model!r} is in no budget: {cost.reason}{hint}")
 
     def check(self, limit: Decimal, knob: str) -> None:
         """Raise if the limit is reached.
@@ -90,12 +90,12 @@ def budget(limit: Decimal | int | float | str) -> Iterator[Spending]:
     """
     spending = Spending()
     limited = (spending, _amount(limit))
-    prepare()
+    load_prices()
     with scoped(budgets=(*current_scope().budgets, limited)):
         yield spending
 
 
-def prepare() -> None:
+def load_prices() -> None:
     """Load what calls are priced by: not in the midst of the first one that counts in a budget."""
     from flextier.pricing.best_effort import (
         warm,  # here: `import flextier` does not load the price list
@@ -114,7 +114,7 @@ def _amount(limit: Decimal | int | float | str) -> Decimal:
     return amount
 
 
-def limits_of(
+def budgets_in_force(
     policy_budget: Decimal | None, scope: Scope
 ) -> tuple[tuple[Spending, Decimal, str], ...]:
     """The spendings that a call counts in, with their limits and knobs."""

@@ -140,9 +140,9 @@ def override(**changes: Any) -> Iterator[None]:
     merged = {**dict(_SCOPE.get().changes), **changes}
     FlexPolicy.check(merged)
     if "lanes" in changes:
-        from flextier.calls.run_tracking import watch_for
+        from flextier.calls.run_tracking import start_run_tracking
 
         lanes = changes["lanes"]
-        watch_for(lanes.split(",") if isinstance(lanes, str) else lanes)
+        start_run_tracking(lanes.split(",") if isinstance(lanes, str) else lanes)
     with scoped(changes=tuple(sorted(merged.items()))):
         yield

@@ -1,4 +1,4 @@
-"""Who hears of every call of this process, whoever makes it: what telemetry listens by."""
+"""The registry of telemetry hooks: callbacks for every call of this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flextier.calls.report import CallReport, Retry
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class CallStart:
     """A call that begins."""
 
     base_url: str
@@ -20,56 +20,56 @@ class Beginning:
     path: str
     """The API that is called: ``"/chat/completions"`` or ``"/responses"``."""
     stream: bool
-    """Whether the answer is to be streamed."""
+    """Whether the response is to be streamed."""
 
 
-class Heard(Protocol):
-    """What a hearer keeps of one call. ``retried`` must not raise: the call would fail of it."""
+class CallListener(Protocol):
+    """The callbacks of one call. An error of ``retried`` would fail the call: it must not raise."""
 
     def retried(self, retry: Retry) -> None:
-        """A new try, before the wait for it."""
+        """A further attempt will be made, after a wait that begins now."""
 
     def ended(self, report: CallReport) -> None:
         """The call is over."""
 
 
-Hearer = Callable[[Beginning], Heard]
-"""Asked when a call begins, in the context of whoever makes it. It must not raise either."""
+Hook = Callable[[CallStart], CallListener]
+"""Called when a call begins, in the context of its caller. It must not raise."""
 
-_hearers: tuple[Hearer, ...] = ()
+_hooks: tuple[Hook, ...] = ()
 _lock = Lock()
 
 
-def hear(hearer: Hearer) -> None:
-    """Tell ``hearer`` of every call that begins from now on, in all threads and event loops."""
-    global _hearers
+def add_hook(hook: Hook) -> None:
+    """Call ``hook`` for every call that begins from now on, in all threads and event loops."""
+    global _hooks
     with _lock:
-        _hearers = (*_hearers, hearer)
+        _hooks = (*_hooks, hook)
 
 
-def unhear(hearer: Hearer) -> None:
-    """Tell ``hearer`` of no further calls. Those that have begun it still hears of."""
-    global _hearers
+def remove_hook(hook: Hook) -> None:
+    """Call ``hook`` for no further calls; its listeners of calls in flight are still notified."""
+    global _hooks
     with _lock:
-        _hearers = tuple(other for other in _hearers if other != hearer)
+        _hooks = tuple(other for other in _hooks if other != hook)
 
 
-def with_hearers(scope: Scope, base_url: str, options: Any) -> Scope:
-    """The scope of a call that begins, with those who hear of every call in it.
+def with_hooks(scope: Scope, base_url: str, options: Any) -> Scope:
+    """The scope of a call that begins, with a listener of every hook.
 
     Args:
-        scope: what the code around the call has asked for.
+        scope: what the code around the call has set.
         base_url: the client's.
         options: the SDK's options of the call.
     """
-    hearers = _hearers
-    if not hearers:
+    hooks = _hooks
+    if not hooks:
         return scope
     path = options.url.partition("?")[0]
-    beginning = Beginning(base_url, path, bool(options.json_data.get("stream")))
-    heard = [hearer(beginning) for hearer in hearers]
+    start = CallStart(base_url, path, bool(options.json_data.get("stream")))
+    listeners = [hook(start) for hook in hooks]
     return replace(
         scope,
-        reports=(*(one.ended for one in heard), *scope.reports),
-        retries=(*(one.retried for one in heard), *scope.retries),
+        reports=(*(listener.ended for listener in listeners), *scope.reports),
+        retries=(*(listener.retried for listener in listeners), *scope.retries),
     )

@@ -1,4 +1,4 @@
-"""When frameworks have to watch their runs: once a lane is named that ties the calls of a run."""
+"""When frameworks track their runs: once a lane is named that groups the calls of a run."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ from typing import Any
 from flextier.lanes import ANY_WINDOW, AUTO
 from flextier.policy import FlexPolicy
 
-_watches: list[Callable[[], None]] = []
+_trackers: list[Callable[[], None]] = []
 
 
-def told_by(watch: Callable[[], None]) -> None:
-    """Let a framework tell runs: ``watch()`` makes it begin, at once and as often as it is called.
+def register_run_tracking(start: Callable[[], None]) -> None:
+    """Register how a framework starts to track its runs; ``start()`` may be called repeatedly.
 
-    Watching costs every run of the framework a little, so it begins only when it is wanted.
+    Tracking costs every run of the framework a little, so it starts only when it is needed.
     """
-    _watches.append(watch)
+    _trackers.append(start)
 
 
-def watch_for(lanes: Iterable[str]) -> None:
-    """Let every framework in use watch its runs, if one of these lanes wants to know them."""
-    if _want(lanes):
-        for watch in _watches:
-            watch()
+def start_run_tracking(lanes: Iterable[str]) -> None:
+    """Have every framework in use track its runs, if one of these lanes needs them."""
+    if _need_runs(lanes):
+        for start in _trackers:
+            start()
 
 
-def want_runs(*policies: Any) -> bool:
-    """Whether one of these policies names a lane that wants to know runs; others than ours do not.
-
-    Those are the background lanes, and ``auto``, which may choose one.
-    """
-    return any(isinstance(policy, FlexPolicy) and _want(policy.lanes) for policy in policies)
+def need_run_tracking(*policies: Any) -> bool:
+    """Whether one of these is a policy with a lane that needs runs: a background lane, or ``auto``,
+    which may choose one."""
+    return any(isinstance(policy, FlexPolicy) and _need_runs(policy.lanes) for policy in policies)
 
 
-def _want(lanes: Iterable[str]) -> bool:
+def _need_runs(lanes: Iterable[str]) -> bool:
     return any(lane == AUTO or lane.startswith(ANY_WINDOW) for lane in lanes)

@@ -128,13 +128,13 @@ def _day(at: float) -> str:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from flextier._utils.atomic_file import replacing
+    from flextier._utils.atomic_file import atomic_write
     from flextier._utils.formatting import count
     from flextier.journal.reader import JournalReader
 
     with JournalReader(options.path) as journal:
         try:
-            with replacing(options.out) as file:
+            with atomic_write(options.out) as file:
                 # What is no Unicode, half a surrogate pair say, becomes what JSON writes for it.
                 text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="\n")
                 written = journal.export(text)

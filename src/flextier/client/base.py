@@ -12,7 +12,7 @@ from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.capacity import CAPACITY
 from flextier.client.router import Router
 from flextier.policy import FlexPolicy
-from flextier.routing.timeout_args import Arguments, Timeouts, merge_arguments
+from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, merge_arguments
 
 
 class Routed:
@@ -58,7 +58,7 @@ class Routed:
 
         Its arguments are for the copy alone: they win over what was there, without conflict.
         """
-        given = Timeouts.of(timeout) if is_given(timeout) else Timeouts()
+        given = TimeoutArgument.of(timeout) if is_given(timeout) else TimeoutArgument()
         retries = max_retries if is_given(max_retries) else None
         base = self.policy
         if policy is not None:
@@ -66,7 +66,7 @@ class Routed:
             base = self._router.arguments.under(FlexPolicy.of(policy))
         arguments = self._router.arguments.with_(given, retries)
         router = Router(
-            merge_arguments(base, None, Arguments(given, retries)),
+            merge_arguments(base, None, ClientArguments(given, retries)),
             self._router.clock,
             self._router.capacity,
             arguments,
@@ -110,21 +110,21 @@ def _new_router(
     policy: FlexPolicy | None, timeout: Any, max_retries: Any, http_client: Any, clock: Clock
 ) -> Router:
     retries = max_retries if is_given(max_retries) else None
-    arguments = Arguments(_timeouts(timeout, http_client), retries)
+    arguments = ClientArguments(_timeouts(timeout, http_client), retries)
     given = None if policy is None else FlexPolicy.of(policy)
     return Router(
         merge_arguments(given or FlexPolicy(), given, arguments), clock, CAPACITY, arguments
     )
 
 
-def _timeouts(timeout: Any, http_client: Any) -> Timeouts:
+def _timeouts(timeout: Any, http_client: Any) -> TimeoutArgument:
     """The client's timeout; else its HTTP client's, where that has one of its own, as in the SDK.
 
     None is what LangChain passes for "not given".
     """
     if is_given(timeout) and timeout is not None:
-        return Timeouts.of(timeout)
+        return TimeoutArgument.of(timeout)
     own = getattr(http_client, "timeout", None)
     if isinstance(own, openai.Timeout) and own not in (openai.Timeout(5.0), openai.DEFAULT_TIMEOUT):
-        return Timeouts.of(own)
-    return Timeouts()
+        return TimeoutArgument.of(own)
+    return TimeoutArgument()

@@ -31,7 +31,7 @@ from flextier.client.response_parsing import (
 from flextier.client.router import check_open
 from flextier.routing.call import Route
 from flextier.transport.attempt_timeout import time_limit
-from flextier.transport.http_clients import async_http_client, ends_in_time, sync_http_client
+from flextier.transport.http_clients import async_http_client, enforces_time_limit, sync_http_client
 from flextier.transport.streams import AsyncFlexStream, FlexStream
 
 
@@ -56,7 +56,7 @@ class FlexOpenAI(Routed, openai.OpenAI):
     @property
     def _watches_attempts(self) -> bool:
         """Whether attempts end in time by themselves: our own HTTP client sees to that."""
-        return ends_in_time(self._client)
+        return enforces_time_limit(self._client)
 
     def request(  # the SDK's overloads, in one signature
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
@@ -244,7 +244,7 @@ class AsyncFlexOpenAI(Routed, openai.AsyncOpenAI):
             stream_cls = watched(stream_cls, AsyncFlexStream)
         try:
             if (wait := route.wait()) > 0:
-                await clock.asleep(wait)
+                await clock.async_sleep(wait)
             await self._line_up(route)
             return await self._attempt(route, cast_to, stream, stream_cls)
         except Exception as error:
@@ -286,7 +286,7 @@ class AsyncFlexOpenAI(Routed, openai.AsyncOpenAI):
             retry=route.again,
             wait=route.wait,
             before_sleep=route.anotify,
-            sleep=self._router.clock.asleep,
+            sleep=self._router.clock.async_sleep,
         )
         try:
             return await retrying(attempt)
@@ -351,7 +351,7 @@ class AsyncFlexOpenAI(Routed, openai.AsyncOpenAI):
         wait = task_wait()
         while True:
             while (seconds := route.fetching.waits()) > 0:
-                await self._router.clock.asleep(seconds)
+                await self._router.clock.async_sleep(seconds)
             if (said := route.remembered) is not None:
                 return route.fetching.replay(said)
             if not route.pooled:

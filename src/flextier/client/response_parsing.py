@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, get_args
 
 from flextier._openai.compat import LegacyAPIResponse
-from flextier._openai.request_options import raw_wanted
+from flextier._openai.request_options import raw_response_headers
 from flextier._openai.single_chunk_stream import (
     SETTINGS_URL,
     StreamUnverifiedWarning,
@@ -80,5 +80,7 @@ def one_chunk(route: Route, response: Any) -> Any:
         200,
         headers={**kept, "content-type": "text/event-stream; charset=utf-8"},
         content=as_event_stream(response.json(), include_usage=bool(options.get("include_usage"))),
-        request=type(request)(request.method, request.url, headers=raw_wanted(route.options)),
+        request=type(request)(
+            request.method, request.url, headers=raw_response_headers(route.options)
+        ),
     )

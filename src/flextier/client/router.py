@@ -9,23 +9,23 @@ from typing import Any
 import openai
 
 from flextier._openai.compat import is_given
-from flextier._openai.request_options import asked, hands_over_body, is_remembered
+from flextier._openai.request_options import caller_reads_body, is_journaled, request_facts
 from flextier._utils.clock import Clock
-from flextier.calls.budget import limits_of, prepare
+from flextier.calls.budget import budgets_in_force, load_prices
 from flextier.calls.context import current_scope
-from flextier.calls.hooks import with_hearers
+from flextier.calls.hooks import with_hooks
 from flextier.capacity import Capacity
 from flextier.errors import ClientClosedError
 from flextier.policy import FlexPolicy
 from flextier.routing.call import Route
-from flextier.routing.timeout_args import Arguments, Timeouts
+from flextier.routing.timeout_args import ClientArguments, TimeoutArgument
 
 
 class Router:
     """What a client knows that its calls need: the policy, the clock, the lanes' state."""
 
     def __init__(
-        self, policy: FlexPolicy, clock: Clock, capacity: Capacity, arguments: Arguments
+        self, policy: FlexPolicy, clock: Clock, capacity: Capacity, arguments: ClientArguments
     ) -> None:
         self.policy = policy
         self.clock = clock
@@ -34,7 +34,7 @@ class Router:
         self._url: Any = None
         self._url_text = ""
         if policy.budget is not None:
-            prepare()
+            load_prices()
 
     def route(self, client: Any, options: Any) -> Route:
         """Begin a call.
@@ -48,21 +48,21 @@ class Router:
         check_open(client)
         scope = current_scope()
         policy = self.policy.replace(**dict(scope.changes)) if scope.changes else self.policy
-        limits = limits_of(policy.budget, scope)
+        limits = budgets_in_force(policy.budget, scope)
         for spending, limit, knob in limits:
             spending.check(limit, knob)
         timeouts = self.arguments.timeouts
         if is_given(options.timeout):
-            timeouts = Timeouts.of(options.timeout, timeouts)
+            timeouts = TimeoutArgument.of(options.timeout, timeouts)
             policy = timeouts.applied_to(policy)
-        watched = client._watches_attempts and not hands_over_body(options)
+        watched = client._watches_attempts and not caller_reads_body(options)
         where = self._where(client)
-        scope = with_hearers(scope, where[0], options)
+        scope = with_hooks(scope, where[0], options)
         memory = told = None
-        if policy.journal is not None and is_remembered(options):
+        if policy.journal is not None and is_journaled(options):
             from flextier.journal.call_entry import Memory  # few programs have a journal
 
-            told = asked(options)
+            told = request_facts(options)
             memory = Memory(where[0], told, policy, self.clock)
         try:
             route = Route(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flextier._utils.lazy import lazily
+from flextier._utils.lazy import lazy_getattr
 from flextier.pricing.usage import Usage
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ _HOMES = {
     "set_price_book": "flextier.pricing.price_book",
 }
 
-__getattr__ = lazily(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

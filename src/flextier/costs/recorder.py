@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from flextier._utils.safe_warn import hand
+from flextier._utils.safe_warn import notify
 from flextier.calls.context import listen
 from flextier.calls.report import CallReport
 from flextier.costs.records import OnRecord, record_of
@@ -45,7 +45,7 @@ def record_calls(
         record = record_of(report, tags=labels, metadata=metadata)
         totals.add(record)
         for sink in sinks:
-            hand(record, sink)
+            notify(sink, record)
 
     with listen(on_report):
         yield totals

@@ -7,7 +7,7 @@ from typing import Any
 
 from flextier._openai.compat import LegacyAPIResponse, dumps
 from flextier._utils.clock import Clock
-from flextier._utils.safe_warn import say
+from flextier._utils.safe_warn import safe_warn
 from flextier.journal import JournalError, JournalWarning, journal_at
 from flextier.journal.records import Entry, Place, Recorded, Running, key_of
 from flextier.lanes import BATCH, FLEX, LANES, UNHELD_FLEX, Asked, Lane
@@ -77,7 +77,7 @@ class Memory:
         try:
             self.journal.accepted(self.entry, model, running)
         except JournalError as error:
-            say(f"a background response is not remembered: {error}", JournalWarning)
+            safe_warn(f"a background response is not remembered: {error}", JournalWarning)
 
     def called_off(self) -> None:
         """The background response comes to nothing: the call is to be asked anew."""
@@ -85,7 +85,7 @@ class Memory:
         try:
             self.journal.called_off(self.entry)
         except JournalError as error:
-            say(f"a background response stays in the journal: {error}", JournalWarning)
+            safe_warn(f"a background response stays in the journal: {error}", JournalWarning)
 
     def lost(self) -> None:
         """The line of a batch that the call was in came to nothing: it may be anybody's now."""
@@ -148,7 +148,7 @@ class Memory:
                 self.entry, model, said, keep_answer=self._policy.journal_store_responses
             )
         except JournalError as error:
-            say(f"an answer is not remembered: {error}", JournalWarning)
+            safe_warn(f"an answer is not remembered: {error}", JournalWarning)
 
     def release(self) -> None:
         """The call is over; without an answer, it is free to be asked again."""
@@ -158,7 +158,7 @@ class Memory:
             ours = self.entry.state in ("ours", "background")
             self.journal.release(self.entry, ours=ours)
         except JournalError as error:
-            say(f"a call that failed stays in the journal: {error}", JournalWarning)
+            safe_warn(f"a call that failed stays in the journal: {error}", JournalWarning)
 
 
 def _bytes_of(answer: Any) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from flextier._utils.safe_warn import say
+from flextier._utils.safe_warn import safe_warn
 from flextier.errors import PolicyError
 from flextier.lanes.base import Asked, Lane
 from flextier.lanes.model_support import has_windows
@@ -60,7 +60,7 @@ def _taking(lane: Lane, asked: Asked) -> Lane:
 def tell_of_windows(model: str) -> None:
     """Say once that a model that has no flex is sold for less all the same."""
     if has_windows(model):
-        say(
+        safe_warn(
             f"{model} has no flex, so that its calls go to standard, at full price. It has "
             'completion windows, for 30 or 40 % less: FlexPolicy(lanes="auto", deadline=...) '
             "(FLEXTIER_LANES=auto)",
@@ -71,4 +71,4 @@ def tell_of_windows(model: str) -> None:
 @lru_cache(maxsize=64)
 def tell(lane: str, reason: str, following: str) -> None:
     """Say once why calls do not take a lane."""
-    say(f"calls that go to {following} instead of {lane}: {reason}", stacklevel=8)
+    safe_warn(f"calls that go to {following} instead of {lane}: {reason}", stacklevel=8)

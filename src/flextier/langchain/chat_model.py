@@ -11,11 +11,11 @@ import openai
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from flextier._openai.wrap_client import is_to_be_routed, told
+from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier._utils.extras import needs_extra
 from flextier.calls.context import current_scope, listen
 from flextier.calls.report import CallReport
-from flextier.calls.run_tracking import want_runs
+from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO
@@ -90,18 +90,18 @@ class ChatOpenAIFlex(ChatOpenAI):
         self._adopt_sync()
         self._adopt_async()
         clients = (self.root_client, self.root_async_client)
-        if want_runs(self.policy, *(getattr(client, "policy", None) for client in clients)):
+        if need_run_tracking(self.policy, *(getattr(client, "policy", None) for client in clients)):
             watch_runs()
 
     def _adopt_sync(self) -> None:
         root = self._root(self.root_client, self.client)
-        if is_to_be_routed(root, openai.OpenAI, FlexOpenAI, "root_client"):
+        if should_route(root, openai.OpenAI, FlexOpenAI, "root_client"):
             self.root_client = self._adopted(FlexOpenAI, root, self.http_client, _shared_sync)
             self.client = self.root_client.chat.completions
 
     def _adopt_async(self) -> None:
         root = self._root(self.root_async_client, self.async_client)
-        if is_to_be_routed(root, openai.AsyncOpenAI, AsyncFlexOpenAI, "root_async_client"):
+        if should_route(root, openai.AsyncOpenAI, AsyncFlexOpenAI, "root_async_client"):
             self.root_async_client = self._adopted(
                 AsyncFlexOpenAI, root, self.http_async_client, _shared_async
             )
@@ -122,7 +122,10 @@ class ChatOpenAIFlex(ChatOpenAI):
             settings["http_client"] = _open(shared, self._http_settings())
         elif http_client is None:
             # A client of the caller's: what it was told counts, unless the model was told better.
-            settings = {**told(root), **{k: v for k, v in settings.items() if v is not None}}
+            settings = {
+                **non_default_arguments(root),
+                **{k: v for k, v in settings.items() if v is not None},
+            }
         return flex.adopt(root, policy=self.policy, **settings)
 
     def _http_settings(self) -> _HttpSettings:

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from flextier._utils.extras import needs_extra
-from flextier.calls.run_tracking import told_by
+from flextier.calls.run_tracking import register_run_tracking
 
 with needs_extra("langchain"):
     from langchain_core.callbacks import BaseCallbackHandler
@@ -60,7 +60,7 @@ def watch_runs() -> None:
             _watching = True
 
 
-told_by(watch_runs)
+register_run_tracking(watch_runs)
 
 
 def run_of(run_manager: Any) -> Callable[[], str] | None:

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from flextier._utils.safe_warn import say
+from flextier._utils.safe_warn import safe_warn
 from flextier.costs.records import CallRecord
 from flextier.ledger import atexit_flush
 from flextier.ledger.errors import LedgerError, LedgerWarning
@@ -290,7 +290,7 @@ class Writer:
             f"{self.pending:,} records wait and {self.lost:,} are lost so far (told once: "
             "see Ledger.pending and Ledger.lost)"
         )
-        say(message, LedgerWarning)
+        safe_warn(message, LedgerWarning)
 
 
 def _now() -> int:

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_seria
 from typing_extensions import Self
 
 from flextier._openai.compat import not_given
-from flextier._openai.wrap_client import is_to_be_routed, told
-from flextier.calls.run_tracking import want_runs
+from flextier._openai.wrap_client import non_default_arguments, should_route
+from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.llama_index._requires import needs_llama_index
 from flextier.llama_index.events import Hearing
@@ -23,7 +23,7 @@ from flextier.llama_index.redaction import without_secrets
 from flextier.llama_index.report_metadata import astreamed, failed_response, streamed, with_report
 from flextier.llama_index.run_tracking import watch_runs
 from flextier.policy import FlexPolicy
-from flextier.routing.timeout_args import Arguments, Timeouts, merge_arguments
+from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, merge_arguments
 
 with needs_llama_index():
     from llama_index.core.base.llms.types import (
@@ -92,7 +92,7 @@ class FlexLLM(BaseModel):
 
     def _watch_runs(self) -> None:
         clients = (self._client, self._aclient)
-        if want_runs(self.policy, *(getattr(client, "policy", None) for client in clients)):
+        if need_run_tracking(self.policy, *(getattr(client, "policy", None) for client in clients)):
             watch_runs()
 
     def _begin(self) -> None:
@@ -100,8 +100,8 @@ class FlexLLM(BaseModel):
 
     def _check(self) -> None:
         """Whether the arguments fit each other, before the first call needs them."""
-        timeouts = Timeouts() if self.timeout is None else Timeouts.of(self.timeout)
-        merge_arguments(self.policy, self.policy, Arguments(timeouts, self.max_retries))
+        timeouts = TimeoutArgument() if self.timeout is None else TimeoutArgument.of(self.timeout)
+        merge_arguments(self.policy, self.policy, ClientArguments(timeouts, self.max_retries))
         model, window = self._model, self._window()
         if self.context_window is None and facts_of(model).window is None:
             warnings.warn(
@@ -127,12 +127,12 @@ class FlexLLM(BaseModel):
 
     def _adopted(self, client: Any, plain: Any, flex: Any, argument: str) -> Any:
         """A client of the caller's, routed; what it was told counts, unless the LLM was, too."""
-        if not is_to_be_routed(client, plain, flex, argument, stacklevel=4):
+        if not should_route(client, plain, flex, argument, stacklevel=4):
             return client
         if isinstance(client, flex):
             return client.copy(policy=self.policy) if "policy" in self.model_fields_set else client
         given = {name: value for name, value in self._settings().items() if value is not not_given}
-        return flex.adopt(client, policy=self.policy, **{**told(client), **given})
+        return flex.adopt(client, policy=self.policy, **{**non_default_arguments(client), **given})
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
         """A copy, as pydantic makes it; with another ``policy``, on clients that follow it."""

@@ -10,7 +10,7 @@ from threading import RLock
 from typing import Any
 from uuid import uuid4
 
-from flextier._utils.safe_warn import hand
+from flextier._utils.safe_warn import notify
 from flextier.calls.report import CallReport
 from flextier.costs.dedupe import Seen
 from flextier.costs.records import CallRecord, OnRecord, record_of
@@ -98,7 +98,7 @@ class Counter:
     def _tell(self, record: CallRecord) -> None:
         self.totals.add(record)
         if self._on_record is not None:
-            hand(record, self._on_record)
+            notify(self._on_record, record)
 
 
 def _facts(begun: _Begun, ended: datetime) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from flextier.calls.run_tracking import told_by
+from flextier.calls.run_tracking import register_run_tracking
 from flextier.llama_index._requires import needs_llama_index
 
 with needs_llama_index():
@@ -86,7 +86,7 @@ def watch_runs() -> None:
             root.add_span_handler(_watch)
 
 
-told_by(watch_runs)
+register_run_tracking(watch_runs)
 
 
 def run_here(span_id: str | None) -> Callable[[], str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from flextier.calls.hooks import Beginning
+from flextier.calls.hooks import CallStart
 from flextier.calls.report import CANCELLED, Attempt, CallReport
 from flextier.costs.records import REFUSED
 from flextier.lanes import LANES
@@ -26,7 +26,7 @@ _API_TYPES = {"/chat/completions": "chat_completions", "/responses": "responses"
 _PORTS = {"http": 80, "https": 443}
 
 
-def of_call(beginning: Beginning, report: CallReport) -> Attributes:
+def of_call(beginning: CallStart, report: CallReport) -> Attributes:
     """What spans and metrics of a call share: the model and tier asked for and had, the server.
 
     Few values each, so that they may be dimensions of a metric.
@@ -58,7 +58,7 @@ def of_error(report: CallReport) -> Attributes:
     return {"error.type": report.attempts[-1].outcome}
 
 
-def of_span(beginning: Beginning, report: CallReport, cost: Cost) -> Attributes:
+def of_span(beginning: CallStart, report: CallReport, cost: Cost) -> Attributes:
     """What a span says next to what it shares with the metrics."""
     return {
         "openai.api.type": _API_TYPES[beginning.path],

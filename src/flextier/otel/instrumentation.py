@@ -9,7 +9,7 @@ from threading import Lock
 from flextier._utils.extras import needs_extra
 from flextier._version import __version__
 from flextier.calls import hooks
-from flextier.calls.hooks import Beginning
+from flextier.calls.hooks import CallStart
 from flextier.calls.report import CallReport, Retry
 from flextier.otel.attributes import SCHEMA_URL, of_call
 from flextier.otel.meters import Meters
@@ -58,7 +58,7 @@ def instrument(
     with _lock:
         if _in_force is None:
             _in_force = Instrumentation(tracer_provider, meter_provider)
-            hooks.hear(_in_force._hear)
+            hooks.add_hook(_in_force._hear)
         elif _in_force._providers != (tracer_provider, meter_provider):
             raise RuntimeError(
                 "flextier is instrumented with other providers: call uninstrument() on what "
@@ -82,11 +82,11 @@ class Instrumentation:
         """Switch it off. Calls that have begun are still told; further ones are not."""
         global _in_force
         with _lock:
-            hooks.unhear(self._hear)
+            hooks.remove_hook(self._hear)
             if _in_force is self:
                 _in_force = None
 
-    def _hear(self, beginning: Beginning) -> _Call:
+    def _hear(self, beginning: CallStart) -> _Call:
         return _Call(self, Course(beginning, get_current(), time.time_ns()))
 
     def _tell(self, course: Course, report: CallReport) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from flextier._utils.extras import needs_extra
-from flextier.calls.hooks import Beginning
+from flextier.calls.hooks import CallStart
 from flextier.calls.report import CallReport
 from flextier.otel.attributes import (
     OPERATION,
@@ -29,7 +29,7 @@ FALLBACK = "flextier.fallback"
 class Course:
     """When a call began, tried again and ended: nanoseconds since the epoch, as spans have them."""
 
-    beginning: Beginning
+    beginning: CallStart
     parent: Context
     """The context that the call began in."""
     began: int

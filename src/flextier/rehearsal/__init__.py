@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flextier._utils.lazy import lazily
+from flextier._utils.lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from flextier.rehearsal.flextier_client import rehearse as rehearse
@@ -22,7 +22,7 @@ _HOMES = {
     "rehearse": "flextier.rehearsal.flextier_client",
 }
 
-__getattr__ = lazily(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

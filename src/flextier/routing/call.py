@@ -17,23 +17,23 @@ from tenacity import RetryCallState
 
 from flextier._openai.compat import failure_of, new_request
 from flextier._openai.request_options import (
-    asked,
+    attempt_options,
+    caller_reads_body,
     chosen_tier,
-    for_attempt,
-    hands_over_body,
     output_limit,
-    told_of,
+    request_facts,
+    with_read_callback,
 )
 from flextier._openai.response_metadata import (
-    failure_told,
     model_of,
+    reported_failure,
     request_id_of,
     service_tier_of,
     usage_of,
 )
 from flextier._utils.clock import Clock
-from flextier._utils.safe_warn import hand
-from flextier.calls.attempt_log import Record
+from flextier._utils.safe_warn import notify
+from flextier.calls.attempt_log import AttemptLog
 from flextier.calls.context import Scope
 from flextier.calls.report import CANCELLED, SERVED, CallReport, Retry, attach_report
 from flextier.capacity import Capacity, LaneKey
@@ -47,8 +47,8 @@ from flextier.planning.lane_status import Known
 from flextier.policy import FlexPolicy
 from flextier.pricing.usage import Usage
 from flextier.routing.final_errors import explained, late, shut
-from flextier.routing.timeout_args import Timeouts
-from flextier.transport.streams import Watch
+from flextier.routing.timeout_args import TimeoutArgument
+from flextier.transport.streams import StreamProgress
 
 if TYPE_CHECKING:
     from flextier.background.api import Said
@@ -75,7 +75,7 @@ class Route:
         self,
         options: Any,
         policy: FlexPolicy,
-        timeouts: Timeouts,
+        timeouts: TimeoutArgument,
         watched: bool,
         scope: Scope,
         clock: Clock,
@@ -95,12 +95,12 @@ class Route:
         self._clock = clock
         self._capacity = capacity
         self._where = where
-        self._record = Record(clock)
+        self._record = AttemptLog(clock)
         self._answer: Any = None
         self._done = False
         self.charged: Sequence[Callable[[CallReport], None]] = ()
         """Who is told what the call cost, before anybody else."""
-        self._timed = not self._stream and not hands_over_body(options)
+        self._timed = not self._stream and not caller_reads_body(options)
         """Whether the time of an attempt is the lane's, and not that of whoever reads a body."""
         self.limit = 0.0
         """Seconds that the current attempt may take in all."""
@@ -111,7 +111,7 @@ class Route:
         if (tier := chosen_tier(options)) is not None:
             lanes = [tier_lane(tier)]
         elif policy.lanes == (AUTO,):
-            told = told or asked(options)
+            told = told or request_facts(options)
             lanes = self._planned(known, told)
         else:
             lanes = known.lanes(policy)
@@ -121,7 +121,7 @@ class Route:
         underway = None if memory is None else memory.underway
         if underway is not None or any(lane.offline for lane in lanes):
             foreign = underway is not None and underway.name not in {lane.name for lane in lanes}
-            chosen = choose(lanes, told or asked(options), underway)
+            chosen = choose(lanes, told or request_facts(options), underway)
             declined = all(lane.name != lanes[0].name for lane in chosen.lanes)
             plain, lanes = chosen.plain, chosen.lanes
         self._error: Exception | None = None
@@ -248,7 +248,7 @@ class Route:
         self._answer = self._error = None
         self._turn.begin(now)
         self._record.sending(lane.name, now)
-        return for_attempt(
+        return attempt_options(
             self.options,
             tier=lane.service_tier,
             timeout=self._timeouts.attempt(one_read, watched=self._watched),
@@ -270,7 +270,7 @@ class Route:
         if self.remembered is not None:
             self._replayed(answer)
             return True
-        failure = failure_told(answer)
+        failure = reported_failure(answer)
         if failure is None:
             self._remember(answer, whole if self._answer is None else self._answer)
             self._served(answer)
@@ -305,7 +305,7 @@ class Route:
 
     def vain(self, answer: Any) -> Exception:
         """The error for an answer that told of a failure: what tenacity and listeners see."""
-        failure = failure_told(answer) or Failure()
+        failure = reported_failure(answer) or Failure()
         return openai.APIError(
             failure.message, self.request(), body={"code": failure.code, "message": failure.message}
         )
@@ -429,7 +429,7 @@ class Route:
     @property
     def reading(self) -> Any:
         """The options by which an answer is read that was fetched."""
-        return told_of(self.options, self._read)
+        return with_read_callback(self.options, self._read)
 
     @property
     def remembered(self) -> Recorded | None:
@@ -547,7 +547,9 @@ class Route:
             return self._deadline_exceeded(request)
         return openai.APITimeoutError(request=request)
 
-    def stream_ended(self, outcome: str, watch: Watch, error: BaseException | None) -> None:
+    def stream_ended(
+        self, outcome: str, watch: StreamProgress, error: BaseException | None
+    ) -> None:
         """The stream that answered the call is over."""
         if error is not None and not isinstance(error, Exception):
             outcome = CANCELLED
@@ -594,8 +596,8 @@ class Route:
             self._joined.leave()
         if isinstance(error, Exception):
             attach_report(error, report)
-        for hearer in (*self.charged, *self._scope.reports):
-            hand(report, hearer)
+        for callback in (*self.charged, *self._scope.reports):
+            notify(callback, report)
 
     def _lane_of(self, tier: str | None) -> str:
         """The lane that is billed: what the answer says; a batch's says nothing of that."""

@@ -12,7 +12,7 @@ from typing import Any
 import openai
 
 from flextier._openai.compat import new_request
-from flextier._openai.request_options import asked, raw_wanted
+from flextier._openai.request_options import raw_response_headers, request_facts
 from flextier._utils.clock import Clock
 from flextier.background.api import Requests, Said
 from flextier.background.lifecycle import Account, Course
@@ -68,7 +68,7 @@ class Fetching:
         """
         call = Asking(
             self._where,
-            asked(self._options),
+            request_facts(self._options),
             self._policy,
             self._clock,
             self._memory,
@@ -128,4 +128,4 @@ class Fetching:
 
     def _request(self) -> Any:
         url = self._where[0].rstrip("/") + str(self._options.url)
-        return new_request(url, raw_wanted(self._options))
+        return new_request(url, raw_response_headers(self._options))

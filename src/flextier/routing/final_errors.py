@@ -7,7 +7,7 @@ from typing import Any
 
 import openai
 
-from flextier._openai.compat import no_capacity
+from flextier._openai.compat import flex_unavailable
 from flextier.errors import FlexDeadlineExceeded, FlexUnavailable
 from flextier.planning.fallback import Limit
 
@@ -35,7 +35,7 @@ def explained(error: Exception, history: str, limit: Limit) -> Exception:
 
 def shut(url: str, lane: str, model: str, history: str, limit: Limit) -> FlexUnavailable:
     """The error for a call that its last lane has never let in."""
-    return no_capacity(url, f"{lane} refuses {model!r} now: {_gave_up(history, limit)}")
+    return flex_unavailable(url, f"{lane} refuses {model!r} now: {_gave_up(history, limit)}")
 
 
 def late(request: Any, deadline: float | None, history: str) -> FlexDeadlineExceeded:

@@ -18,14 +18,14 @@ _NEVER = 1_000_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Timeouts:
+class TimeoutArgument:
     """What a `timeout` argument said. ``total`` None: nothing; the policy's fields count."""
 
     total: float | None = None
     connect: float = _CONNECT
 
     @classmethod
-    def of(cls, timeout: Any, base: Timeouts | None = None) -> Timeouts:
+    def of(cls, timeout: Any, base: TimeoutArgument | None = None) -> TimeoutArgument:
         """Read a number of seconds, an ``httpx.Timeout``, a tuple or None (no timeout)."""
         if timeout is None:
             return cls(_NEVER)
@@ -55,10 +55,10 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class Arguments:
+class ClientArguments:
     """A client's own ``timeout`` and ``max_retries``; None: not given."""
 
-    timeouts: Timeouts = Timeouts()
+    timeouts: TimeoutArgument = TimeoutArgument()
     max_retries: int | None = None
 
     def fields(self) -> dict[str, Any]:
@@ -75,16 +75,16 @@ class Arguments:
         said = policy.explicit
         return policy.replace(**{k: v for k, v in self.fields().items() if k not in said})
 
-    def with_(self, timeouts: Timeouts, max_retries: int | None) -> Arguments:
+    def with_(self, timeouts: TimeoutArgument, max_retries: int | None) -> ClientArguments:
         """These, with others where they were given."""
-        return Arguments(
+        return ClientArguments(
             self.timeouts if timeouts.total is None else timeouts,
             self.max_retries if max_retries is None else max_retries,
         )
 
 
 def merge_arguments(
-    policy: FlexPolicy, given: FlexPolicy | None, arguments: Arguments
+    policy: FlexPolicy, given: FlexPolicy | None, arguments: ClientArguments
 ) -> FlexPolicy:
     """The policy with a client's own ``timeout`` and ``max_retries`` in place.
 

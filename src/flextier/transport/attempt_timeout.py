@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from flextier._openai.compat import core_error
+from flextier._openai.compat import httpcore_error
 
 _UNTIL: ContextVar[float | None] = ContextVar("flextier_attempt_until", default=None)
 _STALLS_IN: ContextVar[Callable[[], float] | None] = ContextVar("flextier_stalls_in", default=None)
@@ -47,7 +47,7 @@ def clipped_timeout(timeout: float | None, too_late: str) -> float | None:
         return timeout
     left = until - time.monotonic()
     if left <= 0:
-        raise core_error(too_late)("the attempt is out of time")
+        raise httpcore_error(too_late)("the attempt is out of time")
     return left if timeout is None else min(timeout, left)
 
 
@@ -69,7 +69,7 @@ class TimeLimitedStream:
     def _watched(
         self, max_bytes: int, timeout: float | None, stalls_in: Callable[[], float]
     ) -> bytes:
-        read_timeout = core_error("ReadTimeout")
+        read_timeout = httpcore_error("ReadTimeout")
         while True:
             left = clipped_timeout(timeout, "ReadTimeout")
             seconds = stalls_in()

@@ -139,7 +139,7 @@ class _SyncClient(openai.DefaultHttpxClient):
             self.close()
 
 
-def ends_in_time(http_client: Any) -> bool:
+def enforces_time_limit(http_client: Any) -> bool:
     """Whether :func:`time_limit` holds for a sync HTTP client."""
     return isinstance(http_client, _SyncClient)
 
@@ -193,7 +193,7 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
 _SHARED = frozenset({"cert", "follow_redirects", "limits", "proxy", "trust_env", "verify"})
 
 
-def sync_twin(http_client: Any) -> Any:
+def sync_client_like(http_client: Any) -> Any:
     """A sync HTTP client that goes out as one of ours does, with connections of its own.
 
     None: the client, or what it sends through, is the caller's.

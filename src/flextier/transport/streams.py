@@ -26,7 +26,7 @@ _WHOLE = frozenset({"response.completed", "response.incomplete"})
 _FAILED = frozenset({"response.failed", "error"})
 
 
-class Watch:
+class StreamProgress:
     """What was seen of a stream so far: whether it is whole, its tier and its usage."""
 
     __slots__ = ("_failure", "_finished", "_open", "model", "request_id", "tier", "usage")
@@ -105,7 +105,9 @@ class StreamOwner(Protocol):
     def stream_timeout(self, request: Any) -> openai.APITimeoutError:
         """The error for a stream that was silent too long."""
 
-    def stream_ended(self, outcome: str, watch: Watch, error: BaseException | None) -> None:
+    def stream_ended(
+        self, outcome: str, watch: StreamProgress, error: BaseException | None
+    ) -> None:
         """The stream is over."""
 
 
@@ -115,7 +117,7 @@ class _Opened:
     response: Any
 
     def _prepare(self) -> None:
-        self._watch = Watch(self.response.headers.get("x-request-id"))
+        self._watch = StreamProgress(self.response.headers.get("x-request-id"))
         self._held: deque[Any] = deque()
         self._owner: StreamOwner | None = None
         self._told = False
