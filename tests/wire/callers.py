@@ -131,9 +131,11 @@ STREAMS = [caller for caller in CALLERS if caller.stream]
 
 
 def settled(sim: Simulator) -> int:
-    """The simulator's open connections, once it has noticed those that were closed."""
+    """The simulator's open connections, once it has noticed those that were closed, and ended
+    their requests.
+    """
     for _ in range(60_000):
-        if sim.connections == 0:
+        if sim.connections == sim.in_flight == 0:
             break
         time.sleep(0.005)
     return sim.connections
