@@ -206,7 +206,7 @@ async def _window(base_url: str, seconds: float, files: int) -> Window:
 
 def paced(calls: int, seed: int = 0) -> float:
     """Looks at a response in 8 hours, by the pace, where so many wait all the time."""
-    pace, chance, longest = Pace(), random.Random(seed), POLICY.background_poll
+    pace, chance, longest = Pace(), random.Random(seed), POLICY.background_poll_interval
 
     def next_look(age: float) -> float:
         return age + pace.interval(age, age, longest, chance.random())

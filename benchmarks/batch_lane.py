@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def _batch(settings: dict[str, Any], calls: int) -> tuple[float, float]:
-    policy = {"lanes": ("batch", "standard"), "batch_window": 2.0, "batch_poll": 1.0}
+    policy = {"lanes": ("batch", "standard"), "batch_window": 2.0, "batch_poll_interval": 1.0}
     llm = ChatOpenAIFlex(**settings, policy=policy)
     began, cpu = time.perf_counter(), _cpu()
     done = 0

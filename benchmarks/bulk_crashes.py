@@ -194,7 +194,7 @@ def _starter(
         "OPENAI_API_KEY": "crashes",
         "CALLS": str(calls),
         "FLEXTIER_BATCH_WINDOW": "0.2",
-        "FLEXTIER_BATCH_POLL": "0.2",
+        "FLEXTIER_BATCH_POLL_INTERVAL": "0.2",
     }
     command = [*_COMMAND, "run", "work:ask", "in.jsonl", "out.jsonl", *arguments]
 

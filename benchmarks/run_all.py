@@ -27,13 +27,13 @@ import call_overhead
 import handler_overhead
 import import_time
 import ledger_overhead
-import pricing
 import scale
 import stream_overhead
 import throughput
 from _measure import Result
 
 import flextier
+import pricing
 
 _BENCHMARKS: tuple[Callable[..., list[Result]], ...] = (
     import_time.measure,

@@ -87,7 +87,7 @@ class FlexPolicy(BaseSettings):
     """US$ that the calls of this process under a policy with a budget may cost: once they have, no
     new call is made. None: no limit. For a part of a program: :func:`flextier.budget`."""
 
-    offers: Annotated[tuple[str, ...], NoDecode] = ()
+    lane_support: Annotated[tuple[str, ...], NoDecode] = ()
     """For ``lanes="auto"``: what models are sold on, before what is known of them:
     ``{"gpt-7*": ("batch", "background")}``, of ``batch``, ``flex`` and ``background``; the first
     shell pattern that fits counts. In the environment ``gpt-7*=batch+background,my-model=flex``."""
@@ -95,14 +95,14 @@ class FlexPolicy(BaseSettings):
     batch_window: Seconds = 10.0
     """How long calls are gathered for one batch; a full file is sent at once."""
 
-    batch_poll: Seconds = 60.0
+    batch_poll_interval: Seconds = 60.0
     """The most between two looks at a batch; the first come sooner."""
 
     batch_reserve: Span = 900.0
     """The part of the deadline that is kept when a batch is left: cancelling one takes up to ten
     minutes, and what it has not done is asked for on the lanes after it."""
 
-    batch_least: Annotated[int, Field(ge=1)] = 1
+    batch_min_calls: Annotated[int, Field(ge=1)] = 1
     """The fewest calls that are worth a file: when ``batch_window`` is over and fewer have come,
     they go to the next lane, if there is one. Under ``lanes="auto"`` 10 at least."""
 
@@ -110,7 +110,7 @@ class FlexPolicy(BaseSettings):
     """The completion window of the lane ``background``: within ``"2h"`` for 30 % less than
     standard, ``"8h"`` for 40 % less, or ``"soonest"`` for no less. A target, not a promise."""
 
-    background_poll: Seconds = 300.0
+    background_poll_interval: Seconds = 300.0
     """The most between two looks at a background response; the first come after seconds. At most
     240 where it is not stored: it is deleted about ten minutes after its end."""
 
@@ -127,20 +127,23 @@ class FlexPolicy(BaseSettings):
     """The path of a SQLite file that remembers what was sent and answered, so that a program that
     is started again pays for nothing twice. None: no journal. See ``flextier.journal``."""
 
-    journal_salt: str = ""
+    journal_namespace: str = ""
     """Goes into the names that the journal knows calls by: another salt, other answers."""
 
-    journal_repeats: Literal["each", "once"] = "each"
+    journal_duplicates: Literal["each", "once"] = "each"
     """Calls with the same body in one run: ``"each"`` is asked for itself, as without a journal,
     or all get the answer of ``"once"``."""
 
-    journal_answers: bool = True
+    journal_store_responses: bool = True
     """Whether the journal keeps answers; without them it can only fetch those of batches again."""
 
-    journal_keep: Seconds | None = None
+    journal_ttl: Seconds | None = None
     """How long answers count: older ones are asked for anew, and forgotten. None: for ever."""
 
     def __init__(self, **values: Any) -> None:
+        for old, new in _RENAMED.items():
+            if (variable := _PREFIX + old.upper()) in os.environ:
+                raise PolicyError(f"{variable} was renamed: set {_PREFIX}{new.upper()} instead")
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -169,7 +172,7 @@ class FlexPolicy(BaseSettings):
             raise ValueError(f"{AUTO!r} stands for a whole ladder: name it alone")
         return lanes
 
-    @field_validator("offers", mode="before")
+    @field_validator("lane_support", mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
         if isinstance(value, dict):
@@ -179,12 +182,12 @@ class FlexPolicy(BaseSettings):
             )
         return cls._split(value)
 
-    @field_validator("offers")
+    @field_validator("lane_support")
     @classmethod
-    def _read(cls, offers: tuple[str, ...]) -> tuple[str, ...]:
-        for told in offers:
-            read_offer(told)
-        return offers
+    def _read(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            read_offer(entry)
+        return entries
 
     @field_validator("journal", mode="before")
     @classmethod
@@ -293,6 +296,18 @@ class FlexPolicy(BaseSettings):
         return min(span, self.backoff_max)
 
 
+# Names that fields had before the first release: old names are errors that say the new one.
+_RENAMED = {
+    "background_poll": "background_poll_interval",
+    "batch_least": "batch_min_calls",
+    "batch_poll": "batch_poll_interval",
+    "journal_answers": "journal_store_responses",
+    "journal_keep": "journal_ttl",
+    "journal_repeats": "journal_duplicates",
+    "journal_salt": "journal_namespace",
+    "offers": "lane_support",
+}
+
 # Fields that others are checked against, at values that no other field contradicts.
 _PERMISSIVE: dict[str, Any] = {
     "lanes": ("flex", "standard"),
@@ -321,6 +336,8 @@ def _explain_one(item: dict[str, Any], given: dict[str, Any]) -> str:
     if not item["loc"]:
         return f"FlexPolicy: {message}"
     field = str(item["loc"][0])
+    if field in _RENAMED:
+        return f"FlexPolicy.{field} was renamed: use {_RENAMED[field]}"
     if field not in FlexPolicy.model_fields:
         return f"FlexPolicy has no field {field!r}; the fields are: {', '.join(_fields())}"
     variable = _PREFIX + field.upper()

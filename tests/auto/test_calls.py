@@ -13,7 +13,7 @@ from flextier.background import poll_schedule
 from flextier.calls.report import listen
 from flextier.sim import BackgroundWeather, Fault, Simulator, Weather
 from tests.batch.conftest import forget
-from tests.wire.callers import KEY
+from tests.client.callers import KEY
 
 DAY = 86_400.0
 
@@ -30,7 +30,9 @@ def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
 
 def made(sim: Simulator, **knobs: Any) -> dict[str, Any]:
     """What a client is made with."""
-    policy = FlexPolicy(**{"lanes": "auto", "batch_window": 0.3, "batch_poll": 0.05, **knobs})
+    policy = FlexPolicy(
+        **{"lanes": "auto", "batch_window": 0.3, "batch_poll_interval": 0.05, **knobs}
+    )
     return {"base_url": sim.base_url, "api_key": KEY, "policy": policy}
 
 
@@ -97,8 +99,8 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_company(sim: Simulato
 
 
 def test_few_calls_that_have_no_other_lane(sim: Simulator) -> None:
-    """``batch_least`` sends calls to the next lane; where there is none, they make a batch."""
-    assert ask(sim, "o3", lanes="batch", batch_least=5).lane == "batch"
+    """``batch_min_calls`` sends calls to the next lane; where there is none, they make a batch."""
+    assert ask(sim, "o3", lanes="batch", batch_min_calls=5).lane == "batch"
 
 
 def test_few_calls_while_flex_is_shut(sim: Simulator) -> None:

@@ -13,7 +13,7 @@ import anyio
 from flextier import AsyncFlexOpenAI, CallReport, Clock, FlexOpenAI, FlexPolicy, track
 from flextier.sim import BackgroundWeather, Simulator, Weather
 from tests.batch.crowd import count
-from tests.wire.callers import KEY
+from tests.client.callers import KEY
 
 MODEL = "gpt-6.2-sol"
 """It has the windows, and no flex."""

@@ -180,7 +180,7 @@ def test_without_answers_it_is_fetched_again(
     asker: Asker, sim: Simulator, policy: FlexPolicy, path: str
 ) -> None:
     """By its id, for as long as it is there; nothing is paid for."""
-    lean = policy.replace(journal_answers=False)
+    lean = policy.replace(journal_store_responses=False)
     first = asker(sim, lean)
     for _ in range(2):
         forget()
@@ -193,7 +193,7 @@ def test_without_answers_it_is_fetched_again(
 def test_without_answers_and_deleted(asker: Asker, sim: Simulator, policy: FlexPolicy) -> None:
     """Then it is asked for anew; that this can happen is told once."""
     sim.weather = background(keep=0.5)
-    lean = policy.replace(journal_answers=False)
+    lean = policy.replace(journal_store_responses=False)
     with pytest.warns(UserWarning, match="not stored .* a program that is away for longer"):
         asker(sim, lean, store=False)
     forget()
@@ -283,7 +283,7 @@ def test_a_key_that_may_not_look(asker: Asker, sim: Simulator, policy: FlexPolic
     heard = asker(sim, policy)
     assert heard.attempts == ["background-2h:unfinished", "standard:served"]
     assert (created(sim), statuses(sim)) == (1, {"cancelled": 1})
-    assert asker(sim, policy.replace(journal_repeats="once")).report.lane == "journal"
+    assert asker(sim, policy.replace(journal_duplicates="once")).report.lane == "journal"
 
 
 def test_calls_that_share_one_response(sim: Simulator, policy: FlexPolicy) -> None:
@@ -291,7 +291,9 @@ def test_calls_that_share_one_response(sim: Simulator, policy: FlexPolicy) -> No
     sim.weather = background(seconds=0.4)
 
     async def main() -> list[Heard]:
-        async with AsyncFlexOpenAI(**options(sim, policy.replace(journal_repeats="once"))) as one:
+        async with AsyncFlexOpenAI(
+            **options(sim, policy.replace(journal_duplicates="once"))
+        ) as one:
             return await asyncio.gather(*(aask(one) for _ in range(8)))
 
     heard = asyncio.run(main())
@@ -303,7 +305,7 @@ def test_calls_that_share_one_response(sim: Simulator, policy: FlexPolicy) -> No
 def test_calls_that_share_one_response_without_answers(sim: Simulator, policy: FlexPolicy) -> None:
     """Each fetches it."""
     sim.weather = background(seconds=0.2)
-    lean = policy.replace(journal_repeats="once", journal_answers=False)
+    lean = policy.replace(journal_duplicates="once", journal_store_responses=False)
 
     async def main() -> list[Heard]:
         async with AsyncFlexOpenAI(**options(sim, lean)) as one:

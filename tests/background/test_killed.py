@@ -71,7 +71,7 @@ def test_killed_and_started_again(
 def test_two_programs_at_once(start: Start, sim: Simulator) -> None:
     """They share the work: each step is asked for by one of them, and paid for once."""
     sim.weather = background(seconds=0.3)
-    one, other = start(journal_repeats="once"), start(journal_repeats="once")
+    one, other = start(journal_duplicates="once"), start(journal_duplicates="once")
     assert [text for _, text in one.told] == [text for _, text in other.told] == ANSWERS
     assert served(sim) == {"background-2h": 3}
 

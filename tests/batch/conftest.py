@@ -14,7 +14,7 @@ from flextier.journal import journal
 from flextier.lanes import eligibility
 from flextier.sim import Simulator, Weather
 from tests.batch.crowd import Crowd, Said, patch_all, tasks, threads
-from tests.wire.callers import PLAIN
+from tests.client.callers import PLAIN
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -15,12 +15,12 @@ import openai
 
 from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, track
 from flextier.sim import Simulator
-from tests.wire.callers import KEY
+from tests.client.callers import KEY
 
 POLICY = FlexPolicy(
     lanes=("batch", "standard"),
     batch_window=0.05,
-    batch_poll=0.04,
+    batch_poll_interval=0.04,
     batch_reserve=0.5,
     standard_reserve=0.5,
     backoff_initial=0.01,

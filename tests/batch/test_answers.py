@@ -26,7 +26,7 @@ from tests.batch.crowd import (
     questions,
     threads,
 )
-from tests.wire.callers import Caller
+from tests.client.callers import Caller
 
 
 def test_a_call_by_batch(plain: Caller, sim: Simulator) -> None:

@@ -150,7 +150,7 @@ def test_a_creation_lost_at_the_deadline(sim: Simulator) -> None:
     """Created, the answer lost, and no time left: the batch does not go on for nobody."""
     sim.weather = Weather(batch=BatchWeather(seconds=3600))
     sim.script(Fault.reset(after_effect=True).on(**CREATE))
-    policy = POLICY.replace(deadline=1.5, batch_reserve=1.2, batch_poll=0.4)
+    policy = POLICY.replace(deadline=1.5, batch_reserve=1.2, batch_poll_interval=0.4)
     with FlexOpenAI(**options(sim, policy)) as client:
         said = ask(client, "What of it?")
     assert said.report.lane == "standard"
@@ -162,7 +162,7 @@ def test_cancelling_that_fails_is_not_hammered(sim: Simulator) -> None:
     """A cancellation that is answered 500 is tried again at the pace of looks, not in a loop."""
     sim.script_batches(BatchOutcome.stay("in_progress"))
     sim.script(*[Fault.status(500).on(method="POST", path="/batches/{id}/cancel")] * 2000)
-    policy = POLICY.replace(deadline=1.6, batch_reserve=1.3, batch_poll=0.2)
+    policy = POLICY.replace(deadline=1.6, batch_reserve=1.3, batch_poll_interval=0.2)
     with FlexOpenAI(**options(sim, policy)) as client:
         ask(client, "What of it?")
     # From 0.3 s to 1.1 s, where the call leaves for standard: a look takes 0.05 s at least.

@@ -14,7 +14,7 @@ from flextier import FlexOpenAI, track
 from flextier.sim import Simulator
 from tests.batch.conftest import forget
 from tests.batch.crowd import POLICY, options
-from tests.wire.callers import KEY
+from tests.client.callers import KEY
 
 
 class Colour(BaseModel):

@@ -216,7 +216,9 @@ def test_a_file_above_the_limit_is_split(crowd: Crowd, sim: Simulator) -> None:
 def test_a_line_above_the_limit(sim: Simulator) -> None:
     """A single line that can never be enqueued goes to the next lane."""
     sim.weather = Weather(batch=BatchWeather(enqueued_limit=3))
-    policy = POLICY.replace(deadline=4, batch_reserve=1, batch_window=0.02, batch_poll=0.02)
+    policy = POLICY.replace(
+        deadline=4, batch_reserve=1, batch_window=0.02, batch_poll_interval=0.02
+    )
     with FlexOpenAI(**options(sim, policy)) as client:
         said = ask(client, "What of it?")
     assert said.lanes == ["batch:lane_unsupported", "standard:served"]
@@ -226,7 +228,7 @@ def test_room_that_another_program_takes(sim: Simulator) -> None:
     """No room, and none of ours on its way: asked again until there is some."""
     full = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached for o3."}
     sim.script_batches(*[BatchOutcome.fail(full)] * 4)
-    with FlexOpenAI(**options(sim, POLICY.replace(batch_poll=0.02))) as client:
+    with FlexOpenAI(**options(sim, POLICY.replace(batch_poll_interval=0.02))) as client:
         said = ask(client, "What of it?")
     assert said.lanes == ["batch:served"]
     assert (files(sim), sim.paid()["payments"]) == (5, 1)

@@ -147,7 +147,7 @@ def test_a_row_that_swallows_the_end(
 ) -> None:
     """What a row makes of a call that the run has let go of is not kept as its answer."""
     flextier_sim.weather = Weather(batch=BatchWeather(seconds=0.3))
-    client = asking(flextier_sim, lanes=("batch",), batch_window=0.05, batch_poll=0.05)
+    client = asking(flextier_sim, lanes=("batch",), batch_window=0.05, batch_poll_interval=0.05)
     output = tmp_path / "out.jsonl"
 
     async def ask(row: dict[str, Any]) -> str:

@@ -124,7 +124,7 @@ def test_calls_that_are_detached(
 ) -> None:
     """The first Ctrl-C lets go of calls that wait in a batch; the next start finds it."""
     flextier_sim.weather = Weather(batch=BatchWeather(seconds=0.5))
-    policy = FlexPolicy(lanes=("batch",), batch_window=0.05, batch_poll=0.05)
+    policy = FlexPolicy(lanes=("batch",), batch_window=0.05, batch_poll_interval=0.05)
     client = AsyncFlexOpenAI(**account, policy=policy)
 
     async def ask(row: dict[str, Any]) -> str:

@@ -1,35 +1,3 @@
 """The public price list as it is installed; no price book left behind."""
 
-from __future__ import annotations
-
-import socket
-from collections.abc import Iterator
-from typing import NoReturn
-
-import pytest
-from hypothesis import settings
-
-from flextier.costs import set_price_book
-
-# A machine that is busy for a moment is no counterexample.
-settings.register_profile("flextier", deadline=None, max_examples=200)
-settings.load_profile("flextier")
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A price asks nobody."""
-
-    def refuse(*arguments: object, **named: object) -> NoReturn:
-        raise AssertionError("a price went to the network")
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-
-
-@pytest.fixture(autouse=True)
-def public_prices() -> Iterator[None]:
-    """Each test begins with the public list, and leaves it to the next."""
-    set_price_book(None)
-    yield
-    set_price_book(None)
+from tests.pricing.conftest import public_prices as public_prices

@@ -23,8 +23,8 @@ from flextier.capacity import CAPACITY
 from flextier.costs import CallRecord, CostTotals, Ledger, record_calls
 from flextier.langchain import ChatOpenAIFlex, FlexCostCallbackHandler
 from flextier.sim import Fault, Simulator
+from tests.client.callers import FAST, KEY
 from tests.langchain.bills import assert_adds_up
-from tests.wire.callers import FAST, KEY
 
 QUESTION = "Name a colour. Any will do."
 LIMIT = 300

@@ -25,7 +25,7 @@ def run(sim: Simulator, *command: str, **environment: str) -> str:
         "OPENAI_API_KEY": "sk-fake-key-for-tests",
         "FLEXTIER_BACKOFF_INITIAL": "0.01",
         "FLEXTIER_BATCH_WINDOW": "0.3",
-        "FLEXTIER_BATCH_POLL": "0.2",
+        "FLEXTIER_BATCH_POLL_INTERVAL": "0.2",
         "PYTHONWARNINGS": "error,ignore::DeprecationWarning",
         "PYTHONIOENCODING": "utf-8",
         **environment,

@@ -45,7 +45,7 @@ from tests.batch.crowd import (
     questions,
     until,
 )
-from tests.wire.callers import Caller
+from tests.client.callers import Caller
 
 FLEX = POLICY.replace(lanes=("flex", "standard"))
 
@@ -83,7 +83,7 @@ def test_the_same_question_several_times(
     policy: FlexPolicy, repeats: Any, paid: int, path: str, sim: Simulator
 ) -> None:
     """Each of a run's calls asks for itself; or the first asks for all, one after another."""
-    made = options(sim, policy.replace(journal=path, journal_repeats=repeats))
+    made = options(sim, policy.replace(journal=path, journal_duplicates=repeats))
     for run in range(2):
         with FlexOpenAI(**made) as client:
             said = [ask(client, "What of it?") for _ in range(3)]
@@ -99,7 +99,7 @@ def test_the_same_question_several_times(
 )
 def test_the_same_question_at_once(policy: FlexPolicy, path: str, sim: Simulator) -> None:
     """Calls that ask the same at the same moment share one request under ``once``."""
-    made = options(sim, policy.replace(journal=path, journal_repeats="once"))
+    made = options(sim, policy.replace(journal=path, journal_duplicates="once"))
     with FlexOpenAI(**made) as client:
         said: list[Any] = []
         together = [
@@ -118,7 +118,7 @@ def test_the_same_question_at_once(policy: FlexPolicy, path: str, sim: Simulator
 async def test_who_waits_for_another_may_leave(path: str, sim: Simulator) -> None:
     """Under ``once``, a call that waits and is cancelled does not undo the one that asks."""
     sim.script(Fault.serve(delay=0.6))
-    policy = FLEX.replace(journal=path, journal_repeats="once")
+    policy = FLEX.replace(journal=path, journal_duplicates="once")
     async with AsyncFlexOpenAI(**options(sim, policy)) as client:
         first = asyncio.ensure_future(aask(client, "What of it?"))
         await auntil(lambda: count(sim, "POST", "/chat/completions") == 1)
@@ -139,7 +139,7 @@ async def test_who_waits_for_another_keeps_to_its_deadline(
 ) -> None:
     """Under ``once``, a call does not wait past the time that it needs for asking itself."""
     sim.script(Fault.stall(30))
-    policy = FLEX.replace(journal=path, journal_repeats="once", lanes=tuple(lanes.split(",")))
+    policy = FLEX.replace(journal=path, journal_duplicates="once", lanes=tuple(lanes.split(",")))
     hurried = policy.replace(deadline=0.6, standard_reserve=0.4)
     async with AsyncFlexOpenAI(**options(sim, policy)) as client:
         first = asyncio.ensure_future(aask(client, "What of it?"))
@@ -168,8 +168,8 @@ def test_a_call_that_no_lane_takes(path: str, sim: Simulator) -> None:
 def test_what_became_a_batch_while_a_call_waited(path: str, sim: Simulator) -> None:
     """A call on flex that waits for the same on batch takes the batch's answer."""
     sim.weather = Weather(batch=BatchWeather(seconds=1.0))
-    slow = POLICY.replace(journal=path, journal_repeats="once", batch_window=0.6)
-    fast = FLEX.replace(journal=path, journal_repeats="once")
+    slow = POLICY.replace(journal=path, journal_duplicates="once", batch_window=0.6)
+    fast = FLEX.replace(journal=path, journal_duplicates="once")
     said: list[Any] = []
     with FlexOpenAI(**options(sim, slow)) as one, FlexOpenAI(**options(sim, fast)) as other:
         thread = threading.Thread(target=lambda: said.append(ask(one, "What of it?")))
@@ -248,7 +248,7 @@ def test_an_answer_that_the_parser_does_not_take_again(
 def test_the_salt(path: str, sim: Simulator) -> None:
     """Another salt, another answer; the old one again, the old answer."""
     for salt, paid in (("monday", 1), ("tuesday", 2), ("monday", 2)):
-        policy = FLEX.replace(journal=path, journal_salt=salt)
+        policy = FLEX.replace(journal=path, journal_namespace=salt)
         with FlexOpenAI(**options(sim, policy)) as client:
             assert ask(client, "What of it?").is_right
         assert sim.paid()["payments"] == paid
@@ -256,8 +256,8 @@ def test_the_salt(path: str, sim: Simulator) -> None:
 
 
 def test_answers_of_some_age(path: str, sim: Simulator) -> None:
-    """Older than journal_keep, an answer is asked for anew."""
-    policy = FLEX.replace(journal=path, journal_keep=3600)
+    """Older than journal_ttl, an answer is asked for anew."""
+    policy = FLEX.replace(journal=path, journal_ttl=3600)
     with FlexOpenAI(**options(sim, policy)) as client:
         ask(client, "What of it?")
     forget()
@@ -274,7 +274,7 @@ def test_answers_of_some_age(path: str, sim: Simulator) -> None:
 
 def test_answers_left_out(crowd: Crowd, path: str, sim: Simulator) -> None:
     """Without answers in it, the journal fetches those of a batch again, and nothing is paid."""
-    made = options(sim, PATIENT.replace(journal=path, journal_answers=False))
+    made = options(sim, PATIENT.replace(journal=path, journal_store_responses=False))
     asked = questions(6)
     crowd(made, asked)
     forget()

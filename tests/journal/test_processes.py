@@ -90,7 +90,7 @@ def test_killed_when_a_batch_is_created_again(start: Start, sim: Simulator) -> N
     full = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached."}
     sim.script_batches(BatchOutcome.fail(full))
     asked = questions(10)
-    assert start(asked, die=("after", f"{API}.create", 2), batch_poll=0.05).died()
+    assert start(asked, die=("after", f"{API}.create", 2), batch_poll_interval=0.05).died()
     assert files(sim) == 2
     assert all_right(start(asked).told)
     assert (files(sim), sim.paid()["twice"]) == (2, [])
@@ -120,7 +120,7 @@ def test_two_processes_ask_the_same(
 ) -> None:
     """Two processes that ask the same 200 lines at once: each line is sent once, all get it."""
     asked = questions(200)
-    settings = {"lanes": lanes, "journal_repeats": repeats, "batch_window": 1.0}
+    settings = {"lanes": lanes, "journal_duplicates": repeats, "batch_window": 1.0}
     both = [start(asked, **settings) for _ in range(2)]
     for program in both:
         assert all_right(program.told)
@@ -152,7 +152,7 @@ def test_two_processes_and_no_room(start: Start, sim: Simulator) -> None:
     full = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached."}
     sim.script_batches(*[BatchOutcome.fail(full)] * 3)
     asked = questions(20)
-    both = [start(asked, batch_poll=0.3, batch_window=0.5) for _ in range(2)]
+    both = [start(asked, batch_poll_interval=0.3, batch_window=0.5) for _ in range(2)]
     for program in both:
         assert all_right(program.told)
     assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])

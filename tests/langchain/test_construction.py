@@ -171,7 +171,7 @@ def test_clients_that_do_things_their_way_are_left_alone() -> None:
         ("o3", {"lanes": ("background-8h",)}, True),
         ("gpt-6.2-sol", {"lanes": "auto"}, True),
         ("o3", {"lanes": "auto"}, None),
-        ("o3", {"lanes": "auto", "offers": {"o3": "background"}}, True),
+        ("o3", {"lanes": "auto", "lane_support": {"o3": "background"}}, True),
         ("gpt-6.2-sol", {}, None),
     ],
 )

@@ -225,7 +225,7 @@ def test_a_refused_call_tells_the_same_run(
 
 def test_what_is_sent(make: Make, sim: Any) -> None:
     """Background responses of an agent carry the name of its run."""
-    policy = {"lanes": "background-2h", "background_poll": 0.05}
+    policy = {"lanes": "background-2h", "background_poll_interval": 0.05}
     agent = agent_of(make(model="gpt-6.2-sol", use_responses_api=True, policy=policy))
     for _ in range(2):
         agent.invoke(STATE)

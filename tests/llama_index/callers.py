@@ -11,8 +11,8 @@ from typing import Any
 from llama_index.core.llms import ChatMessage
 
 from flextier import CallReport, FlexPolicy, track
+from tests.client.callers import FAST, KEY, Outcome, _only
 from tests.llama_index.llms import OURS
-from tests.wire.callers import FAST, KEY, Outcome, _only
 
 PROMPT = "Name a colour. Any will do."
 CHAT = [ChatMessage(role="user", content=PROMPT)]

@@ -8,7 +8,7 @@ from llama_index.llms.openai import OpenAI, OpenAIResponses
 
 from flextier.llama_index import OpenAIFlex, OpenAIResponsesFlex
 from flextier.sim import Simulator
-from tests.wire.callers import FAST, KEY
+from tests.client.callers import FAST, KEY
 
 OURS = [OpenAIFlex, OpenAIResponsesFlex]
 THEIRS = {OpenAIFlex: OpenAI, OpenAIResponsesFlex: OpenAIResponses}

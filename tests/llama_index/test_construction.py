@@ -23,8 +23,8 @@ from pydantic import BaseModel, ValidationError
 from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy, PolicyError, override
 from flextier.llama_index import OpenAIFlex, OpenAIResponsesFlex
 from flextier.sim import Fault, Simulator
+from tests.client.callers import FAST, KEY
 from tests.llama_index.llms import OURS, THEIRS, make
-from tests.wire.callers import FAST, KEY
 
 STANDARD = FlexPolicy(lanes=("standard",))
 CLIENTS = {"openai_client", "async_openai_client", "http_client", "async_http_client"}

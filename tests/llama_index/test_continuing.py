@@ -27,8 +27,8 @@ from flextier.calls.continuation import continuation, continuation_id
 from flextier.calls.run_tracking import watch_for
 from flextier.llama_index import OpenAIResponsesFlex, run_tracking
 from flextier.sim import Fault, Simulator
+from tests.client.callers import FAST, KEY
 from tests.llama_index.llms import OURS, make
-from tests.wire.callers import FAST, KEY
 
 # LlamaIndex's structured LLM and agents use what pydantic deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecationWarning")
@@ -283,7 +283,7 @@ async def test_chat_engines(llm: Any, told: list[str | None]) -> None:
 
 async def test_what_is_sent(sim: Simulator) -> None:
     """Background responses of an agent carry the name of its run."""
-    policy = FAST.replace(lanes=("background-2h",), background_poll=0.05)
+    policy = FAST.replace(lanes=("background-2h",), background_poll_interval=0.05)
     agent = agent_of(
         make(OpenAIResponsesFlex, sim, model="gpt-6.2-sol", policy=policy, context_window=99_000)
     )

@@ -27,8 +27,8 @@ from flextier.llama_index import (
     OpenAIResponsesFlex,
 )
 from flextier.sim import Fault, Simulator
+from tests.client.callers import FAST, KEY
 from tests.llama_index.llms import OURS, make
-from tests.wire.callers import FAST, KEY
 
 MESSAGES = [ChatMessage(role="user", content="Name a colour.")]
 CLASSES = [OpenAIFlex, OpenAIResponsesFlex, OpenAI, OpenAIResponses]

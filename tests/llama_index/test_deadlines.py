@@ -8,16 +8,16 @@ import pytest
 
 from flextier import FlexDeadlineExceeded, FlexPolicy, override, track
 from flextier.sim import Fault, Simulator
-from tests.llama_index.callers import CALLERS, CHAT, PLAIN, STREAMS, closed
-from tests.llama_index.llms import OURS, make
-from tests.wire.callers import FAST
-from tests.wire.test_deadlines import (  # noqa: F401 - the same tests, over other ways to call
+from tests.client.callers import FAST
+from tests.client.test_deadlines import (  # noqa: F401 - the same tests, over other ways to call
     test_a_call_ends_by_its_deadline,
     test_a_stalled_flex_attempt_leaves_time_for_standard,
     test_a_stream_ends_by_the_deadline,
     test_a_trickling_body_cannot_outlast_the_deadline,
     test_a_wait_that_does_not_fit_is_not_waited,
 )
+from tests.llama_index.callers import CALLERS, CHAT, PLAIN, STREAMS, closed
+from tests.llama_index.llms import OURS, make
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -33,8 +33,8 @@ from pydantic import BaseModel
 from flextier import CallReport, override, track
 from flextier.llama_index import OpenAIFlex, OpenAIResponsesFlex
 from flextier.sim import Fault, SeenRequest, Simulator, Weather
+from tests.client.callers import FAST, KEY
 from tests.llama_index.llms import OURS, make
-from tests.wire.callers import FAST, KEY
 
 # LlamaIndex's structured LLM and agents use what pydantic deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecationWarning")

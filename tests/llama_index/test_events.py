@@ -27,6 +27,7 @@ from pydantic import BaseModel
 from flextier import override, track
 from flextier.llama_index import FlexCallEvent, FlexFallbackEvent, FlexRetryEvent
 from flextier.sim import Fault, Simulator
+from tests.client.callers import FAST
 from tests.llama_index.callers import (
     CHAT,
     EVERY_STREAM,
@@ -37,7 +38,6 @@ from tests.llama_index.callers import (
     closed,
 )
 from tests.llama_index.llms import OURS, THEIRS, make
-from tests.wire.callers import FAST
 
 over_every_way = pytest.mark.parametrize("caller", EVERY_WAY, ids=str)
 over_classes = pytest.mark.parametrize("cls", OURS)

@@ -10,7 +10,7 @@ import pytest
 
 from flextier._openai.compat import http
 from flextier.llama_index import OpenAIResponsesFlex
-from tests.wire.callers import FAST, KEY
+from tests.client.callers import FAST, KEY
 
 FAILED = {"id": "resp_1", "object": "response", "status": "failed", "output": []} | {
     "error": {"code": "server_error", "message": "the model stumbled"}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from flextier.sim import Fault, Simulator
+from tests.client.callers import FAST
+from tests.client.test_failure_table import ROWS, Row, check_row, seen
 from tests.llama_index.callers import CALLERS, COMPLETE, EVERY_WAY, PLAIN, LlamaCaller
-from tests.wire.callers import FAST
-from tests.wire.test_failure_table import ROWS, Row, check_row, seen
 
 over_chats = pytest.mark.parametrize("caller", CALLERS, ids=str)
 over_all = pytest.mark.parametrize("caller", EVERY_WAY, ids=str)

@@ -27,8 +27,8 @@ from llama_index.llms.openai.utils import (
 from flextier.llama_index import OpenAIFlex, OpenAIResponsesFlex
 from flextier.llama_index.model_info import SAFE_WINDOW, facts_of
 from flextier.sim import Simulator
+from tests.client.callers import KEY
 from tests.llama_index.llms import OURS, THEIRS, make
-from tests.wire.callers import KEY
 
 # Newer than the tables: the first three are sold, the last is made up.
 NEWER = ["gpt-6.2-sol", "gpt-6.1-terra", "gpt-6.2-chat-latest", "o5"]

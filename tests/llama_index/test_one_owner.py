@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from flextier import FlexPolicy, PolicyError, track
 from flextier.sim import Fault, Simulator
+from tests.client.callers import FAST, KEY
 from tests.llama_index.callers import (
     CALLERS,
     CHAT,
@@ -28,7 +29,6 @@ from tests.llama_index.callers import (
     closed,
 )
 from tests.llama_index.llms import OURS, THEIRS, make
-from tests.wire.callers import FAST, KEY
 
 over_chats = pytest.mark.parametrize("caller", CALLERS, ids=str)
 over_classes = pytest.mark.parametrize("cls", OURS)

@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict
 from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy
 from flextier.llama_index import OpenAIFlex, OpenAIResponsesFlex
 from flextier.sim import Simulator
+from tests.client.callers import FAST
 from tests.llama_index.llms import OURS, THEIRS, make
-from tests.wire.callers import FAST
 
 KEY = "sk-secret-key"
 LIMIT = {OpenAIFlex: "max_tokens", OpenAIResponsesFlex: "max_output_tokens"}

@@ -19,6 +19,8 @@ from llama_index.core.tools import FunctionTool
 from flextier import StreamInterruptedError, StreamUnverifiedWarning, override, track
 from flextier.sim import Fault, Simulator
 from flextier.transport.streams import AsyncFlexStream, FlexStream
+from tests.client.callers import FAST, KEY, Outcome, settled
+from tests.client.test_streams import AFTER_THE_FIRST_EVENT, BEFORE_THE_FIRST_EVENT, Lingerer
 from tests.llama_index.callers import (
     CHAT,
     EVERY_STREAM,
@@ -30,8 +32,6 @@ from tests.llama_index.callers import (
     text_of,
 )
 from tests.llama_index.llms import OURS, make
-from tests.wire.callers import FAST, KEY, Outcome, settled
-from tests.wire.test_streams import AFTER_THE_FIRST_EVENT, BEFORE_THE_FIRST_EVENT, Lingerer
 
 over_streams = pytest.mark.parametrize("stream", STREAMS, ids=str)
 over_every_stream = pytest.mark.parametrize("stream", EVERY_STREAM, ids=str)

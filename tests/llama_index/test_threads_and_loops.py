@@ -14,9 +14,9 @@ import pytest
 from flextier import CallReport, override, track
 from flextier.llama_index import OpenAIFlex
 from flextier.sim import Fault, Simulator, Weather
+from tests.client.callers import FAST
 from tests.llama_index.callers import CHAT, PROMPT, aclosed, closed
 from tests.llama_index.llms import OURS, make
-from tests.wire.callers import FAST
 
 over_classes = pytest.mark.parametrize("cls", OURS)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.client.callers import CALLERS, STREAMS
 from tests.otel.telemetry import Telemetry
-from tests.wire.callers import CALLERS, STREAMS
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -19,9 +19,9 @@ from flextier.calls import hooks
 from flextier.calls.report import current_scope
 from flextier.langchain import ChatOpenAIFlex
 from flextier.sim import Fault, Simulator
+from tests.client.callers import FAST, KEY
+from tests.client.test_clients import make, make_async
 from tests.otel.telemetry import Telemetry
-from tests.wire.callers import FAST, KEY
-from tests.wire.test_clients import make, make_async
 
 ROOT = Path(__file__).parents[2]
 

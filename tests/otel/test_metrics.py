@@ -15,9 +15,9 @@ from flextier import track
 from flextier.costs import CostTotals, record_of
 from flextier.otel.meters import SECONDS, TOKENS
 from flextier.sim import Fault, Simulator
+from tests.client.callers import FAST, MESSAGES, Caller
+from tests.client.test_clients import make
 from tests.otel.telemetry import Telemetry, attributes_of
-from tests.wire.callers import FAST, MESSAGES, Caller
-from tests.wire.test_clients import make
 
 ROOT = Path(__file__).parents[2]
 IMPATIENT = FAST.replace(patience=0)

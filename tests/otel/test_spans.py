@@ -21,9 +21,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 from flextier import FlexOpenAI, FlexPolicy, track
 from flextier._openai.compat import http
 from flextier.sim import Fault, Simulator
+from tests.client.callers import FAST, MESSAGES, Caller
+from tests.client.test_clients import Colour, make, make_async
 from tests.otel.telemetry import Telemetry, attributes_of, events_of
-from tests.wire.callers import FAST, MESSAGES, Caller
-from tests.wire.test_clients import Colour, make, make_async
 
 ROOT = Path(__file__).parents[2]
 FLEX_ONLY = FAST.replace(lanes=("flex",), patience=0)

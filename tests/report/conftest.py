@@ -14,8 +14,8 @@ from flextier.ledger import Ledger
 from flextier.report.aggregates import summarise
 from flextier.report.period import period_of
 from flextier.report.summary import Summary
-from tests.costs.ledger.conftest import postgres_server as postgres_server
-from tests.costs.ledger.conftest import postgres_url as postgres_url
+from tests.ledger.conftest import postgres_server as postgres_server
+from tests.ledger.conftest import postgres_url as postgres_url
 from tests.report.browser import Browser
 from tests.skips import NO_CHROMIUM
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flextier.calls.report import Attempt
 from flextier.costs import CallRecord, Usage, record_of
-from tests.costs.ledger.calls import costing
 from tests.costs.records import records, report
+from tests.ledger.calls import costing
 
 BEGIN = datetime(2026, 11, 2, tzinfo=timezone.utc)  # a Monday
 HOSTILE = "</script></title><img src=x onerror=document.title='owned'>\"'&"

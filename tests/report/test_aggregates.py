@@ -19,7 +19,7 @@ from flextier.costs import CallRecord, CostTotals
 from flextier.ledger import Ledger
 from flextier.report.summary import WAITS, Summary
 from flextier.report.time_buckets import cut_for, slots
-from tests.costs.ledger.calls import call
+from tests.ledger.calls import call
 from tests.report.conftest import summary_of
 from tests.report.records import BEGIN, fortnight, histories
 

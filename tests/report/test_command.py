@@ -17,7 +17,7 @@ import pytest
 from flextier.cli import main
 from flextier.costs import CallRecord, CostTotals
 from flextier.ledger import Ledger
-from tests.costs.ledger.calls import call, environment
+from tests.ledger.calls import call, environment
 from tests.report.records import HOSTILE, estimated, fortnight, unpriced
 
 Keep = Callable[[Iterable[CallRecord]], Path]
@@ -120,7 +120,7 @@ def test_a_killed_process_is_named(file: Path, capsys: pytest.CaptureFixture[str
     code = (
         "import os, signal, sys\n"
         "from flextier.ledger import Ledger\n"
-        "from tests.costs.ledger.calls import call\n"
+        "from tests.ledger.calls import call\n"
         "ledger = Ledger(sys.argv[1], flush_every=60)\n"
         "ledger.add(call()); ledger.flush(); ledger.add(call())\n"
         "print(os.getpid(), flush=True)\n"

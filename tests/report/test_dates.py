@@ -13,7 +13,7 @@ from flextier.cli import main
 from flextier.costs import CallRecord
 from flextier.report import time_buckets
 from flextier.report.page import page
-from tests.costs.ledger.calls import call
+from tests.ledger.calls import call
 from tests.report.conftest import summary_of
 
 Keep = Callable[[Iterable[CallRecord]], Path]

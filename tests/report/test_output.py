@@ -16,8 +16,8 @@ from flextier.cli import main
 from flextier.costs import CallRecord
 from flextier.ledger import Ledger
 from flextier.report import output
-from tests.costs.ledger.calls import call
-from tests.costs.ledger.test_opening import _execute
+from tests.ledger.calls import call
+from tests.ledger.test_opening import _execute
 
 Keep = Callable[[Iterable[CallRecord]], Path]
 

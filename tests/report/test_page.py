@@ -13,7 +13,7 @@ import pytest
 
 from flextier.costs import CallRecord, CostTotals, Ledger
 from flextier.report.page import page
-from tests.costs.ledger.calls import call
+from tests.ledger.calls import call
 from tests.report.conftest import summary_of
 from tests.report.records import HOSTILE, estimated, fortnight, unpriced
 

@@ -77,7 +77,7 @@ def _hand_over(lines: Iterator[_Line], tag: str, terms: Terms, calls: Calls) -> 
     while chunk := list(islice(lines, _CHUNK)):
         answered = [(line.custom_id, line.recorded) for line in chunk if line.recorded]
         failed = [line.custom_id for line in chunk if not line.recorded]
-        keep = terms.policy.journal_answers
+        keep = terms.policy.journal_store_responses
         record(terms.journal, partial(_record, tag, answered, failed, keep))
         mine = _TURNS.acquire(timeout=_UNREAD)
         try:

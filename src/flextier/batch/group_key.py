@@ -26,12 +26,12 @@ class Terms:
     @property
     def least(self) -> int:
         """The fewest calls that are worth a file: one, where there is no other lane for them."""
-        return 1 if self.policy.lanes[-1] == BATCH.name else self.policy.batch_least
+        return 1 if self.policy.lanes[-1] == BATCH.name else self.policy.batch_min_calls
 
     @property
     def poll(self) -> float:
         """The most seconds between two looks."""
-        return self.policy.batch_poll
+        return self.policy.batch_poll_interval
 
     def backoff(self, tries: int) -> float:
         """Seconds to wait after so many failed tries."""

@@ -75,8 +75,8 @@ def pool(client: Any, call: Asking) -> Ticket:
     desk, memory = desk_of(*call.where), call.memory
     policy = call.policy
     changes: dict[str, Any] = {} if policy.deadline is None else {"deadline": None}
-    if call.least > policy.batch_least:
-        changes["batch_least"] = call.least
+    if call.least > policy.batch_min_calls:
+        changes["batch_min_calls"] = call.least
     knobs = policy.replace(**changes)
     journal = None if memory is None else memory.journal
     endpoint = f"/v1{call.asked.endpoint}"

@@ -390,7 +390,7 @@ class Work:
         # Who has come meanwhile may have come too late for the line, but not for the journal.
         lost = waiting & {ticket.custom_id for ticket in self._tickets()}
         if lost:
-            keep = self.terms.policy.journal_answers
+            keep = self.terms.policy.journal_store_responses
             record(self._journal, lambda j: j.harvested(self.tag, (), lost, keep_answer=keep))
         if batch.status != "completed":
             self.calls.tell(self._unfinished(batch.status), lost)
@@ -452,7 +452,7 @@ class Work:
         what = "a batch that was not created yet" if batch_id is None else f"batch {batch_id}"
         if status == "alone":
             message = (
-                "fewer calls than batch_least (FLEXTIER_BATCH_LEAST), "
+                "fewer calls than batch_min_calls (FLEXTIER_BATCH_MIN_CALLS), "
                 f"{self.terms.least}, came within batch_window "
                 f"(FLEXTIER_BATCH_WINDOW), {self.terms.policy.batch_window:g} s: no batch was made"
             )

@@ -39,9 +39,9 @@ class Memory:
         self._look_in = _SOONEST
         self._stale = False
         self._settled = False
-        key = key_of(base_url, asked.endpoint, dumps(asked.body), policy.journal_salt)
-        once = policy.journal_repeats == "once"
-        self.entry: Entry = self.journal.take(key, once=once, keep=policy.journal_keep)
+        key = key_of(base_url, asked.endpoint, dumps(asked.body), policy.journal_namespace)
+        once = policy.journal_duplicates == "once"
+        self.entry: Entry = self.journal.take(key, once=once, keep=policy.journal_ttl)
         memories = MEMORIES.get()
         if memories is not None and not once:  # one that is shared is never used up
             memories.append(self)
@@ -99,7 +99,7 @@ class Memory:
     def refresh(self) -> None:
         """How it stands now, if that can have changed."""
         if self._stale:
-            self.entry = self.journal.claim(self.entry, keep=self._policy.journal_keep)
+            self.entry = self.journal.claim(self.entry, keep=self._policy.journal_ttl)
             self._stale = False
 
     def look(self, until: float) -> float:
@@ -109,7 +109,7 @@ class Memory:
             until: when the call does not wait for others any more.
         """
         if self.entry.state == "busy":
-            self.entry = self.journal.claim(self.entry, keep=self._policy.journal_keep)
+            self.entry = self.journal.claim(self.entry, keep=self._policy.journal_ttl)
         if self.entry.state != "busy":
             return 0.0
         left = until - self._clock.now()
@@ -144,7 +144,9 @@ class Memory:
         body = _bytes_of(answer)
         said = Recorded(lane, 200, request_id, body)
         try:
-            self.journal.answered(self.entry, model, said, keep_answer=self._policy.journal_answers)
+            self.journal.answered(
+                self.entry, model, said, keep_answer=self._policy.journal_store_responses
+            )
         except JournalError as error:
             say(f"an answer is not remembered: {error}", JournalWarning)
 

@@ -42,7 +42,7 @@ class Journal:
 
     Example::
 
-        FlexPolicy(journal="nightly.db", journal_salt="2026-11-22")
+        FlexPolicy(journal="nightly.db", journal_namespace="2026-11-22")
         Journal("nightly.db").forget(older_than=30 * 86_400)
     """
 

@@ -1,4 +1,4 @@
-"""What a user says of the lanes that models are sold on, as ``FlexPolicy.offers`` has it."""
+"""What a user says of the lanes that models are sold on, as ``FlexPolicy.lane_support`` has it."""
 
 from __future__ import annotations
 

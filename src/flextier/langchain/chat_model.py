@@ -267,7 +267,7 @@ class ChatOpenAIFlex(ChatOpenAI):
 def _wants_windows(policy: FlexPolicy, model: str) -> bool:
     """Whether background lanes are named, or are what the model has in the place of flex."""
     if policy.lanes == (AUTO,):
-        return needs_windows(model, policy.offers)
+        return needs_windows(model, policy.lane_support)
     return any(name.startswith(ANY_WINDOW) for name in policy.lanes)
 
 

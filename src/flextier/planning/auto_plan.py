@@ -54,7 +54,7 @@ class Plan:
     """The cheapest first."""
     source: str
     """How it is known what the model is sold on."""
-    batch_least: int
+    batch_min_calls: int
     """The fewest calls at once that make a batch."""
 
     @property
@@ -110,7 +110,7 @@ def _plan(
     apart: str,
     prices: tuple[object, date],
 ) -> Plan:
-    offer = offer_of(model, policy.offers)
+    offer = offer_of(model, policy.lane_support)
     reasons = dict(declined)
 
     def against(lane: Lane) -> str:
@@ -128,7 +128,7 @@ def _plan(
         Considered(lane, share, priced, against(lane))
         for lane, share, priced in cheapest_first(lanes, model)
     )
-    least = max(POOL, policy.batch_least)
+    least = max(POOL, policy.batch_min_calls)
     return Plan(model, policy.deadline, considered, offer.source, least)
 
 

@@ -30,7 +30,7 @@ class Joined:
 
     def apart(self, policy: FlexPolicy) -> str:
         """Why it is not to wait for others; empty: it may. To be asked once."""
-        least = max(POOL, policy.batch_least)
+        least = max(POOL, policy.batch_min_calls)
         worth = COMPANY.joined(self._key, self._clock.now(), least)
         return STEP if self._step else "" if worth else FEW
 

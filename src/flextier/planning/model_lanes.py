@@ -1,8 +1,8 @@
-"""What a model is sold on: which lanes beside standard, and how that is known.
+"""Which lanes a model has beside standard, and how that is known.
 
-In this order: what the user says (``FlexPolicy.offers``), what OpenAI says of models that the price
-list does not have, the rates in the price list. Of a model that none of them knows, flex and batch
-are taken to be worth a try: who is refused is told so at once, and it is remembered.
+Looked up in this order: ``FlexPolicy.lane_support``, OpenAI's announcements of models that the
+price list lacks, the rates in the price list. A model that none of them knows is assumed to have
+flex and batch: a refusal costs nothing and is remembered.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Offer:
         if name in self.lanes:
             return ""
         if not self.source or (name == "background" and not self.names_windows):
-            return f"whether {model} has {_WORDS[name]} is not known (FlexPolicy.offers)"
+            return f"whether {model} has {_WORDS[name]} is not known (FlexPolicy.lane_support)"
         return f"{model} has no {_WORDS[name]}, by {self.source}"
 
 
@@ -50,7 +50,7 @@ def offer_of(model: str, told: Sequence[str] = ()) -> Offer:
     for one in told:
         pattern, lanes = read_offer(one)
         if fnmatchcase(model, pattern):
-            return Offer(lanes, f"FlexPolicy.offers: {one}")
+            return Offer(lanes, f"FlexPolicy.lane_support: {one}")
     return _known(model)
 
 

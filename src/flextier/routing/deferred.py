@@ -116,7 +116,7 @@ class Fetching:
             pace_of(self._where),
             self._clock,
             account,
-            policy.background_poll,
+            policy.background_poll_interval,
             ladder.withdraw_by,
             min(ladder.cut_by, now + policy.attempt_timeout(ladder.lane.name)),
             None if running is None else running.response_id,
