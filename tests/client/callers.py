@@ -131,9 +131,7 @@ STREAMS = [caller for caller in CALLERS if caller.stream]
 
 
 def settled(sim: Simulator) -> int:
-    """The simulator's open connections, once it has noticed those that were closed, and ended
-    their requests.
-    """
+    """The simulator's open connections, once closed ones are noticed and their requests ended."""
     for _ in range(60_000):
         if sim.connections == sim.in_flight == 0:
             break
