@@ -39,7 +39,7 @@ def started(place: Path, *arguments: str, **environment: str) -> subprocess.Pope
     return subprocess.Popen(
         [*COMMAND, "run", *arguments],
         cwd=place,
-        env={**os.environ, **environment},
+        env={**os.environ, "HEARS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,7 +47,7 @@ def started(place: Path, *arguments: str, **environment: str) -> subprocess.Pope
 
 
 HEARS = """
-import pathlib, signal
+import os, pathlib, signal
 
 install, heard = signal.signal, []
 
@@ -58,10 +58,11 @@ def hearing(number, handler):
         pathlib.Path(f"heard-{len(heard)}").touch()
     return install(number, handle if callable(handler) else handler)
 
-signal.signal = hearing
+if "HEARS" in os.environ:
+    signal.signal = hearing
 """
-"""The beginning of a module that makes a file once a signal was handled: two that are sent at once
-would be one.
+"""The beginning of a module that, in a process that was started for it, makes a file once a signal
+was handled: two that are sent at once would be one.
 """
 
 
