@@ -30,11 +30,12 @@ test-openai2: $(VENV)/.ready-test ## Run all tests under openai 2.x
 test-openai3: $(VENV3)/.ready-test ## Run all tests but LlamaIndex's under openai 3.x
 	$(VENV3)/bin/python $(PYTEST) $(ARGS)
 
-lint: $(VENV_LINT)/.ready ## Check style and formatting
+lint: $(VENV_LINT)/.ready ## Check style, formatting, words, and which package imports which
 	$(VENV_LINT)/bin/ruff check .
 	$(VENV_LINT)/bin/ruff format --check .
+	PYTHONPATH=src $(VENV_LINT)/bin/lint-imports --no-logo
 
-format: $(VENV_LINT)/.ready ## Mend style and formatting where that can be done by itself
+format: $(VENV_LINT)/.ready ## Fix style and formatting
 	$(VENV_LINT)/bin/ruff check --fix .
 	$(VENV_LINT)/bin/ruff format .
 
