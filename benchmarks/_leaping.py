@@ -23,7 +23,7 @@ _QUIET = 3
 
 
 _Alarm: TypeAlias = "list[Any]"
-"""When, a number, and whom to wake; None: nobody any more."""
+"""When, a number, and whom to wake; None: cancelled."""
 
 
 class Leaping:
@@ -83,7 +83,7 @@ class Leaping:
         await woken.wait()
 
     def alarm(self, seconds: float, wake: Callable[[], None]) -> Callable[[], None]:
-        """Have ``wake`` called in so many seconds; what is returned calls that off."""
+        """Call ``wake`` in the given seconds; calling the result cancels that."""
         with self._lock:
             self._count += 1
             alarm: _Alarm = [self.now() + seconds, self._count, wake]

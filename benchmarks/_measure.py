@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 Work = Callable[[int], object]
-"""Does as many units as it is told."""
+"""Does the given number of units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,14 @@ def cpu_pairs(ours: Work, plain: Work, *, rounds: int, units: int) -> list[tuple
     """CPU seconds of one unit of each, in many short rounds.
 
     Args:
-        ours: does as many units as it is told, with flextier.
+        ours: does the given number of units, with flextier.
         plain: does the same without it.
         rounds: how many ratios the median is taken of.
         units: how many units one side of a round does: some ten milliseconds of them.
     """
     for warm in (ours, plain, ours, plain):
         warm(units)
-    # What is alive now stays alive: the collector need not look at it, in whoever's turn it runs.
+    # What is alive now stays alive: the collector need not look at it, in either function's rounds.
     gc.collect()
     gc.freeze()
     try:

@@ -81,9 +81,9 @@ def _simulate(settings: str) -> None:
     """Serve until the parent closes its end of our standard input."""
     from flextier.sim import Simulator, Weather
 
-    told = json.loads(settings)
-    weather = Weather.from_dict(told["weather"])
-    with Simulator(weather, speed=told["speed"], record_bodies=False, keep_requests=1) as served:
+    options = json.loads(settings)
+    weather = Weather.from_dict(options["weather"])
+    with Simulator(weather, speed=options["speed"], record_bodies=False, keep_requests=1) as served:
         print(served.base_url, flush=True)
         sys.stdin.read()
 

@@ -237,11 +237,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", choices=MODELS, help="one of them alone")
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="runs at a time")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the weather")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", message=".*not in LlamaIndex's table.*")
-    frameworks = [told.framework] if told.framework else list(AGENTS)
-    models = [told.model] if told.model else list(MODELS)
-    found = asyncio.run(runs(frameworks, models, told.at_once, told.seed))
+    frameworks = [options.framework] if options.framework else list(AGENTS)
+    models = [options.model] if options.model else list(MODELS)
+    found = asyncio.run(runs(frameworks, models, options.at_once, options.seed))
     print("\n".join(table([COLUMNS, *(one.row() for one in found)])))
 
 

@@ -128,7 +128,7 @@ def crash(
     seconds: tuple[float, float] = (0.6, 1.6),
     soonest: float = 0.4,
 ) -> Outcome:
-    """Kill runs so many times.
+    """Kill runs the given number of times.
 
     Args:
         place: a directory to work in.
@@ -147,7 +147,7 @@ def crash(
             journal = place / f"run-{outcome.runs}.db"
             start = _starter(place, simulator.base_url, outcome.runs, journal, soonest)
             _until_through(start, simulator, journal, moments, outcome)
-        # A response that nobody knows ends, and is paid for, all the same.
+        # A response whose id was lost ends, and is paid for, all the same.
         while simulator.stats()["background"]["pending"]:
             time.sleep(0.05)
         _account(simulator, outcome)
@@ -201,11 +201,11 @@ def _states(journal: Path) -> dict[str, int]:
 
 def _account(simulator: Simulator, outcome: Outcome) -> None:
     """What the simulator has created, and was paid for."""
-    told, background = simulator.paid(), simulator.stats()["background"]
+    paid, background = simulator.paid(), simulator.stats()["background"]
     outcome.created = background["created"]
     outcome.follow_ups = background["follow_ups"]
-    outcome.paid = told["payments"]
-    outcome.twice = sum(line["times"] - 1 for line in told["twice"])
+    outcome.paid = paid["payments"]
+    outcome.twice = sum(line["times"] - 1 for line in paid["twice"])
     outcome.orphaned = outcome.created - outcome.answered
 
 
@@ -251,7 +251,7 @@ _MOMENTS = (_starting, _creating, _looking, _between)
 
 
 def _await(path: str, then: float) -> Callable[[Simulator, subprocess.Popen[bytes]], None]:
-    """Wait for the next request to a path (empty: to any), and so many seconds more."""
+    """Wait for the next request to a path (empty: to any), and the given seconds more."""
 
     def seen(simulator: Simulator) -> int:
         stats = simulator.stats()
@@ -269,14 +269,14 @@ def _await(path: str, then: float) -> Callable[[Simulator, subprocess.Popen[byte
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Kill as told on the command line; returns 1 if a step was lost or paid for in vain."""
+    """Run as the command line says; returns 1 if a step was lost or paid twice."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, default=30, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="work there, and keep it")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with TemporaryDirectory() as directory:
-        outcome = crash(told.keep or Path(directory), told.kills, seed=told.seed)
+        outcome = crash(options.keep or Path(directory), options.kills, seed=options.seed)
     print(outcome)
     return 0 if outcome.is_right else 1
 

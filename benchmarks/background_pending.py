@@ -2,7 +2,7 @@
 
 Two parts, over real sockets, the simulator in a process of its own:
 
-- pending: so many responses with a window of 8 hours are created, some hundred at a time, waited
+- pending: N responses with a window of 8 hours are created, some hundred at a time, waited
   for in real time for some minutes, and collected when they are done. CPU and memory are this
   process's alone;
 - whole: what a wait of all 8 hours takes in looks, worked out from the pace for as many responses,
@@ -125,7 +125,7 @@ async def _pending(
     seconds: float,
     age: float,
 ) -> Pending:
-    had: list[tuple[float, float]] = []  # when it was done, and when it was had
+    had: list[tuple[float, float]] = []  # when it was done, and when it was received
     ask = _asking(base_url, framework, age, had)
     found = Pending(calls, age=age)
     await _warm(base_url, ask, had)
@@ -205,7 +205,7 @@ async def _window(base_url: str, seconds: float, files: int) -> Window:
 
 
 def paced(calls: int, seed: int = 0) -> float:
-    """Looks at a response in 8 hours, by the pace, where so many wait all the time."""
+    """Looks at a response in 8 hours, by the poll schedule, with a constant number waiting."""
     pace, chance, longest = Pace(), random.Random(seed), POLICY.background_poll_interval
 
     def next_look(age: float) -> float:
@@ -263,10 +263,10 @@ def _seen(base_url: str) -> Counter[str]:
         return Counter(json.load(answer)["paths"])
 
 
-def _steer(base_url: str, what: str, told: dict[str, Any]) -> None:
+def _steer(base_url: str, what: str, payload: dict[str, Any]) -> None:
     url = f"{base_url.removesuffix('/v1')}/sim/{what}"
     request = urllib.request.Request(
-        url, json.dumps(told).encode(), {"content-type": "application/json"}
+        url, json.dumps(payload).encode(), {"content-type": "application/json"}
     )
     urllib.request.urlopen(request).close()
 
@@ -294,7 +294,9 @@ def show(found: Pending) -> None:
         print(f"{window.looks:.1f} looks a second, {window.sockets} open sockets and files")
     print(f"CPU to collect one: {found.collecting_ms:.2f} ms; ", end="")
     print(f"from the first answer to the last: {found.first_to_last:.0f} s")
-    print(f"an answer is had after its end by {statistics.median(found.late):.0f} s (median), ")
+    print(
+        f"an answer is received after its end by {statistics.median(found.late):.0f} s (median), "
+    )
     print(f"  {late[-1]:.0f} s (19 of 20), {max(found.late):.0f} s (the last)")
     print(f"requests for one: {found.requests:.1f}")
 
@@ -308,12 +310,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--windows", type=int, default=3, metavar="N", help="measured, of the wait")
     parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="of each of them")
     parser.add_argument("--part", choices=("pending", "whole"), help="one of them alone")
-    told = parser.parse_args(arguments)
-    if told.part != "whole":
-        show(pending(told.calls, told.at_once, told.framework, told.windows, told.seconds))
-    if told.part != "pending":
-        print(f"a whole wait of 8 hours, {told.calls:,} responses: ", end="")
-        print(f"{paced(told.calls):.0f} looks at each, by the pace")
+    options = parser.parse_args(arguments)
+    if options.part != "whole":
+        show(
+            pending(
+                options.calls, options.at_once, options.framework, options.windows, options.seconds
+            )
+        )
+    if options.part != "pending":
+        print(f"a whole wait of 8 hours, {options.calls:,} responses: ", end="")
+        print(f"{paced(options.calls):.0f} looks at each, by the pace")
         print(f"a whole wait of 8 hours, {FEW} responses: ", end="")
         print(f"{paced(FEW):.0f} looks at each, by the pace; {counted(FEW):.0f}, counted")
 

@@ -78,7 +78,7 @@ def measure(
 
 
 def write_rows(path: Path, rows: int) -> None:
-    """An input of so many rows, each with a prompt of its own."""
+    """An input of N rows, each with a prompt of its own."""
     with path.open("w") as file:
         for number in range(rows):
             prompt = f"Summarise review {number} in one sentence. {'It was quite good. ' * 8}"
@@ -172,12 +172,12 @@ def report(measured: list[dict[str, Turn]], file: Path | None) -> None:
             ratios = [turns[OURS].per_second / turns[other].per_second for turns in measured]
             print(f"{OURS} over {other}: {statistics.median(ratios):.2f}")
     if file is not None:
-        told = [{name: asdict(turn) for name, turn in turns.items()} for turns in measured]
-        file.write_text(json.dumps(told, indent=2) + "\n")
+        rounds = [{name: asdict(turn) for name, turn in turns.items()} for turns in measured]
+        file.write_text(json.dumps(rounds, indent=2) + "\n")
 
 
 def main() -> None:
-    """Measure as told on the command line."""
+    """Measure as given on the command line."""
     parser = argparse.ArgumentParser(description="Rows a second of the bulk runner.")
     parser.add_argument("--rows", type=int, metavar="N", default=ROWS)
     parser.add_argument("--rounds", type=int, metavar="N", default=ROUNDS)

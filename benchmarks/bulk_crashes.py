@@ -110,12 +110,12 @@ def crash(
     seed: int = 0,
     latency: float = 0.02,
 ) -> Outcome:
-    """Run so many rows, killed so many times.
+    """Run N rows, killed at least the given number of times.
 
     Args:
         place: a directory to work in.
         rows: of the input.
-        kills: at least so many.
+        kills: at least this many.
         lanes: the ladder.
         concurrency: rows under way at a time.
         calls: of each row, one after the other.
@@ -166,10 +166,10 @@ def _simulator(latency: float) -> Simulator:
 
 def _account(simulator: Simulator, outcome: Outcome) -> None:
     """What the simulator was paid for."""
-    told = simulator.paid()
-    outcome.paid = told["payments"]
-    outcome.twice = sum(line["times"] - 1 for line in told["twice"])
-    outcome.twice_in_batches = sum("batch" in line["lanes"] for line in told["twice"])
+    paid = simulator.paid()
+    outcome.paid = paid["payments"]
+    outcome.twice = sum(line["times"] - 1 for line in paid["twice"])
+    outcome.twice_in_batches = sum("batch" in line["lanes"] for line in paid["twice"])
 
 
 def _known_to_journal(journal: Path) -> tuple[int, int]:
@@ -208,7 +208,7 @@ _Moment = Callable[[Simulator, "subprocess.Popen[bytes]"], None]
 
 
 def _moments(chance: random.Random, requests: int, kills: int) -> list[_Moment]:
-    """When to kill: mostly when so many requests were made, sometimes after some seconds."""
+    """When to kill: mostly after a number of requests, sometimes after some seconds."""
     late = max(kills // 10, 1)
     counts = sorted(chance.randrange(requests) for _ in range(kills - late)) + [requests] * late
     moments: list[_Moment] = []
@@ -264,7 +264,7 @@ def _after(seconds: float) -> _Moment:
 
 
 def main() -> int:
-    """Kill as told on the command line; returns 1 if a row was lost or answered twice."""
+    """Kill as the command line says; returns 1 if a row was lost or answered twice."""
     parser = argparse.ArgumentParser(description="Kills a bulk run at random moments.")
     parser.add_argument("--rows", type=int, default=20_000, metavar="N")
     parser.add_argument("--kills", type=int, default=50, metavar="N")
@@ -273,16 +273,16 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=1, metavar="N", help="of each row")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="work there, and keep it")
-    told = parser.parse_args()
+    options = parser.parse_args()
     with TemporaryDirectory() as directory:
         outcome = crash(
-            told.keep or Path(directory),
-            told.rows,
-            told.kills,
-            lanes=told.lanes,
-            concurrency=told.concurrency or (2_000 if "batch" in told.lanes else 64),
-            calls=told.calls,
-            seed=told.seed,
+            options.keep or Path(directory),
+            options.rows,
+            options.kills,
+            lanes=options.lanes,
+            concurrency=options.concurrency or (2_000 if "batch" in options.lanes else 64),
+            calls=options.calls,
+            seed=options.seed,
         )
     print(outcome)
     return 0 if outcome.is_right else 1

@@ -91,10 +91,10 @@ def _sdk_pairs(
     loop: asyncio.AbstractEventLoop, account: dict[str, Any], transport: Any
 ) -> Iterator[Pair]:
     sync: dict[str, Any] = {}
-    twin: dict[str, Any] = {}
+    transport_arguments: dict[str, Any] = {}
     if transport is not None:
         sync["http_client"] = openai.DefaultHttpxClient(transport=transport)
-        twin["http_client"] = openai.DefaultAsyncHttpxClient(transport=transport)
+        transport_arguments["http_client"] = openai.DefaultAsyncHttpxClient(transport=transport)
     flex = FlexOpenAI(**account, **sync).chat.completions
     plain = openai.OpenAI(**account, **sync).chat.completions
     yield (
@@ -102,8 +102,8 @@ def _sdk_pairs(
         calls(lambda: flex.create(**_ASK)),
         calls(lambda: plain.create(**_ASK, service_tier="flex")),
     )
-    aflex = AsyncFlexOpenAI(**account, **twin).chat.completions
-    aplain = openai.AsyncOpenAI(**account, **twin).chat.completions
+    aflex = AsyncFlexOpenAI(**account, **transport_arguments).chat.completions
+    aplain = openai.AsyncOpenAI(**account, **transport_arguments).chat.completions
     yield (
         "AsyncFlexOpenAI create",
         async_calls(loop, lambda: aflex.create(**_ASK)),

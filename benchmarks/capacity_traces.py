@@ -3,7 +3,7 @@
 The real clients make the calls of every trace that comes with flextier: its own, and the SDK's
 retries, LangChain's fallbacks and the usual recipes. No network, no waiting; the same seed gives
 the same table on every machine. Costs are by what all calls on standard would have cost: 0.500 is
-all of them on flex, and "(clairvoyant)" what somebody who knows the weather would have paid. The
+all of them on flex, and "(clairvoyant)" what an oracle that knows the weather would have paid. The
 last two columns are how long calls took.
 
 flextier's patience is the trace's deadline; everything else is as it comes.
@@ -28,15 +28,15 @@ from flextier.rehearsal.trace import names
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run everything; print a table for each trace; write the JSON file if one is asked for."""
     options = _parser().parse_args(arguments)
-    told = []
+    records = []
     for trace in _traces(options.traces or names(), options.seed):
         outcomes = list(measure(trace))
-        told += [outcome.to_dict() for outcome in outcomes]
+        records += [outcome.to_dict() for outcome in outcomes]
         print(
             "\n".join([*formatting.heading(trace), "", *formatting.table(outcomes), ""]), flush=True
         )
     if options.json is not None:
-        options.json.write_text(json.dumps(told, indent=2) + "\n")
+        options.json.write_text(json.dumps(records, indent=2) + "\n")
 
 
 def measure(trace: Trace) -> Iterator[Outcome]:

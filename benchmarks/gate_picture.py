@@ -177,12 +177,12 @@ def _ticks(name: str, seen: Sequence[Seen], end: float, *, last: bool) -> Any:
                 {"n": len(ticks) + n, "at": at, "y": y}
                 for n, y in enumerate((row + 0.15, row + 0.85, None))
             ]
-        told = [{"at": end, "y": row + 0.5, "text": f"{len(ends):,} {kind}"}]
+        labels_data = [{"at": end, "y": row + 0.5, "text": f"{len(ends):,} {kind}"}]
         layers += [
             _data(ticks)
             .mark_line(color=colour, strokeWidth=1.2, aria=False)
             .encode(x=x, y=y, order="n:Q"),
-            _data(told)
+            _data(labels_data)
             .mark_text(align="left", dx=8, color=colour, aria=False)
             .encode(x=x, y=y, text="text:N"),
         ]

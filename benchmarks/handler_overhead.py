@@ -4,7 +4,7 @@ A call is one plain chat completion of ``ChatOpenAIFlex``, answered at the first
 ``invoke(question, {"callbacks": [FlexCostCallbackHandler()]})`` against ``invoke(question)``, sync
 and async, the same inside ``get_flex_cost_callback()``, and as a measure what LangChain's own
 ``UsageMetadataCallbackHandler`` adds. What counts is the time added, which is to stay below 100
-microseconds a call; the ratio only tells how little else such a call does.
+microseconds a call; the ratio only shows how little else such a call does.
 
     python benchmarks/handler_overhead.py
 """
@@ -51,11 +51,11 @@ def _pairs(
 ) -> Iterator[tuple[str, Work, Work]]:
     """Name, the work with a handler, that without."""
     alone = calls(lambda: model.invoke(_QUESTION))
-    heard = _with(FlexCostCallbackHandler())
-    yield "cost handler, invoke", calls(lambda: model.invoke(_QUESTION, heard)), alone
+    with_handler = _with(FlexCostCallbackHandler())
+    yield "cost handler, invoke", calls(lambda: model.invoke(_QUESTION, with_handler)), alone
     yield (
         "cost handler, ainvoke",
-        async_calls(loop, lambda: model.ainvoke(_QUESTION, heard)),
+        async_calls(loop, lambda: model.ainvoke(_QUESTION, with_handler)),
         async_calls(loop, lambda: model.ainvoke(_QUESTION)),
     )
     yield "get_flex_cost_callback", _in_block(model), alone

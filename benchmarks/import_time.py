@@ -1,7 +1,7 @@
 """CPU time of ``import flextier``, by that of ``import openai``, each in a fresh interpreter.
 
 flextier imports openai, so the ratio says how much it adds. Counted are user and system time of
-the whole child, as the kernel tells them when it ends; the interpreter's own start, some two
+the whole child, as the kernel reports them when it ends; the interpreter's own start, some two
 hundredths of it, is in both. Nothing is compiled: a first import, not counted, leaves the compiled
 modules in a directory of ours, whatever the environment says of writing them.
 

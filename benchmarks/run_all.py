@@ -79,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = [result for measure in _BENCHMARKS for result in _run(measure, options.rounds)]
     print("\n".join(table(results)))
     if options.json is not None:
-        told = {"versions": _versions(), "results": [result.to_dict() for result in results]}
-        options.json.write_text(json.dumps(told, indent=2) + "\n")
+        document = {"versions": _versions(), "results": [result.to_dict() for result in results]}
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:

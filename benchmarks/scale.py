@@ -2,9 +2,9 @@
 
 Three parts, over real sockets, each size in a fresh process, the server in another one:
 
-- waiting: flex is shut (the simulator), and so many calls of one process are lined up at once;
-- through: so many calls in one run, 500 at once, against a bare server that answers after 20 ms;
-- opening: so many calls wait, flex opens after a few seconds, and all are answered.
+- waiting: flex is shut (the simulator), and N calls of one process start to wait at once;
+- through: N calls in one run, 500 at once, against a bare server that answers after 20 ms;
+- opening: N calls wait, flex opens after a few seconds, and all are answered.
 
 What a call costs should not depend on how many there are: the last column is the largest run's
 figure over the smallest one's. Linux only: memory and open files are read from /proc.
@@ -61,7 +61,7 @@ _ASK: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """So many calls that wait for a shut lane."""
+    """N calls that wait for a shut lane."""
 
     calls: int
     kb: float
@@ -82,7 +82,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Through:
-    """So many calls made, :data:`AT_ONCE` at once."""
+    """N calls made, :data:`AT_ONCE` at once."""
 
     calls: int
     cpu_ms: float
@@ -96,7 +96,7 @@ class Through:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """So many calls that wait, and are let in when the lane opens. Seconds since it opened."""
+    """N calls that wait, and are admitted when the lane opens. Seconds since it opened."""
 
     calls: int
     first: float
@@ -302,11 +302,11 @@ class Measured:
     @classmethod
     def read(cls, file: Path) -> Measured:
         """What ``--json`` has written."""
-        told = json.loads(file.read_text())
-        told["waiting"] = [Waiting(**one) for one in told["waiting"]]
-        told["through"] = [Through(**one) for one in told["through"]]
-        told["opening"] = Opening(**told["opening"])
-        return cls(**told)
+        document = json.loads(file.read_text())
+        document["waiting"] = [Waiting(**one) for one in document["waiting"]]
+        document["through"] = [Through(**one) for one in document["through"]]
+        document["opening"] = Opening(**document["opening"])
+        return cls(**document)
 
 
 def measure(quick: bool = False) -> Measured:
@@ -393,7 +393,7 @@ def report(quick: bool = False, file: Path | None = None) -> Measured:
 
 
 def main() -> None:
-    """Measure as told on the command line."""
+    """Measure as document on the command line."""
     parser = argparse.ArgumentParser(description="Memory and CPU of a call, by how many there are.")
     parser.add_argument("--quick", action="store_true", help="fewer calls: half a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")

@@ -185,18 +185,18 @@ def report(
     compared = ratios(measured)
     print("\n".join([*table(measured), *map(str, compared)]))
     if file is not None:
-        told = {
+        document = {
             "turns": {
                 number: [{name: asdict(turn) for name, turn in turns.items()} for turns in rounds]
                 for number, rounds in measured.items()
             },
             "ratios": [asdict(ratio) for ratio in compared],
         }
-        file.write_text(json.dumps(told, indent=2) + "\n")
+        file.write_text(json.dumps(document, indent=2) + "\n")
 
 
 def main() -> None:
-    """Measure as told on the command line."""
+    """Measure as the command line says."""
     parser = argparse.ArgumentParser(description="Async calls a second, many at once.")
     parser.add_argument("--rounds", type=int, metavar="N", default=ROUNDS)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""My model has no flex: can an agent that nobody watches still cost less, and survive a crash?"""
+"""My model has no flex: can an unattended agent still cost less, and survive a crash?"""
 
 import tempfile
 from pathlib import Path
