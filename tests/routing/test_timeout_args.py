@@ -46,14 +46,14 @@ class Foreign:
 )
 def test_what_a_timeout_says(timeout: Any, total: float, connect: float) -> None:
     """The read timeout is the attempt's; connecting has its own; None is for ever."""
-    assert TimeoutArgument.of(timeout) == TimeoutArgument(total, connect)
+    assert TimeoutArgument.from_argument(timeout) == TimeoutArgument(total, connect)
 
 
 def test_nothing_said() -> None:
     """Without the argument the policy's fields count, and connecting has the SDK's default."""
     assert TimeoutArgument() == TimeoutArgument(None, 5.0)
     policy = FlexPolicy(patience=3)
-    assert TimeoutArgument().applied_to(policy) is policy
+    assert TimeoutArgument().apply_to(policy) is policy
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_nothing_said() -> None:
 )
 def test_a_calls_number_keeps_the_clients_connect(timeout: Any, connect: float) -> None:
     """A number says nothing of connecting, so the client's word on it stays; an object does."""
-    assert TimeoutArgument.of(timeout, TimeoutArgument(600.0, 3.0)) == TimeoutArgument(
+    assert TimeoutArgument.from_argument(timeout, TimeoutArgument(600.0, 3.0)) == TimeoutArgument(
         20.0, connect
     )
 
@@ -71,7 +71,7 @@ def test_a_calls_number_keeps_the_clients_connect(timeout: Any, connect: float) 
 )
 def test_the_timeout_of_an_attempt(seconds: float, connect: float, connects: float) -> None:
     """The SDK's own type: so long for every read and write, and no longer to connect."""
-    made = TimeoutArgument(900.0, connect).attempt(seconds)
+    made = TimeoutArgument(900.0, connect).for_attempt(seconds)
     assert isinstance(made, openai.Timeout)
     assert (made.connect, made.read, made.write, made.pool) == (connects, seconds, seconds, seconds)
 
@@ -79,7 +79,7 @@ def test_the_timeout_of_an_attempt(seconds: float, connect: float, connects: flo
 def test_a_timeout_is_every_lanes() -> None:
     """It sets both lanes' fields, and nothing else."""
     policy = FlexPolicy(patience=3)
-    assert TimeoutArgument(20.0).applied_to(policy) == policy.replace(
+    assert TimeoutArgument(20.0).apply_to(policy) == policy.replace(
         flex_timeout=20, standard_timeout=20
     )
 

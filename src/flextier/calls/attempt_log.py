@@ -26,7 +26,7 @@ class AttemptLog:
         self._waited = 0.0
 
     @property
-    def began(self) -> float:
+    def started_at(self) -> float:
         """When the call began, on its clock."""
         return self._began
 
@@ -36,21 +36,21 @@ class AttemptLog:
         return self._lane is not None
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether no attempt has ended yet."""
         return not self._attempts
 
     @property
-    def last(self) -> Attempt:
+    def last_attempt(self) -> Attempt:
         """The attempt that ended last."""
         return self._attempts[-1]
 
-    def waiting(self) -> None:
+    def wait_started(self) -> None:
         """A wait begins, or goes on."""
         if self._idle_since is None:
             self._idle_since = self._clock.now()
 
-    def awake(self) -> float:
+    def wait_ended(self) -> float:
         """A wait, if there was one, is over, however long it lasted; the time now."""
         now = self._clock.now()
         if self._idle_since is not None:
@@ -58,11 +58,11 @@ class AttemptLog:
             self._idle_since = None
         return now
 
-    def sending(self, lane: str, now: float) -> None:
+    def attempt_started(self, lane: str, now: float) -> None:
         """An attempt is sent."""
         self._lane, self._sent = lane, now
 
-    def ended(
+    def attempt_ended(
         self,
         outcome: str,
         status: int | None = None,
@@ -89,7 +89,7 @@ class AttemptLog:
 
     def report(self, model: str, lane: str, **facts: Any) -> CallReport:
         """The report of the call, which has ended now; ``facts`` are other fields of it."""
-        now = self.awake()
+        now = self.wait_ended()
         return CallReport(
             model,
             lane,

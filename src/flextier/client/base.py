@@ -15,8 +15,8 @@ from flextier.policy import FlexPolicy
 from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, merge_arguments
 
 
-class Routed:
-    """Mixed into both clients, in front of the SDK's."""
+class RoutedClient:
+    """The part that both clients share, a mixin before the SDK's class."""
 
     _router: Router
     _default_http_client: Any
@@ -42,7 +42,7 @@ class Routed:
 
     @property
     def policy(self) -> FlexPolicy:
-        """The policy of this client, its own ``timeout`` and ``max_retries`` included."""
+        """The policy of this client, with its own ``timeout`` and ``max_retries``."""
         return self._router.policy
 
     def copy(
@@ -56,15 +56,15 @@ class Routed:
     ) -> Self:
         """A client with other options, as the SDK's ``copy``, plus ``policy``.
 
-        Its arguments are for the copy alone: they win over what was there, without conflict.
+        Its arguments apply to the copy alone, and override those of this client without conflict.
         """
-        given = TimeoutArgument.of(timeout) if is_given(timeout) else TimeoutArgument()
+        given = TimeoutArgument.from_argument(timeout) if is_given(timeout) else TimeoutArgument()
         retries = max_retries if is_given(max_retries) else None
         base = self.policy
         if policy is not None:
-            # A new policy goes without the old fields, but not without the client's own arguments.
-            base = self._router.arguments.under(FlexPolicy.of(policy))
-        arguments = self._router.arguments.with_(given, retries)
+            # A new policy drops the old fields, but not the client's own arguments.
+            base = self._router.arguments.as_defaults_of(FlexPolicy.of(policy))
+        arguments = self._router.arguments.updated(given, retries)
         router = Router(
             merge_arguments(base, None, ClientArguments(given, retries)),
             self._router.clock,
@@ -92,7 +92,7 @@ class Routed:
         max_retries: Any = not_given,
         http_client: Any = None,
     ) -> Self:
-        """A client of this class with everything else as in ``client``, a plain one of the SDK.
+        """A client of this class with the settings of ``client``, a plain one of the SDK.
 
         Raises:
             PolicyError: ``timeout`` or ``max_retries`` contradicts ``policy``.
@@ -110,21 +110,21 @@ def _new_router(
     policy: FlexPolicy | None, timeout: Any, max_retries: Any, http_client: Any, clock: Clock
 ) -> Router:
     retries = max_retries if is_given(max_retries) else None
-    arguments = ClientArguments(_timeouts(timeout, http_client), retries)
+    arguments = ClientArguments(_timeout_argument(timeout, http_client), retries)
     given = None if policy is None else FlexPolicy.of(policy)
     return Router(
         merge_arguments(given or FlexPolicy(), given, arguments), clock, CAPACITY, arguments
     )
 
 
-def _timeouts(timeout: Any, http_client: Any) -> TimeoutArgument:
-    """The client's timeout; else its HTTP client's, where that has one of its own, as in the SDK.
+def _timeout_argument(timeout: Any, http_client: Any) -> TimeoutArgument:
+    """The client's timeout, else that of its HTTP client if not a default, as in the SDK.
 
     None is what LangChain passes for "not given".
     """
     if is_given(timeout) and timeout is not None:
-        return TimeoutArgument.of(timeout)
+        return TimeoutArgument.from_argument(timeout)
     own = getattr(http_client, "timeout", None)
     if isinstance(own, openai.Timeout) and own not in (openai.Timeout(5.0), openai.DEFAULT_TIMEOUT):
-        return TimeoutArgument.of(own)
+        return TimeoutArgument.from_argument(own)
     return TimeoutArgument()

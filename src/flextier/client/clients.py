@@ -1,7 +1,7 @@
-"""FlexOpenAI and AsyncFlexOpenAI: the SDK's clients, with model calls sent down the ladder.
+"""FlexOpenAI and AsyncFlexOpenAI: the SDK's clients, with model calls routed through the lanes.
 
 Every call of the SDK passes through ``request()``. There, chat completions and responses are
-routed; tenacity drives the attempts; everything else passes untouched.
+routed, with tenacity driving the retries; all other calls pass unchanged.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tenacity import AsyncRetrying, Retrying
 from flextier._openai.request_options import is_routed
 from flextier._utils.wakeup import ThreadWait, running_loop, task_wait
 from flextier.background.waiters import aawait_left, await_left, left, pending_of
-from flextier.client.base import Routed
+from flextier.client.base import RoutedClient
 from flextier.client.response_parsing import (
-    one_chunk,
-    parsed,
-    settled,
-    unreadable,
+    flex_stream_class,
+    malformed_error,
+    parse_response,
+    response_or_failure,
+    single_chunk_response,
     warn_unverified,
-    watched,
 )
 from flextier.client.router import check_open
 from flextier.routing.call import Route
@@ -35,15 +35,15 @@ from flextier.transport.http_clients import async_http_client, enforces_time_lim
 from flextier.transport.streams import AsyncFlexStream, FlexStream
 
 
-class FlexOpenAI(Routed, openai.OpenAI):
-    """``openai.OpenAI`` whose model calls go through the flex lane and always come back.
+class FlexOpenAI(RoutedClient, openai.OpenAI):
+    """``openai.OpenAI`` whose model calls take the cheapest lane that answers in time.
 
     Args:
-        policy: the knobs; None: :class:`FlexPolicy` from the environment.
+        policy: the settings; None: :class:`FlexPolicy` from the environment.
         timeout: as for ``openai.OpenAI``; sets ``flex_timeout`` and ``standard_timeout``.
         max_retries: as for ``openai.OpenAI``; sets the policy's ``max_retries``.
         http_client: as for ``openai.OpenAI``. The default one keeps connections alive through
-            minutes of silence, and ends attempts in time also when a body trickles in.
+            minutes of silence, and ends attempts in time even when a body trickles in.
         clock: time, sleep and chance, for tests and rehearsals.
         **kwargs: every other argument of ``openai.OpenAI``.
 
@@ -54,63 +54,63 @@ class FlexOpenAI(Routed, openai.OpenAI):
     _default_http_client = staticmethod(sync_http_client)
 
     @property
-    def _watches_attempts(self) -> bool:
-        """Whether attempts end in time by themselves: our own HTTP client sees to that."""
+    def _ends_attempts_in_time(self) -> bool:
+        """Whether attempts end in time without per-read timers: our own HTTP client ensures it."""
         return enforces_time_limit(self._client)
 
     def request(  # the SDK's overloads, in one signature
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """The SDK's one way out. Routed calls go down the ladder; the rest passes untouched."""
+        """Send every request of the SDK: model calls through the lanes, all others unchanged."""
         if not is_routed(options):
             return super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
         route = self._router.route(self, options)
         clock = self._router.clock
         if stream:
-            stream_cls = watched(stream_cls, FlexStream)
+            stream_cls = flex_stream_class(stream_cls, FlexStream)
         try:
-            if (wait := route.wait()) > 0:
+            if (wait := route.retry_wait()) > 0:
                 clock.sleep(wait)
-            self._line_up(route)
+            self._wait_for_admission(route)
             return self._attempt(route, cast_to, stream, stream_cls)
         except Exception as error:
-            if not route.goes_on:
+            if not route.has_next_attempt:
                 route.abandoned(error)
                 raise
             failed = error
         except BaseException as error:
             route.abandoned(error)
             raise
-        return self._try_on(failed, route, cast_to, stream, stream_cls)
+        return self._retry_attempts(failed, route, cast_to, stream, stream_cls)
 
-    def _line_up(self, route: Route) -> None:
-        """Wait until the lane lets the next attempt in, or the call goes to another lane."""
-        if route.may_go():
+    def _wait_for_admission(self, route: Route) -> None:
+        """Wait until the lane admits the next attempt, or the call falls back to another lane."""
+        if route.admit():
             return
         wait = ThreadWait()
         try:
             while True:
                 wait.prepare()
-                if (seconds := route.look(wait.wake)) <= 0:
+                if (seconds := route.admission_wait(wait.wake)) <= 0:
                     return
                 self._router.clock.pause(wait, seconds)
         except BaseException as error:
-            route.broken(error)  # else tenacity would take it for an attempt that failed
+            route.aborted(error)  # else tenacity would take it for an attempt that failed
             raise
 
-    def _try_on(self, failed: Exception, route: Route, *call: Any) -> Any:
-        """After the first attempt, which nearly always is the only one, tenacity takes over."""
+    def _retry_attempts(self, failed: Exception, route: Route, *call: Any) -> Any:
+        """Have tenacity drive the attempts after the first, which is nearly always the only one."""
         first = [failed]
 
         def attempt() -> Any:
             if first:
                 raise first.pop()
-            self._line_up(route)
+            self._wait_for_admission(route)
             return self._attempt(route, *call)
 
         retrying = Retrying(
-            retry=route.again,
-            wait=route.wait,
+            retry=route.should_retry,
+            wait=route.retry_wait,
             before_sleep=route.notify,
             sleep=self._router.clock.sleep,
         )
@@ -123,14 +123,14 @@ class FlexOpenAI(Routed, openai.OpenAI):
     def _attempt(self, route: Route, cast_to: Any, stream: bool, stream_cls: Any) -> Any:
         try:
             check_open(self)
-            options = route.begin()
+            options = route.begin_attempt()
             with time_limit(route.limit, route.stalls_in if route.may_stall else None):
-                response = self._fetch(route) if route.offline else None
-                answer = self._send(route, response, cast_to, options, stream, stream_cls)
-                read = parsed(route, answer)
+                deferred = self._deferred_response(route) if route.is_deferred else None
+                answer = self._send(route, deferred, cast_to, options, stream, stream_cls)
+                read = parse_response(route, answer)
                 if stream and isinstance(read, FlexStream):
                     read.open(route)
-                    route.opened(read)
+                    route.stream_opened(read)
                     return answer
         except Exception as error:
             raised = route.failed(error)
@@ -138,153 +138,154 @@ class FlexOpenAI(Routed, openai.OpenAI):
                 raise
             raise raised from error
         except BaseException as error:
-            route.broken(error)
+            route.aborted(error)
             raise
-        return settled(route, answer, read)
+        return response_or_failure(route, answer, read)
 
     def _send(
         self,
         route: Route,
-        fetched: Any,
+        deferred: Any,
         cast_to: Any,
         options: Any,
         stream: bool,
         stream_cls: Any,
     ) -> Any:
         try:
-            if fetched is not None:
-                return self._read(route, fetched, cast_to, stream, stream_cls)
-            if not route.plain:
+            if deferred is not None:
+                return self._parse_response(route, deferred, cast_to, stream, stream_cls)
+            if not route.unstreamed:
                 return super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
             raw: Any = super().request(cast_to, options)
             warn_unverified(route)
-            return self._read(route, raw.http_response, cast_to, stream, stream_cls)
+            return self._parse_response(route, raw.http_response, cast_to, stream, stream_cls)
         except json.JSONDecodeError as error:
-            raise unreadable(route, error) from error
+            raise malformed_error(route, error) from error
         except RuntimeError:
             check_open(self)  # what openai 3 raises for a client closed at this very moment
             raise
 
     def close(self) -> None:
-        """As ``openai.OpenAI.close``; responses in the background that calls wait for are cancelled
-        first, or handed over, where they have finished."""
+        """As ``openai.OpenAI.close``; before, background responses of waiting calls are cancelled,
+        or returned where they have finished."""
         if (pending := left(self._client)) is not None:
             await_left(pending)
         super().close()
 
-    def _fetch(self, route: Route) -> Any:
-        """The HTTP response for a call that is not answered on a connection of its own."""
+    def _deferred_response(self, route: Route) -> Any:
+        """The HTTP response for a call from the journal, a batch or the background."""
         wait = ThreadWait()
         while True:
-            while (seconds := route.fetching.waits()) > 0:
+            while (seconds := route.deferred_response.wait_for_duplicate()) > 0:
                 self._router.clock.sleep(seconds)
-            if (said := route.remembered) is not None:
-                return route.fetching.replay(said)
-            if not route.pooled:
-                return self._follow(route)
-            ticket = route.fetching.pooled(self)
+            if (journaled := route.journaled) is not None:
+                return route.deferred_response.replay(journaled)
+            if not route.is_batched:
+                return self._background_response(route)
+            ticket = route.deferred_response.submit(self)
             try:
                 wait.prepare()
                 while (seconds := ticket.look(wait)) > 0:
                     self._router.clock.pause(wait, seconds)
                     wait.prepare()
             except BaseException:
-                route.left(ticket)
+                route.abandon_batch(ticket)
                 raise
-            if (response := route.fetching.fetched(ticket)) is not None:
+            if (response := route.deferred_response.batch_response(ticket)) is not None:
                 return response
 
-    def _follow(self, route: Route) -> Any:
-        """The HTTP response for a call that is a background response, once it has ended."""
+    def _background_response(self, route: Route) -> Any:
+        """The HTTP response for a call that is a background response, once that has ended."""
         from flextier.background.runner import drive
 
-        ask = openai.OpenAI.request
+        request = openai.OpenAI.request
 
-        def asked(options: Any) -> Any:
+        def send(options: Any) -> Any:
             check_open(self)
-            raw: Any = ask(self, object, options)
+            raw: Any = request(self, object, options)
             return raw.http_response
 
         pending = pending_of(self._client)
-        return route.had(drive(route.course(), pending, self._router.clock, asked))
+        lifecycle = route.background_lifecycle()
+        return route.background_response(drive(lifecycle, pending, self._router.clock, send))
 
-    def _read(
+    def _parse_response(
         self, route: Route, response: Any, cast_to: Any, stream: bool, stream_cls: Any
     ) -> Any:
-        """What the SDK makes of an HTTP response that did not come on a connection of its own."""
+        """The SDK's result for an HTTP response that it has not received itself."""
         if response.status_code >= 400:
             raise self._make_status_error_from_response(response)
         return self._process_response(
             cast_to=cast_to,
-            options=route.options if stream else route.reading,
-            response=one_chunk(route, response) if stream else response,
+            options=route.options if stream else route.read_options,
+            response=single_chunk_response(route, response) if stream else response,
             stream=stream,
             stream_cls=stream_cls,
         )
 
 
-class AsyncFlexOpenAI(Routed, openai.AsyncOpenAI):
-    """The async twin of :class:`FlexOpenAI`, with the same arguments.
+class AsyncFlexOpenAI(RoutedClient, openai.AsyncOpenAI):
+    """The async version of :class:`FlexOpenAI`, with the same arguments.
 
-    It may be used under several event loops, one after another or at once.
+    It can be used under several event loops, one after another or at once.
     """
 
     _default_http_client = staticmethod(async_http_client)
-    _watches_attempts = True
+    _ends_attempts_in_time = True
 
     async def request(  # the SDK's overloads, in one signature
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """The SDK's one way out. Routed calls go down the ladder; the rest passes untouched."""
+        """Send every request of the SDK: model calls through the lanes, all others unchanged."""
         if not is_routed(options):
             return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
         route = self._router.route(self, options)
         clock = self._router.clock
         if stream:
-            stream_cls = watched(stream_cls, AsyncFlexStream)
+            stream_cls = flex_stream_class(stream_cls, AsyncFlexStream)
         try:
-            if (wait := route.wait()) > 0:
+            if (wait := route.retry_wait()) > 0:
                 await clock.async_sleep(wait)
-            await self._line_up(route)
+            await self._wait_for_admission(route)
             return await self._attempt(route, cast_to, stream, stream_cls)
         except Exception as error:
-            if not route.goes_on:
+            if not route.has_next_attempt:
                 route.abandoned(error)
                 raise
             failed = error
         except BaseException as error:
             route.abandoned(error)
             raise
-        return await self._try_on(failed, route, cast_to, stream, stream_cls)
+        return await self._retry_attempts(failed, route, cast_to, stream, stream_cls)
 
-    async def _line_up(self, route: Route) -> None:
-        """Wait until the lane lets the next attempt in, or the call goes to another lane."""
-        if route.may_go():
+    async def _wait_for_admission(self, route: Route) -> None:
+        """Wait until the lane admits the next attempt, or the call falls back to another lane."""
+        if route.admit():
             return
         wait = task_wait()
         try:
             while True:
                 wait.prepare()
-                if (seconds := route.look(wait.wake)) <= 0:
+                if (seconds := route.admission_wait(wait.wake)) <= 0:
                     return
                 await self._router.clock.apause(wait, seconds)
         except BaseException as error:
-            route.broken(error)  # else tenacity would take it for an attempt that failed
+            route.aborted(error)  # else tenacity would take it for an attempt that failed
             raise
 
-    async def _try_on(self, failed: Exception, route: Route, *call: Any) -> Any:
-        """After the first attempt, which nearly always is the only one, tenacity takes over."""
+    async def _retry_attempts(self, failed: Exception, route: Route, *call: Any) -> Any:
+        """Have tenacity drive the attempts after the first, which is nearly always the only one."""
         first = [failed]
 
         async def attempt() -> Any:
             if first:
                 raise first.pop()
-            await self._line_up(route)
+            await self._wait_for_admission(route)
             return await self._attempt(route, *call)
 
         retrying = AsyncRetrying(
-            retry=route.again,
-            wait=route.wait,
+            retry=route.should_retry,
+            wait=route.retry_wait,
             before_sleep=route.anotify,
             sleep=self._router.clock.async_sleep,
         )
@@ -297,14 +298,14 @@ class AsyncFlexOpenAI(Routed, openai.AsyncOpenAI):
     async def _attempt(self, route: Route, cast_to: Any, stream: bool, stream_cls: Any) -> Any:
         try:
             check_open(self)
-            options = route.begin()
+            options = route.begin_attempt()
             with _TimeLimit(route) if route.limit < math.inf else _UNLIMITED:
-                response = await self._fetch(route) if route.offline else None
-                answer = await self._send(route, response, cast_to, options, stream, stream_cls)
-                read = parsed(route, answer)
+                deferred = await self._deferred_response(route) if route.is_deferred else None
+                answer = await self._send(route, deferred, cast_to, options, stream, stream_cls)
+                read = parse_response(route, answer)
                 if stream and isinstance(read, AsyncFlexStream):
                     await read.open(route)
-                    route.opened(read)
+                    route.stream_opened(read)
                     return answer
         except Exception as error:
             raised = route.failed(error)
@@ -312,86 +313,88 @@ class AsyncFlexOpenAI(Routed, openai.AsyncOpenAI):
                 raise
             raise raised from error
         except BaseException as error:
-            route.broken(error)
+            route.aborted(error)
             raise
-        return settled(route, answer, read)
+        return response_or_failure(route, answer, read)
 
     async def _send(
         self,
         route: Route,
-        fetched: Any,
+        deferred: Any,
         cast_to: Any,
         options: Any,
         stream: bool,
         stream_cls: Any,
     ) -> Any:
         try:
-            if fetched is not None:
-                return await self._read(route, fetched, cast_to, stream, stream_cls)
-            if not route.plain:
+            if deferred is not None:
+                return await self._parse_response(route, deferred, cast_to, stream, stream_cls)
+            if not route.unstreamed:
                 return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
             raw: Any = await super().request(cast_to, options)
             warn_unverified(route)
-            return await self._read(route, raw.http_response, cast_to, stream, stream_cls)
+            return await self._parse_response(route, raw.http_response, cast_to, stream, stream_cls)
         except json.JSONDecodeError as error:
-            raise unreadable(route, error) from error
+            raise malformed_error(route, error) from error
         except RuntimeError:
             check_open(self)  # what openai 3 raises for a client closed at this very moment
             raise
 
     async def close(self) -> None:
-        """As ``openai.AsyncOpenAI.close``; responses in the background that calls wait for are
-        cancelled first, or handed over, where they have finished."""
+        """As ``openai.AsyncOpenAI.close``; before, background responses that calls wait for are
+        cancelled, or returned where they have finished."""
         if (pending := left(self._client)) is not None:
             await aawait_left(pending)
         await super().close()
 
-    async def _fetch(self, route: Route) -> Any:
-        """The HTTP response for a call that is not answered on a connection of its own."""
+    async def _deferred_response(self, route: Route) -> Any:
+        """The HTTP response for a call from the journal, a batch or the background."""
         wait = task_wait()
         while True:
-            while (seconds := route.fetching.waits()) > 0:
+            while (seconds := route.deferred_response.wait_for_duplicate()) > 0:
                 await self._router.clock.async_sleep(seconds)
-            if (said := route.remembered) is not None:
-                return route.fetching.replay(said)
-            if not route.pooled:
-                return await self._follow(route)
-            ticket = route.fetching.pooled(self)
+            if (journaled := route.journaled) is not None:
+                return route.deferred_response.replay(journaled)
+            if not route.is_batched:
+                return await self._background_response(route)
+            ticket = route.deferred_response.submit(self)
             try:
                 wait.prepare()
                 while (seconds := ticket.look(wait)) > 0:
                     await self._router.clock.apause(wait, seconds)
                     wait.prepare()
             except BaseException:
-                route.left(ticket)
+                route.abandon_batch(ticket)
                 raise
-            if (response := route.fetching.fetched(ticket)) is not None:
+            if (response := route.deferred_response.batch_response(ticket)) is not None:
                 return response
 
-    async def _follow(self, route: Route) -> Any:
-        """The HTTP response for a call that is a background response, once it has ended."""
+    async def _background_response(self, route: Route) -> Any:
+        """The HTTP response for a call that is a background response, once that has ended."""
         from flextier.background.runner import adrive
 
-        ask = openai.AsyncOpenAI.request
+        request = openai.AsyncOpenAI.request
 
-        async def asked(options: Any) -> Any:
+        async def send(options: Any) -> Any:
             check_open(self)
-            raw: Any = await ask(self, object, options)
+            raw: Any = await request(self, object, options)
             return raw.http_response
 
         pending = pending_of(self._client)
-        return route.had(await adrive(route.course(), pending, self._router.clock, asked))
+        lifecycle = route.background_lifecycle()
+        said = await adrive(lifecycle, pending, self._router.clock, send)
+        return route.background_response(said)
 
-    async def _read(
+    async def _parse_response(
         self, route: Route, response: Any, cast_to: Any, stream: bool, stream_cls: Any
     ) -> Any:
-        """What the SDK makes of an HTTP response that did not come on a connection of its own."""
+        """The SDK's result for an HTTP response that it has not received itself."""
         if response.status_code >= 400:
             raise self._make_status_error_from_response(response)
         return await self._process_response(
             cast_to=cast_to,
-            options=route.options if stream else route.reading,
-            response=one_chunk(route, response) if stream else response,
+            options=route.options if stream else route.read_options,
+            response=single_chunk_response(route, response) if stream else response,
             stream=stream,
             stream_cls=stream_cls,
         )
@@ -401,35 +404,35 @@ _UNLIMITED = nullcontext()
 
 
 class _TimeLimit:
-    """End an async attempt within its limit, or when it has stalled, whatever it is waiting for."""
+    """End an async attempt within its limit, or when it has stalled."""
 
-    __slots__ = ("_look", "_route", "_scope")
+    __slots__ = ("_route", "_scope", "_timer")
 
     def __init__(self, route: Route) -> None:
         self._route = route
 
     def __enter__(self) -> None:
-        self._look: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._scope = anyio.move_on_after(self._route.limit)
         self._scope.__enter__()
         if self._route.may_stall:
-            self._look_again(self._route.stalls_in())
+            self._check_later(self._route.stalls_in())
 
-    def _look_again(self, seconds: float) -> None:
-        # trio has no such timer: there, attempts that stall last to the end of their limit.
+    def _check_later(self, seconds: float) -> None:
+        # trio has no such timer: attempts that stall under it last until their limit.
         if seconds < math.inf and (loop := running_loop()) is not None:
-            self._look = loop.call_later(seconds, self._look_at_it)
+            self._timer = loop.call_later(seconds, self._check)
 
-    def _look_at_it(self) -> None:
+    def _check(self) -> None:
         seconds = self._route.stalls_in()
         if seconds > 0:
-            self._look_again(seconds)
+            self._check_later(seconds)
         else:
             self._scope.cancel()
 
     def __exit__(self, *exception: Any) -> bool | None:
-        if self._look is not None:
-            self._look.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         swallowed = self._scope.__exit__(*exception)
         if self._scope.cancelled_caught:
             raise openai.APITimeoutError(request=self._route.request())

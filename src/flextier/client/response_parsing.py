@@ -1,4 +1,4 @@
-"""How the SDK's answers are read: checked, taken out of raw responses, turned into streams."""
+"""How responses of the SDK are parsed: checked, unwrapped from raw ones, made into streams."""
 
 from __future__ import annotations
 
@@ -19,56 +19,56 @@ from flextier.routing.call import Route
 
 
 @lru_cache(maxsize=64)
-def watched(stream_cls: Any, watched: Any) -> Any:
-    """Our class of stream, for the same events as the SDK's."""
+def flex_stream_class(stream_cls: Any, flex_cls: Any) -> Any:
+    """Our stream class, for the same events as the SDK's."""
     events = get_args(stream_cls)
-    return watched[events] if events else stream_cls
+    return flex_cls[events] if events else stream_cls
 
 
-def parsed(route: Route, answer: Any) -> Any:
-    """The answer itself, out of its raw response; read here, so that a bad one is noticed."""
+def parse_response(route: Route, answer: Any) -> Any:
+    """The parsed response, also of a raw one: parsed here, so that a malformed one is noticed."""
     try:
         read = answer.parse() if isinstance(answer, LegacyAPIResponse) else answer
     except json.JSONDecodeError as error:
-        raise unreadable(route, error) from error
+        raise malformed_error(route, error) from error
     if isinstance(read, str):
-        # What the SDK makes of a content type other than JSON.
+        # The SDK returns the text where the content type is not JSON.
         raise MalformedAnswerError(
-            message=f"the answer is not JSON, but begins {read[:80]!r}: is there a proxy or "
+            message=f"the response is not JSON, but begins {read[:80]!r}: is there a proxy or "
             "another server behind base_url?",
             request=route.request(),
         )
     return read
 
 
-def unreadable(route: Route, error: json.JSONDecodeError) -> Exception:
-    """What to raise for JSON that is none: the answer's fault, unless the caller parsed it."""
+def malformed_error(route: Route, error: json.JSONDecodeError) -> Exception:
+    """The error to raise for invalid JSON: the caller's own if its parser raised it."""
     if route.body_read:
         return error
     return MalformedAnswerError(
-        message=f"the answer is cut or not JSON: {error}", request=route.request()
+        message=f"the response is truncated or not JSON: {error}", request=route.request()
     )
 
 
-def settled(route: Route, answer: Any, read: Any) -> Any:
-    """The answer, if it ends the call; an error for tenacity, if it does not."""
+def response_or_failure(route: Route, answer: Any, read: Any) -> Any:
+    """The response, if it ends the call; else an error is raised for tenacity."""
     if not route.answered(read, answer):
-        raise route.vain(read)
+        raise route.failure_error(read)
     return answer
 
 
 def warn_unverified(route: Route) -> None:
-    """Say that a stream could not be had."""
+    """Warn that the model was called without streaming."""
     warnings.warn(
-        f"{route.model}: OpenAI wants this organisation verified before it streams this model. The "
-        f"answer was asked for without streaming and comes in one chunk. Verify at {SETTINGS_URL}",
+        f"{route.model}: OpenAI streams this model for verified organisations only. The response "
+        f"was requested without streaming and comes in one chunk. Verify at {SETTINGS_URL}",
         StreamUnverifiedWarning,
         stacklevel=2,
     )
 
 
-def one_chunk(route: Route, response: Any) -> Any:
-    """The HTTP response of a stream that says at once what a plain response says."""
+def single_chunk_response(route: Route, response: Any) -> Any:
+    """The HTTP response of a stream with the content of a response that is no stream."""
     options = route.options.json_data.get("stream_options") or {}
     kept = {
         name: value

@@ -1,4 +1,4 @@
-"""Router: what a client knows that its calls need, and how one of them begins."""
+"""Router: what the calls of a client share, the account's identity, and how a call begins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from flextier.routing.timeout_args import ClientArguments, TimeoutArgument
 
 
 class Router:
-    """What a client knows that its calls need: the policy, the clock, the lanes' state."""
+    """What the calls of a client share: the policy, the clock, the lanes' state."""
 
     def __init__(
         self, policy: FlexPolicy, clock: Clock, capacity: Capacity, arguments: ClientArguments
@@ -42,7 +42,7 @@ class Router:
         Raises:
             ClientClosedError: the client was closed.
             PolicyError: an override in force does not fit the policy.
-            BudgetExceeded: the calls before have spent a budget in force.
+            BudgetExceeded: a budget in force is spent.
             JournalError: the journal cannot be used.
         """
         check_open(client)
@@ -51,53 +51,53 @@ class Router:
         limits = budgets_in_force(policy.budget, scope)
         for spending, limit, knob in limits:
             spending.check(limit, knob)
-        timeouts = self.arguments.timeouts
+        timeout = self.arguments.timeout
         if is_given(options.timeout):
-            timeouts = TimeoutArgument.of(options.timeout, timeouts)
-            policy = timeouts.applied_to(policy)
-        watched = client._watches_attempts and not caller_reads_body(options)
-        where = self._where(client)
-        scope = with_hooks(scope, where[0], options)
-        memory = told = None
+            timeout = TimeoutArgument.from_argument(options.timeout, timeout)
+            policy = timeout.apply_to(policy)
+        externally_timed = client._ends_attempts_in_time and not caller_reads_body(options)
+        account = self._account(client)
+        scope = with_hooks(scope, account[0], options)
+        entry = facts = None
         if policy.journal is not None and is_journaled(options):
-            from flextier.journal.call_entry import Memory  # few programs have a journal
+            from flextier.journal.call_entry import Memory  # most programs have no journal
 
-            told = request_facts(options)
-            memory = Memory(where[0], told, policy, self.clock)
+            facts = request_facts(options)
+            entry = Memory(account[0], facts, policy, self.clock)
         try:
             route = Route(
                 options,
                 policy,
-                timeouts,
-                watched,
+                timeout,
+                externally_timed,
                 scope,
                 self.clock,
                 self.capacity,
-                where,
-                memory,
-                told,
+                account,
+                entry,
+                facts,
             )
         except BaseException:
-            if memory is not None:
-                memory.release()
+            if entry is not None:
+                entry.release()
             raise
         if limits:
-            route.charged = [spending.charge for spending, _, _ in limits]
+            route.cost_callbacks = [spending.charge for spending, _, _ in limits]
         return route
 
-    def _where(self, client: openai.OpenAI | openai.AsyncOpenAI) -> tuple[str, str]:
-        """Base URL and account: what lanes are remembered for."""
+    def _account(self, client: openai.OpenAI | openai.AsyncOpenAI) -> tuple[str, str]:
+        """The base URL and the account: the state of lanes is kept for each."""
         url = client.base_url
         if url is not self._url:
             self._url, self._url_text = url, str(url)
-        # A key that is asked for anew each time is no name; who is asked for it, is.
+        # A provider may return another key each time, so it identifies the account itself.
         provider = getattr(client, "_api_key_provider", None)
         key = client.api_key if provider is None else f"provider {id(provider)}"
-        return _where(self._url_text, key, client.organization, client.project)
+        return _account_key(self._url_text, key, client.organization, client.project)
 
 
 def check_open(client: Any) -> None:
-    """Nothing can be sent by a client that was closed, maybe while the call waited.
+    """Raise if the client was closed, possibly while the call waited.
 
     Raises:
         ClientClosedError: it was.
@@ -105,14 +105,14 @@ def check_open(client: Any) -> None:
     if client.is_closed():
         raise ClientClosedError(
             f"this {type(client).__name__} (or the http_client it was given) has been closed: "
-            "make a new one, or keep its `with` block open while calls run"
+            "create a new one, or keep its `with` block open while calls run"
         )
 
 
 @lru_cache(maxsize=64)
-def _where(
+def _account_key(
     base_url: str, api_key: str, organization: str | None, project: str | None
 ) -> tuple[str, str]:
-    """The base URL, and a name for an account that gives nothing away."""
-    words = "\0".join((api_key, organization or "", project or ""))
-    return base_url, hashlib.sha256(words.encode()).hexdigest()[:12]
+    """The account's identity: the base URL, and a hash of key, organization and project."""
+    parts = "\0".join((api_key, organization or "", project or ""))
+    return base_url, hashlib.sha256(parts.encode()).hexdigest()[:12]

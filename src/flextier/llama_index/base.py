@@ -100,7 +100,11 @@ class FlexLLM(BaseModel):
 
     def _check(self) -> None:
         """Whether the arguments fit each other, before the first call needs them."""
-        timeouts = TimeoutArgument() if self.timeout is None else TimeoutArgument.of(self.timeout)
+        timeouts = (
+            TimeoutArgument()
+            if self.timeout is None
+            else TimeoutArgument.from_argument(self.timeout)
+        )
         merge_arguments(self.policy, self.policy, ClientArguments(timeouts, self.max_retries))
         model, window = self._model, self._window()
         if self.context_window is None and facts_of(model).window is None:

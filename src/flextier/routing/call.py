@@ -1,6 +1,6 @@
 """One routed call: its options in, its attempts recorded, the next step decided. No I/O.
 
-Both clients drive a :class:`Route` in the same way; they differ only in how they wait.
+Both clients drive a :class:`Route` in the same way and differ only in how they wait.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from flextier.planning.fallback import Event, Ladder, Limit, Stop, Try
 from flextier.planning.lane_status import Known
 from flextier.policy import FlexPolicy
 from flextier.pricing.usage import Usage
-from flextier.routing.final_errors import explained, late, shut
+from flextier.routing.final_errors import deadline_error, unavailable_error, with_explanation
 from flextier.routing.timeout_args import TimeoutArgument
 from flextier.transport.streams import StreamProgress
 
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from flextier.journal.call_entry import Memory
     from flextier.journal.records import Recorded
     from flextier.planning.burst_membership import Joined
-    from flextier.routing.deferred import Fetching
+    from flextier.routing.deferred import DeferredResponse
 
 
 class Route:
@@ -65,215 +65,217 @@ class Route:
 
     # Tens of thousands may wait at once.
     __slots__ = (
-        "_answer", "_capacity", "_clock", "_done", "_error", "_first_lane", "_held", "_joined",
-        "_ladder", "_memory", "_passed", "_policy", "_record", "_scope", "_stream", "_timed",
-        "_timeouts", "_turn", "_unsent", "_watched", "_where", "_why", "charged", "limit", "model",
-        "options", "step",
+        "_account", "_admission", "_attempts", "_batch_skipped", "_burst", "_capacity", "_clock",
+        "_done", "_entry", "_error", "_externally_timed", "_first_lane", "_held", "_ladder",
+        "_policy", "_response", "_scope", "_stream", "_timeout", "_times_lane", "_unsent", "_why",
+        "cost_callbacks", "limit", "model", "options", "step",
     )  # fmt: skip
 
     def __init__(
         self,
         options: Any,
         policy: FlexPolicy,
-        timeouts: TimeoutArgument,
-        watched: bool,
+        timeout: TimeoutArgument,
+        externally_timed: bool,
         scope: Scope,
         clock: Clock,
         capacity: Capacity,
-        where: tuple[str, str],
-        memory: Memory | None = None,
-        told: Asked | None = None,
+        account: tuple[str, str],
+        entry: Memory | None = None,
+        facts: Asked | None = None,
     ) -> None:
         self.options = options
         """The SDK's options as the caller gave them."""
         self.model = str(options.json_data.get("model", ""))
         self._stream = bool(options.json_data.get("stream"))
         self._policy = policy
-        self._timeouts = timeouts
-        self._watched = watched
+        self._timeout = timeout
+        self._externally_timed = externally_timed
         self._scope = scope
         self._clock = clock
         self._capacity = capacity
-        self._where = where
-        self._record = AttemptLog(clock)
-        self._answer: Any = None
+        self._account = account
+        self._attempts = AttemptLog(clock)
+        self._response: Any = None
         self._done = False
-        self.charged: Sequence[Callable[[CallReport], None]] = ()
-        """Who is told what the call cost, before anybody else."""
-        self._timed = not self._stream and not caller_reads_body(options)
-        """Whether the time of an attempt is the lane's, and not that of whoever reads a body."""
+        self.cost_callbacks: Sequence[Callable[[CallReport], None]] = ()
+        """Receive the report before all other callbacks: they count its cost."""
+        self._times_lane = not self._stream and not caller_reads_body(options)
+        """Whether an attempt takes the lane's time only, and not also the caller's to read."""
         self.limit = 0.0
-        """Seconds that the current attempt may take in all."""
-        gate = self._capacity.gate(*where, self.model)
-        known = Known(self._capacity, self._clock, where, self.model, gate)
+        """Seconds that the current attempt may take, from start to end."""
+        gate = self._capacity.gate(*account, self.model)
+        known = Known(self._capacity, self._clock, account, self.model, gate)
         self._why = ""
-        self._joined: Joined | None = None
+        self._burst: Joined | None = None
         if (tier := chosen_tier(options)) is not None:
             lanes = [tier_lane(tier)]
         elif policy.lanes == (AUTO,):
-            told = told or request_facts(options)
-            lanes = self._planned(known, told)
+            facts = facts or request_facts(options)
+            lanes = self._auto_lanes(known, facts)
         else:
             lanes = known.lanes(policy)
         self._first_lane = lanes[0].name
-        self._memory = memory
+        self._entry = entry
         plain = declined = foreign = False
-        underway = None if memory is None else memory.underway
+        underway = None if entry is None else entry.underway
         if underway is not None or any(lane.offline for lane in lanes):
             foreign = underway is not None and underway.name not in {lane.name for lane in lanes}
-            chosen = choose(lanes, told or request_facts(options), underway)
+            chosen = choose(lanes, facts or request_facts(options), underway)
             declined = all(lane.name != lanes[0].name for lane in chosen.lanes)
             plain, lanes = chosen.plain, chosen.lanes
         self._error: Exception | None = None
-        self._held = self._unsent = self._passed = False
-        self._ladder = Ladder(policy, lanes, self._record.began, known.shut_for, known.took, plain)
+        self._held = self._unsent = self._batch_skipped = False
+        self._ladder = Ladder(
+            policy, lanes, self._attempts.started_at, known.shut_for, known.took, plain
+        )
         if foreign:
             self._ladder.visit()
-        self._turn = Turn(gate, self._ladder, policy)
-        self.step: Try | Stop = self._ladder.start(self._record.began)
+        self._admission = Turn(gate, self._ladder, policy)
+        self.step: Try | Stop = self._ladder.start(self._attempts.started_at)
         if declined and self._ladder.fallback is None:
             self._ladder.fallback = "lane_unsupported"
         if policy.start_jitter:
             self.step = replace(self.step, wait=policy.start_jitter * self._clock.random())
 
-    def _planned(self, known: Known, told: Asked) -> list[Lane]:
-        """The ladder that follows from the model and the deadline."""
+    def _auto_lanes(self, known: Known, facts: Asked) -> list[Lane]:
+        """The lanes that ``lanes="auto"`` stands for, by the model and the deadline."""
         from flextier.planning.burst_membership import Joined
 
         run = None if self._scope.run is None else self._scope.run()
-        self._joined = Joined(run, (*self._where, self.model), self._clock)
-        planned = known.plan(self._policy, told, self._joined.apart(self._policy))
+        self._burst = Joined(run, (*self._account, self.model), self._clock)
+        planned = known.plan(self._policy, facts, self._burst.apart(self._policy))
         self._why = planned.why
         return planned.lanes
 
     @property
-    def plain(self) -> bool:
-        """Whether the current attempt asks for a plain answer where a stream was wanted."""
+    def unstreamed(self) -> bool:
+        """Whether the current attempt requests no stream, although the caller did."""
         return isinstance(self.step, Try) and self.step.plain
 
     @property
     def body_read(self) -> bool:
-        """Whether the answer was JSON: what goes wrong from here on is the caller's parser's."""
-        return self._answer is not None
+        """Whether the response was JSON: any later error is of the caller's own parser."""
+        return self._response is not None
 
     def request(self) -> Any:
-        """A request for an error that must carry one, where the real one is not at hand."""
+        """A request object for an error that must carry one, without the one that was sent."""
         return new_request(self._url)
 
     @property
     def _url(self) -> str:
-        return self._where[0].rstrip("/") + str(self.options.url)
+        return self._account[0].rstrip("/") + str(self.options.url)
 
-    # --- its turn -----------------------------------------------------------------------------
+    # --- admission --------------------------------------------------------------------------------
 
-    def may_go(self) -> bool:
-        """Ask for leave to send the next attempt. False: it is to wait for it, see :meth:`look`."""
-        if self._memory is not None:
-            self._memory.refresh()
-            if self._memory.is_busy:
-                self._record.waiting()
+    def admit(self) -> bool:
+        """Whether the next attempt may be sent now; if not, wait for :meth:`admission_wait`."""
+        if self._entry is not None:
+            self._entry.refresh()
+            if self._entry.is_busy:
+                self._attempts.wait_started()
                 return False
-            if self._memory.answer is not None:
+            if self._entry.answer is not None:
                 return True
-            underway = self._memory.underway
+            underway = self._entry.underway
             if underway is not None and underway.name != self._ladder.lane.name:
-                self._ladder.detour(underway)  # somebody else has sent it there meanwhile
-            if self._is_running:
-                return True  # what was accepted before needs nobody's leave
-        granted = self._turn.ask(self._clock.now())
+                self._ladder.detour(underway)  # another call has sent the same body there
+            if self._background_accepted:
+                return True  # the server has accepted it before: nothing is sent
+        granted = self._admission.ask(self._clock.now())
         if not granted:
-            self._record.waiting()
+            self._attempts.wait_started()
         return granted
 
-    def look(self, wake: Callable[[], None]) -> float:
-        """Seconds to wait for the turn, or until woken, before looking again; 0: go on.
+    def admission_wait(self, wake: Callable[[], None]) -> float:
+        """Seconds until this should be asked again, if not woken before; 0 means admitted.
 
         Raises:
             FlexUnavailable, FlexDeadlineExceeded, or the error of the last attempt: the last lane
-                has not let the call in for as long as it may wait.
+                has not admitted the call for as long as it may wait.
         """
-        if self._memory is not None and self._memory.is_busy:
-            if (seconds := self._memory.look(self._ladder.withdraw_by)) > 0:
+        if self._entry is not None and self._entry.is_busy:
+            if (seconds := self._entry.look(self._ladder.withdraw_by)) > 0:
                 return seconds
-            if self._memory.answer is not None or self.may_go():
+            if self._entry.answer is not None or self.admit():
                 return 0.0
         while True:
             now = self._clock.now()
-            seconds = self._turn.look(now, wake)
-            if seconds > 0 or self._turn.granted:
+            seconds = self._admission.look(now, wake)
+            if seconds > 0 or self._admission.granted:
                 return seconds
             self.step = self._ladder.turned_away(now)
             if isinstance(self.step, Stop):
-                raise self._turned_away(self.step.limit)
-            if self._turn.ask(now):
+                raise self._not_admitted(self.step.limit)
+            if self._admission.ask(now):
                 return 0.0
 
-    def _turned_away(self, limit: Limit) -> Exception:
+    def _not_admitted(self, limit: Limit) -> Exception:
         if limit == "deadline":
             error: Exception = self._deadline_exceeded(self.request())
             error.__cause__ = self._error
         elif self._error is not None:
-            error = explained(self._error, self._record.history(), limit)
+            error = with_explanation(self._error, self._attempts.history(), limit)
         else:
             lane = self._ladder.lane.name
-            error = shut(self._url, lane, self.model, self._record.history(), limit)
+            error = unavailable_error(self._url, lane, self.model, self._attempts.history(), limit)
         self._finish(error=error)
         return error
 
-    # --- an attempt: begin, and one of answered / failed / broken -----------------------------
+    # --- an attempt: begin_attempt, then answered, failed or aborted ------------------------------
 
-    def begin(self) -> Any:
-        """Start the next attempt: the SDK's options for it.
+    def begin_attempt(self) -> Any:
+        """Begin the next attempt; the SDK's options for it.
 
         Raises:
-            FlexDeadlineExceeded: there is no time left for one.
+            FlexDeadlineExceeded: no time is left for one.
         """
-        now = self._record.awake()
-        if self.remembered is not None:
+        now = self._attempts.wait_ended()
+        if self.journaled is not None:
             self.limit = math.inf
             return self.options
         if self._ladder.out_of_time(now):
             raise self._deadline_exceeded(self.request())
         if self._ladder.lane.offline:
-            self.limit, self._answer, self._error = math.inf, None, None
+            self.limit, self._response, self._error = math.inf, None, None
             self._held = False
-            if not self.pooled and not self._is_running:
-                self._turn.begin(now)
-            self._record.sending(self._ladder.lane.name, now)
+            if not self.is_batched and not self._background_accepted:
+                self._admission.begin(now)
+            self._attempts.attempt_started(self._ladder.lane.name, now)
             return self.options
         self.limit = self._ladder.attempt_timeout(now)
-        # A stream that has begun may go on to the deadline itself.
+        # A stream that has begun may last until the deadline itself.
         one_read = self.silence_limit() if self._stream else self.limit
         lane = self._ladder.lane
-        self._answer = self._error = None
-        self._turn.begin(now)
-        self._record.sending(lane.name, now)
+        self._response = self._error = None
+        self._admission.begin(now)
+        self._attempts.attempt_started(lane.name, now)
         return attempt_options(
             self.options,
             tier=lane.service_tier,
-            timeout=self._timeouts.attempt(one_read, watched=self._watched),
-            plain=self.plain,
-            on_read=self._read,
+            timeout=self._timeout.for_attempt(one_read, externally_timed=self._externally_timed),
+            plain=self.unstreamed,
+            on_read=self._keep_response,
         )
 
-    def _read(self, answer: Any) -> None:
-        self._answer = answer
+    def _keep_response(self, answer: Any) -> None:
+        self._response = answer
 
     def answered(self, answer: Any, whole: Any) -> bool:
-        """The attempt was answered. False: the answer tells of a failure that is tried again.
+        """Whether the response ends the call; False: it reports a failure that is retried.
 
-        ``whole`` is what the caller gets: the answer, or the raw response that it is in.
+        ``whole`` is what the caller gets: the response, or the raw response that it is in.
 
-        Responses may come with HTTP 200 and ``status: "failed"``. When nothing is left to try,
-        such an answer ends the call: the SDK hands it over, too.
+        Responses may come with HTTP 200 and ``status: "failed"``. Without a further attempt, such
+        a response ends the call and is returned, as the SDK does.
         """
-        if self.remembered is not None:
+        if self.journaled is not None:
             self._replayed(answer)
             return True
         failure = reported_failure(answer)
         if failure is None:
-            self._remember(answer, whole if self._answer is None else self._answer)
-            self._served(answer)
+            self._journal_response(answer, whole if self._response is None else self._response)
+            self._attempt_served(answer)
             return True
         self._decide(failure)
         if isinstance(self.step, Try):
@@ -281,56 +283,56 @@ class Route:
         self._finish(service_tier_of(answer), usage_of(answer), model_of(answer))
         return True
 
-    def _remember(self, answer: Any, whole: Any) -> None:
-        """The answer is paid for: have the journal know before anybody gets it."""
-        if self._memory is None:
+    def _journal_response(self, answer: Any, whole: Any) -> None:
+        """Write the response to the journal, as it is paid for, before the caller gets it."""
+        if self._entry is None:
             return
         if self._ladder.lane.pooled:
-            self._memory.harvested()
+            self._entry.harvested()
         else:
-            self._memory.answered(
+            self._entry.answered(
                 self._lane_of(service_tier_of(answer)), self.model, whole, request_id_of(answer)
             )
 
-    def _served(self, answer: Any, error: BaseException | None = None) -> None:
-        self.step = Stop("none")  # whatever goes wrong from here on, it is not asked for again
-        now = self._record.ended(SERVED, status=200, request_id=request_id_of(answer))
-        self._turn.served(now, timed=self._timed)
+    def _attempt_served(self, answer: Any, error: BaseException | None = None) -> None:
+        self.step = Stop("none")  # no error from here on leads to a retry
+        now = self._attempts.attempt_ended(SERVED, status=200, request_id=request_id_of(answer))
+        self._admission.served(now, timed=self._times_lane)
         self._finish(service_tier_of(answer), usage_of(answer), model_of(answer), error)
 
     def _replayed(self, answer: Any) -> None:
-        """The journal had the answer: nothing was sent, and nothing is billed."""
+        """End the call with the response of the journal: nothing was sent, nothing is billed."""
         self.step = Stop("none")
         self._finish(usage=Usage(0, 0), model=model_of(answer))
 
-    def vain(self, answer: Any) -> Exception:
-        """The error for an answer that told of a failure: what tenacity and listeners see."""
+    def failure_error(self, answer: Any) -> Exception:
+        """The error for a response that reports a failure, for tenacity and listeners."""
         failure = reported_failure(answer) or Failure()
         return openai.APIError(
             failure.message, self.request(), body={"code": failure.code, "message": failure.message}
         )
 
     def failed(self, error: Exception) -> Exception:
-        """The attempt failed: decides ``step``, and gives the error to raise for it."""
-        failure = failure_of(error) if self._record.in_flight else None
+        """Decide the next ``step`` after an error; the error to raise for it."""
+        failure = failure_of(error) if self._attempts.in_flight else None
         if failure is None:
-            self.broken(error)
+            self.aborted(error)
             return error
-        self.step = Stop("none")  # until decided: an error in deciding is not tried for ever
-        alone = isinstance(error, BatchUnfinished) and error.status == "alone"
-        self._passed = False
-        kind = self._decide(failure, alone=alone)
+        self.step = Stop("none")  # until decided: an error in deciding must not be retried
+        too_few = isinstance(error, BatchUnfinished) and error.status == "alone"
+        self._batch_skipped = False
+        kind = self._decide(failure, too_few=too_few)
         if isinstance(self.step, Try):
             self._error = error
             return error
-        return self._given_up(error, kind, self.step.limit)
+        return self._give_up(error, kind, self.step.limit)
 
-    def _decide(self, failure: Failure, *, alone: bool = False) -> Kind:
+    def _decide(self, failure: Failure, *, too_few: bool = False) -> Kind:
         lane = self._ladder.lane
         kind = classify(failure, lane)
         if kind == "stream_unverified" and not self._stream:
-            kind = "rejected"  # nothing was streamed, so there is no way around it
-        now = self._record.ended(kind, failure.status, failure.request_id, failure.sent)
+            kind = "rejected"  # the call is no stream, so a call without one does not help
+        now = self._attempts.attempt_ended(kind, failure.status, failure.request_id, failure.sent)
         event = Event(
             kind=kind,
             now=now,
@@ -338,226 +340,230 @@ class Route:
             hint=retry_after(failure, kind, self._clock.wall()),
             go_away=retry_forbidden(failure),
         )
-        self._learn(event, failure)
+        self._update_lane_status(event, failure)
         if kind == "lane_unsupported" and (other := lane.other(failure)) is not None:
             self.step = self._ladder.instead(other, now)
-        elif alone and (following := self._ladder.pass_over()) is not None:
-            # It was not worth a file: the call is meant for the next lane, and nothing is retried.
-            self._passed = True
-            if self._joined is not None:
-                self._joined.missed()
+        elif too_few and (following := self._ladder.pass_over()) is not None:
+            # Too few calls for a batch: the call starts on the next lane, and this is no retry.
+            self._batch_skipped = True
+            if self._burst is not None:
+                self._burst.missed()
             self._first_lane = following.name
             self.step = self._ladder.start(now)
         else:
             self.step = self._ladder.failed(event)
         return kind
 
-    def broken(self, error: BaseException) -> None:
-        """The attempt ended in something that is no failure of it: cancelled, or a bug."""
+    def aborted(self, error: BaseException) -> None:
+        """End the call with an error that is no failure of the attempt: cancelled, or a bug."""
         self.step = Stop("none")
-        if not self._record.in_flight:
+        if not self._attempts.in_flight:
             self.abandoned(error)
         elif self.body_read:
-            # Answered and billed: it is the caller's parser that the answer does not suit.
-            self._remember(self._answer, self._answer)
-            self._served(self._answer, error)
+            # Answered and billed: the error is of the caller's own parser.
+            self._journal_response(self._response, self._response)
+            self._attempt_served(self._response, error)
         else:
             outcome = "error" if isinstance(error, Exception) else CANCELLED
-            self._record.ended(outcome, sent=not self._unsent)
+            self._attempts.attempt_ended(outcome, sent=not self._unsent)
             self._finish(error=error)
 
     def abandoned(self, error: BaseException) -> None:
-        """The call is over without an answer; told for cancellations between two attempts, too."""
+        """End the call without a response, also when it was cancelled between two attempts."""
         if not self._done:
             self._finish(error=error)
 
-    def _given_up(self, error: Exception, kind: Kind, limit: Limit) -> Exception:
-        if kind in ("timeout", "unfinished") and (limit == "deadline" or self._late()):
+    def _give_up(self, error: Exception, kind: Kind, limit: Limit) -> Exception:
+        if kind in ("timeout", "unfinished") and (limit == "deadline" or self._past_deadline()):
             exceeded = self._deadline_exceeded(error.request)  # type: ignore[attr-defined]
             exceeded.__cause__ = error
             error = exceeded
         elif limit != "none":
-            explained(error, self._record.history(), limit)
+            with_explanation(error, self._attempts.history(), limit)
         self._finish(error=error)
         return error
 
-    def _late(self) -> bool:
+    def _past_deadline(self) -> bool:
         return self._clock.now() >= self._ladder.deadline
 
     def _deadline_exceeded(self, request: Any) -> FlexDeadlineExceeded:
-        return late(request, self._policy.deadline, self._record.history())
+        return deadline_error(request, self._policy.deadline, self._attempts.history())
 
-    # --- what lanes are known to be -----------------------------------------------------------
+    # --- the state of lanes -----------------------------------------------------------------------
 
-    def _key(self, lane: Lane) -> LaneKey:
-        return LaneKey(*self._where, self.model, lane.key)
+    def _lane_key(self, lane: Lane) -> LaneKey:
+        return LaneKey(*self._account, self.model, lane.key)
 
-    def _learn(self, event: Event, failure: Failure) -> None:
-        if self._memory is not None:
-            if self._is_running:
-                self._memory.called_off()
-            elif self.pooled and event.kind == "timeout":
-                self._memory.take_over()
-            elif self.pooled:
-                self._memory.lost()
+    def _update_lane_status(self, event: Event, failure: Failure) -> None:
+        if self._entry is not None:
+            if self._background_accepted:
+                self._entry.called_off()
+            elif self.is_batched and event.kind == "timeout":
+                self._entry.take_over()
+            elif self.is_batched:
+                self._entry.lost()
         lane = self._ladder.lane
         if event.kind == "lane_unsupported" and lane.lasting(failure):
-            self._capacity.never(self._key(lane))
+            self._capacity.never(self._lane_key(lane))
             if lane.other(failure) is None:
-                self._capacity.never(self._key(lane.instead or lane))
-                if self._policy.lanes == ("flex", "standard"):  # nothing else was thought of
+                self._capacity.never(self._lane_key(lane.instead or lane))
+                if self._policy.lanes == ("flex", "standard"):  # the default
                     tell_of_windows(self.model)
-        self._turn.failed(event)
+        self._admission.failed(event)
 
-    # --- answers that are fetched -------------------------------------------------------------
-
-    @property
-    def offline(self) -> bool:
-        """Whether the answer comes on no connection of its own: the journal has it, a batch or the
-        background."""
-        return self._ladder.lane.offline or self.remembered is not None
+    # --- deferred responses -----------------------------------------------------------------------
 
     @property
-    def pooled(self) -> bool:
-        """Whether the call is to be a line of a batch."""
+    def is_deferred(self) -> bool:
+        """Whether the response is the journal's, or is polled for: batch and background."""
+        return self._ladder.lane.offline or self.journaled is not None
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether the call will be a line of a batch."""
         return self._ladder.lane.pooled
 
-    def left(self, ticket: Ticket) -> None:
-        """The call's line of a batch is not waited for any more."""
+    def abandon_batch(self, ticket: Ticket) -> None:
+        """Do not wait any longer for the call's line of a batch."""
         self._unsent = not ticket.leave()
 
     @property
-    def reading(self) -> Any:
-        """The options by which an answer is read that was fetched."""
-        return with_read_callback(self.options, self._read)
+    def read_options(self) -> Any:
+        """The options to parse a deferred response with."""
+        return with_read_callback(self.options, self._keep_response)
 
     @property
-    def remembered(self) -> Recorded | None:
-        """The answer that the journal has; None: the call is to be made."""
-        return None if self._memory is None else self._memory.answer
+    def journaled(self) -> Recorded | None:
+        """The response that the journal has; None: it has none."""
+        return None if self._entry is None else self._entry.answer
 
     @property
-    def fetching(self) -> Fetching:
-        """How the call gets an answer that does not come on a connection of its own."""
-        from flextier.routing.deferred import Fetching
+    def deferred_response(self) -> DeferredResponse:
+        """How the call gets its response from the journal, a batch or the background."""
+        from flextier.routing.deferred import DeferredResponse
 
-        return Fetching(
-            self.options, self._where, self._policy, self._clock, self._memory, self._ladder
+        return DeferredResponse(
+            self.options, self._account, self._policy, self._clock, self._entry, self._ladder
         )
 
-    # --- background responses -----------------------------------------------------------------
+    # --- background responses ---------------------------------------------------------------------
 
-    def course(self) -> Course:
-        """The course of the call's background response."""
+    def background_lifecycle(self) -> Course:
+        """The lifecycle of the call's background response."""
         from flextier.background.call_hooks import CallsAccount
 
         account = CallsAccount(
-            self._memory, self._turn, self._clock, self._ladder.lane.name, self.model, self._unheard
+            self._entry,
+            self._admission,
+            self._clock,
+            self._ladder.lane.name,
+            self.model,
+            self._background_abandoned,
         )
-        return self.fetching.course(account, self._scope.run)
+        return self.deferred_response.background_lifecycle(account, self._scope.run)
 
     @property
-    def _is_running(self) -> bool:
-        """Whether the call's background response was accepted before."""
-        return self._memory is not None and self._memory.running is not None
+    def _background_accepted(self) -> bool:
+        """Whether the server has accepted the call's background response before."""
+        return self._entry is not None and self._entry.running is not None
 
-    def had(self, said: Said) -> Any:
+    def background_response(self, said: Said) -> Any:
         """The HTTP response for a background response that has ended."""
         self._held = said.held
-        return self.fetching.ended(said)
+        return self.deferred_response.background_response(said)
 
-    def _unheard(self, said: Said, answer: Any) -> None:
-        """The background response has ended, and nobody waits for its answer."""
+    def _background_abandoned(self, said: Said, answer: Any) -> None:
+        """Take note of a background response that has ended after the call was abandoned."""
         self._held = said.held
-        self._read(answer)
+        self._keep_response(answer)
 
-    # --- attempts that stall ------------------------------------------------------------------
+    # --- attempts that stall ----------------------------------------------------------------------
 
     @property
     def may_stall(self) -> bool:
-        """Whether the attempt begun is to be watched by :meth:`stalls_in`."""
-        return self._turn.may_stall
+        """Whether the attempt may stall, and :meth:`stalls_in` should be asked."""
+        return self._admission.may_stall
 
     def stalls_in(self) -> float:
-        """Seconds until a silent attempt should be looked at again; 0: it is to be given up."""
-        return self._turn.stalls_in(self._clock.now())
+        """Seconds until a silent attempt should be checked again; 0 means it has stalled."""
+        return self._admission.stalls_in(self._clock.now())
 
-    # --- tenacity's questions -----------------------------------------------------------------
+    # --- retries, as tenacity needs them ----------------------------------------------------------
 
     @property
-    def goes_on(self) -> bool:
-        """Whether there is to be another attempt after the one that failed."""
-        return isinstance(self.step, Try) and not self._done and not self._record.empty
+    def has_next_attempt(self) -> bool:
+        """Whether a further attempt follows the one that failed."""
+        return isinstance(self.step, Try) and not self._done and not self._attempts.is_empty
 
-    def again(self, state: RetryCallState) -> bool:
-        """Whether there is to be another attempt."""
-        return state.outcome is not None and state.outcome.failed and self.goes_on
+    def should_retry(self, state: RetryCallState) -> bool:
+        """Whether a further attempt follows, as tenacity's ``retry``."""
+        return state.outcome is not None and state.outcome.failed and self.has_next_attempt
 
-    def wait(self, state: RetryCallState | None = None) -> float:
-        """Seconds before the next attempt."""
+    def retry_wait(self, state: RetryCallState | None = None) -> float:
+        """Seconds of backoff before the next attempt, as tenacity's ``wait``."""
         wait = self.step.wait if isinstance(self.step, Try) else 0.0
         if wait > 0:
-            self._record.waiting()
+            self._attempts.wait_started()
         return wait
 
     def notify(self, state: RetryCallState) -> None:
-        """Tell the listeners of a new try."""
-        if self._passed:
+        """Notify the listeners of a retry."""
+        if self._batch_skipped:
             return
         retry = self._retry(state)
         for listener in self._scope.retries:
-            if inspect.isawaitable(told := listener(retry)):
-                _close(told)
+            if inspect.isawaitable(awaitable := listener(retry)):
+                _close(awaitable)
                 warnings.warn(
-                    f"{listener!r} is async and hears nothing of the retries of a sync call",
+                    f"callback {listener!r} is async; it cannot be notified by a sync call",
                     RuntimeWarning,
                     stacklevel=2,
                 )
 
     async def anotify(self, state: RetryCallState) -> None:
-        """Tell the listeners of a new try, async ones included."""
-        if self._passed:
+        """Notify the listeners of a retry, async ones included."""
+        if self._batch_skipped:
             return
         retry = self._retry(state)
         for listener in self._scope.retries:
-            if inspect.isawaitable(told := listener(retry)):
-                await told
+            if inspect.isawaitable(awaitable := listener(retry)):
+                await awaitable
 
     def _retry(self, state: RetryCallState) -> Retry:
         wait = self.step.wait if isinstance(self.step, Try) else 0.0
         lane = self._ladder.lane
-        wait = max(wait, self._turn.opens_in(self._clock.now()))
-        return Retry(self.model, self._record.last, lane.name, wait, state)
+        wait = max(wait, self._admission.opens_in(self._clock.now()))
+        return Retry(self.model, self._attempts.last_attempt, lane.name, wait, state)
 
-    def opened(self, stream: Any) -> None:
-        """The call's answer is this stream."""
-        for tell in self._scope.streams:
-            tell(stream)
+    def stream_opened(self, stream: Any) -> None:
+        """Notify the listeners of the stream that is the call's response."""
+        for listener in self._scope.streams:
+            listener(stream)
 
-    # --- streams (StreamOwner) ----------------------------------------------------------------
+    # --- streams (StreamOwner) --------------------------------------------------------------------
 
     def silence_limit(self) -> float:
-        """Seconds that a stream's next event may take: an attempt's, within the deadline."""
+        """Seconds that a stream's next event may take: those of an attempt, within the deadline."""
         now = self._clock.now()
         return self._ladder.attempt_timeout(now, to_the_end=True)
 
     def stream_timeout(self, request: Any) -> openai.APITimeoutError:
-        """The error for a stream that was silent too long, or is past the deadline."""
-        if self._late():
+        """The error for a stream that was silent for too long, or is past the deadline."""
+        if self._past_deadline():
             return self._deadline_exceeded(request)
         return openai.APITimeoutError(request=request)
 
     def stream_ended(
-        self, outcome: str, watch: StreamProgress, error: BaseException | None
+        self, outcome: str, progress: StreamProgress, error: BaseException | None
     ) -> None:
-        """The stream that answered the call is over."""
+        """End the call with its stream."""
         if error is not None and not isinstance(error, Exception):
             outcome = CANCELLED
-        now = self._record.ended(outcome, status=200, request_id=watch.request_id)
-        (self._turn.served if outcome == SERVED else self._turn.over)(now)
-        self._finish(watch.tier, watch.usage, watch.model, error)
+        now = self._attempts.attempt_ended(outcome, status=200, request_id=progress.request_id)
+        (self._admission.served if outcome == SERVED else self._admission.over)(now)
+        self._finish(progress.tier, progress.usage, progress.model, error)
 
-    # --- the end ------------------------------------------------------------------------------
+    # --- the end ----------------------------------------------------------------------------------
 
     def _finish(
         self,
@@ -567,21 +573,21 @@ class Route:
         error: BaseException | None = None,
     ) -> None:
         self._done, self._error = True, None
-        if self._turn.open:
-            self._turn.over(self._clock.now())
-        if self._memory is not None:
-            self._memory.release()
-        asked = self._ladder.lane.name
+        if self._admission.open:
+            self._admission.over(self._clock.now())
+        if self._entry is not None:
+            self._entry.release()
+        requested = self._ladder.lane.name
         lane = self._lane_of(tier)
         fallback: str | None = self._ladder.fallback
-        had = error is None or self.body_read
-        if self._memory is not None and self._memory.paid_before and had:
+        has_response = error is None or self.body_read
+        if self._entry is not None and self._entry.paid_before and has_response:
             lane, fallback, usage = JOURNAL, None, Usage(0, 0)
         elif lane == self._first_lane:
-            fallback = None  # it may have come there by a detour
-        elif fallback is None and lane != asked:
+            fallback = None  # it may have come back there
+        elif fallback is None and lane != requested:
             fallback = "downgraded"
-        report = self._record.report(
+        report = self._attempts.report(
             self.model,
             lane,
             fallback=fallback,
@@ -592,15 +598,15 @@ class Route:
             error=None if error is None else type(error).__name__,
             why=self._why,
         )
-        if self._joined is not None:
-            self._joined.leave()
+        if self._burst is not None:
+            self._burst.leave()
         if isinstance(error, Exception):
             attach_report(error, report)
-        for callback in (*self.charged, *self._scope.reports):
+        for callback in (*self.cost_callbacks, *self._scope.reports):
             notify(callback, report)
 
     def _lane_of(self, tier: str | None) -> str:
-        """The lane that is billed: what the answer says; a batch's says nothing of that."""
+        """The lane that is billed: by the response's tier, which a batch's does not state."""
         lane = self._ladder.lane
         if self._held:
             return tier_lane(tier or lane.service_tier).name
@@ -609,7 +615,7 @@ class Route:
         return tier_lane(tier).name
 
 
-def _close(told: Awaitable[None]) -> None:
-    close = getattr(told, "close", None)
+def _close(awaitable: Awaitable[None]) -> None:
+    close = getattr(awaitable, "close", None)
     if close is not None:
         close()

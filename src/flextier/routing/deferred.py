@@ -1,6 +1,6 @@
-"""Answers that do not come on a connection of their own: of the journal, a batch, the background.
+"""Responses that no connection waits for: from the journal, a batch, the background.
 
-Imported with the first call that needs it: most programs have none.
+Imported by the first call that needs it: most programs have none.
 """
 
 from __future__ import annotations
@@ -27,51 +27,51 @@ from flextier.planning.fallback import Ladder
 from flextier.policy import FlexPolicy
 
 
-class Fetching:
-    """How one call gets such an answer."""
+class DeferredResponse:
+    """How one call gets such a response."""
 
-    __slots__ = ("_clock", "_ladder", "_memory", "_options", "_policy", "_where")
+    __slots__ = ("_account", "_clock", "_entry", "_ladder", "_options", "_policy")
 
     def __init__(
         self,
         options: Any,
-        where: tuple[str, str],
+        account: tuple[str, str],
         policy: FlexPolicy,
         clock: Clock,
-        memory: Memory | None,
+        entry: Memory | None,
         ladder: Ladder,
     ) -> None:
         self._options = options
-        self._where = where
+        self._account = account
         self._policy = policy
         self._clock = clock
-        self._memory = memory
+        self._entry = entry
         self._ladder = ladder
 
     def replay(self, said: Recorded) -> Any:
         """The HTTP response that the journal has."""
         return http_response(said.status, said.request_id, said.body, self._request())
 
-    def waits(self) -> float:
-        """Seconds until it is known better whether somebody else asks the same; 0: nobody does."""
-        if self._memory is None:
+    def wait_for_duplicate(self) -> float:
+        """Seconds to wait for another call with the same body, before asking again; 0: no wait."""
+        if self._entry is None:
             return 0.0
-        self._memory.refresh()
-        return self._memory.look(self._ladder.withdraw_by) if self._memory.is_busy else 0.0
+        self._entry.refresh()
+        return self._entry.look(self._ladder.withdraw_by) if self._entry.is_busy else 0.0
 
-    def pooled(self, client: Any) -> Ticket:
-        """Give the call to the next batch, or find the one that it is in.
+    def submit(self, client: Any) -> Ticket:
+        """Add the call to the next batch, or find the batch that it is in.
 
         Raises:
-            BatchNotSent: its line cannot be written to the disk.
+            BatchNotSent: its line cannot be written to disk.
             JournalError: the journal cannot be used.
         """
         call = Asking(
-            self._where,
+            self._account,
             request_facts(self._options),
             self._policy,
             self._clock,
-            self._memory,
+            self._entry,
             self._ladder,
             self._ladder.lane.least,
         )
@@ -79,41 +79,43 @@ class Fetching:
             return pool(client, call)
         except OSError as error:
             raise BatchNotSent(
-                message="no line of a batch can be written to the disk (TMPDIR, "
+                message="the line of a batch cannot be written to disk (TMPDIR, "
                 f"{tempfile.gettempdir()}): {error.strerror or error}",
                 request=self._request(),
             ) from error
 
-    def fetched(self, ticket: Ticket) -> Any:
-        """The HTTP response for the line of a batch; None: it has to be given to another.
+    def batch_response(self, ticket: Ticket) -> Any:
+        """The HTTP response for the line of a batch; None: submit it again, to another.
 
         Raises:
-            openai.APITimeoutError: it is out of time.
-            openai.OpenAIError: there is none.
+            openai.APITimeoutError: its time is up.
+            openai.OpenAIError: the line has no response.
         """
         if ticket.outcome is None:
             ticket.leave()
             raise openai.APITimeoutError(request=self._request())
         if ticket.outcome is FREE:
-            if self._memory is not None:
-                self._memory.lost()
+            if self._entry is not None:
+                self._entry.lost()
             return None
         return ticket.outcome.response(self._request())
 
-    def course(self, account: Account, run: Callable[[], str | None] | None) -> Course:
-        """The course of the call's background response; of the one that there is, where there is.
+    def background_lifecycle(
+        self, account: Account, run: Callable[[], str | None] | None
+    ) -> Course:
+        """The lifecycle of the call's background response, or of the one already accepted.
 
         Args:
-            account: keeps the accounts of it.
-            run: tells the run that the call is a step of.
+            account: records what happens to it.
+            run: returns the run that the call is a step of.
         """
         policy, ladder, now = self._policy, self._ladder, self._clock.now()
-        running = None if self._memory is None else self._memory.running
+        running = None if self._entry is None else self._entry.running
         return Course(
             Requests(self._options),
             ladder.lane,
             None if run is None else run(),
-            pace_of(self._where),
+            pace_of(self._account),
             self._clock,
             account,
             policy.background_poll_interval,
@@ -122,10 +124,10 @@ class Fetching:
             None if running is None else running.response_id,
         )
 
-    def ended(self, said: Said) -> Any:
+    def background_response(self, said: Said) -> Any:
         """The HTTP response for a background response that has ended."""
         return http_response(200, said.request_id, said.content, self._request())
 
     def _request(self) -> Any:
-        url = self._where[0].rstrip("/") + str(self._options.url)
+        url = self._account[0].rstrip("/") + str(self._options.url)
         return new_request(url, raw_response_headers(self._options))

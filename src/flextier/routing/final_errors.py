@@ -1,4 +1,7 @@
-"""What is raised when a call is given up: the error, what was tried, and the knob that ended it."""
+"""The error when a call is given up: its attempts, and the knob that ended it.
+
+The deadline-exceeded message is written here.
+"""
 
 from __future__ import annotations
 
@@ -14,32 +17,34 @@ from flextier.planning.fallback import Limit
 _KNOBS: dict[Limit, str] = {
     "patience": "FlexPolicy.patience (FLEXTIER_PATIENCE) is spent: raise it, or add a lane "
     "to FlexPolicy.lanes (FLEXTIER_LANES)",
-    "deadline": "another try would not fit FlexPolicy.deadline (FLEXTIER_DEADLINE)",
+    "deadline": "another attempt would not fit FlexPolicy.deadline (FLEXTIER_DEADLINE)",
     "max_retries": "FlexPolicy.max_retries (FLEXTIER_MAX_RETRIES) is spent. If no server answers "
     "at all, check base_url (OPENAI_BASE_URL)",
     "server": "the server asked not to retry (x-should-retry: false)",
 }
 
 
-def explained(error: Exception, history: str, limit: Limit) -> Exception:
-    """The same error; its message ends with what was tried, and with the knob.
+def with_explanation(error: Exception, history: str, limit: Limit) -> Exception:
+    """The same error, its message extended by the attempts and the knob.
 
     Not a note of PEP 678: Python 3.10 and LangChain lose those.
     """
-    message = f"{error} [{_gave_up(history, limit)}]"
+    message = f"{error} [{_summary(history, limit)}]"
     error.args = (message, *error.args[1:])
     if isinstance(error, openai.APIError):
         error.message = message
     return error
 
 
-def shut(url: str, lane: str, model: str, history: str, limit: Limit) -> FlexUnavailable:
-    """The error for a call that its last lane has never let in."""
-    return flex_unavailable(url, f"{lane} refuses {model!r} now: {_gave_up(history, limit)}")
+def unavailable_error(
+    url: str, lane: str, model: str, history: str, limit: Limit
+) -> FlexUnavailable:
+    """The error for a call that its last lane has never admitted."""
+    return flex_unavailable(url, f"{lane} refuses {model!r} now: {_summary(history, limit)}")
 
 
-def late(request: Any, deadline: float | None, history: str) -> FlexDeadlineExceeded:
-    """The error for a call that no lane has answered in time."""
+def deadline_error(request: Any, deadline: float | None, history: str) -> FlexDeadlineExceeded:
+    """The error for a call that no lane has answered by the deadline."""
     return FlexDeadlineExceeded(
         request,
         f"no answer within the deadline of {deadline or math.inf:g} s ({history}); "
@@ -47,5 +52,5 @@ def late(request: Any, deadline: float | None, history: str) -> FlexDeadlineExce
     )
 
 
-def _gave_up(history: str, limit: Limit) -> str:
+def _summary(history: str, limit: Limit) -> str:
     return f"flextier gave up after {history}: {_KNOBS[limit]}"

@@ -1,4 +1,4 @@
-"""The SDK's and the frameworks' own `timeout` argument, and what it means for a policy."""
+"""The ``timeout`` argument of the SDK and the frameworks, and what it means for a policy."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _CONNECT = 5.0
 """Seconds to connect, as the SDK's own default."""
 
 _NEVER = 1_000_000.0
-"""`timeout=None` means no timeout; this is the longest that every platform's poll() can wait."""
+"""``timeout=None`` means no timeout; this is the longest that every platform's poll() can wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeoutArgument:
-    """What a `timeout` argument said. ``total`` None: nothing; the policy's fields count."""
+    """A ``timeout`` argument. ``total`` None: not given; the policy's fields apply."""
 
     total: float | None = None
     connect: float = _CONNECT
 
     @classmethod
-    def of(cls, timeout: Any, base: TimeoutArgument | None = None) -> TimeoutArgument:
+    def from_argument(cls, timeout: Any, base: TimeoutArgument | None = None) -> TimeoutArgument:
         """Read a number of seconds, an ``httpx.Timeout``, a tuple or None (no timeout)."""
         if timeout is None:
             return cls(_NEVER)
@@ -37,17 +37,17 @@ class TimeoutArgument:
             _NEVER if given.read is None else given.read, _NEVER if connect is None else connect
         )
 
-    def attempt(self, seconds: float, *, watched: bool = False) -> Any:
-        """The SDK's timeout for an attempt of so many seconds.
+    def for_attempt(self, seconds: float, *, externally_timed: bool = False) -> Any:
+        """The SDK's timeout for an attempt that may take ``seconds``.
 
-        With ``watched`` the attempt is ended from outside, and a timer for each read and write
-        would be so many too many.
+        With ``externally_timed`` the attempt is ended from outside, which saves the timers of each
+        read and write.
         """
-        each = None if watched else seconds
+        each = None if externally_timed else seconds
         connect = min(self.connect, seconds)
         return openai.Timeout(connect=connect, read=each, write=each, pool=seconds)
 
-    def applied_to(self, policy: FlexPolicy) -> FlexPolicy:
+    def apply_to(self, policy: FlexPolicy) -> FlexPolicy:
         """The policy with this timeout on every lane."""
         if self.total is None:
             return policy
@@ -58,27 +58,27 @@ class TimeoutArgument:
 class ClientArguments:
     """A client's own ``timeout`` and ``max_retries``; None: not given."""
 
-    timeouts: TimeoutArgument = TimeoutArgument()
+    timeout: TimeoutArgument = TimeoutArgument()
     max_retries: int | None = None
 
     def fields(self) -> dict[str, Any]:
-        """The policy's fields that they set."""
+        """The fields of the policy that they set."""
         fields: dict[str, Any] = {}
-        if self.timeouts.total is not None:
-            fields.update(flex_timeout=self.timeouts.total, standard_timeout=self.timeouts.total)
+        if self.timeout.total is not None:
+            fields.update(flex_timeout=self.timeout.total, standard_timeout=self.timeout.total)
         if self.max_retries is not None:
             fields["max_retries"] = self.max_retries
         return fields
 
-    def under(self, policy: FlexPolicy) -> FlexPolicy:
-        """The policy, with these where it says nothing itself."""
-        said = policy.explicit
-        return policy.replace(**{k: v for k, v in self.fields().items() if k not in said})
+    def as_defaults_of(self, policy: FlexPolicy) -> FlexPolicy:
+        """The policy, with these for the fields that it does not set explicitly."""
+        explicit = policy.explicit
+        return policy.replace(**{k: v for k, v in self.fields().items() if k not in explicit})
 
-    def with_(self, timeouts: TimeoutArgument, max_retries: int | None) -> ClientArguments:
-        """These, with others where they were given."""
+    def updated(self, timeout: TimeoutArgument, max_retries: int | None) -> ClientArguments:
+        """These, replaced by the arguments that are given."""
         return ClientArguments(
-            self.timeouts if timeouts.total is None else timeouts,
+            self.timeout if timeout.total is None else timeout,
             self.max_retries if max_retries is None else max_retries,
         )
 
@@ -94,7 +94,7 @@ def merge_arguments(
         arguments: the client's arguments.
 
     Raises:
-        PolicyError: an argument and an explicit field of ``given`` say different things.
+        PolicyError: an argument contradicts an explicit field of ``given``.
     """
     changes = arguments.fields()
     for field, value in changes.items():
@@ -108,5 +108,5 @@ def _refuse_conflict(given: FlexPolicy | None, field: str, value: Any) -> None:
     argument = "max_retries" if field == "max_retries" else "timeout"
     raise PolicyError(
         f"{argument}={value:g} and FlexPolicy({field}={getattr(given, field):g}) contradict each "
-        f"other: give one of them"
+        f"other: set one of them only"
     )
