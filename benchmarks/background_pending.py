@@ -41,7 +41,7 @@ from _provider import simulator
 
 from flextier import AsyncFlexOpenAI, FlexPolicy
 from flextier._utils.clock import Clock
-from flextier.background.poll_schedule import Pace
+from flextier.background.poll_schedule import PollSchedule
 
 MODEL = "gpt-6.2-sol"
 POLICY = FlexPolicy(lanes=("background", "standard"), background_window="8h")
@@ -206,7 +206,7 @@ async def _window(base_url: str, seconds: float, files: int) -> Window:
 
 def paced(calls: int, seed: int = 0) -> float:
     """Looks at a response in 8 hours, by the poll schedule, with a constant number waiting."""
-    pace, chance, longest = Pace(), random.Random(seed), POLICY.background_poll_interval
+    pace, chance, longest = PollSchedule(), random.Random(seed), POLICY.background_poll_interval
 
     def next_look(age: float) -> float:
         return age + pace.interval(age, age, longest, chance.random())

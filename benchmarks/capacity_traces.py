@@ -21,7 +21,7 @@ from pathlib import Path
 from flextier import FlexPolicy
 from flextier.rehearsal import Trace, formatting, rehearse
 from flextier.rehearsal.baselines import PEERS, run_peer
-from flextier.rehearsal.result import Outcome
+from flextier.rehearsal.result import TraceResult
 from flextier.rehearsal.trace import names
 
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps(records, indent=2) + "\n")
 
 
-def measure(trace: Trace) -> Iterator[Outcome]:
+def measure(trace: Trace) -> Iterator[TraceResult]:
     """flextier's outcome, then everybody else's."""
     yield rehearse(trace, policy=FlexPolicy(patience=trace.deadline))
     for name in PEERS:

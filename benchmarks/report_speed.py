@@ -26,8 +26,8 @@ from flextier.calls.report import Attempt, CallReport
 from flextier.costs import Usage, record_of
 from flextier.ledger.rows import microseconds, row_of
 from flextier.ledger.schema import calls
-from flextier.ledger.store import Store
-from flextier.ledger.url import Address
+from flextier.ledger.store import LedgerStore
+from flextier.ledger.url import LedgerUrl
 
 _FORMATS = ("table", "json", "csv", "html")
 _MODELS = {"o4-mini": 9, "gpt-5-mini": 6, "o3": 3, "gpt-5": 2, "house-model": 0.1}
@@ -83,7 +83,7 @@ def _seconds(path: Path, name: str) -> float:
 
 def make_ledger(path: Path, records: int, days: int) -> None:
     """Make a new ledger of made-up calls in the days up to now."""
-    store = Store(Address.read(path), readonly=False)
+    store = LedgerStore(LedgerUrl.read(path), readonly=False)
     store.open()
     marks = ", ".join("?" * len(_COLUMNS))
     insert = f"INSERT INTO {calls.name} ({', '.join(_COLUMNS)}) VALUES ({marks})"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flextier.background.poll_schedule import UNSTORED, Pace
+from flextier.background.poll_schedule import UNSTORED, PollSchedule
 from flextier.errors import BackgroundUnfinished
 from tests.background.virtual import HOUR, Server, course, run
 from tests.batch.crowd import patch_all
@@ -48,7 +48,7 @@ def test_what_is_not_stored_is_seen_before_it_is_deleted() -> None:
 
 def test_thousands_look_less_often() -> None:
     """Of 1,000, each is looked at as often as one; together they keep to the account's rate."""
-    server, pace = Server(ends=2 * HOUR), Pace()
+    server, pace = Server(ends=2 * HOUR), PollSchedule()
     ended = run(server, [course(server, pace, f"resp_{n}") for n in range(1_000)])
     assert all(one.said is not None for one in ended)
     looks = server.times("look")
@@ -59,7 +59,7 @@ def test_thousands_look_less_often() -> None:
 
 def test_an_account_that_is_told_off_looks_less_often() -> None:
     """After a refusal nobody looks until the server says so, and then not all at once."""
-    server, pace = Server(ends=HOUR, per_minute=600), Pace()
+    server, pace = Server(ends=HOUR, per_minute=600), PollSchedule()
     ended = run(server, [course(server, pace, f"resp_{n}") for n in range(1_000)])
     assert [one.error for one in ended if one.said is None] == []
     assert max(one.at for one in ended) - server.ends < 600

@@ -9,13 +9,13 @@ from random import Random
 import pytest
 
 from flextier.background import poll_schedule
-from flextier.background.poll_schedule import Pace
+from flextier.background.poll_schedule import PollSchedule
 
 EIGHT_HOURS = 28_800.0
 LONGEST = 300.0
 
 
-def looks(pace: Pace, calls: int, until: float) -> list[float]:
+def looks(pace: PollSchedule, calls: int, until: float) -> list[float]:
     """When so many responses that were created at once are looked at, in order."""
     chance = Random(0)
 
@@ -39,7 +39,7 @@ def soonest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_thousands_created_at_once_take_turns() -> None:
     """Their looks are spread evenly: no crowd comes at once, and no second goes by unused."""
-    moments = looks(Pace(), 5_000, 1_200.0)
+    moments = looks(PollSchedule(), 5_000, 1_200.0)
     by_second = [0] * 1_200
     for moment in moments:
         by_second[int(moment)] += 1
@@ -51,13 +51,13 @@ def test_thousands_created_at_once_take_turns() -> None:
 @pytest.mark.parametrize("calls", [1, 5_000])
 def test_looks_at_one_are_bounded(calls: int) -> None:
     """A wait of eight hours takes some hundred looks, alone or among thousands."""
-    each = len(looks(Pace(), calls, EIGHT_HOURS)) / calls
+    each = len(looks(PollSchedule(), calls, EIGHT_HOURS)) / calls
     assert 80 < each < 160
 
 
 def test_alone_it_keeps_its_own_rhythm() -> None:
     """An answer is noticed at most a quarter of its age late, and never later than the most."""
-    moments = looks(Pace(), 1, EIGHT_HOURS)
+    moments = looks(PollSchedule(), 1, EIGHT_HOURS)
     assert moments[0] < 3
     for before, after in itertools.pairwise(moments):
         assert after - before <= min(max(2.4, 0.241 * before) + 0.25, LONGEST)
@@ -65,7 +65,7 @@ def test_alone_it_keeps_its_own_rhythm() -> None:
 
 def test_after_too_many_looks_all_look_less_often() -> None:
     """Who is refused halves the looks of all."""
-    pace = Pace()
+    pace = PollSchedule()
     pace.refused(0.0, 5.0)
     turns = [pace.interval(10.0, 0.0, LONGEST, 0.5) for _ in range(300)]
     assert turns[-1] == pytest.approx(20.0, rel=0.02)  # 300 of 15 a second
@@ -74,6 +74,6 @@ def test_after_too_many_looks_all_look_less_often() -> None:
 
 def test_looks_come_some_at_a_time() -> None:
     """Who wakes up for one look makes those of the next quarter of a second, too."""
-    moments = looks(Pace(), 300, 60.0)
+    moments = looks(PollSchedule(), 300, 60.0)
     assert len(set(moments)) <= 240
     assert all(moment * 4 == int(moment * 4) for moment in moments)

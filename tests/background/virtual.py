@@ -14,9 +14,9 @@ import openai
 
 from flextier._openai.compat import FinalRequestOptions, http
 from flextier._utils.clock import Clock
-from flextier.background.api import Requests, Said
-from flextier.background.lifecycle import Course, Pause
-from flextier.background.poll_schedule import Pace
+from flextier.background.api import BackgroundRequests, PolledResponse
+from flextier.background.lifecycle import BackgroundLifecycle, Pause
+from flextier.background.poll_schedule import PollSchedule
 from flextier.lanes import BACKGROUND
 from tests.background.asking import MODEL
 
@@ -96,13 +96,13 @@ class Silent:
     def called_off(self) -> None:
         self.notes.append("called off")
 
-    def finished_unheard(self, said: Said) -> None:
+    def finished_unheard(self, said: PolledResponse) -> None:
         self.notes.append("unheard")
 
 
 def course(
-    server: Server, pace: Pace | None = None, name: str | None = None, **limits: float
-) -> Course:
+    server: Server, pace: PollSchedule | None = None, name: str | None = None, **limits: float
+) -> BackgroundLifecycle:
     """The course of one response, in the server's time."""
     options = FinalRequestOptions.construct(
         method="post", url="/responses", json_data={"model": MODEL}, headers={}
@@ -110,8 +110,15 @@ def course(
     given = {"longest": 300.0, "withdraw_by": 1e9, "cut_by": 1e9, **limits}
     clock = Clock(now=lambda: server.now, wall=lambda: server.now)
     lane = BACKGROUND["8h"]
-    return Course(
-        Requests(options), lane, None, pace or Pace(), clock, Silent(), **given, response_id=name
+    return BackgroundLifecycle(
+        BackgroundRequests(options),
+        lane,
+        None,
+        pace or PollSchedule(),
+        clock,
+        Silent(),
+        **given,
+        response_id=name,
     )
 
 
@@ -119,12 +126,12 @@ def course(
 class Ended:
     """How a course ended."""
 
-    said: Said | None
+    said: PolledResponse | None
     error: BaseException | None
     at: float
 
 
-def run(server: Server, courses: list[Course]) -> list[Ended]:
+def run(server: Server, courses: list[BackgroundLifecycle]) -> list[Ended]:
     """Drive all of them to their ends."""
     ended: list[Ended] = []
     going = [(0.0, number, one.steps(), None) for number, one in enumerate(courses)]

@@ -19,7 +19,7 @@ import pytest
 
 from flextier import AsyncFlexOpenAI, FlexPolicy
 from flextier.bulk import BulkError, StorageError, run
-from flextier.bulk.checkpoint_db import State
+from flextier.bulk.checkpoint_db import CheckpointDB
 from flextier.sim import BatchWeather, Fault, Simulator, Weather
 from tests.bulk.helpers import (
     COMMAND,
@@ -287,7 +287,7 @@ def test_a_state_that_is_broken(source: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     run(upper, source, output)
     state = tmp_path / "out.jsonl.run"
-    State(state / "rows.db").close()
+    CheckpointDB(state / "rows.db").close()
     content = (state / "rows.db").read_bytes()
     (state / "rows.db").write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
     with pytest.raises(StorageError, match=r"out\.jsonl\.run"):

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from flextier.bulk.options import Options, options
+from flextier.bulk.options import RunOptions, options
 
 
-def told(place: Path, **given: Any) -> Options:
+def told(place: Path, **given: Any) -> RunOptions:
     """The options of a run of an empty file."""
     source = place / "in.jsonl"
     source.touch()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from flextier.bulk import BulkError, InUseError, Progress, arun, run, worker
-from flextier.bulk.checkpoint_db import State
+from flextier.bulk.checkpoint_db import CheckpointDB
 from flextier.bulk.lock import locked
 from tests.bulk.helpers import read_jsonl, upper, write_jsonl
 
@@ -211,7 +211,7 @@ def test_a_newer_state(source: Path, tmp_path: Path) -> None:
     """A state that a later version made is left alone."""
     state = tmp_path / "out.jsonl.run"
     state.mkdir()
-    database = State(state / "rows.db")
+    database = CheckpointDB(state / "rows.db")
     database._db.execute("PRAGMA user_version = 99")
     database.close()
     with pytest.raises(BulkError, match="newer flextier"):
@@ -353,7 +353,7 @@ async def test_a_run_that_is_cancelled(source: Path, tmp_path: Path) -> None:
         await task
     result = await arun(ask_x, source, tmp_path / "two.jsonl")
     assert result.done == 3
-    state = State(tmp_path / "out.jsonl.run" / "rows.db")
+    state = CheckpointDB(tmp_path / "out.jsonl.run" / "rows.db")
     assert [*state.known([1, 2, 3])] == [1]
     state.close()
 
@@ -399,14 +399,14 @@ def test_a_link_stays_one(source: Path, tmp_path: Path) -> None:
 def test_a_full_disk(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No new row is begun, the reason is told, nothing is half written, and it goes on after."""
     rows = write_jsonl(tmp_path / "many.jsonl", texts(*(f"{n} " + "x" * 500 for n in range(3000))))
-    opened: Callable[[State], None] = State._prepare
+    opened: Callable[[CheckpointDB], None] = CheckpointDB._prepare
 
-    def small(state: State) -> None:
+    def small(state: CheckpointDB) -> None:
         opened(state)
         state._db.execute("PRAGMA max_page_count = 400")  # SQLite's own "disk full"
 
     ask, output = Counting(), tmp_path / "out.jsonl"
-    monkeypatch.setattr(State, "_prepare", small)
+    monkeypatch.setattr(CheckpointDB, "_prepare", small)
     monkeypatch.setattr(worker, "_BACKLOG", 100)  # or a slow disk is only full when all is asked
     with pytest.raises(BulkError, match=r"full.*could not be kept"):
         run(ask, rows, output, concurrency=4)

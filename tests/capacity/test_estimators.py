@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.estimators import Chance, RefusalTime
+from flextier.capacity.estimators import RandomRefusals, RefusalTime
 
 # --- how fast refusals come -------------------------------------------------------------------
 
@@ -71,9 +71,9 @@ def test_an_outlier_is_forgotten() -> None:
 # --- chance -----------------------------------------------------------------------------------
 
 
-def fed(pattern: str, level: int = 5) -> Chance:
+def fed(pattern: str, level: int = 5) -> RandomRefusals:
     """What is thought after refusals (``r``) and admissions (``a``), all at one level."""
-    chance = Chance()
+    chance = RandomRefusals()
     for what in pattern:
         (chance.refused if what == "r" else chance.let_in)(level)
     return chance
@@ -98,7 +98,7 @@ def test_an_admission_ends_a_run() -> None:
 @pytest.mark.parametrize(("rate", "most"), [(0.01, 2), (1 / 3, 8), (0.5, 12), (0.75, 12)])
 def test_the_run_that_chance_explains_grows_with_its_rate(rate: float, most: int) -> None:
     """As many as come by chance once in a thousand times, at least 2, at most 12."""
-    random, chance = Random(2), Chance()
+    random, chance = Random(2), RandomRefusals()
     for _ in range(3_000):
         chance.refused(5) if random.random() < rate else chance.let_in(5)
     chance.forget_run()
@@ -108,7 +108,7 @@ def test_the_run_that_chance_explains_grows_with_its_rate(rate: float, most: int
     assert 2 <= longest <= 12
 
 
-def _explains(chance: Chance, run: int) -> bool:
+def _explains(chance: RandomRefusals, run: int) -> bool:
     chance.run = run
     return chance.explains_run
 
@@ -135,7 +135,7 @@ def test_an_admission_at_the_level_or_above_is_chance(level: int) -> None:
 
 def test_the_lowest_level_of_a_run_counts() -> None:
     """The one that was refused with the fewest out says the most."""
-    chance = Chance()
+    chance = RandomRefusals()
     for level in (9, 4, 7):
         chance.refused(level)
     assert chance.level == 4
@@ -158,7 +158,7 @@ def test_a_run_that_is_forgotten_was_no_chance() -> None:
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 50)), max_size=300))
 def test_a_rate_is_a_rate(events: list[tuple[bool, int]]) -> None:
     """Whatever comes: above 0, below 1, and at least one refusal is always explained."""
-    chance = Chance()
+    chance = RandomRefusals()
     for refused, level in events:
         (chance.refused if refused else chance.let_in)(level)
         assert 0 < chance.rate < 1

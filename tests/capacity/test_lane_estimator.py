@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.lane_estimator import FIRST_WINDOW, Gauge
-from flextier.capacity.permit import Spacing, Ticket, Verdict
+from flextier.capacity.lane_estimator import FIRST_WINDOW, LaneEstimator
+from flextier.capacity.permit import Permit, ProbeSpacing, Verdict
 
 T0 = 1_000.0
-EXACT = Spacing(1.0, 2.0, 60.0, 1.0)
+EXACT = ProbeSpacing(1.0, 2.0, 60.0, 1.0)
 """Probes without chance: after 1, 2, 4, … seconds."""
 QUICK = 0.05
 """The silence that means admitted once refusals came in a hundredth of a second."""
@@ -23,7 +23,7 @@ QUICK = 0.05
 class Lane:
     """A gauge and the time, driven as the gate drives it."""
 
-    gauge: Gauge = field(default_factory=lambda: Gauge("flex", scarce=True))
+    gauge: LaneEstimator = field(default_factory=lambda: LaneEstimator("flex", scarce=True))
     now: float = T0
     lost: list[object] = field(default_factory=list)
 
@@ -32,19 +32,19 @@ class Lane:
         """Whether the lane would take a request now."""
         return self.gauge.may_send(self.now)
 
-    def send(self, count: int = 1, *, begun: bool = True) -> list[Ticket]:
+    def send(self, count: int = 1, *, begun: bool = True) -> list[Permit]:
         """Requests that are let out now."""
         return [self._send(begun) for _ in range(count)]
 
-    def _send(self, begun: bool) -> Ticket:
-        ticket = Ticket(self.gauge, math.inf, math.inf, 0, self.lost.append)
+    def _send(self, begun: bool) -> Permit:
+        ticket = Permit(self.gauge, math.inf, math.inf, 0, self.lost.append)
         ticket.granted = True
         self.gauge.sent(ticket, self.now)
         if begun:
             ticket.begun, ticket.sent_at = True, self.now
         return ticket
 
-    def end(self, *tickets: Ticket, verdict: Verdict = "served", timed: bool = False) -> None:
+    def end(self, *tickets: Permit, verdict: Verdict = "served", timed: bool = False) -> None:
         """They came to an end now."""
         for ticket in tickets:
             if ticket.granted:
@@ -64,7 +64,7 @@ class Lane:
         self.wait(0.01)
         self.end(*tickets, verdict="refused")
 
-    def admit(self, count: int) -> list[Ticket]:
+    def admit(self, count: int) -> list[Permit]:
         """Requests, sent at once, that are in by now, and stay."""
         tickets = self.send(count)
         self.wait(self.gauge.silence.silence)
@@ -80,7 +80,7 @@ def quick() -> Lane:
     return lane
 
 
-def held(limit: int) -> tuple[Lane, list[Ticket]]:
+def held(limit: int) -> tuple[Lane, list[Permit]]:
     """A lane that is held at so many requests, all of them out; the first probe is a second off."""
     lane = quick()
     inside = lane.admit(limit) if limit else []
@@ -449,7 +449,7 @@ def test_a_ticket_that_is_dropped_says_so(confirmed: bool) -> None:
 def test_a_ticket_that_was_ended_or_never_granted_is_not_lost(granted: bool) -> None:
     """It has no place to give back."""
     lane = Lane()
-    ticket = Ticket(lane.gauge, math.inf, math.inf, 0, lane.lost.append)
+    ticket = Permit(lane.gauge, math.inf, math.inf, 0, lane.lost.append)
     if granted:
         ticket.granted = True
         lane.gauge.sent(ticket, lane.now)
@@ -515,7 +515,7 @@ def test_a_probe_that_is_out_stays_the_only_one() -> None:
 
 def test_a_lane_that_always_has_capacity_is_not_held_back() -> None:
     """Its requests are counted and timed, and no more."""
-    lane = Lane(Gauge("standard", scarce=False))
+    lane = Lane(LaneEstimator("standard", scarce=False))
     tickets = lane.send(500)
     assert lane.open
     assert lane.gauge.in_flight == 500
@@ -552,7 +552,7 @@ def test_a_gauge_keeps_count_and_is_never_stuck(steps: list[tuple[str, float, in
     """Whatever is sent and comes of it: the counts fit, at most one probe is out, and time alone
     opens the lane to somebody who waits.
     """
-    lane, out = Lane(), list[Ticket]()
+    lane, out = Lane(), list[Permit]()
     gauge = lane.gauge
     for action, pause, pick in steps:
         if action in ("send", "grant"):

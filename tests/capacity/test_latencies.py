@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.latencies import ENOUGH, KEPT, Durations
+from flextier.capacity.latencies import ENOUGH, KEPT, Latencies
 
 
-def after(*seconds: float) -> Durations:
+def after(*seconds: float) -> Latencies:
     """What is known after these answers."""
-    durations = Durations()
+    durations = Latencies()
     for one in seconds:
         durations.add(0.0, one)
     return durations
@@ -73,7 +73,7 @@ def test_a_quantile_is_an_answer_and_grows_with_the_share(
 
 def test_the_longest_of_those_asked_for_since() -> None:
     """What was asked for earlier does not count; nor do fewer than twenty."""
-    durations = Durations()
+    durations = Latencies()
     for number in range(40):
         durations.add(float(number), 60.0 if number < 10 else 3.0)
     assert durations.longest_since(0.0) == 60.0

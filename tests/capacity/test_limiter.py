@@ -8,39 +8,39 @@ from typing import Any
 
 import pytest
 
-from flextier.capacity import Gate, Spacing, Ticket
+from flextier.capacity import Limiter, Permit, ProbeSpacing
 from flextier.capacity.permit import Verdict
 
 T0 = 1_000.0
-EXACT = Spacing(1.0, 2.0, 60.0, 1.0)
+EXACT = ProbeSpacing(1.0, 2.0, 60.0, 1.0)
 
 
 class House:
     """A gate with a flex lane, and the time."""
 
     def __init__(self) -> None:
-        self.gate = Gate()
+        self.gate = Limiter()
         self.flex = self.gate.lane("flex", scarce=True)
         self.standard = self.gate.lane("standard", scarce=False)
         self.now = T0
-        self.woken: list[Ticket] = []
+        self.woken: list[Permit] = []
 
-    def ask(self, patience: float = 100.0, lane: Any = None, **more: Any) -> Ticket:
+    def ask(self, patience: float = 100.0, lane: Any = None, **more: Any) -> Permit:
         """A ticket for an attempt on flex."""
         until = self.now + patience
         return self.gate.ask(lane or self.flex, self.now, until, more.pop("latest", until), **more)
 
-    def look(self, ticket: Ticket) -> float:
+    def look(self, ticket: Permit) -> float:
         """Look whether it has been let in, or line up."""
         return self.gate.look(ticket, self.now, lambda: self.woken.append(ticket))
 
-    def send(self, **more: Any) -> Ticket:
+    def send(self, **more: Any) -> Permit:
         """An attempt that goes out."""
         ticket = self.ask(**more)
         self.gate.begin(ticket, self.now)
         return ticket
 
-    def end(self, ticket: Ticket, verdict: Verdict = "served") -> None:
+    def end(self, ticket: Permit, verdict: Verdict = "served") -> None:
         """It comes to an end now."""
         self.gate.end(ticket, verdict, self.now, EXACT)
 
@@ -310,7 +310,7 @@ def test_how_many_wait_is_known(house: House) -> None:
 
 def test_a_lane_that_is_not_known_says_nothing() -> None:
     """Neither when it opens nor how long its answers take."""
-    gate = Gate()
+    gate = Limiter()
     assert gate.shut_for("flex", T0) == 0.0
     assert gate.took("flex", 0.5) is None
 

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flextier.capacity.lane_estimator import Gauge
-from flextier.capacity.limiter import Gate
-from flextier.capacity.permit import Spacing, Ticket
+from flextier.capacity.lane_estimator import LaneEstimator
+from flextier.capacity.limiter import Limiter
+from flextier.capacity.permit import Permit, ProbeSpacing
 
 TICK = 0.0011
-SPACING = Spacing(0.5, 2.0, 8.0, 0.5)
+SPACING = ProbeSpacing(0.5, 2.0, 8.0, 0.5)
 STUCK = 1e9
 """A lag: somebody who does not react at all."""
 
@@ -30,9 +30,9 @@ STUCK = 1e9
 class Caller:
     """One call, from its first asking to its end."""
 
-    def __init__(self, lane: Gauge, until: float, latest: float, deadline: float) -> None:
+    def __init__(self, lane: LaneEstimator, until: float, latest: float, deadline: float) -> None:
         self.lane, self.until, self.latest, self.deadline = lane, until, latest, deadline
-        self.ticket: Ticket | None = None
+        self.ticket: Permit | None = None
         self.phase = "new"
         self.due = math.inf
         """When it does something by itself, or as woken."""
@@ -95,12 +95,12 @@ class GateModel(RuleBasedStateMachine):
     def begin(self, seed: int) -> None:
         self.chance = Random(seed)
         self.now = 1000.0
-        self.gate = Gate()
+        self.gate = Limiter()
         self.flex = self.gate.lane("flex", True)
         self.standard = self.gate.lane("standard", False)
         self.server = Server()
         self.callers: list[Caller] = []
-        self.dead: list[Ticket] = []
+        self.dead: list[Permit] = []
         """Those whose caller vanished while it waited."""
         self.shut_word = {self.flex: 0.0, self.standard: 0.0}
         self.limit_word = 0.0
@@ -361,7 +361,7 @@ class GateModel(RuleBasedStateMachine):
             self._check_line(gauge)
         self._check_hold()
 
-    def _check_counts(self, gauge: Gauge) -> None:
+    def _check_counts(self, gauge: LaneEstimator) -> None:
         mine = [c.ticket for c in self.callers if c.lane is gauge and c.holds]
         known = {id(ticket) for ticket in mine}
         dropped = [
@@ -376,7 +376,7 @@ class GateModel(RuleBasedStateMachine):
         assert 0 <= gauge.confirmed <= gauge.in_flight
         assert gauge.unsettled == sum(ticket.verdict == "refused" for ticket in gauge.pending)
 
-    def _check_line(self, gauge: Gauge) -> None:
+    def _check_line(self, gauge: LaneEstimator) -> None:
         line = [caller for caller in self.callers if caller.lane is gauge and caller.waits]
         dead = [ticket for ticket in self.dead if ticket.gauge is gauge and ticket.waiting]
         queue = self.gate._lanes[gauge.name][1]

@@ -10,24 +10,24 @@ from typing import Any
 
 import pytest
 
-from flextier.capacity import Capacity, Gate, Ticket
-from flextier.capacity.lane_estimator import FIRST_WINDOW, Gauge
-from flextier.capacity.wait_queue import Queue
+from flextier.capacity import Limiter, LimiterRegistry, Permit
+from flextier.capacity.lane_estimator import FIRST_WINDOW, LaneEstimator
+from flextier.capacity.wait_queue import WaitQueue
 
 
 @pytest.fixture
-def gate() -> Gate:
+def gate() -> Limiter:
     """With nothing known."""
-    return Gate()
+    return Limiter()
 
 
 @pytest.fixture
-def flex(gate: Gate) -> Gauge:
+def flex(gate: Limiter) -> LaneEstimator:
     """Its scarce lane."""
     return gate.lane("flex", True)
 
 
-def waiting(gate: Gate, gauge: Gauge, count: int, until: float = 300.0) -> list[Ticket]:
+def waiting(gate: Limiter, gauge: LaneEstimator, count: int, until: float = 300.0) -> list[Permit]:
     """So many that stand in line from 0 on."""
     tickets = [gate.ask(gauge, 0.0, until, until) for _ in range(count)]
     assert all(gate.look(ticket, 0.0, _unheard) > 0 for ticket in tickets)
@@ -38,7 +38,7 @@ def _unheard() -> None:
     """Nobody listens."""
 
 
-def test_who_begins_brings_the_next_chance_nearer(gate: Gate, flex: Gauge) -> None:
+def test_who_begins_brings_the_next_chance_nearer(gate: Limiter, flex: LaneEstimator) -> None:
     """Once a request is out its fate is known sooner: the next in line hears of that."""
     woken: list[str] = []
     out = [gate.ask(flex, 0.0, 300.0, 300.0) for _ in range(FIRST_WINDOW)]
@@ -48,7 +48,7 @@ def test_who_begins_brings_the_next_chance_nearer(gate: Gate, flex: Gauge) -> No
     assert woken == ["last"]
 
 
-def test_a_lane_that_only_the_pace_holds_up(gate: Gate, flex: Gauge) -> None:
+def test_a_lane_that_only_the_pace_holds_up(gate: Limiter, flex: LaneEstimator) -> None:
     """With room in the window the next one waits for the pace, not for the fate of others."""
     gate.limited(0.0, 0.1)
     for _ in range(2):
@@ -57,7 +57,7 @@ def test_a_lane_that_only_the_pace_holds_up(gate: Gate, flex: Gauge) -> None:
     assert gate.look(ticket, 0.2, _unheard) == pytest.approx(0.2, abs=0.01)  # a turn for each
 
 
-def test_nobody_is_let_in_before_a_rate_limit_says(gate: Gate, flex: Gauge) -> None:
+def test_nobody_is_let_in_before_a_rate_limit_says(gate: Limiter, flex: LaneEstimator) -> None:
     """Who cannot wait that long is turned away, and does not run against the limit."""
     gate.limited(0.0, 30.0)
     tickets = [gate.ask(flex, 1.0, 20.0, 100.0) for _ in range(50)]
@@ -65,7 +65,7 @@ def test_nobody_is_let_in_before_a_rate_limit_says(gate: Gate, flex: Gauge) -> N
     assert not any(ticket.granted for ticket in tickets)
 
 
-def test_lanes_share_the_pace_by_urgency(gate: Gate, flex: Gauge) -> None:
+def test_lanes_share_the_pace_by_urgency(gate: Limiter, flex: LaneEstimator) -> None:
     """Whose time is over first goes first, on whatever lane."""
     gate.limited(0.0, 1.0)
     patient = waiting(gate, flex, 20)
@@ -85,13 +85,13 @@ def eager_switches() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("eager_switches")
-def test_two_ends_of_one_ticket(gate: Gate, flex: Gauge) -> None:
+def test_two_ends_of_one_ticket(gate: Limiter, flex: LaneEstimator) -> None:
     """A ticket that two threads end at once is given back once."""
     start = threading.Barrier(2)
     for _ in range(1_000):
         ticket = gate.ask(flex, 0.0, 1.0, 1.0)
 
-        def end(ticket: Ticket = ticket) -> None:
+        def end(ticket: Permit = ticket) -> None:
             start.wait()
             gate.end(ticket, "served", 0.0)
 
@@ -102,10 +102,10 @@ def test_two_ends_of_one_ticket(gate: Gate, flex: Gauge) -> None:
         assert flex.in_flight == 0
 
 
-def test_a_dropped_ticket_that_had_waited(flex: Gauge) -> None:
+def test_a_dropped_ticket_that_had_waited(flex: LaneEstimator) -> None:
     """A queue does not keep one that has left, though its place has not come up."""
-    queue, lost = Queue(), list[Any]()
-    first, late = (Ticket(flex, until, 9.0, 0, lost.append) for until in (1.0, 2.0))
+    queue, lost = WaitQueue(), list[Any]()
+    first, late = (Permit(flex, until, 9.0, 0, lost.append) for until in (1.0, 2.0))
     queue.push(first)
     queue.push(late)
     queue.leave(late)
@@ -115,7 +115,7 @@ def test_a_dropped_ticket_that_had_waited(flex: Gauge) -> None:
     assert (len(queue), queue.head()) == (1, first)
 
 
-def test_whoever_is_gone_loses_their_turn(gate: Gate, flex: Gauge) -> None:
+def test_whoever_is_gone_loses_their_turn(gate: Limiter, flex: LaneEstimator) -> None:
     """A wake-up that finds the event loop closed hands the turn on at once."""
 
     def closed() -> None:
@@ -133,7 +133,7 @@ def test_whoever_is_gone_loses_their_turn(gate: Gate, flex: Gauge) -> None:
 
 def test_the_collector_may_end_tickets_at_the_gate() -> None:
     """Garbage that ends its call is collected wherever the gate allocates, also under its lock."""
-    gate = Gate()
+    gate = Limiter()
     flex = gate.lane("flex", True)
 
     def call() -> Iterator[None]:
@@ -176,7 +176,7 @@ def test_the_collector_may_end_tickets_at_the_gate() -> None:
 
 def test_a_snapshot_amid_traffic() -> None:
     """What is shown is read under the gate's lock, so that nothing changes meanwhile."""
-    capacity, over = Capacity(), threading.Event()
+    capacity, over = LimiterRegistry(), threading.Event()
     gate = capacity.gate("url", "account", "o3")
     flex = gate.lane("flex", True)
 
@@ -200,7 +200,7 @@ def test_a_snapshot_amid_traffic() -> None:
     assert capacity.snapshot(2.0)[0].in_flight == 0
 
 
-def test_what_another_thread_has_booked_is_no_error(gate: Gate, flex: Gauge) -> None:
+def test_what_another_thread_has_booked_is_no_error(gate: Limiter, flex: LaneEstimator) -> None:
     """Between the look whether something ended and the lock, whoever had the lock has booked it."""
 
     class Lock:

@@ -14,7 +14,7 @@ from threading import Barrier, Event
 import pytest
 
 from flextier import LaneState, capacity_snapshot
-from flextier.capacity import CAPACITY, Capacity, LaneKey, Ticket
+from flextier.capacity import CAPACITY, LaneKey, LimiterRegistry, Permit
 
 KEY = LaneKey("https://api.openai.com/v1/", "account", "o3", "flex")
 OTHERS = [
@@ -34,13 +34,13 @@ def eager_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def shut(capacity: Capacity, key: LaneKey, until: float, now: float = 0.0) -> None:
+def shut(capacity: LimiterRegistry, key: LaneKey, until: float, now: float = 0.0) -> None:
     """The server says when to come back."""
     gate = capacity.gate(*key[:3])
     gate.shut(gate.lane(key.lane, scarce=True), until, now)
 
 
-def send(capacity: Capacity, key: LaneKey = KEY, now: float = 0.0) -> Ticket:
+def send(capacity: LimiterRegistry, key: LaneKey = KEY, now: float = 0.0) -> Permit:
     """A request that goes out."""
     gate = capacity.gate(*key[:3])
     ticket = gate.ask(gate.lane(key.lane, scarce=True), now, now + 60, now + 60)
@@ -48,7 +48,7 @@ def send(capacity: Capacity, key: LaneKey = KEY, now: float = 0.0) -> Ticket:
     return ticket
 
 
-def state(capacity: Capacity, key: LaneKey = KEY, now: float = 0.0) -> LaneState:
+def state(capacity: LimiterRegistry, key: LaneKey = KEY, now: float = 0.0) -> LaneState:
     """What is shown of one lane."""
     (shown,) = [s for s in capacity.snapshot(now) if LaneKey(*_key(s)) == key]
     return shown
@@ -63,7 +63,7 @@ def _key(shown: LaneState) -> tuple[str, str, str, str]:
 
 def test_what_is_not_known_is_open() -> None:
     """A lane that nothing was learnt of may be asked now."""
-    assert Capacity().shut_for(KEY, 100.0) == 0.0
+    assert LimiterRegistry().shut_for(KEY, 100.0) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_is_not_known_is_open() -> None:
 )
 def test_a_shut_lane_opens_in_time(now: float, seconds: float) -> None:
     """The seconds count down to the moment, and are 0 from then on."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     shut(capacity, KEY, 110.0)
     assert capacity.shut_for(KEY, now) == seconds
 
@@ -80,7 +80,7 @@ def test_a_shut_lane_opens_in_time(now: float, seconds: float) -> None:
 @pytest.mark.parametrize("other", OTHERS)
 def test_knowledge_is_about_one_lane(other: LaneKey) -> None:
     """Another server, account, model or lane is another matter."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     capacity.never(KEY)
     assert capacity.shut_for(other, 0.0) == 0.0
     shut(capacity, other, 5.0)
@@ -94,7 +94,7 @@ def test_knowledge_is_about_one_lane(other: LaneKey) -> None:
 )
 def test_the_longest_word_counts(first: float, second: float, seconds: float) -> None:
     """A shorter Retry-After does not open what a longer one has shut."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     shut(capacity, KEY, first)
     shut(capacity, KEY, second)
     assert capacity.shut_for(KEY, 100.0) == seconds
@@ -102,7 +102,7 @@ def test_the_longest_word_counts(first: float, second: float, seconds: float) ->
 
 def test_unsupported_is_for_good() -> None:
     """A lane that does not serve a model does not begin to, whatever it said before."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     shut(capacity, KEY, 5.0)
     capacity.never(KEY)
     assert capacity.shut_for(KEY, 1e12) == math.inf
@@ -110,7 +110,7 @@ def test_unsupported_is_for_good() -> None:
 
 def test_reset_forgets_everything() -> None:
     """As in a new process."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     for key in (KEY, *OTHERS):
         shut(capacity, key, 1e9)
         capacity.never(key)
@@ -121,7 +121,7 @@ def test_reset_forgets_everything() -> None:
 
 def test_a_call_under_way_outlives_a_reset() -> None:
     """It ends at its old gate, and leaves no trace in the new one."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     gate, ticket = capacity.gate(*KEY[:3]), send(capacity)
     capacity.reset()
     send(capacity)
@@ -131,10 +131,10 @@ def test_a_call_under_way_outlives_a_reset() -> None:
 
 def test_memories_are_apart() -> None:
     """One that is made for a test is not the process's."""
-    Capacity().never(KEY)
-    shut(Capacity(), KEY, 1e9)
+    LimiterRegistry().never(KEY)
+    shut(LimiterRegistry(), KEY, 1e9)
     assert CAPACITY.shut_for(KEY, 0.0) == 0.0
-    assert Capacity().shut_for(KEY, 0.0) == 0.0
+    assert LimiterRegistry().shut_for(KEY, 0.0) == 0.0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -156,7 +156,7 @@ def test_a_forked_child_begins_anew() -> None:
 
 def test_only_lanes_that_were_asked_for_are_shown() -> None:
     """A gate without a lane has nothing to tell."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     capacity.gate(*KEY[:3])
     assert capacity.snapshot(0.0) == ()
     send(capacity)
@@ -166,7 +166,7 @@ def test_only_lanes_that_were_asked_for_are_shown() -> None:
 
 def test_an_open_lane_is_shown() -> None:
     """Its requests are counted, and nothing that is not known is made up."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     ticket, gate = send(capacity), capacity.gate(*KEY[:3])
     other = send(capacity)
     gate.end(ticket, "served", 3.0, timed=True)
@@ -190,7 +190,7 @@ def test_an_open_lane_is_shown() -> None:
 
 def test_a_lane_that_was_told_to_wait_for_is_shut() -> None:
     """It opens when the server said, and then waits for the one request that may try."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     send(capacity)
     shut(capacity, KEY, 110.0)
     shown = state(capacity, now=100.0)
@@ -200,7 +200,7 @@ def test_a_lane_that_was_told_to_wait_for_is_shut() -> None:
 
 def test_a_lane_that_does_not_serve_the_model_is_unsupported() -> None:
     """It never opens."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     send(capacity)
     capacity.never(KEY)
     assert (state(capacity).state, state(capacity).opens_in) == ("unsupported", math.inf)
@@ -208,7 +208,7 @@ def test_a_lane_that_does_not_serve_the_model_is_unsupported() -> None:
 
 def test_how_long_answers_took_is_shown() -> None:
     """After twenty of them: the median, and what 99 in 100 keep to."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     gate = capacity.gate(*KEY[:3])
     for seconds in range(1, 21):
         gate.end(send(capacity), "served", float(seconds), timed=True)
@@ -218,7 +218,7 @@ def test_how_long_answers_took_is_shown() -> None:
 
 def test_a_state_is_plain_to_others() -> None:
     """As a dict of JSON's types, by the names of its fields."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     send(capacity)
     told = state(capacity).to_dict()
     assert json.loads(json.dumps(told)) == told
@@ -227,7 +227,7 @@ def test_a_state_is_plain_to_others() -> None:
 
 def test_a_lost_request_is_not_shown() -> None:
     """One that nobody holds any more is not in flight, whether or not another one was sent."""
-    capacity = Capacity()
+    capacity = LimiterRegistry()
     ticket = send(capacity)
     assert state(capacity).in_flight == 1
     send(capacity, now=10.0)  # by then the first one is known to be in
@@ -250,7 +250,7 @@ def test_the_process_shows_what_it_knows_on_the_real_clock() -> None:
 @pytest.mark.usefixtures("eager_switches")
 def test_threads_share_one_gate() -> None:
     """Many that ask for the same gate and lane at once get the same."""
-    capacity, start = Capacity(), Barrier(8)
+    capacity, start = LimiterRegistry(), Barrier(8)
 
     def ask(_: int) -> set[int]:
         start.wait()
@@ -265,7 +265,7 @@ def test_threads_share_one_gate() -> None:
 @pytest.mark.usefixtures("eager_switches")
 def test_threads_do_not_lose_the_longest_word() -> None:
     """Many that shut the same lanes at once leave the longest word of all, on every lane."""
-    capacity, start = Capacity(), Barrier(8)
+    capacity, start = LimiterRegistry(), Barrier(8)
 
     def work(worker: int) -> None:
         start.wait()
@@ -282,7 +282,7 @@ def test_threads_do_not_lose_the_longest_word() -> None:
 @pytest.mark.usefixtures("eager_switches")
 def test_a_reader_does_not_forget_a_newer_word() -> None:
     """Reading never takes along what was said meanwhile."""
-    capacity, start = Capacity(), Barrier(5)
+    capacity, start = LimiterRegistry(), Barrier(5)
 
     def read(_: int) -> None:
         start.wait()
@@ -305,7 +305,7 @@ def test_a_reader_does_not_forget_a_newer_word() -> None:
 @pytest.mark.usefixtures("eager_switches")
 def test_whoever_looks_disturbs_nobody() -> None:
     """What is shown while others send and end is of one moment, and no error."""
-    capacity, done = Capacity(), Event()
+    capacity, done = LimiterRegistry(), Event()
     gate = capacity.gate(*KEY[:3])
 
     def work(worker: int) -> None:

@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.request_rate import Pace
+from flextier.capacity.request_rate import RequestRate
 
 T0 = 1_000.0
 
 
-def busy(requests: int, seconds: float = 60.0, end: float = T0) -> Pace:
+def busy(requests: int, seconds: float = 60.0, end: float = T0) -> RequestRate:
     """A pace after so many requests, spread over that time, none of them limited."""
-    pace = Pace()
+    pace = RequestRate()
     for n in range(requests):
         pace.sent(end - seconds + n * seconds / requests)
     return pace
 
 
-def sent_by(pace: Pace, start: float, seconds: float) -> list[float]:
+def sent_by(pace: RequestRate, start: float, seconds: float) -> list[float]:
     """When requests go out, if somebody always waits to send one."""
     now, moments = start, list[float]()
     while now < start + seconds:
@@ -113,14 +113,14 @@ def test_where_others_use_up_the_limit_the_pace_is_guessed() -> None:
     assert pace.interval == 0.7
     pace.limited(T0 + 1, 30.0)
     assert pace.interval == 2.0, "no slower than that"
-    pace = Pace()
+    pace = RequestRate()
     pace.limited(T0, 0.0)
     assert pace.interval == 0.05, "no faster than that"
 
 
 def test_a_guessed_pace_gets_faster_from_one_to_the_next() -> None:
     """It may have been guessed much too slow."""
-    pace = Pace()
+    pace = RequestRate()
     pace.limited(T0, 2.0)
     moments = sent_by(pace, T0, 60.0)
     assert pace.interval < 1.2
@@ -168,7 +168,7 @@ def test_a_long_wait_is_not_forgotten() -> None:
 )
 def test_a_pace_never_stands_still(steps: list[tuple[float, bool, float]]) -> None:
     """Whatever comes: what was said is kept, and there is always a next chance that is one."""
-    pace, now = Pace(), T0
+    pace, now = RequestRate(), T0
     for seconds, limited, wait in steps:
         now += seconds
         if limited:

@@ -5,28 +5,28 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.lane_estimator import Gauge
-from flextier.capacity.permit import Ticket
-from flextier.capacity.wait_queue import Queue
+from flextier.capacity.lane_estimator import LaneEstimator
+from flextier.capacity.permit import Permit
+from flextier.capacity.wait_queue import WaitQueue
 
-FLEX = Gauge("flex", scarce=True)
+FLEX = LaneEstimator("flex", scarce=True)
 
 
-def waiting(queue: Queue, until: float, turn: int = 0) -> Ticket:
+def waiting(queue: WaitQueue, until: float, turn: int = 0) -> Permit:
     """One more that waits."""
-    ticket = Ticket(FLEX, until, until, turn, lambda lost: None)
+    ticket = Permit(FLEX, until, until, turn, lambda lost: None)
     ticket.waiting = True
     queue.push(ticket)
     return ticket
 
 
-def leave(queue: Queue, ticket: Ticket) -> None:
+def leave(queue: WaitQueue, ticket: Permit) -> None:
     """It waits no more."""
     ticket.waiting = False
     queue.leave(ticket)
 
 
-def drained(queue: Queue) -> list[Ticket]:
+def drained(queue: WaitQueue) -> list[Permit]:
     """All of them, in the order in which they are let in."""
     order = []
     while (head := queue.head()) is not None:
@@ -37,34 +37,34 @@ def drained(queue: Queue) -> list[Ticket]:
 
 def test_nobody_waits_at_first() -> None:
     """There is no head then, and nothing to go through."""
-    queue = Queue()
+    queue = WaitQueue()
     assert (len(queue), queue.head(), list(queue)) == (0, None, [])
 
 
 def test_the_earliest_deadline_comes_first() -> None:
     """Whenever it lined up."""
-    queue = Queue()
+    queue = WaitQueue()
     late, soon, later = waiting(queue, 20), waiting(queue, 10), waiting(queue, 30)
     assert drained(queue) == [soon, late, later]
 
 
 def test_turns_decide_where_deadlines_are_the_same() -> None:
     """Whoever asked first, also if it was refused meanwhile and lined up again."""
-    queue = Queue()
+    queue = WaitQueue()
     second, third, first = (waiting(queue, 10, turn) for turn in (2, 3, 1))
     assert drained(queue) == [first, second, third]
 
 
 def test_the_same_turn_is_no_error() -> None:
     """Calls without a deadline have all the time: the order of lining up is left."""
-    queue = Queue()
+    queue = WaitQueue()
     tickets = [waiting(queue, float("inf"), 1) for _ in range(5)]
     assert drained(queue) == tickets
 
 
 def test_the_head_stays_in_line() -> None:
     """Looking who is next lets nobody in."""
-    queue = Queue()
+    queue = WaitQueue()
     ticket = waiting(queue, 10)
     assert queue.head() is queue.head() is ticket
     assert len(queue) == 1
@@ -72,7 +72,7 @@ def test_the_head_stays_in_line() -> None:
 
 def test_whoever_left_is_passed_over() -> None:
     """From the middle and from the front."""
-    queue = Queue()
+    queue = WaitQueue()
     first, second, third = (waiting(queue, until) for until in (1, 2, 3))
     leave(queue, second)
     assert (len(queue), queue.head()) == (2, first)
@@ -83,7 +83,7 @@ def test_whoever_left_is_passed_over() -> None:
 
 def test_whoever_left_is_forgotten_in_time() -> None:
     """A head that waits for hours does not keep thousands that were cancelled in memory."""
-    queue = Queue()
+    queue = WaitQueue()
     head = waiting(queue, 0)
     tickets = [waiting(queue, 10) for _ in range(10_000)]
     for ticket in tickets:
@@ -96,7 +96,7 @@ def test_whoever_left_is_forgotten_in_time() -> None:
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(0, 5)), max_size=300))
 def test_a_queue_is_a_sorted_list(steps: list[tuple[int, int, int]]) -> None:
     """Whoever comes and goes: those that wait, the most urgent first."""
-    queue, model = Queue(), list[Ticket]()
+    queue, model = WaitQueue(), list[Permit]()
     for what, until, turn in steps:
         if what or not model:
             model.append(waiting(queue, until, turn))

@@ -19,7 +19,7 @@ from flextier.cli import main
 from flextier.journal import Journal, JournalError, NewerJournalError
 from flextier.journal.batches import BatchRow
 from flextier.journal.reader import JournalReader
-from flextier.journal.records import Recorded, digest_of, key_of
+from flextier.journal.records import JournaledResponse, digest_of, key_of
 
 Capture = pytest.CaptureFixture[str]
 DAY = 86_400.0
@@ -60,7 +60,7 @@ def key(number: int) -> bytes:
 def answered(journal: Journal, number: int, *, keep: bool = True, text: str = SECRET) -> bytes:
     """One call that has its answer; the answer."""
     body = json.dumps({"output": f"{text} {number}"}, ensure_ascii=False).encode("utf-8")
-    said = Recorded("flex", 200, f"req_{number}", body)
+    said = JournaledResponse("flex", 200, f"req_{number}", body)
     journal.answered(journal.take(key(number)), "o3", said, keep_answer=keep)
     return body
 
@@ -121,7 +121,9 @@ def test_show(journal: Journal, path: Path, capsys: Capture) -> None:
 def test_batches_that_are_over_are_not_shown(journal: Journal, path: Path) -> None:
     """All of their lines have an answer, or are free."""
     batched(journal, "aa", range(3), "completed")
-    journal.harvested("aa", [("aa-0", Recorded("batch", 200, None, b"{}"))], keep_answer=True)
+    journal.harvested(
+        "aa", [("aa-0", JournaledResponse("batch", 200, None, b"{}"))], keep_answer=True
+    )
     with JournalReader(path) as reader:
         assert [lines for _, lines in reader.batches()] == [2]
         journal.unfinished("aa")
@@ -226,7 +228,7 @@ def test_export_many(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_export_of_what_is_no_unicode(journal: Journal, path: Path, tmp_path: Path) -> None:
     """Half a surrogate pair, which JSON can say, and a file in UTF-8 cannot."""
-    said = Recorded("flex", 200, None, rb'{"output": "cat \ud83d \u00fc"}')
+    said = JournaledResponse("flex", 200, None, rb'{"output": "cat \ud83d \u00fc"}')
     journal.answered(journal.take(key(1)), "o3", said, keep_answer=True)
     assert command("export", path, tmp_path / "out") == 0
     (told,) = exported(tmp_path / "out")
@@ -300,7 +302,9 @@ def test_batches_are_forgotten_with_their_last_answer(status: str, journal: Jour
     batched(journal, "aa", range(2), status)
     assert journal.forget() == 0
     assert len(journal.batches.all()) == 1
-    journal.harvested("aa", [("aa-0", Recorded("batch", 200, None, b"{}"))], keep_answer=True)
+    journal.harvested(
+        "aa", [("aa-0", JournaledResponse("batch", 200, None, b"{}"))], keep_answer=True
+    )
     journal.unfinished("aa")
     assert journal.forget(older_than=DAY) == 0
     assert len(journal.batches.all()) == 1

@@ -10,12 +10,12 @@ import pytest
 from flextier import FlexPolicy
 from flextier.lanes import (
     BACKGROUND,
+    BACKGROUND_FLEX,
     BATCH,
     FLEX,
     LANES,
     STANDARD,
-    UNHELD_FLEX,
-    Asked,
+    CallFacts,
     Lane,
     lane_named,
     tier_lane,
@@ -87,15 +87,15 @@ def test_lanes_are_frozen(lane: Lane) -> None:
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        (Asked("/chat/completions", {}), ""),
-        (Asked("/responses", {"background": False}), ""),
-        (Asked("/embeddings", {}), "/embeddings"),
-        (Asked("/responses", {}, streamed=True), "stream"),
-        (Asked("/responses", {"background": True}), "background"),
-        (Asked("/responses", {}, extras="headers of its own"), "headers of its own"),
+        (CallFacts("/chat/completions", {}), ""),
+        (CallFacts("/responses", {"background": False}), ""),
+        (CallFacts("/embeddings", {}), "/embeddings"),
+        (CallFacts("/responses", {}, streamed=True), "stream"),
+        (CallFacts("/responses", {"background": True}), "background"),
+        (CallFacts("/responses", {}, extras="headers of its own"), "headers of its own"),
     ],
 )
-def test_what_the_batch_lane_takes(asked: Asked, why: str) -> None:
+def test_what_the_batch_lane_takes(asked: CallFacts, why: str) -> None:
     """A line of a file has a body, and nothing else: the rest is declined, and told why."""
     assert (why in BATCH.declines(asked)) if why else BATCH.declines(asked) == ""
     assert STANDARD.declines(asked) == ""
@@ -117,7 +117,7 @@ def test_names_and_windows() -> None:
     policy = FlexPolicy(background_window="8h", flex_background=True)
     assert lane_named("background", policy) is BACKGROUND["8h"]
     assert lane_named("background-2h", policy) is BACKGROUND["2h"]
-    assert lane_named("flex", policy) is UNHELD_FLEX
+    assert lane_named("flex", policy) is BACKGROUND_FLEX
     assert lane_named("flex", FlexPolicy()) is FLEX
 
 
@@ -125,7 +125,7 @@ def test_names_and_windows() -> None:
     ("lane", "run", "fields"),
     [
         (FLEX, "r", {}),
-        (UNHELD_FLEX, "r", {"background": True}),
+        (BACKGROUND_FLEX, "r", {"background": True}),
         (BACKGROUND["soonest"], None, {"background": True}),
         (
             BACKGROUND["8h"],
@@ -142,7 +142,7 @@ def test_what_a_lane_has_in_the_body(lane: Lane, run: str | None, fields: dict[s
     assert lane.fields(run) == fields
 
 
-@pytest.mark.parametrize("lane", [BACKGROUND["2h"], UNHELD_FLEX], ids=["window", "flex"])
+@pytest.mark.parametrize("lane", [BACKGROUND["2h"], BACKGROUND_FLEX], ids=["window", "flex"])
 @pytest.mark.parametrize(
     ("failure", "unsupported", "lasting"),
     [
@@ -169,14 +169,14 @@ def test_how_the_background_says_no(
 
 def test_flex_in_the_background_refuses_as_flex_does() -> None:
     """It is the same lane, by the same words, and no flex is no flex for good."""
-    assert UNHELD_FLEX.refuses(Failure(429, code="flex_unavailable"))
+    assert BACKGROUND_FLEX.refuses(Failure(429, code="flex_unavailable"))
     no_flex = Failure(400, param="service_tier")
-    assert UNHELD_FLEX.unsupported(no_flex)
-    assert UNHELD_FLEX.lasting(no_flex)
+    assert BACKGROUND_FLEX.unsupported(no_flex)
+    assert BACKGROUND_FLEX.lasting(no_flex)
 
 
 def test_the_other_lane_of_a_name() -> None:
     """Who has no background may have flex all the same; who has no flex has neither."""
-    assert UNHELD_FLEX.other(Failure(400, param="background")) is FLEX
-    assert UNHELD_FLEX.other(Failure(400, param="service_tier")) is None
+    assert BACKGROUND_FLEX.other(Failure(400, param="background")) is FLEX
+    assert BACKGROUND_FLEX.other(Failure(400, param="service_tier")) is None
     assert FLEX.other(Failure(400, param="service_tier")) is None

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from flextier import FlexPolicy, PolicyError
 from flextier.auto import Plan, explain
 from flextier.costs import PriceBook, set_price_book
-from flextier.lanes import BACKGROUND, LANES, UNHELD_FLEX
+from flextier.lanes import BACKGROUND, BACKGROUND_FLEX, LANES
 from flextier.planning.auto_plan import plan, span
 from flextier.planning.fallback import Ladder
-from flextier.planning.run_steps import Runs
+from flextier.planning.run_steps import RunTracker
 
 HOUR = 3600.0
 MODELS = ["gpt-6.2-sol", "gpt-6.1-terra", "o3", "gpt-4.1", "gpt-5.3-codex", "my-deployment"]
@@ -117,8 +117,8 @@ def test_what_the_api_has_said_before() -> None:
 def test_flex_without_a_held_connection() -> None:
     """``flex_background`` holds under auto, too, unless the API has refused it for the model."""
     policy = FlexPolicy(flex_background=True, deadline=600)
-    assert plan("o3", policy, {}).lanes[0] is UNHELD_FLEX
-    assert plan("o3", policy, {}, frozenset({UNHELD_FLEX.key})).lanes[0] is LANES["flex"]
+    assert plan("o3", policy, {}).lanes[0] is BACKGROUND_FLEX
+    assert plan("o3", policy, {}, frozenset({BACKGROUND_FLEX.key})).lanes[0] is LANES["flex"]
 
 
 def test_a_window_begins_only_whole() -> None:
@@ -187,7 +187,7 @@ def test_spans_in_words(seconds: float, words: str) -> None:
 
 def test_steps_of_a_run() -> None:
     """A call is a step if others of its run have ended and none is on its way."""
-    runs = Runs()
+    runs = RunTracker()
     assert not runs.begun("a")
     assert not runs.begun("a")  # at once with the first
     assert not runs.begun("b")
@@ -202,7 +202,7 @@ def test_steps_of_a_run() -> None:
 
 def test_a_fork_in_the_middle_of_a_run() -> None:
     """What the parent has on its way is no call of the child's; a lock may be held for ever."""
-    runs = Runs()
+    runs = RunTracker()
     runs.begun("a")
     runs._lock.acquire()
     runs.begin_in_child()
@@ -211,7 +211,7 @@ def test_a_fork_in_the_middle_of_a_run() -> None:
 
 def test_runs_are_forgotten() -> None:
     """However many there are, only the last ones are known."""
-    runs = Runs()
+    runs = RunTracker()
     for number in range(10_001):
         runs.begun(str(number))
         runs.ended(str(number))

@@ -11,7 +11,7 @@ import pytest
 
 from flextier.lanes import BATCH, FLEX, STANDARD, Lane
 from flextier.lanes.failures import Kind
-from flextier.planning.fallback import Event, Ladder, Step, Stop, Try
+from flextier.planning.fallback import FailedAttempt, GiveUp, Ladder, Send, Step
 from flextier.policy import FlexPolicy
 
 T0 = 1_000.0
@@ -33,18 +33,18 @@ def ladder(*lanes: Lane, shut: Mapping[str, float] | None = None, **policy: Any)
 
 def fail(ladder: Ladder, kind: Kind, after: float = 1.0, **facts: Any) -> Step:
     """The step after a failure so many seconds into the call."""
-    return ladder.failed(Event(kind=kind, now=T0 + after, **facts))
+    return ladder.failed(FailedAttempt(kind=kind, now=T0 + after, **facts))
 
 
 def waited(kind: Kind, step: Step) -> Step:
     """The step for that kind: what the server asks after a refusal is waited at the gate."""
-    return replace(step, wait=0.0) if kind == "capacity" and isinstance(step, Try) else step
+    return replace(step, wait=0.0) if kind == "capacity" and isinstance(step, Send) else step
 
 
 def on_standard(**policy: Any) -> Ladder:
     """A ladder that has just left flex, at T0."""
     made = ladder(**policy)
-    assert fail(made, "lane_unsupported", after=0) == Try(STANDARD)
+    assert fail(made, "lane_unsupported", after=0) == Send(STANDARD)
     return made
 
 
@@ -54,29 +54,29 @@ def on_standard(**policy: Any) -> Ladder:
 @pytest.mark.parametrize(
     ("kind", "facts", "step"),
     [
-        ("capacity", {}, Try(FLEX)),
-        ("capacity", {"jitter": 0.25}, Try(FLEX)),
-        ("capacity", {"hint": 20.0}, Try(FLEX)),
-        ("capacity", {"go_away": True}, Try(FLEX)),
-        ("capacity", {"go_away": True, "hint": 20.0}, Try(FLEX)),
-        ("rate_limited", {}, Try(FLEX, 1.0)),
-        ("rate_limited", {"hint": 20.0}, Try(FLEX, 20.0)),
-        ("rate_limited", {"go_away": True}, Try(STANDARD)),
-        ("quota", {}, Stop("none")),
-        ("quota", {"hint": 1.0}, Stop("none")),
-        ("timeout", {}, Try(FLEX, 1.0)),
-        ("timeout", {"hint": 20.0}, Try(FLEX, 20.0)),
-        ("timeout", {"go_away": True}, Try(STANDARD)),
-        ("transient", {}, Try(FLEX, 1.0)),
-        ("transient", {"jitter": 0.5}, Try(FLEX, 0.5)),
-        ("transient", {"hint": 20.0}, Try(FLEX, 20.0)),
-        ("transient", {"go_away": True}, Try(STANDARD)),
-        ("transient", {"go_away": True, "hint": 20.0}, Try(STANDARD)),
-        ("lane_unsupported", {}, Try(STANDARD)),
-        ("lane_unsupported", {"hint": 20.0}, Try(STANDARD)),
-        ("stream_unverified", {}, Try(FLEX, plain=True)),
-        ("rejected", {}, Stop("none")),
-        ("rejected", {"hint": 1.0}, Stop("none")),
+        ("capacity", {}, Send(FLEX)),
+        ("capacity", {"jitter": 0.25}, Send(FLEX)),
+        ("capacity", {"hint": 20.0}, Send(FLEX)),
+        ("capacity", {"go_away": True}, Send(FLEX)),
+        ("capacity", {"go_away": True, "hint": 20.0}, Send(FLEX)),
+        ("rate_limited", {}, Send(FLEX, 1.0)),
+        ("rate_limited", {"hint": 20.0}, Send(FLEX, 20.0)),
+        ("rate_limited", {"go_away": True}, Send(STANDARD)),
+        ("quota", {}, GiveUp("none")),
+        ("quota", {"hint": 1.0}, GiveUp("none")),
+        ("timeout", {}, Send(FLEX, 1.0)),
+        ("timeout", {"hint": 20.0}, Send(FLEX, 20.0)),
+        ("timeout", {"go_away": True}, Send(STANDARD)),
+        ("transient", {}, Send(FLEX, 1.0)),
+        ("transient", {"jitter": 0.5}, Send(FLEX, 0.5)),
+        ("transient", {"hint": 20.0}, Send(FLEX, 20.0)),
+        ("transient", {"go_away": True}, Send(STANDARD)),
+        ("transient", {"go_away": True, "hint": 20.0}, Send(STANDARD)),
+        ("lane_unsupported", {}, Send(STANDARD)),
+        ("lane_unsupported", {"hint": 20.0}, Send(STANDARD)),
+        ("stream_unverified", {}, Send(FLEX, plain=True)),
+        ("rejected", {}, GiveUp("none")),
+        ("rejected", {"hint": 1.0}, GiveUp("none")),
     ],
 )
 def test_first_failure_on_flex(kind: Kind, facts: dict[str, Any], step: Step) -> None:
@@ -87,21 +87,21 @@ def test_first_failure_on_flex(kind: Kind, facts: dict[str, Any], step: Step) ->
 @pytest.mark.parametrize(
     ("kind", "facts", "step"),
     [
-        ("capacity", {}, Try(STANDARD)),
-        ("capacity", {"hint": 20.0}, Try(STANDARD)),
-        ("rate_limited", {}, Try(STANDARD, 1.0)),
-        ("rate_limited", {"hint": 20.0}, Try(STANDARD, 20.0)),
-        ("rate_limited", {"go_away": True}, Stop("server")),
-        ("quota", {}, Stop("none")),
-        ("timeout", {}, Try(STANDARD, 1.0)),
-        ("timeout", {"jitter": 0.5}, Try(STANDARD, 0.5)),
-        ("timeout", {"go_away": True}, Stop("server")),
-        ("transient", {}, Try(STANDARD, 1.0)),
-        ("transient", {"hint": 20.0}, Try(STANDARD, 20.0)),
-        ("transient", {"go_away": True}, Stop("server")),
-        ("lane_unsupported", {}, Stop("none")),
-        ("stream_unverified", {}, Try(STANDARD, plain=True)),
-        ("rejected", {}, Stop("none")),
+        ("capacity", {}, Send(STANDARD)),
+        ("capacity", {"hint": 20.0}, Send(STANDARD)),
+        ("rate_limited", {}, Send(STANDARD, 1.0)),
+        ("rate_limited", {"hint": 20.0}, Send(STANDARD, 20.0)),
+        ("rate_limited", {"go_away": True}, GiveUp("server")),
+        ("quota", {}, GiveUp("none")),
+        ("timeout", {}, Send(STANDARD, 1.0)),
+        ("timeout", {"jitter": 0.5}, Send(STANDARD, 0.5)),
+        ("timeout", {"go_away": True}, GiveUp("server")),
+        ("transient", {}, Send(STANDARD, 1.0)),
+        ("transient", {"hint": 20.0}, Send(STANDARD, 20.0)),
+        ("transient", {"go_away": True}, GiveUp("server")),
+        ("lane_unsupported", {}, GiveUp("none")),
+        ("stream_unverified", {}, Send(STANDARD, plain=True)),
+        ("rejected", {}, GiveUp("none")),
     ],
 )
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "after flex"])
@@ -116,14 +116,14 @@ def test_first_failure_on_standard(
 @pytest.mark.parametrize(
     ("kind", "step"),
     [
-        ("capacity", Try(FLEX)),
-        ("rate_limited", Try(FLEX, 1.0)),
-        ("timeout", Try(FLEX, 1.0)),
-        ("transient", Try(FLEX, 1.0)),
-        ("lane_unsupported", Stop("none")),
-        ("stream_unverified", Try(FLEX, plain=True)),
-        ("quota", Stop("none")),
-        ("rejected", Stop("none")),
+        ("capacity", Send(FLEX)),
+        ("rate_limited", Send(FLEX, 1.0)),
+        ("timeout", Send(FLEX, 1.0)),
+        ("transient", Send(FLEX, 1.0)),
+        ("lane_unsupported", GiveUp("none")),
+        ("stream_unverified", Send(FLEX, plain=True)),
+        ("quota", GiveUp("none")),
+        ("rejected", GiveUp("none")),
     ],
 )
 def test_flex_alone_never_falls_back(kind: Kind, step: Step) -> None:
@@ -140,17 +140,17 @@ def test_flex_alone_never_falls_back(kind: Kind, step: Step) -> None:
 def test_a_call_stays_plain_from_then_on() -> None:
     """Whoever may not stream may not stream on the next try or the next lane either."""
     made = ladder(max_retries=1)
-    assert fail(made, "stream_unverified") == Try(FLEX, plain=True)
-    assert fail(made, "transient", hint=2.0) == Try(FLEX, 2.0, plain=True)
-    assert fail(made, "lane_unsupported") == Try(STANDARD, plain=True)
-    assert fail(made, "rate_limited", hint=3.0) == Try(STANDARD, 3.0, plain=True)
+    assert fail(made, "stream_unverified") == Send(FLEX, plain=True)
+    assert fail(made, "transient", hint=2.0) == Send(FLEX, 2.0, plain=True)
+    assert fail(made, "lane_unsupported") == Send(STANDARD, plain=True)
+    assert fail(made, "rate_limited", hint=3.0) == Send(STANDARD, 3.0, plain=True)
 
 
 def test_a_plain_call_that_may_not_stream_is_given_up() -> None:
     """The cure is tried once: a server that is not content with it would be asked for ever."""
     made = ladder()
-    assert fail(made, "stream_unverified") == Try(FLEX, plain=True)
-    assert fail(made, "stream_unverified") == Stop("none")
+    assert fail(made, "stream_unverified") == Send(FLEX, plain=True)
+    assert fail(made, "stream_unverified") == GiveUp("none")
 
 
 # --- patience ---------------------------------------------------------------------------------
@@ -160,13 +160,13 @@ def test_a_plain_call_that_may_not_stream_is_given_up() -> None:
 @pytest.mark.parametrize(
     ("after", "hint", "step"),
     [
-        (0.0, 99.9, Try(FLEX, 99.9)),
-        (0.0, 100.0, Try(STANDARD)),
-        (99.0, 0.9, Try(FLEX, 0.9)),
-        (99.0, 1.0, Try(STANDARD)),
-        (99.0, 5_000.0, Try(STANDARD)),
-        (100.0, 0.001, Try(STANDARD)),
-        (5_000.0, 0.001, Try(STANDARD)),
+        (0.0, 99.9, Send(FLEX, 99.9)),
+        (0.0, 100.0, Send(STANDARD)),
+        (99.0, 0.9, Send(FLEX, 0.9)),
+        (99.0, 1.0, Send(STANDARD)),
+        (99.0, 5_000.0, Send(STANDARD)),
+        (100.0, 0.001, Send(STANDARD)),
+        (5_000.0, 0.001, Send(STANDARD)),
     ],
 )
 def test_patience_ends_a_lane(kind: Kind, after: float, hint: float, step: Step) -> None:
@@ -177,31 +177,31 @@ def test_patience_ends_a_lane(kind: Kind, after: float, hint: float, step: Step)
 def test_patience_counts_from_entering_the_lane() -> None:
     """The next lane has its own."""
     made = ladder(patience=100)
-    assert fail(made, "capacity", after=150) == Try(STANDARD)
-    assert fail(made, "rate_limited", after=200, hint=49.0) == Try(STANDARD, 49.0)
-    assert fail(made, "rate_limited", after=249, hint=1.0) == Stop("patience")
+    assert fail(made, "capacity", after=150) == Send(STANDARD)
+    assert fail(made, "rate_limited", after=200, hint=49.0) == Send(STANDARD, 49.0)
+    assert fail(made, "rate_limited", after=249, hint=1.0) == GiveUp("patience")
 
 
 @pytest.mark.parametrize("kind", WAITING)
 def test_no_patience_leaves_at_the_first_refusal(kind: Kind) -> None:
     """Patience 0: nothing is waited for, not even for an instant."""
-    assert fail(ladder(patience=0), kind, jitter=0.0) == Try(STANDARD)
-    assert fail(ladder(FLEX, patience=0), kind, jitter=0.0) == Stop("patience")
+    assert fail(ladder(patience=0), kind, jitter=0.0) == Send(STANDARD)
+    assert fail(ladder(FLEX, patience=0), kind, jitter=0.0) == GiveUp("patience")
 
 
 @pytest.mark.parametrize("kind", ["transient", "stream_unverified"])
 def test_patience_is_for_refusals(kind: Kind) -> None:
     """A lane that answers badly is no lane that refuses."""
     step = fail(ladder(patience=0), kind)
-    assert isinstance(step, Try)
+    assert isinstance(step, Send)
     assert step.lane is FLEX
 
 
 def test_impatience_ends_the_call_on_the_last_lane() -> None:
     """Where there is no next lane, it is said that patience ended the call."""
-    assert fail(ladder(FLEX, patience=100), "capacity", hint=100.0) == Stop("patience")
-    assert fail(ladder(STANDARD, patience=100), "rate_limited", hint=100.0) == Stop("patience")
-    assert fail(ladder(FLEX, patience=50), "capacity", go_away=True) == Stop("patience")
+    assert fail(ladder(FLEX, patience=100), "capacity", hint=100.0) == GiveUp("patience")
+    assert fail(ladder(STANDARD, patience=100), "rate_limited", hint=100.0) == GiveUp("patience")
+    assert fail(ladder(FLEX, patience=50), "capacity", go_away=True) == GiveUp("patience")
 
 
 def test_waits_grow_with_the_tries_on_a_lane() -> None:
@@ -212,9 +212,9 @@ def test_waits_grow_with_the_tries_on_a_lane() -> None:
     waits = [fail(made, "rate_limited", jitter=1.0), fail(made, "timeout", jitter=0.5)]
     waits += [fail(made, "timeout", jitter=jitter) for jitter in (1.0, 1.0, 0.1)]
     waits += [fail(made, "capacity", jitter=1.0)]
-    assert waits == [Try(FLEX, seconds) for seconds in (1.0, 1.0, 4.0, 5.0, 0.5, 0.0)]
+    assert waits == [Send(FLEX, seconds) for seconds in (1.0, 1.0, 4.0, 5.0, 0.5, 0.0)]
     fail(made, "lane_unsupported")
-    assert fail(made, "rate_limited", jitter=1.0) == Try(STANDARD, 1.0)
+    assert fail(made, "rate_limited", jitter=1.0) == Send(STANDARD, 1.0)
 
 
 # --- the deadline -----------------------------------------------------------------------------
@@ -224,14 +224,14 @@ def test_waits_grow_with_the_tries_on_a_lane() -> None:
 @pytest.mark.parametrize(
     ("after", "hint", "step"),
     [
-        (0.0, 69.9, Try(FLEX, 69.9)),
-        (0.0, 70.0, Try(STANDARD)),
-        (69.0, 0.9, Try(FLEX, 0.9)),
-        (69.0, 1.0, Try(STANDARD)),
-        (69.0, 5_000.0, Try(STANDARD)),
-        (99.9, 0.001, Try(STANDARD)),
-        (100.0, 0.001, Stop("deadline")),
-        (150.0, 0.001, Stop("deadline")),
+        (0.0, 69.9, Send(FLEX, 69.9)),
+        (0.0, 70.0, Send(STANDARD)),
+        (69.0, 0.9, Send(FLEX, 0.9)),
+        (69.0, 1.0, Send(STANDARD)),
+        (69.0, 5_000.0, Send(STANDARD)),
+        (99.9, 0.001, Send(STANDARD)),
+        (100.0, 0.001, GiveUp("deadline")),
+        (150.0, 0.001, GiveUp("deadline")),
     ],
 )
 def test_the_deadline_ends_a_lane(kind: Kind, after: float, hint: float, step: Step) -> None:
@@ -244,11 +244,11 @@ def test_the_deadline_ends_a_lane(kind: Kind, after: float, hint: float, step: S
 @pytest.mark.parametrize(
     ("after", "hint", "step"),
     [
-        (0.0, 99.9, Try(STANDARD, 99.9)),
-        (0.0, 100.0, Stop("deadline")),
-        (90.0, 9.0, Try(STANDARD, 9.0)),
-        (90.0, 10.0, Stop("deadline")),
-        (100.0, 0.001, Stop("deadline")),
+        (0.0, 99.9, Send(STANDARD, 99.9)),
+        (0.0, 100.0, GiveUp("deadline")),
+        (90.0, 9.0, Send(STANDARD, 9.0)),
+        (90.0, 10.0, GiveUp("deadline")),
+        (100.0, 0.001, GiveUp("deadline")),
     ],
 )
 def test_the_last_lane_has_it_all(kind: Kind, after: float, hint: float, step: Step) -> None:
@@ -269,7 +269,7 @@ def test_the_deadline_is_the_calls() -> None:
 def test_a_lane_is_not_changed_after_the_deadline() -> None:
     """Where no lane can answer in time, the call ends on the one it is on."""
     made = ladder(deadline=100)
-    assert fail(made, "lane_unsupported", after=100) == Stop("deadline")
+    assert fail(made, "lane_unsupported", after=100) == GiveUp("deadline")
     assert made.lane is FLEX
     assert made.fallback is None
 
@@ -277,13 +277,13 @@ def test_a_lane_is_not_changed_after_the_deadline() -> None:
 @pytest.mark.parametrize("kind", ["rejected", "quota"])
 def test_what_is_no_use_is_no_use_late(kind: Kind) -> None:
     """The deadline is not to blame for a failure that is never tried again."""
-    assert fail(ladder(deadline=100), kind, after=150) == Stop("none")
+    assert fail(ladder(deadline=100), kind, after=150) == GiveUp("none")
 
 
 def test_patience_is_asked_before_the_deadline() -> None:
     """Where both have run out, the first knob to turn is patience."""
     made = ladder(FLEX, lanes="flex", patience=10, deadline=10)
-    assert fail(made, "capacity", hint=50.0) == Stop("patience")
+    assert fail(made, "capacity", hint=50.0) == GiveUp("patience")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -292,7 +292,7 @@ def test_a_server_of_one_word_is_left_in_the_end(kind: Kind, lanes: tuple[Lane, 
     """Whatever a server keeps saying, the call ends."""
     made = ladder(*lanes, patience=10)
     steps = [fail(made, kind, after=second) for second in range(30)]
-    assert any(isinstance(step, Stop) for step in steps)
+    assert any(isinstance(step, GiveUp) for step in steps)
 
 
 # --- max_retries ------------------------------------------------------------------------------
@@ -304,10 +304,10 @@ def test_transient_faults_are_counted_per_lane(retries: int) -> None:
     made = ladder(max_retries=retries)
     for lane in BOTH:
         for _ in range(retries):
-            assert fail(made, "transient", hint=1.0) == Try(lane, 1.0)
+            assert fail(made, "transient", hint=1.0) == Send(lane, 1.0)
         if lane is FLEX:
-            assert fail(made, "transient", hint=1.0) == Try(STANDARD)
-    assert fail(made, "transient", hint=1.0) == Stop("max_retries")
+            assert fail(made, "transient", hint=1.0) == Send(STANDARD)
+    assert fail(made, "transient", hint=1.0) == GiveUp("max_retries")
 
 
 @pytest.mark.parametrize("retries", [0, 2])
@@ -315,8 +315,8 @@ def test_timeouts_on_standard_are_counted(retries: int) -> None:
     """Standard does not stall for lack of capacity: its timeouts are faults like others."""
     made = on_standard(max_retries=retries)
     for _ in range(retries):
-        assert fail(made, "timeout", hint=1.0) == Try(STANDARD, 1.0)
-    assert fail(made, "timeout", hint=1.0) == Stop("max_retries")
+        assert fail(made, "timeout", hint=1.0) == Send(STANDARD, 1.0)
+    assert fail(made, "timeout", hint=1.0) == GiveUp("max_retries")
 
 
 @pytest.mark.parametrize("kind", WAITING)
@@ -324,9 +324,9 @@ def test_refusals_do_not_count_as_faults(kind: Kind) -> None:
     """Patience bounds them, ``max_retries`` does not."""
     made = ladder(max_retries=1)
     for _ in range(9):
-        assert fail(made, kind, hint=1.0) == waited(kind, Try(FLEX, 1.0))
-    assert fail(made, "transient", hint=1.0) == Try(FLEX, 1.0)
-    assert fail(made, "transient", hint=1.0) == Try(STANDARD)
+        assert fail(made, kind, hint=1.0) == waited(kind, Send(FLEX, 1.0))
+    assert fail(made, "transient", hint=1.0) == Send(FLEX, 1.0)
+    assert fail(made, "transient", hint=1.0) == Send(STANDARD)
 
 
 # --- lanes that are known to be shut ----------------------------------------------------------
@@ -335,14 +335,14 @@ def test_refusals_do_not_count_as_faults(kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("seconds", "step", "fallback"),
     [
-        (0.0, Try(FLEX), None),
-        (-1.0, Try(FLEX), None),
-        (0.5, Try(FLEX), None),
-        (5.0, Try(FLEX), None),
-        (99.9, Try(FLEX), None),
-        (100.0, Try(STANDARD), "capacity"),
-        (5_000.0, Try(STANDARD), "capacity"),
-        (math.inf, Try(STANDARD), "lane_unsupported"),
+        (0.0, Send(FLEX), None),
+        (-1.0, Send(FLEX), None),
+        (0.5, Send(FLEX), None),
+        (5.0, Send(FLEX), None),
+        (99.9, Send(FLEX), None),
+        (100.0, Send(STANDARD), "capacity"),
+        (5_000.0, Send(STANDARD), "capacity"),
+        (math.inf, Send(STANDARD), "lane_unsupported"),
     ],
 )
 def test_a_first_lane_that_is_shut(seconds: float, step: Step, fallback: str | None) -> None:
@@ -356,10 +356,10 @@ def test_a_first_lane_that_is_shut(seconds: float, step: Step, fallback: str | N
 
 def test_lanes_are_open_unless_known_to_be_shut() -> None:
     """Without knowledge the call begins at once, on its first lane."""
-    assert Ladder(FlexPolicy(), BOTH, T0).start(T0) == Try(FLEX)
+    assert Ladder(FlexPolicy(), BOTH, T0).start(T0) == Send(FLEX)
 
 
-@pytest.mark.parametrize(("seconds", "step"), [(69.9, Try(FLEX)), (70.0, Try(STANDARD))])
+@pytest.mark.parametrize(("seconds", "step"), [(69.9, Send(FLEX)), (70.0, Send(STANDARD))])
 def test_a_shut_lane_is_waited_for_within_the_deadline(seconds: float, step: Step) -> None:
     """The wait fits before the moment to leave, or the lane is passed by."""
     made = Ladder(FlexPolicy(deadline=100, standard_reserve=30), BOTH, T0, lambda lane: seconds)
@@ -372,19 +372,19 @@ def test_a_single_lane_is_tried_though_shut(lane: Lane, seconds: float) -> None:
     """Where there is nothing to fall back on, the server is asked again: what is known may be
     out of date."""
     made = Ladder(FlexPolicy(), (lane,), T0, lambda lane: seconds)
-    assert made.start(T0) == Try(lane)
+    assert made.start(T0) == Send(lane)
     assert made.fallback is None
 
 
 @pytest.mark.parametrize(
     ("shut", "step", "fallback"),
     [
-        ({}, Try(FLEX), None),
-        ({"flex": math.inf}, Try(THIRD), "lane_unsupported"),
-        ({"flex": math.inf, "priority": 10.0}, Try(THIRD), "lane_unsupported"),
-        ({"flex": 999.0, "priority": math.inf}, Try(STANDARD), "capacity"),
-        ({"flex": math.inf, "priority": 999.0}, Try(STANDARD), "lane_unsupported"),
-        ({"flex": 999.0, "priority": 999.0, "standard": 999.0}, Try(STANDARD), "capacity"),
+        ({}, Send(FLEX), None),
+        ({"flex": math.inf}, Send(THIRD), "lane_unsupported"),
+        ({"flex": math.inf, "priority": 10.0}, Send(THIRD), "lane_unsupported"),
+        ({"flex": 999.0, "priority": math.inf}, Send(STANDARD), "capacity"),
+        ({"flex": math.inf, "priority": 999.0}, Send(STANDARD), "lane_unsupported"),
+        ({"flex": 999.0, "priority": 999.0, "standard": 999.0}, Send(STANDARD), "capacity"),
     ],
 )
 def test_shut_lanes_are_passed_by_in_order(
@@ -400,7 +400,7 @@ def test_shut_lanes_are_passed_by_in_order(
 def test_a_shut_lane_in_the_middle_is_passed_by_later_too() -> None:
     """What is known of a lane counts whenever the call comes to it."""
     made = ladder(FLEX, THIRD, STANDARD, shut={"priority": math.inf})
-    assert fail(made, "capacity", hint=999.0) == Try(STANDARD)
+    assert fail(made, "capacity", hint=999.0) == Send(STANDARD)
     assert made.fallback == "capacity"
 
 
@@ -408,8 +408,8 @@ def test_patience_for_a_lane_that_opens_includes_the_wait() -> None:
     """Waiting for the door to open is waiting, too."""
     made = ladder(shut={"flex": 60.0}, patience=100)
     assert made.until == T0 + 100
-    assert fail(made, "capacity", after=61, hint=38.0) == Try(FLEX)
-    assert fail(made, "capacity", after=61, hint=39.0) == Try(STANDARD)
+    assert fail(made, "capacity", after=61, hint=38.0) == Send(FLEX)
+    assert fail(made, "capacity", after=61, hint=39.0) == Send(STANDARD)
 
 
 # --- lanes that keep the call waiting ---------------------------------------------------------
@@ -450,7 +450,7 @@ def test_refusals_do_not_renew_patience() -> None:
 def test_turned_away_goes_to_the_next_lane() -> None:
     """A lane that has not let the call in by then is left for want of capacity."""
     made = ladder(patience=100)
-    assert made.turned_away(T0 + 100) == Try(STANDARD)
+    assert made.turned_away(T0 + 100) == Send(STANDARD)
     assert made.fallback == "capacity"
 
 
@@ -465,21 +465,21 @@ def test_turned_away_goes_to_the_next_lane() -> None:
 )
 def test_turned_away_from_the_last_lane(policy: dict[str, Any], after: float, limit: Any) -> None:
     """The call ends, and says which knob would have helped."""
-    assert ladder(FLEX, lanes="flex", **policy).turned_away(T0 + after) == Stop(limit)
+    assert ladder(FLEX, lanes="flex", **policy).turned_away(T0 + after) == GiveUp(limit)
 
 
 def test_a_plain_call_that_is_turned_away_stays_plain() -> None:
     """Whoever may not stream may not on the next lane either."""
     made = ladder(patience=100)
     fail(made, "stream_unverified")
-    assert fail(made, "capacity") == Try(FLEX, plain=True)
-    assert made.turned_away(T0 + 100) == Try(STANDARD, plain=True)
+    assert fail(made, "capacity") == Send(FLEX, plain=True)
+    assert made.turned_away(T0 + 100) == Send(STANDARD, plain=True)
 
 
 def test_turned_away_passes_by_lanes_that_are_shut() -> None:
     """As after any other failure."""
     made = ladder(FLEX, THIRD, STANDARD, shut={"priority": math.inf})
-    assert made.turned_away(T0 + 1) == Try(STANDARD)
+    assert made.turned_away(T0 + 1) == Send(STANDARD)
     assert made.fallback == "capacity"
 
 
@@ -551,8 +551,8 @@ def test_the_reason_of_a_fallback(kind: Kind, facts: dict[str, Any]) -> None:
 def test_the_reason_is_that_of_the_first_lane() -> None:
     """A second fallback does not change why the first lane did not serve."""
     made = ladder(FLEX, THIRD, STANDARD)
-    assert fail(made, "lane_unsupported") == Try(THIRD)
-    assert fail(made, "transient", go_away=True) == Try(STANDARD)
+    assert fail(made, "lane_unsupported") == Send(THIRD)
+    assert fail(made, "transient", go_away=True) == Send(STANDARD)
     assert made.fallback == "lane_unsupported"
 
 
@@ -600,15 +600,15 @@ def test_a_single_lane_keeps_no_reserve(kind: Kind) -> None:
     made = ladder(FLEX, lanes="flex", deadline=20, standard_reserve=30)
     assert made.attempt_timeout(T0 + 5) == 15.0
     step = fail(made, kind, hint=10.0)
-    assert isinstance(step, Stop) == (kind in ("quota", "rejected", "lane_unsupported"))
+    assert isinstance(step, GiveUp) == (kind in ("quota", "rejected", "lane_unsupported"))
 
 
 @pytest.mark.parametrize("kind", ["transient", "timeout"])
 def test_a_fault_that_asks_for_more_than_patience(kind: Kind) -> None:
     """Nobody waits a day for a 503's Retry-After while another lane is open."""
     ladder = Ladder(FlexPolicy(patience=300), (FLEX, STANDARD), now=0.0)
-    assert ladder.failed(Event(kind, now=1.0, hint=86_400.0)) == Try(STANDARD)
-    assert ladder.failed(Event(kind, now=2.0, hint=86_400.0)) == Stop("patience")
+    assert ladder.failed(FailedAttempt(kind, now=1.0, hint=86_400.0)) == Send(STANDARD)
+    assert ladder.failed(FailedAttempt(kind, now=2.0, hint=86_400.0)) == GiveUp("patience")
 
 
 # --- a lane whose answers are fetched ---------------------------------------------------------
@@ -619,30 +619,30 @@ OFFLINE = (BATCH, FLEX, STANDARD)
 @pytest.mark.parametrize(
     ("kind", "step"),
     [
-        ("capacity", Try(FLEX)),
-        ("rate_limited", Try(FLEX)),
-        ("quota", Stop("none")),
-        ("timeout", Try(FLEX)),
-        ("transient", Try(FLEX)),
-        ("lane_unsupported", Try(FLEX)),
-        ("stream_unverified", Try(FLEX, plain=True)),
-        ("unfinished", Try(FLEX)),
-        ("rejected", Stop("none")),
+        ("capacity", Send(FLEX)),
+        ("rate_limited", Send(FLEX)),
+        ("quota", GiveUp("none")),
+        ("timeout", Send(FLEX)),
+        ("transient", Send(FLEX)),
+        ("lane_unsupported", Send(FLEX)),
+        ("stream_unverified", Send(FLEX, plain=True)),
+        ("unfinished", Send(FLEX)),
+        ("rejected", GiveUp("none")),
     ],
 )
 def test_first_failure_on_batch(kind: Kind, step: Step) -> None:
     """The next lane is sooner than another batch: nothing is waited for."""
     made = ladder(*OFFLINE)
     assert fail(made, kind, hint=5.0) == step
-    assert made.fallback == (kind if isinstance(step, Try) else None)
+    assert made.fallback == (kind if isinstance(step, Send) else None)
 
 
 @pytest.mark.parametrize("kind", ["capacity", "rate_limited", "timeout", "transient", "unfinished"])
 def test_batch_alone_is_tried_again(kind: Kind) -> None:
     """With no other lane, another batch it is, ``max_retries`` times."""
     made = ladder(BATCH, max_retries=1)
-    assert fail(made, kind) == Try(BATCH, 1.0)
-    assert fail(made, kind) == Stop("max_retries")
+    assert fail(made, kind) == Send(BATCH, 1.0)
+    assert fail(made, kind) == GiveUp("max_retries")
 
 
 def test_when_a_batch_is_left() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flextier import FlexPolicy
-from flextier.lanes import BACKGROUND, FLEX, STANDARD, UNHELD_FLEX, Lane
-from flextier.planning.fallback import Event, Ladder, Stop, Try
+from flextier.lanes import BACKGROUND, BACKGROUND_FLEX, FLEX, STANDARD, Lane
+from flextier.planning.fallback import FailedAttempt, GiveUp, Ladder, Send
 
 HOURS = BACKGROUND["8h"]
 
@@ -19,9 +19,9 @@ def ladder(*lanes: Lane, **knobs: float) -> Ladder:
     return made
 
 
-def unfinished(now: float) -> Event:
+def unfinished(now: float) -> FailedAttempt:
     """A response that was called off then."""
-    return Event("unfinished", now, jitter=0.5)
+    return FailedAttempt("unfinished", now, jitter=0.5)
 
 
 def test_called_off_before_the_next_lane_needs_the_time() -> None:
@@ -40,33 +40,33 @@ def test_called_off_before_the_deadline_on_the_last_lane(deadline: float, room: 
 def test_the_next_lane_is_sooner_than_another_window() -> None:
     """What came to nothing is not asked for there again."""
     step = ladder(HOURS, STANDARD).failed(unfinished(100.0))
-    assert isinstance(step, Try)
+    assert isinstance(step, Send)
     assert step.lane is STANDARD
 
 
 def test_on_the_last_lane_it_is_asked_for_again() -> None:
     """``max_retries`` times, unless the deadline is why it was left."""
     made = ladder(HOURS, max_retries=1)
-    assert isinstance(made.failed(unfinished(100.0)), Try)
-    assert made.failed(unfinished(200.0)) == Stop("max_retries")
-    assert ladder(HOURS, deadline=1000).failed(unfinished(995.0)) == Stop("deadline")
+    assert isinstance(made.failed(unfinished(100.0)), Send)
+    assert made.failed(unfinished(200.0)) == GiveUp("max_retries")
+    assert ladder(HOURS, deadline=1000).failed(unfinished(995.0)) == GiveUp("deadline")
 
 
 def test_flex_in_the_background_has_the_patience_of_flex() -> None:
     """A response that took too long is asked for again while patience lasts; then standard is."""
-    made = ladder(UNHELD_FLEX, STANDARD, patience=300)
+    made = ladder(BACKGROUND_FLEX, STANDARD, patience=300)
     step = made.failed(unfinished(100.0))
-    assert isinstance(step, Try)
-    assert step.lane is UNHELD_FLEX
+    assert isinstance(step, Send)
+    assert step.lane is BACKGROUND_FLEX
     step = made.failed(unfinished(900.0))
-    assert isinstance(step, Try)
+    assert isinstance(step, Send)
     assert step.lane is STANDARD
-    assert ladder(UNHELD_FLEX, patience=300).failed(unfinished(900.0)) == Stop("patience")
+    assert ladder(BACKGROUND_FLEX, patience=300).failed(unfinished(900.0)) == GiveUp("patience")
 
 
 def test_the_other_lane_of_the_name() -> None:
     """It takes the place of the one that was refused, and nothing has fallen back."""
-    made = ladder(UNHELD_FLEX, STANDARD)
+    made = ladder(BACKGROUND_FLEX, STANDARD)
     assert made.instead(FLEX, 1.0).lane is FLEX
     assert made.fallback is None
     assert made.lane is FLEX

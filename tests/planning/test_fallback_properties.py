@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flextier.lanes import FLEX, STANDARD, Lane
 from flextier.lanes.failures import Kind
-from flextier.planning.fallback import REFUSED_FOR, Event, Ladder, Stop, Try
+from flextier.planning.fallback import REFUSED_FOR, FailedAttempt, GiveUp, Ladder, Send
 from flextier.policy import FlexPolicy
 
 LANES = (FLEX, Lane(name="priority", service_tier="priority"), STANDARD)
@@ -45,7 +45,7 @@ class Sent:
     """What the ladder gave it."""
     ended: float
     fault: Fault
-    then: Try | Stop
+    then: Send | GiveUp
     fallback: Kind | None
     turned_away: bool = False
 
@@ -57,11 +57,11 @@ class Call:
     policy: FlexPolicy
     lanes: tuple[Lane, ...]
     began: float
-    first: Try
+    first: Send
     log: list[Sent] = field(default_factory=list)
 
     @property
-    def step(self) -> Try | Stop:
+    def step(self) -> Send | GiveUp:
         """What the ladder said last."""
         return self.log[-1].then if self.log else self.first
 
@@ -71,10 +71,10 @@ class Call:
         return self.log[-1].ended if self.log else self.began
 
     @property
-    def tries(self) -> list[tuple[float, Try]]:
+    def tries(self) -> list[tuple[float, Send]]:
         """Every step that was a try, and when it was decided."""
         steps = [(self.began, self.first), *((sent.ended, sent.then) for sent in self.log)]
-        return [(moment, step) for moment, step in steps if isinstance(step, Try)]
+        return [(moment, step) for moment, step in steps if isinstance(step, Send)]
 
     @property
     def deadline(self) -> float:
@@ -95,7 +95,7 @@ class Call:
 def play(ladder: Ladder, call: Call, weather: list[Fault]) -> Call:
     """Drive a ladder as the clients do; the weather starts over when it is through."""
     for fault in islice(cycle(weather), call.most):
-        if isinstance(call.step, Stop):
+        if isinstance(call.step, GiveUp):
             break
         assert call.step.lane is ladder.lane
         lane, at = ladder.lane, call.now + call.step.wait
@@ -111,7 +111,9 @@ def play(ladder: Ladder, call: Call, weather: list[Fault]) -> Call:
         if fault.seconds >= limit:
             # Clipped; when there is nothing left to clip, the clients take that for a timeout.
             fault = Fault("timeout", fault.seconds, fault.jitter)
-        said = ladder.failed(Event(fault.kind, ended, fault.jitter, fault.hint, fault.go_away))
+        said = ladder.failed(
+            FailedAttempt(fault.kind, ended, fault.jitter, fault.hint, fault.go_away)
+        )
         call.log.append(Sent(lane, at, limit, ended, fault, said, ladder.fallback))
     return call
 
@@ -186,14 +188,14 @@ def test_waits_fit_the_deadline(call: Call) -> None:
 @given(with_deadline)
 def test_a_call_ends_by_its_deadline(call: Call) -> None:
     """With clipped attempts and fitting waits, the last attempt is over by then."""
-    assert isinstance(call.step, Stop)
+    assert isinstance(call.step, GiveUp)
     assert call.now <= call.deadline * (1 + 1e-12)
 
 
 @given(without_deadline)
 def test_patience_alone_ends_a_call(call: Call) -> None:
     """Without a deadline, too, every call ends after a bounded number of attempts."""
-    assert isinstance(call.step, Stop)
+    assert isinstance(call.step, GiveUp)
 
 
 @given(calls(ladders=((FLEX, STANDARD), (FLEX,), (STANDARD,))))
@@ -216,7 +218,7 @@ def test_what_is_no_use_is_not_tried_again(call: Call) -> None:
     """Rejected, or out of quota: one such answer ends the call."""
     for sent in call.log:
         if sent.fault.kind in ("rejected", "quota") and not sent.turned_away:
-            assert sent.then == Stop("none")
+            assert sent.then == GiveUp("none")
 
 
 @given(calls())
@@ -244,9 +246,9 @@ def test_no_try_is_started_without_patience(call: Call) -> None:
     for decided, step in call.tries:
         entered.setdefault(step.lane.name, decided)
     for sent in call.log:
-        again = isinstance(sent.then, Try) and sent.then.lane is sent.lane
+        again = isinstance(sent.then, Send) and sent.then.lane is sent.lane
         if again and sent.fault.kind in ("capacity", "rate_limited"):
-            assert isinstance(sent.then, Try)
+            assert isinstance(sent.then, Send)
             until = sent.ended + sent.then.wait
             assert until < entered[sent.lane.name] + call.policy.patience
 
@@ -259,7 +261,7 @@ def test_the_server_is_obeyed(call: Call) -> None:
     """
     for sent in call.log:
         fault, then = sent.fault, sent.then
-        if isinstance(then, Stop) or then.lane is not sent.lane:
+        if isinstance(then, GiveUp) or then.lane is not sent.lane:
             continue
         if fault.kind == "stream_unverified":  # not the same again
             continue
@@ -281,7 +283,7 @@ def test_a_lane_that_turns_a_call_away_is_left(call: Call) -> None:
         entered.setdefault(step.lane.name, decided)
     for sent in call.log:
         if sent.turned_away:
-            assert isinstance(sent.then, Stop) or sent.then.lane is not sent.lane
+            assert isinstance(sent.then, GiveUp) or sent.then.lane is not sent.lane
             until = min(entered[sent.lane.name] + call.policy.patience, call.leave_by(sent.lane))
             assert sent.at >= until
 
@@ -290,7 +292,7 @@ def test_a_lane_that_turns_a_call_away_is_left(call: Call) -> None:
 def test_a_lane_that_was_left_has_a_reason(call: Call) -> None:
     """A call is off its first lane exactly if it says why."""
     for sent in call.log:
-        lane = sent.lane if isinstance(sent.then, Stop) else sent.then.lane
+        lane = sent.lane if isinstance(sent.then, GiveUp) else sent.then.lane
         assert (lane is call.lanes[0]) == (sent.fallback is None)
 
 
@@ -301,4 +303,4 @@ def test_plain_once_plain_for_good(call: Call) -> None:
     for sent in call.log:
         told = sent.fault.kind == "stream_unverified" and not sent.turned_away
         unverified = unverified or told
-        assert isinstance(sent.then, Stop) or sent.then.plain == unverified
+        assert isinstance(sent.then, GiveUp) or sent.then.plain == unverified

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import openai
 import pytest
 
-from flextier.rehearsal.provider import BASE_URL, Counts, Provider
+from flextier.rehearsal.provider import BASE_URL, ProviderCounts, TraceProvider
 from flextier.rehearsal.virtual_loop import run_virtually
 from flextier.sim import Weather
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Asking:
     """A client of a provider that never retries, and the loop's time."""
 
-    def __init__(self, provider: Provider, **settings: Any) -> None:
+    def __init__(self, provider: TraceProvider, **settings: Any) -> None:
         self.counts = provider.counts
         self._client = openai.AsyncOpenAI(
             api_key="k",
@@ -51,9 +51,9 @@ class Asking:
 
 def ask(
     weather: Weather, what: Callable[[Asking], Awaitable[T]], **settings: Any
-) -> tuple[T, Counts]:
+) -> tuple[T, ProviderCounts]:
     """Run ``what`` against a provider in this weather; its result, and the counts."""
-    provider = Provider(weather)
+    provider = TraceProvider(weather)
 
     async def main() -> T:
         return await what(Asking(provider, **settings))
@@ -74,7 +74,7 @@ def test_answers_take_the_latency_of_their_lane() -> None:
         assert response.output_text
 
     _, counts = ask(Weather(flex_latency=5, standard_latency=2), what)
-    assert counts == Counts(requests=3, billed=[(5, "flex"), (7, "default"), (12, "flex")])
+    assert counts == ProviderCounts(requests=3, billed=[(5, "flex"), (7, "default"), (12, "flex")])
     assert counts.served == {"flex": 2, "default": 1}
 
 
@@ -91,7 +91,7 @@ def test_refusals_are_the_simulators() -> None:
 
     now, counts = ask(Weather(slots=0, retry_after=7), what)
     assert now == 0.15
-    assert counts == Counts(requests=1, refusals=1)
+    assert counts == ProviderCounts(requests=1, refusals=1)
 
 
 def test_refusals_take_the_weathers_time() -> None:
@@ -127,7 +127,7 @@ def test_a_client_that_leaves_frees_its_slot() -> None:
 
     now, counts = ask(Weather(slots=1, flex_latency=3), what)
     assert now == 4
-    assert counts == Counts(requests=2, abandoned=1, billed=[(4, "flex")])
+    assert counts == ProviderCounts(requests=2, abandoned=1, billed=[(4, "flex")])
 
 
 def test_read_timeouts_are_kept() -> None:
@@ -143,7 +143,7 @@ def test_read_timeouts_are_kept() -> None:
 
     times, counts = ask(Weather(stall=1, standard_latency=100), what, timeout=60)
     assert times == [60, 120]
-    assert counts == Counts(requests=2, stalls=1, abandoned=2)
+    assert counts == ProviderCounts(requests=2, stalls=1, abandoned=2)
 
 
 def test_a_stall_may_end_in_an_answer() -> None:
@@ -208,4 +208,4 @@ def test_what_cannot_be_is_an_error_of_the_api() -> None:
         with pytest.raises(openai.NotFoundError):
             await asking._client.models.list()
 
-    assert ask(Weather(), what)[1] == Counts(requests=3, rejected=3)
+    assert ask(Weather(), what)[1] == ProviderCounts(requests=3, rejected=3)

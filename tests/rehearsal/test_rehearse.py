@@ -14,7 +14,7 @@ from flextier import FlexPolicy, PolicyError, budget, override, track
 from flextier.rehearsal import Rehearsal, Trace, rehearse
 from flextier.rehearsal.baselines import run_peer
 from flextier.rehearsal.consistency_check import MiscountError, check
-from flextier.rehearsal.provider import Counts
+from flextier.rehearsal.provider import ProviderCounts
 from flextier.sim import Weather
 
 OPEN = Trace(weather=Weather(flex_latency=3, standard_latency=2), jobs=10, deadline=100)
@@ -27,7 +27,7 @@ def test_an_open_lane_is_all_flex() -> None:
     assert (result.cost, result.distance) == (0.5, 0)
     assert (result.answered, result.failed, result.late, result.latest) == (10, 0, 0, 0)
     assert result.lanes == {"flex": 10}
-    assert result.counts == Counts(requests=10, billed=[(3, "flex")] * 10)
+    assert result.counts == ProviderCounts(requests=10, billed=[(3, "flex")] * 10)
     assert [result.seconds(share) for share in (0, 0.5, 0.95, 1)] == [3, 3, 3, 3]
     assert result.virtual_seconds == 3
     assert [report.elapsed for report in result.reports] == [3] * 10

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flextier.rehearsal import Trace
-from flextier.rehearsal.trace import Job, names
+from flextier.rehearsal.trace import TraceJob, names
 from flextier.sim import Weather
 
 
@@ -72,10 +72,10 @@ def test_jobs_arrive_evenly_and_take_turns() -> None:
     """Over 12 s, 4 jobs come 3 s apart; two models get every second one."""
     trace = Trace(jobs=4, arrivals=12, deadline=10, models=("o3", "o4-mini"))
     assert trace.work == (
-        Job("o3", 0, 10),
-        Job("o4-mini", 3, 13),
-        Job("o3", 6, 16),
-        Job("o4-mini", 9, 19),
+        TraceJob("o3", 0, 10),
+        TraceJob("o4-mini", 3, 13),
+        TraceJob("o3", 6, 16),
+        TraceJob("o4-mini", 9, 19),
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flextier.sim import Fault, SeenRequest, Simulator, Tokens
-from flextier.sim.base.request_log import POSSIBLY_BILLED, Accounts
+from flextier.sim.base.request_log import POSSIBLY_BILLED, RequestLog
 
 from .callers import Caller, Chat, Responses, eventually, raw
 
@@ -141,7 +141,7 @@ settled = st.lists(st.tuples(st.sampled_from(["flex", "standard"]), outcomes), m
 @given(settled=settled, in_flight=st.integers(0, 5))
 def test_totals_equal_their_parts(settled: list[tuple[str, str]], in_flight: int) -> None:
     """Requests are those settled and those in flight; each is in one outcome."""
-    accounts = Accounts()
+    accounts = RequestLog()
     for lane, outcome in settled:
         request = SeenRequest("POST", "/", lane=lane)
         accounts.arrive(request)
@@ -170,7 +170,7 @@ tokens = st.builds(
 @given(bills=st.lists(st.tuples(st.sampled_from(["o1", "o3"]), tokens), max_size=20))
 def test_billed_tokens_are_the_sums_of_the_answers(bills: list[tuple[str, Tokens]]) -> None:
     """What is billed over all models is what all answers used."""
-    accounts = Accounts()
+    accounts = RequestLog()
     for model, used in bills:
         accounts.bill(model, "flex", used)
     lines = [line for table in accounts.stats()["billed"].values() for line in table.values()]

@@ -13,11 +13,11 @@ from flextier.sim import BackgroundOutcome, BackgroundWeather, Simulator
 from flextier.sim.base.api_errors import Rejected
 from flextier.sim.base.clock import ProviderClock
 from flextier.sim.base.paid_lines import digest
-from flextier.sim.base.request_log import Accounts
+from flextier.sim.base.request_log import RequestLog
 from flextier.sim.base.tokens import PromptCache
 from flextier.sim.behavior.faults import Serve
 from flextier.sim.protocol import responses
-from flextier.sim.stores.background_request import Order
+from flextier.sim.stores.background_request import BackgroundOptions
 from flextier.sim.stores.background_responses import ResponseStore
 
 from .background import MODEL, QUESTION, RESPONSES, Backgrounds, account, weather
@@ -105,10 +105,10 @@ def test_every_end_is_billed_once(
     steps: list[tuple[str, int]], stored: bool, script: list[BackgroundOutcome]
 ) -> None:
     """Whatever is cancelled, deleted and waited for: as many payments as answers written."""
-    clock, accounts = Clock(), Accounts()
+    clock, accounts = Clock(), RequestLog()
     store = ResponseStore(accounts, PromptCache(), ProviderClock(clock, 1.0), 0)
     store.script(*script)
-    order = Order("2h", "background-2h", stored)
+    order = BackgroundOptions("2h", "background-2h", stored)
     times = BackgroundWeather(queued=(0, 5), seconds=(0, 9), cancelling=(0, 6), keep=4)
     names: list[str] = []
     for step, number in steps:
@@ -131,9 +131,9 @@ def test_every_end_is_billed_once(
 
 def test_thousands_of_them() -> None:
     """5,000 pending and polled: no task each, and each is served once."""
-    clock, accounts = Clock(), Accounts()
+    clock, accounts = Clock(), RequestLog()
     store = ResponseStore(accounts, PromptCache(), ProviderClock(clock, 1.0), 0)
-    order = Order("8h", "background-8h", True, "run")
+    order = BackgroundOptions("8h", "background-8h", True, "run")
     times = BackgroundWeather(queued=(0, 1000), seconds=(0, 1000))
     names = [store.create(ASK, order, times, Serve()).id for _ in range(5000)]
     for _ in range(4):

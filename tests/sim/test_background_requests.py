@@ -11,7 +11,7 @@ import pytest
 
 from flextier.sim import BackgroundOutcome, BackgroundWeather, Simulator, Weather
 from flextier.sim.behavior.background_behavior import has_windows
-from flextier.sim.stores.responses import MOST, Shelf
+from flextier.sim.stores.responses import MOST, StoredResponses
 
 from .background import MODEL, QUESTION, RESPONSES, Backgrounds, account
 from .batches import CHAT
@@ -234,7 +234,7 @@ def test_old_direct_responses_are_forgotten() -> None:
     from flextier.sim.model.generate import answer
     from flextier.sim.protocol import responses
 
-    shelf = Shelf(2)
+    shelf = StoredResponses(2)
     ask = responses.read({"model": "o3", "input": "?"})
     said = answer(ask, PromptCache(), Serve())
     for name in ("resp_1", "resp_2", "resp_3"):
@@ -244,7 +244,7 @@ def test_old_direct_responses_are_forgotten() -> None:
     shelf.delete("resp_3")
     shelf.delete("resp_3")
     assert MOST == 10_000
-    small = Shelf(most_text=30)  # "?" and "[simulated] ?" are 14 characters
+    small = StoredResponses(most_text=30)  # "?" and "[simulated] ?" are 14 characters
     for name in ("resp_1", "resp_2", "resp_3"):
         small.keep(ask, {"id": name}, said)
     assert [small.find(f"resp_{n}") is not None for n in (1, 2, 3)] == [False, True, True]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flextier.sim import BackgroundOutcome, BackgroundWeather, Simulator, Weather
-from flextier.sim.stores.background_timeline import WINDOWS, Course, plan
+from flextier.sim.stores.background_timeline import WINDOWS, BackgroundTimeline, plan
 
 from .background import account
 from .callers import raw
@@ -19,7 +19,9 @@ from .callers import raw
 NOW = 1_000.0
 
 
-def planned(window: str = "8h", outcome: BackgroundOutcome | None = None, **fields: Any) -> Course:
+def planned(
+    window: str = "8h", outcome: BackgroundOutcome | None = None, **fields: Any
+) -> BackgroundTimeline:
     """The course of a response in weather with 10 s in the queue and 100 s at work."""
     weather = BackgroundWeather(**{"queued": 10, "seconds": 100, **fields})
     return plan(window, weather, outcome, NOW, Random(1))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from flextier.sim import Fault, Tokens
-from flextier.sim.behavior.fault_queue import Script
+from flextier.sim.behavior.fault_queue import FaultQueue
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_faults_are_values() -> None:
 
 def test_script_hands_out_the_first_fault_that_matches() -> None:
     """Conditions are all met, or the fault waits."""
-    script = Script()
+    script = FaultQueue()
     narrow = Fault.quota().on(lane="flex", model="o*", path="/responses", stream=True)
     script.add(narrow, Fault.reset())
     assert script.take("standard", "o3", "/v1/responses", True) == Fault.reset()

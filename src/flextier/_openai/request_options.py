@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flextier._openai.compat import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given
-from flextier.lanes import UNREAD, Asked
+from flextier.lanes import UNREAD, CallFacts
 
 _ROUTED = frozenset({"/chat/completions", "/responses"})
 # Values of `service_tier` that leave the choice to us; any other is the caller's own choice.
@@ -44,7 +44,7 @@ def chosen_tier(options: Any) -> str | None:
     return str(tier) if is_given(tier) and tier not in _OPEN_TIERS else None
 
 
-def request_facts(options: Any) -> Asked:
+def request_facts(options: Any) -> CallFacts:
     """What a lane has to know of a call, and the journal: the body without what lanes add."""
     endpoint, _, query = options.url.partition("?")
     body = options.json_data
@@ -60,7 +60,7 @@ def request_facts(options: Any) -> Asked:
         extras = "headers of its own"
     else:
         extras = ""
-    return Asked(endpoint, body, bool(options.json_data.get("stream")), extras)
+    return CallFacts(endpoint, body, bool(options.json_data.get("stream")), extras)
 
 
 def _is_sdks(header: str) -> bool:

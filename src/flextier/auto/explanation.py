@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flextier.lanes import AUTO, LANES, Asked
+from flextier.lanes import AUTO, LANES, CallFacts
 from flextier.planning.auto_plan import STEP, Plan, plan
 from flextier.policy import FlexPolicy
 
@@ -44,6 +44,6 @@ def explain(
         knobs = FlexPolicy(**{**(policy or {}), "lanes": (AUTO,)})
     if deadline is not None:
         knobs = knobs.replace(deadline=deadline)
-    asked = Asked(ENDPOINTS[api], {"model": model}, stream)
+    asked = CallFacts(ENDPOINTS[api], {"model": model}, stream)
     declined = {lane.name: why for lane in LANES.values() if (why := lane.declines(asked))}
     return plan(model, knobs, declined, apart=STEP if step else "")

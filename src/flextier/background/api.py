@@ -28,7 +28,7 @@ PENDING = frozenset({"queued", "in_progress"})
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RawRequest:
     """A request that is to be made now, raw."""
 
     options: Any
@@ -39,7 +39,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class PolledResponse:
     """What the API says of a response."""
 
     id: str
@@ -66,7 +66,7 @@ class Said:
         return self.told.get("store") is not False
 
 
-class Requests:
+class BackgroundRequests:
     """Made from the SDK's options of a call; each for so many ``seconds`` at most."""
 
     __slots__ = ("_options", "_query")
@@ -75,7 +75,7 @@ class Requests:
         self._options = options
         self._query = options.url.partition("?")[2]
 
-    def create(self, lane: Lane, run: str | None, seconds: float) -> Ask:
+    def create(self, lane: Lane, run: str | None, seconds: float) -> RawRequest:
         """Have the response made; ``run``: what ties it to others."""
         limit = max(seconds, _LEAST)
         options = attempt_options(
@@ -86,17 +86,17 @@ class Requests:
             on_read=lambda answer: None,
             fields=lane.fields(run),
         )
-        return Ask(options, whole=True, seconds=limit)
+        return RawRequest(options, whole=True, seconds=limit)
 
-    def look(self, name: str, seconds: float) -> Ask:
+    def look(self, name: str, seconds: float) -> RawRequest:
         """How it stands."""
         return self._about(seconds, name, "get")
 
-    def cancel(self, name: str, seconds: float) -> Ask:
+    def cancel(self, name: str, seconds: float) -> RawRequest:
         """Stop it; what has ended stays as it is."""
         return self._about(seconds, name, "post", "/cancel")
 
-    def _about(self, seconds: float, name: str, method: str, verb: str = "") -> Ask:
+    def _about(self, seconds: float, name: str, method: str, verb: str = "") -> RawRequest:
         limit = min(max(seconds, _LEAST), _QUICK)
         given = self._options.headers if is_given(self._options.headers) else {}
         query = f"?{self._query}" if self._query else ""
@@ -109,7 +109,7 @@ class Requests:
             timeout=_timeout(_QUICK, limit),
             max_retries=0,
         )
-        return Ask(options, seconds=limit)
+        return RawRequest(options, seconds=limit)
 
 
 def _timeout(usual: float, limit: float) -> Any:
@@ -117,7 +117,7 @@ def _timeout(usual: float, limit: float) -> Any:
     return openai.Timeout(min(usual, limit), connect=min(_CONNECTING, limit))
 
 
-def said(response: Any) -> Said:
+def said(response: Any) -> PolledResponse:
     """What an HTTP response says of a background response.
 
     Raises:
@@ -133,8 +133,8 @@ def said(response: Any) -> Said:
         raise _unreadable(f"the answer is no response, but begins {content[:80]!r}")
     request_id = response.headers.get("x-request-id")
     if status not in ENDED:
-        return Said(name, status, {"store": told.get("store")}, b"", request_id)
-    return Said(name, status, told, content, request_id)
+        return PolledResponse(name, status, {"store": told.get("store")}, b"", request_id)
+    return PolledResponse(name, status, told, content, request_id)
 
 
 def _unreadable(message: str) -> MalformedAnswerError:

@@ -8,24 +8,24 @@ from typing import Any
 from openai.types.responses import Response
 
 from flextier._utils.clock import Clock
-from flextier.background.api import Said
-from flextier.journal.call_entry import Memory
-from flextier.planning.admission import Turn
+from flextier.background.api import PolledResponse
+from flextier.journal.call_entry import CallEntry
+from flextier.planning.admission import Admission
 
 
-class CallsAccount:
+class CallHooks:
     """Told by the response's course; nothing of it is waited for."""
 
     __slots__ = ("_clock", "_lane", "_memory", "_model", "_read", "_turn")
 
     def __init__(
         self,
-        memory: Memory | None,
-        turn: Turn,
+        memory: CallEntry | None,
+        turn: Admission,
         clock: Clock,
         lane: str,
         model: str,
-        read: Callable[[Said, Any], None],
+        read: Callable[[PolledResponse, Any], None],
     ) -> None:
         self._memory = memory
         self._turn = turn
@@ -50,6 +50,6 @@ class CallsAccount:
         if self._memory is not None:
             self._memory.called_off()
 
-    def finished_unheard(self, said: Said) -> None:
+    def finished_unheard(self, said: PolledResponse) -> None:
         """The response is paid for, and who waited for it is gone: it counts, and is remembered."""
         self._read(said, Response.construct(**said.told))

@@ -16,8 +16,8 @@ import openai
 from flextier._openai.compat import failure_of, new_request
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
-from flextier.background.api import PENDING, Ask, Requests, Said, said
-from flextier.background.poll_schedule import SOONEST, UNSTORED, Pace
+from flextier.background.api import PENDING, BackgroundRequests, PolledResponse, RawRequest, said
+from flextier.background.poll_schedule import SOONEST, UNSTORED, PollSchedule
 from flextier.errors import (
     BackgroundDetached,
     BackgroundLost,
@@ -51,11 +51,11 @@ class Pause:
     """Whether to wait to the end, whatever news there is."""
 
 
-Step: TypeAlias = "Ask | Pause"
-Steps: TypeAlias = "Generator[Step, Any, Said]"
+Step: TypeAlias = "RawRequest | Pause"
+Steps: TypeAlias = "Generator[Step, Any, PolledResponse]"
 
 
-class Account(Protocol):
+class LifecycleHooks(Protocol):
     """Who keeps the accounts of a response."""
 
     @property
@@ -68,7 +68,7 @@ class Account(Protocol):
     def called_off(self) -> None:
         """It is not waited for any more, and nobody else is to."""
 
-    def finished_unheard(self, said: Said) -> None:
+    def finished_unheard(self, said: PolledResponse) -> None:
         """It is finished and paid for, and who waited for it is gone."""
 
 
@@ -82,7 +82,7 @@ def tell_unstored() -> None:
     )
 
 
-class Course:
+class BackgroundLifecycle:
     """One response. Not shared; ``stop`` may come from any thread."""
 
     __slots__ = (
@@ -93,12 +93,12 @@ class Course:
 
     def __init__(
         self,
-        requests: Requests,
+        requests: BackgroundRequests,
         lane: Lane,
         run: str | None,
-        pace: Pace,
+        pace: PollSchedule,
         clock: Clock,
-        account: Account,
+        account: LifecycleHooks,
         longest: float,
         withdraw_by: float,
         cut_by: float,
@@ -130,7 +130,7 @@ class Course:
         self._withdraw_by = min(withdraw_by, cut_by - room)
         self._cut_by = cut_by
         self._id = response_id
-        self._last: Said | None = None
+        self._last: PolledResponse | None = None
         self._accepted_at = self._seen_at = now
         self._denied = 0
         self._wondered = ""
@@ -233,10 +233,10 @@ class Course:
             self._denied, self._last, self._seen_at = 0, last, self._clock.now()
             return last
 
-    def _known(self) -> Said:
+    def _known(self) -> PolledResponse:
         """What was known of it last; of one of an earlier run, that it was accepted."""
         assert self._id is not None
-        return self._last or Said(self._id, "in_progress", {}, b"", None)
+        return self._last or PolledResponse(self._id, "in_progress", {}, b"", None)
 
     def _pause_after(self, error: openai.APIError, tries: int) -> float:
         """Seconds until it should be asked again.
@@ -270,7 +270,7 @@ class Course:
     def _is_to_stop(self) -> bool:
         return bool(self.stopping) or self._clock.now() >= self._withdraw_by
 
-    def _wonder(self, last: Said) -> None:
+    def _wonder(self, last: PolledResponse) -> None:
         if last.status not in PENDING and last.status != self._wondered:
             self._wondered = last.status
             safe_warn(
@@ -314,7 +314,7 @@ class Course:
             raise ClientClosedError(f"background response {self._id} {why}")
         raise self._unfinished(why, billed=begun)
 
-    def _cancelled(self, until: float) -> Generator[Step, Any, Said | None]:
+    def _cancelled(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
         """How it ended, cancelled or not; None: nobody knows.
 
         Raises:
@@ -353,12 +353,12 @@ class Course:
         if last is not None:
             self.unheard(last)
 
-    def unheard(self, last: Said) -> None:
+    def unheard(self, last: PolledResponse) -> None:
         """It has ended, and who waited for it is gone."""
         if last.status in ("completed", "incomplete"):
             self._account.finished_unheard(last)
 
-    def _withdrawn(self, until: float) -> Generator[Step, Any, Said | None]:
+    def _withdrawn(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
         """As :meth:`_cancelled`, whatever goes wrong."""
         try:
             last = yield from self._cancelled(until)

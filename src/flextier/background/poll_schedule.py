@@ -29,7 +29,7 @@ _LEAST = 1.0
 _REGAINED = 0.02
 
 
-class Pace:
+class PollSchedule:
     """What the calls of one account share: whose turn it is to look, and how often they may ask."""
 
     def __init__(self) -> None:
@@ -74,16 +74,16 @@ class Pace:
             self._shut_until = max(self._shut_until, now + wait)
 
 
-_PACES: dict[tuple[str, str], Pace] = {}
+_PACES: dict[tuple[str, str], PollSchedule] = {}
 _LOCK = threading.Lock()
 
 
-def pace_of(where: tuple[str, str]) -> Pace:
+def pace_of(where: tuple[str, str]) -> PollSchedule:
     """The pace of an account: base URL and a name for the key."""
     pace = _PACES.get(where)
     if pace is None:
         with _LOCK:
-            pace = _PACES.setdefault(where, Pace())
+            pace = _PACES.setdefault(where, PollSchedule())
     return pace
 
 

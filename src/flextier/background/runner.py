@@ -12,16 +12,18 @@ import openai
 from flextier._openai.compat import new_request
 from flextier._utils.clock import Clock
 from flextier._utils.wakeup import TaskWait, ThreadWait, running_loop, task_wait
-from flextier.background.api import Ask, Said
-from flextier.background.lifecycle import Course, Pause, Step, Steps
-from flextier.background.waiters import Pending
+from flextier.background.api import PolledResponse, RawRequest
+from flextier.background.lifecycle import BackgroundLifecycle, Pause, Step, Steps
+from flextier.background.waiters import ClientWaiters
 from flextier.transport.attempt_timeout import time_limit
 
 _LEAVING = 10.0
 """Seconds that a request may take which a task makes that was cancelled."""
 
 
-def drive(course: Course, pending: Pending, clock: Clock, ask: Callable[[Any], Any]) -> Said:
+def drive(
+    course: BackgroundLifecycle, pending: ClientWaiters, clock: Clock, ask: Callable[[Any], Any]
+) -> PolledResponse:
     """Take all steps in this thread; how the response ended.
 
     Args:
@@ -37,8 +39,8 @@ def drive(course: Course, pending: Pending, clock: Clock, ask: Callable[[Any], A
     wait.prepare()
     steps = course.steps()
 
-    def take(step: Ask | Pause) -> Any:
-        if isinstance(step, Ask):
+    def take(step: RawRequest | Pause) -> Any:
+        if isinstance(step, RawRequest):
             with time_limit(step.seconds):
                 return ask(step.options)
         wait.prepare()
@@ -59,13 +61,16 @@ def drive(course: Course, pending: Pending, clock: Clock, ask: Callable[[Any], A
                 else:
                     step, answer = steps.send(answer), None  # hours may pass: it is not kept
         except StopIteration as end:
-            said: Said = end.value
+            said: PolledResponse = end.value
             return said
 
 
 async def adrive(
-    course: Course, pending: Pending, clock: Clock, ask: Callable[[Any], Awaitable[Any]]
-) -> Said:
+    course: BackgroundLifecycle,
+    pending: ClientWaiters,
+    clock: Clock,
+    ask: Callable[[Any], Awaitable[Any]],
+) -> PolledResponse:
     """The async twin of :func:`drive`."""
     wait = task_wait()
     wait.prepare()
@@ -86,20 +91,20 @@ async def adrive(
                 else:
                     step, answer = steps.send(answer), None  # hours may pass: it is not kept
         except StopIteration as end:
-            said: Said = end.value
+            said: PolledResponse = end.value
             return said
 
 
 async def _taken(
-    step: Ask | Pause,
-    course: Course,
+    step: RawRequest | Pause,
+    course: BackgroundLifecycle,
     wait: TaskWait,
     clock: Clock,
     ask: Callable[[Any], Awaitable[Any]],
     leaving: bool,
 ) -> Any:
     """What came of a step. Of a task that was cancelled, a request that is not cancelled again."""
-    if isinstance(step, Ask):
+    if isinstance(step, RawRequest):
         if step.whole and not leaving:
             return await _unbroken(_in_time(ask(step.options), step.seconds))
         seconds = min(step.seconds, _LEAVING) if leaving else step.seconds
@@ -133,7 +138,7 @@ class _Interrupted(Exception):
         self.answer = answer
 
 
-def _told(course: Course, steps: Steps, interrupted: _Interrupted) -> Step:
+def _told(course: BackgroundLifecycle, steps: Steps, interrupted: _Interrupted) -> Step:
     """The step after a creation that was answered, but is not waited for any more."""
     try:
         steps.send(interrupted.answer)

@@ -23,7 +23,7 @@ _LONGEST = 10.0
 _LOOK = 0.01
 
 
-class Waiting(Protocol):
+class Waiter(Protocol):
     """The course of a response that a call waits for."""
 
     news: Any
@@ -36,16 +36,16 @@ class Waiting(Protocol):
         """End the wait as soon as may be."""
 
 
-class Pending:
+class ClientWaiters:
     """The calls of one HTTP client. Threads and event loops share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: set[Waiting] = set()
+        self._waiting: set[Waiter] = set()
         self._closed = False
 
     @contextmanager
-    def counting(self, course: Waiting, wake: Callable[[], None]) -> Iterator[None]:
+    def counting(self, course: Waiter, wake: Callable[[], None]) -> Iterator[None]:
         """A call waits, for as long as this lasts; ``wake`` tells it that there is news."""
         course.news = wake
         with self._lock:
@@ -75,7 +75,7 @@ class Pending:
         return not self._waiting
 
 
-def _tell(course: Waiting, why: str) -> bool:
+def _tell(course: Waiter, why: str) -> bool:
     """Whether there was somebody to be told: not, if its event loop has ended."""
     try:
         course.stop(why)
@@ -84,33 +84,33 @@ def _tell(course: Waiting, why: str) -> bool:
     return True
 
 
-_BY_CLIENT: weakref.WeakKeyDictionary[Any, Pending] = weakref.WeakKeyDictionary()
+_BY_CLIENT: weakref.WeakKeyDictionary[Any, ClientWaiters] = weakref.WeakKeyDictionary()
 _LOCK = threading.Lock()
 
 
-def pending_of(http_client: Any) -> Pending:
+def pending_of(http_client: Any) -> ClientWaiters:
     """The calls that wait with this HTTP client."""
     with _LOCK:
         pending = _BY_CLIENT.get(http_client)
         if pending is None:
-            pending = _BY_CLIENT[http_client] = Pending()
+            pending = _BY_CLIENT[http_client] = ClientWaiters()
         return pending
 
 
-def left(http_client: Any) -> Pending | None:
+def left(http_client: Any) -> ClientWaiters | None:
     """The calls that have been told that their client is to be closed; None: there is none."""
     pending = _BY_CLIENT.get(http_client) if _BY_CLIENT else None
     return pending if pending is not None and pending.stop("closed") else None
 
 
-def await_left(pending: Pending) -> None:
+def await_left(pending: ClientWaiters) -> None:
     """Wait until their responses are cancelled, or for ten seconds."""
     until = time.monotonic() + _LONGEST
     while not pending.empty and time.monotonic() < until:
         time.sleep(_LOOK)
 
 
-async def aawait_left(pending: Pending) -> None:
+async def aawait_left(pending: ClientWaiters) -> None:
     """The async twin of :func:`await_left`."""
     with anyio.move_on_after(_LONGEST):
         while not pending.empty:

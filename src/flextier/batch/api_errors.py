@@ -21,7 +21,7 @@ NOT_HERE = frozenset({401, 403, 404, 405, 501})
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ValidationFailure:
     """One of the errors of a batch that failed its validation."""
 
     code: str
@@ -46,10 +46,10 @@ def is_about_room(code: str | None, message: str) -> bool:
     return _ROOM.search(f"{code} {message}") is not None
 
 
-def refusals_of(batch: Batch) -> list[Refusal]:
+def refusals_of(batch: Batch) -> list[ValidationFailure]:
     """Why a batch failed."""
     told = (batch.errors and batch.errors.data) or []
-    return [Refusal(e.code or "failed", e.message or "", e.line, e.param) for e in told]
+    return [ValidationFailure(e.code or "failed", e.message or "", e.line, e.param) for e in told]
 
 
 def is_denied(failure: Failure) -> bool:

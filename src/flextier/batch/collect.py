@@ -13,12 +13,12 @@ from openai.types import Batch
 
 from flextier._utils.safe_warn import safe_warn
 from flextier.batch.api import is_failed, lines_of, response_of
-from flextier.batch.future import Backlog, Content, Said
-from flextier.batch.group_key import Terms
-from flextier.batch.pending_calls import Calls, Wakes, wake_all
-from flextier.batch.retrying_api import Requests
+from flextier.batch.future import DownloadedFile, ResultLine, UnreadResults
+from flextier.batch.group_key import GroupKey
+from flextier.batch.pending_calls import PendingCalls, Wakes, wake_all
+from flextier.batch.retrying_api import RetryingBatchAPI
 from flextier.journal import Journal, JournalError, JournalWarning
-from flextier.journal.records import Recorded
+from flextier.journal.records import JournaledResponse
 from flextier.lanes import BATCH
 
 _CHUNK = 250
@@ -34,17 +34,19 @@ _TURNS = threading.BoundedSemaphore(2)
 
 class _Line(NamedTuple):
     custom_id: str
-    said: Said
-    recorded: Recorded | None
+    said: ResultLine
+    recorded: JournaledResponse | None
     """None: it failed, and was not billed."""
 
 
-def harvest(batch: Batch, tag: str, requests: Requests, terms: Terms, calls: Calls) -> None:
+def harvest(
+    batch: Batch, tag: str, requests: RetryingBatchAPI, terms: GroupKey, calls: PendingCalls
+) -> None:
     """Hand over what was answered; what was not, is free in the journal to go another way."""
     for file_id in (batch.output_file_id, batch.error_file_id):
         if file_id is None:
             continue
-        content = Content(tempfile.TemporaryFile(prefix="flextier-"))  # noqa: SIM115 - calls read it
+        content = DownloadedFile(tempfile.TemporaryFile(prefix="flextier-"))  # noqa: SIM115 - calls read it
         if requests.download(file_id, content.file):
             _hand_over(_lines(content), tag, terms, calls)
     record(terms.journal, lambda journal: journal.unfinished(tag))
@@ -60,7 +62,7 @@ def record(journal: Journal | None, write: Callable[[Journal], Any]) -> None:
         safe_warn(f"an answer is not remembered: {error}", JournalWarning)
 
 
-def _lines(content: Content) -> Iterator[_Line]:
+def _lines(content: DownloadedFile) -> Iterator[_Line]:
     """The lines of a file that have a response; others tell that theirs was not done."""
     for at, length, line in lines_of(content.file, content.lock):
         told = None if line is None else response_of(line)
@@ -69,11 +71,11 @@ def _lines(content: Content) -> Iterator[_Line]:
         status, request_id, body = told
         recorded = None
         if status < 400 and not is_failed(line["response"].get("body")):
-            recorded = Recorded(BATCH.name, status, request_id, body)
-        yield _Line(str(line.get("custom_id")), Said(content, at, length), recorded)
+            recorded = JournaledResponse(BATCH.name, status, request_id, body)
+        yield _Line(str(line.get("custom_id")), ResultLine(content, at, length), recorded)
 
 
-def _hand_over(lines: Iterator[_Line], tag: str, terms: Terms, calls: Calls) -> None:
+def _hand_over(lines: Iterator[_Line], tag: str, terms: GroupKey, calls: PendingCalls) -> None:
     while chunk := list(islice(lines, _CHUNK)):
         answered = [(line.custom_id, line.recorded) for line in chunk if line.recorded]
         failed = [line.custom_id for line in chunk if not line.recorded]
@@ -81,7 +83,7 @@ def _hand_over(lines: Iterator[_Line], tag: str, terms: Terms, calls: Calls) -> 
         record(terms.journal, partial(_record, tag, answered, failed, keep))
         mine = _TURNS.acquire(timeout=_UNREAD)
         try:
-            backlog = Backlog()
+            backlog = UnreadResults()
             wake_all(_settled(chunk, calls, backlog))
             backlog.wait(_UNREAD)
         finally:
@@ -90,12 +92,16 @@ def _hand_over(lines: Iterator[_Line], tag: str, terms: Terms, calls: Calls) -> 
 
 
 def _record(
-    tag: str, answered: list[tuple[str, Recorded]], failed: list[str], keep: bool, journal: Journal
+    tag: str,
+    answered: list[tuple[str, JournaledResponse]],
+    failed: list[str],
+    keep: bool,
+    journal: Journal,
 ) -> None:
     journal.harvested(tag, answered, failed, keep_answer=keep)
 
 
-def _settled(chunk: Iterable[_Line], calls: Calls, backlog: Backlog) -> Wakes:
+def _settled(chunk: Iterable[_Line], calls: PendingCalls, backlog: UnreadResults) -> Wakes:
     wakes: Wakes = []
     with calls.lock:
         for line in chunk:

@@ -17,7 +17,7 @@ def tokens_of(size: int) -> int:
     return max(1, size // _BYTES_A_TOKEN)
 
 
-class Pacing:
+class EnqueueLimit:
     """The batches of one model that are on their way, and how many may be. Not locked."""
 
     def __init__(self) -> None:

@@ -11,11 +11,11 @@ from typing import IO, Any, Protocol
 
 from flextier._utils.clock import Clock
 from flextier.batch.api import http_response, read_line, response_of
-from flextier.batch.spool_file import Span
-from flextier.journal.records import Entry, Recorded
+from flextier.batch.spool_file import LineSpan
+from flextier.journal.records import JournaledResponse, JournalEntry
 
 
-class Outcome(Protocol):
+class LineOutcome(Protocol):
     """What came of a line."""
 
     def response(self, request: Any) -> Any:
@@ -26,14 +26,14 @@ class Outcome(Protocol):
         """
 
 
-class Wait(Protocol):
+class FutureWaiter(Protocol):
     """Somebody who waits."""
 
     def wake(self) -> None:
         """From any thread."""
 
 
-class Ticket:
+class BatchFuture:
     """A call that waits for its line of a batch. Not shared, but settled by another thread."""
 
     __slots__ = (
@@ -53,7 +53,7 @@ class Ticket:
     def __init__(
         self,
         custom_id: str,
-        entry: Entry | None,
+        entry: JournalEntry | None,
         clock: Clock,
         withdraw_by: float,
         cut_by: float,
@@ -62,27 +62,27 @@ class Ticket:
     ) -> None:
         self.custom_id = custom_id
         self.entry = entry
-        self.span: Span | None = None
-        self.also: Ticket | None = None
+        self.span: LineSpan | None = None
+        self.also: BatchFuture | None = None
         """The next one that waits for the same line."""
         self.withdraw_by = withdraw_by
         """When the batch is to be cancelled, for this call's sake, on its clock."""
-        self.outcome: Outcome | None = None
+        self.outcome: LineOutcome | None = None
         """None: it is still to come."""
         self._cut_by = cut_by
         self._clock = clock
-        self._wait: Wait | None = None
+        self._wait: FutureWaiter | None = None
         self._calls = calls
         self._lock = lock
 
-    def all(self) -> Iterator[Ticket]:
+    def all(self) -> Iterator[BatchFuture]:
         """This one and those after it that wait for the same line."""
-        ticket: Ticket | None = self
+        ticket: BatchFuture | None = self
         while ticket is not None:
             yield ticket
             ticket = ticket.also
 
-    def look(self, wait: Wait) -> float:
+    def look(self, wait: FutureWaiter) -> float:
         """Seconds to wait, or until woken, before looking again; 0: it is over, or out of time."""
         with self._lock:
             if self.outcome is not None:
@@ -90,7 +90,7 @@ class Ticket:
             self._wait = wait
         return max(self._cut_by - self._clock.now(), 0.0)
 
-    def settle(self, outcome: Outcome) -> Callable[[], None] | None:
+    def settle(self, outcome: LineOutcome) -> Callable[[], None] | None:
         """It is over, under the lock; what wakes who waits, to be called without it."""
         self.outcome = outcome
         wait, self._wait = self._wait, None
@@ -103,12 +103,12 @@ class Ticket:
     def leave(self) -> bool:
         """Nobody waits any more; whether the line can have been sent."""
         sent: bool = self._calls is None or self._calls.left(self)
-        if isinstance(self.outcome, Said):
+        if isinstance(self.outcome, ResultLine):
             self.outcome.unread()
         return sent
 
 
-class Backlog:
+class UnreadResults:
     """Answers that were handed over and not read yet: whoever hands over, waits for that.
 
     Else all calls of a batch would be busy with their answers at once, which takes memory.
@@ -136,7 +136,7 @@ class Backlog:
                 self._left -= 1
 
 
-class Content:
+class DownloadedFile:
     """A downloaded file, which calls read from until the last of them has."""
 
     __slots__ = ("file", "lock")
@@ -155,16 +155,16 @@ class Content:
         self.file.close()
 
 
-class Said:
+class ResultLine:
     """A line of an output or error file; read when it is asked for, as there may be many."""
 
     __slots__ = ("_at", "_content", "_length", "backlog")
 
-    def __init__(self, content: Content, at: int, length: int) -> None:
+    def __init__(self, content: DownloadedFile, at: int, length: int) -> None:
         self._content = content
         self._at = at
         self._length = length
-        self.backlog: Backlog | None = None
+        self.backlog: UnreadResults | None = None
 
     def unread(self) -> None:
         """Nobody will read it, or nobody has to wait for that."""
@@ -178,12 +178,12 @@ class Said:
         return http_response(*told, request)
 
 
-class Kept:
+class JournaledResult:
     """An answer that the journal has by now."""
 
     __slots__ = ("_said",)
 
-    def __init__(self, said: Recorded) -> None:
+    def __init__(self, said: JournaledResponse) -> None:
         self._said = said
 
     def response(self, request: Any) -> Any:
@@ -191,7 +191,7 @@ class Kept:
         return http_response(said.status, said.request_id, said.body, request)
 
 
-class Refused:
+class ErrorResult:
     """An error answer for a call, in OpenAI's form; ``kind`` is its ``type``."""
 
     __slots__ = ("_error", "_status")
@@ -207,7 +207,7 @@ class Refused:
         return http_response(self._status, None, body, request)
 
 
-class Failed:
+class RaisedError:
     """An exception, made anew for each call that it ends."""
 
     __slots__ = ("_make",)
@@ -219,11 +219,11 @@ class Failed:
         raise self._make(request)
 
 
-class Free:
+class SendAgain:
     """The line was never sent, or is gone: it is to be sent anew."""
 
     def response(self, request: Any) -> Any:
         raise AssertionError("a free line has no answer")
 
 
-FREE = Free()
+FREE = SendAgain()

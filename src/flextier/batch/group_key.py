@@ -11,7 +11,7 @@ from flextier.policy import FlexPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class GroupKey:
     """One model and endpoint a file, and the knobs that it is handled by."""
 
     base_url: str

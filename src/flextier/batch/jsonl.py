@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import IO, Any, TypeAlias
 
 from flextier._openai.compat import dumps
-from flextier.batch.spool_file import MAX_LINES, Spool
+from flextier.batch.spool_file import MAX_LINES, SpoolFile
 
 Line: TypeAlias = "Mapping[str, Any] | tuple[str, Mapping[str, Any]]"
 """A request's body, a ``(custom_id, body)``, or a whole line: a mapping with ``custom_id`` or
@@ -45,11 +45,11 @@ def _again(kind: type[BatchLineError], message: str, line: int, field: str) -> B
     return error
 
 
-class Draft:
+class BatchInputFile:
     """A batch's input file in the making."""
 
     def __init__(self, endpoint: str | None) -> None:
-        self._spool = Spool()
+        self._spool = SpoolFile()
         self._endpoint = None if endpoint is None else _with_version(endpoint)
         self._model: str | None = None
         self._ids: set[str] = set()
@@ -133,7 +133,7 @@ class Draft:
 
 
 @contextmanager
-def drafted(lines: Lines, endpoint: str | None) -> Iterator[Draft]:
+def drafted(lines: Lines, endpoint: str | None) -> Iterator[BatchInputFile]:
     """All lines on disk, checked, for as long as this lasts.
 
     Raises:
@@ -141,7 +141,7 @@ def drafted(lines: Lines, endpoint: str | None) -> Iterator[Draft]:
         ValueError: there are none.
         OSError: the file cannot be read, or the disk is full.
     """
-    draft = Draft(endpoint)
+    draft = BatchInputFile(endpoint)
     try:
         for number, line in _numbered(lines):
             draft.add(number, line)

@@ -13,28 +13,28 @@ from typing import Any
 from flextier._utils.fork import after_fork_in_child
 from flextier.background import waiters
 from flextier.batch.api import BatchAPI
-from flextier.batch.enqueue_limit import Pacing
-from flextier.batch.future import FREE, Refused, Ticket
-from flextier.batch.group_key import Terms
+from flextier.batch.enqueue_limit import EnqueueLimit
+from flextier.batch.future import FREE, BatchFuture, ErrorResult
+from flextier.batch.group_key import GroupKey
 from flextier.batch.pending_calls import wake_all
 from flextier.batch.spool_file import MAX_BYTES
 from flextier.batch.sync_client import twin_of
-from flextier.batch.worker import Work
-from flextier.journal.records import Entry, Place
+from flextier.batch.worker import BatchWorker
+from flextier.journal.records import BatchPlace, JournalEntry
 from flextier.lanes.batch import LINE_ERROR
 
 _LEAVING = 5.0
 """Seconds that a process which ends takes to cancel what nobody will ever ask for."""
 
 
-class Desk:
+class BatchManager:
     """The batches of one account. Threads and event loops share it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._open: dict[Terms, list[Work]] = {}
-        self._by_tag: dict[str, Work] = {}
-        self._pacing: dict[str, Pacing] = {}
+        self._open: dict[GroupKey, list[BatchWorker]] = {}
+        self._by_tag: dict[str, BatchWorker] = {}
+        self._pacing: dict[str, EnqueueLimit] = {}
         self._max_bytes = MAX_BYTES
         self._names = os.urandom(6).hex()
         self._serial = count(1)
@@ -47,12 +47,12 @@ class Desk:
     def put(
         self,
         client: Any,
-        terms: Terms,
+        terms: GroupKey,
         body: bytes,
-        entry: Entry | None,
+        entry: JournalEntry | None,
         withdraw_by: float,
         cut_by: float,
-    ) -> Ticket:
+    ) -> BatchFuture:
         """Give a call to the next batch.
 
         Args:
@@ -70,32 +70,32 @@ class Desk:
             self._use(client)
             if len(body) > self._max_bytes:
                 message = f"a line of {len(body):,} bytes is too long for a batch"
-                ticket = Ticket("", entry, terms.clock, withdraw_by, cut_by, None, self.lock)
-                ticket.settle(Refused(LINE_ERROR, "line_too_long", message))
+                ticket = BatchFuture("", entry, terms.clock, withdraw_by, cut_by, None, self.lock)
+                ticket.settle(ErrorResult(LINE_ERROR, "line_too_long", message))
                 return ticket
             work = self._work_for(terms, withdraw_by, len(body))
             custom_id = f"{self._names}-{next(self._serial)}"
             until = (withdraw_by, cut_by)
-            ticket = Ticket(custom_id, entry, terms.clock, *until, work.calls, self.lock)
+            ticket = BatchFuture(custom_id, entry, terms.clock, *until, work.calls, self.lock)
             work.calls.add(ticket, terms.endpoint, body)
         return ticket
 
     def attach(
         self,
         client: Any,
-        terms: Terms,
-        place: Place,
-        entry: Entry,
+        terms: GroupKey,
+        place: BatchPlace,
+        entry: JournalEntry,
         withdraw_by: float,
         cut_by: float,
-    ) -> Ticket:
+    ) -> BatchFuture:
         """Wait for a line that was sent before, maybe by another process."""
         assert terms.journal is not None
         row = terms.journal.batches.get(place.tag)
         with self.lock:
             self._use(client)
             work = self._by_tag.get(place.tag)
-            ticket = Ticket(
+            ticket = BatchFuture(
                 place.custom_id, entry, terms.clock, withdraw_by, cut_by, None, self.lock
             )
             if work is not None and work.join(ticket):
@@ -105,13 +105,13 @@ class Desk:
                 terms.journal.unfinished(place.tag)
                 ticket.settle(FREE)
                 return ticket
-            work = self._by_tag[place.tag] = Work(self, terms, place.tag, row)
+            work = self._by_tag[place.tag] = BatchWorker(self, terms, place.tag, row)
             ticket.move(work.calls)
             work.join(ticket)
         work.thread.start()
         return ticket
 
-    def _work_for(self, terms: Terms, withdraw_by: float, size: int) -> Work:
+    def _work_for(self, terms: GroupKey, withdraw_by: float, size: int) -> BatchWorker:
         works = self._open.setdefault(terms, [])
         most = (self._max_bytes, self.pacing(terms.model).limit)
         for work in works:
@@ -135,13 +135,13 @@ class Desk:
 
     # --- for works, under the lock ------------------------------------------------------------
 
-    def begin(self, terms: Terms) -> Work:
+    def begin(self, terms: GroupKey) -> BatchWorker:
         """A new batch."""
-        work = Work(self, terms, os.urandom(8).hex())
+        work = BatchWorker(self, terms, os.urandom(8).hex())
         self._by_tag[work.tag] = work
         return work
 
-    def over(self, work: Work) -> None:
+    def over(self, work: BatchWorker) -> None:
         """A batch has ended."""
         self.pacing(work.terms.model).over(work)
         if self._by_tag.get(work.tag) is work:
@@ -152,9 +152,9 @@ class Desk:
         if not works:
             self._open.pop(work.terms, None)
 
-    def pacing(self, model: str) -> Pacing:
+    def pacing(self, model: str) -> EnqueueLimit:
         """How much of a model may be enqueued."""
-        return self._pacing.setdefault(model, Pacing())
+        return self._pacing.setdefault(model, EnqueueLimit())
 
     def too_large(self, size: int) -> None:
         """A file of so many bytes was turned away."""
@@ -194,16 +194,16 @@ class Desk:
                 work.thread.join(max(0.0, until - time.monotonic()))
 
 
-_DESKS: dict[tuple[str, str], Desk] = {}
+_DESKS: dict[tuple[str, str], BatchManager] = {}
 _LOCK = threading.Lock()
 
 
-def desk_of(base_url: str, account: str) -> Desk:
+def desk_of(base_url: str, account: str) -> BatchManager:
     """The desk of an account."""
     desk = _DESKS.get((base_url, account))
     if desk is None:
         with _LOCK:
-            desk = _DESKS.setdefault((base_url, account), Desk())
+            desk = _DESKS.setdefault((base_url, account), BatchManager())
     return desk
 
 

@@ -9,14 +9,14 @@ from contextlib import suppress
 
 from flextier._utils.clock import Clock
 from flextier.batch.enqueue_limit import tokens_of
-from flextier.batch.future import Outcome, Ticket
-from flextier.batch.spool_file import MAX_LINES, Spool, line_of
+from flextier.batch.future import BatchFuture, LineOutcome
+from flextier.batch.spool_file import MAX_LINES, SpoolFile, line_of
 
 Wakes = list[Callable[[], None]]
 """What wakes those whose wait is over; to be called without the lock."""
 
 
-class Calls:
+class PendingCalls:
     """Who waits, and in which line. What is marked *locked* is called with the lock held."""
 
     def __init__(
@@ -35,10 +35,10 @@ class Calls:
         """Whether one more line may be added."""
         self.order: list[str] = []
         """The lines of the file, by custom_id."""
-        self.spool = Spool() if gathers else None
+        self.spool = SpoolFile() if gathers else None
         self._clock = clock
         self._wake = wake
-        self._waiting: dict[str, Ticket] = {}
+        self._waiting: dict[str, BatchFuture] = {}
         self._earliest = math.inf
 
     # --- they come ----------------------------------------------------------------------------
@@ -66,7 +66,7 @@ class Calls:
         left = min(ours, withdraw_by) - self._clock.now()
         return abs(ours - withdraw_by) <= max(apart, left / 10)
 
-    def add(self, ticket: Ticket, endpoint: str, body: bytes) -> None:
+    def add(self, ticket: BatchFuture, endpoint: str, body: bytes) -> None:
         """Write a line: locked.
 
         Raises:
@@ -79,7 +79,7 @@ class Calls:
         if self.spool.lines >= MAX_LINES:
             self.close()
 
-    def wait_for(self, ticket: Ticket) -> None:
+    def wait_for(self, ticket: BatchFuture) -> None:
         """A call waits for its line, maybe next to others that ask the same: locked."""
         before = self._waiting.get(ticket.custom_id)
         if before is not None:
@@ -87,11 +87,11 @@ class Calls:
         self._waiting[ticket.custom_id] = ticket
         self._earliest = min(self._earliest, ticket.withdraw_by)
 
-    def inherit(self, others: Calls, tickets: Iterable[Ticket]) -> list[Ticket]:
+    def inherit(self, others: PendingCalls, tickets: Iterable[BatchFuture]) -> list[BatchFuture]:
         """Take over lines of other calls, and who waits for them: locked."""
         assert self.spool is not None
         assert others.spool is not None
-        taken: list[Ticket] = []
+        taken: list[BatchFuture] = []
         for ticket in tickets:
             if others._waiting.pop(ticket.custom_id, None) is None:
                 continue
@@ -112,7 +112,7 @@ class Calls:
 
     # --- they go ------------------------------------------------------------------------------
 
-    def left(self, ticket: Ticket) -> bool:
+    def left(self, ticket: BatchFuture) -> bool:
         """A call waits no more; whether its line can have been sent."""
         with self.lock:
             self._leave(ticket)
@@ -120,7 +120,7 @@ class Calls:
                 self._wake()
             return not self.open
 
-    def _leave(self, ticket: Ticket) -> None:
+    def _leave(self, ticket: BatchFuture) -> None:
         first = self._waiting.get(ticket.custom_id)
         if first is ticket and ticket.also is not None:
             self._waiting[ticket.custom_id] = ticket.also
@@ -137,7 +137,7 @@ class Calls:
         self._waiting.clear()
         self.close()
 
-    def settle(self, lines: Iterable[str] | None, outcome: Outcome) -> Wakes:
+    def settle(self, lines: Iterable[str] | None, outcome: LineOutcome) -> Wakes:
         """The wait for these lines is over, or for all: locked."""
         wakes: Wakes = []
         for custom_id in list(self._waiting) if lines is None else lines:
@@ -146,7 +146,7 @@ class Calls:
                 wakes += filter(None, [one.settle(outcome) for one in ticket.all()])
         return wakes
 
-    def tell(self, outcome: Outcome, lines: Iterable[str] | None = None) -> None:
+    def tell(self, outcome: LineOutcome, lines: Iterable[str] | None = None) -> None:
         """The wait for these lines is over, or for all."""
         with self.lock:
             wakes = self.settle(lines, outcome)
@@ -156,7 +156,7 @@ class Calls:
         """Leave the lines out that nobody waits for any more: locked."""
         if len(self._waiting) == len(self.order):
             return
-        old, self.spool, self.order = self.spool, Spool(), []
+        old, self.spool, self.order = self.spool, SpoolFile(), []
         assert old is not None
         for ticket in self._waiting.values():
             assert ticket.span is not None
@@ -174,7 +174,7 @@ class Calls:
         return not self._waiting
 
     @property
-    def tickets(self) -> list[Ticket]:
+    def tickets(self) -> list[BatchFuture]:
         """One of those who wait for each line: locked."""
         return list(self._waiting.values())
 

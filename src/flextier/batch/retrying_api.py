@@ -13,7 +13,7 @@ from flextier._openai.compat import failure_of
 from flextier.batch.api import TAG, BatchAPI
 from flextier.batch.api_errors import is_about_room, surely_not_sent
 from flextier.batch.api_retry import lasts, pause_after
-from flextier.batch.group_key import Terms
+from flextier.batch.group_key import GroupKey
 
 _T = TypeVar("_T")
 
@@ -27,7 +27,7 @@ _PATIENT_LOOKS = 5
 """How often we may be denied a batch that runs, before we believe it."""
 
 
-class Worker(Protocol):
+class RequestRunner(Protocol):
     """Who makes the requests."""
 
     def api(self) -> BatchAPI:
@@ -40,10 +40,10 @@ class Worker(Protocol):
         """Raises, if it is not worth to go on."""
 
 
-class Requests:
+class RetryingBatchAPI:
     """The requests of one batch."""
 
-    def __init__(self, worker: Worker, terms: Terms) -> None:
+    def __init__(self, worker: RequestRunner, terms: GroupKey) -> None:
         self._worker = worker
         self._terms = terms
         self._clock = terms.clock

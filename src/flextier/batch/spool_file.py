@@ -14,14 +14,14 @@ MAX_BYTES = 150_000_000
 """A batch takes 200 MB; uploads of 158 MB have been turned away (bespokelabsai/curator#610)."""
 
 
-class Span(NamedTuple):
+class LineSpan(NamedTuple):
     """Where a line is in its file."""
 
     at: int
     length: int
 
 
-class Spool:
+class SpoolFile:
     """Lines on disk, in a file without a name: whatever happens, nothing is left of it."""
 
     def __init__(self) -> None:
@@ -29,13 +29,13 @@ class Spool:
         self.lines = 0
         self.size = 0
 
-    def add(self, line: bytes) -> Span:
+    def add(self, line: bytes) -> LineSpan:
         """Write one line, which ends in a newline.
 
         Raises:
             OSError: it cannot be written. What was written before is as it was.
         """
-        span = Span(self.size, len(line))
+        span = LineSpan(self.size, len(line))
         self.file.seek(self.size)
         try:
             written = self.file.write(line)
@@ -49,7 +49,7 @@ class Spool:
         self.size += len(line)
         return span
 
-    def read(self, span: Span) -> bytes:
+    def read(self, span: LineSpan) -> bytes:
         """One line."""
         self.file.seek(span.at)
         return self.file.read(span.length)

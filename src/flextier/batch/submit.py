@@ -7,34 +7,34 @@ from typing import Any, Protocol
 
 from flextier._openai.compat import dumps
 from flextier._utils.clock import Clock
-from flextier.batch.future import Kept, Ticket
-from flextier.batch.group_key import Terms
+from flextier.batch.future import BatchFuture, JournaledResult
+from flextier.batch.group_key import GroupKey
 from flextier.batch.manager import desk_of
 from flextier.journal import Journal
-from flextier.journal.records import Entry, Place, Recorded
-from flextier.lanes import Asked
+from flextier.journal.records import BatchPlace, JournaledResponse, JournalEntry
+from flextier.lanes import CallFacts
 from flextier.policy import FlexPolicy
 
 
-class Remembered(Protocol):
+class JournaledCall(Protocol):
     """A call's place in the journal."""
 
     journal: Journal
-    entry: Entry
+    entry: JournalEntry
 
     @property
-    def answer(self) -> Recorded | None:
+    def answer(self) -> JournaledResponse | None:
         """The answer, if it is there."""
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> BatchPlace | None:
         """The line of a batch that the call is in."""
 
     def refresh(self) -> None:
         """How it stands now."""
 
 
-class Times(Protocol):
+class CallTimes(Protocol):
     """When a call has to go on."""
 
     @property
@@ -47,21 +47,21 @@ class Times(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class BatchCall:
     """A call that is to be a line of a batch."""
 
     where: tuple[str, str]
     """Base URL and account."""
-    asked: Asked
+    asked: CallFacts
     policy: FlexPolicy
     clock: Clock
-    memory: Remembered | None
-    times: Times
+    memory: JournaledCall | None
+    times: CallTimes
     least: int = 1
     """The fewest calls that are worth a file, if the policy is content with fewer."""
 
 
-def pool(client: Any, call: Asking) -> Ticket:
+def pool(client: Any, call: BatchCall) -> BatchFuture:
     """A ticket for the call.
 
     Args:
@@ -81,14 +81,14 @@ def pool(client: Any, call: Asking) -> Ticket:
     journal = None if memory is None else memory.journal
     endpoint = f"/v1{call.asked.endpoint}"
     model = str(call.asked.body.get("model", ""))
-    terms = Terms(call.where[0], endpoint, model, call.clock, knobs, journal)
+    terms = GroupKey(call.where[0], endpoint, model, call.clock, knobs, journal)
     until = (call.times.withdraw_by, call.times.cut_by)
     if memory is None:
         return desk.put(client, terms, dumps(call.asked.body), None, *until)
     memory.refresh()
     if memory.answer is not None:
-        ticket = Ticket("", memory.entry, call.clock, *until, None, desk.lock)
-        ticket.settle(Kept(memory.answer))
+        ticket = BatchFuture("", memory.entry, call.clock, *until, None, desk.lock)
+        ticket.settle(JournaledResult(memory.answer))
         return ticket
     if memory.place is not None:
         return desk.attach(client, terms, memory.place, memory.entry, *until)

@@ -13,7 +13,7 @@ from flextier._utils.wakeup import ThreadWait
 from flextier.batch.api import TERMINAL, BatchAPI
 from flextier.batch.api_errors import (
     NOT_HERE,
-    Refusal,
+    ValidationFailure,
     again,
     detached,
     is_about_room,
@@ -23,16 +23,16 @@ from flextier.batch.api_errors import (
 )
 from flextier.batch.collect import harvest, record
 from flextier.batch.enqueue_limit import tokens_of
-from flextier.batch.future import FREE, Failed, Outcome, Refused, Ticket
-from flextier.batch.group_key import Terms
-from flextier.batch.pending_calls import Calls, Wakes, wake_all
-from flextier.batch.retrying_api import SETTLING, Requests
+from flextier.batch.future import FREE, BatchFuture, ErrorResult, LineOutcome, RaisedError
+from flextier.batch.group_key import GroupKey
+from flextier.batch.pending_calls import PendingCalls, Wakes, wake_all
+from flextier.batch.retrying_api import SETTLING, RetryingBatchAPI
 from flextier.errors import BatchUnfinished
 from flextier.journal.batches import BatchRow
 from flextier.lanes.batch import LINE_ERROR, MODEL_ERROR
 
 if TYPE_CHECKING:
-    from flextier.batch.manager import Desk
+    from flextier.batch.manager import BatchManager
 
 _MENDS = 3
 """How often a file is sent again without the lines that the server did not like."""
@@ -44,20 +44,22 @@ _ALONE = 3
 """How often there is no room for a batch, with none of ours on its way, until it is split."""
 
 
-class _Over(Exception):
+class _BatchFinished(Exception):
     """Nothing more is to be done for this batch; those who waited have been told."""
 
 
-class Work:
+class BatchWorker:
     """A batch, and the calls that wait for it. The desk starts it, and holds the lock for it."""
 
-    def __init__(self, desk: Desk, terms: Terms, tag: str, row: BatchRow | None = None) -> None:
+    def __init__(
+        self, desk: BatchManager, terms: GroupKey, tag: str, row: BatchRow | None = None
+    ) -> None:
         """Begin to gather lines; with ``row``, go on with a batch that the journal knows."""
         self.terms = terms
         self.tag = tag
         self._wait = ThreadWait()
         self._wait.prepare()
-        self.calls = Calls(desk.lock, terms.clock, self.wake, gathers=row is None)
+        self.calls = PendingCalls(desk.lock, terms.clock, self.wake, gathers=row is None)
         self.ended = False
         """Whether no call can wait here any more."""
         self.thread = threading.Thread(target=self._run, name=f"flextier-batch-{tag}", daemon=True)
@@ -66,7 +68,7 @@ class Work:
         self._row = row
         self._clock = terms.clock
         self._journal = terms.journal
-        self._requests = Requests(self, terms)
+        self._requests = RetryingBatchAPI(self, terms)
         self._file_id: str | None = None
         self._batch: Batch | None = None
         self._sealed = row is not None
@@ -75,7 +77,7 @@ class Work:
 
     # --- for the desk, which holds the lock ---------------------------------------------------
 
-    def join(self, ticket: Ticket) -> bool:
+    def join(self, ticket: BatchFuture) -> bool:
         """Wait for a line that was sent before; False: the work is over."""
         if not self.ended:
             self.calls.wait_for(ticket)
@@ -85,7 +87,7 @@ class Work:
         """Let go of all calls, where the journal knows what becomes of them."""
         if self._journal is None:
             return []
-        wakes = self.calls.settle(None, Failed(detached))
+        wakes = self.calls.settle(None, RaisedError(detached))
         self.calls.close()
         return wakes
 
@@ -115,18 +117,18 @@ class Work:
         """Whether it is still worth to send anything; what was sent, is seen through.
 
         Raises:
-            _Over: nobody waits, or those who do have to go on now.
+            _BatchFinished: nobody waits, or those who do have to go on now.
         """
         with self._lock:
             if self._batch is not None or not (self.calls.empty or self.calls.late):
                 return
         if self._requests.unsure:
-            self.calls.tell(Failed(lambda request: _nobody_knows(request, None)))
-            raise _Over
+            self.calls.tell(RaisedError(lambda request: _nobody_knows(request, None)))
+            raise _BatchFinished
         if self._sealed:
             record(self._journal, lambda journal: journal.gone(self.tag))
         self.calls.tell(self._unfinished("deadline"))
-        raise _Over
+        raise _BatchFinished
 
     # --- the thread ---------------------------------------------------------------------------
 
@@ -138,7 +140,7 @@ class Work:
                 self._gather()
                 self._seal()
                 self._send()
-        except _Over:
+        except _BatchFinished:
             pass
         except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
             self._fail(error)
@@ -166,12 +168,12 @@ class Work:
         """Settle which lines are sent, and have the journal know before anybody else does."""
         with self._lock:
             if self.calls.empty:
-                raise _Over
+                raise _BatchFinished
             self.calls.compact()
             tickets = self.calls.tickets
         if len(tickets) < self.terms.least:
             self.calls.tell(self._unfinished("alone"))
-            raise _Over
+            raise _BatchFinished
         if self._journal is not None:
             row = BatchRow(
                 self.tag,
@@ -252,11 +254,11 @@ class Work:
         """Whether there is any use in going on to cancel a batch.
 
         Raises:
-            _Over: nobody waits, and it cannot be done: the way to the server may have been theirs.
+            _BatchFinished: no call waits, and it cannot be done over their connection.
         """
         with self._lock:
             if cancels >= _CANCELS and self.calls.empty:
-                raise _Over
+                raise _BatchFinished
 
     def _interval(self, looks: int, cancelled: bool) -> float:
         """Seconds to the next look: few at first, and while it is being cancelled."""
@@ -273,11 +275,11 @@ class Work:
         """Whether the batch is to be cancelled now.
 
         Raises:
-            _Over: nobody waits, and the journal knows where it is.
+            _BatchFinished: nobody waits, and the journal knows where it is.
         """
         with self._lock:
             if self.calls.empty and self._journal is not None:
-                raise _Over
+                raise _BatchFinished
             return self.calls.empty or self.calls.late
 
     # --- a file that the server did not take; nothing of it was done --------------------------
@@ -286,7 +288,7 @@ class Work:
         """Make the best of a batch that failed its validation.
 
         Raises:
-            _Over: it goes on in other batches, or on other lanes.
+            _BatchFinished: it goes on in other batches, or on other lanes.
         """
         refusals = refusals_of(batch)
         self._batch = None
@@ -312,7 +314,7 @@ class Work:
         else:
             why = "; ".join(f"{r.code}: {r.message}" for r in refusals)
             self.calls.tell(self._unfinished(batch.status, why, batch.id))
-        raise _Over
+        raise _BatchFinished
 
     def _wait_for_room(self, message: str) -> None:
         """Too much is enqueued: wait for what is on its way, or ask for less at once."""
@@ -330,11 +332,11 @@ class Work:
             self._split()
         if tokens_of(self.calls.spool.size) > limit:
             record(self._journal, lambda journal: journal.gone(self.tag))
-            self.calls.tell(Refused(LINE_ERROR, "token_limit_exceeded", message))
-            raise _Over
+            self.calls.tell(ErrorResult(LINE_ERROR, "token_limit_exceeded", message))
+            raise _BatchFinished
         self.pause(self.terms.poll * min(2 ** (self._alone - 1), 10))
 
-    def _tickets(self) -> list[Ticket]:
+    def _tickets(self) -> list[BatchFuture]:
         with self._lock:
             return self.calls.tickets
 
@@ -342,17 +344,17 @@ class Work:
         """Go on as two smaller batches.
 
         Raises:
-            _Over: this one is done with.
+            _BatchFinished: this one is done with.
         """
         tickets = self._tickets()
         half = (len(tickets) + 1) // 2
         self._restart([tickets[:half], tickets[half:]])
 
-    def _restart(self, parts: list[list[Ticket]]) -> None:
+    def _restart(self, parts: list[list[BatchFuture]]) -> None:
         """Go on as other batches, each of some of the calls.
 
         Raises:
-            _Over: this one is done with.
+            _BatchFinished: this one is done with.
         """
         for part in parts:
             with self._lock:
@@ -362,7 +364,7 @@ class Work:
                 for ticket in work.calls.inherit(self.calls, part):
                     ticket.move(work.calls)
             work.thread.start()
-        raise _Over
+        raise _BatchFinished
 
     # --- batches of an earlier run, or of another process -------------------------------------
 
@@ -402,7 +404,7 @@ class Work:
             self.pause(min(1.0, self.terms.poll))
             with self._lock:
                 if self.calls.empty or self.calls.late:
-                    raise _Over
+                    raise _BatchFinished
             found = self._journal.batches.get(self.tag)
             if found is None:
                 return None
@@ -436,17 +438,17 @@ class Work:
         if self._sealed and never:
             record(self._journal, lambda journal: journal.gone(self.tag))
         failure = failure_of(error)
-        outcome: Any = Failed(lambda request: again(error, request))
+        outcome: Any = RaisedError(lambda request: again(error, request))
         if unsure or self._batch is not None:
-            outcome = Failed(lambda request: _nobody_knows(request, error))
+            outcome = RaisedError(lambda request: _nobody_knows(request, error))
         if never and failure is not None and is_denied(failure):
             # The other lanes may do all the same: a key may not be for files, a server have none.
             kind = MODEL_ERROR if failure.status in NOT_HERE else LINE_ERROR
             status = failure.status or 400
-            outcome = Refused(kind, failure.code, failure.message, failure.param, status)
+            outcome = ErrorResult(kind, failure.code, failure.message, failure.param, status)
         self.calls.tell(outcome)
 
-    def _unfinished(self, status: str, why: str = "", batch_id: str | None = None) -> Outcome:
+    def _unfinished(self, status: str, why: str = "", batch_id: str | None = None) -> LineOutcome:
         if self._batch is not None:
             batch_id = self._batch.id
         what = "a batch that was not created yet" if batch_id is None else f"batch {batch_id}"
@@ -464,7 +466,7 @@ class Work:
         def make(request: Any) -> Exception:
             return BatchUnfinished(request, message, batch_id=batch_id, status=status)
 
-        return Failed(make)
+        return RaisedError(make)
 
 
 def _nobody_knows(request: Any, why: Exception | None) -> Exception:
@@ -474,5 +476,5 @@ def _nobody_knows(request: Any, why: Exception | None) -> Exception:
     return error
 
 
-def _refused(kind: str, refusal: Refusal) -> Refused:
-    return Refused(kind, refusal.code, refusal.message, refusal.param)
+def _refused(kind: str, refusal: ValidationFailure) -> ErrorResult:
+    return ErrorResult(kind, refusal.code, refusal.message, refusal.param)

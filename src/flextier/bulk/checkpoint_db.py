@@ -33,7 +33,7 @@ CREATE TABLE rows (
 """
 
 
-class Record(NamedTuple):
+class FinishedRow(NamedTuple):
     """A finished row, as it is kept."""
 
     identity: Identity
@@ -44,7 +44,7 @@ class Record(NamedTuple):
     told: str
 
 
-class Known(NamedTuple):
+class CheckpointEntry(NamedTuple):
     """What is known of a row that was finished before."""
 
     line: int
@@ -53,7 +53,7 @@ class Known(NamedTuple):
     seen: int
 
 
-class State:
+class CheckpointDB:
     """The database of a run. Used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
@@ -129,7 +129,7 @@ class State:
 
     def store(
         self,
-        records: Iterable[Record],
+        records: Iterable[FinishedRow],
         marks: Iterable[tuple[int, int, Identity]],
         facts: dict[str, Any],
     ) -> None:
@@ -162,7 +162,7 @@ class State:
                 self._db.execute("ROLLBACK")
             raise
 
-    def known(self, identities: list[Identity]) -> dict[Identity, Known]:
+    def known(self, identities: list[Identity]) -> dict[Identity, CheckpointEntry]:
         """What is known of some rows: of those that were finished before."""
         found = {}
         for first in range(0, len(identities), 500):
@@ -172,7 +172,7 @@ class State:
                 f"SELECT identity, line, digest, state, seen FROM rows WHERE identity IN ({marks})"
             )
             for identity, *known in self._db.execute(query, some):
-                found[identity] = Known(*known)
+                found[identity] = CheckpointEntry(*known)
         return found
 
     def told(self, state: int, seen: int, *, by_line: bool) -> Iterator[str]:

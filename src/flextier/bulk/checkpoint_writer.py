@@ -11,11 +11,11 @@ from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 from typing import Any
 
-from flextier.bulk.checkpoint_db import DONE, Known, Record, State
+from flextier.bulk.checkpoint_db import DONE, CheckpointDB, CheckpointEntry, FinishedRow
 from flextier.bulk.errors import StorageError
 from flextier.bulk.row import Identity
 from flextier.journal import Journal, JournalError
-from flextier.journal.records import Entry
+from flextier.journal.records import JournalEntry
 
 _AT_ONCE = 2000
 """Records of one transaction, at most."""
@@ -29,13 +29,13 @@ _PAUSE = 0.005
 the loop an eighth of its time."""
 
 Mark = tuple[int, int, Identity]
-Used = tuple[Journal, Entry]
-_Look = tuple[list[Identity], "Future[dict[Identity, Known]]"]
+Used = tuple[Journal, JournalEntry]
+_Look = tuple[list[Identity], "Future[dict[Identity, CheckpointEntry]]"]
 _END = object()
 
 
-class Keeper:
-    """Writes to a :class:`State` within milliseconds, whatever there is together.
+class CheckpointWriter:
+    """Writes to a :class:`CheckpointDB` within milliseconds, whatever there is together.
 
     A look-up sees all that was handed over before it.
 
@@ -48,7 +48,7 @@ class Keeper:
 
     def __init__(
         self,
-        state: State,
+        state: CheckpointDB,
         *,
         facts: Callable[[], dict[str, Any]],
         on_failure: Callable[[Exception], None],
@@ -60,7 +60,7 @@ class Keeper:
         self._part = None if part is None else part.open("a", encoding="utf-8")
         self._things: SimpleQueue[Any] = SimpleQueue()
         self._handed = self._kept = 0
-        self._records: list[Record] = []
+        self._records: list[FinishedRow] = []
         self._marks: list[Mark] = []
         self._looks: list[_Look] = []
         self._used: list[Used] = []
@@ -75,7 +75,7 @@ class Keeper:
         """Finished rows that are not on the disk yet."""
         return self._handed - self._kept
 
-    def keep(self, record: Record, used: Sequence[Used] = ()) -> None:
+    def keep(self, record: FinishedRow, used: Sequence[Used] = ()) -> None:
         """Keep a finished row; then, no other one is to get the answers that it used."""
         self._handed += 1
         self._things.put(record)
@@ -86,9 +86,9 @@ class Keeper:
         """Note that a row which was finished before is in this version of the input, and where."""
         self._things.put((line, seen, identity))
 
-    def look_up(self, identities: list[Identity]) -> Future[dict[Identity, Known]]:
+    def look_up(self, identities: list[Identity]) -> Future[dict[Identity, CheckpointEntry]]:
         """What is known of some rows, all that was handed over so far included."""
-        future: Future[dict[Identity, Known]] = Future()
+        future: Future[dict[Identity, CheckpointEntry]] = Future()
         self._things.put((identities, future))
         return future
 
@@ -137,7 +137,7 @@ class Keeper:
         return True
 
     def _sort(self, thing: Any) -> None:
-        if type(thing) is Record:
+        if type(thing) is FinishedRow:
             self._records.append(thing)
         elif type(thing) is list:
             self._used += thing
@@ -176,7 +176,7 @@ class Keeper:
         self._looks = []
 
     def _answer_one(
-        self, identities: list[Identity], future: Future[dict[Identity, Known]]
+        self, identities: list[Identity], future: Future[dict[Identity, CheckpointEntry]]
     ) -> None:
         try:
             future.set_result(self._state.known(identities))

@@ -18,7 +18,7 @@ ROW: ContextVar[Row | None] = ContextVar("flextier_bulk_row", default=None)
 """The row that the running code works for."""
 
 
-class RunSpending(Spending):
+class RunBudget(Spending):
     """The run's budget, which tells a row that a call of it was not made."""
 
     def check(self, limit: Decimal, knob: str) -> None:
@@ -31,7 +31,7 @@ class RunSpending(Spending):
             raise
 
 
-class Books:
+class RunCosts:
     """What the calls of a run came to, in all and by row.
 
     Args:

@@ -22,7 +22,7 @@ _LARGEST_FIELD = 64 * 2**20
 """Bytes of a CSV field: a quote that is never closed must not read the whole file into one."""
 
 
-class Source(Protocol):
+class InputSource(Protocol):
     """An input."""
 
     columns: tuple[str, ...] | None
@@ -51,7 +51,7 @@ def format_of(path: Path, what: str) -> str:
     return found
 
 
-def source_of(path: Path) -> Source:
+def source_of(path: Path) -> InputSource:
     """The input in a file.
 
     Raises:

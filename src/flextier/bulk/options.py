@@ -1,4 +1,4 @@
-"""Options: everything that a run is told, checked."""
+"""RunOptions: every option of a run, checked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ORDERS = ("input", "done")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class RunOptions:
     """What a run is told."""
 
     input: Path
@@ -92,7 +92,7 @@ def options(
     retry_errors: bool,
     overwrite: bool,
     errors: str | os.PathLike[str] | None,
-) -> Options:
+) -> RunOptions:
     """The options, checked.
 
     Raises:
@@ -109,7 +109,7 @@ def options(
         raise BulkError(f"concurrency (--concurrency) must be at least 1, not {concurrency}")
     if output_column in COSTS and with_cost:
         raise BulkError(f"output_column (--output-column): {output_column!r} is of with_cost")
-    checked = Options(
+    checked = RunOptions(
         input=Path(source),
         output=out,
         errors=beside(out, ".errors.jsonl") if errors is None else Path(os.path.realpath(errors)),
@@ -169,7 +169,7 @@ def _amount(told: Decimal | int | float | str) -> Decimal:
     return amount
 
 
-def _check_files(told: Options) -> None:
+def _check_files(told: RunOptions) -> None:
     format_of(told.output, "output")
     if not told.output.parent.is_dir():
         raise BulkError(f"output {told.output}: there is no directory {told.output.parent}")

@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from flextier.bulk.checkpoint_db import DONE, FAILED, State
+from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointDB
 from flextier.bulk.errors import StorageError
-from flextier.bulk.input_formats import Source, fingerprint, format_of
-from flextier.bulk.options import Options
+from flextier.bulk.input_formats import InputSource, fingerprint, format_of
+from flextier.bulk.options import RunOptions
 
 _KEPT = 4
 """How many fingerprints of files that a run wrote are kept."""
 
 
-def write_output(state: State, told: Options, source: Source, seen: int, done: int) -> None:
+def write_output(
+    state: CheckpointDB, told: RunOptions, source: InputSource, seen: int, done: int
+) -> None:
     """Put the output in its place.
 
     Args:
@@ -56,7 +58,7 @@ def write_output(state: State, told: Options, source: Source, seen: int, done: i
     _put(state, told, told.output, write)
 
 
-def write_errors(state: State, told: Options, seen: int, failed: int) -> None:
+def write_errors(state: CheckpointDB, told: RunOptions, seen: int, failed: int) -> None:
     """Put the errors file in its place, or take away an old one of this run.
 
     Raises:
@@ -73,12 +75,12 @@ def write_errors(state: State, told: Options, seen: int, failed: int) -> None:
         told.errors.unlink(missing_ok=True)
 
 
-def is_ours(state: State, path: Path) -> bool:
+def is_ours(state: CheckpointDB, path: Path) -> bool:
     """Whether a file is as this run has written it."""
     return path.is_file() and fingerprint(path) in (state.fact(f"wrote {path}") or [])
 
 
-def write_part(state: State, part: Path, seen: int) -> None:
+def write_part(state: CheckpointDB, part: Path, seen: int) -> None:
     """Begin the file of results so far with what an earlier start has done.
 
     Raises:
@@ -108,7 +110,9 @@ class _Counted:
         return map(json.loads, self())
 
 
-def _columns(lines: Callable[[], Iterator[str]], source: Source, told: Options) -> list[str]:
+def _columns(
+    lines: Callable[[], Iterator[str]], source: InputSource, told: RunOptions
+) -> list[str]:
     """The input's columns, where need be those of all rows, and the added ones."""
     columns: dict[str, None] = dict.fromkeys(source.columns or ())
     if source.columns is None:
@@ -147,7 +151,7 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _put(state: State, told: Options, path: Path, write: Callable[[Path], None]) -> None:
+def _put(state: CheckpointDB, told: RunOptions, path: Path, write: Callable[[Path], None]) -> None:
     """Write a file beside its place, make sure that it is on the disk, and put it there."""
     near = path.parent == told.output.parent  # a rename does not cross file systems
     beside = told.state / f"{path.name}.tmp" if near else path.with_name(f".{path.name}.tmp")

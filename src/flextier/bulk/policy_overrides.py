@@ -18,7 +18,7 @@ _RESERVE_IS_SAFE = 300.0
 """Seconds. With less left than this, what is kept for the next lane must be told to fit."""
 
 
-class Terms:
+class PolicyOverrides:
     """The changes to the policies of a run's calls.
 
     Args:

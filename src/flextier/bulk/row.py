@@ -11,7 +11,7 @@ from flextier.bulk.errors import BulkError
 
 if TYPE_CHECKING:
     from flextier.costs.records import CallRecord
-    from flextier.journal.call_entry import Memory
+    from flextier.journal.call_entry import CallEntry
 
 Identity = int | str
 """What a row is known by: its line, or its key as JSON text; ``#line`` where it has no key."""
@@ -62,7 +62,7 @@ class Row:
         self.identity: Identity = line
         self.records: list[CallRecord] = []
         """The calls made for it."""
-        self.memories: list[Memory] = []
+        self.memories: list[CallEntry] = []
         """What the journal knows of them, in the order in which they began."""
         self.is_cut = False
         """Whether a call was not made, as the budget of the run is spent."""

@@ -7,18 +7,18 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from flextier.bulk.checkpoint_db import DONE, FAILED, Known
-from flextier.bulk.checkpoint_writer import Keeper
+from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointEntry
+from flextier.bulk.checkpoint_writer import CheckpointWriter
 from flextier.bulk.errors import InputError
-from flextier.bulk.input_formats import Source
-from flextier.bulk.options import Options
+from flextier.bulk.input_formats import InputSource
+from flextier.bulk.options import RunOptions
 from flextier.bulk.row import Identity, Row
 
 _CHUNK = 500
 """Rows that are read and looked up together."""
 
 
-class Feed:
+class RowSource:
     """Reads the input, and leaves out what is finished.
 
     Args:
@@ -30,7 +30,13 @@ class Feed:
     """
 
     def __init__(
-        self, source: Source, told: Options, keeper: Keeper, seen: int, *, is_fresh: bool
+        self,
+        source: InputSource,
+        told: RunOptions,
+        keeper: CheckpointWriter,
+        seen: int,
+        *,
+        is_fresh: bool,
     ) -> None:
         self._rows: Iterator[Row] = source.rows()
         self._told = told
@@ -113,7 +119,7 @@ class Feed:
         row.problem = f"line {row.line} has the same key {row.key!r} as line {first}"
         row.identity = row.by_place
 
-    def _is_finished(self, row: Row, known: Known | None) -> bool:
+    def _is_finished(self, row: Row, known: CheckpointEntry | None) -> bool:
         """Whether nothing is to be done for a row; if so it is counted."""
         if known is None:
             return False

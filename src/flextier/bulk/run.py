@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from flextier.bulk.durations import Span
-from flextier.bulk.options import Options, options
+from flextier.bulk.options import RunOptions, options
 from flextier.bulk.progress import showing
 from flextier.bulk.result import BulkResult, Progress
 from flextier.bulk.runner import run_all
@@ -138,7 +138,9 @@ async def arun(
     return await _shown(runnable, told, progress, with_signals=False)
 
 
-async def _shown(runnable: Any, told: Options, progress: Told, *, with_signals: bool) -> BulkResult:
+async def _shown(
+    runnable: Any, told: RunOptions, progress: Told, *, with_signals: bool
+) -> BulkResult:
     with showing(progress) as on_progress:
         return await run_all(runnable, told, on_progress=on_progress, with_signals=with_signals)
 

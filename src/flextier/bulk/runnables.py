@@ -10,7 +10,7 @@ from typing import Any
 
 from flextier.bulk.errors import BulkError
 from flextier.bulk.row import RowProblem
-from flextier.bulk.worker_threads import Threads
+from flextier.bulk.worker_threads import WorkerThreads
 
 Ask = Callable[[Any], Awaitable[Any]]
 
@@ -26,7 +26,7 @@ class Target:
     """A name for it, the same in the next run."""
 
 
-def target_of(runnable: Any, threads: Threads, label: str | None = None) -> Target:
+def target_of(runnable: Any, threads: WorkerThreads, label: str | None = None) -> Target:
     """The target that a runnable is.
 
     Args:
@@ -83,7 +83,7 @@ def _with_text(method: Ask) -> Ask:
     return ask
 
 
-def _function(function: Callable[[Any], Any], threads: Threads) -> Ask:
+def _function(function: Callable[[Any], Any], threads: WorkerThreads) -> Ask:
     if _is_async(function):
         return function
 

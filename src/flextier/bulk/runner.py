@@ -9,22 +9,22 @@ from contextlib import ExitStack
 from decimal import Decimal
 from typing import Any
 
-from flextier.bulk.checkpoint_db import State
-from flextier.bulk.checkpoint_writer import Keeper
-from flextier.bulk.cost_tracking import Books, RunSpending
+from flextier.bulk.checkpoint_db import CheckpointDB
+from flextier.bulk.checkpoint_writer import CheckpointWriter
+from flextier.bulk.cost_tracking import RunBudget, RunCosts
 from flextier.bulk.errors import BulkError, InputError, StorageError
-from flextier.bulk.input_formats import Source, fingerprint, source_of
+from flextier.bulk.input_formats import InputSource, fingerprint, source_of
 from flextier.bulk.lock import locked
-from flextier.bulk.options import Options
+from flextier.bulk.options import RunOptions
 from flextier.bulk.output_files import is_ours, write_errors, write_output, write_part
-from flextier.bulk.policy_overrides import Terms
+from flextier.bulk.policy_overrides import PolicyOverrides
 from flextier.bulk.result import BulkResult, Progress
 from flextier.bulk.row import Row, picker
-from flextier.bulk.row_source import Feed
+from flextier.bulk.row_source import RowSource
 from flextier.bulk.runnables import Target, target_of
 from flextier.bulk.signals import heeding_signals
-from flextier.bulk.worker import Running
-from flextier.bulk.worker_threads import Threads
+from flextier.bulk.worker import RowWorkers
+from flextier.bulk.worker_threads import WorkerThreads
 from flextier.calls.context import current_scope, listen, scoped
 from flextier.costs.totals import CostTotals
 from flextier.journal import JournalError, begin_again
@@ -39,7 +39,7 @@ _MOST_THREADS = 1000
 
 async def run_all(
     runnable: Any,
-    told: Options,
+    told: RunOptions,
     *,
     label: str | None = None,
     on_progress: OnProgress | None = None,
@@ -50,7 +50,7 @@ async def run_all(
     Raises:
         BulkError: the run cannot begin, or cannot go on.
     """
-    threads = Threads(min(told.concurrency, _MOST_THREADS))
+    threads = WorkerThreads(min(told.concurrency, _MOST_THREADS))
     target = target_of(runnable, threads, label)
     source = source_of(told.input)
     _make(told)
@@ -61,16 +61,16 @@ async def run_all(
             _begin_anew_if_told(told, target)
         except sqlite3.Error as error:
             raise StorageError(f"{told.state}: {error}") from error
-        state = State(told.state / "rows.db")
+        state = CheckpointDB(told.state / "rows.db")
         stack.callback(state.close)
         try:
-            whole = _Whole(told, target, source, state)
+            whole = _Runner(told, target, source, state)
             return await whole(on_progress, with_signals=with_signals)
         except (sqlite3.Error, JournalError) as error:
             raise StorageError(f"{told.state}: {error}") from error
 
 
-def _make(told: Options) -> None:
+def _make(told: RunOptions) -> None:
     if not told.overwrite and not told.state.is_dir():
         for path in (told.output, told.errors):
             if path.exists():
@@ -85,13 +85,13 @@ def _exists(path: Any) -> BulkError:
     return BulkError(f"{path} exists, and is not of this run: overwrite=True (--overwrite)")
 
 
-def _begin_anew_if_told(told: Options, target: Target) -> None:
+def _begin_anew_if_told(told: RunOptions, target: Target) -> None:
     """Compare with what was run before; forget that, if it was another run and may be forgotten.
 
     Raises:
         BulkError: it was another run, or the files in the way are not of this one.
     """
-    state = State(told.state / "rows.db")
+    state = CheckpointDB(told.state / "rows.db")
     settings = {"runnable": target.label, **told.settings}
     try:
         # Nothing done is nothing to lose: an option that could not be does not bind the next try.
@@ -116,15 +116,17 @@ def _begin_anew_if_told(told: Options, target: Target) -> None:
         (told.state / name).unlink(missing_ok=True)
     for path in told.state.glob("journal.db*"):
         path.unlink()
-    state = State(told.state / "rows.db")
+    state = CheckpointDB(told.state / "rows.db")
     state.set_facts({"settings": settings})
     state.close()
 
 
-class _Whole:
+class _Runner:
     """What one start of a run needs, from the state to the result."""
 
-    def __init__(self, told: Options, target: Target, source: Source, state: State) -> None:
+    def __init__(
+        self, told: RunOptions, target: Target, source: InputSource, state: CheckpointDB
+    ) -> None:
         self._told = told
         self._target = target
         self._source = source
@@ -143,15 +145,15 @@ class _Whole:
         _check_columns(told, first)
         seen = self._version()
         is_fresh = self._state.is_empty
-        books = Books(self._before.copy())
+        books = RunCosts(self._before.copy())
         with ExitStack() as stack:
             if left is not None:
-                budgets = (*current_scope().budgets, (RunSpending(), left))
+                budgets = (*current_scope().budgets, (RunBudget(), left))
                 stack.enter_context(scoped(budgets=budgets))
             warm()
             begin_again(str(told.state / "journal.db"))
             stack.enter_context(listen(books.on_report))
-            terms = Terms(
+            terms = PolicyOverrides(
                 told.lanes,
                 told.state / "journal.db",
                 told.deadline,
@@ -160,20 +162,20 @@ class _Whole:
             if told.part is not None:
                 await asyncio.to_thread(write_part, self._state, told.part, seen)
             keeper = self._keeper(books)
-            feed = Feed(self._source, told, keeper, seen, is_fresh=is_fresh)
-            running = Running(told, self._target.ask, pick, terms, feed, keeper, seen)
+            feed = RowSource(self._source, told, keeper, seen, is_fresh=is_fresh)
+            running = RowWorkers(told, self._target.ask, pick, terms, feed, keeper, seen)
             self._running = running
             if with_signals:
                 stack.enter_context(heeding_signals(running.stop))
             return await self._watched(running, feed, keeper, books, seen, on_progress)
 
-    def _keeper(self, books: Books) -> Keeper:
+    def _keeper(self, books: RunCosts) -> CheckpointWriter:
         loop = asyncio.get_running_loop()
 
         def on_failure(error: Exception) -> None:
             loop.call_soon_threadsafe(self._running.stop.soon, "storage")
 
-        return Keeper(
+        return CheckpointWriter(
             self._state,
             facts=lambda: {"totals": books.totals.to_dict()},
             on_failure=on_failure,
@@ -182,10 +184,10 @@ class _Whole:
 
     async def _watched(
         self,
-        running: Running,
-        feed: Feed,
-        keeper: Keeper,
-        books: Books,
+        running: RowWorkers,
+        feed: RowSource,
+        keeper: CheckpointWriter,
+        books: RunCosts,
         seen: int,
         on_progress: OnProgress | None,
     ) -> BulkResult:
@@ -217,7 +219,9 @@ class _Whole:
         rows = feed.read if feed.is_at_end else await _counted(counting, self._told)
         return await asyncio.to_thread(self._end, running, feed, books, rows, seen)
 
-    def _end(self, running: Running, feed: Feed, books: Books, rows: int, seen: int) -> BulkResult:
+    def _end(
+        self, running: RowWorkers, feed: RowSource, books: RunCosts, rows: int, seen: int
+    ) -> BulkResult:
         """Write what there is to write, and say what it came to."""
         told, state = self._told, self._state
         write_errors(state, told, seen, running.failed)
@@ -296,7 +300,7 @@ class _Whole:
         return seen
 
 
-def _first(source: Source) -> Row | None:
+def _first(source: InputSource) -> Row | None:
     """The first row that can be read, looked for in the first thousand."""
     for number, row in enumerate(source.rows()):
         if row.problem is None:
@@ -306,7 +310,7 @@ def _first(source: Source) -> Row | None:
     return None
 
 
-def _check_columns(told: Options, first: Row | None) -> None:
+def _check_columns(told: RunOptions, first: Row | None) -> None:
     """See to it that nothing is spent on rows that all have the same mistake.
 
     Raises:
@@ -326,7 +330,7 @@ def _check_columns(told: Options, first: Row | None) -> None:
             )
 
 
-async def _counted(counting: asyncio.Task[int], told: Options) -> int:
+async def _counted(counting: asyncio.Task[int], told: RunOptions) -> int:
     try:
         return await counting
     except OSError as error:

@@ -15,7 +15,7 @@ _MOST = 2
 """Signals that the loop is told of. If it has not ended by the next, a row is in its way."""
 
 
-class Stop:
+class StopSignal:
     """Whether a run is to end, and why.
 
     Args:
@@ -55,7 +55,7 @@ class Stop:
 
 
 @contextmanager
-def heeding_signals(stop: Stop) -> Iterator[None]:
+def heeding_signals(stop: StopSignal) -> Iterator[None]:
     """Ctrl-C and SIGTERM stop the run, while this lasts. Only the main thread hears of signals."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -8,17 +8,17 @@ from contextlib import aclosing
 from time import monotonic
 
 from flextier.batch import detach
-from flextier.bulk.checkpoint_db import DONE, FAILED, Record
-from flextier.bulk.checkpoint_writer import Keeper
+from flextier.bulk.checkpoint_db import DONE, FAILED, FinishedRow
+from flextier.bulk.checkpoint_writer import CheckpointWriter
 from flextier.bulk.cost_tracking import ROW
 from flextier.bulk.errors import BulkError
-from flextier.bulk.options import Options
-from flextier.bulk.policy_overrides import Terms
+from flextier.bulk.options import RunOptions
+from flextier.bulk.policy_overrides import PolicyOverrides
 from flextier.bulk.row import Pick, Row, RowProblem
 from flextier.bulk.row_result import answered, failed
-from flextier.bulk.row_source import Feed
+from flextier.bulk.row_source import RowSource
 from flextier.bulk.runnables import Ask
-from flextier.bulk.signals import Stop
+from flextier.bulk.signals import StopSignal
 from flextier.calls.context import scoped
 from flextier.errors import (
     BackgroundDetached,
@@ -27,7 +27,7 @@ from flextier.errors import (
     Detached,
     FlexDeadlineExceeded,
 )
-from flextier.journal.call_entry import MEMORIES, Memory
+from flextier.journal.call_entry import MEMORIES, CallEntry
 
 _DETACHED = (BackgroundDetached.__name__, BatchDetached.__name__)
 _BACKLOG = 10_000
@@ -37,17 +37,17 @@ _DETACH_AGAIN = 0.2
 """Seconds after which calls that have come to wait for a batch since are let go of, too."""
 
 
-class Running:
+class RowWorkers:
     """One start of a run."""
 
     def __init__(
         self,
-        told: Options,
+        told: RunOptions,
         ask: Ask,
         pick: Pick,
-        terms: Terms,
-        feed: Feed,
-        keeper: Keeper,
+        terms: PolicyOverrides,
+        feed: RowSource,
+        keeper: CheckpointWriter,
         seen: int,
     ) -> None:
         self._told = told
@@ -60,7 +60,7 @@ class Running:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiter: asyncio.Future[None] | None = None
         self._begun_at = monotonic()
-        self.stop = Stop(self._soon, self._now)
+        self.stop = StopSignal(self._soon, self._now)
         self.error: BulkError | None = None
         """What kept the run from going on."""
         self._is_given_up = False
@@ -221,13 +221,13 @@ class Running:
             seen = seen.__cause__
         return False
 
-    def _finish(self, row: Row, state: int, told: str, memories: Sequence[Memory] = ()) -> None:
+    def _finish(self, row: Row, state: int, told: str, memories: Sequence[CallEntry] = ()) -> None:
         used = [
             (one.journal, one.entry)
             for one in memories
             if one.is_answered and one.journal.path == self._terms.journal
         ]
-        record = Record(row.identity, row.line, row.digest, state, self._seen, told)
+        record = FinishedRow(row.identity, row.line, row.digest, state, self._seen, told)
         self._keeper.keep(record, used)
         self._count[state] += 1
         # Not before: a look-up that comes after this finds the record.

@@ -1,4 +1,4 @@
-"""Threads for functions that are not async. They end with the process, whatever they wait for."""
+"""Threads for sync functions. They end with the process, whatever they wait for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 _Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 
 
-class Threads:
+class WorkerThreads:
     """Runs functions in at most so many threads, each in a copy of the caller's context.
 
     The threads are daemons, unlike those of an executor: a run that is stopped at once must not

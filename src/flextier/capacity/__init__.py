@@ -4,11 +4,11 @@ A refusal is about the account and the model, not about one call, so all calls t
 (base URL, account, model, lane) share what was learnt, from whatever thread or event loop.
 """
 
-from flextier.capacity.limiter import Gate as Gate
-from flextier.capacity.permit import Spacing as Spacing
-from flextier.capacity.permit import Ticket as Ticket
+from flextier.capacity.limiter import Limiter as Limiter
+from flextier.capacity.permit import Permit as Permit
+from flextier.capacity.permit import ProbeSpacing as ProbeSpacing
 from flextier.capacity.registry import CAPACITY as CAPACITY
-from flextier.capacity.registry import Capacity as Capacity
 from flextier.capacity.registry import LaneKey as LaneKey
+from flextier.capacity.registry import LimiterRegistry as LimiterRegistry
 from flextier.capacity.registry import capacity_snapshot as capacity_snapshot
 from flextier.capacity.snapshot import LaneState as LaneState

@@ -36,7 +36,7 @@ class RefusalTime:
         self.silence = min(max(self._mean + spread, _LEAST), _MOST)
 
 
-class Chance:
+class RandomRefusals:
     """How often the lane refuses a single request while it takes others, and what that explains.
 
     A lane that is shut refuses every request, one that refuses at random lets the next one in. So

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from flextier.capacity.estimators import Chance, RefusalTime
-from flextier.capacity.latencies import Durations
-from flextier.capacity.permit import Spacing, Ticket, Verdict
+from flextier.capacity.estimators import RandomRefusals, RefusalTime
+from flextier.capacity.latencies import Latencies
+from flextier.capacity.permit import Permit, ProbeSpacing, Verdict
 
 FIRST_WINDOW = 10
 """Requests that may be out before anything is known of the lane."""
@@ -29,7 +29,7 @@ _SHARE_SHUT, _SHARE_HELD = 1 / 6, 1 / 3
 
 
 @dataclass(slots=True)
-class Hold:
+class SlotLimit:
     """A lane that refuses what goes beyond a limit."""
 
     limit: int
@@ -44,7 +44,7 @@ class Hold:
     """Refusals within the limit, in a row."""
 
 
-class Gauge:
+class LaneEstimator:
     """One lane of one model. The gate tells it what is sent and what comes of it."""
 
     __slots__ = (
@@ -73,8 +73,8 @@ class Gauge:
         self.scarce = scarce
         """Whether the lane may have no capacity; one that always has is not held back."""
         self.window = float(FIRST_WINDOW)
-        self.hold: Hold | None = None
-        self.pending: deque[Ticket] = deque()
+        self.hold: SlotLimit | None = None
+        self.pending: deque[Permit] = deque()
         """Requests whose fate is not known, or that wait for those sent before them."""
         self.in_flight = 0
         self.confirmed = 0
@@ -87,8 +87,8 @@ class Gauge:
         self.shut_until = 0.0
         """No request before this moment: the server said so."""
         self.silence = RefusalTime()
-        self.chance = Chance()
-        self.durations = Durations()
+        self.chance = RandomRefusals()
+        self.durations = Latencies()
         self.answered = self.refused = self.stalled = 0
         self._last_sent = 0.0
 
@@ -133,7 +133,7 @@ class Gauge:
 
     # --- what happens -------------------------------------------------------------------------
 
-    def sent(self, ticket: Ticket, now: float) -> None:
+    def sent(self, ticket: Permit, now: float) -> None:
         """A request was let out."""
         ticket.sent_at = now
         ticket.level = self.in_flight = self.in_flight + 1
@@ -149,7 +149,7 @@ class Gauge:
         self.pending.append(ticket)
 
     def ended(
-        self, ticket: Ticket, verdict: Verdict, now: float, spacing: Spacing, timed: bool
+        self, ticket: Permit, verdict: Verdict, now: float, spacing: ProbeSpacing, timed: bool
     ) -> None:
         """The request came to an end; ``timed`` if its length tells how long answers take."""
         ticket.verdict, ticket.spacing = verdict, spacing
@@ -173,7 +173,7 @@ class Gauge:
                 self._refused(ticket, now)
         self.settle(now)
 
-    def stalls_in(self, ticket: Ticket, now: float, factor: float) -> float:
+    def stalls_in(self, ticket: Permit, now: float, factor: float) -> float:
         """Seconds until a request that is silent should be looked at again; 0: it has stalled.
 
         It has, if it has been silent for ``factor`` times as long as the longest of the answers to
@@ -222,18 +222,18 @@ class Gauge:
                 ticket.probe = False
                 self.probing -= 1
 
-    def _known_at(self, ticket: Ticket) -> float:
+    def _known_at(self, ticket: Permit) -> float:
         """When the fate of a request is known at the latest."""
         if ticket.verdict:
             return ticket.sent_at
         return ticket.sent_at + (self.silence.silence if ticket.begun else _UNUSED)
 
-    def _tells_nothing(self, ticket: Ticket) -> None:
+    def _tells_nothing(self, ticket: Permit) -> None:
         if not ticket.verdict:  # granted, but whoever waited has not come for it: taken back
             ticket.granted = False
             self.in_flight -= 1
 
-    def _refused(self, ticket: Ticket, now: float) -> None:
+    def _refused(self, ticket: Permit, now: float) -> None:
         hold, spacing, silence = self.hold, ticket.spacing, self.silence.silence
         if hold is not None and ticket.probe:
             hold.probes += 1
@@ -251,7 +251,7 @@ class Gauge:
             hold.since, hold.probes = now, 0
             hold.next_probe = now + spacing.seconds(0, 0.0, silence)
 
-    def _let_in(self, ticket: Ticket, now: float, used: bool) -> None:
+    def _let_in(self, ticket: Permit, now: float, used: bool) -> None:
         if not ticket.verdict:
             ticket.confirmed = True
             self.confirmed += 1
@@ -271,4 +271,4 @@ class Gauge:
             hold.refused = 0
 
     def _hold(self, limit: int, now: float, next_probe: float) -> None:
-        self.hold = Hold(limit, now, next_probe, self.window)
+        self.hold = SlotLimit(limit, now, next_probe, self.window)

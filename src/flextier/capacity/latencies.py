@@ -11,7 +11,7 @@ ENOUGH = 20
 """Below so many answers nothing is concluded from them."""
 
 
-class Durations:
+class Latencies:
     """Seconds that the last :data:`KEPT` answers took, and their quantiles."""
 
     __slots__ = ("_last", "_sorted")

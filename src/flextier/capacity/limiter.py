@@ -14,10 +14,10 @@ from collections.abc import Callable
 from itertools import count
 from typing import TypeVar
 
-from flextier.capacity.lane_estimator import Gauge
-from flextier.capacity.permit import USUAL, Spacing, Ticket, Verdict
-from flextier.capacity.request_rate import Pace
-from flextier.capacity.wait_queue import Queue
+from flextier.capacity.lane_estimator import LaneEstimator
+from flextier.capacity.permit import DEFAULT_SPACING, Permit, ProbeSpacing, Verdict
+from flextier.capacity.request_rate import RequestRate
+from flextier.capacity.wait_queue import WaitQueue
 
 _LOOK_AGAIN = 5.0
 _LOOKS_A_SECOND = 20
@@ -26,32 +26,32 @@ _LOOKS_A_SECOND = 20
 
 _TICK = 0.001
 
-_Woken = tuple[Ticket, Callable[[], None]]
+_Woken = tuple[Permit, Callable[[], None]]
 _T = TypeVar("_T")
 
 
-class Gate:
+class Limiter:
     """The lanes of one model, the request limit that they share, and those who wait."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lanes: dict[str, tuple[Gauge, Queue]] = {}
+        self._lanes: dict[str, tuple[LaneEstimator, WaitQueue]] = {}
         self._waiting = 0
-        self._ended: deque[tuple[Ticket, Verdict, float, Spacing, bool]] = deque()
-        self._lost: deque[tuple[Gauge, bool]] = deque()
+        self._ended: deque[tuple[Permit, Verdict, float, ProbeSpacing, bool]] = deque()
+        self._lost: deque[tuple[LaneEstimator, bool]] = deque()
         self._turns = count()
-        self.pace = Pace()
+        self.pace = RequestRate()
 
-    def lane(self, name: str, scarce: bool) -> Gauge:
+    def lane(self, name: str, scarce: bool) -> LaneEstimator:
         """What is known of a lane."""
         entry = self._lanes.get(name)
         if entry is None:
             with self._lock:
-                entry = self._lanes.setdefault(name, (Gauge(name, scarce), Queue()))
+                entry = self._lanes.setdefault(name, (LaneEstimator(name, scarce), WaitQueue()))
             self._book()
         return entry[0]
 
-    def lanes(self, show: Callable[[Gauge, int], _T]) -> list[_T]:
+    def lanes(self, show: Callable[[LaneEstimator, int], _T]) -> list[_T]:
         """What ``show`` makes of every lane that was asked for, and of how many wait for it."""
         self._book()
         with self._lock:
@@ -75,7 +75,7 @@ class Gate:
         self._book()
         return seconds
 
-    def opens_in(self, gauge: Gauge, now: float) -> float:
+    def opens_in(self, gauge: LaneEstimator, now: float) -> float:
         """Seconds until an attempt may be let in, at the soonest."""
         with self._lock:
             open_now = gauge.may_send(now) and self.pace.may_send(now)
@@ -87,13 +87,13 @@ class Gate:
 
     def ask(
         self,
-        gauge: Gauge,
+        gauge: LaneEstimator,
         now: float,
         until: float,
         latest: float,
         turn: int | None = None,
         next_by: float = math.inf,
-    ) -> Ticket:
+    ) -> Permit:
         """A ticket for an attempt, ``granted`` at once if nobody waits and the lane is open.
 
         Args:
@@ -105,7 +105,7 @@ class Gate:
             next_by: by when the call is to be on another lane; infinity: no need.
         """
         turn = next(self._turns) if turn is None else turn
-        ticket = Ticket(gauge, until, latest, turn, self._lost.append, next_by)
+        ticket = Permit(gauge, until, latest, turn, self._lost.append, next_by)
         pace = self.pace
         with self._lock:
             woken = self._pump(now) if self._ended or self._lost else []
@@ -117,7 +117,7 @@ class Gate:
         self._leave(woken, now)
         return ticket
 
-    def look(self, ticket: Ticket, now: float, wake: Callable[[], None]) -> float:
+    def look(self, ticket: Permit, now: float, wake: Callable[[], None]) -> float:
         """Seconds to wait before looking again; 0: no more.
 
         The ticket is granted then; or it is not, and ``until`` has come, or will before there is
@@ -144,7 +144,7 @@ class Gate:
         self._leave(woken, now)
         return seconds
 
-    def begin(self, ticket: Ticket | None, now: float) -> None:
+    def begin(self, ticket: Permit | None, now: float) -> None:
         """The request goes out now."""
         assert ticket is not None
         with self._lock:
@@ -157,10 +157,10 @@ class Gate:
 
     def end(
         self,
-        ticket: Ticket | None,
+        ticket: Permit | None,
         verdict: Verdict,
         now: float,
-        spacing: Spacing = USUAL,
+        spacing: ProbeSpacing = DEFAULT_SPACING,
         *,
         timed: bool = False,
     ) -> None:
@@ -186,17 +186,17 @@ class Gate:
             self._lock.release()
         self._leave(woken, now)
 
-    def stalls_in(self, ticket: Ticket, now: float, factor: float) -> float:
+    def stalls_in(self, ticket: Permit, now: float, factor: float) -> float:
         """Seconds until a silent request should be looked at again; 0: it has stalled.
 
-        See :meth:`Gauge.stalls_in`.
+        See :meth:`LaneEstimator.stalls_in`.
         """
         with self._lock:
             seconds = ticket.gauge.stalls_in(ticket, now, factor)
         self._book()
         return seconds
 
-    def shut(self, gauge: Gauge, until: float, now: float) -> None:
+    def shut(self, gauge: LaneEstimator, until: float, now: float) -> None:
         """The lane is not to be asked until then."""
         with self._lock:
             gauge.shut(until, now)
@@ -247,7 +247,7 @@ class Gate:
         self._forget_lost()
         woken: list[_Woken] = []
         while self._waiting:
-            first: Ticket | None = None
+            first: Permit | None = None
             for gauge, queue in self._lanes.values():
                 head = queue.head()
                 if head is None:
@@ -265,11 +265,11 @@ class Gate:
             _collect(first, woken)
         return woken
 
-    def _takes_it(self, gauge: Gauge, now: float) -> bool:
+    def _takes_it(self, gauge: LaneEstimator, now: float) -> bool:
         """Whether nothing speaks against a request but that the fate of others is not known."""
         return not gauge.refuses(now) and self.pace.may_send(now)
 
-    def _seconds(self, ticket: Ticket, now: float) -> float:
+    def _seconds(self, ticket: Permit, now: float) -> float:
         if ticket.granted or now >= ticket.until:
             return 0.0
         gauge = ticket.gauge
@@ -282,10 +282,10 @@ class Gate:
             until = min(until, self._next_chance(gauge, now), hurry)
         return max(until - now, _TICK)
 
-    def _next_chance(self, gauge: Gauge, now: float) -> float:
+    def _next_chance(self, gauge: LaneEstimator, now: float) -> float:
         return max(gauge.next_chance(now), self.pace.next_chance())
 
-    def _hurry(self, ticket: Ticket) -> float:
+    def _hurry(self, ticket: Permit) -> float:
         """When the most urgent one is to leave for another lane: under a request limit, in time for
         all that wait to be sent one after the other by then.
         """
@@ -293,18 +293,18 @@ class Gate:
             return math.inf
         return max(ticket.next_by - self._waiting * self.pace.interval, self.pace.next_chance())
 
-    def _grant(self, ticket: Ticket, now: float) -> None:
+    def _grant(self, ticket: Permit, now: float) -> None:
         ticket.granted = True
         ticket.gauge.sent(ticket, now)
         self.pace.sent(now)
 
-    def _leave_line(self, ticket: Ticket) -> None:
+    def _leave_line(self, ticket: Permit) -> None:
         if ticket.waiting:
             ticket.waiting = False
             self._lanes[ticket.gauge.name][1].leave(ticket)
             self._waiting -= 1
 
-    def _all_of(self, gauge: Gauge) -> list[_Woken]:
+    def _all_of(self, gauge: LaneEstimator) -> list[_Woken]:
         woken: list[_Woken] = []
         for ticket in self._lanes[gauge.name][1]:
             if ticket.until <= gauge.shut_until:
@@ -316,7 +316,7 @@ class Gate:
             self._book_one(*self._ended.popleft())
 
     def _book_one(
-        self, ticket: Ticket, verdict: Verdict, now: float, spacing: Spacing, timed: bool
+        self, ticket: Permit, verdict: Verdict, now: float, spacing: ProbeSpacing, timed: bool
     ) -> None:
         if ticket.verdict:
             return  # it had ended
@@ -332,7 +332,7 @@ class Gate:
             gauge.forget(confirmed)
 
 
-def _collect(ticket: Ticket, woken: list[_Woken]) -> None:
+def _collect(ticket: Permit, woken: list[_Woken]) -> None:
     """Wake whoever waits with a ticket, once; until they look again they need not be."""
     if ticket.wake is not None:
         woken.append((ticket, ticket.wake))

@@ -7,14 +7,14 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from flextier.capacity.lane_estimator import Gauge
+    from flextier.capacity.lane_estimator import LaneEstimator
 
 Verdict = Literal["", "served", "refused", "stalled", "gone"]
 """What came of a request: nothing yet, an answer, no capacity, silence, or something that says
 nothing of the lane."""
 
 
-class Spacing(NamedTuple):
+class ProbeSpacing(NamedTuple):
     """How far apart probes are, as the policy of the call that was refused has it."""
 
     initial: float
@@ -40,10 +40,10 @@ class Spacing(NamedTuple):
         return max(seconds * (0.75 + 0.25 * self.jitter), silence)
 
 
-USUAL = Spacing(1.0, 2.0, 60.0, 0.5)
+DEFAULT_SPACING = ProbeSpacing(1.0, 2.0, 60.0, 0.5)
 
 
-class Ticket:
+class Permit:
     """What a gate knows of one attempt. Made, granted and ended by its gate, under its lock.
 
     A ticket that is dropped without having been ended is given back through ``lost``: a stream
@@ -57,7 +57,7 @@ class Ticket:
 
     def __init__(
         self,
-        gauge: Gauge,
+        gauge: LaneEstimator,
         until: float,
         latest: float,
         turn: int,
@@ -96,7 +96,7 @@ class Ticket:
         self.confirmed = False
         """Whether it is known to be in: no refusal came while refusals come."""
         self.verdict: Verdict = ""
-        self.spacing = USUAL
+        self.spacing = DEFAULT_SPACING
 
     def __del__(self) -> None:
         # Whenever the collector likes, maybe under the gate's lock: so it is only noted here. What

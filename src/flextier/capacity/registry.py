@@ -9,8 +9,8 @@ from functools import partial
 from typing import NamedTuple
 
 from flextier._utils.fork import after_fork_in_child
-from flextier.capacity.lane_estimator import Gauge
-from flextier.capacity.limiter import Gate
+from flextier.capacity.lane_estimator import LaneEstimator
+from flextier.capacity.limiter import Limiter
 from flextier.capacity.snapshot import LaneState, state_of
 
 
@@ -23,21 +23,21 @@ class LaneKey(NamedTuple):
     lane: str
 
 
-class Capacity:
+class LimiterRegistry:
     """A gate for each (base URL, account, model). Moments are seconds on the callers' clock."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._gates: dict[tuple[str, str, str], Gate] = {}
+        self._gates: dict[tuple[str, str, str], Limiter] = {}
         self._never: set[LaneKey] = set()
 
-    def gate(self, base_url: str, account: str, model: str) -> Gate:
+    def gate(self, base_url: str, account: str, model: str) -> Limiter:
         """The gate that all calls of this model share."""
         where = (base_url, account, model)
         gate = self._gates.get(where)
         if gate is None:
             with self._lock:
-                gate = self._gates.setdefault(where, Gate())
+                gate = self._gates.setdefault(where, Limiter())
         return gate
 
     def never(self, key: LaneKey) -> None:
@@ -61,7 +61,7 @@ class Capacity:
         with self._lock:
             gates, never = list(self._gates.items()), set(self._never)
 
-        def show(where: tuple[str, str, str], gauge: Gauge, waiting: int) -> LaneState:
+        def show(where: tuple[str, str, str], gauge: LaneEstimator, waiting: int) -> LaneState:
             return state_of(*where, gauge, waiting, now, LaneKey(*where, gauge.name) in never)
 
         return tuple(state for where, gate in gates for state in gate.lanes(partial(show, where)))
@@ -72,7 +72,7 @@ class Capacity:
         self._gates, self._never = {}, set()
 
 
-CAPACITY = Capacity()
+CAPACITY = LimiterRegistry()
 """What this process knows."""
 
 

@@ -17,7 +17,7 @@ _TELLING = 10
 _GUESS_LEAST, _GUESS_MOST, _GUESS_FASTER = 0.05, 2.0, 0.98
 
 
-class Pace:
+class RequestRate:
     """Free until the server says that there were too many requests; from then on spaced out.
 
     Refused requests count against the limit, too, so running against it again and again would

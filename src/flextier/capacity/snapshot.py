@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from flextier.capacity.lane_estimator import Gauge
+from flextier.capacity.lane_estimator import LaneEstimator
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def state_of(
     base_url: str,
     account: str,
     model: str,
-    gauge: Gauge,
+    gauge: LaneEstimator,
     waiting: int,
     now: float,
     never: bool,

@@ -6,12 +6,12 @@ import heapq
 from collections.abc import Iterator
 from itertools import count
 
-from flextier.capacity.permit import Ticket
+from flextier.capacity.permit import Permit
 
 _LEAST = 64
 
 
-class Queue:
+class WaitQueue:
     """Tickets by the moment they would leave the lane, and by their turn where that is the same.
 
     The places of those that have left stay in the heap until they come up, or are more than the
@@ -23,18 +23,18 @@ class Queue:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, int]] = []
         self._places = count()
-        self._tickets: dict[int, Ticket] = {}
+        self._tickets: dict[int, Permit] = {}
 
     def __len__(self) -> int:
         return len(self._tickets)
 
-    def push(self, ticket: Ticket) -> None:
+    def push(self, ticket: Permit) -> None:
         """Line up."""
         ticket.place = next(self._places)
         self._tickets[ticket.place] = ticket
         heapq.heappush(self._heap, (ticket.until, ticket.turn, ticket.place))
 
-    def head(self) -> Ticket | None:
+    def head(self) -> Permit | None:
         """The most urgent one, who stays in line."""
         while self._heap:
             ticket = self._tickets.get(self._heap[0][-1])
@@ -43,13 +43,13 @@ class Queue:
             heapq.heappop(self._heap)
         return None
 
-    def leave(self, ticket: Ticket) -> None:
+    def leave(self, ticket: Permit) -> None:
         """One of them does not wait any more."""
         del self._tickets[ticket.place]
         if len(self._heap) > _LEAST and len(self._tickets) < len(self._heap) // 2:
             self._heap = [entry for entry in self._heap if entry[-1] in self._tickets]
             heapq.heapify(self._heap)
 
-    def __iter__(self) -> Iterator[Ticket]:
+    def __iter__(self) -> Iterator[Permit]:
         """All of them, in no order."""
         return iter(self._tickets.values())

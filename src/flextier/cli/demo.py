@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from flextier.demo.provider import LONG, SHORT, Climate, Provider, provider
+from flextier.demo.provider import LONG, SHORT, DemoProvider, DemoWeather, provider
 
 if TYPE_CHECKING:
-    from flextier.demo.cost_tracking import Books
-    from flextier.demo.display import Show
-    from flextier.demo.questions import Row
+    from flextier.demo.cost_tracking import DemoCosts
+    from flextier.demo.display import Display
+    from flextier.demo.questions import Question
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Part:
     name: str
     """The framework, as records name it."""
     module: str
-    climate: Climate
+    climate: DemoWeather
     is_optional: bool = False
     """Whether the demo goes on without it."""
 
@@ -78,15 +78,15 @@ def run(options: argparse.Namespace) -> int:
             print(f"flextier demo: --{name} must be at least 1, not {number}", file=sys.stderr)
             return 2
     # Here, so that `--help` needs neither a framework nor a terminal's colours.
-    from flextier.demo.cost_tracking import Books
-    from flextier.demo.display import Show
+    from flextier.demo.cost_tracking import DemoCosts
+    from flextier.demo.display import Display
     from flextier.demo.topics import topics
 
     texts = topics(options.topics)
     try:
         with provider(options.live, options.seed) as place:
-            books = Books(options.report)
-            screen = Show(is_simulated=place.is_simulated)
+            books = DemoCosts(options.report)
+            screen = Display(is_simulated=place.is_simulated)
             rows = [
                 row for part in PARTS for row in _do(part, options, place, screen, texts, books)
             ]
@@ -100,11 +100,11 @@ def run(options: argparse.Namespace) -> int:
 def _do(
     part: Part,
     options: argparse.Namespace,
-    place: Provider,
-    screen: Show,
+    place: DemoProvider,
+    screen: Display,
     texts: Mapping[str, str],
-    books: Books,
-) -> list[Row]:
+    books: DemoCosts,
+) -> list[Question]:
     """Do one part, unless it is optional and something is missing for it."""
     from flextier.demo.questions import ask_all
 
@@ -127,8 +127,8 @@ def _do(
     return rows
 
 
-def _settle(books: Books, screen: Show) -> None:
-    """Show what it all cost, and write the page, unless something is missing for it."""
+def _settle(books: DemoCosts, screen: Display) -> None:
+    """Display what it all cost, and write the page, unless something is missing for it."""
     books.close()
     screen.costs(books.totals)
     try:

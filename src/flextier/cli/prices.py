@@ -37,15 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the prices; returns 0 if every model has one, 1 if one has not."""
     # Here, so that `--help` does not load the price list.
-    from flextier.pricing.table import Prices, prices_of, table
+    from flextier.pricing.table import ModelPrices, prices_of, table
 
     day = options.at or datetime.now(timezone.utc).date()
     answers = [prices_of(model, day) for model in dict.fromkeys(options.models)]
-    found = [answer for answer in answers if isinstance(answer, Prices)]
+    found = [answer for answer in answers if isinstance(answer, ModelPrices)]
     if found:
         print("\n".join(table(found, day, options.usage)))
     for answer in answers:
-        if not isinstance(answer, Prices):
+        if not isinstance(answer, ModelPrices):
             print(f"flextier prices: {answer}", file=sys.stderr)
     return 0 if len(found) == len(answers) else 1
 

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flextier.rehearsal.result import Outcome, Rehearsal
+    from flextier.rehearsal.result import Rehearsal, TraceResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,14 +86,14 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _against(result: Rehearsal) -> list[Outcome]:
+def _against(result: Rehearsal) -> list[TraceResult]:
     from flextier.rehearsal.baselines import PEERS
 
     outcomes = (_peer(name, result) for name in PEERS)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _peer(name: str, result: Rehearsal) -> Outcome | None:
+def _peer(name: str, result: Rehearsal) -> TraceResult | None:
     from flextier.rehearsal.baselines import run_peer
 
     try:
@@ -103,7 +103,7 @@ def _peer(name: str, result: Rehearsal) -> Outcome | None:
         return None
 
 
-def _print(result: Rehearsal, others: list[Outcome]) -> None:
+def _print(result: Rehearsal, others: list[TraceResult]) -> None:
     from flextier.rehearsal import formatting
 
     print("\n".join([*formatting.heading(result.trace), "", *formatting.figures(result)]))
@@ -111,7 +111,7 @@ def _print(result: Rehearsal, others: list[Outcome]) -> None:
         print("\n".join(["", *formatting.table([result, *others])]))
 
 
-def _print_json(result: Rehearsal, others: list[Outcome], against: bool) -> None:
+def _print_json(result: Rehearsal, others: list[TraceResult], against: bool) -> None:
     told: dict[str, Any] = result.to_dict()
     if against:
         told["against"] = [other.to_dict() for other in others]

@@ -13,7 +13,7 @@ from flextier._utils.extras import needs_extra
 from flextier._utils.formatting import plain
 
 if TYPE_CHECKING:
-    from flextier.ledger.url import Address
+    from flextier.ledger.url import LedgerUrl
     from flextier.report.summary import Period, Summary
 
 _LEDGER = "sqlite:///flextier.db"
@@ -86,11 +86,11 @@ def _look_at_output(options: argparse.Namespace) -> None:
         raise ValueError(f"--output {options.output} cannot be written: {error.strerror}") from None
 
 
-def _address(url: str) -> Address:
-    from flextier.ledger.url import Address
+def _address(url: str) -> LedgerUrl:
+    from flextier.ledger.url import LedgerUrl
 
     try:
-        return Address.read(url)
+        return LedgerUrl.read(url)
     except ValueError as error:
         raise ValueError(f"--ledger: {error}") from error
 

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flextier.bulk.options import Options
+    from flextier.bulk.options import RunOptions
     from flextier.bulk.result import BulkResult
 
 
@@ -85,7 +85,7 @@ def run(told: argparse.Namespace) -> int:
     return result.exit_status
 
 
-def _options(told: argparse.Namespace) -> Options:
+def _options(told: argparse.Namespace) -> RunOptions:
     from flextier.bulk.options import options
 
     return options(
@@ -106,7 +106,7 @@ def _options(told: argparse.Namespace) -> Options:
     )
 
 
-def _run(told: argparse.Namespace, options: Options) -> BulkResult:
+def _run(told: argparse.Namespace, options: RunOptions) -> BulkResult:
     from flextier.bulk.import_target import load
     from flextier.bulk.progress import json_lines, showing
     from flextier.bulk.runner import run_all

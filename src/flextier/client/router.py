@@ -14,7 +14,7 @@ from flextier._utils.clock import Clock
 from flextier.calls.budget import budgets_in_force, load_prices
 from flextier.calls.context import current_scope
 from flextier.calls.hooks import with_hooks
-from flextier.capacity import Capacity
+from flextier.capacity import LimiterRegistry
 from flextier.errors import ClientClosedError
 from flextier.policy import FlexPolicy
 from flextier.routing.call import Route
@@ -25,7 +25,11 @@ class Router:
     """What the calls of a client share: the policy, the clock, the lanes' state."""
 
     def __init__(
-        self, policy: FlexPolicy, clock: Clock, capacity: Capacity, arguments: ClientArguments
+        self,
+        policy: FlexPolicy,
+        clock: Clock,
+        capacity: LimiterRegistry,
+        arguments: ClientArguments,
     ) -> None:
         self.policy = policy
         self.clock = clock
@@ -60,10 +64,10 @@ class Router:
         scope = with_hooks(scope, account[0], options)
         entry = facts = None
         if policy.journal is not None and is_journaled(options):
-            from flextier.journal.call_entry import Memory  # most programs have no journal
+            from flextier.journal.call_entry import CallEntry  # most programs have no journal
 
             facts = request_facts(options)
-            entry = Memory(account[0], facts, policy, self.clock)
+            entry = CallEntry(account[0], facts, policy, self.clock)
         try:
             route = Route(
                 options,

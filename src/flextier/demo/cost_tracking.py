@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flextier.ledger import Ledger
 
 
-class Books:
+class DemoCosts:
     """Counts calls and, where that extra is installed, keeps them in a ledger of the demo's own."""
 
     def __init__(self, page: str | None = None) -> None:

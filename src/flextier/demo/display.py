@@ -13,7 +13,7 @@ from flextier._utils.extras import needs_extra
 from flextier.calls.report import CallReport
 from flextier.costs.totals import CostTotals
 from flextier.demo.cost_summary import bill, notes
-from flextier.demo.questions import Row
+from flextier.demo.questions import Question
 
 with needs_extra("langchain,sim"):
     from rich.console import Console
@@ -35,7 +35,7 @@ WORDS = {
 LANES = {"flex": "green", "standard": "magenta"}
 
 
-class Show:
+class Display:
     """The demo's terminal."""
 
     def __init__(self, *, is_simulated: bool) -> None:
@@ -50,7 +50,9 @@ class Show:
         )
 
     @contextmanager
-    def part(self, framework: str, total: int, weather: str) -> Iterator[Callable[[Row], None]]:
+    def part(
+        self, framework: str, total: int, weather: str
+    ) -> Iterator[Callable[[Question], None]]:
         """A heading, and a bar for as long as the block runs; gives what shows a row."""
         self._started = monotonic()
         sky = f"; flex weather: {weather}" if self._is_simulated else ""
@@ -64,7 +66,7 @@ class Show:
         with Progress(*columns, console=self._console, transient=True) as bar:
             task = bar.add_task(framework, total=total)
 
-            def done(row: Row) -> None:
+            def done(row: Question) -> None:
                 bar.advance(task)
                 for line in _lines(row):
                     bar.console.print(line)
@@ -77,8 +79,8 @@ class Show:
             f"\n[bold]{framework}[/] is left out:", Text(str(missing)), soft_wrap=True
         )
 
-    def summary(self, framework: str, rows: Sequence[Row], counted: int | None) -> None:
-        """Show a few answers, and the table of all calls."""
+    def summary(self, framework: str, rows: Sequence[Question], counted: int | None) -> None:
+        """Display a few answers, and the table of all calls."""
         for row in (rows[0], rows[len(rows) // 2], rows[-1]):
             if row.answer is not None:
                 self._console.print(Text(f"\n{row.name}: {row.answer}"))
@@ -89,7 +91,7 @@ class Show:
                 self._console.print(Text(f"lost {row.name}: {row.error!r}", style="red"))
 
     def costs(self, totals: CostTotals) -> None:
-        """Show what all calls came to."""
+        """Display what all calls came to."""
         self._console.print()
         self._console.print(bill(totals))
         for note in notes(totals):
@@ -107,7 +109,7 @@ class Show:
         self._console.print(Text(what), soft_wrap=True)
 
 
-def _lines(row: Row) -> Iterator[str]:
+def _lines(row: Question) -> Iterator[str]:
     """What each call of a row went through."""
     if not row.reports:
         yield f"{row.name:<28} [red]lost before any request[/]"
@@ -127,7 +129,7 @@ def _path(report: CallReport) -> str:
     return ", ".join(parts)
 
 
-def _table(framework: str, rows: Sequence[Row], seconds: float, counted: int | None) -> Table:
+def _table(framework: str, rows: Sequence[Question], seconds: float, counted: int | None) -> Table:
     reports = [report for row in rows for report in row.reports]
     attempts = Counter(a.outcome for report in reports for a in report.attempts)
     lanes = Counter(report.lane for report in reports if report.served)

@@ -23,7 +23,7 @@ Tag = Literal[
 ]  # fmt: skip
 
 
-class Note(BaseModel):
+class TopicSummary(BaseModel):
     """What is wanted of a topic."""
 
     summary: str = Field(description="the topic in one sentence")
@@ -45,7 +45,7 @@ def asks(texts: Mapping[str, str], **arguments: Any) -> dict[str, Ask]:
         texts: the topics.
         **arguments: as for ``ChatOpenAIFlex``.
     """
-    chain = PROMPT | ChatOpenAIFlex(**arguments).with_structured_output(Note)
+    chain = PROMPT | ChatOpenAIFlex(**arguments).with_structured_output(TopicSummary)
     return {name: partial(_summarise, chain, text) for name, text in texts.items()}
 
 

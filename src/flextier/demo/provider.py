@@ -12,7 +12,7 @@ EMBEDDINGS = "/v1/embeddings"
 
 
 @dataclass(frozen=True)
-class Climate:
+class DemoWeather:
     """A simulated weather, and a policy to match.
 
     Real outages last longer than anybody wants to watch; the policy's times are scaled down with
@@ -34,26 +34,26 @@ _POLICY = {
     "backoff_max": 2,
 }
 
-LONG = Climate("outage=1-7,slots=12,refuse=0.1,stall=0.04", _POLICY)
+LONG = DemoWeather("outage=1-7,slots=12,refuse=0.1,stall=0.04", _POLICY)
 """An outage of six seconds, a dozen slots, some refusals, a few stalls."""
 
-SHORT = Climate(
+SHORT = DemoWeather(
     "outage=0.2-1.3,slots=12,refuse=0.1,stall=0.04",
     {**_POLICY, "patience": 0.8, "flex_timeout": 1},
 )
 """The same kind, over in less than two seconds."""
 
 
-class Provider:
+class DemoProvider:
     """The real API; the key, the address and the policy are the environment's business."""
 
     is_simulated = False
 
-    def arguments(self, climate: Climate) -> dict[str, Any]:
+    def arguments(self, climate: DemoWeather) -> dict[str, Any]:
         """What a model has to be told to ask here."""
         return {}
 
-    def begin(self, climate: Climate) -> None:
+    def begin(self, climate: DemoWeather) -> None:
         """Start the weather's clock, and count requests from here."""
 
     def requests(self) -> int | None:
@@ -61,7 +61,7 @@ class Provider:
         return None
 
 
-class Simulated(Provider):
+class SimulatedProvider(DemoProvider):
     """The simulator."""
 
     is_simulated = True
@@ -70,7 +70,7 @@ class Simulated(Provider):
         self._simulator = simulator
         self._before = 0
 
-    def arguments(self, climate: Climate) -> dict[str, Any]:
+    def arguments(self, climate: DemoWeather) -> dict[str, Any]:
         """Address, a key that is none, and the policy."""
         return {
             "base_url": self._simulator.base_url,
@@ -78,7 +78,7 @@ class Simulated(Provider):
             "policy": climate.policy,
         }
 
-    def begin(self, climate: Climate) -> None:
+    def begin(self, climate: DemoWeather) -> None:
         """As for every provider.
 
         Raises:
@@ -104,12 +104,12 @@ class Simulated(Provider):
 
 
 @contextmanager
-def provider(live: bool, seed: int) -> Iterator[Provider]:
+def provider(live: bool, seed: int) -> Iterator[DemoProvider]:
     """The real API, or a simulator for as long as the block runs."""
     if live:
-        yield Provider()
+        yield DemoProvider()
         return
     from flextier.sim import Simulator
 
     with Simulator(seed=seed, record_bodies=False) as simulator:
-        yield Simulated(simulator)
+        yield SimulatedProvider(simulator)

@@ -16,7 +16,7 @@ Ask = Callable[[], Awaitable[str]]
 
 
 @dataclass(frozen=True)
-class Row:
+class Question:
     """What became of one question."""
 
     name: str
@@ -33,12 +33,12 @@ class Row:
 
 
 async def ask_all(
-    asks: Mapping[str, Ask], concurrency: int, done: Callable[[Row], None]
-) -> list[Row]:
+    asks: Mapping[str, Ask], concurrency: int, done: Callable[[Question], None]
+) -> list[Question]:
     """Ask them all, so many at a time; ``done`` hears of each."""
     gate = asyncio.Semaphore(concurrency)
 
-    async def one(name: str) -> Row:
+    async def one(name: str) -> Question:
         async with gate:
             row = await _row(name, asks[name])
         done(row)
@@ -47,10 +47,10 @@ async def ask_all(
     return await asyncio.gather(*map(one, asks))
 
 
-async def _row(name: str, ask: Ask) -> Row:
+async def _row(name: str, ask: Ask) -> Question:
     with track() as calls:
         try:
             answer = await ask()
         except (openai.OpenAIError, ValueError) as error:
-            return Row(name, None, tuple(calls), error)
-    return Row(name, answer, tuple(calls))
+            return Question(name, None, tuple(calls), error)
+    return Question(name, answer, tuple(calls))

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from flextier.journal.process_locks import Owners
+from flextier.journal.process_locks import ProcessLocks
 
 COLUMNS = (
     "tag",
@@ -49,13 +49,13 @@ class BatchRow:
     error_file_id: str | None = None
 
 
-class Batches:
+class BatchTable:
     """The table of batches."""
 
     def __init__(
         self,
         transaction: Callable[..., AbstractContextManager[Callable[..., Any]]],
-        owners: Owners,
+        owners: ProcessLocks,
         run: int,
     ) -> None:
         self._transaction = transaction

@@ -9,24 +9,30 @@ from flextier._openai.compat import LegacyAPIResponse, dumps
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
 from flextier.journal import JournalError, JournalWarning, journal_at
-from flextier.journal.records import Entry, Place, Recorded, Running, key_of
-from flextier.lanes import BATCH, FLEX, LANES, UNHELD_FLEX, Asked, Lane
+from flextier.journal.records import (
+    AcceptedResponse,
+    BatchPlace,
+    JournaledResponse,
+    JournalEntry,
+    key_of,
+)
+from flextier.lanes import BACKGROUND_FLEX, BATCH, FLEX, LANES, CallFacts, Lane
 from flextier.policy import FlexPolicy
 
 _SOONEST, _LATEST = 0.05, 2.0
 """Seconds between two looks at a call that somebody else is asking."""
 
 
-MEMORIES: ContextVar[list[Memory] | None] = ContextVar("flextier_memories", default=None)
+MEMORIES: ContextVar[list[CallEntry] | None] = ContextVar("flextier_memories", default=None)
 """Where the running code collects what the journal knows of its calls, in their order."""
 
 
-class Memory:
+class CallEntry:
     """What the journal knows of one call. Not shared; the journal is."""
 
     __slots__ = ("_clock", "_look_in", "_policy", "_settled", "_stale", "entry", "journal")
 
-    def __init__(self, base_url: str, asked: Asked, policy: FlexPolicy, clock: Clock) -> None:
+    def __init__(self, base_url: str, asked: CallFacts, policy: FlexPolicy, clock: Clock) -> None:
         """Find the call, or enter it.
 
         Raises:
@@ -41,23 +47,23 @@ class Memory:
         self._settled = False
         key = key_of(base_url, asked.endpoint, dumps(asked.body), policy.journal_namespace)
         once = policy.journal_duplicates == "once"
-        self.entry: Entry = self.journal.take(key, once=once, keep=policy.journal_ttl)
+        self.entry: JournalEntry = self.journal.take(key, once=once, keep=policy.journal_ttl)
         memories = MEMORIES.get()
         if memories is not None and not once:  # one that is shared is never used up
             memories.append(self)
 
     @property
-    def answer(self) -> Recorded | None:
+    def answer(self) -> JournaledResponse | None:
         """The answer that was paid for before."""
         return self.entry.answer
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> BatchPlace | None:
         """The line of a batch that the call is in."""
         return self.entry.place if self.entry.state == "batched" else None
 
     @property
-    def running(self) -> Running | None:
+    def running(self) -> AcceptedResponse | None:
         """The background response that the call is."""
         return self.entry.running if self.entry.state == "background" else None
 
@@ -68,12 +74,12 @@ class Memory:
             return BATCH
         if self.running is None:
             return None
-        return UNHELD_FLEX if self.running.lane == FLEX.name else LANES.get(self.running.lane)
+        return BACKGROUND_FLEX if self.running.lane == FLEX.name else LANES.get(self.running.lane)
 
     def accepted(self, response_id: str, lane: str, model: str) -> None:
         """The call is a background response now. If that cannot be written, it goes on unknown."""
-        running = Running(response_id, lane)
-        self.entry = Entry(self.entry.key, self.entry.n, "background", running=running)
+        running = AcceptedResponse(response_id, lane)
+        self.entry = JournalEntry(self.entry.key, self.entry.n, "background", running=running)
         try:
             self.journal.accepted(self.entry, model, running)
         except JournalError as error:
@@ -81,7 +87,7 @@ class Memory:
 
     def called_off(self) -> None:
         """The background response comes to nothing: the call is to be asked anew."""
-        self.entry = Entry(self.entry.key, self.entry.n, "ours")
+        self.entry = JournalEntry(self.entry.key, self.entry.n, "ours")
         try:
             self.journal.called_off(self.entry)
         except JournalError as error:
@@ -93,7 +99,7 @@ class Memory:
 
     def take_over(self) -> None:
         """The call waits no more for others, or for its batch, whatever has become of them."""
-        self.entry = Entry(self.entry.key, self.entry.n, "ours")
+        self.entry = JournalEntry(self.entry.key, self.entry.n, "ours")
         self._stale = False
 
     def refresh(self) -> None:
@@ -142,7 +148,7 @@ class Memory:
         """The call was answered on ``lane``. A journal that cannot be written harms no answer."""
         self._settled = True
         body = _bytes_of(answer)
-        said = Recorded(lane, 200, request_id, body)
+        said = JournaledResponse(lane, 200, request_id, body)
         try:
             self.journal.answered(
                 self.entry, model, said, keep_answer=self._policy.journal_store_responses

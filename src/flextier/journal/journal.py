@@ -13,10 +13,18 @@ from typing import IO, Any
 
 from flextier._utils.fork import after_fork_in_child
 from flextier.journal import reader as reading
-from flextier.journal.batches import Batches, BatchRow
+from flextier.journal.batches import BatchRow, BatchTable
 from flextier.journal.errors import JournalError
 from flextier.journal.process_locks import owners_at
-from flextier.journal.records import Entry, Place, Recorded, Running, digest_of, packed, unpacked
+from flextier.journal.records import (
+    AcceptedResponse,
+    BatchPlace,
+    JournaledResponse,
+    JournalEntry,
+    digest_of,
+    packed,
+    unpacked,
+)
 from flextier.journal.schema import connect
 
 _USED_UP = 0
@@ -72,7 +80,7 @@ class Journal:
         except BaseException:
             self._connection.close()
             raise
-        self.batches = Batches(self._transaction, self._owners, self.run)
+        self.batches = BatchTable(self._transaction, self._owners, self.run)
         """The batches that are on their way."""
 
     def _begin_run(self) -> int:
@@ -122,7 +130,7 @@ class Journal:
 
     # --- a call's life ------------------------------------------------------------------------
 
-    def take(self, key: bytes, *, once: bool = False, keep: float | None = None) -> Entry:
+    def take(self, key: bytes, *, once: bool = False, keep: float | None = None) -> JournalEntry:
         """The entry of a call that is to be made now.
 
         Args:
@@ -150,14 +158,14 @@ class Journal:
             self._up_to[key] = n
         return n
 
-    def claim(self, entry: Entry, *, keep: float | None = None) -> Entry:
+    def claim(self, entry: JournalEntry, *, keep: float | None = None) -> JournalEntry:
         """How it stands with the entry now; if nobody asks it, this call does."""
         with self._transaction() as sql:
             return self._claimed(sql, entry.key, entry.n, keep, entry.state in _HELD)
 
     def _claimed(
         self, sql: Any, key: bytes, n: int, keep: float | None, ours: bool = False
-    ) -> Entry:
+    ) -> JournalEntry:
         row = sql(
             "SELECT id, state, owner, tag, custom_id, lane, status, request_id, answer, at, "
             "response_id FROM calls WHERE key = ? AND n = ?",
@@ -168,36 +176,36 @@ class Journal:
                 "INSERT INTO calls (key, n, state, owner) VALUES (?, ?, 'asked', ?)",
                 (key, n, self.run),
             )
-            return Entry(key, n, "ours")
+            return JournalEntry(key, n, "ours")
         call, state, owner, tag, custom_id, lane, status, request_id, answer, at, response = row
-        place = None if tag is None else Place(tag, custom_id)
-        running = None if response is None else Running(response, lane)
+        place = None if tag is None else BatchPlace(tag, custom_id)
+        running = None if response is None else AcceptedResponse(response, lane)
         if state == "batched":
-            return Entry(key, n, "batched", place)
+            return JournalEntry(key, n, "batched", place)
         if state == "asked" and ours and owner == self.run:
-            return Entry(key, n, "ours")  # as it was: its line was never sent
+            return JournalEntry(key, n, "ours")  # as it was: its line was never sent
         elsewhere = not (ours and owner == self.run) and self._owners.alive(owner)
         if state in ("asked", "background") and elsewhere:
-            return Entry(key, n, "busy")
+            return JournalEntry(key, n, "busy")
         if state == "background":
             sql("UPDATE calls SET owner = ? WHERE id = ?", (self.run, call))
-            return Entry(key, n, "background", running=running)
+            return JournalEntry(key, n, "background", running=running)
         if state == "done" and (keep is None or at > self._wall() - keep):
             if answer is not None:
-                said = Recorded(lane, status, request_id, unpacked(answer))
-                return Entry(key, n, "done", place, said)
+                said = JournaledResponse(lane, status, request_id, unpacked(answer))
+                return JournalEntry(key, n, "done", place, said)
             if place is not None and self.batches.has_output(sql, place.tag):
-                return Entry(key, n, "batched", place, fetched_again=True)
+                return JournalEntry(key, n, "batched", place, fetched_again=True)
             if running is not None:
-                return Entry(key, n, "background", fetched_again=True, running=running)
+                return JournalEntry(key, n, "background", fetched_again=True, running=running)
         sql(
             "UPDATE calls SET state = 'asked', owner = ?, tag = NULL, custom_id = NULL, "
             "answer = NULL, response_id = NULL WHERE id = ?",
             (self.run, call),
         )
-        return Entry(key, n, "ours")
+        return JournalEntry(key, n, "ours")
 
-    def accepted(self, entry: Entry, model: str, running: Running) -> None:
+    def accepted(self, entry: JournalEntry, model: str, running: AcceptedResponse) -> None:
         """The call is a background response now: that is what it is found by."""
         with self._transaction() as sql:
             sql(
@@ -209,7 +217,7 @@ class Journal:
                 (entry.key, entry.n, self.run, model, running.lane, running.response_id),
             )
 
-    def called_off(self, entry: Entry) -> None:
+    def called_off(self, entry: JournalEntry) -> None:
         """Nobody is to wait for the call's background response any more: it is asked for anew."""
         with self._transaction() as sql:
             sql(
@@ -218,7 +226,9 @@ class Journal:
                 (self.run, entry.key, entry.n),
             )
 
-    def answered(self, entry: Entry, model: str, said: Recorded, *, keep_answer: bool) -> None:
+    def answered(
+        self, entry: JournalEntry, model: str, said: JournaledResponse, *, keep_answer: bool
+    ) -> None:
         """The call was answered, and the answer is paid for.
 
         Without the answer it is kept where it can be fetched again, if it was in the background.
@@ -248,7 +258,7 @@ class Journal:
                 ),
             )
 
-    def release(self, entry: Entry, *, ours: bool = True) -> None:
+    def release(self, entry: JournalEntry, *, ours: bool = True) -> None:
         """The call is over without an answer; whoever asks the same next, asks it anew.
 
         A line of a batch and a background response stay, and wait there for whoever asks the same
@@ -271,7 +281,7 @@ class Journal:
                     (_NOBODY, entry.key, entry.n, self.run),
                 )
 
-    def use_up(self, entries: Iterable[Entry]) -> None:
+    def use_up(self, entries: Iterable[JournalEntry]) -> None:
         """What came of these answers is kept elsewhere: forget them, and count on after them.
 
         No later call gets one of them, in this run or another.
@@ -296,7 +306,7 @@ class Journal:
 
     # --- batches ------------------------------------------------------------------------------
 
-    def seal(self, row: BatchRow, lines: Iterable[tuple[str, Entry]]) -> None:
+    def seal(self, row: BatchRow, lines: Iterable[tuple[str, JournalEntry]]) -> None:
         """These entries, by custom_id, are about to be sent as a batch."""
         with self._transaction(durable=True) as sql:
             self.batches.add(sql, row)
@@ -310,7 +320,7 @@ class Journal:
     def harvested(
         self,
         tag: str,
-        lines: Iterable[tuple[str, Recorded]],
+        lines: Iterable[tuple[str, JournaledResponse]],
         free: Iterable[str] = (),
         *,
         keep_answer: bool,
@@ -370,7 +380,7 @@ class Journal:
             return reader.export(out)
 
     def forget(self, *, older_than: float = 0.0) -> int:
-        """Forget answers, for good, and give the disk its space back. Batches on their way stay.
+        """Forget answers, for good, and give the disk its space back. BatchTable on their way stay.
 
         Args:
             older_than: seconds since they were answered; 0: all.

@@ -32,7 +32,7 @@ else:
         fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, byte)
 
 
-class Owners:
+class ProcessLocks:
     """The locks of one journal."""
 
     def __init__(self, path: str) -> None:
@@ -70,10 +70,10 @@ class Owners:
 
 # POSIX drops all locks that a process has on a file as soon as it closes any descriptor of it: so
 # there is one for each file, and it stays open.
-_OPEN: dict[str, Owners] = {}
+_OPEN: dict[str, ProcessLocks] = {}
 
 
-def owners_at(path: str) -> Owners:
+def owners_at(path: str) -> ProcessLocks:
     """The locks of the journal at a path.
 
     Raises:
@@ -82,7 +82,7 @@ def owners_at(path: str) -> Owners:
     real = os.path.realpath(path)
     owners = _OPEN.get(real)
     if owners is None or not owners.is_at(real):
-        owners = _OPEN[real] = Owners(real)
+        owners = _OPEN[real] = ProcessLocks(real)
     return owners
 
 

@@ -14,7 +14,7 @@ in a batch. ``background``: it is a background response. ``done``: here is the a
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class JournaledResponse:
     """An answer that was paid for."""
 
     lane: str
@@ -25,7 +25,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BatchPlace:
     """A line of a batch."""
 
     tag: str
@@ -33,7 +33,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class AcceptedResponse:
     """A background response that was accepted."""
 
     response_id: str
@@ -42,18 +42,18 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One call, by what it asks and how often that has been asked before it."""
 
     key: bytes
     n: int
     state: State
-    place: Place | None = None
-    answer: Recorded | None = None
+    place: BatchPlace | None = None
+    answer: JournaledResponse | None = None
     fetched_again: bool = False
     """Whether it was answered, in a batch or in the background, and the journal has left the answer
     out."""
-    running: Running | None = None
+    running: AcceptedResponse | None = None
 
 
 def key_of(base_url: str, endpoint: str, body: bytes, salt: str) -> bytes:

@@ -1,7 +1,7 @@
 """Lanes: the ways to buy a call, one file each."""
 
-from flextier.lanes.background import BACKGROUND, UNHELD_FLEX, WINDOWS, punctual
-from flextier.lanes.base import JOURNAL, UNREAD, Asked, Lane, Window
+from flextier.lanes.background import BACKGROUND, BACKGROUND_FLEX, WINDOWS, punctual
+from flextier.lanes.base import JOURNAL, UNREAD, CallFacts, Lane, Window
 from flextier.lanes.batch import BATCH
 from flextier.lanes.eligibility import choose, tell, tell_of_windows
 from flextier.lanes.flex import FLEX
@@ -12,16 +12,16 @@ __all__ = [
     "ANY_WINDOW",
     "AUTO",
     "BACKGROUND",
+    "BACKGROUND_FLEX",
     "BATCH",
     "FLEX",
     "JOURNAL",
     "LANES",
     "NAMES",
     "STANDARD",
-    "UNHELD_FLEX",
     "UNREAD",
     "WINDOWS",
-    "Asked",
+    "CallFacts",
     "Lane",
     "Window",
     "choose",

@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from flextier.lanes.base import UNREAD, Asked, Lane, Window
+from flextier.lanes.base import UNREAD, CallFacts, Lane, Window
 from flextier.lanes.failures import Failure
 from flextier.lanes.flex import FLEX, FlexLane
 from flextier.lanes.standard import STANDARD
@@ -32,7 +32,7 @@ _WORDS = re.compile(r"\bbackground\b|completion[_ ]window|zero data retention", 
 _FOR_ALL = re.compile(r"not supported|unsupported|not available|retention", re.IGNORECASE)
 
 
-def asks_itself(asked: Asked) -> bool:
+def asks_itself(asked: CallFacts) -> bool:
     """Whether the caller has said itself whether, or within which window, it is to be made so."""
     options = asked.body.get(OPTIONS) or {}
     return asked.body.get("background") is not None or "completion_window" in options
@@ -56,7 +56,7 @@ class BackgroundLane(Lane):
 
     __slots__ = ()  # no dataclass of its own: it has no field more
 
-    def declines(self, asked: Asked) -> str:
+    def declines(self, asked: CallFacts) -> str:
         if asked.endpoint != ENDPOINT:
             return (
                 "background responses are for the Responses API (LangChain: "
@@ -81,12 +81,12 @@ class BackgroundLane(Lane):
         return {"background": True, **({OPTIONS: options} if options else {})}
 
 
-class UnheldFlexLane(FlexLane):
+class BackgroundFlexLane(FlexLane):
     """Flex, accepted at once and asked about: no connection that may be cut while it is silent."""
 
     __slots__ = ()  # no dataclass of its own: it has no field more
 
-    def declines(self, asked: Asked) -> str:
+    def declines(self, asked: CallFacts) -> str:
         if asked.endpoint != ENDPOINT:
             return f"{asked.endpoint} has no background responses"
         if asked.streamed or asked.extras == UNREAD or asks_itself(asked):
@@ -117,7 +117,7 @@ def _lane(window: Window) -> BackgroundLane:
 BACKGROUND: dict[Window, BackgroundLane] = {window: _lane(window) for window in WINDOWS}
 """The lane of each window."""
 
-UNHELD_FLEX = UnheldFlexLane(
+BACKGROUND_FLEX = BackgroundFlexLane(
     name=FLEX.name,
     service_tier=FLEX.service_tier,
     timeout_field=FLEX.timeout_field,

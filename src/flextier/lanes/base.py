@@ -21,7 +21,7 @@ Window = Literal["soonest", "2h", "8h"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CallFacts:
     """What a lane has to know of a call before it takes it."""
 
     endpoint: str
@@ -99,7 +99,7 @@ class Lane:
         """
         return {}
 
-    def declines(self, asked: Asked) -> str:
+    def declines(self, asked: CallFacts) -> str:
         """Why the call cannot go this way, in words; empty: it can."""
         return ""
 

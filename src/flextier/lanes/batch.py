@@ -5,7 +5,7 @@ Source: https://developers.openai.com/api/docs/guides/batch
 
 from __future__ import annotations
 
-from flextier.lanes.base import Asked, Lane
+from flextier.lanes.base import CallFacts, Lane
 from flextier.lanes.failures import Failure
 
 MODEL_ERROR = "batch_model_error"
@@ -22,7 +22,7 @@ class BatchLane(Lane):
 
     __slots__ = ()  # no dataclass of its own: it has no field more
 
-    def declines(self, asked: Asked) -> str:
+    def declines(self, asked: CallFacts) -> str:
         if asked.endpoint not in _ENDPOINTS:
             return f"the Batch API is not used for {asked.endpoint}"
         if asked.streamed:

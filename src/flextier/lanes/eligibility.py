@@ -8,12 +8,12 @@ from functools import lru_cache
 
 from flextier._utils.safe_warn import safe_warn
 from flextier.errors import PolicyError
-from flextier.lanes.base import Asked, Lane
+from flextier.lanes.base import CallFacts, Lane
 from flextier.lanes.model_support import has_windows
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class EligibleLanes:
     """The lanes that take a call."""
 
     lanes: list[Lane]
@@ -21,7 +21,7 @@ class Choice:
     """Whether what they give is no stream, although one was asked for."""
 
 
-def choose(lanes: Sequence[Lane], asked: Asked, underway: Lane | None = None) -> Choice:
+def choose(lanes: Sequence[Lane], asked: CallFacts, underway: Lane | None = None) -> EligibleLanes:
     """The lanes that take the call; a reason that one does not is told once in a process.
 
     Args:
@@ -41,17 +41,17 @@ def choose(lanes: Sequence[Lane], asked: Asked, underway: Lane | None = None) ->
         for name, reason in reasons.items():
             if reason:
                 tell(name, reason, willing[0].name)
-        return Choice(willing)
+        return EligibleLanes(willing)
     plainly = replace(asked, streamed=False)
     if asked.streamed and (lanes := [lane for lane in lanes if not lane.declines(plainly)]):
-        return Choice(lanes, plain=True)
+        return EligibleLanes(lanes, plain=True)
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise PolicyError(
         f"no lane of FlexPolicy.lanes (FLEXTIER_LANES) takes this call ({why}): add another lane"
     )
 
 
-def _taking(lane: Lane, asked: Asked) -> Lane:
+def _taking(lane: Lane, asked: CallFacts) -> Lane:
     """The lane, or the other one of its name where that takes the call and it does not."""
     return lane.instead if lane.instead is not None and lane.declines(asked) else lane
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Protocol
 
-from flextier.lanes.background import BACKGROUND, UNHELD_FLEX
+from flextier.lanes.background import BACKGROUND, BACKGROUND_FLEX
 from flextier.lanes.base import Lane, Window
 from flextier.lanes.batch import BATCH
 from flextier.lanes.flex import FLEX
@@ -44,7 +44,7 @@ def lane_named(name: str, policy: _Knobs) -> Lane:
     if name == ANY_WINDOW:
         return BACKGROUND[policy.background_window]
     if name == FLEX.name and policy.flex_background:
-        return UNHELD_FLEX
+        return BACKGROUND_FLEX
     return LANES[name]
 
 

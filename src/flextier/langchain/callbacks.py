@@ -32,11 +32,11 @@ def run_listener(run_manager: Any) -> AbstractContextManager[None]:
     """Tell ``run_manager`` of the retries and the reports of calls begun inside; each once."""
     if run_manager is None or not run_manager.handlers or _is_told(run_manager):
         return _NOTHING
-    run = _ToRun(run_manager)
+    run = _RunCallbacks(run_manager)
     return listen(run.report if run.takers else None, run)
 
 
-class _ToRun:
+class _RunCallbacks:
     """Hands retries on to a run manager, which knows tenacity's state only, and reports."""
 
     def __init__(self, run_manager: Any) -> None:
@@ -53,7 +53,7 @@ class _ToRun:
 
 def _is_told(run_manager: Any) -> bool:
     """Whether a manager of the same run listens: ``stream`` may fall back to ``invoke``."""
-    runs = (told.run_manager for told in current_scope().retries if isinstance(told, _ToRun))
+    runs = (told.run_manager for told in current_scope().retries if isinstance(told, _RunCallbacks))
     return any(run.run_id == run_manager.run_id for run in runs)
 
 

@@ -19,14 +19,14 @@ from flextier.costs.totals import CostTotals
 from flextier.langchain.callback_blocks import heard_by
 from flextier.langchain.records import (
     FRAMEWORK,
-    Answer,
-    Asked,
+    FinishedRun,
+    StartedRun,
     message_of,
     read,
     read_failed,
     record_of_plain,
 )
-from flextier.langchain.usage import Told
+from flextier.langchain.usage import ReportedUsage
 from flextier.pricing.best_effort import warm
 
 with needs_extra("langchain"):
@@ -43,10 +43,10 @@ _STEP_TAGS = ("seq:step:", "graph:step:", "map:key:", "langsmith:")
 
 
 @dataclass(slots=True)
-class _Run:
+class _ModelRun:
     """A model run that has begun."""
 
-    asked: Asked = field(default_factory=lambda: Asked(at=time.time()))
+    asked: StartedRun = field(default_factory=lambda: StartedRun(at=time.time()))
     began: float = field(default_factory=time.monotonic)
     parent_run_id: UUID | None = None
     tags: Sequence[str] = ()
@@ -107,7 +107,7 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         """What the calls came to so far."""
         self._on_record = on_record
         self._kept: deque[CallRecord] = deque(maxlen=keep_records)
-        self._runs: OrderedDict[UUID, _Run] = OrderedDict()
+        self._runs: OrderedDict[UUID, _ModelRun] = OrderedDict()
         self._counted = Seen()
         # Reentrant: the garbage collector may close a stream, which ends a call, at any point.
         self._lock = RLock()
@@ -138,10 +138,10 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         params = kwargs.get("invocation_params") or {}
         known = metadata or {}
         model = params.get("model") or params.get("model_name") or known.get("ls_model_name")
-        asked = Asked(model, known.get("ls_provider"), params.get("service_tier"), time.time())
+        asked = StartedRun(model, known.get("ls_provider"), params.get("service_tier"), time.time())
         namespace = (serialized or {}).get("id") or ()
         reports = tuple(namespace[:2]) == _NAMESPACE
-        run = _Run(asked, time.monotonic(), parent_run_id, tags or (), known, reports)
+        run = _ModelRun(asked, time.monotonic(), parent_run_id, tags or (), known, reports)
         with self._lock:
             self._open(run_id, run)
 
@@ -154,7 +154,7 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
     def on_flextier_report(self, report: CallReport, *, run_id: UUID) -> None:
         """Count a call of ``ChatOpenAIFlex``, told at its end."""
         with self._lock:
-            run = self._runs.get(run_id) or _Run()
+            run = self._runs.get(run_id) or _ModelRun()
             run.settled = True
             if run.left:
                 del self._runs[run_id]
@@ -192,7 +192,7 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
 
     # --- counting -----------------------------------------------------------------------------
 
-    def _open(self, run_id: UUID, run: _Run) -> None:
+    def _open(self, run_id: UUID, run: _ModelRun) -> None:
         self._runs[run_id] = run
         if len(self._runs) > _MOST_OPEN:
             self._runs.popitem(last=False)
@@ -204,32 +204,32 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         **_: Any,
-    ) -> _Run | None:
+    ) -> _ModelRun | None:
         """The run that has ended; None if there is nothing left to count."""
         with self._lock:
             run = self._runs.pop(run_id, None)
         if run is None:  # its beginning was not told
-            return _Run(parent_run_id=parent_run_id, tags=tags or ())
+            return _ModelRun(parent_run_id=parent_run_id, tags=tags or ())
         return None if run.settled else run
 
-    def _count_told(self, told: Any, answer: Answer, run: _Run, run_id: UUID) -> None:
+    def _count_told(self, told: Any, answer: FinishedRun, run: _ModelRun, run_id: UUID) -> None:
         """Count a call by the report on its message, if it was not counted by the report itself."""
         try:
             report = CallReport.from_dict(told)
             record = record_of(report, framework=FRAMEWORK, **run.about(run_id))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             why = f"the report on the message cannot be read: {type(error).__name__}: {error}"
-            self._count_plain(Answer(Told(unpriced=why), answer.model), run, run_id)
+            self._count_plain(FinishedRun(ReportedUsage(unpriced=why), answer.model), run, run_id)
         else:
             if self._counted.is_new(report.id):
                 self._count(record)
 
-    def _count_report(self, report: CallReport, run: _Run, run_id: UUID) -> None:
+    def _count_report(self, report: CallReport, run: _ModelRun, run_id: UUID) -> None:
         if self._counted.is_new(report.id):
             self._count(record_of(report, framework=FRAMEWORK, **run.about(run_id)))
 
     def _count_plain(
-        self, answer: Answer, run: _Run, run_id: UUID, error: str | None = None
+        self, answer: FinishedRun, run: _ModelRun, run_id: UUID, error: str | None = None
     ) -> None:
         record = record_of_plain(
             answer,

@@ -10,7 +10,7 @@ from typing import Any
 from flextier.costs.records import CallRecord
 from flextier.lanes import tier_lane
 from flextier.langchain.model_names import listed_as
-from flextier.langchain.usage import NOTHING, Told, told_by, usage_in
+from flextier.langchain.usage import NOTHING, ReportedUsage, told_by, usage_in
 from flextier.pricing.best_effort import cost_known
 from flextier.pricing.cost import Cost
 
@@ -22,7 +22,7 @@ _FINISHED = ("finish_reason", "stop_reason", "status")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class StartedRun:
     """What is known of a call when it begins."""
 
     model: str | None = None
@@ -36,10 +36,10 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FinishedRun:
     """What is known of a call when it is over."""
 
-    told: Told = NOTHING
+    told: ReportedUsage = NOTHING
     model: str | None = None
     """The model as the answer names it."""
     provider: str | None = None
@@ -48,16 +48,16 @@ class Answer:
     answered: bool = True
 
 
-def read(result: Any) -> Answer:
+def read(result: Any) -> FinishedRun:
     """What LangChain's result of an ended run tells."""
     message = message_of(result)
     if message is None:
-        return Answer()
+        return FinishedRun()
     facts = {**(getattr(result, "llm_output", None) or {}), **message.response_metadata}
     return _answer(told_by(getattr(message, "usage_metadata", None)), facts)
 
 
-def read_failed(result: Any) -> Answer:
+def read_failed(result: Any) -> FinishedRun:
     """What LangChain's result of a failed run tells: there may be a whole answer in it.
 
     A reader can leave a stream at its end, and an answer can fail to be what a schema wants; such
@@ -71,8 +71,8 @@ def read_failed(result: Any) -> Answer:
             return _answer(told, facts)
         body = facts.get("body")
         if isinstance(body, Mapping) and (usage := usage_in(body)) is not None:
-            return _answer(Told(usage), body)
-    return Answer(answered=False)
+            return _answer(ReportedUsage(usage), body)
+    return FinishedRun(answered=False)
 
 
 def message_of(result: Any) -> Any:
@@ -86,8 +86,8 @@ def message_of(result: Any) -> Any:
     return None
 
 
-def _answer(told: Told, facts: Mapping[str, Any]) -> Answer:
-    return Answer(
+def _answer(told: ReportedUsage, facts: Mapping[str, Any]) -> FinishedRun:
+    return FinishedRun(
         told,
         model=_text(facts.get("model_name")) or _text(facts.get("model")),
         provider=_text(facts.get("model_provider")),
@@ -100,7 +100,13 @@ def _text(value: Any) -> str | None:
 
 
 def record_of_plain(
-    answer: Answer, asked: Asked, *, call_id: str, elapsed: float, error: str | None, **about: Any
+    answer: FinishedRun,
+    asked: StartedRun,
+    *,
+    call_id: str,
+    elapsed: float,
+    error: str | None,
+    **about: Any,
 ) -> CallRecord:
     """The record of a call.
 
@@ -131,7 +137,7 @@ def record_of_plain(
     )
 
 
-def _cost(answer: Answer, asked: Asked, lane: str) -> Cost:
+def _cost(answer: FinishedRun, asked: StartedRun, lane: str) -> Cost:
     names = listed_as((answer.model, asked.model), (asked.provider, answer.provider))
     told = answer.told
     if told.unpriced is not None:

@@ -14,7 +14,7 @@ _TIERS = ("flex", "priority")
 _WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 
 
-class Told(NamedTuple):
+class ReportedUsage(NamedTuple):
     """What an answer tells of its tokens."""
 
     usage: Usage | None = None
@@ -27,21 +27,23 @@ class Told(NamedTuple):
     """Why its price is an estimate."""
 
 
-NOTHING = Told()
+NOTHING = ReportedUsage()
 """What an answer without usage tells."""
 
 
-def told_by(metadata: Any) -> Told:
+def told_by(metadata: Any) -> ReportedUsage:
     """What a ``usage_metadata`` tells; it does not raise, whatever that is."""
     if metadata is None:
         return NOTHING
     try:
         return _read(metadata)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        return Told(unpriced=f"usage_metadata cannot be read: {type(error).__name__}: {error}")
+        return ReportedUsage(
+            unpriced=f"usage_metadata cannot be read: {type(error).__name__}: {error}"
+        )
 
 
-def _read(metadata: Mapping[str, Any]) -> Told:
+def _read(metadata: Mapping[str, Any]) -> ReportedUsage:
     inputs = metadata.get("input_token_details") or {}
     outputs = metadata.get("output_token_details") or {}
     usage = Usage(
@@ -53,7 +55,7 @@ def _read(metadata: Mapping[str, Any]) -> Told:
     )
     audio = _part(inputs, "audio") + _part(outputs, "audio")
     hour = _part(inputs, "ephemeral_1h_input_tokens")
-    return Told(
+    return ReportedUsage(
         usage,
         next((tier for tier in _TIERS if tier in inputs or tier in outputs), None),
         unpriced=f"{audio} tokens are audio, which has rates of its own" if audio else None,
@@ -80,12 +82,16 @@ def _count(tokens: Any) -> int:
 def usage_in(body: Mapping[str, Any]) -> Usage | None:
     """The usage in the JSON of OpenAI's answer; None where it has none."""
     usage = body.get("usage")
-    return Usage.from_openai(_Fields(usage)) if isinstance(usage, Mapping) and usage else None
+    return (
+        Usage.from_openai(_AttributeMapping(usage))
+        if isinstance(usage, Mapping) and usage
+        else None
+    )
 
 
-class _Fields:
+class _AttributeMapping:
     """A mapping whose entries are attributes, as the SDK's objects have them."""
 
     def __init__(self, mapping: Mapping[str, Any]) -> None:
         for name, value in mapping.items():
-            setattr(self, name, _Fields(value) if isinstance(value, Mapping) else value)
+            setattr(self, name, _AttributeMapping(value) if isinstance(value, Mapping) else value)

@@ -35,7 +35,7 @@ Group = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class CallFilter:
     """Which calls are meant. None: any."""
 
     since: datetime | None = None

@@ -17,7 +17,7 @@ from flextier._utils.fork import around_fork
 _PATIENCE = 10.0  # seconds that a fork waits for a transaction to end
 
 
-class Forked(Protocol):
+class ForkParticipant(Protocol):
     """What has a part in every fork of the process."""
 
     def before_fork(self) -> None:
@@ -27,7 +27,7 @@ class Forked(Protocol):
         """Go on: in the parent, or as a child that starts with nothing."""
 
 
-class InUse:
+class ActiveUsers:
     """Counts who uses the database now, so that a fork can wait until nobody does."""
 
     def __init__(self) -> None:
@@ -65,11 +65,11 @@ class InUse:
             self._changed.notify_all()
 
 
-_FORKED: WeakSet[Forked] = WeakSet()
-_at_fork: list[Forked] = []
+_FORKED: WeakSet[ForkParticipant] = WeakSet()
+_at_fork: list[ForkParticipant] = []
 
 
-def take_part(one: Forked) -> None:
+def take_part(one: ForkParticipant) -> None:
     """Have ``one`` told of every fork, as long as it lives."""
     _FORKED.add(one)
 

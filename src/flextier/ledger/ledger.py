@@ -17,11 +17,11 @@ from flextier.costs.records import CallRecord
 from flextier.costs.totals import CostTotals, Sums
 from flextier.ledger import fork_safety, queries
 from flextier.ledger.errors import LedgerError
-from flextier.ledger.filters import Filter, Group
+from flextier.ledger.filters import CallFilter, Group
 from flextier.ledger.sessions import Session
-from flextier.ledger.store import Store
-from flextier.ledger.url import Address
-from flextier.ledger.writer import Writer
+from flextier.ledger.store import LedgerStore
+from flextier.ledger.url import LedgerUrl
+from flextier.ledger.writer import LedgerWriter
 
 
 class Ledger:
@@ -67,11 +67,11 @@ class Ledger:
             raise ValueError(f"flush_every={flush_every!r}: seconds, 0 or more")
         if queue_limit < 1:
             raise ValueError(f"queue_limit={queue_limit!r}: a whole number, 1 or more")
-        self._address = Address.read(url)
+        self._address = LedgerUrl.read(url)
         self._readonly = readonly
-        self._store = Store(self._address, readonly=readonly)
+        self._store = LedgerStore(self._address, readonly=readonly)
         self._store.open()
-        self._writer = Writer(self._store, flush_every=flush_every, queue_limit=queue_limit)
+        self._writer = LedgerWriter(self._store, flush_every=flush_every, queue_limit=queue_limit)
         fork_safety.take_part(self._writer)
         # Forgotten without being closed, it is still written.
         weakref.finalize(self, self._writer.close_soon, 10.0).atexit = False
@@ -170,7 +170,7 @@ class Ledger:
         Raises:
             LedgerError: the ledger cannot be read.
         """
-        which = Filter(since, until, model, lane, framework, tag, run_id)
+        which = CallFilter(since, until, model, lane, framework, tag, run_id)
         self.flush()
         return queries.records(self._store, which)
 
@@ -180,7 +180,7 @@ class Ledger:
         The arguments and errors are those of :meth:`records`.
         """
         self.flush()
-        return queries.totals(self._store, Filter(**which))
+        return queries.totals(self._store, CallFilter(**which))
 
     def sums(self, *by: Group, **which: Any) -> dict[tuple[Any, ...], Sums]:
         """Sums by what calls have in common, as in ``ledger.sums("hour_of_day", "lane")``.
@@ -194,7 +194,7 @@ class Ledger:
             LedgerError: the ledger cannot be read.
         """
         self.flush()
-        return queries.sums(self._store, Filter(**which), by)
+        return queries.sums(self._store, CallFilter(**which), by)
 
     def sessions(self) -> tuple[Session, ...]:
         """The processes that have written, oldest first: see which broke off, and what is missing.

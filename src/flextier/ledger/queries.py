@@ -13,11 +13,11 @@ from sqlalchemy import ColumnElement, RowMapping, and_, case, func, select, true
 from flextier.costs.records import CallRecord
 from flextier.costs.totals import CostTotals, Sums
 from flextier.ledger.decimal_columns import amount
-from flextier.ledger.filters import Filter, Group, grouping
+from flextier.ledger.filters import CallFilter, Group, grouping
 from flextier.ledger.rows import amount_left_out, moment, record_of_row
 from flextier.ledger.schema import AMOUNTS, TOKENS, calls, sessions
 from flextier.ledger.sessions import Session, state_of
-from flextier.ledger.store import Store
+from flextier.ledger.store import LedgerStore
 from flextier.pricing.decimals import added, difference
 
 _PAGE = 1000
@@ -59,7 +59,7 @@ _AMOUNTS: dict[str, tuple[ColumnElement[Any], ColumnElement[Any]]] = {
 }
 
 
-def records(store: Store, which: Filter) -> Iterator[CallRecord]:
+def records(store: LedgerStore, which: CallFilter) -> Iterator[CallRecord]:
     """The records, oldest first; a page of them in memory at a time."""
     place = tuple_(calls.c.at_us, calls.c.id)
     after: tuple[int, int] | None = None
@@ -77,7 +77,9 @@ def records(store: Store, which: Filter) -> Iterator[CallRecord]:
         after = page[-1]["at_us"], page[-1]["id"]
 
 
-def sums(store: Store, which: Filter, by: tuple[Group, ...]) -> dict[tuple[Any, ...], Sums]:
+def sums(
+    store: LedgerStore, which: CallFilter, by: tuple[Group, ...]
+) -> dict[tuple[Any, ...], Sums]:
     """Sums by the values of some groups; a call with two tags is in both of these."""
     found: dict[tuple[Any, ...], Sums] = {}
     for values, told in _grouped(store, which, by):
@@ -86,7 +88,7 @@ def sums(store: Store, which: Filter, by: tuple[Group, ...]) -> dict[tuple[Any, 
     return found
 
 
-def totals(store: Store, which: Filter) -> CostTotals:
+def totals(store: LedgerStore, which: CallFilter) -> CostTotals:
     """What :class:`CostTotals` of the same records is."""
     whole = CostTotals()
     for (model, lane, tags), told in _grouped(store, which, ("model", "lane", "tag")):
@@ -98,7 +100,7 @@ def totals(store: Store, which: Filter) -> CostTotals:
     return whole
 
 
-def all_sessions(store: Store) -> tuple[Session, ...]:
+def all_sessions(store: LedgerStore) -> tuple[Session, ...]:
     """Who has written, in the order of their beginning."""
     with store.reading() as connection:
         rows = connection.execute(select(sessions).order_by(sessions.c.started_us)).all()
@@ -128,7 +130,7 @@ def _keys(by: tuple[Group, ...], values: tuple[Any, ...]) -> Iterator[tuple[Any,
 
 
 def _grouped(
-    store: Store, which: Filter, by: tuple[Group, ...]
+    store: LedgerStore, which: CallFilter, by: tuple[Group, ...]
 ) -> Iterator[tuple[tuple[Any, ...], Sums]]:
     """Sums by the groups' values as the rows have them: tags all together."""
     groups = [grouping(name) for name in by]

@@ -1,4 +1,4 @@
-"""Store: the database of a ledger. It is opened, checked, written and read here."""
+"""LedgerStore: the database of a ledger. It is opened, checked, written and read here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flextier.ledger import fork_safety, migrations, readonly_sqlite
 from flextier.ledger.errors import ForeignDatabaseError, LedgerError
 from flextier.ledger.rows import Row
 from flextier.ledger.schema import calls, sessions
-from flextier.ledger.url import Address
+from flextier.ledger.url import LedgerUrl
 
 _T = TypeVar("_T")
 
@@ -29,10 +29,10 @@ _WRITES, _NO_TRANSACTION = "BEGIN IMMEDIATE", ""
 _ONE_MOMENT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
-class Store:
+class LedgerStore:
     """The database of a ledger. Any thread may read; one at a time writes."""
 
-    def __init__(self, address: Address, *, readonly: bool) -> None:
+    def __init__(self, address: LedgerUrl, *, readonly: bool) -> None:
         """Name the database; :meth:`open` connects to it.
 
         Raises:
@@ -42,7 +42,7 @@ class Store:
         self._readonly = readonly
         self._engine = _engine(address.readonly() if readonly else address)
         self._still = _engine(address.readonly(still=True)) if readonly else self._engine
-        self._in_use = fork_safety.InUse()
+        self._in_use = fork_safety.ActiveUsers()
         self._writing: Connection | None = None
         self._file: tuple[int, int] | None = None
         self._inherited: Connection | None = None
@@ -238,7 +238,7 @@ def _patiently(work: Callable[[], _T]) -> _T:
         time.sleep(0.05)
 
 
-def _engine(address: Address) -> Engine:
+def _engine(address: LedgerUrl) -> Engine:
     options: dict[str, Any]
     if address.path is not None:
         options = {"check_same_thread": False, "timeout": _BUSY}

@@ -18,7 +18,7 @@ _KINDS = ("sqlite", "postgresql")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class LedgerUrl:
     """Where a ledger is."""
 
     url: URL
@@ -28,7 +28,7 @@ class Address:
     """Its name in messages; no password and no options, which may hold one."""
 
     @classmethod
-    def read(cls, given: str | os.PathLike[str] | URL) -> Address:
+    def read(cls, given: str | os.PathLike[str] | URL) -> LedgerUrl:
         """The address that a URL of SQLAlchemy or the path of a file tells.
 
         Raises:
@@ -51,7 +51,7 @@ class Address:
         )
         return cls(url, path, f"sqlite:///{path}")
 
-    def readonly(self, *, still: bool = False) -> Address:
+    def readonly(self, *, still: bool = False) -> LedgerUrl:
         """The same, for connections that cannot write.
 
         Args:
@@ -60,7 +60,7 @@ class Address:
         if self.path is None:
             return self
         url = self.url.update_query_dict({"mode": "ro", **({"immutable": "1"} if still else {})})
-        return Address(url, self.path, self.shown)
+        return LedgerUrl(url, self.path, self.shown)
 
     def redacted(self, message: str) -> str:
         """A message of the driver without the password, should that be in it."""

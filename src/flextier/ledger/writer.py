@@ -1,4 +1,4 @@
-"""Writer: takes records on the caller's thread, and writes them in order on one of its own."""
+"""LedgerWriter: queues records, and writes them in order on a thread of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from flextier.ledger import atexit_flush
 from flextier.ledger.errors import LedgerError, LedgerWarning
 from flextier.ledger.rows import microseconds, row_of
 from flextier.ledger.sessions import HEARTBEAT
-from flextier.ledger.store import Store, reason
+from flextier.ledger.store import LedgerStore, reason
 
 BATCH = 1000
 """Records of one transaction, at most."""
@@ -38,10 +38,10 @@ _NO_ROW = (DataError, IntegrityError, OverflowError)
 _log = logging.getLogger("flextier")
 
 
-class Writer:
+class LedgerWriter:
     """A queue with a thread behind it, which begins with the first record."""
 
-    def __init__(self, store: Store, *, flush_every: float, queue_limit: int) -> None:
+    def __init__(self, store: LedgerStore, *, flush_every: float, queue_limit: int) -> None:
         self._store = store
         self._flush_every = flush_every
         self._limit = queue_limit

@@ -17,7 +17,7 @@ from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.llama_index._requires import needs_llama_index
-from flextier.llama_index.events import Hearing
+from flextier.llama_index.events import CallObserver
 from flextier.llama_index.model_info import SAFE_WINDOW, facts_of
 from flextier.llama_index.redaction import without_secrets
 from flextier.llama_index.report_metadata import astreamed, failed_response, streamed, with_report
@@ -164,7 +164,7 @@ class FlexLLM(BaseModel):
 
     def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         llm: Any = super()
-        hearing = Hearing()
+        hearing = CallObserver()
         with hearing.listening():
             try:
                 response: ChatResponse = without_retries(llm._chat)(messages, **kwargs)
@@ -175,7 +175,7 @@ class FlexLLM(BaseModel):
 
     async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         llm: Any = super()
-        hearing = Hearing()
+        hearing = CallObserver()
         with hearing.listening():
             chat = without_retries(llm._achat)
             response: ChatResponse = await chat(messages, **kwargs)
@@ -183,14 +183,14 @@ class FlexLLM(BaseModel):
 
     def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         llm: Any = super()
-        return streamed(without_retries(llm._stream_chat)(messages, **kwargs), Hearing())
+        return streamed(without_retries(llm._stream_chat)(messages, **kwargs), CallObserver())
 
     async def _astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         llm: Any = super()
         chunks = await without_retries(llm._astream_chat)(messages, **kwargs)
-        return astreamed(chunks, Hearing())
+        return astreamed(chunks, CallObserver())
 
     def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         """The request's fields: LlamaIndex's, made right for models that it does not list.

@@ -33,7 +33,7 @@ _MOST_OPEN = 100_000  # calls begun whose end was never told, such as streams th
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
+class _OpenCall:
     """A call that has begun."""
 
     model: str
@@ -43,14 +43,14 @@ class _Begun:
     call_id: str = field(default_factory=lambda: uuid4().hex)
 
 
-class Counter:
+class CallCounter:
     """Counts each call once, whoever tells of its end first."""
 
     def __init__(self, on_record: OnRecord | None) -> None:
         warm()
         self.totals = CostTotals()
         self._on_record = on_record
-        self._begun: OrderedDict[str, _Begun] = OrderedDict()
+        self._begun: OrderedDict[str, _OpenCall] = OrderedDict()
         self._counted = Seen()
         self._lock = RLock()  # the garbage collector may end a call in the midst
 
@@ -60,7 +60,7 @@ class Counter:
             return
         model = str(llm.get("model_name") or llm.get("model") or "unknown")
         with self._lock:
-            self._begun[key] = _Begun(model, at, llm.get("class_name") in _OURS, about)
+            self._begun[key] = _OpenCall(model, at, llm.get("class_name") in _OURS, about)
             if len(self._begun) > _MOST_OPEN:
                 self._begun.popitem(last=False)
 
@@ -101,6 +101,6 @@ class Counter:
             notify(self._on_record, record)
 
 
-def _facts(begun: _Begun, ended: datetime) -> dict[str, Any]:
+def _facts(begun: _OpenCall, ended: datetime) -> dict[str, Any]:
     facts = {"call_id": begun.call_id, "model": begun.model, "began": begun.at, "ended": ended}
     return {**facts, **begun.about}

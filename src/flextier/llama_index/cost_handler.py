@@ -11,7 +11,7 @@ from pydantic import PrivateAttr
 from flextier.costs.records import OnRecord
 from flextier.costs.totals import CostTotals
 from flextier.llama_index._requires import needs_llama_index
-from flextier.llama_index.call_counter import Counter
+from flextier.llama_index.call_counter import CallCounter
 from flextier.llama_index.events import FlexCallEvent
 
 with needs_llama_index():
@@ -48,11 +48,11 @@ class FlexCostEventHandler(BaseEventHandler):
         print(costs.totals)
     """
 
-    _counter: Counter = PrivateAttr()
+    _counter: CallCounter = PrivateAttr()
 
     def __init__(self, *, on_record: OnRecord | None = None) -> None:
         super().__init__()
-        self._counter = Counter(on_record)
+        self._counter = CallCounter(on_record)
 
     @property
     def totals(self) -> CostTotals:
@@ -81,27 +81,27 @@ class FlexCostEventHandler(BaseEventHandler):
             read(self._counter, event)
 
 
-def _begin(counter: Counter, event: Any) -> None:
+def _begin(counter: CallCounter, event: Any) -> None:
     counter.begin(event.span_id, event.model_dict, _utc(event.timestamp), **_about(event))
 
 
-def _ours(counter: Counter, event: Any) -> None:
+def _ours(counter: CallCounter, event: Any) -> None:
     counter.end(event.span_id, event.report, **_about(event))
 
 
-def _answered(counter: Counter, event: Any) -> None:
+def _answered(counter: CallCounter, event: Any) -> None:
     counter.answered(event.span_id, event.response, _utc(event.timestamp))
 
 
-def _raised(counter: Counter, event: Any) -> None:
+def _raised(counter: CallCounter, event: Any) -> None:
     counter.failed(event.span_id, type(event.exception).__name__, _utc(event.timestamp))
 
 
-def _dropped(counter: Counter, event: Any) -> None:
+def _dropped(counter: CallCounter, event: Any) -> None:
     counter.failed(event.span_id, "error", _utc(event.timestamp))
 
 
-_READERS: dict[type, Callable[[Counter, Any], None]] = {
+_READERS: dict[type, Callable[[CallCounter, Any], None]] = {
     LLMChatStartEvent: _begin,
     LLMCompletionStartEvent: _begin,
     FlexCallEvent: _ours,

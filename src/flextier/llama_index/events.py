@@ -74,7 +74,7 @@ class FlexFallbackEvent(BaseEvent):
         return "FlexFallbackEvent"
 
 
-class Hearing:
+class CallObserver:
     """Hears one call: keeps its report, and dispatches its events in the span that it began in."""
 
     __slots__ = ("_run", "_scope", "_span_id", "_stream", "report", "told")

@@ -9,7 +9,7 @@ from flextier.calls.report import report_of
 from flextier.costs.records import OnRecord
 from flextier.costs.totals import CostTotals
 from flextier.llama_index._requires import needs_llama_index
-from flextier.llama_index.call_counter import Counter
+from flextier.llama_index.call_counter import CallCounter
 
 with needs_llama_index():
     from llama_index.core.callbacks.base_handler import BaseCallbackHandler
@@ -32,7 +32,7 @@ class FlexCostCallback(BaseCallbackHandler):
 
     def __init__(self, *, on_record: OnRecord | None = None) -> None:
         super().__init__(event_starts_to_ignore=[], event_ends_to_ignore=[])
-        self._counter = Counter(on_record)
+        self._counter = CallCounter(on_record)
 
     @property
     def totals(self) -> CostTotals:

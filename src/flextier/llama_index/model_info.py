@@ -30,7 +30,7 @@ _REASONING_NAME = re.compile(r"o\d|gpt-(?:[5-9]|[12]\d)(?!\d)")
 _DATE = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
 
 
-class Facts(NamedTuple):
+class ModelInfo(NamedTuple):
     """What is known of a model."""
 
     listed: bool
@@ -46,12 +46,12 @@ class Facts(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def facts_of(model: str) -> Facts:
+def facts_of(model: str) -> ModelInfo:
     """What is known of a model, by its name; fine-tuned and dated names included."""
     base = _base_of(model)
     tables = {**ALL_AVAILABLE_MODELS, **RESPONSES_API_ONLY_MODELS}
     known = base if base in tables else _DATE.sub("", base)
-    return Facts(
+    return ModelInfo(
         listed=model in ALL_AVAILABLE_MODELS or model in DISCONTINUED_MODELS,
         window=tables.get(known),
         is_chat=known in CHAT_MODELS or known not in ALL_AVAILABLE_MODELS,

@@ -7,7 +7,7 @@ from typing import Any
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.llama_index._requires import needs_llama_index
 from flextier.llama_index.base import FlexLLM
-from flextier.llama_index.events import Hearing
+from flextier.llama_index.events import CallObserver
 
 with needs_llama_index():
     from llama_index.llms.openai import OpenAIResponses
@@ -48,7 +48,7 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
     ) -> Any:
         """As ``OpenAIResponses.structured_predict``, on the constructor's ``service_tier``."""
         predict = _within_the_span(super().structured_predict)
-        with Hearing().listening():
+        with CallObserver().listening():
             return predict(output_cls, prompt, self._with_tier(llm_kwargs), **prompt_args)
 
     async def astructured_predict(
@@ -60,7 +60,7 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
     ) -> Any:
         """As ``OpenAIResponses.astructured_predict``, on the constructor's ``service_tier``."""
         predict = _within_the_span(super().astructured_predict)
-        with Hearing().listening():
+        with CallObserver().listening():
             return await predict(output_cls, prompt, self._with_tier(llm_kwargs), **prompt_args)
 
     def _with_tier(self, llm_kwargs: dict[str, Any] | None) -> dict[str, Any]:

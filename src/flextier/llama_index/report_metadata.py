@@ -9,14 +9,14 @@ import openai
 
 from flextier._openai.compat import new_request
 from flextier.calls.report import attach_report
-from flextier.llama_index.events import Hearing
+from flextier.llama_index.events import CallObserver
 
 _T = TypeVar("_T")
 
 _LAST_EVENTS = frozenset({"response.completed", "response.incomplete"})
 
 
-def with_report(response: _T, hearing: Hearing) -> _T:
+def with_report(response: _T, hearing: CallObserver) -> _T:
     """The response with the report on it; without, where the call was none of ours (Azure).
 
     Raises:
@@ -30,7 +30,7 @@ def with_report(response: _T, hearing: Hearing) -> _T:
     return response
 
 
-def failed_response(hearing: Hearing) -> openai.APIError | None:
+def failed_response(hearing: CallObserver) -> openai.APIError | None:
     """The error for a call that ended in a response of status ``"failed"``; None: it did not."""
     report = hearing.report
     if report is None or report.served:
@@ -42,7 +42,7 @@ def failed_response(hearing: Hearing) -> openai.APIError | None:
     return error
 
 
-def streamed(chunks: Iterator[Any], hearing: Hearing) -> Generator[Any, None, None]:
+def streamed(chunks: Iterator[Any], hearing: CallObserver) -> Generator[Any, None, None]:
     """The chunks of a stream, the report on the last one.
 
     The report of a Responses stream is there with its last event. A chat stream is over only after
@@ -67,7 +67,7 @@ def streamed(chunks: Iterator[Any], hearing: Hearing) -> Generator[Any, None, No
         hearing.left()  # LlamaIndex leaves the stream of who stops reading to the collector
 
 
-async def astreamed(chunks: AsyncIterator[Any], hearing: Hearing) -> AsyncGenerator[Any, None]:
+async def astreamed(chunks: AsyncIterator[Any], hearing: CallObserver) -> AsyncGenerator[Any, None]:
     """The async twin of :func:`streamed`."""
     try:
         with hearing.listening():

@@ -29,16 +29,16 @@ _KEY = "flextier_run"
 _UUID = 36  # characters; a span's id is a name, a hyphen and a UUID
 
 
-class _Run(NamedTuple):
+class _SpanRun(NamedTuple):
     id: str
     span_id: str | None
     """The span that it ends with. None: it does so in another task, or another process."""
 
 
-_run: ContextVar[_Run | None] = ContextVar("flextier_llama_index_run", default=None)
+_run: ContextVar[_SpanRun | None] = ContextVar("flextier_llama_index_run", default=None)
 
 
-class _Watch(NullSpanHandler):
+class _RunSpanHandler(NullSpanHandler):
     """Hears of spans, and keeps in the context which run they are in."""
 
     def span_enter(
@@ -50,7 +50,7 @@ class _Watch(NullSpanHandler):
             # It was left open in this context: by its span's end in another one.
             _run.set(run := None)
         if run is None and isinstance(instance, _RUNS):
-            _run.set(_Run(_name(id_), id_))
+            _run.set(_SpanRun(_name(id_), id_))
 
     def span_exit(self, id_: str, *_: Any, **__: Any) -> None:
         """Forget the run that ends."""
@@ -70,10 +70,10 @@ class _Watch(NullSpanHandler):
     def restore_propagation_context(self, context: dict[str, Any]) -> None:
         """Go on in the run that a workflow was started in."""
         if (run_id := context.get(_KEY)) is not None:
-            _run.set(_Run(run_id, None))
+            _run.set(_SpanRun(run_id, None))
 
 
-_watch = _Watch()
+_watch = _RunSpanHandler()
 _adding = Lock()
 
 
@@ -100,7 +100,7 @@ def run_here(span_id: str | None) -> Callable[[], str]:
     return partial(_told, _run.get(), span_id or str(uuid4()))
 
 
-def _told(run: _Run | None, span_id: str) -> str:
+def _told(run: _SpanRun | None, span_id: str) -> str:
     watch_runs()
     return _name(span_id) if run is None else run.id
 

@@ -13,7 +13,7 @@ from flextier.calls.hooks import CallStart
 from flextier.calls.report import CallReport, Retry
 from flextier.otel.attributes import SCHEMA_URL, of_call
 from flextier.otel.meters import Meters
-from flextier.otel.spans import Course, span_of
+from flextier.otel.spans import SpanTimes, span_of
 from flextier.pricing.best_effort import warm
 
 with needs_extra("otel"):
@@ -86,22 +86,22 @@ class Instrumentation:
             if _in_force is self:
                 _in_force = None
 
-    def _hear(self, beginning: CallStart) -> _Call:
-        return _Call(self, Course(beginning, get_current(), time.time_ns()))
+    def _hear(self, beginning: CallStart) -> _InstrumentedCall:
+        return _InstrumentedCall(self, SpanTimes(beginning, get_current(), time.time_ns()))
 
-    def _tell(self, course: Course, report: CallReport) -> None:
+    def _tell(self, course: SpanTimes, report: CallReport) -> None:
         cost = report.cost
         shared = of_call(course.beginning, report)
         context = span_of(self._tracer, course, report, cost, shared)
         self._meters.record(report, cost, shared, context)
 
 
-class _Call:
+class _InstrumentedCall:
     """One call, from its beginning to its end."""
 
     __slots__ = ("_course", "_owner")
 
-    def __init__(self, owner: Instrumentation, course: Course) -> None:
+    def __init__(self, owner: Instrumentation, course: SpanTimes) -> None:
         self._owner = owner
         self._course = course
 

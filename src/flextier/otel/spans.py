@@ -26,7 +26,7 @@ FALLBACK = "flextier.fallback"
 
 
 @dataclass(slots=True)
-class Course:
+class SpanTimes:
     """When a call began, tried again and ended: nanoseconds since the epoch, as spans have them."""
 
     beginning: CallStart
@@ -43,7 +43,7 @@ class Course:
 
 
 def span_of(
-    tracer: Tracer, course: Course, report: CallReport, cost: Cost, shared: Attributes
+    tracer: Tracer, course: SpanTimes, report: CallReport, cost: Cost, shared: Attributes
 ) -> Context:
     """Make the span of a call that is over: a context with the span in it.
 
@@ -71,7 +71,7 @@ def span_of(
     return set_span_in_context(span, course.parent)
 
 
-def _add_events(span: Span, course: Course, report: CallReport) -> None:
+def _add_events(span: Span, course: SpanTimes, report: CallReport) -> None:
     left = course.began
     events: list[tuple[int, str, Attributes]] = []
     for number, attempt in enumerate(report.attempts):

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from flextier.capacity import Gate, Spacing, Ticket
-from flextier.planning.fallback import REFUSED_FOR, Event, Ladder
+from flextier.capacity import Limiter, Permit, ProbeSpacing
+from flextier.planning.fallback import REFUSED_FOR, FailedAttempt, Ladder
 from flextier.policy import FlexPolicy
 
 
-class Turn:
+class Admission:
     """One call's place at the gate. Not shared; the gate is."""
 
     __slots__ = ("_gate", "_ladder", "_policy", "_stall_factor", "_ticket")
 
-    def __init__(self, gate: Gate, ladder: Ladder, policy: FlexPolicy) -> None:
+    def __init__(self, gate: Limiter, ladder: Ladder, policy: FlexPolicy) -> None:
         self._gate = gate
         self._ladder = ladder
         self._policy = policy
         self._stall_factor = 0.0 if policy.deadline is None else policy.stall_factor
-        self._ticket: Ticket | None = None
+        self._ticket: Permit | None = None
 
     @property
     def granted(self) -> bool:
@@ -65,7 +65,7 @@ class Turn:
         """The attempt was answered; ``timed`` if it took what answers of its lane take."""
         self._gate.end(self._ticket, "served", now, timed=timed)
 
-    def failed(self, event: Event) -> None:
+    def failed(self, event: FailedAttempt) -> None:
         """The attempt failed, in a way that may tell of the lane."""
         if self._ticket is None:
             return
@@ -79,7 +79,7 @@ class Turn:
             wait = REFUSED_FOR if event.hint is None else event.hint
             self._gate.shut(self._ticket.gauge, event.now + wait, event.now)
         policy = self._policy
-        spacing = Spacing(
+        spacing = ProbeSpacing(
             policy.backoff_initial, policy.backoff_multiplier, policy.backoff_max, event.jitter
         )
         self._gate.end(self._ticket, "refused", event.now, spacing)

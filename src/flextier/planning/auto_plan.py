@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from flextier.costs import price_book
-from flextier.lanes import BACKGROUND, BATCH, FLEX, STANDARD, UNHELD_FLEX, Lane, punctual
+from flextier.lanes import BACKGROUND, BACKGROUND_FLEX, BATCH, FLEX, STANDARD, Lane, punctual
 from flextier.lanes.offer_syntax import OFFERED
 from flextier.planning.fallback import CALLING_OFF
 from flextier.planning.model_lanes import offer_of
@@ -122,7 +122,7 @@ def _plan(
         why = _too_little_time(lane, policy) or reasons.get(lane.name, "")
         return why or (apart if lane.pooled else "")
 
-    flex = UNHELD_FLEX if policy.flex_background and UNHELD_FLEX.key not in never else FLEX
+    flex = BACKGROUND_FLEX if policy.flex_background and BACKGROUND_FLEX.key not in never else FLEX
     lanes = [_POOLED, flex, punctual(BACKGROUND["8h"]), punctual(BACKGROUND["2h"]), STANDARD]
     considered = tuple(
         Considered(lane, share, priced, against(lane))

@@ -16,7 +16,7 @@ LONELY = 600.0
 """Seconds for which nobody waits for company, after it has not come."""
 
 
-class Company:
+class BurstTracker:
     """The calls under way in this process, by account and model; moments on their clock."""
 
     def __init__(self) -> None:
@@ -55,6 +55,6 @@ class Company:
         self._alone_until.clear()
 
 
-COMPANY = Company()
+BURSTS = BurstTracker()
 
-after_fork_in_child(COMPANY.begin_anew)
+after_fork_in_child(BURSTS.begin_anew)

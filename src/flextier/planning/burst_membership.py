@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flextier._utils.clock import Clock
 from flextier.planning.auto_plan import FEW, POOL, STEP
-from flextier.planning.burst import COMPANY
+from flextier.planning.burst import BURSTS
 from flextier.planning.run_steps import RUNS
 from flextier.policy import FlexPolicy
 
 
-class Joined:
+class BurstMembership:
     """Made when the call begins; :meth:`leave` when it is over."""
 
     __slots__ = ("_clock", "_key", "_open", "_run", "_step")
@@ -31,17 +31,17 @@ class Joined:
     def apart(self, policy: FlexPolicy) -> str:
         """Why it is not to wait for others; empty: it may. To be asked once."""
         least = max(POOL, policy.batch_min_calls)
-        worth = COMPANY.joined(self._key, self._clock.now(), least)
+        worth = BURSTS.joined(self._key, self._clock.now(), least)
         return STEP if self._step else "" if worth else FEW
 
     def missed(self) -> None:
         """It has waited for others, and too few have come."""
-        COMPANY.missed(self._key, self._clock.now())
+        BURSTS.missed(self._key, self._clock.now())
 
     def leave(self) -> None:
         """The call is over."""
         if self._open:
             self._open = False
-            COMPANY.left(self._key)
+            BURSTS.left(self._key)
             if self._run is not None:
                 RUNS.ended(self._run)

@@ -30,7 +30,7 @@ CALLING_OFF, _SHARE_OF_IT = 5.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class Send:
     """Wait ``wait`` seconds, then send on ``lane``; without streaming if ``plain``.
 
     After the wait, a lane that is short of capacity may keep the call waiting for its turn, up to
@@ -43,17 +43,17 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class GiveUp:
     """Give up: the last error goes to the caller. ``limit`` is what stood in the way."""
 
     limit: Limit
 
 
-Step = Try | Stop
+Step = Send | GiveUp
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class FailedAttempt:
     """A failed attempt as the ladder sees it.
 
     Args of note: ``hint`` is what the server asked to wait (None: nothing), ``go_away`` its
@@ -167,7 +167,7 @@ class Ladder:
             return self._entered + self._policy.patience
         return min(self._entered + self._policy.patience, self.latest)
 
-    def start(self, now: float) -> Try:
+    def start(self, now: float) -> Send:
         """The first step: the first lane that is open, or opens soon enough."""
         step = self._enter(now)
         return replace(step, plain=True) if self._plain else step
@@ -193,23 +193,23 @@ class Ladder:
             self._begin(now)
         return False
 
-    def failed(self, event: Event) -> Step:
+    def failed(self, event: FailedAttempt) -> Step:
         """What to do after a failed attempt."""
         if self._plain and event.kind == "stream_unverified":
-            return Stop("none")  # it was no stream: the cure does not help, once is enough
+            return GiveUp("none")  # it was no stream: the cure does not help, once is enough
         self._plain = self._plain or event.kind == "stream_unverified"
         return self._marked(self._answer(event))
 
     def _marked(self, step: Step) -> Step:
         """The step, without streaming where the call may not stream."""
-        return replace(step, plain=True) if self._plain and isinstance(step, Try) else step
+        return replace(step, plain=True) if self._plain and isinstance(step, Send) else step
 
-    def _answer(self, event: Event) -> Step:
+    def _answer(self, event: FailedAttempt) -> Step:
         self._tries += 1
         self._kind = event.kind
         match event.kind:
             case "rejected" | "quota":
-                return Stop("none")
+                return GiveUp("none")
             case "lane_unsupported":
                 return self._next(event, "none")
             case _ if self.lane is self._detour and not self._last:
@@ -217,7 +217,7 @@ class Ladder:
             case _ if self.lane.pooled or event.kind == "unfinished":
                 return self._left(event)
             case "stream_unverified":
-                return Try(self.lane)
+                return Send(self.lane)
             case "capacity":
                 return self._refused(event)
             case "rate_limited":
@@ -227,7 +227,7 @@ class Ladder:
             case _:
                 return self._retry(event)
 
-    def _left(self, event: Event) -> Step:
+    def _left(self, event: FailedAttempt) -> Step:
         """After an answer that is not waited for any more: the next lane is sooner than another."""
         if not self._last and not self.lane.patient:
             return self._next(event, "max_retries")
@@ -238,29 +238,29 @@ class Ladder:
             return self._wait_out(event)
         return self._retry(event)
 
-    def _refused(self, event: Event) -> Step:
+    def _refused(self, event: FailedAttempt) -> Step:
         """Line up for this lane again, if patience and the deadline outlast what the server asks.
 
         How long that takes is not for one call to say: all that wait for the lane share a gate.
         """
         asked = REFUSED_FOR if event.go_away and event.hint is None else event.hint or 0.0
         step = self._wait(event, asked)
-        return replace(step, wait=0.0) if isinstance(step, Try) else step
+        return replace(step, wait=0.0) if isinstance(step, Send) else step
 
-    def _wait_out(self, event: Event) -> Step:
-        """Try this lane again while patience and the deadline allow."""
+    def _wait_out(self, event: FailedAttempt) -> Step:
+        """Send on this lane again while patience and the deadline allow."""
         return self._wait(event, self._backoff(event) if event.hint is None else event.hint)
 
-    def _wait(self, event: Event, wait: float) -> Step:
+    def _wait(self, event: FailedAttempt, wait: float) -> Step:
         until = event.now + wait
         if until >= self._entered + self._policy.patience:
             return self._next(event, "patience")
         if until >= self._leave_by:
             return self._next(event, "deadline")
-        return Try(self.lane, wait)
+        return Send(self.lane, wait)
 
-    def _retry(self, event: Event) -> Step:
-        """Try this lane again while ``max_retries`` and the deadline allow."""
+    def _retry(self, event: FailedAttempt) -> Step:
+        """Send on this lane again while ``max_retries`` and the deadline allow."""
         if event.go_away:
             return self._next(event, "server")
         self._faults += 1
@@ -271,16 +271,16 @@ class Ladder:
             return self._next(event, "patience")
         if event.now + wait >= self._leave_by:
             return self._next(event, "deadline")
-        return Try(self.lane, wait)
+        return Send(self.lane, wait)
 
-    def _backoff(self, event: Event) -> float:
+    def _backoff(self, event: FailedAttempt) -> float:
         return event.jitter * self._policy.backoff(self._tries)
 
-    def _next(self, event: Event, limit: Limit) -> Step:
+    def _next(self, event: FailedAttempt, limit: Limit) -> Step:
         if self._last:
-            return Stop(limit)
+            return GiveUp(limit)
         if event.now >= self._deadline:
-            return Stop("deadline")
+            return GiveUp("deadline")
         self._enter_lane(self._index + 1)
         self.fallback = self.fallback or event.kind
         return self._enter(event.now)
@@ -289,9 +289,9 @@ class Ladder:
         """What to do when the lane has not let the call in by ``until``."""
         patient_to = self._entered + self._policy.patience
         limit: Limit = "patience" if patient_to <= self._leave_by else "deadline"
-        return self._marked(self._next(Event("capacity", now), limit))
+        return self._marked(self._next(FailedAttempt("capacity", now), limit))
 
-    def _enter(self, now: float) -> Try:
+    def _enter(self, now: float) -> Send:
         """Begin on the current lane, or on the first one after it that is not known to be shut."""
         while not self._last:
             wait = self._shut(self.lane)
@@ -335,12 +335,12 @@ class Ladder:
         self._detour = lane
         self._enter_lane(self._index)
 
-    def instead(self, lane: Lane, now: float) -> Try:
+    def instead(self, lane: Lane, now: float) -> Send:
         """Take another lane in the place of the current one, and begin on it."""
         self._lanes = (*self._lanes[: self._index], lane, *self._lanes[self._index + 1 :])
         self._enter_lane(self._index)
         return self._enter(now)
 
-    def _begin(self, now: float) -> Try:
+    def _begin(self, now: float) -> Send:
         self._entered, self._tries, self._faults = now, 0, 0
-        return Try(self.lane)
+        return Send(self.lane)

@@ -8,21 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flextier._utils.clock import Clock
-from flextier.capacity import Capacity, Gate, LaneKey
-from flextier.lanes import LANES, STANDARD, UNHELD_FLEX, Asked, Lane, lane_named, tell
+from flextier.capacity import LaneKey, Limiter, LimiterRegistry
+from flextier.lanes import BACKGROUND_FLEX, LANES, STANDARD, CallFacts, Lane, lane_named, tell
 from flextier.policy import FlexPolicy
 
 if TYPE_CHECKING:
     from flextier.planning.auto_plan import Plan
 
 
-class Known:
+class LaneStatus:
     """What the process knows of the lanes that a call may take."""
 
     __slots__ = ("_capacity", "_clock", "_gate", "_model", "_where")
 
     def __init__(
-        self, capacity: Capacity, clock: Clock, where: tuple[str, str], model: str, gate: Gate
+        self,
+        capacity: LimiterRegistry,
+        clock: Clock,
+        where: tuple[str, str],
+        model: str,
+        gate: Limiter,
     ) -> None:
         self._capacity = capacity
         self._clock = clock
@@ -39,7 +44,7 @@ class Known:
         """The policy's ladder, as far as names go: what a call can take is for each to say."""
         return [self._possible(lane_named(name, policy)) for name in policy.lanes]
 
-    def plan(self, policy: FlexPolicy, asked: Asked, apart: str) -> Plan:
+    def plan(self, policy: FlexPolicy, asked: CallFacts, apart: str) -> Plan:
         """The ladder that follows from model and deadline.
 
         ``apart``: why the call is not to wait for others. One that costs full price only for the
@@ -47,7 +52,7 @@ class Known:
         """
         from flextier.planning.auto_plan import plan
 
-        tried = (*LANES.values(), UNHELD_FLEX)
+        tried = (*LANES.values(), BACKGROUND_FLEX)
         declined = {lane.name: why for lane in LANES.values() if (why := lane.declines(asked))}
         where = (*self._where, self._model)
         never = {x.key for x in tried if self._capacity.is_never(LaneKey(*where, x.key))}

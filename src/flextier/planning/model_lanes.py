@@ -19,7 +19,7 @@ _WORDS = {"batch": "batch", "flex": "flex", "background": "completion windows"}
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class ModelLanes:
     """The lanes of a model."""
 
     lanes: frozenset[str]
@@ -37,10 +37,12 @@ class Offer:
         return f"{model} has no {_WORDS[name]}, by {self.source}"
 
 
-_AFTER_FLEX = Offer(frozenset({"batch", "background"}), "OpenAI's flex guide, GPT-6.2 and later")
+_AFTER_FLEX = ModelLanes(
+    frozenset({"batch", "background"}), "OpenAI's flex guide, GPT-6.2 and later"
+)
 
 
-def offer_of(model: str, told: Sequence[str] = ()) -> Offer:
+def offer_of(model: str, told: Sequence[str] = ()) -> ModelLanes:
     """What a model is sold on.
 
     Args:
@@ -50,12 +52,12 @@ def offer_of(model: str, told: Sequence[str] = ()) -> Offer:
     for one in told:
         pattern, lanes = read_offer(one)
         if fnmatchcase(model, pattern):
-            return Offer(lanes, f"FlexPolicy.lane_support: {one}")
+            return ModelLanes(lanes, f"FlexPolicy.lane_support: {one}")
     return _known(model)
 
 
 @lru_cache(maxsize=256)
-def _known(model: str) -> Offer:
+def _known(model: str) -> ModelLanes:
     return _AFTER_FLEX if is_after_flex(model) else _listed(model)
 
 
@@ -68,14 +70,14 @@ def needs_windows(model: str, told: Sequence[str] = ()) -> bool:
     return known and "background" in lanes and "flex" not in lanes
 
 
-def _listed(model: str) -> Offer:
+def _listed(model: str) -> ModelLanes:
     from flextier.pricing import price_list
     from flextier.pricing.lane_discounts import TERMS
 
     windows = {"background"} if has_windows(model) else set()
     listing = price_list.find(price_list.snapshot(), model, None)
     if listing is None:
-        return Offer(frozenset({"batch", "flex", *windows}), "")
+        return ModelLanes(frozenset({"batch", "flex", *windows}), "")
     found = {x for x in ("batch", "flex") if listing.tier_since(TERMS[x].context) is not None}
     source = f"the price list's entry {listing.name}"
-    return Offer(frozenset(found | windows), source, names_windows=False)
+    return ModelLanes(frozenset(found | windows), source, names_windows=False)

@@ -10,7 +10,7 @@ from flextier._utils.fork import after_fork_in_child
 _REMEMBERED = 10_000
 
 
-class Runs:
+class RunTracker:
     """The runs that this process has seen calls of, and how many of each are on their way."""
 
     def __init__(self) -> None:
@@ -41,6 +41,6 @@ class Runs:
         self._calls = OrderedDict.fromkeys(self._calls, 0)
 
 
-RUNS = Runs()
+RUNS = RunTracker()
 
 after_fork_in_child(RUNS.begin_in_child)

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class LaneDiscount:
     """How one lane is sold."""
 
     context: Mapping[str, str]
@@ -36,21 +36,21 @@ _BACKGROUND = "https://developers.openai.com/api/docs/guides/background"
 # The windows came with GPT-6.2, whose page names them: on 6 November 2026 the guide had none.
 _WINDOWS = date(2026, 11, 17)
 
-TERMS: Mapping[str, Terms] = {
+TERMS: Mapping[str, LaneDiscount] = {
     # https://developers.openai.com/api/docs/guides/flex-processing: tokens cost what Batch costs.
-    "flex": Terms({"service_tier": "flex"}, share=_HALF, since=date(2025, 4, 17)),
+    "flex": LaneDiscount({"service_tier": "flex"}, share=_HALF, since=date(2025, 4, 17)),
     # https://developers.openai.com/api/docs/guides/batch: half of the standard price.
-    "batch": Terms({"processing": "batch"}, share=_HALF, since=date(2024, 4, 15)),
+    "batch": LaneDiscount({"processing": "batch"}, share=_HALF, since=date(2024, 4, 15)),
     # 30% and 40% below Standard: "The discount applies to model token rates on each eligible
     # request", those of cached input and cache writes among them.
-    "background-2h": Terms(
+    "background-2h": LaneDiscount(
         {"completion_window": "2h"}, share=Decimal("0.7"), since=_WINDOWS, general=_BACKGROUND
     ),
-    "background-8h": Terms(
+    "background-8h": LaneDiscount(
         {"completion_window": "8h"}, share=Decimal("0.6"), since=_WINDOWS, general=_BACKGROUND
     ),
-    "priority": Terms({"service_tier": "priority"}),
-    "fast": Terms({"service_tier": "fast"}),  # what priority is called when it is asked for
+    "priority": LaneDiscount({"service_tier": "priority"}),
+    "fast": LaneDiscount({"service_tier": "fast"}),  # what priority is called when it is asked for
 }
 """The lanes that have rates of their own, by name, beside standard."""
 

@@ -19,12 +19,12 @@ from genai_prices.types import (
 )
 
 from flextier.pricing.lane_discounts import TERMS
-from flextier.pricing.vendor_facts import NEWER, Newer
+from flextier.pricing.vendor_facts import NEWER, MissingModel
 
 VENDOR = "openai"
 
 
-def _entry(name: str, sold: Newer) -> ModelInfo:
+def _entry(name: str, sold: MissingModel) -> ModelInfo:
     variants = [
         PriceVariant(dict(TERMS[lane].context), _prices(sold, share))
         for lane, share in sold.shares.items()
@@ -33,7 +33,7 @@ def _entry(name: str, sold: Newer) -> ModelInfo:
     return ModelInfo(id=name, match=ClauseEquals(name), prices=standard, price_variants=variants)
 
 
-def _prices(sold: Newer, share: Decimal) -> ModelPrice:
+def _prices(sold: MissingModel, share: Decimal) -> ModelPrice:
     short, long = sold.rates.times(share), sold.long_rates.times(share)
 
     def price(part: str) -> TieredPrices:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 
 from flextier.pricing.lane_discounts import TERMS
-from flextier.pricing.price_list import Listing
+from flextier.pricing.price_list import PriceListEntry
 from flextier.pricing.price_rules import not_yet_sold, taken_as
-from flextier.pricing.rate_sheet import Band, Sheet, unpriced
+from flextier.pricing.rate_sheet import RateBand, RateSheet, unpriced
 from flextier.pricing.rates import Rates
 
 _OWN = "the price book"
 
 
 def share_of_own(
-    standard: Rates, model: str, lane: str, listing: Listing | None, moment: datetime
-) -> Sheet | None:
+    standard: Rates, model: str, lane: str, listing: PriceListEntry | None, moment: datetime
+) -> RateSheet | None:
     """The sheet of a lane as OpenAI's share of standard rates of one's own.
 
     Args:
@@ -39,4 +39,4 @@ def share_of_own(
     if moment.date() < terms.since:
         return unpriced(model, lane, not_yet_sold(lane, terms), _OWN)
     why = f"the price book has no {lane} rates of {model}: {taken_as(terms)}"
-    return Sheet(model, lane, (Band(0, standard.times(terms.share), standard, why),), _OWN)
+    return RateSheet(model, lane, (RateBand(0, standard.times(terms.share), standard, why),), _OWN)

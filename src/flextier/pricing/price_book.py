@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flextier.lanes import tier_lane
 from flextier.pricing.cost import Cost
-from flextier.pricing.rate_sheet import Band, Sheet, unpriced
+from flextier.pricing.rate_sheet import RateBand, RateSheet, unpriced
 from flextier.pricing.rates import Money, Rates
 from flextier.pricing.usage import Usage
 
@@ -57,7 +57,7 @@ class PriceBook:
         """
         self._aliases = dict(aliases or {})
         self._rates = {model: _by_lane(model, given) for model, given in (rates or {}).items()}
-        self._known: tuple[PriceList | None, dict[_Key, Sheet]] = (None, {})
+        self._known: tuple[PriceList | None, dict[_Key, RateSheet]] = (None, {})
 
     def has_own(self, model: str) -> bool:
         """Whether the book has rates or another name for a model."""
@@ -105,7 +105,7 @@ class PriceBook:
         lane: str,
         at: date | datetime | None = None,
         provider: str | None = None,
-    ) -> Sheet:
+    ) -> RateSheet:
         """The rates that :meth:`price` applies; the same arguments and errors."""
         # Here, for the first price of a process: `import flextier` does not load the price list.
         from flextier.pricing import price_list
@@ -133,7 +133,7 @@ class PriceBook:
         lane: str,
         provider: str | None,
         moment: datetime,
-    ) -> tuple[Sheet, bool]:
+    ) -> tuple[RateSheet, bool]:
         """The sheet, and whether it holds for the whole day."""
         from flextier.pricing import price_list
         from flextier.pricing.lane_discounts import LIST_PRICED
@@ -159,19 +159,19 @@ class PriceBook:
         if lane not in own:
             return _beside(own, quote(listing, model, lane, moment)), not listing.hourly
         standard = _beside(own, quote(listing, model, "standard", moment))
-        bands = tuple(Band(band.above, own[lane], band.standard) for band in standard.bands)
-        return Sheet(model, lane, bands, _OWN), not listing.hourly
+        bands = tuple(RateBand(band.above, own[lane], band.standard) for band in standard.bands)
+        return RateSheet(model, lane, bands, _OWN), not listing.hourly
 
-    def _unlisted(self, model: str, target: str, lane: str, own: Mapping[str, Rates]) -> Sheet:
+    def _unlisted(self, model: str, target: str, lane: str, own: Mapping[str, Rates]) -> RateSheet:
         """The sheet of a model that the public list does not have."""
         if lane in own:
-            return Sheet(model, lane, (Band(0, own[lane], own.get("standard")),), _OWN)
+            return RateSheet(model, lane, (RateBand(0, own[lane], own.get("standard")),), _OWN)
         if own:
             return unpriced(model, lane, f"the price book has no {lane} rates of {model}")
         return unpriced(model, lane, f"no price of a model {target!r} is listed")
 
 
-def _beside(own: Mapping[str, Rates], sheet: Sheet) -> Sheet:
+def _beside(own: Mapping[str, Rates], sheet: RateSheet) -> RateSheet:
     """A sheet of the public list, next to standard rates of your own if there are any."""
     standard = own.get("standard")
     if standard is None:

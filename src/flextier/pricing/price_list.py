@@ -55,7 +55,7 @@ _DATED = re.compile(r"-(20\d\d)-?(\d\d)-?(\d\d)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class PriceListEntry:
     """One model's entry, and what is to be said of it."""
 
     vendor: str
@@ -153,7 +153,7 @@ def snapshot() -> PriceList:
     return data_snapshot.get_snapshot()
 
 
-def find(prices: PriceList, model: str, provider: str | None) -> Listing | None:
+def find(prices: PriceList, model: str, provider: str | None) -> PriceListEntry | None:
     """The entry of a model; None if there is none.
 
     Args:
@@ -187,7 +187,7 @@ def close_to(prices: PriceList, model: str, limit: int = 3) -> list[str]:
     return difflib.get_close_matches(model, sorted(names), n=limit)
 
 
-def _exact(prices: PriceList, model: str, provider: str | None) -> Listing | None:
+def _exact(prices: PriceList, model: str, provider: str | None) -> PriceListEntry | None:
     for vendor, name in _candidates(prices, model, provider):
         info = vendor.find_model(name, all_providers=prices.providers)
         info = info or missing_models.find(vendor, name)
@@ -217,16 +217,16 @@ def _candidates(
         yield openai, model
 
 
-def _listing(vendor: Provider, info: ModelInfo, name: str) -> Listing:
+def _listing(vendor: Provider, info: ModelInfo, name: str) -> PriceListEntry:
     # A vendor that resells another's model has that one's standard prices, not its tiers.
     own = any(info is model for model in (*vendor.models, *missing_models.sold_by(vendor)))
     variants = tuple(info.price_variants or ()) if own else ()
     since = _day_of(name) or _first_day(info, name.lower())
     since = since or vendor_facts.FIRST_SOLD.get(f"{vendor.id}/{info.id}")
-    return Listing(vendor.id, info, variants, since, doubts=missing_models.doubts(info))
+    return PriceListEntry(vendor.id, info, variants, since, doubts=missing_models.doubts(info))
 
 
-def _fine_tuned(prices: PriceList, model: str, provider: str | None) -> Listing | None:
+def _fine_tuned(prices: PriceList, model: str, provider: str | None) -> PriceListEntry | None:
     """The entry of what a model was fine-tuned from, with the rates of its fine-tuned models."""
     snapshot_name = model.split(":")[1]
     base = _DATED.sub("", snapshot_name)

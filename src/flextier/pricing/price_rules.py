@@ -8,9 +8,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from flextier.pricing import vendor_facts
-from flextier.pricing.lane_discounts import TERMS, Terms
-from flextier.pricing.price_list import Listed, Listing, rate, starts
-from flextier.pricing.rate_sheet import Band, Sheet, unpriced
+from flextier.pricing.lane_discounts import TERMS, LaneDiscount
+from flextier.pricing.price_list import Listed, PriceListEntry, rate, starts
+from flextier.pricing.rate_sheet import RateBand, RateSheet, unpriced
 from flextier.pricing.rates import Rates
 
 _NO_TERMS: Mapping[str, str] = {
@@ -18,7 +18,7 @@ _NO_TERMS: Mapping[str, str] = {
 }
 
 
-def quote(listing: Listing, model: str, lane: str, moment: datetime) -> Sheet:
+def quote(listing: PriceListEntry, model: str, lane: str, moment: datetime) -> RateSheet:
     """The sheet of a model on a lane.
 
     Args:
@@ -32,7 +32,7 @@ def quote(listing: Listing, model: str, lane: str, moment: datetime) -> Sheet:
         reason = f"{listing.name} is not sold by the token"
         return unpriced(model, lane, reason, listing.name)
     if lane == "standard":
-        return Sheet(model, lane, _standard_bands(listing, moment, standard), listing.name)
+        return RateSheet(model, lane, _standard_bands(listing, moment, standard), listing.name)
     terms = TERMS.get(lane)
     if terms is None:
         reason = _NO_TERMS.get(lane, f"no price of a lane {lane!r} is known")
@@ -43,10 +43,12 @@ def quote(listing: Listing, model: str, lane: str, moment: datetime) -> Sheet:
         bands = _by_rule(listing, lane, terms, moment, bands)
     else:
         bands = tuple(_tier_band(listing, lane, standard, tier, band) for band in bands)
-    return Sheet(model, lane, bands, listing.name)
+    return RateSheet(model, lane, bands, listing.name)
 
 
-def _standard_bands(listing: Listing, moment: datetime, *listed: Listed) -> tuple[Band, ...]:
+def _standard_bands(
+    listing: PriceListEntry, moment: datetime, *listed: Listed
+) -> tuple[RateBand, ...]:
     """Bands at standard rates, from wherever a rate of the standard list, the first, or of another
     one changes."""
     prices = (price for rates in listed for price in rates.values())
@@ -55,13 +57,17 @@ def _standard_bands(listing: Listing, moment: datetime, *listed: Listed) -> tupl
     bands = []
     for above in sorted(limits, reverse=True):
         rates = _rates(listed[0], above)
-        bands.append(Band(above, rates, rates, reason, listing.doubts))
+        bands.append(RateBand(above, rates, rates, reason, listing.doubts))
     return tuple(bands)
 
 
 def _by_rule(
-    listing: Listing, lane: str, terms: Terms, moment: datetime, bands: tuple[Band, ...]
-) -> tuple[Band, ...]:
+    listing: PriceListEntry,
+    lane: str,
+    terms: LaneDiscount,
+    moment: datetime,
+    bands: tuple[RateBand, ...],
+) -> tuple[RateBand, ...]:
     """The bands of a lane without listed rates: OpenAI's share of standard, or not known."""
     if terms.share is None or terms.since is None or listing.vendor != "openai":
         return _unknown(bands, _unlisted(listing, lane, terms))
@@ -79,18 +85,18 @@ def _by_rule(
     return tuple(_without_cache_discount(band, lane) for band in shared)
 
 
-def not_yet_sold(lane: str, terms: Terms) -> str:
+def not_yet_sold(lane: str, terms: LaneDiscount) -> str:
     """Why a lane had no price on a day before it was sold."""
     return f"{lane} was not sold before {terms.since}"
 
 
-def taken_as(terms: Terms) -> str:
+def taken_as(terms: LaneDiscount) -> str:
     """How a lane is priced without a rate of its own, and by whose word."""
     source = f" ({terms.general})" if terms.general else ""
     return f"taken as {terms.share} of standard{source}"
 
 
-def _without_cache_discount(band: Band, lane: str) -> Band:
+def _without_cache_discount(band: RateBand, lane: str) -> RateBand:
     if band.rates is None or band.rates.cached_input == band.rates.input:
         return band
     doubts = {"cached_input": f"{lane} is taken to have no discount for cached input"}
@@ -98,14 +104,16 @@ def _without_cache_discount(band: Band, lane: str) -> Band:
     return replace(band, rates=rates, doubts={**band.doubts, **doubts})
 
 
-def _unlisted(listing: Listing, lane: str, terms: Terms) -> str:
+def _unlisted(listing: PriceListEntry, lane: str, terms: LaneDiscount) -> str:
     since = listing.tier_since(terms.context)
     if since is None or listing.tuned is not None:
         return f"no {lane} rate of {listing.name} is listed"
     return f"no {lane} rate of {listing.name} is listed before {since}"
 
 
-def _tier_band(listing: Listing, lane: str, standard: Listed, tier: Listed, band: Band) -> Band:
+def _tier_band(
+    listing: PriceListEntry, lane: str, standard: Listed, tier: Listed, band: RateBand
+) -> RateBand:
     """A lane's band from the rates that are listed for it, beside the standard one."""
     if not tier:  # listed, and nothing differs
         return band
@@ -133,7 +141,7 @@ def _is_flat_where_standard_rises(standard: Listed, tier: Listed, above: int) ->
 
 
 def _missing(
-    listing: Listing, lane: str, part: str, rates: Rates, standard: Rates
+    listing: PriceListEntry, lane: str, part: str, rates: Rates, standard: Rates
 ) -> tuple[Rates, str]:
     """Rates with the one that a lane's list lacks, and why it is in doubt."""
     words = part.replace("_", " ")
@@ -151,16 +159,16 @@ def _missing(
     return rates, f"{why}: taken as that of input"
 
 
-def _share(band: Band, share: Decimal, why: str) -> Band:
+def _share(band: RateBand, share: Decimal, why: str) -> RateBand:
     rates = band.standard and band.standard.times(share)
     return replace(band, rates=rates, reason="; ".join(filter(None, (band.reason, why))))
 
 
-def _unknown(bands: tuple[Band, ...], why: str) -> tuple[Band, ...]:
+def _unknown(bands: tuple[RateBand, ...], why: str) -> tuple[RateBand, ...]:
     return tuple(_without(band, why) for band in bands)
 
 
-def _without(band: Band, why: str) -> Band:
+def _without(band: RateBand, why: str) -> RateBand:
     return replace(band, rates=None, reason=why, doubts={})
 
 

@@ -13,7 +13,7 @@ from flextier.pricing.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class RateBand:
     """The rates of prompts of some lengths: the whole call is billed at them."""
 
     above: int
@@ -29,16 +29,16 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class RateSheet:
     """What turns a usage into a cost."""
 
     model: str
     lane: str
-    bands: tuple[Band, ...]
+    bands: tuple[RateBand, ...]
     """Longest prompts first; the last one is for all that the others are not for."""
     priced_as: str | None = None
 
-    def band(self, input_tokens: int) -> Band:
+    def band(self, input_tokens: int) -> RateBand:
         """The rates for a prompt of that length."""
         for band in self.bands:
             if input_tokens > band.above:
@@ -72,9 +72,9 @@ class Sheet:
         )
 
 
-def unpriced(model: str, lane: str, reason: str, priced_as: str | None = None) -> Sheet:
+def unpriced(model: str, lane: str, reason: str, priced_as: str | None = None) -> RateSheet:
     """The sheet of what has no price."""
-    return Sheet(model, lane, (Band(0, None, None, reason),), priced_as)
+    return RateSheet(model, lane, (RateBand(0, None, None, reason),), priced_as)
 
 
 def _parts(rates: Rates, usage: Usage) -> tuple[tuple[Decimal, int], ...]:

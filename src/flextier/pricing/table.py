@@ -11,7 +11,7 @@ from flextier.pricing import price_list
 from flextier.pricing.decimals import written
 from flextier.pricing.lane_discounts import WINDOWS
 from flextier.pricing.price_book import price_book
-from flextier.pricing.rate_sheet import Band, Sheet
+from flextier.pricing.rate_sheet import RateBand, RateSheet
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
@@ -22,14 +22,14 @@ _LEFT = 3  # columns of words, before those of numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class ModelPrices:
     """One model's sheets."""
 
     model: str
-    sheets: tuple[Sheet, ...]
+    sheets: tuple[RateSheet, ...]
 
 
-def prices_of(model: str, day: date) -> Prices | str:
+def prices_of(model: str, day: date) -> ModelPrices | str:
     """A model's sheets on a day: standard and flex, and the other lanes that have a price.
 
     The windows of background responses are among them for models that are known to have them, and
@@ -43,7 +43,9 @@ def prices_of(model: str, day: date) -> Prices | str:
         return f"--at: {error}"
     priced = [lane for lane, sheet in sheets.items() if _is_shown(sheet)]
     if priced:
-        return Prices(model, tuple(sheets[lane] for lane in _LANES if lane in {*_ALWAYS, *priced}))
+        return ModelPrices(
+            model, tuple(sheets[lane] for lane in _LANES if lane in {*_ALWAYS, *priced})
+        )
     reason = str(sheets["standard"].bands[-1].reason)
     if sheets["standard"].priced_as is not None:
         return reason
@@ -51,7 +53,7 @@ def prices_of(model: str, day: date) -> Prices | str:
     return f"{reason}; close to it: {', '.join(close)}" if close else reason
 
 
-def _is_shown(sheet: Sheet) -> bool:
+def _is_shown(sheet: RateSheet) -> bool:
     """Whether a lane has a price, and the model is sold on it."""
     if not any(band.rates for band in sheet.bands):
         return False
@@ -71,7 +73,7 @@ def has_windows(entry: str | None) -> bool:
     return vendor == "openai" and model_support.has_windows(model)
 
 
-def table(models: Iterable[Prices], day: date, usage: Usage | None) -> list[str]:
+def table(models: Iterable[ModelPrices], day: date, usage: Usage | None) -> list[str]:
     """The lines of the table, its remarks below it.
 
     Args:
@@ -91,7 +93,7 @@ def table(models: Iterable[Prices], day: date, usage: Usage | None) -> list[str]
 
 
 def _rows(
-    prices: Prices, usage: Usage | None, remarks: dict[str, int]
+    prices: ModelPrices, usage: Usage | None, remarks: dict[str, int]
 ) -> Iterator[tuple[str, ...]]:
     name = prices.model
     for sheet in prices.sheets:
@@ -104,13 +106,13 @@ def _rows(
             name = ""
 
 
-def _reasons(sheet: Sheet, band: Band, usage: Usage | None) -> str | None:
+def _reasons(sheet: RateSheet, band: RateBand, usage: Usage | None) -> str | None:
     if usage is not None:
         return sheet.cost(usage).reason
     return "; ".join(filter(None, (band.reason, *band.doubts.values()))) or None
 
 
-def _basis(band: Band, why: str | None, remarks: dict[str, int]) -> str:
+def _basis(band: RateBand, why: str | None, remarks: dict[str, int]) -> str:
     if why is None:
         return "exact"
     number = remarks.setdefault(why, len(remarks) + 1)
@@ -123,7 +125,7 @@ def _figures(rates: Rates | None) -> tuple[str, ...]:
     return tuple(map(written, (rates.input, rates.cached_input, rates.cache_write, rates.output)))
 
 
-def _amounts(sheet: Sheet, usage: Usage) -> tuple[str, str]:
+def _amounts(sheet: RateSheet, usage: Usage) -> tuple[str, str]:
     cost = sheet.cost(usage)
     whole, saved = cost.total, cost.saved
     return (

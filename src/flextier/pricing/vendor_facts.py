@@ -22,7 +22,7 @@ of the models themselves. https://developers.openai.com/api/docs/pricing, fine-t
 
 
 @dataclass(frozen=True, slots=True)
-class Newer:
+class MissingModel:
     """What a model costs that genai-prices does not list."""
 
     rates: Rates
@@ -38,13 +38,13 @@ class Newer:
 
 _LONG = 272_000
 
-NEWER: Mapping[str, Newer] = {
+NEWER: Mapping[str, MissingModel] = {
     # https://developers.openai.com/api/docs/models/gpt-6.2-sol: above 272K input tokens "input and
     # cache rates double and output costs 1.5 times the short-context rate for the full request";
     # "Batch costs 50% of Standard rates. Fast mode costs twice the Standard rate". No flex, by
     # https://developers.openai.com/api/docs/guides/flex-processing. The write to a cache is that
     # for 30 minutes: one for 12 hours costs twice that, and a usage does not tell them apart.
-    "gpt-6.2-sol": Newer(
+    "gpt-6.2-sol": MissingModel(
         Rates.of("2", "10", cached_input="0.10", cache_write="2.50"),
         _LONG,
         Rates.of("4", "15", cached_input="0.20", cache_write="5"),
@@ -55,7 +55,7 @@ NEWER: Mapping[str, Newer] = {
     # https://developers.openai.com/api/docs/guides/prompt-caching. Cached input: 60% below
     # gpt-6-astra's 1.00, by https://github.com/BerriAI/litellm/discussions/52347 and
     # https://docs.apiyi.com/en/news/gpt-6-2-astra-sol-launch.md; 5% of input, as gpt-6.2-sol's.
-    "gpt-6.2-astra": Newer(
+    "gpt-6.2-astra": MissingModel(
         Rates.of("8", "40", cached_input="0.40", cache_write="10"),
         _LONG,
         Rates.of("16", "60", cached_input="0.80", cache_write="20"),

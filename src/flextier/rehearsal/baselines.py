@@ -24,7 +24,7 @@ from tenacity import (
 
 from flextier._utils.extras import needs_extra
 from flextier.rehearsal.provider import BASE_URL
-from flextier.rehearsal.result import Outcome
+from flextier.rehearsal.result import TraceResult
 from flextier.rehearsal.simulate import PROMPT, Call, run_trace
 from flextier.rehearsal.trace import Trace
 
@@ -35,7 +35,7 @@ RESERVE = 30.0
 _WAIT: Any = wait_random_exponential(min=1, max=60)
 
 
-def run_peer(name: str, trace: Trace) -> Outcome:
+def run_peer(name: str, trace: Trace) -> TraceResult:
     """Run one of :data:`PEERS` over a trace. The same seed, the same result.
 
     Raises:

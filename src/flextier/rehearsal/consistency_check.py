@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 from flextier.calls.report import CANCELLED, CallReport
 from flextier.lanes import tier_lane
-from flextier.rehearsal.provider import Counts
+from flextier.rehearsal.provider import ProviderCounts
 
 
 class MiscountError(RuntimeError):
     """The client's reports and the provider's counts differ: a bug in flextier."""
 
 
-def check(reports: Iterable[CallReport], counts: Counts) -> None:
+def check(reports: Iterable[CallReport], counts: ProviderCounts) -> None:
     """Compare the two accounts of a rehearsal.
 
     Raises:

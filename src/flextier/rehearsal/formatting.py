@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from flextier.rehearsal.oracle import Clairvoyant
 from flextier.rehearsal.responses import TOKENS
-from flextier.rehearsal.result import Outcome, Rehearsal
+from flextier.rehearsal.result import Rehearsal, TraceResult
 from flextier.rehearsal.trace import Trace
 
 _COLUMNS = (
@@ -49,7 +49,7 @@ def figures(result: Rehearsal) -> list[str]:
     return [f"{word:13}{text}" for word, text in lines]
 
 
-def table(outcomes: Sequence[Outcome]) -> list[str]:
+def table(outcomes: Sequence[TraceResult]) -> list[str]:
     """Several ways to make the same calls, side by side, with the clairvoyant's below them."""
     rows = [_COLUMNS, *map(_row, outcomes), _row_of(outcomes[0].clairvoyant)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -62,7 +62,7 @@ def _aligned(row: Iterable[str], widths: Sequence[int]) -> str:
     return "  ".join((first.ljust(widths[0]), *cells)).rstrip()
 
 
-def _row(outcome: Outcome) -> tuple[str, ...]:
+def _row(outcome: TraceResult) -> tuple[str, ...]:
     an_answer = outcome.refusals_an_answer
     return (
         outcome.name,
@@ -100,19 +100,19 @@ def _bound(result: Rehearsal) -> str:
     return f"{known.cost:.3f}, {late}; this was {more:+.1%} of that"
 
 
-def _failed(result: Outcome) -> str:
+def _failed(result: TraceResult) -> str:
     if not result.failed:
         return "none"
     told = ", ".join(f"{name} {n:,}" for name, n in sorted(result.errors.items()))
     return f"{result.failed:,}: {told}"
 
 
-def _an_answer(result: Outcome) -> str:
+def _an_answer(result: TraceResult) -> str:
     each = result.refusals_an_answer
     return "" if each is None else f", {each:.2f} an answer"
 
 
-def _seconds(result: Outcome) -> str:
+def _seconds(result: TraceResult) -> str:
     half, most, longest = (result.seconds(share) for share in (0.5, 0.95, 1.0))
     return f"half of the calls {half:,.1f} or less, 95 % {most:,.1f}, the longest {longest:,.1f}"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from flextier.rehearsal.provider import FLEX_LATENCY, STANDARD_LATENCY
-from flextier.rehearsal.trace import Job, Trace
+from flextier.rehearsal.trace import Trace, TraceJob
 from flextier.sim.base.request_rate import MINUTE
 from flextier.sim.behavior.weather import Moment, Seconds, Weather
 
@@ -54,12 +54,12 @@ def clairvoyant(trace: Trace) -> Clairvoyant:
     Args:
         trace: The weather and the jobs.
     """
-    pools: defaultdict[str, list[Job]] = defaultdict(list)
+    pools: defaultdict[str, list[TraceJob]] = defaultdict(list)
     for job in trace.work:
         pools[trace.weather.pool(job.model)].append(job)
     flex = standard = late = 0
     for jobs in pools.values():
-        lane = _Lane(trace.weather.of(jobs[0].model))
+        lane = _SlotPool(trace.weather.of(jobs[0].model))
         left = lane.take(jobs)
         flex += len(jobs) - len(left)
         standard += len(left)
@@ -67,7 +67,7 @@ def clairvoyant(trace: Trace) -> Clairvoyant:
     return Clairvoyant(flex, standard, late)
 
 
-class _Lane:
+class _SlotPool:
     """One pool of flex slots, and the rate limits of the models that use it."""
 
     def __init__(self, weather: Weather) -> None:
@@ -75,12 +75,12 @@ class _Lane:
         self._ends: list[float] = []
         self._starts: defaultdict[str, list[float]] = defaultdict(list)
 
-    def take(self, jobs: Sequence[Job]) -> list[Job]:
+    def take(self, jobs: Sequence[TraceJob]) -> list[TraceJob]:
         """Begin as many jobs on flex as can be; returns those that are left."""
         able = [job for job in jobs if self._sold(job.model)]
         coming = sorted(able, key=lambda job: job.arrives, reverse=True)
         left = [job for job in jobs if not self._sold(job.model)]
-        waiting: list[Job] = []
+        waiting: list[TraceJob] = []
         now: float | None = 0.0
         while now is not None and (waiting or coming):
             while coming and coming[-1].arrives <= now:
@@ -92,7 +92,7 @@ class _Lane:
             now = self._next(now, waiting, coming)
         return left + waiting + coming
 
-    def standard(self, job: Job) -> bool:
+    def standard(self, job: TraceJob) -> bool:
         """Send a job to standard at the first moment that the rate limit has room for it.
 
         Returns whether its answer is in time.
@@ -109,7 +109,7 @@ class _Lane:
     def _sold(self, model: str) -> bool:
         return not self._weather.unsupports(model)
 
-    def _begin(self, waiting: list[Job], now: float) -> list[Job]:
+    def _begin(self, waiting: list[TraceJob], now: float) -> list[TraceJob]:
         """Begin what flex takes now; returns what goes on waiting."""
         end = now + self._seconds(now)
         stays = []
@@ -139,7 +139,9 @@ class _Lane:
         pairs = zip(around, around[limit:], strict=False)
         return all(later - sooner >= MINUTE - _INSTANT for sooner, later in pairs)
 
-    def _next(self, now: float, waiting: Iterable[Job], coming: Sequence[Job]) -> float | None:
+    def _next(
+        self, now: float, waiting: Iterable[TraceJob], coming: Sequence[TraceJob]
+    ) -> float | None:
         """The next moment at which more may be possible than now."""
         moments = [*self._weather.changes, *self._ends[:1]]
         moments += [job.arrives for job in coming[-1:]]

@@ -15,7 +15,7 @@ from typing import Any
 from flextier._openai.compat import http
 from flextier.rehearsal import responses
 from flextier.sim.base.api_errors import ErrorReply, invalid, no_such_path
-from flextier.sim.base.request_rate import Rates
+from flextier.sim.base.request_rate import RecentRequests
 from flextier.sim.behavior.faults import Lane, Stall
 from flextier.sim.behavior.weather import Moment, Weather
 
@@ -33,7 +33,7 @@ _ANSWERS = {"/v1/chat/completions": responses.chat, "/v1/responses": responses.r
 
 
 @dataclass(slots=True)
-class Counts:
+class ProviderCounts:
     """What a provider has seen. Times are its loop's, in seconds.
 
     Attributes:
@@ -60,7 +60,7 @@ class Counts:
         return Counter(tier for _, tier in self.billed)
 
 
-class Provider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx2, found at run time
+class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx2, found at run time
     """An in-memory transport that answers chat completions and responses, without streams.
 
     Weather and latencies go by the time of the event loop that sends the first request, from that
@@ -74,12 +74,12 @@ class Provider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx
     """
 
     def __init__(self, weather: Weather, seed: int = 0) -> None:
-        self.counts = Counts()
+        self.counts = ProviderCounts()
         self.silent = 0
         """Requests that will never be answered, and whose clients set no read timeout."""
         self._weather = weather
         self._chance = Random(seed)
-        self._rates = Rates()
+        self._rates = RecentRequests()
         self._in_use: Counter[str] = Counter()
         self._numbers = count(1)
         self._epoch: float | None = None
@@ -108,7 +108,7 @@ class Provider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx
 
     async def _answer(self, request: Any, number: int, body: dict[str, Any]) -> Any:
         model, lane = str(body.get("model")), _LANES[body.get("service_tier")]
-        patience = _Patience(request.extensions.get("timeout", {}).get("read"))
+        patience = _FirstByteTimeout(request.extensions.get("timeout", {}).get("read"))
         fault = self._decide(lane, model, request.headers.get("authorization", ""))
         if isinstance(fault, ErrorReply):
             refusal = self._weather.refusal_seconds(REFUSAL_LATENCY, self._chance, model=model)
@@ -144,7 +144,7 @@ class Provider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx
         default = FLEX_LATENCY if lane == "flex" else STANDARD_LATENCY
         return self._weather.seconds(lane, default, self._chance, now=self._now(), model=model)
 
-    async def _wait(self, patience: _Patience, seconds: float | None) -> None:
+    async def _wait(self, patience: _FirstByteTimeout, seconds: float | None) -> None:
         """Let ``seconds`` pass (None: for ever), or as many as the client waits for an answer."""
         allowed = patience.left
         if allowed is not None and (seconds is None or seconds > allowed):
@@ -175,7 +175,7 @@ class Provider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx
         return now - self._epoch
 
 
-class _Patience:
+class _FirstByteTimeout:
     """How long the client still waits for the answer's first byte; None: for ever."""
 
     def __init__(self, seconds: float | None) -> None:

@@ -14,8 +14,8 @@ from flextier.lanes import tier_lane
 from flextier.policy import FlexPolicy
 from flextier.pricing.decimals import total, written
 from flextier.rehearsal.oracle import Clairvoyant
-from flextier.rehearsal.provider import Counts
-from flextier.rehearsal.trace import Job, Trace
+from flextier.rehearsal.provider import ProviderCounts
+from flextier.rehearsal.trace import Trace, TraceJob
 
 _INSTANT = 1e-6  # an answer is late from then on
 
@@ -24,10 +24,10 @@ _PRICES = {"flex": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class FinishedJob:
     """A job that has ended. Times are in seconds since the weather's clock started."""
 
-    job: Job
+    job: TraceJob
     at: float
     """When."""
     error: str | None = None
@@ -46,16 +46,16 @@ class Ended:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class TraceResult:
     """What came of the calls of a trace. Equal where all happened in the same way."""
 
     name: str
     """Who made them."""
     trace: Trace
     """The weather and the jobs."""
-    ended: tuple[Ended, ...]
+    ended: tuple[FinishedJob, ...]
     """Each job, in order of arrival."""
-    counts: Counts
+    counts: ProviderCounts
     """What the provider saw."""
     clairvoyant: Clairvoyant
     """What somebody who knows the weather could have had."""
@@ -151,7 +151,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rehearsal(Outcome):
+class Rehearsal(TraceResult):
     """What came of a trace with flextier's client, under a policy."""
 
     policy: FlexPolicy

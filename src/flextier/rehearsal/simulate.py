@@ -9,9 +9,9 @@ from random import Random
 from typing import Any
 
 from flextier.rehearsal.oracle import clairvoyant
-from flextier.rehearsal.provider import Provider
-from flextier.rehearsal.result import Ended, Outcome
-from flextier.rehearsal.trace import Job, Trace
+from flextier.rehearsal.provider import TraceProvider
+from flextier.rehearsal.result import FinishedJob, TraceResult
+from flextier.rehearsal.trace import Trace, TraceJob
 from flextier.rehearsal.virtual_loop import VirtualDeadlockError, run_virtually
 
 Call = Callable[[str], Awaitable[Any]]
@@ -29,7 +29,7 @@ NEVER = "NeverEnded"
 """The error of a call that hung on a stalled request for ever, having set no timeout."""
 
 
-def run_trace(trace: Trace, caller: Caller, name: str) -> Outcome:
+def run_trace(trace: Trace, caller: Caller, name: str) -> TraceResult:
     """Make the calls of a trace, each in a task of its own.
 
     Args:
@@ -37,10 +37,10 @@ def run_trace(trace: Trace, caller: Caller, name: str) -> Outcome:
         caller: How the calls are made.
         name: Who makes them.
     """
-    provider = Provider(trace.weather, trace.seed)
+    provider = TraceProvider(trace.weather, trace.seed)
 
     jobs = trace.work
-    ended: dict[int, Ended] = {}
+    ended: dict[int, FinishedJob] = {}
 
     async def main() -> None:
         async with provider.client() as http_client:
@@ -57,10 +57,10 @@ def run_trace(trace: Trace, caller: Caller, name: str) -> Outcome:
         if not provider.silent:
             raise
     until = max((one.at for one in ended.values()), default=0.0)
-    return Outcome(
+    return TraceResult(
         name=name,
         trace=trace,
-        ended=tuple(ended.get(n, Ended(job, until, NEVER)) for n, job in enumerate(jobs)),
+        ended=tuple(ended.get(n, FinishedJob(job, until, NEVER)) for n, job in enumerate(jobs)),
         counts=provider.counts,
         clairvoyant=clairvoyant(trace),
         virtual_seconds=until,
@@ -68,7 +68,7 @@ def run_trace(trace: Trace, caller: Caller, name: str) -> Outcome:
     )
 
 
-async def _made(call: Call, job: Job) -> Ended:
+async def _made(call: Call, job: TraceJob) -> FinishedJob:
     loop = asyncio.get_running_loop()
     await asyncio.sleep(job.arrives - loop.time())
     error = None
@@ -76,4 +76,4 @@ async def _made(call: Call, job: Job) -> Ended:
         await call(job.model)
     except Exception as failure:  # noqa: BLE001 - counted, whatever it is
         error = type(failure).__name__
-    return Ended(job, loop.time(), error)
+    return FinishedJob(job, loop.time(), error)

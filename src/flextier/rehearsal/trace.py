@@ -16,7 +16,7 @@ DEFAULT_MODEL = "o4-mini"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TraceJob:
     """One call of a rehearsal."""
 
     model: str
@@ -73,11 +73,11 @@ class Trace:
             raise ValueError(f"seed must be a whole number, not {self.seed!r}")  # noqa: TRY004
 
     @property
-    def work(self) -> tuple[Job, ...]:
+    def work(self) -> tuple[TraceJob, ...]:
         """The jobs, in order of arrival."""
         gap = self.arrivals / self.jobs
         return tuple(
-            Job(self.models[i % len(self.models)], i * gap, i * gap + self.deadline)
+            TraceJob(self.models[i % len(self.models)], i * gap, i * gap + self.deadline)
             for i in range(self.jobs)
         )
 

@@ -16,23 +16,23 @@ from flextier.costs.totals import Sums
 from flextier.ledger.rows import moment, record_of_row, tags_of
 from flextier.ledger.sessions import Session
 from flextier.report import queries, time_buckets
-from flextier.report.running_sums import Tally, numbers_of
+from flextier.report.running_sums import RunningSums, numbers_of
 from flextier.report.summary import (
     HOURS,
     WAITS,
     WEEKDAYS,
-    Call,
     Fallbacks,
+    HourlyAttempts,
+    NotableCall,
     Period,
-    Slot,
     Summary,
-    Tries,
-    Waits,
+    TimeBucket,
+    WaitTimes,
 )
 
 _FLEX = "flex"
 _K = TypeVar("_K", bound=Hashable)
-Tallies = dict[_K, Tally]
+Tallies = dict[_K, RunningSums]
 
 
 def summarise(
@@ -48,7 +48,7 @@ def summarise(
         sessions: the processes that have written to it.
     """
     inexact = _records(connection, queries.inexact(period))
-    times = _Times(connection, period, inexact)
+    times = _TimeGroups(connection, period, inexact)
     groups = _Groups(connection, period, inexact)
     return Summary(
         ledger=ledger,
@@ -71,18 +71,18 @@ def summarise(
     )
 
 
-class _Times:
+class _TimeGroups:
     """Everything by time and lane."""
 
     def __init__(
         self, connection: Connection, period: Period, inexact: Iterable[CallRecord]
     ) -> None:
         self._period = period
-        self.total = Tally()
-        self.lanes: Tallies[str] = defaultdict(Tally)
-        self.days: Tallies[str] = defaultdict(Tally)
-        self._slots: Tallies[tuple[datetime, str]] = defaultdict(Tally)
-        self._hours: Tallies[tuple[int, int, str]] = defaultdict(Tally)
+        self.total = RunningSums()
+        self.lanes: Tallies[str] = defaultdict(RunningSums)
+        self.days: Tallies[str] = defaultdict(RunningSums)
+        self._slots: Tallies[tuple[datetime, str]] = defaultdict(RunningSums)
+        self._hours: Tallies[tuple[int, int, str]] = defaultdict(RunningSums)
         first, last = connection.execute(queries.span(period)).one()
         self.first = None if first is None else period.local(moment(first))
         self.last = None if last is None else period.local(moment(last))
@@ -98,7 +98,7 @@ class _Times:
             for tally in self._tallies(period.local(record.at), record.lane):
                 tally.records.append(record)
 
-    def _tallies(self, at: datetime, lane: str) -> tuple[Tally, ...]:
+    def _tallies(self, at: datetime, lane: str) -> tuple[RunningSums, ...]:
         return (
             self.total,
             self.lanes[lane],
@@ -107,7 +107,7 @@ class _Times:
             self._hours[at.weekday(), at.hour, lane],
         )
 
-    def slots(self) -> tuple[Slot, ...]:
+    def slots(self) -> tuple[TimeBucket, ...]:
         """From the first call to the last, those without any call, too."""
         if self.first is None or self.last is None:
             return ()
@@ -117,27 +117,27 @@ class _Times:
             for start, end in time_buckets.slots(self.first, self.last, self._cut)
         )
 
-    def _slot(self, start: datetime, end: datetime, lanes: Iterable[str]) -> Slot:
+    def _slot(self, start: datetime, end: datetime, lanes: Iterable[str]) -> TimeBucket:
         tallies = {lane: self._slots[start, lane] for lane in lanes if (start, lane) in self._slots}
-        return Slot(
+        return TimeBucket(
             start,
             end,
             joined(tallies.values()).sums(),
             {lane: tally.calls for lane, tally in tallies.items()},
         )
 
-    def tries(self) -> tuple[tuple[Tries, ...], ...]:
-        found = [[Tries()] * HOURS for _ in WEEKDAYS]
+    def tries(self) -> tuple[tuple[HourlyAttempts, ...], ...]:
+        found = [[HourlyAttempts()] * HOURS for _ in WEEKDAYS]
         for (weekday, hour, lane), tally in self._hours.items():
             refused = tally["refusals"] + sum(record.refusals for record in tally.records)
             served = tally.calls if lane == _FLEX else 0
-            found[weekday][hour] = found[weekday][hour].plus(Tries(refused, served))
+            found[weekday][hour] = found[weekday][hour].plus(HourlyAttempts(refused, served))
         return tuple(tuple(hours) for hours in found)
 
 
-def joined(tallies: Iterable[Tally]) -> Tally:
+def joined(tallies: Iterable[RunningSums]) -> RunningSums:
     """All of them together."""
-    whole = Tally()
+    whole = RunningSums()
     for tally in tallies:
         whole.add(tally.numbers)
         whole.records += tally.records
@@ -150,9 +150,9 @@ class _Groups:
     def __init__(
         self, connection: Connection, period: Period, inexact: Iterable[CallRecord]
     ) -> None:
-        self.models: Tallies[str] = defaultdict(Tally)
-        self.tags: Tallies[str] = defaultdict(Tally)
-        self._fallbacks: Tallies[str] = defaultdict(Tally)
+        self.models: Tallies[str] = defaultdict(RunningSums)
+        self.tags: Tallies[str] = defaultdict(RunningSums)
+        self._fallbacks: Tallies[str] = defaultdict(RunningSums)
         for model, tags, fallback, *numbers in connection.execute(queries.groups(period)):
             summed = numbers_of(numbers)
             for tally in self._tallies(model, tags_of(tags), fallback):
@@ -161,7 +161,7 @@ class _Groups:
             for tally in self._tallies(record.model, record.tags, record.fallback):
                 tally.records.append(record)
 
-    def _tallies(self, model: str, tags: Iterable[str], fallback: str | None) -> list[Tally]:
+    def _tallies(self, model: str, tags: Iterable[str], fallback: str | None) -> list[RunningSums]:
         found = [self.models[model], *(self.tags[tag] for tag in dict.fromkeys(tags))]
         return found if fallback is None else [*found, self._fallbacks[fallback]]
 
@@ -176,11 +176,11 @@ class _Groups:
         return tuple(sorted(answered, key=lambda one: (-one.calls, one.reason)))
 
 
-def _sums(tallies: Mapping[str, Tally]) -> dict[str, Sums]:
+def _sums(tallies: Mapping[str, RunningSums]) -> dict[str, Sums]:
     return {name: tallies[name].sums() for name in sorted(tallies)}
 
 
-def _waits(connection: Connection, period: Period, all_calls: int) -> Waits:
+def _waits(connection: Connection, period: Period, all_calls: int) -> WaitTimes:
     rows = [
         (float(tenths) / queries.TENTHS, int(calls), float(longest))
         for tenths, calls, longest in connection.execute(queries.waits(period))
@@ -189,11 +189,11 @@ def _waits(connection: Connection, period: Period, all_calls: int) -> Waits:
     if without:
         rows.insert(0, (0.0, without, 0.0))
     if not rows:
-        return Waits()
+        return WaitTimes()
     counts = [0] * (len(WAITS) + 1)
     for waited, calls, _ in rows:
         counts[sum(waited > end for end in WAITS)] += calls
-    return Waits(tuple(counts), _quantile(rows, 0.5), _quantile(rows, 0.9), rows[-1][2])
+    return WaitTimes(tuple(counts), _quantile(rows, 0.5), _quantile(rows, 0.9), rows[-1][2])
 
 
 def _quantile(rows: Sequence[tuple[float, int, float]], share: float) -> float:
@@ -208,14 +208,14 @@ def _quantile(rows: Sequence[tuple[float, int, float]], share: float) -> float:
 
 def _dearest(
     connection: Connection, period: Period, inexact: Iterable[CallRecord]
-) -> tuple[Call, ...]:
+) -> tuple[NotableCall, ...]:
     held = _records(connection, queries.dearest(period))
     calls = (_call(record, period) for record in (*held, *inexact))
     priced = [call for call in calls if call.cost is not None]
     return tuple(sorted(priced, key=_cost, reverse=True)[: queries.SHOWN])
 
 
-def _cost(call: Call) -> Decimal:
+def _cost(call: NotableCall) -> Decimal:
     return call.cost or Decimal(0)
 
 
@@ -223,8 +223,8 @@ def _records(connection: Connection, query: Select[Any]) -> list[CallRecord]:
     return [record_of_row(row) for row in connection.execute(query).mappings()]
 
 
-def _call(record: CallRecord, period: Period) -> Call:
-    return Call(
+def _call(record: CallRecord, period: Period) -> NotableCall:
+    return NotableCall(
         call_id=record.call_id,
         at=period.local(record.at),
         model=record.model,

@@ -17,7 +17,7 @@ import vl_convert
 
 from flextier._utils.formatting import count, dollars, percent, plain
 from flextier.pricing.decimals import added
-from flextier.report.summary import WAITS, WEEKDAYS, Slot, Summary, Tries
+from flextier.report.summary import WAITS, WEEKDAYS, HourlyAttempts, Summary, TimeBucket
 from flextier.report.time_buckets import slot_name
 
 Rows = list[dict[str, Any]]
@@ -207,7 +207,7 @@ def refusals(summary: Summary, size: Size) -> alt.TopLevelMixin:
     return _finished(both, size, height=260 if wide else 600)
 
 
-def tries_told(tries: Tries) -> str:
+def tries_told(tries: HourlyAttempts) -> str:
     """What happened to tries, in words."""
     if not tries.all:
         return "no tries"
@@ -280,7 +280,7 @@ def premium(summary: Summary, size: Size) -> alt.TopLevelMixin:
     return _finished(bars + texts, size, height=34 * len(rows) + 12)
 
 
-def _place(slot: Slot) -> dict[str, Any]:
+def _place(slot: TimeBucket) -> dict[str, Any]:
     """Where on the axis a slot's bar begins and ends: with some air between the bars."""
     air = (slot.end - slot.start) / 12
     return {"start": _iso(slot.start + air), "end": _iso(slot.end - air)}

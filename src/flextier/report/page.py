@@ -12,7 +12,7 @@ from flextier._version import __version__
 from flextier.costs.totals import Sums
 from flextier.report.figures import Figure, Table, figures
 from flextier.report.notes import notes
-from flextier.report.summary import Call, Summary
+from flextier.report.summary import NotableCall, Summary
 from flextier.report.tables import foremost, groups, span
 
 _LONGEST = 60
@@ -119,12 +119,12 @@ def _marked(amount: str, sums: Sums) -> str:
     return f"{amount} ({', '.join(marks)})" if marks else amount
 
 
-def _calls(found: tuple[Call, ...]) -> Table:
+def _calls(found: tuple[NotableCall, ...]) -> Table:
     head = ("began", "took", "waited", "refused", "cost", "model", "lane", "tags", "call")
     return Table(head, tuple(_call(call) for call in found))
 
 
-def _call(call: Call) -> tuple[str, ...]:
+def _call(call: NotableCall) -> tuple[str, ...]:
     return (
         moment(call.at),
         seconds(call.elapsed),
@@ -138,7 +138,7 @@ def _call(call: Call) -> tuple[str, ...]:
     )
 
 
-def _cost(call: Call) -> str:
+def _cost(call: NotableCall) -> str:
     if call.cost is None:
         return "no answer" if not call.answered else "unpriced"
     return f"{dollars(call.cost)}{' estimated' if call.basis == 'estimated' else ''}"

@@ -1,4 +1,4 @@
-"""Tally: sums under way. Integers add up fast and exactly; Sums of them are made at the end."""
+"""RunningSums: sums in progress, as integers: fast and exact; made into Sums at the end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _COUNTS = {
 }
 
 
-class Tally:
+class RunningSums:
     """Sums under way, of groups that the database has added up and of single records."""
 
     def __init__(self) -> None:

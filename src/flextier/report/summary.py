@@ -41,7 +41,7 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class TimeBucket:
     """What the calls that began in a stretch of time came to."""
 
     start: datetime
@@ -53,7 +53,7 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Tries:
+class HourlyAttempts:
     """How the flex lane met the calls of an hour."""
 
     refused: int = 0
@@ -70,12 +70,12 @@ class Tries:
         """Of the tries, those refused. None: there were none."""
         return self.refused / self.all if self.all else None
 
-    def plus(self, other: Tries) -> Tries:
-        return Tries(self.refused + other.refused, self.served + other.served)
+    def plus(self, other: HourlyAttempts) -> HourlyAttempts:
+        return HourlyAttempts(self.refused + other.refused, self.served + other.served)
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class WaitTimes:
     """How long calls waited between attempts."""
 
     counts: tuple[int, ...] = (0,) * (len(WAITS) + 1)
@@ -102,7 +102,7 @@ class Fallbacks:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class NotableCall:
     """A call worth showing."""
 
     call_id: str
@@ -135,13 +135,13 @@ class Summary:
     by_lane: dict[str, Sums] = field(default_factory=dict)
     by_tag: dict[str, Sums] = field(default_factory=dict)
     by_day: dict[str, Sums] = field(default_factory=dict)
-    slots: tuple[Slot, ...] = ()
-    tries: tuple[tuple[Tries, ...], ...] = ((Tries(),) * HOURS,) * len(WEEKDAYS)
+    slots: tuple[TimeBucket, ...] = ()
+    tries: tuple[tuple[HourlyAttempts, ...], ...] = ((HourlyAttempts(),) * HOURS,) * len(WEEKDAYS)
     """By weekday, Monday first, and hour of the day."""
-    waits: Waits = Waits()
+    waits: WaitTimes = WaitTimes()
     fallbacks: tuple[Fallbacks, ...] = ()
-    slowest: tuple[Call, ...] = ()
-    dearest: tuple[Call, ...] = ()
+    slowest: tuple[NotableCall, ...] = ()
+    dearest: tuple[NotableCall, ...] = ()
     troubled: tuple[Session, ...] = ()
     """Processes that wrote in the period and have not closed the ledger, or lost records."""
 
@@ -151,9 +151,9 @@ class Summary:
         return self.total.calls + self.total.failed_calls
 
     @property
-    def tries_by_hour(self) -> tuple[Tries, ...]:
+    def tries_by_hour(self) -> tuple[HourlyAttempts, ...]:
         """By hour of the day, whatever the weekday."""
-        hours = [Tries()] * HOURS
+        hours = [HourlyAttempts()] * HOURS
         for day in self.tries:
             hours = [one.plus(other) for one, other in zip(hours, day, strict=True)]
         return tuple(hours)

@@ -13,7 +13,7 @@ from flextier.costs.totals import Sums
 from flextier.ledger.sessions import Session
 from flextier.pricing.decimals import written
 from flextier.report.notes import notes
-from flextier.report.summary import WAITS, WEEKDAYS, Call, Fallbacks, Summary
+from flextier.report.summary import WAITS, WEEKDAYS, Fallbacks, NotableCall, Summary
 
 KEYS = ("model", "lane", "tag", "day")
 _HEAD = ("calls", "failed", "fell back", "refused", "input", "output", "cost", "standard", "saved")
@@ -174,7 +174,7 @@ def _fallback(one: Fallbacks) -> dict[str, Any]:
     }
 
 
-def _call(call: Call) -> dict[str, Any]:
+def _call(call: NotableCall) -> dict[str, Any]:
     return {
         "call_id": call.call_id,
         "at": call.at.isoformat(),

@@ -36,14 +36,14 @@ from flextier._utils.safe_warn import notify
 from flextier.calls.attempt_log import AttemptLog
 from flextier.calls.context import Scope
 from flextier.calls.report import CANCELLED, SERVED, CallReport, Retry, attach_report
-from flextier.capacity import Capacity, LaneKey
+from flextier.capacity import LaneKey, LimiterRegistry
 from flextier.errors import BatchUnfinished, FlexDeadlineExceeded
-from flextier.lanes import AUTO, JOURNAL, Asked, Lane, choose, tell_of_windows, tier_lane
+from flextier.lanes import AUTO, JOURNAL, CallFacts, Lane, choose, tell_of_windows, tier_lane
 from flextier.lanes.failures import Failure, Kind, classify
 from flextier.lanes.retry_after import retry_after, retry_forbidden
-from flextier.planning.admission import Turn
-from flextier.planning.fallback import Event, Ladder, Limit, Stop, Try
-from flextier.planning.lane_status import Known
+from flextier.planning.admission import Admission
+from flextier.planning.fallback import FailedAttempt, GiveUp, Ladder, Limit, Send
+from flextier.planning.lane_status import LaneStatus
 from flextier.policy import FlexPolicy
 from flextier.pricing.usage import Usage
 from flextier.routing.final_errors import deadline_error, unavailable_error, with_explanation
@@ -51,12 +51,12 @@ from flextier.routing.timeout_args import TimeoutArgument
 from flextier.transport.streams import StreamProgress
 
 if TYPE_CHECKING:
-    from flextier.background.api import Said
-    from flextier.background.lifecycle import Course
-    from flextier.batch.future import Ticket
-    from flextier.journal.call_entry import Memory
-    from flextier.journal.records import Recorded
-    from flextier.planning.burst_membership import Joined
+    from flextier.background.api import PolledResponse
+    from flextier.background.lifecycle import BackgroundLifecycle
+    from flextier.batch.future import BatchFuture
+    from flextier.journal.call_entry import CallEntry
+    from flextier.journal.records import JournaledResponse
+    from flextier.planning.burst_membership import BurstMembership
     from flextier.routing.deferred import DeferredResponse
 
 
@@ -79,10 +79,10 @@ class Route:
         externally_timed: bool,
         scope: Scope,
         clock: Clock,
-        capacity: Capacity,
+        capacity: LimiterRegistry,
         account: tuple[str, str],
-        entry: Memory | None = None,
-        facts: Asked | None = None,
+        entry: CallEntry | None = None,
+        facts: CallFacts | None = None,
     ) -> None:
         self.options = options
         """The SDK's options as the caller gave them."""
@@ -105,9 +105,9 @@ class Route:
         self.limit = 0.0
         """Seconds that the current attempt may take, from start to end."""
         gate = self._capacity.gate(*account, self.model)
-        known = Known(self._capacity, self._clock, account, self.model, gate)
+        known = LaneStatus(self._capacity, self._clock, account, self.model, gate)
         self._why = ""
-        self._burst: Joined | None = None
+        self._burst: BurstMembership | None = None
         if (tier := chosen_tier(options)) is not None:
             lanes = [tier_lane(tier)]
         elif policy.lanes == (AUTO,):
@@ -131,19 +131,19 @@ class Route:
         )
         if foreign:
             self._ladder.visit()
-        self._admission = Turn(gate, self._ladder, policy)
-        self.step: Try | Stop = self._ladder.start(self._attempts.started_at)
+        self._admission = Admission(gate, self._ladder, policy)
+        self.step: Send | GiveUp = self._ladder.start(self._attempts.started_at)
         if declined and self._ladder.fallback is None:
             self._ladder.fallback = "lane_unsupported"
         if policy.start_jitter:
             self.step = replace(self.step, wait=policy.start_jitter * self._clock.random())
 
-    def _auto_lanes(self, known: Known, facts: Asked) -> list[Lane]:
+    def _auto_lanes(self, known: LaneStatus, facts: CallFacts) -> list[Lane]:
         """The lanes that ``lanes="auto"`` stands for, by the model and the deadline."""
-        from flextier.planning.burst_membership import Joined
+        from flextier.planning.burst_membership import BurstMembership
 
         run = None if self._scope.run is None else self._scope.run()
-        self._burst = Joined(run, (*self._account, self.model), self._clock)
+        self._burst = BurstMembership(run, (*self._account, self.model), self._clock)
         planned = known.plan(self._policy, facts, self._burst.apart(self._policy))
         self._why = planned.why
         return planned.lanes
@@ -151,7 +151,7 @@ class Route:
     @property
     def unstreamed(self) -> bool:
         """Whether the current attempt requests no stream, although the caller did."""
-        return isinstance(self.step, Try) and self.step.plain
+        return isinstance(self.step, Send) and self.step.plain
 
     @property
     def body_read(self) -> bool:
@@ -205,7 +205,7 @@ class Route:
             if seconds > 0 or self._admission.granted:
                 return seconds
             self.step = self._ladder.turned_away(now)
-            if isinstance(self.step, Stop):
+            if isinstance(self.step, GiveUp):
                 raise self._not_admitted(self.step.limit)
             if self._admission.ask(now):
                 return 0.0
@@ -278,7 +278,7 @@ class Route:
             self._attempt_served(answer)
             return True
         self._decide(failure)
-        if isinstance(self.step, Try):
+        if isinstance(self.step, Send):
             return False
         self._finish(service_tier_of(answer), usage_of(answer), model_of(answer))
         return True
@@ -295,14 +295,14 @@ class Route:
             )
 
     def _attempt_served(self, answer: Any, error: BaseException | None = None) -> None:
-        self.step = Stop("none")  # no error from here on leads to a retry
+        self.step = GiveUp("none")  # no error from here on leads to a retry
         now = self._attempts.attempt_ended(SERVED, status=200, request_id=request_id_of(answer))
         self._admission.served(now, timed=self._times_lane)
         self._finish(service_tier_of(answer), usage_of(answer), model_of(answer), error)
 
     def _replayed(self, answer: Any) -> None:
         """End the call with the response of the journal: nothing was sent, nothing is billed."""
-        self.step = Stop("none")
+        self.step = GiveUp("none")
         self._finish(usage=Usage(0, 0), model=model_of(answer))
 
     def failure_error(self, answer: Any) -> Exception:
@@ -318,11 +318,11 @@ class Route:
         if failure is None:
             self.aborted(error)
             return error
-        self.step = Stop("none")  # until decided: an error in deciding must not be retried
+        self.step = GiveUp("none")  # until decided: an error in deciding must not be retried
         too_few = isinstance(error, BatchUnfinished) and error.status == "alone"
         self._batch_skipped = False
         kind = self._decide(failure, too_few=too_few)
-        if isinstance(self.step, Try):
+        if isinstance(self.step, Send):
             self._error = error
             return error
         return self._give_up(error, kind, self.step.limit)
@@ -333,7 +333,7 @@ class Route:
         if kind == "stream_unverified" and not self._stream:
             kind = "rejected"  # the call is no stream, so a call without one does not help
         now = self._attempts.attempt_ended(kind, failure.status, failure.request_id, failure.sent)
-        event = Event(
+        event = FailedAttempt(
             kind=kind,
             now=now,
             jitter=self._clock.random(),
@@ -356,7 +356,7 @@ class Route:
 
     def aborted(self, error: BaseException) -> None:
         """End the call with an error that is no failure of the attempt: cancelled, or a bug."""
-        self.step = Stop("none")
+        self.step = GiveUp("none")
         if not self._attempts.in_flight:
             self.abandoned(error)
         elif self.body_read:
@@ -394,7 +394,7 @@ class Route:
     def _lane_key(self, lane: Lane) -> LaneKey:
         return LaneKey(*self._account, self.model, lane.key)
 
-    def _update_lane_status(self, event: Event, failure: Failure) -> None:
+    def _update_lane_status(self, event: FailedAttempt, failure: Failure) -> None:
         if self._entry is not None:
             if self._background_accepted:
                 self._entry.called_off()
@@ -423,7 +423,7 @@ class Route:
         """Whether the call will be a line of a batch."""
         return self._ladder.lane.pooled
 
-    def abandon_batch(self, ticket: Ticket) -> None:
+    def abandon_batch(self, ticket: BatchFuture) -> None:
         """Do not wait any longer for the call's line of a batch."""
         self._unsent = not ticket.leave()
 
@@ -433,7 +433,7 @@ class Route:
         return with_read_callback(self.options, self._keep_response)
 
     @property
-    def journaled(self) -> Recorded | None:
+    def journaled(self) -> JournaledResponse | None:
         """The response that the journal has; None: it has none."""
         return None if self._entry is None else self._entry.answer
 
@@ -448,11 +448,11 @@ class Route:
 
     # --- background responses ---------------------------------------------------------------------
 
-    def background_lifecycle(self) -> Course:
+    def background_lifecycle(self) -> BackgroundLifecycle:
         """The lifecycle of the call's background response."""
-        from flextier.background.call_hooks import CallsAccount
+        from flextier.background.call_hooks import CallHooks
 
-        account = CallsAccount(
+        account = CallHooks(
             self._entry,
             self._admission,
             self._clock,
@@ -467,12 +467,12 @@ class Route:
         """Whether the server has accepted the call's background response before."""
         return self._entry is not None and self._entry.running is not None
 
-    def background_response(self, said: Said) -> Any:
+    def background_response(self, said: PolledResponse) -> Any:
         """The HTTP response for a background response that has ended."""
         self._held = said.held
         return self.deferred_response.background_response(said)
 
-    def _background_abandoned(self, said: Said, answer: Any) -> None:
+    def _background_abandoned(self, said: PolledResponse, answer: Any) -> None:
         """Take note of a background response that has ended after the call was abandoned."""
         self._held = said.held
         self._keep_response(answer)
@@ -493,7 +493,7 @@ class Route:
     @property
     def has_next_attempt(self) -> bool:
         """Whether a further attempt follows the one that failed."""
-        return isinstance(self.step, Try) and not self._done and not self._attempts.is_empty
+        return isinstance(self.step, Send) and not self._done and not self._attempts.is_empty
 
     def should_retry(self, state: RetryCallState) -> bool:
         """Whether a further attempt follows, as tenacity's ``retry``."""
@@ -501,7 +501,7 @@ class Route:
 
     def retry_wait(self, state: RetryCallState | None = None) -> float:
         """Seconds of backoff before the next attempt, as tenacity's ``wait``."""
-        wait = self.step.wait if isinstance(self.step, Try) else 0.0
+        wait = self.step.wait if isinstance(self.step, Send) else 0.0
         if wait > 0:
             self._attempts.wait_started()
         return wait
@@ -530,7 +530,7 @@ class Route:
                 await awaitable
 
     def _retry(self, state: RetryCallState) -> Retry:
-        wait = self.step.wait if isinstance(self.step, Try) else 0.0
+        wait = self.step.wait if isinstance(self.step, Send) else 0.0
         lane = self._ladder.lane
         wait = max(wait, self._admission.opens_in(self._clock.now()))
         return Retry(self.model, self._attempts.last_attempt, lane.name, wait, state)

@@ -14,15 +14,15 @@ import openai
 from flextier._openai.compat import new_request
 from flextier._openai.request_options import raw_response_headers, request_facts
 from flextier._utils.clock import Clock
-from flextier.background.api import Requests, Said
-from flextier.background.lifecycle import Account, Course
+from flextier.background.api import BackgroundRequests, PolledResponse
+from flextier.background.lifecycle import BackgroundLifecycle, LifecycleHooks
 from flextier.background.poll_schedule import pace_of
 from flextier.batch.api import http_response
-from flextier.batch.future import FREE, Ticket
-from flextier.batch.submit import Asking, pool
+from flextier.batch.future import FREE, BatchFuture
+from flextier.batch.submit import BatchCall, pool
 from flextier.errors import BatchNotSent
-from flextier.journal.call_entry import Memory
-from flextier.journal.records import Recorded
+from flextier.journal.call_entry import CallEntry
+from flextier.journal.records import JournaledResponse
 from flextier.planning.fallback import Ladder
 from flextier.policy import FlexPolicy
 
@@ -38,7 +38,7 @@ class DeferredResponse:
         account: tuple[str, str],
         policy: FlexPolicy,
         clock: Clock,
-        entry: Memory | None,
+        entry: CallEntry | None,
         ladder: Ladder,
     ) -> None:
         self._options = options
@@ -48,7 +48,7 @@ class DeferredResponse:
         self._entry = entry
         self._ladder = ladder
 
-    def replay(self, said: Recorded) -> Any:
+    def replay(self, said: JournaledResponse) -> Any:
         """The HTTP response that the journal has."""
         return http_response(said.status, said.request_id, said.body, self._request())
 
@@ -59,14 +59,14 @@ class DeferredResponse:
         self._entry.refresh()
         return self._entry.look(self._ladder.withdraw_by) if self._entry.is_busy else 0.0
 
-    def submit(self, client: Any) -> Ticket:
+    def submit(self, client: Any) -> BatchFuture:
         """Add the call to the next batch, or find the batch that it is in.
 
         Raises:
             BatchNotSent: its line cannot be written to disk.
             JournalError: the journal cannot be used.
         """
-        call = Asking(
+        call = BatchCall(
             self._account,
             request_facts(self._options),
             self._policy,
@@ -84,7 +84,7 @@ class DeferredResponse:
                 request=self._request(),
             ) from error
 
-    def batch_response(self, ticket: Ticket) -> Any:
+    def batch_response(self, ticket: BatchFuture) -> Any:
         """The HTTP response for the line of a batch; None: submit it again, to another.
 
         Raises:
@@ -101,8 +101,8 @@ class DeferredResponse:
         return ticket.outcome.response(self._request())
 
     def background_lifecycle(
-        self, account: Account, run: Callable[[], str | None] | None
-    ) -> Course:
+        self, account: LifecycleHooks, run: Callable[[], str | None] | None
+    ) -> BackgroundLifecycle:
         """The lifecycle of the call's background response, or of the one already accepted.
 
         Args:
@@ -111,8 +111,8 @@ class DeferredResponse:
         """
         policy, ladder, now = self._policy, self._ladder, self._clock.now()
         running = None if self._entry is None else self._entry.running
-        return Course(
-            Requests(self._options),
+        return BackgroundLifecycle(
+            BackgroundRequests(self._options),
             ladder.lane,
             None if run is None else run(),
             pace_of(self._account),
@@ -124,7 +124,7 @@ class DeferredResponse:
             None if running is None else running.response_id,
         )
 
-    def background_response(self, said: Said) -> Any:
+    def background_response(self, said: PolledResponse) -> Any:
         """The HTTP response for a background response that has ended."""
         return http_response(200, said.request_id, said.content, self._request())
 

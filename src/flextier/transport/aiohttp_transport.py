@@ -140,7 +140,7 @@ class AiohttpTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
         return http.Response(
             response.status,
             headers=response.raw_headers,
-            stream=_Answer(response),
+            stream=_ResponseBody(response),
             extensions={
                 "http_version": b"HTTP/%d.%d" % response.version,
                 "reason_phrase": (response.reason or "").encode("ascii", "ignore"),
@@ -283,7 +283,7 @@ class _Pieces:
             raise
 
 
-class _Answer(http.AsyncByteStream):  # type: ignore[misc]  # httpx or httpx2
+class _ResponseBody(http.AsyncByteStream):  # type: ignore[misc]  # httpx or httpx2
     """The body of an answer as it comes in."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:

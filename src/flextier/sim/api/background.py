@@ -5,27 +5,29 @@ from __future__ import annotations
 from functools import partial
 
 from flextier.sim.api import background_stream, response_faults
-from flextier.sim.api.fault_player import PLAIN_ONLY, Play
+from flextier.sim.api.fault_player import PLAIN_ONLY, FaultPlayer
 from flextier.sim.base import api_errors
 from flextier.sim.base.api_errors import ErrorReply, Rejected
 from flextier.sim.base.exchange import Exchange
 from flextier.sim.base.paging import read_query
 from flextier.sim.behavior.faults import Action, Reset, Serve, Stall
-from flextier.sim.model.request import Ask
+from flextier.sim.model.request import ModelRequest
 from flextier.sim.protocol import responses
 from flextier.sim.stores import background_errors
-from flextier.sim.stores.background_job import Job
-from flextier.sim.stores.background_request import Order
+from flextier.sim.stores.background_job import BackgroundJob
+from flextier.sim.stores.background_request import BackgroundOptions
 from flextier.sim.stores.world import World
 
 
-async def create(exchange: Exchange, world: World, ask: Ask, order: Order) -> None:
+async def create(
+    exchange: Exchange, world: World, ask: ModelRequest, order: BackgroundOptions
+) -> None:
     """Accept a background response; direct ones are created in ``flextier.sim.api.endpoints``."""
     exchange.seen.lane, exchange.seen.window = order.lane, order.window
     account = exchange.headers["authorization"]
     action = world.next_fault(ask, exchange.path, account, lane=order.lane).action
     if isinstance(action, ErrorReply):
-        await Play(exchange, world, responses, ask).run(action)
+        await FaultPlayer(exchange, world, responses, ask).run(action)
     elif ask.stream:
         await _stream(exchange, world, ask, order, action)
     else:
@@ -33,13 +35,17 @@ async def create(exchange: Exchange, world: World, ask: Ask, order: Order) -> No
         await response_faults.play(exchange, action, run)
 
 
-async def _accept(exchange: Exchange, world: World, ask: Ask, order: Order, action: Action) -> None:
+async def _accept(
+    exchange: Exchange, world: World, ask: ModelRequest, order: BackgroundOptions, action: Action
+) -> None:
     job = _create(exchange, world, ask, order, action)
     exchange.settle("queued")
     await exchange.reply(job.accepted())
 
 
-async def _stream(exchange: Exchange, world: World, ask: Ask, order: Order, action: Action) -> None:
+async def _stream(
+    exchange: Exchange, world: World, ask: ModelRequest, order: BackgroundOptions, action: Action
+) -> None:
     if isinstance(action, PLAIN_ONLY):
         raise Rejected(api_errors.misused("this fault is for plain requests, and this is a stream"))
     if isinstance(action, Reset) and not action.after_effect:
@@ -56,7 +62,9 @@ async def _stream(exchange: Exchange, world: World, ask: Ask, order: Order, acti
     await background_stream.send(exchange, world.responses, job, action=action, outcome="queued")
 
 
-def _create(exchange: Exchange, world: World, ask: Ask, order: Order, action: Action) -> Job:
+def _create(
+    exchange: Exchange, world: World, ask: ModelRequest, order: BackgroundOptions, action: Action
+) -> BackgroundJob:
     serve = action if isinstance(action, Serve) else Serve()
     weather = world.background_weather(ask.model)
     return world.responses.create(ask, order, weather, serve, exchange.seen.line)

@@ -8,7 +8,7 @@ from flextier.sim.base import api_errors
 from flextier.sim.base.exchange import EVENTS, ClientLeft, Exchange
 from flextier.sim.behavior.faults import Action, StreamBreak
 from flextier.sim.protocol import responses
-from flextier.sim.stores.background_job import Job
+from flextier.sim.stores.background_job import BackgroundJob
 from flextier.sim.stores.background_responses import ResponseStore
 
 # How long a stream waits before it looks again, in seconds: its clock may be a tester's.
@@ -18,7 +18,7 @@ LOOK = 0.02
 async def send(
     exchange: Exchange,
     store: ResponseStore,
-    job: Job,
+    job: BackgroundJob,
     *,
     after: int = -1,
     action: Action | None = None,
@@ -68,7 +68,7 @@ async def send(
     await exchange.finish(data)
 
 
-async def _break(exchange: Exchange, job: Job, broken: StreamBreak) -> bool:
+async def _break(exchange: Exchange, job: BackgroundJob, broken: StreamBreak) -> bool:
     """Break the stream; whether it goes on after that."""
     if broken.how == "stall":
         exchange.stalled("stream_stalled")
@@ -87,7 +87,7 @@ async def _break(exchange: Exchange, job: Job, broken: StreamBreak) -> bool:
     return False
 
 
-def _error(job: Job, broken: StreamBreak) -> bytes:
+def _error(job: BackgroundJob, broken: StreamBreak) -> bytes:
     """What a stream ends with that breaks with an error; nothing for one that just ends."""
     if broken.how == "end":
         return b""

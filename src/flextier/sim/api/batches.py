@@ -10,7 +10,7 @@ from flextier.sim.base.exchange import Exchange
 from flextier.sim.base.file_lifetime import read_lifetime
 from flextier.sim.base.paging import Page, read_query
 from flextier.sim.stores.batch_input import ENDPOINTS
-from flextier.sim.stores.batch_job import Order
+from flextier.sim.stores.batch_job import BatchParameters
 from flextier.sim.stores.world import World
 
 PAGE = 20
@@ -45,7 +45,7 @@ async def cancel_batch(exchange: Exchange, world: World, name: str) -> None:
     await exchange.reply((await world.batches.cancel(name)).describe())
 
 
-def read_order(body: dict[str, Any], account: str) -> Order:
+def read_order(body: dict[str, Any], account: str) -> BatchParameters:
     """What a batch is created with.
 
     Raises:
@@ -59,7 +59,7 @@ def read_order(body: dict[str, Any], account: str) -> Order:
     for name, known in (("endpoint", ENDPOINTS), ("completion_window", WINDOWS)):
         if body[name] not in known:
             raise Rejected(api_errors.unsupported(name, body[name], known))
-    return Order(
+    return BatchParameters(
         input_file_id=body["input_file_id"],
         endpoint=body["endpoint"],
         completion_window=body["completion_window"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flextier.sim.api import background
-from flextier.sim.api.fault_player import Play, Wire
+from flextier.sim.api.fault_player import FaultPlayer, WireFormat
 from flextier.sim.api.upload import keep_upload
 from flextier.sim.base import paid_lines
 from flextier.sim.base.exchange import Exchange
@@ -13,10 +13,10 @@ from flextier.sim.base.paging import Page, read_query
 from flextier.sim.behavior.from_json import read_background_outcomes, read_faults, read_outcomes
 from flextier.sim.behavior.weather import Weather
 from flextier.sim.model import catalogue, embeddings
-from flextier.sim.model.request import Ask
+from flextier.sim.model.request import ModelRequest
 from flextier.sim.protocol import chat, responses
 from flextier.sim.stores.background_request import read_order
-from flextier.sim.stores.responses import Keeping
+from flextier.sim.stores.responses import StoringFormat
 from flextier.sim.stores.world import World
 
 # What the API reference gives as the default and the most.
@@ -38,15 +38,15 @@ async def answer_responses(exchange: Exchange, world: World, _: str) -> None:
     order = read_order(ask, exchange.headers, world.background_weather(ask.model))
     ask = world.responses.chained(ask)
     if order is None:
-        await _answer(exchange, world, Keeping(world.responses.shelf), ask)
+        await _answer(exchange, world, StoringFormat(world.responses.shelf), ask)
     else:
         await background.create(exchange, world, ask, order)
 
 
-async def _answer(exchange: Exchange, world: World, wire: Wire, ask: Ask) -> None:
+async def _answer(exchange: Exchange, world: World, wire: WireFormat, ask: ModelRequest) -> None:
     exchange.seen.lane = ask.lane
     fault = world.next_fault(ask, exchange.path, exchange.headers["authorization"])
-    await Play(exchange, world, wire, ask).run(fault.action)
+    await FaultPlayer(exchange, world, wire, ask).run(fault.action)
 
 
 async def embed(exchange: Exchange, world: World, _: str) -> None:

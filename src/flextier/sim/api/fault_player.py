@@ -19,8 +19,8 @@ from flextier.sim.behavior.faults import (
     StreamBreak,
     Trickle,
 )
-from flextier.sim.model.generate import Answer, answer
-from flextier.sim.model.request import Ask
+from flextier.sim.model.generate import GeneratedAnswer, answer
+from flextier.sim.model.request import ModelRequest
 from flextier.sim.stores.world import World
 
 PAGE = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
@@ -30,28 +30,32 @@ PLAIN_ONLY = (Cut, NotJson, Trickle)
 _REFUSED = ("refused", "rate_limited")
 
 
-class Wire(Protocol):
+class WireFormat(Protocol):
     """An endpoint's spelling of requests and answers; the modules chat and responses are two."""
 
     PATH: str
 
-    def read(self, body: dict[str, Any], /) -> Ask:
+    def read(self, body: dict[str, Any], /) -> ModelRequest:
         """The request in a body."""
 
-    def body(self, ask: Ask, answer: Answer, /) -> dict[str, Any]:
+    def body(self, ask: ModelRequest, answer: GeneratedAnswer, /) -> dict[str, Any]:
         """The plain answer."""
 
-    def events(self, ask: Ask, answer: Answer, /) -> Iterator[bytes]:
+    def events(self, ask: ModelRequest, answer: GeneratedAnswer, /) -> Iterator[bytes]:
         """The streamed answer."""
 
-    def error_event(self, reply: ErrorReply, how: str, ask: Ask, position: int, /) -> bytes | None:
+    def error_event(
+        self, reply: ErrorReply, how: str, ask: ModelRequest, position: int, /
+    ) -> bytes | None:
         """A stream's error; None where the endpoint has no such ``how``."""
 
 
-class Play:
+class FaultPlayer:
     """One request for an answer, from the decision to the last byte."""
 
-    def __init__(self, exchange: Exchange, world: World, wire: Wire, ask: Ask) -> None:
+    def __init__(
+        self, exchange: Exchange, world: World, wire: WireFormat, ask: ModelRequest
+    ) -> None:
         self._exchange = exchange
         self._world = world
         self._wire = wire
@@ -113,7 +117,7 @@ class Play:
 
     # -- plain answers --------------------------------------------------------------------
 
-    async def _plain(self, said: Answer, action: Action) -> None:
+    async def _plain(self, said: GeneratedAnswer, action: Action) -> None:
         body = json.dumps(self._wire.body(self._ask, said)).encode()
         if isinstance(action, Cut):
             await self._cut(body, action)
@@ -122,7 +126,7 @@ class Play:
         else:
             await self._whole(said, body, action)
 
-    async def _whole(self, said: Answer, body: bytes, action: Action) -> None:
+    async def _whole(self, said: GeneratedAnswer, body: bytes, action: Action) -> None:
         await self._exchange.start(200, JSON, len(body))
         if isinstance(action, Trickle):
             body = await self._trickle(body, action)
@@ -150,7 +154,7 @@ class Play:
 
     # -- streams --------------------------------------------------------------------------
 
-    async def _stream(self, said: Answer, action: Action) -> None:
+    async def _stream(self, said: GeneratedAnswer, action: Action) -> None:
         events = list(self._wire.events(self._ask, said))
         if isinstance(action, StreamBreak):
             await self._broken_stream(said, events, action)
@@ -158,13 +162,15 @@ class Play:
             await self._exchange.start(200, EVENTS)
             await self._rest_of_stream(said, events)
 
-    async def _rest_of_stream(self, said: Answer, events: list[bytes]) -> None:
+    async def _rest_of_stream(self, said: GeneratedAnswer, events: list[bytes]) -> None:
         for event in events[:-1]:
             await self._exchange.write(event)
         self._exchange.bill(said.tier, said.tokens)
         await self._exchange.finish(events[-1])
 
-    async def _broken_stream(self, said: Answer, events: list[bytes], action: StreamBreak) -> None:
+    async def _broken_stream(
+        self, said: GeneratedAnswer, events: list[bytes], action: StreamBreak
+    ) -> None:
         if action.after >= len(events):
             raise _misused(f"this stream has only {len(events)} events")
         error = self._error_event(action)

@@ -15,7 +15,7 @@ from flextier.sim.base.api_errors import Rejected
 from flextier.sim.base.exchange import ClientLeft, Exchange, Message
 from flextier.sim.base.file_lifetime import read_lifetime
 from flextier.sim.stores.batch_input import parse
-from flextier.sim.stores.files import Draft, FileStore, StoredFile
+from flextier.sim.stores.files import FileStore, PendingFile, StoredFile
 
 CHUNK = 1024 * 1024
 
@@ -119,6 +119,6 @@ async def _first_line(upload: UploadFile) -> bytes | None:
     return None if len(start) > _LONGEST_LOOK else start.partition(b"\n")[0] + b"\n"
 
 
-async def _copy(upload: UploadFile, draft: Draft) -> None:
+async def _copy(upload: UploadFile, draft: PendingFile) -> None:
     while chunk := await upload.read(CHUNK):
         draft.write(chunk)

@@ -20,7 +20,7 @@ _NAMES = {
 
 
 @dataclass(frozen=True)
-class Problem:
+class BatchInputError:
     """One entry of ``errors.data``; ``line`` counts from 1."""
 
     code: str
@@ -33,99 +33,103 @@ class Problem:
         return asdict(self)
 
 
-def no_file(file_id: str) -> Problem:
+def no_file(file_id: str) -> BatchInputError:
     """The input file does not exist, or is none for batches."""
     message = (
         f"Cannot find file {file_id}, or organization org-simulated does not have access to it."
     )
-    return Problem("invalid_request", message, param="file_id")
+    return BatchInputError("invalid_request", message, param="file_id")
 
 
-def empty() -> Problem:
+def empty() -> BatchInputError:
     """There is no line in the file."""
-    return Problem("empty_file", "The input file is empty. It must have at least one request.")
+    return BatchInputError(
+        "empty_file", "The input file is empty. It must have at least one request."
+    )
 
 
-def not_json(line: int) -> Problem:
+def not_json(line: int) -> BatchInputError:
     """A line is no JSON object."""
-    return Problem("invalid_json_line", "This line is not parseable as valid JSON.", line)
+    return BatchInputError("invalid_json_line", "This line is not parseable as valid JSON.", line)
 
 
-def missing(line: int, param: str) -> Problem:
+def missing(line: int, param: str) -> BatchInputError:
     """A line lacks a field."""
     message = f"Missing required parameter: '{param}'."
-    return Problem("missing_required_parameter", message, line, param)
+    return BatchInputError("missing_required_parameter", message, line, param)
 
 
-def wrong_shape(line: int, param: str, expected: str) -> Problem:
+def wrong_shape(line: int, param: str, expected: str) -> BatchInputError:
     """A field of a line is of another type."""
-    return Problem("invalid_type", f"Invalid type for '{param}': expected {expected}.", line, param)
+    return BatchInputError(
+        "invalid_type", f"Invalid type for '{param}': expected {expected}.", line, param
+    )
 
 
-def wrong_method(line: int) -> Problem:
+def wrong_method(line: int) -> BatchInputError:
     """A line's method is not POST."""
     message = "The method provided for this request is not supported. Only POST is."
-    return Problem("invalid_method", message, line, "method")
+    return BatchInputError("invalid_method", message, line, "method")
 
 
-def other_url(line: int) -> Problem:
+def other_url(line: int) -> BatchInputError:
     """A line's URL is not the batch's endpoint."""
     message = "The URL provided for this request does not match the batch endpoint."
-    return Problem("invalid_url", message, line, "url")
+    return BatchInputError("invalid_url", message, line, "url")
 
 
-def no_model(line: int) -> Problem:
+def no_model(line: int) -> BatchInputError:
     """A line names no model."""
-    return Problem("invalid_request", "Model parameter is required.", line, "body.model")
+    return BatchInputError("invalid_request", "Model parameter is required.", line, "body.model")
 
 
-def no_prompt(line: int, param: str) -> Problem:
+def no_prompt(line: int, param: str) -> BatchInputError:
     """A line has no messages, or no input."""
     message = f"{param.capitalize()} parameter is required."
-    return Problem("invalid_request", message, line, f"body.{param}")
+    return BatchInputError("invalid_request", message, line, f"body.{param}")
 
 
-def streaming(line: int, endpoint: str) -> Problem:
+def streaming(line: int, endpoint: str) -> BatchInputError:
     """A line asks for a stream."""
     message = f"{_NAMES[endpoint]}: Streaming is not supported in the Batch API."
-    return Problem("streaming_unsupported", message, line, "body.stream")
+    return BatchInputError("streaming_unsupported", message, line, "body.stream")
 
 
-def unknown_model(line: int, model: str) -> Problem:
+def unknown_model(line: int, model: str) -> BatchInputError:
     """Batches do not take this model."""
     message = f"The provided model '{model}' is not supported by the Batch API."
-    return Problem("model_not_found", message, line, "body.model")
+    return BatchInputError("model_not_found", message, line, "body.model")
 
 
-def other_model(line: int, model: str) -> Problem:
+def other_model(line: int, model: str) -> BatchInputError:
     """A line's model is not that of the first line."""
     message = (
         f"The provided model '{model}' does not match the rest of the batch. Each batch must "
         "contain requests for a single model."
     )
-    return Problem("model_mismatch", message, line, "body.model")
+    return BatchInputError("model_mismatch", message, line, "body.model")
 
 
-def duplicate(line: int) -> Problem:
+def duplicate(line: int) -> BatchInputError:
     """A line's custom_id was there before."""
     message = (
         "The custom_id for this request is a duplicate of another request. The custom_id "
         "parameter must be unique for each request in a batch."
     )
-    return Problem("duplicate_custom_id", message, line, "custom_id")
+    return BatchInputError("duplicate_custom_id", message, line, "custom_id")
 
 
-def too_many(most: int, what: str = "requests") -> Problem:
+def too_many(most: int, what: str = "requests") -> BatchInputError:
     """The file has too many lines, or too many texts to embed."""
     message = f"The number of {what} in the input file exceeds the maximum allowed value of {most}."
-    return Problem("too_many_tasks", message)
+    return BatchInputError("too_many_tasks", message)
 
 
-def too_many_enqueued(model: str, limit: int) -> Problem:
+def too_many_enqueued(model: str, limit: int) -> BatchInputError:
     """The account's enqueued-token limit for the model would be exceeded."""
     message = (
         f"Enqueued token limit reached for {model} in organization org-simulated. Limit: "
         f"{limit:,} enqueued tokens. Please try again once some in_progress batches have been "
         "completed."
     )
-    return Problem("token_limit_exceeded", message)
+    return BatchInputError("token_limit_exceeded", message)

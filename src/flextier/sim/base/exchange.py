@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from flextier.sim.base import api_errors
 from flextier.sim.base.api_errors import ErrorReply, Rejected
-from flextier.sim.base.request_log import Accounts, SeenRequest
+from flextier.sim.base.request_log import RequestLog, SeenRequest
 from flextier.sim.base.tokens import Tokens
 
 Message = MutableMapping[str, Any]
@@ -56,13 +56,13 @@ class Exchange:
         self._send = send
         self._transport: asyncio.Transport = scope["extensions"][TRANSPORT]
         self._clock = time.perf_counter()
-        self._accounts: Accounts | None = None
+        self._accounts: RequestLog | None = None
         self._route = self.path
         self._doom = ""
 
     # -- the books ------------------------------------------------------------------------
 
-    def open(self, accounts: Accounts, route: str) -> None:
+    def open(self, accounts: RequestLog, route: str) -> None:
         """Enter this exchange in the accounts; ``route`` is the path it is counted under."""
         self._accounts, self._route = accounts, route
         accounts.arrive(self.seen)

@@ -80,7 +80,7 @@ REFUSALS = frozenset({"refused"})
 FREE = ("/v1/files", "/v1/batches", "/v1/responses/")
 
 
-class Accounts:
+class RequestLog:
     """Counters over every request, and the last ``keep`` requests themselves.
 
     Written by the server's thread, read from any.

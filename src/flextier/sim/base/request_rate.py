@@ -12,7 +12,7 @@ from flextier.sim.base.api_errors import ErrorReply
 MINUTE = 60.0
 
 
-class Rates:
+class RecentRequests:
     """When the requests of the last 60 seconds arrived. Times are the caller's, in seconds."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from flextier.sim.base import api_errors as errors
 from flextier.sim.base import validation
 from flextier.sim.base.api_errors import ErrorReply
-from flextier.sim.base.batch_errors import Problem
+from flextier.sim.base.batch_errors import BatchInputError
 
 Kind = Literal["fail", "expire", "cancel", "only_errors", "stay"]
 
@@ -32,7 +32,7 @@ class BatchOutcome:
     """
 
     kind: Kind
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[BatchInputError, ...] = ()
     after: int = 0
     error: ErrorReply | None = None
     status: str = ""
@@ -91,11 +91,11 @@ class BatchOutcome:
         return cls("stay", after=_lines(after), status=status)
 
 
-def _problem(error: str | Mapping[str, Any]) -> Problem:
+def _problem(error: str | Mapping[str, Any]) -> BatchInputError:
     if isinstance(error, str):
-        return Problem(error, f"Scripted: {error}.")
+        return BatchInputError(error, f"Scripted: {error}.")
     try:
-        return Problem(**{"message": f"Scripted: {error.get('code')}.", **error})
+        return BatchInputError(**{"message": f"Scripted: {error.get('code')}.", **error})
     except TypeError as wrong:
         raise ValueError(f"errors must have a code, and message, line, param: {wrong}") from wrong
 

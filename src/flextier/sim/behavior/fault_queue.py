@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
-from flextier.sim.behavior.faults import Conditions, Fault
+from flextier.sim.behavior.faults import Fault, FaultConditions
 
 
-class Script:
+class FaultQueue:
     """Faults waiting for their requests, first come first served. Usable from any thread."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Script:
         """The first fault for a request that asks for no answer, removed; None: there is none."""
         return self._take(lambda conditions: conditions.accept_other(method, path, route))
 
-    def _take(self, accepts: Callable[[Conditions], bool]) -> Fault | None:
+    def _take(self, accepts: Callable[[FaultConditions], bool]) -> Fault | None:
         if not self._faults:
             return None
         with self._lock:

@@ -80,7 +80,7 @@ Action = Serve | ErrorReply | Stall | Reset | Cut | NotJson | Trickle | StreamBr
 
 
 @dataclass(frozen=True)
-class Conditions:
+class FaultConditions:
     """Which requests a fault waits for; what is None matches everything."""
 
     lane: AskedLane | None = None
@@ -120,7 +120,7 @@ class Fault:
     """
 
     action: Action
-    conditions: Conditions = field(default=Conditions())
+    conditions: FaultConditions = field(default=FaultConditions())
 
     def on(
         self,
@@ -150,7 +150,7 @@ class Fault:
         """
         if lane is not None and lane not in get_args(AskedLane):
             raise ValueError(f"lane must be one of {', '.join(get_args(AskedLane))}, not {lane!r}")
-        return replace(self, conditions=Conditions(lane, model, path, stream, method))
+        return replace(self, conditions=FaultConditions(lane, model, path, stream, method))
 
     @classmethod
     def serve(

@@ -15,7 +15,7 @@ from flextier.sim.base.sentences import first_sentence
 from flextier.sim.base.tokens import MEDIA_TOKENS, MESSAGE_TOKENS, PromptCache, Tokens, clip, count
 from flextier.sim.behavior.faults import Serve
 from flextier.sim.model import tools
-from flextier.sim.model.request import Ask
+from flextier.sim.model.request import ModelRequest
 from flextier.sim.model.tools import Tool
 
 Finish = Literal["stop", "length", "tool_calls"]
@@ -36,7 +36,7 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GeneratedAnswer:
     """What the model answers.
 
     Attributes:
@@ -54,13 +54,13 @@ class Answer:
     tier: str
 
 
-def answer(ask: Ask, cache: PromptCache, script: Serve) -> Answer:
+def answer(ask: ModelRequest, cache: PromptCache, script: Serve) -> GeneratedAnswer:
     """What the model answers; ``script`` overrides parts of it."""
     calls = _calls(ask) if script.text is None else ()
     said = "" if calls else _said(ask, script)
     thought = _reasoning(ask)
     text, finish = _limited(said, ask, thought)
-    return Answer(
+    return GeneratedAnswer(
         text,
         calls,
         "tool_calls" if calls else finish,
@@ -74,7 +74,7 @@ def reasons(model: str) -> bool:
     return _REASONING_MODEL.match(model) is not None
 
 
-def _said(ask: Ask, script: Serve) -> str:
+def _said(ask: ModelRequest, script: Serve) -> str:
     if script.text is not None:
         return script.text
     form = _json_form(ask)
@@ -87,7 +87,7 @@ def _said(ask: Ask, script: Serve) -> str:
     return _dumps(fill_freely(ask.question, _reply(ask)))
 
 
-def _json_form(ask: Ask) -> dict[str, Any] | None:
+def _json_form(ask: ModelRequest) -> dict[str, Any] | None:
     """The format that the request asks for, where that is JSON."""
     if ask.endpoint == "chat":
         form = ask.body.get("response_format")
@@ -97,7 +97,7 @@ def _json_form(ask: Ask) -> dict[str, Any] | None:
     return form if is_json else None
 
 
-def _reply(ask: Ask) -> str:
+def _reply(ask: ModelRequest) -> str:
     """The first sentence of what was said last: useful in a demo, and the same on every run."""
     last = ask.turns[-1]
     if last.role == "tool":
@@ -105,7 +105,7 @@ def _reply(ask: Ask) -> str:
     return f"[simulated] {first_sentence(ask.question or last.text)}"
 
 
-def _calls(ask: Ask) -> tuple[ToolCall, ...]:
+def _calls(ask: ModelRequest) -> tuple[ToolCall, ...]:
     return tuple(_call(tool, ask.question) for tool in tools.called(ask))
 
 
@@ -123,7 +123,7 @@ def _filled(schema: Any, prompt: str) -> Any:
         ) from error
 
 
-def _reasoning(ask: Ask) -> int:
+def _reasoning(ask: ModelRequest) -> int:
     if not reasons(ask.model):
         return 0
     thought = _REASONING.get(str(ask.effort), _REASONING["medium"])
@@ -131,7 +131,7 @@ def _reasoning(ask: Ask) -> int:
     return thought if ask.limit is None else min(thought, ask.limit // 2)
 
 
-def _limited(text: str, ask: Ask, thought: int) -> tuple[str, Finish]:
+def _limited(text: str, ask: ModelRequest, thought: int) -> tuple[str, Finish]:
     """The text up to the first stop text and within the limit, and why it ended."""
     for stop in ask.stop:
         text = text.partition(stop)[0]
@@ -141,7 +141,7 @@ def _limited(text: str, ask: Ask, thought: int) -> tuple[str, Finish]:
 
 
 def _tokens(
-    ask: Ask, cache: PromptCache, text: str, calls: tuple[ToolCall, ...], thought: int
+    ask: ModelRequest, cache: PromptCache, text: str, calls: tuple[ToolCall, ...], thought: int
 ) -> Tokens:
     prompt = _prompt(ask)
     said = count(text) + sum(count(call.name) + count(call.arguments) for call in calls)
@@ -153,17 +153,17 @@ def _tokens(
     )
 
 
-def input_tokens(ask: Ask) -> int:
+def input_tokens(ask: ModelRequest) -> int:
     """How many tokens the model reads."""
     return _input_tokens(ask, _prompt(ask))
 
 
-def _input_tokens(ask: Ask, prompt: str) -> int:
+def _input_tokens(ask: ModelRequest, prompt: str) -> int:
     media = sum(turn.media for turn in ask.turns)
     return count(prompt) + MESSAGE_TOKENS * len(ask.turns) + MEDIA_TOKENS * media
 
 
-def _prompt(ask: Ask) -> str:
+def _prompt(ask: ModelRequest) -> str:
     """Everything the model reads, tools first, as prompt caching sees it."""
     tools = ask.body.get("tools")
     pieces = [_dumps(tools)] if tools else []

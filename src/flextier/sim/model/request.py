@@ -28,7 +28,7 @@ _MEDIA = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class PromptMessage:
     """One message of the prompt: who speaks, the text, how many pictures or files."""
 
     role: str
@@ -37,7 +37,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ModelRequest:
     """What a request asks for.
 
     Attributes:
@@ -59,7 +59,7 @@ class Ask:
     model: str
     lane: Lane
     stream: bool
-    turns: tuple[Turn, ...]
+    turns: tuple[PromptMessage, ...]
     limit: int | None = None
     effort: Any = None
     summary: bool = False

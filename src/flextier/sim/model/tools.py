@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flextier.sim.model.request import Ask
+from flextier.sim.model.request import ModelRequest
 
 _NAME = re.compile(r"[\w-]+")
 _WORD = re.compile(r"[a-z0-9]+")
@@ -31,7 +31,7 @@ class Tool:
     parameters: Any = None
 
 
-def called(ask: Ask) -> list[Tool]:
+def called(ask: ModelRequest) -> list[Tool]:
     """The tools that the model calls; none: it answers in text.
 
     That is the tool that ``tool_choice`` names, else those that the question names, else the one
@@ -50,7 +50,7 @@ def called(ask: Ask) -> list[Tool]:
     return named or [_best(offered, ask.question)]
 
 
-def _offered(ask: Ask) -> list[Tool]:
+def _offered(ask: ModelRequest) -> list[Tool]:
     """The functions offered; custom tools and those that OpenAI runs itself are left out."""
     entries: Sequence[dict[str, Any]] = ask.body.get("tools") or ()
     if ask.endpoint == "chat":

@@ -11,8 +11,8 @@ from flextier.sim.base import api_errors, sse
 from flextier.sim.base.api_errors import ErrorReply, Rejected
 from flextier.sim.base.deltas import argument_deltas, text_deltas
 from flextier.sim.model import request
-from flextier.sim.model.generate import Answer
-from flextier.sim.model.request import Ask, Turn
+from flextier.sim.model.generate import GeneratedAnswer
+from flextier.sim.model.request import ModelRequest, PromptMessage
 
 PATH = "/v1/chat/completions"
 MOST_CHOICES = 128
@@ -21,7 +21,7 @@ FINGERPRINT = "flextier-simulator"
 _ROLES = {"function": "tool", "developer": "system"}
 
 
-def read(body: dict[str, Any]) -> Ask:
+def read(body: dict[str, Any]) -> ModelRequest:
     """The request in a body.
 
     Raises:
@@ -34,7 +34,7 @@ def read(body: dict[str, Any]) -> Ask:
     request.check_shapes(body, objects=("response_format", "stream_options"), arrays=("tools",))
     turns = tuple(_turn(message, i) for i, message in enumerate(_messages(body)))
     _check_json_mode(body, turns)
-    return Ask(
+    return ModelRequest(
         endpoint="chat",
         body=body,
         model=model,
@@ -61,7 +61,7 @@ def _messages(body: dict[str, Any]) -> list[Any]:
     return messages
 
 
-def _turn(message: Any, position: int) -> Turn:
+def _turn(message: Any, position: int) -> PromptMessage:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         where = f"messages[{position}]"
         raise Rejected(api_errors.invalid(where, "expected an object with a role.", "invalid_type"))
@@ -70,10 +70,12 @@ def _turn(message: Any, position: int) -> Turn:
     calls = message.get("tool_calls") or ()
     texts = [request.text_of(content), *(str(call.get("function", "")) for call in calls)]
     role: str = message["role"]
-    return Turn(_ROLES.get(role, role), "\n".join(filter(None, texts)), request.media_in(content))
+    return PromptMessage(
+        _ROLES.get(role, role), "\n".join(filter(None, texts)), request.media_in(content)
+    )
 
 
-def _check_json_mode(body: dict[str, Any], turns: tuple[Turn, ...]) -> None:
+def _check_json_mode(body: dict[str, Any], turns: tuple[PromptMessage, ...]) -> None:
     form = body.get("response_format")
     wanted = isinstance(form, dict) and form.get("type") == "json_object"
     if wanted and not any("json" in turn.text.lower() for turn in turns):
@@ -88,7 +90,7 @@ def _stops(value: Any) -> tuple[str, ...]:
     return tuple(stops)
 
 
-def body(ask: Ask, answer: Answer) -> dict[str, Any]:
+def body(ask: ModelRequest, answer: GeneratedAnswer) -> dict[str, Any]:
     """The ``chat.completion`` object."""
     return {
         **_head("chat.completion", ask, answer),
@@ -97,7 +99,7 @@ def body(ask: Ask, answer: Answer) -> dict[str, Any]:
     }
 
 
-def events(ask: Ask, answer: Answer) -> Iterator[bytes]:
+def events(ask: ModelRequest, answer: GeneratedAnswer) -> Iterator[bytes]:
     """The stream's chunks and its ``[DONE]``."""
     head = _head("chat.completion.chunk", ask, answer)
     options = ask.body.get("stream_options") or {}
@@ -112,12 +114,12 @@ def events(ask: Ask, answer: Answer) -> Iterator[bytes]:
     yield sse.DONE
 
 
-def error_event(reply: ErrorReply, how: str, ask: Ask, position: int) -> bytes | None:
+def error_event(reply: ErrorReply, how: str, ask: ModelRequest, position: int) -> bytes | None:
     """A stream's error; None where the endpoint has no such ``how``."""
     return sse.event({"error": reply.error()}) if how == "error" else None
 
 
-def _head(kind: str, ask: Ask, answer: Answer) -> dict[str, Any]:
+def _head(kind: str, ask: ModelRequest, answer: GeneratedAnswer) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{uuid4().hex[:24]}",
         "object": kind,
@@ -128,7 +130,7 @@ def _head(kind: str, ask: Ask, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _choice(ask: Ask, answer: Answer, index: int) -> dict[str, Any]:
+def _choice(ask: ModelRequest, answer: GeneratedAnswer, index: int) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
         "content": None if answer.calls else answer.text,
@@ -144,7 +146,7 @@ def _choice(ask: Ask, answer: Answer, index: int) -> dict[str, Any]:
     return _indexed(index, message=message, logprobs=logprobs, finish_reason=answer.finish)
 
 
-def _deltas(answer: Answer) -> Iterator[tuple[dict[str, Any], str | None]]:
+def _deltas(answer: GeneratedAnswer) -> Iterator[tuple[dict[str, Any], str | None]]:
     """(delta, finish reason) of every chunk of one choice."""
     yield {"role": "assistant", "content": None if answer.calls else "", "refusal": None}, None
     if not answer.calls:
@@ -166,7 +168,7 @@ def _function(name: str, arguments: str) -> dict[str, str]:
     return {"name": name, "arguments": arguments}
 
 
-def _logprobs(ask: Ask, text: str) -> dict[str, Any] | None:
+def _logprobs(ask: ModelRequest, text: str) -> dict[str, Any] | None:
     """A certain token for every word: the shape of log probabilities, not their meaning."""
     if not ask.body.get("logprobs"):
         return None

@@ -11,8 +11,8 @@ from flextier.sim.base import api_errors, sse
 from flextier.sim.base.api_errors import ErrorReply, Rejected
 from flextier.sim.base.deltas import argument_deltas, text_deltas
 from flextier.sim.model import request
-from flextier.sim.model.generate import Answer, reasons
-from flextier.sim.model.request import Ask, Turn
+from flextier.sim.model.generate import GeneratedAnswer, reasons
+from flextier.sim.model.request import ModelRequest, PromptMessage
 
 PATH = "/v1/responses"
 
@@ -39,7 +39,7 @@ _REPEATED: dict[str, Any] = {
 }
 
 
-def read(body: dict[str, Any]) -> Ask:
+def read(body: dict[str, Any]) -> ModelRequest:
     """The request in a body.
 
     Raises:
@@ -48,7 +48,7 @@ def read(body: dict[str, Any]) -> Ask:
     model = request.model_of(body)
     request.check_shapes(body, objects=("reasoning", "text"), arrays=("tools",), lists=("include",))
     reasoning = body.get("reasoning") or {}
-    return Ask(
+    return ModelRequest(
         endpoint="responses",
         body=body,
         model=model,
@@ -61,14 +61,14 @@ def read(body: dict[str, Any]) -> Ask:
     )
 
 
-def _turns(body: dict[str, Any]) -> Iterator[Turn]:
+def _turns(body: dict[str, Any]) -> Iterator[PromptMessage]:
     if body.get("instructions"):
-        yield Turn("system", request.text_of(body["instructions"]))
+        yield PromptMessage("system", request.text_of(body["instructions"]))
     items = body.get("input")
     if items is None:
         raise Rejected(api_errors.missing("input"))
     if isinstance(items, str):
-        yield Turn("user", items)
+        yield PromptMessage("user", items)
     elif isinstance(items, list) and items:
         yield from map(_turn, items)
     else:
@@ -76,27 +76,29 @@ def _turns(body: dict[str, Any]) -> Iterator[Turn]:
         raise Rejected(api_errors.invalid("input", problem, "invalid_type"))
 
 
-def _turn(item: Any) -> Turn:
+def _turn(item: Any) -> PromptMessage:
     if not isinstance(item, dict):
         raise Rejected(api_errors.invalid("input", "expected an array of objects.", "invalid_type"))
     kind = item.get("type", "message")
     if kind == "function_call_output":
-        return Turn(
+        return PromptMessage(
             "tool", request.text_of(item.get("output")), request.media_in(item.get("output"))
         )
     if kind == "message":
         content = item.get("content")
         role = str(item.get("role", "user"))
-        return Turn(_ROLES.get(role, role), request.text_of(content), request.media_in(content))
-    return Turn("assistant", f"{item.get('name', '')} {item.get('arguments', '')}".strip())
+        return PromptMessage(
+            _ROLES.get(role, role), request.text_of(content), request.media_in(content)
+        )
+    return PromptMessage("assistant", f"{item.get('name', '')} {item.get('arguments', '')}".strip())
 
 
-def body(ask: Ask, answer: Answer) -> dict[str, Any]:
+def body(ask: ModelRequest, answer: GeneratedAnswer) -> dict[str, Any]:
     """The finished ``response`` object."""
     return finished(begun(ask, answer.tier), items(ask, answer), answer)
 
 
-def events(ask: Ask, answer: Answer) -> Iterator[bytes]:
+def events(ask: ModelRequest, answer: GeneratedAnswer) -> Iterator[bytes]:
     """The stream's events, numbered and named."""
     response, written = begun(ask, answer.tier), items(ask, answer)
     return encoded(streamed(response, written, finished(response, written, answer)))
@@ -108,7 +110,7 @@ def encoded(events: Iterable[dict[str, Any]], start: int = 0) -> Iterator[bytes]
         yield sse.event({**data, "sequence_number": position}, data["type"])
 
 
-def error_event(reply: ErrorReply, how: str, ask: Ask, position: int) -> bytes | None:
+def error_event(reply: ErrorReply, how: str, ask: ModelRequest, position: int) -> bytes | None:
     """A stream's error, as an ``error`` event or as ``response.failed``."""
     if how == "error":
         error = {"code": reply.code, "message": reply.message, "param": reply.param}
@@ -125,7 +127,7 @@ def new_id() -> str:
 
 
 def begun(
-    ask: Ask, tier: str, name: str | None = None, created: float | None = None
+    ask: ModelRequest, tier: str, name: str | None = None, created: float | None = None
 ) -> dict[str, Any]:
     """A response that has just begun; None: with a new id, now."""
     repeated = {
@@ -150,7 +152,7 @@ def begun(
 def finished(
     response: dict[str, Any],
     items: list[dict[str, Any]],
-    answer: Answer,
+    answer: GeneratedAnswer,
     at: float | None = None,
 ) -> dict[str, Any]:
     """The same response with its output; ``at``: when it was finished, None: now."""
@@ -166,7 +168,7 @@ def finished(
     }
 
 
-def items(ask: Ask, answer: Answer) -> list[dict[str, Any]]:
+def items(ask: ModelRequest, answer: GeneratedAnswer) -> list[dict[str, Any]]:
     """The output items: reasoning where the model reasons, then the text or the calls."""
     written = [_reasoning_item(ask)] if reasons(ask.model) else []
     if not answer.calls:
@@ -184,7 +186,7 @@ def items(ask: Ask, answer: Answer) -> list[dict[str, Any]]:
     ]
 
 
-def _message_item(answer: Answer) -> dict[str, Any]:
+def _message_item(answer: GeneratedAnswer) -> dict[str, Any]:
     return {
         "type": "message",
         "id": f"msg_{uuid4().hex}",
@@ -194,7 +196,7 @@ def _message_item(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _reasoning_item(ask: Ask) -> dict[str, Any]:
+def _reasoning_item(ask: ModelRequest) -> dict[str, Any]:
     summary = [{"type": "summary_text", "text": _SUMMARY}] if ask.summary else []
     item: dict[str, Any] = {"type": "reasoning", "id": f"rs_{uuid4().hex}", "summary": summary}
     if "reasoning.encrypted_content" in (ask.body.get("include") or ()):

@@ -9,15 +9,15 @@ from typing import Any
 from flextier.sim.base.tokens import clip, count
 from flextier.sim.behavior.background_behavior import BackgroundWeather
 from flextier.sim.behavior.background_outcomes import BackgroundOutcome
-from flextier.sim.model.generate import Answer
-from flextier.sim.model.request import Ask, Turn
+from flextier.sim.model.generate import GeneratedAnswer
+from flextier.sim.model.request import ModelRequest, PromptMessage
 from flextier.sim.protocol import responses
-from flextier.sim.stores.background_request import Order
-from flextier.sim.stores.background_timeline import Course
+from flextier.sim.stores.background_request import BackgroundOptions
+from flextier.sim.stores.background_timeline import BackgroundTimeline
 from flextier.sim.stores.responses import output_turns, own_turns
 
 
-class Job:
+class BackgroundJob:
     """A background response. It has no life of its own: time passes when it is looked at.
 
     Args:
@@ -38,10 +38,10 @@ class Job:
 
     def __init__(
         self,
-        ask: Ask,
-        order: Order,
-        course: Course,
-        said: Answer,
+        ask: ModelRequest,
+        order: BackgroundOptions,
+        course: BackgroundTimeline,
+        said: GeneratedAnswer,
         created: float,
         weather: BackgroundWeather,
         outcome: BackgroundOutcome | None = None,
@@ -118,7 +118,7 @@ class Job:
             events.append({"type": "response.failed", "response": self.describe(now)})
         return events
 
-    def turns(self) -> tuple[Turn, ...]:
+    def turns(self) -> tuple[PromptMessage, ...]:
         """What a follow-up reads before its own input."""
         return (*own_turns(self.ask), *output_turns(self.said))
 
@@ -142,7 +142,7 @@ class Job:
         return {"code": told.code, "message": told.message}
 
 
-def _half(said: Answer) -> Answer:
+def _half(said: GeneratedAnswer) -> GeneratedAnswer:
     """The same answer, ended in the middle; it costs what was written."""
     text = clip(said.text, count(said.text) // 2)
     thought = said.tokens.reasoning_tokens

@@ -9,7 +9,7 @@ from typing import Any
 from flextier.sim.base import api_errors
 from flextier.sim.base.api_errors import Rejected
 from flextier.sim.behavior.background_behavior import BackgroundWeather
-from flextier.sim.model.request import Ask
+from flextier.sim.model.request import ModelRequest
 from flextier.sim.stores import background_errors
 from flextier.sim.stores.background_timeline import WINDOWS
 
@@ -18,7 +18,7 @@ _KNOWN = ("completion_window", "continuation_id")
 
 
 @dataclass(frozen=True)
-class Order:
+class BackgroundOptions:
     """How a background response shall be made and kept.
 
     Attributes:
@@ -37,7 +37,9 @@ class Order:
     project: tuple[str, str] = ("", "")
 
 
-def read_order(ask: Ask, headers: Mapping[str, str], weather: BackgroundWeather) -> Order | None:
+def read_order(
+    ask: ModelRequest, headers: Mapping[str, str], weather: BackgroundWeather
+) -> BackgroundOptions | None:
     """What a request says about the background; None: it is answered directly.
 
     Raises:
@@ -55,7 +57,7 @@ def read_order(ask: Ask, headers: Mapping[str, str], weather: BackgroundWeather)
         raise Rejected(background_errors.no_background(ask.model))
     if window != "soonest" and not weather.has_windows(ask.model):
         raise Rejected(background_errors.no_window(ask.model, window))
-    return Order(
+    return BackgroundOptions(
         window=window,
         lane=f"background-{window}" if ask.lane == "standard" else ask.lane,
         stored=weather.stored if stored is None else stored,
@@ -78,7 +80,7 @@ def _options(body: Mapping[str, Any]) -> tuple[str, str | None]:
     return window, name
 
 
-def _check_discount(ask: Ask, window: str, background: bool) -> None:
+def _check_discount(ask: ModelRequest, window: str, background: bool) -> None:
     if not background:
         raise Rejected(background_errors.window_needs(window, "background: true"))
     if ask.lane != "standard":

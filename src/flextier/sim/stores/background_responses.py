@@ -13,18 +13,18 @@ from typing import Any
 
 from flextier.sim.base.api_errors import Rejected
 from flextier.sim.base.clock import ProviderClock
-from flextier.sim.base.request_log import Accounts
+from flextier.sim.base.request_log import RequestLog
 from flextier.sim.base.tokens import PromptCache
 from flextier.sim.behavior.background_behavior import BackgroundWeather, drawn
 from flextier.sim.behavior.background_outcomes import BackgroundOutcome
 from flextier.sim.behavior.faults import Serve
 from flextier.sim.model.generate import answer
-from flextier.sim.model.request import Ask
+from flextier.sim.model.request import ModelRequest
 from flextier.sim.stores import background_errors
-from flextier.sim.stores.background_job import Job
-from flextier.sim.stores.background_request import Order
+from flextier.sim.stores.background_job import BackgroundJob
+from flextier.sim.stores.background_request import BackgroundOptions
 from flextier.sim.stores.background_timeline import plan
-from flextier.sim.stores.responses import Kept, Shelf, own_turns
+from flextier.sim.stores.responses import StoredResponse, StoredResponses, own_turns
 
 # The ids that this simulator gives; others in ``previous_response_id`` are taken as they are.
 _OURS = re.compile(r"resp_[0-9a-f]{32}")
@@ -44,17 +44,17 @@ class ResponseStore:
     """
 
     def __init__(
-        self, accounts: Accounts, cache: PromptCache, clock: ProviderClock, seed: int
+        self, accounts: RequestLog, cache: PromptCache, clock: ProviderClock, seed: int
     ) -> None:
-        self.shelf = Shelf()
+        self.shelf = StoredResponses()
         self._accounts = accounts
         self._cache = cache
         self._clock = clock
         self._seed = seed
         self._lock = RLock()
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, BackgroundJob] = {}
         # (when, number, job): its end or its deletion, whichever of them is next.
-        self._due: list[tuple[float, int, Job]] = []
+        self._due: list[tuple[float, int, BackgroundJob]] = []
         self._pushed = 0
         self._script: list[BackgroundOutcome] = []
         self._seen: set[tuple[Any, ...]] = set()
@@ -98,8 +98,13 @@ class ResponseStore:
     # -- the API's side -------------------------------------------------------------------
 
     def create(
-        self, ask: Ask, order: Order, weather: BackgroundWeather, script: Serve, line: str = ""
-    ) -> Job:
+        self,
+        ask: ModelRequest,
+        order: BackgroundOptions,
+        weather: BackgroundWeather,
+        script: Serve,
+        line: str = "",
+    ) -> BackgroundJob:
         """A new background response.
 
         Raises:
@@ -112,14 +117,14 @@ class ResponseStore:
             chance = Random(f"background {self._seed} {self._counts['created']}")
             follows = self._follows(ask, order)
             course = plan(order.window, weather, outcome, now, chance, follows=follows)
-            job = Job(ask, order, course, said, now, weather, outcome, line)
+            job = BackgroundJob(ask, order, course, said, now, weather, outcome, line)
             self._jobs[job.id] = job
             self._counts["created"] += 1
             self._windows[order.window] += 1
             self._push(min(course.ends, course.removed), job)
             return job
 
-    def get(self, name: str) -> tuple[Job, float]:
+    def get(self, name: str) -> tuple[BackgroundJob, float]:
         """A background response, and the provider's time.
 
         Raises:
@@ -174,7 +179,7 @@ class ResponseStore:
         self.shelf.delete(name)
         return {"id": name, "object": "response", "deleted": True}
 
-    def chained(self, ask: Ask) -> Ask:
+    def chained(self, ask: ModelRequest) -> ModelRequest:
         """The same request, with what its ``previous_response_id`` stands for before its input.
 
         Raises:
@@ -183,7 +188,7 @@ class ResponseStore:
         name = ask.body.get("previous_response_id")
         if not isinstance(name, str) or not _OURS.fullmatch(name):
             return ask
-        before: Kept | None = self.shelf.find(name)
+        before: StoredResponse | None = self.shelf.find(name)
         earlier = self._turns(name) if before is None else before.turns
         own = own_turns(ask)
         instructions = ask.turns[: len(ask.turns) - len(own)]
@@ -201,7 +206,7 @@ class ResponseStore:
 
     # -- with the lock held ---------------------------------------------------------------
 
-    def _follows(self, ask: Ask, order: Order) -> bool:
+    def _follows(self, ask: ModelRequest, order: BackgroundOptions) -> bool:
         """Whether this is a follow-up; it is one that others can follow from now on."""
         if order.continuation_id is None:
             return False
@@ -211,12 +216,12 @@ class ResponseStore:
         self._counts["follow_ups"] += follows
         return follows
 
-    def _push(self, moment: float, job: Job) -> None:
+    def _push(self, moment: float, job: BackgroundJob) -> None:
         if moment < inf:
             self._pushed += 1
             heappush(self._due, (moment, self._pushed, job))
 
-    def _step(self, job: Job, moment: float) -> None:
+    def _step(self, job: BackgroundJob, moment: float) -> None:
         """What is due with a response at this moment; nothing if it was done otherwise before."""
         if job.removed:
             return
@@ -225,7 +230,7 @@ class ResponseStore:
         if job.course.removed <= moment:
             self._remove(job)
 
-    def _end(self, job: Job, end: str, moment: float) -> None:
+    def _end(self, job: BackgroundJob, end: str, moment: float) -> None:
         job.finish(end, moment)
         self._ends[job.end] += 1
         self._counts["missed"] += job.missed
@@ -237,7 +242,7 @@ class ResponseStore:
             job.course = replace(job.course, removed=gone)
         self._push(job.course.removed, job)
 
-    def _cancel(self, job: Job, now: float) -> None:
+    def _cancel(self, job: BackgroundJob, now: float) -> None:
         job.cancelling = True
         if job.outcome is not None and job.outcome.kind == "outrun":
             self._end(job, "completed", now)
@@ -249,7 +254,7 @@ class ResponseStore:
             self._push(moment, job)
             self.advance()
 
-    def _remove(self, job: Job) -> None:
+    def _remove(self, job: BackgroundJob) -> None:
         if not job.ended:
             self._ends["deleted"] += 1
         job.removed = True

@@ -24,7 +24,7 @@ _ENDS: dict[str, End] = {
 
 
 @dataclass(frozen=True)
-class Course:
+class BackgroundTimeline:
     """What a response is when. All moments are the provider's; ``inf``: never.
 
     Attributes:
@@ -60,7 +60,7 @@ def plan(
     chance: Random,
     *,
     follows: bool = False,
-) -> Course:
+) -> BackgroundTimeline:
     """What will become of a response that is created now.
 
     Args:
@@ -78,7 +78,7 @@ def plan(
     if late < inf and chance.random() < weather.missed:
         ends = max(ends, late + drawn(weather.missed_by, chance))
         starts = max(starts, ends - runs)
-    course = Course(starts, ends, _end(weather, chance), late)
+    course = BackgroundTimeline(starts, ends, _end(weather, chance), late)
     return course if outcome is None else _scripted(course, outcome, now)
 
 
@@ -89,7 +89,9 @@ def _end(weather: BackgroundWeather, chance: Random) -> End:
     return "incomplete" if thrown < weather.fail + weather.incomplete else "completed"
 
 
-def _scripted(course: Course, outcome: BackgroundOutcome, now: float) -> Course:
+def _scripted(
+    course: BackgroundTimeline, outcome: BackgroundOutcome, now: float
+) -> BackgroundTimeline:
     starts, ends, late = course.starts, course.ends, course.late
     if outcome.after is not None and outcome.kind in _ENDS:
         # As much of the time in the queue as there would have been without the script.
@@ -98,7 +100,7 @@ def _scripted(course: Course, outcome: BackgroundOutcome, now: float) -> Course:
     if outcome.kind == "stay":
         moment = now + (outcome.after or 0.0)
         if outcome.status == "queued":
-            return Course(inf, inf, "completed", late)
-        return Course(starts, inf, "completed", late, inf, moment, outcome.status)
+            return BackgroundTimeline(inf, inf, "completed", late)
+        return BackgroundTimeline(starts, inf, "completed", late, inf, moment, outcome.status)
     removed = now + (outcome.after or 0.0) if outcome.kind == "delete" else inf
-    return Course(starts, ends, _ENDS.get(outcome.kind, "completed"), late, removed)
+    return BackgroundTimeline(starts, ends, _ENDS.get(outcome.kind, "completed"), late, removed)

@@ -10,7 +10,7 @@ from typing import Any
 
 from flextier.sim.base import batch_errors
 from flextier.sim.base.api_errors import Rejected
-from flextier.sim.base.batch_errors import Problem
+from flextier.sim.base.batch_errors import BatchInputError
 from flextier.sim.behavior.batch_behavior import BatchWeather
 from flextier.sim.model import embeddings
 from flextier.sim.model.generate import input_tokens
@@ -35,7 +35,7 @@ def parse(raw: bytes) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-class Lines:
+class InputValidator:
     """What validation learns of a file, a line at a time.
 
     Attributes:
@@ -49,7 +49,7 @@ class Lines:
         self.model = ""
         self.places = array("Q")
         self.tokens = 0
-        self.problems: list[Problem] = []
+        self.problems: list[BatchInputError] = []
         self._endpoint = endpoint
         self._weather = weather
         self._seen: set[str] = set()
@@ -79,14 +79,14 @@ class Lines:
             self.problems.append(batch_errors.too_many(self._weather.max_lines, "embedding inputs"))
         self._seen.clear()
 
-    def _judge(self, number: int, raw: bytes) -> list[Problem]:
+    def _judge(self, number: int, raw: bytes) -> list[BatchInputError]:
         line = parse(raw)
         if line is None:
             return [batch_errors.not_json(number)]
         found = [batch_errors.missing(number, name) for name in _REQUIRED if line.get(name) is None]
         return found or list(self._judge_fields(number, line))
 
-    def _judge_fields(self, number: int, line: dict[str, Any]) -> Iterator[Problem]:
+    def _judge_fields(self, number: int, line: dict[str, Any]) -> Iterator[BatchInputError]:
         custom_id, body = line["custom_id"], line["body"]
         if not isinstance(custom_id, str):
             yield batch_errors.wrong_shape(number, "custom_id", "a string")
@@ -103,7 +103,7 @@ class Lines:
         else:
             yield batch_errors.wrong_shape(number, "body", "an object")
 
-    def _judge_body(self, number: int, body: dict[str, Any]) -> Iterator[Problem]:
+    def _judge_body(self, number: int, body: dict[str, Any]) -> Iterator[BatchInputError]:
         model, prompt = body.get("model"), _PROMPTS[self._endpoint]
         if not isinstance(model, str) or not model:
             yield batch_errors.no_model(number)

@@ -15,14 +15,14 @@ from uuid import uuid4
 from flextier.sim.base import api_errors, paid_lines
 from flextier.sim.base import batch_errors as problems
 from flextier.sim.base.api_errors import Rejected
-from flextier.sim.base.batch_errors import Problem
-from flextier.sim.base.request_log import Accounts
+from flextier.sim.base.batch_errors import BatchInputError
+from flextier.sim.base.request_log import RequestLog
 from flextier.sim.base.tokens import PromptCache, Tokens
 from flextier.sim.behavior.batch_behavior import BatchWeather, Seconds
 from flextier.sim.behavior.batch_outcomes import FINAL, BatchOutcome
-from flextier.sim.stores.batch_input import Lines, parse
+from flextier.sim.stores.batch_input import InputValidator, parse
 from flextier.sim.stores.batch_line import answer_line
-from flextier.sim.stores.files import Draft, FileStore, StoredFile
+from flextier.sim.stores.files import FileStore, PendingFile, StoredFile
 
 # Of the input file, in bytes: lines are read in any order.
 BUFFER = 8 * 1024
@@ -42,7 +42,7 @@ _UNFINISHED = {
 
 
 @dataclass(frozen=True)
-class Order:
+class BatchParameters:
     """What a batch was created with.
 
     Attributes:
@@ -63,7 +63,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Provider:
+class BatchContext:
     """What a batch needs of the provider.
 
     Attributes:
@@ -75,14 +75,14 @@ class Provider:
     """
 
     files: FileStore
-    accounts: Accounts
+    accounts: RequestLog
     cache: PromptCache
     weather: Callable[[str], BatchWeather]
     enqueued: Callable[[str, str], int]
 
 
 @dataclass
-class Usage:
+class BatchUsage:
     """Tokens of the finished lines, added up."""
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Usage:
 Steps = Generator[float, None, None]
 
 
-class Job:
+class BatchJob:
     """One batch: a series of small steps, each with the moment at which it is due.
 
     Args:
@@ -121,8 +121,8 @@ class Job:
 
     def __init__(
         self,
-        order: Order,
-        provider: Provider,
+        order: BatchParameters,
+        provider: BatchContext,
         now: float,
         chance: Random,
         outcome: BatchOutcome | None,
@@ -140,12 +140,12 @@ class Job:
         self._created = now
         self._expires = now + self._weather.expire_after
         self._stamps: dict[str, int] = {"created": int(now), "expires": int(self._expires)}
-        self._problems: tuple[Problem, ...] = ()
-        self._usage: Usage | None = None
+        self._problems: tuple[BatchInputError, ...] = ()
+        self._usage: BatchUsage | None = None
         self._source: StoredFile | None = None
         self._input: BinaryIO | None = None
-        self._output: Draft | None = None
-        self._errors: Draft | None = None
+        self._output: PendingFile | None = None
+        self._errors: PendingFile | None = None
         self._files: dict[str, str] = {}
         # The lines' places in the input file, in the order in which they are done.
         self._places = array("Q")
@@ -253,7 +253,7 @@ class Job:
         if self._moment >= self._expires:
             self._end("expired")
             return
-        lines = Lines(self.order.endpoint, self._weather)
+        lines = InputValidator(self.order.endpoint, self._weather)
         if self._outcome is None or self._outcome.kind != "fail":
             yield from self._validate(lines)
         if self._problems or self._is("fail"):
@@ -261,7 +261,7 @@ class Job:
             return
         yield from self._answer(lines)
 
-    def _validate(self, lines: Lines) -> Steps:
+    def _validate(self, lines: InputValidator) -> Steps:
         source = self._provider.files.find(self.order.input_file_id)
         if source is None or source.purpose != "batch":
             self._problems = (problems.no_file(self.order.input_file_id),)
@@ -285,10 +285,10 @@ class Job:
             self._problems = self._outcome.problems
         self._end("failed")
 
-    def _answer(self, lines: Lines) -> Steps:
+    def _answer(self, lines: InputValidator) -> Steps:
         self.total = len(lines.places)
         self.enqueued_tokens = lines.tokens
-        self._usage = Usage()
+        self._usage = BatchUsage()
         self._enter("in_progress")
         self._places = lines.places
         self._chance.shuffle(self._places)
@@ -358,7 +358,7 @@ class Job:
         self.enqueued_tokens = 0
         self._enter(status)
 
-    def _publish(self, kind: str, draft: Draft | None) -> None:
+    def _publish(self, kind: str, draft: PendingFile | None) -> None:
         if draft is None:
             return
         file = self._provider.files.publish(
@@ -373,7 +373,7 @@ class Job:
 
     @property
     def done(self) -> int:
-        """Lines that are finished, well or not."""
+        """InputValidator that are finished, well or not."""
         return self.completed + self.failed
 
     def _finish(self, place: int) -> None:

@@ -16,11 +16,11 @@ from flextier.sim.base import api_errors
 from flextier.sim.base.api_errors import Rejected
 from flextier.sim.base.clock import ProviderClock
 from flextier.sim.base.paging import Page, paged
-from flextier.sim.base.request_log import Accounts
+from flextier.sim.base.request_log import RequestLog
 from flextier.sim.base.tokens import PromptCache
 from flextier.sim.behavior.batch_behavior import BatchWeather
 from flextier.sim.behavior.batch_outcomes import BatchOutcome
-from flextier.sim.stores.batch_job import Job, Order, Provider
+from flextier.sim.stores.batch_job import BatchContext, BatchJob, BatchParameters
 from flextier.sim.stores.files import FileStore
 
 # How long the event loop may be kept from its connections, in seconds: by the task at a time,
@@ -51,17 +51,17 @@ class BatchStore:
     def __init__(
         self,
         files: FileStore,
-        accounts: Accounts,
+        accounts: RequestLog,
         cache: PromptCache,
         clock: ProviderClock,
         weather: Callable[[str], BatchWeather],
         seed: int,
     ) -> None:
-        self._provider = Provider(files, accounts, cache, weather, self._enqueued)
+        self._provider = BatchContext(files, accounts, cache, weather, self._enqueued)
         self._clock = clock
         self._seed = seed
-        self._jobs: dict[str, Job] = {}
-        self._active: dict[str, Job] = {}
+        self._jobs: dict[str, BatchJob] = {}
+        self._active: dict[str, BatchJob] = {}
         self._lock = Lock()
         self._script: list[BatchOutcome] = []
         self._task: asyncio.Task[None] | None = None
@@ -112,17 +112,17 @@ class BatchStore:
 
     # -- the API's side, in the server's loop ---------------------------------------------
 
-    def create(self, order: Order) -> Job:
+    def create(self, order: BatchParameters) -> BatchJob:
         """A new batch."""
         with self._lock:
             outcome = self._script.pop(0) if self._script else None
         chance = Random(f"{self._seed} {len(self._jobs)}")
-        job = Job(order, self._provider, self._clock.now(), chance, outcome)
+        job = BatchJob(order, self._provider, self._clock.now(), chance, outcome)
         self._jobs[job.id] = self._active[job.id] = job
         self._drive()
         return job
 
-    async def get(self, batch_id: str) -> Job:
+    async def get(self, batch_id: str) -> BatchJob:
         """A batch as it is now.
 
         Raises:
@@ -142,7 +142,7 @@ class BatchStore:
         await self._look()
         return paged([job.describe() for job in self._jobs.values()], page)
 
-    async def cancel(self, batch_id: str) -> Job:
+    async def cancel(self, batch_id: str) -> BatchJob:
         """Begin to cancel a batch.
 
         Raises:

@@ -61,7 +61,7 @@ class StoredFile:
         }
 
 
-class Draft:
+class PendingFile:
     """A file being written; it becomes one of the store's when it is published.
 
     Open only while it writes, so that whoever forgets a draft leaves no open file behind.
@@ -104,15 +104,15 @@ class FileStore:
         self._directory: Path | None = None
         self._held: Counter[Path] = Counter()
 
-    def draft(self) -> Draft:
+    def draft(self) -> PendingFile:
         """A new file to write."""
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="flextier-sim-"))
             weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
-        return Draft(self._directory / uuid4().hex)
+        return PendingFile(self._directory / uuid4().hex)
 
     def publish(
-        self, draft: Draft, name: str, purpose: str, *, lifetime: int | None = None
+        self, draft: PendingFile, name: str, purpose: str, *, lifetime: int | None = None
     ) -> StoredFile:
         """Keep a written file.
 

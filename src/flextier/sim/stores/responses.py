@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flextier.sim.base.api_errors import ErrorReply
-from flextier.sim.model.generate import Answer
-from flextier.sim.model.request import Ask, Turn
+from flextier.sim.model.generate import GeneratedAnswer
+from flextier.sim.model.request import ModelRequest, PromptMessage
 from flextier.sim.protocol import responses
 
 # So many stored responses of direct calls are kept, and so many characters of their prompts and
@@ -19,7 +19,7 @@ MOST_TEXT = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredResponse:
     """A stored response of a direct call.
 
     Attributes:
@@ -28,7 +28,7 @@ class Kept:
     """
 
     final: dict[str, Any]
-    turns: tuple[Turn, ...]
+    turns: tuple[PromptMessage, ...]
 
     @property
     def length(self) -> int:
@@ -36,7 +36,7 @@ class Kept:
         return sum(len(turn.text) for turn in self.turns)
 
 
-class Shelf:
+class StoredResponses:
     """Stored responses of direct calls by their id, the newest of them.
 
     Args:
@@ -48,19 +48,19 @@ class Shelf:
         self._most = most
         self._most_text = most_text
         self._text = 0
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._kept: OrderedDict[str, StoredResponse] = OrderedDict()
 
-    def keep(self, ask: Ask, final: dict[str, Any], said: Answer) -> None:
+    def keep(self, ask: ModelRequest, final: dict[str, Any], said: GeneratedAnswer) -> None:
         """Store a response, unless its request does not want that."""
         if ask.body.get("store") is False:
             return
-        kept = Kept(final, (*own_turns(ask), *output_turns(said)))
+        kept = StoredResponse(final, (*own_turns(ask), *output_turns(said)))
         self._kept[final["id"]] = kept
         self._text += kept.length
         while len(self._kept) > self._most or self._text > self._most_text:
             self._text -= self._kept.popitem(last=False)[1].length
 
-    def find(self, name: str) -> Kept | None:
+    def find(self, name: str) -> StoredResponse | None:
         """A response; None: there is none of this id."""
         return self._kept.get(name)
 
@@ -70,44 +70,46 @@ class Shelf:
         self._text -= 0 if kept is None else kept.length
 
 
-class Keeping:
+class StoringFormat:
     """The Responses endpoint's spelling, storing what it spells; see the protocol ``Wire``."""
 
     PATH = responses.PATH
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: StoredResponses) -> None:
         self._shelf = shelf
 
-    def read(self, body: dict[str, Any]) -> Ask:
+    def read(self, body: dict[str, Any]) -> ModelRequest:
         """The request in a body."""
         return responses.read(body)
 
-    def body(self, ask: Ask, answer: Answer) -> dict[str, Any]:
+    def body(self, ask: ModelRequest, answer: GeneratedAnswer) -> dict[str, Any]:
         """The plain answer."""
         final = responses.body(ask, answer)
         self._shelf.keep(ask, final, answer)
         return final
 
-    def events(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def events(self, ask: ModelRequest, answer: GeneratedAnswer) -> Iterator[bytes]:
         """The streamed answer."""
         response, items = responses.begun(ask, answer.tier), responses.items(ask, answer)
         final = responses.finished(response, items, answer)
         self._shelf.keep(ask, final, answer)
         return responses.encoded(responses.streamed(response, items, final))
 
-    def error_event(self, reply: ErrorReply, how: str, ask: Ask, position: int) -> bytes | None:
+    def error_event(
+        self, reply: ErrorReply, how: str, ask: ModelRequest, position: int
+    ) -> bytes | None:
         """A stream's error."""
         return responses.error_event(reply, how, ask, position)
 
 
-def own_turns(ask: Ask) -> tuple[Turn, ...]:
+def own_turns(ask: ModelRequest) -> tuple[PromptMessage, ...]:
     """The prompt without the instructions, which follow-ups do not inherit."""
     return ask.turns[1:] if ask.body.get("instructions") else ask.turns
 
 
-def output_turns(said: Answer) -> Iterator[Turn]:
+def output_turns(said: GeneratedAnswer) -> Iterator[PromptMessage]:
     """What the model said, as a follow-up reads it."""
     if said.text:
-        yield Turn("assistant", said.text)
+        yield PromptMessage("assistant", said.text)
     for call in said.calls:
-        yield Turn("assistant", f"{call.name} {call.arguments}")
+        yield PromptMessage("assistant", f"{call.name} {call.arguments}")

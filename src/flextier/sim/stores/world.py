@@ -10,15 +10,15 @@ from typing import Any
 from flextier.sim.base import validation
 from flextier.sim.base.api_errors import server_error
 from flextier.sim.base.clock import ProviderClock
-from flextier.sim.base.request_log import Accounts
-from flextier.sim.base.request_rate import Rates, over
+from flextier.sim.base.request_log import RequestLog
+from flextier.sim.base.request_rate import RecentRequests, over
 from flextier.sim.base.tokens import PromptCache
 from flextier.sim.behavior.background_behavior import BackgroundWeather
 from flextier.sim.behavior.batch_behavior import BatchWeather
-from flextier.sim.behavior.fault_queue import Script
+from flextier.sim.behavior.fault_queue import FaultQueue
 from flextier.sim.behavior.faults import Fault
 from flextier.sim.behavior.weather import Moment, Weather
-from flextier.sim.model.request import Ask
+from flextier.sim.model.request import ModelRequest
 from flextier.sim.stores.background_responses import ResponseStore
 from flextier.sim.stores.batches import BatchStore
 from flextier.sim.stores.files import FileStore
@@ -29,7 +29,7 @@ _RESPONSES = "/v1/responses/"
 
 
 @dataclass(frozen=True)
-class _Climate:
+class _ActiveWeather:
     """A weather, the moment it began, its random numbers, and the requests of its last minute.
 
     Changed together or not at all.
@@ -38,7 +38,7 @@ class _Climate:
     weather: Weather
     epoch: float
     chance: Random
-    rates: Rates
+    rates: RecentRequests
 
 
 class World:
@@ -63,7 +63,7 @@ class World:
         validation.positive("speed", speed)
         validation.not_negative("latency", latency)
         validation.not_negative("flex_latency", flex_latency)
-        self.script = Script()
+        self.script = FaultQueue()
         self.connections: Callable[[], int] = lambda: 0
         self.record_bodies = record_bodies
         self._latency = latency
@@ -86,7 +86,7 @@ class World:
 
     def _start(self) -> None:
         self.script.clear()
-        self.accounts = Accounts(self._keep, record_paid=self._record_paid)
+        self.accounts = RequestLog(self._keep, record_paid=self._record_paid)
         self.cache = PromptCache()
         clock = ProviderClock(self._clock, self._speed)
         self.files = FileStore(clock.now)
@@ -103,9 +103,11 @@ class World:
 
     @weather.setter
     def weather(self, weather: Weather) -> None:
-        self._climate = _Climate(weather, self._clock(), Random(self._seed), Rates())
+        self._climate = _ActiveWeather(weather, self._clock(), Random(self._seed), RecentRequests())
 
-    def next_fault(self, ask: Ask, path: str, account: str = "", lane: str | None = None) -> Fault:
+    def next_fault(
+        self, ask: ModelRequest, path: str, account: str = "", lane: str | None = None
+    ) -> Fault:
         """What happens to a request: the script decides, then the weather.
 
         ``lane`` is what the script knows it by; None: the one it asks for.
@@ -147,7 +149,7 @@ class World:
             broken = climate.weather.background.api_errors
         return Fault(server_error()) if broken and climate.chance.random() < broken else None
 
-    def _limit_polls(self, climate: _Climate, account: str) -> Fault | None:
+    def _limit_polls(self, climate: _ActiveWeather, account: str) -> Fault | None:
         """The answer to one look too many; every look counts."""
         limit = climate.weather.background.poll_rpm
         if limit is None:
@@ -169,18 +171,18 @@ class World:
         weather = self._climate.weather
         return (weather.of(model) if model else weather).batch
 
-    def pool(self, ask: Ask) -> str:
+    def pool(self, ask: ModelRequest) -> str:
         """Whose slots a request uses."""
         return self._climate.weather.pool(ask.model)
 
-    def latency(self, ask: Ask) -> float:
+    def latency(self, ask: ModelRequest) -> float:
         """How long an answer takes that is begun now, in seconds."""
         default = self._flex_latency if ask.lane == "flex" else self._latency
         climate = self._climate
         now = self._clock() - climate.epoch
         return climate.weather.seconds(ask.lane, default, climate.chance, now=now, model=ask.model)
 
-    def refusal_latency(self, ask: Ask) -> float:
+    def refusal_latency(self, ask: ModelRequest) -> float:
         """How long a refusal takes, in seconds."""
         climate = self._climate
         return climate.weather.refusal_seconds(0.0, climate.chance, model=ask.model)
