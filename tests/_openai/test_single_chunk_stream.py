@@ -621,15 +621,15 @@ def test_any_text_survives_in_responses(said: str, asked: str) -> None:
 def test_our_streams_find_them_whole(chat_answer: Json, response_answer: Json) -> None:
     """A one-chunk stream is complete, and tells tier and usage."""
     for answer, call in ((chat_answer, "chat"), (response_answer, "responses")):
-        watch = StreamProgress()
+        progress = StreamProgress()
         with client(answer) as sdk:
             if call == "chat":
                 stream: Any = sdk.chat.completions.create(stream=True, **ASK)
             else:
                 stream = sdk.responses.create(stream=True, **ASK_RESPONSES)
             for event in stream:
-                watch.see(event)
-        assert watch.whole == bool(answer.get("choices", True))
-        assert watch.tier == answer.get("service_tier")
-        assert watch.usage is not None
-        assert (watch.usage.input_tokens, watch.usage.output_tokens) == (9, 3)
+                progress.record(event)
+        assert progress.complete == bool(answer.get("choices", True))
+        assert progress.tier == answer.get("service_tier")
+        assert progress.usage is not None
+        assert (progress.usage.input_tokens, progress.usage.output_tokens) == (9, 3)

@@ -6,18 +6,16 @@ routed, with tenacity driving the retries; all other calls pass unchanged.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import anyio
 import openai
 from tenacity import AsyncRetrying, Retrying
 
 from flextier._openai.request_options import is_routed
-from flextier._utils.wakeup import ThreadWait, running_loop, task_wait
+from flextier._utils.wakeup import ThreadWait, task_wait
 from flextier.background.waiters import aawait_left, await_left, left, pending_of
 from flextier.client.base import RoutedClient
 from flextier.client.response_parsing import (
@@ -30,9 +28,11 @@ from flextier.client.response_parsing import (
 )
 from flextier.client.router import check_open
 from flextier.routing.call import Route
-from flextier.transport.attempt_timeout import time_limit
+from flextier.transport.attempt_timeout import async_time_limit, time_limit
 from flextier.transport.http_clients import async_http_client, enforces_time_limit, sync_http_client
 from flextier.transport.streams import AsyncFlexStream, FlexStream
+
+_UNLIMITED = nullcontext()
 
 
 class FlexOpenAI(RoutedClient, openai.OpenAI):
@@ -233,6 +233,13 @@ class AsyncFlexOpenAI(RoutedClient, openai.AsyncOpenAI):
     _default_http_client = staticmethod(async_http_client)
     _ends_attempts_in_time = True
 
+    @staticmethod
+    def _time_limit(route: Route) -> AbstractContextManager[Any]:
+        if route.limit == math.inf:
+            return _UNLIMITED
+        stalls_in = route.stalls_in if route.may_stall else None
+        return async_time_limit(route.limit, stalls_in, route.request)
+
     async def request(  # the SDK's overloads, in one signature
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
@@ -299,7 +306,7 @@ class AsyncFlexOpenAI(RoutedClient, openai.AsyncOpenAI):
         try:
             check_open(self)
             options = route.begin_attempt()
-            with _TimeLimit(route) if route.limit < math.inf else _UNLIMITED:
+            with self._time_limit(route):
                 deferred = await self._deferred_response(route) if route.is_deferred else None
                 answer = await self._send(route, deferred, cast_to, options, stream, stream_cls)
                 read = parse_response(route, answer)
@@ -398,42 +405,3 @@ class AsyncFlexOpenAI(RoutedClient, openai.AsyncOpenAI):
             stream=stream,
             stream_cls=stream_cls,
         )
-
-
-_UNLIMITED = nullcontext()
-
-
-class _TimeLimit:
-    """End an async attempt within its limit, or when it has stalled."""
-
-    __slots__ = ("_route", "_scope", "_timer")
-
-    def __init__(self, route: Route) -> None:
-        self._route = route
-
-    def __enter__(self) -> None:
-        self._timer: asyncio.TimerHandle | None = None
-        self._scope = anyio.move_on_after(self._route.limit)
-        self._scope.__enter__()
-        if self._route.may_stall:
-            self._check_later(self._route.stalls_in())
-
-    def _check_later(self, seconds: float) -> None:
-        # trio has no such timer: attempts that stall under it last until their limit.
-        if seconds < math.inf and (loop := running_loop()) is not None:
-            self._timer = loop.call_later(seconds, self._check)
-
-    def _check(self) -> None:
-        seconds = self._route.stalls_in()
-        if seconds > 0:
-            self._check_later(seconds)
-        else:
-            self._scope.cancel()
-
-    def __exit__(self, *exception: Any) -> bool | None:
-        if self._timer is not None:
-            self._timer.cancel()
-        swallowed = self._scope.__exit__(*exception)
-        if self._scope.cancelled_caught:
-            raise openai.APITimeoutError(request=self._route.request())
-        return swallowed

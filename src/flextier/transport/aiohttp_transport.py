@@ -2,10 +2,10 @@
 
 Only the transport is aiohttp's. Requests, responses, redirects, decoding, the environment's proxies
 and certificates stay httpx's, and so do the exceptions. The SDK has such a transport, too; this one
-also sets socket options, limits what a write may take, sends large bodies in pieces, and tells a
-connection that was lost from one that was never there, on which hangs whether a call may be billed.
+also sets socket options, limits the time of a write, sends large bodies in chunks, and
+distinguishes a lost connection from one that failed, after which no call can be billed.
 
-Imported with the first async request: aiohttp is an extra, and takes a while to import.
+Imported by the first async request: aiohttp is an extra, and takes a while to import.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from yarl import URL
 
 from flextier._openai.compat import http
 
-_PIECE = 256 * 1024
-"""Bytes of a body that are handed to the socket at once."""
+_CHUNK_SIZE = 256 * 1024
+"""Bytes of a body that are written to the socket at once."""
 
-_NO_TIME = 0.001
-"""Seconds, in place of 0, which to aiohttp means that there is no limit."""
+_MIN_TIMEOUT = 0.001
+"""Seconds, in place of 0, which aiohttp takes for no limit."""
 
-_LONGEST_HEADER = 64 * 1024
-"""Bytes; aiohttp's own limit is 8 KB, which httpx's users have not known."""
+_MAX_HEADER_SIZE = 64 * 1024
+"""Bytes; aiohttp's own limit is 8 KB, and httpx has none."""
 
-_TURNS_TO_CLOSE = 20
-"""Turns of the event loop that a connection may take to notice that it is over; it needs four."""
+_CLOSE_ITERATIONS = 20
+"""Iterations of the event loop that a connection may take to close; it needs four."""
 
-# By the first that fits: what aiohttp raises, and what httpx calls it.
+# aiohttp's exceptions, and httpx's name for each; the first match counts.
 _ERRORS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (aiohttp.ConnectionTimeoutError, "ConnectTimeout"),
     (aiohttp.ServerTimeoutError, "ReadTimeout"),
@@ -58,13 +58,13 @@ def _as_http_error(error: Exception) -> Exception:
     """The exception of httpx's for one of aiohttp's; others stay as they are."""
     for kinds, name in _ERRORS:
         if isinstance(error, kinds):
-            said: Exception = getattr(http, name)(str(error) or type(error).__name__)
-            return said
+            http_error: Exception = getattr(http, name)(str(error) or type(error).__name__)
+            return http_error
     return error
 
 
 class AiohttpTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx2
-    """One event loop's connections. Made while the loop is running.
+    """The connections of one event loop. Created while the loop is running.
 
     Args:
         socket_options: set on every socket.
@@ -85,7 +85,7 @@ class AiohttpTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
             limit=limits.max_connections or 0,
             resolver=ThreadedResolver(),
             socket_factory=_socket_factory(tuple(socket_options), self._sockets),
-            **_kept(limits),
+            **_keepalive(limits),
         )
         self._session = aiohttp.ClientSession(
             connector=self._connector,
@@ -94,19 +94,19 @@ class AiohttpTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
             request_class=_Request,
             skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
             timeout=aiohttp.ClientTimeout(),
-            max_line_size=_LONGEST_HEADER,
-            max_field_size=_LONGEST_HEADER,
+            max_line_size=_MAX_HEADER_SIZE,
+            max_field_size=_MAX_HEADER_SIZE,
         )
 
     async def handle_async_request(self, request: Any) -> Any:
         body = _body_of(request)
         try:
-            if not isinstance(body, _Pieces):
+            if not isinstance(body, _ChunkedBody):
                 return await self._send(request, body)
             with body.limit:
-                return await self._send(request, body.out())
+                return await self._send(request, body.chunks())
         except Exception as error:
-            raised = (isinstance(body, _Pieces) and body.error) or _as_http_error(error)
+            raised = (isinstance(body, _ChunkedBody) and body.error) or _as_http_error(error)
             if raised is error:
                 raise
             raise raised from error
@@ -117,7 +117,7 @@ class AiohttpTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
         headers = [
             (name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
             for name, value in request.headers.raw
-            if name.lower() != b"transfer-encoding"  # aiohttp's business
+            if name.lower() != b"transfer-encoding"  # aiohttp sets it
         ]
         tunnel = None
         if self._proxy is not None:
@@ -150,23 +150,23 @@ class AiohttpTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
     async def aclose(self) -> None:
         self.abandon()
         await self._connector.close()
-        # The connector forgets connections before they are closed: behind TLS they take leave of
+        # The connector drops connections before they are closed: TLS sends a closing message to
         # the server first, and the loop may end meanwhile.
         for sock in list(self._sockets):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-        for _ in range(_TURNS_TO_CLOSE):
+        for _ in range(_CLOSE_ITERATIONS):
             if all(sock.fileno() < 0 for sock in list(self._sockets)):
                 break
             await asyncio.sleep(0)
 
     def abandon(self) -> None:
-        """No more requests: nothing is closed yet, and aiohttp does not complain that it is not."""
+        """Take no more requests, without closing anything and without aiohttp's warning."""
         self._session.detach()
 
 
 class _Connector(aiohttp.TCPConnector):
-    """aiohttp's, without its complaints in the log of whoever let a loop end in its own way.
+    """aiohttp's, without its log messages about event loops that ended with open connections.
 
     The sockets are closed with the loop's transports, as they are under httpx.
     """
@@ -176,10 +176,10 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Request(aiohttp.ClientRequest):
-    """aiohttp's, but one that is given up stops writing, too.
+    """aiohttp's, but a cancelled request stops writing, too.
 
-    aiohttp would leave the connection open until the server has read what was written so far,
-    which one that hangs never does.
+    aiohttp would keep the connection open until the server has read everything written so far,
+    which a server that hangs never does.
     """
 
     def send(self, conn: Any) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
@@ -193,26 +193,26 @@ def _stop_writing(transport: Any) -> None:
 
 
 def _socket_factory(
-    options: tuple[Any, ...], made_so_far: weakref.WeakSet[socket.socket]
+    options: tuple[Any, ...], created: weakref.WeakSet[socket.socket]
 ) -> SocketFactoryType:
     def new_socket(address: Any) -> socket.socket:
         family, kind, protocol, _, _ = address
-        made = socket.socket(family, kind, protocol)
+        new = socket.socket(family, kind, protocol)
         try:
-            made.setblocking(False)
+            new.setblocking(False)
             for option in options:
-                made.setsockopt(*option)
+                new.setsockopt(*option)
         except BaseException:
-            made.close()
+            new.close()
             raise
-        made_so_far.add(made)
-        return made
+        created.add(new)
+        return new
 
     return new_socket
 
 
-def _kept(limits: Any) -> dict[str, Any]:
-    """How long connections are kept for the next request."""
+def _keepalive(limits: Any) -> dict[str, Any]:
+    """The connector's arguments for how long idle connections are kept."""
     if limits.max_keepalive_connections == 0:
         return {"force_close": True}
     expiry = limits.keepalive_expiry
@@ -228,7 +228,7 @@ def _proxy_headers(proxy: Any) -> dict[str, str]:
 
 
 def _timeout(given: Any) -> aiohttp.ClientTimeout:
-    """httpx's timeouts in aiohttp's words, whose ``connect`` is for all that precedes sending."""
+    """httpx's timeouts as aiohttp's, whose ``connect`` includes the wait for the pool."""
     connect, pool = given.get("connect"), given.get("pool")
     before = None if connect is None or pool is None else connect + pool
     return aiohttp.ClientTimeout(
@@ -237,46 +237,48 @@ def _timeout(given: Any) -> aiohttp.ClientTimeout:
 
 
 def _limit(seconds: float | None) -> float | None:
-    return seconds if seconds is None else max(seconds, _NO_TIME)
+    return seconds if seconds is None else max(seconds, _MIN_TIMEOUT)
 
 
 # --- bodies -----------------------------------------------------------------------------------
 
 
-def _body_of(request: Any) -> bytes | _Pieces | None:
-    """What to send: small bodies at once, others in pieces."""
+def _body_of(request: Any) -> bytes | _ChunkedBody | None:
+    """The body to send: at once where it is small, else in chunks."""
     try:
         content: bytes = request.content
     except http.RequestNotRead:
-        return _Pieces(request.stream, request)
-    return _Pieces(_sliced(content), request) if len(content) > _PIECE else content or None
+        return _ChunkedBody(request.stream, request)
+    return (
+        _ChunkedBody(_sliced(content), request) if len(content) > _CHUNK_SIZE else content or None
+    )
 
 
 async def _sliced(content: bytes) -> AsyncIterator[memoryview]:
-    """A large body in pieces: views, not copies."""
+    """A large body in chunks: views, not copies."""
     view = memoryview(content)
-    for start in range(0, len(view), _PIECE):
-        yield view[start : start + _PIECE]
+    for start in range(0, len(view), _CHUNK_SIZE):
+        yield view[start : start + _CHUNK_SIZE]
 
 
-class _Pieces:
-    """A body that goes out piece by piece, each within the write timeout."""
+class _ChunkedBody:
+    """A body that is sent in chunks, each within the write timeout."""
 
-    def __init__(self, pieces: Any, request: Any) -> None:
-        self._pieces = pieces
+    def __init__(self, chunks: Any, request: Any) -> None:
+        self._chunks = chunks
         timeout = request.extensions.get("timeout", {}).get("write")
         self._timeout = math.inf if timeout is None else timeout
         self.limit = anyio.CancelScope()
         """Ends the request when a write takes too long."""
         self.error: Exception | None = None
-        """What went wrong in making the pieces: the caller's, not the connection's."""
+        """An error of the caller's iterator, not of the connection."""
 
-    async def out(self) -> AsyncIterator[Any]:
-        """The pieces, for aiohttp to write."""
+    async def chunks(self) -> AsyncIterator[Any]:
+        """The chunks, for aiohttp to write."""
         try:
-            async for piece in self._pieces:
+            async for chunk in self._chunks:
                 self.limit.deadline = anyio.current_time() + self._timeout
-                yield piece
+                yield chunk
                 self.limit.deadline = math.inf
         except Exception as error:
             self.error = error
@@ -284,7 +286,7 @@ class _Pieces:
 
 
 class _ResponseBody(http.AsyncByteStream):  # type: ignore[misc]  # httpx or httpx2
-    """The body of an answer as it comes in."""
+    """The body of a response, as it arrives."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -300,5 +302,5 @@ class _ResponseBody(http.AsyncByteStream):  # type: ignore[misc]  # httpx or htt
             raise raised from error
 
     async def aclose(self) -> None:
-        # One that was read to its end has given its connection back by now.
+        # A body that was read to its end has returned its connection to the pool by now.
         self._response.close()

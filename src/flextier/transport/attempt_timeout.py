@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+import anyio
+import openai
+
 from flextier._openai.compat import httpcore_error
+from flextier._utils.wakeup import running_loop
 
 _UNTIL: ContextVar[float | None] = ContextVar("flextier_attempt_until", default=None)
 _STALLS_IN: ContextVar[Callable[[], float] | None] = ContextVar("flextier_stalls_in", default=None)
@@ -16,13 +22,13 @@ _STALLS_IN: ContextVar[Callable[[], float] | None] = ContextVar("flextier_stalls
 class time_limit:
     """End every socket operation of this thread within ``seconds``, all of them taken together.
 
-    httpx's own timeouts are for one read each, so a body that trickles in could outlast them.
-    Holds for the clients of this module only, and only for sync ones: async code cancels.
+    httpx's own timeouts apply to one read each, so a body that trickles in could outlast them.
+    Applies to our sync HTTP client only (``transport/http_clients.py``).
 
     Args:
         seconds: from now on.
-        stalls_in: asked before each read, and again after so many seconds of silence as it says;
-            0: the read ends as if its time were over.
+        stalls_in: called before each read, and again after as many seconds of silence as it
+            returns; 0 ends the read as if its time were up.
     """
 
     __slots__ = ("_seconds", "_stalls_in", "_token", "_until")
@@ -40,14 +46,62 @@ class time_limit:
         _UNTIL.reset(self._until)
 
 
+class async_time_limit:
+    """End the async code inside after ``seconds``, or when it has stalled.
+
+    Args:
+        seconds: from now on.
+        stalls_in: as for :class:`time_limit`. Not called under trio, which has no such timer.
+        request: returns a request object for the error.
+
+    Raises:
+        openai.APITimeoutError: the code was ended.
+    """
+
+    __slots__ = ("_request", "_scope", "_seconds", "_stalls_in", "_timer")
+
+    def __init__(
+        self, seconds: float, stalls_in: Callable[[], float] | None, request: Callable[[], Any]
+    ) -> None:
+        self._seconds = seconds
+        self._stalls_in = stalls_in
+        self._request = request
+
+    def __enter__(self) -> None:
+        self._timer: asyncio.TimerHandle | None = None
+        self._scope = anyio.move_on_after(self._seconds)
+        self._scope.__enter__()
+        if self._stalls_in is not None:
+            self._check_in(self._stalls_in(), self._stalls_in)
+
+    def _check_in(self, seconds: float, stalls_in: Callable[[], float]) -> None:
+        if seconds < math.inf and (loop := running_loop()) is not None:
+            self._timer = loop.call_later(seconds, self._check, stalls_in)
+
+    def _check(self, stalls_in: Callable[[], float]) -> None:
+        seconds = stalls_in()
+        if seconds > 0:
+            self._check_in(seconds, stalls_in)
+        else:
+            self._scope.cancel()
+
+    def __exit__(self, *exception: Any) -> bool | None:
+        if self._timer is not None:
+            self._timer.cancel()
+        swallowed = self._scope.__exit__(*exception)
+        if self._scope.cancelled_caught:
+            raise openai.APITimeoutError(request=self._request())
+        return swallowed
+
+
 def clipped_timeout(timeout: float | None, too_late: str) -> float | None:
-    """``timeout``, or what is left of the attempt if that is less; an error if nothing is."""
+    """``timeout``, or the time left of the attempt if that is less; an error if none is."""
     until = _UNTIL.get()
     if until is None:
         return timeout
     left = until - time.monotonic()
     if left <= 0:
-        raise httpcore_error(too_late)("the attempt is out of time")
+        raise httpcore_error(too_late)("the attempt has no time left")
     return left if timeout is None else min(timeout, left)
 
 
@@ -64,9 +118,9 @@ class TimeLimitedStream:
                 max_bytes, timeout=clipped_timeout(timeout, "ReadTimeout")
             )
             return data
-        return self._watched(max_bytes, timeout, stalls_in)
+        return self._read_until_stalled(max_bytes, timeout, stalls_in)
 
-    def _watched(
+    def _read_until_stalled(
         self, max_bytes: int, timeout: float | None, stalls_in: Callable[[], float]
     ) -> bytes:
         read_timeout = httpcore_error("ReadTimeout")

@@ -1,6 +1,6 @@
-"""HTTP clients that fit flex: TCP keep-alive, a hard limit per attempt, aiohttp for async calls.
+"""HTTP clients for flex: TCP keep-alive, a hard limit per attempt, aiohttp for async calls.
 
-A flex answer can take a quarter of an hour of silence. NAT gateways drop idle connections long
+A flex response can take a quarter of an hour of silence. NAT gateways drop idle connections long
 before that (AWS after about 350 s, Google Cloud after about 120 s), and the call then hangs
 although the server has finished: so every socket sends keep-alive probes.
 """
@@ -28,9 +28,9 @@ _IDLE, _INTERVAL, _PROBES = 60, 15, 4
 
 
 def keepalive_options() -> tuple[SocketOption, ...]:
-    """Socket options: a probe after 60 s of silence, then every 15 s; four lost ones end it."""
+    """Options for TCP keep-alive: a probe after 60 s of silence, then every 15 s, four in all."""
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    # macOS calls the idle time TCP_KEEPALIVE; what a platform lacks keeps the system's value.
+    # macOS names the idle time TCP_KEEPALIVE; options that a platform lacks keep its defaults.
     idle = "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE"
     for name, value in ((idle, _IDLE), ("TCP_KEEPINTVL", _INTERVAL), ("TCP_KEEPCNT", _PROBES)):
         if hasattr(socket, name):
@@ -54,15 +54,15 @@ def async_http_client(
     aiohttp: bool | None = None,
     **kwargs: Any,
 ) -> Any:
-    """The async twin of :func:`sync_http_client`, over aiohttp where that is installed.
+    """The async version of :func:`sync_http_client`, over aiohttp where that is installed.
 
-    It may be used under several event loops: each has its own connections, which are closed with
+    It can be used under several event loops: each has its own connections, which are closed with
     the loop. Under trio, for HTTP/2, and behind SOCKS or ``https://`` proxies it runs on httpx.
 
     Args:
         socket_options: as for :func:`sync_http_client`.
         aiohttp: False: httpx throughout. True: an error where aiohttp is missing. None: aiohttp if
-            it is installed (extra ``aiohttp``) and ``FLEXTIER_AIOHTTP`` does not say ``0``.
+            it is installed (extra ``aiohttp``) and ``FLEXTIER_AIOHTTP`` is not ``0``.
         **kwargs: as for ``openai.DefaultAsyncHttpxClient``.
     """
     return _AsyncClient(_options(socket_options), aiohttp, **kwargs)
@@ -95,7 +95,7 @@ class _SyncBackend:
 
 
 class _AsyncBackend:
-    """The async twin, which need not limit: async code is cancelled instead."""
+    """The async version, without limits: async code is cancelled instead."""
 
     def __init__(self, backend: Any, options: tuple[SocketOption, ...]) -> None:
         self._backend = backend
@@ -112,7 +112,7 @@ class _AsyncBackend:
         await self._backend.sleep(seconds)
 
 
-def _tuned(transport: Any, backend: Callable[[Any], Any]) -> Any:
+def _with_backend(transport: Any, backend: Callable[[Any], Any]) -> Any:
     pool = transport._pool
     pool._network_backend = backend(pool._network_backend)
     return transport
@@ -128,19 +128,19 @@ class _SyncClient(openai.DefaultHttpxClient):
     def _init_transport(self, **kwargs: Any) -> Any:  # type: ignore[override]  # by keyword only
         if kwargs.get("transport") is not None:
             return kwargs["transport"]
-        return _tuned(super()._init_transport(**kwargs), self._backend)
+        return _with_backend(super()._init_transport(**kwargs), self._backend)
 
     def _init_proxy_transport(self, proxy: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        return _tuned(super()._init_proxy_transport(proxy, **kwargs), self._backend)
+        return _with_backend(super()._init_proxy_transport(proxy, **kwargs), self._backend)
 
     def __del__(self) -> None:
-        # `_mounts` is the last that __init__ sets: absent where it failed.
+        # __init__ sets `_mounts` last: it is absent where __init__ failed.
         if hasattr(self, "_mounts") and not self.is_closed:
             self.close()
 
 
 def enforces_time_limit(http_client: Any) -> bool:
-    """Whether :func:`time_limit` holds for a sync HTTP client."""
+    """Whether :class:`time_limit` applies to a sync HTTP client: it is one of ours."""
     return isinstance(http_client, _SyncClient)
 
 
@@ -153,10 +153,10 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
     ) -> None:
         self._options = options
         self._settings = dict(kwargs)
-        self._aiohttp = _wants_aiohttp() if aiohttp is None else aiohttp
+        self._aiohttp = _aiohttp_enabled() if aiohttp is None else aiohttp
         if aiohttp:
             with needs_extra("aiohttp"):
-                import flextier.transport.aiohttp_transport  # noqa: F401 - else with the first request
+                import flextier.transport.aiohttp_transport  # noqa: F401 - by now, not by the first request
         super().__init__(**kwargs)
 
     def _init_transport(self, **kwargs: Any) -> Any:  # type: ignore[override]  # by keyword only
@@ -168,17 +168,17 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
     def _per_loop(self, make: Callable[..., Any], proxy: Any, kwargs: dict[str, Any]) -> Any:
         if kwargs.get("transport") is not None:
             return kwargs["transport"]
-        # Reading the certificates takes longer than all else: once, not once a loop.
+        # Reading the certificates takes longest: once, not in each event loop.
         kwargs["verify"] = http.create_ssl_context(
             verify=kwargs.pop("verify"), cert=kwargs.pop("cert"), trust_env=kwargs["trust_env"]
         )
         options = self._options
 
-        def tuned() -> Any:
-            return _tuned(make(**kwargs), partial(_AsyncBackend, options=options))
+        def over_httpx() -> Any:
+            return _with_backend(make(**kwargs), partial(_AsyncBackend, options=options))
 
-        if not (self._aiohttp and _suits_aiohttp(proxy, kwargs)):
-            return PerLoopTransport(tuned)
+        if not (self._aiohttp and _aiohttp_supports(proxy, kwargs)):
+            return PerLoopTransport(over_httpx)
         kwargs["verify"].set_alpn_protocols(["http/1.1"])  # as httpx has it
         over_aiohttp = partial(
             _over_aiohttp,
@@ -187,45 +187,47 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
             limits=kwargs["limits"],
             proxy=proxy,
         )
-        return PerLoopTransport(lambda: (over_aiohttp() if under_asyncio() else None) or tuned())
+        return PerLoopTransport(
+            lambda: (over_aiohttp() if under_asyncio() else None) or over_httpx()
+        )
 
 
-_SHARED = frozenset({"cert", "follow_redirects", "limits", "proxy", "trust_env", "verify"})
+_COPIED_SETTINGS = frozenset({"cert", "follow_redirects", "limits", "proxy", "trust_env", "verify"})
 
 
 def sync_client_like(http_client: Any) -> Any:
-    """A sync HTTP client that goes out as one of ours does, with connections of its own.
+    """A sync HTTP client with the settings of one of ours, and its own connections.
 
-    None: the client, or what it sends through, is the caller's.
+    None: the client, its transport or its hooks are the caller's.
     """
     if not isinstance(http_client, (_SyncClient, _AsyncClient)):
         return None
     settings = {k: v for k, v in http_client._settings.items() if v is not None}
-    if settings.keys() - _SHARED - {"timeout", "base_url", "headers"}:
-        return None  # a transport, hooks or mounts of the caller's
+    if settings.keys() - _COPIED_SETTINGS - {"timeout", "base_url", "headers"}:
+        return None
     return sync_http_client(
         socket_options=http_client._options,
-        **{name: value for name, value in settings.items() if name in _SHARED},
+        **{name: value for name, value in settings.items() if name in _COPIED_SETTINGS},
     )
 
 
-_NO = frozenset({"0", "false", "no", "off"})
+_FALSE = frozenset({"0", "false", "no", "off"})
 
 
-def _wants_aiohttp() -> bool:
-    said = os.environ.get("FLEXTIER_AIOHTTP", "").strip().lower()
-    return said not in _NO and find_spec("aiohttp") is not None
+def _aiohttp_enabled() -> bool:
+    setting = os.environ.get("FLEXTIER_AIOHTTP", "").strip().lower()
+    return setting not in _FALSE and find_spec("aiohttp") is not None
 
 
-def _suits_aiohttp(proxy: Any, settings: dict[str, Any]) -> bool:
-    """Not HTTP/2, SOCKS, or TLS to the proxy itself: aiohttp cannot do these, or not everywhere."""
+def _aiohttp_supports(proxy: Any, settings: dict[str, Any]) -> bool:
+    """Whether aiohttp can send these requests: not HTTP/2, SOCKS, or TLS to the proxy itself."""
     if settings.get("http2") or not settings.get("http1", True):
         return False
     return proxy is None or (proxy.url.scheme == "http" and proxy.ssl_context is None)
 
 
 def _over_aiohttp(**settings: Any) -> Any:
-    """The transport over aiohttp; None where aiohttp is older than what that takes."""
+    """The transport over aiohttp; None where aiohttp is too old for it."""
     try:
         from flextier.transport.aiohttp_transport import AiohttpTransport
     except ImportError:

@@ -1,4 +1,4 @@
-"""One connection pool per event loop: connections cannot be used under another than their own."""
+"""One connection pool per event loop: no connection can be used under another loop."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
     """A transport for each event loop, closed with the loop.
 
     Args:
-        make: makes a transport for the loop that is running.
+        make: creates a transport for the running event loop.
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
         self._open: _Open = {}
-        # Not __del__: the garbage collector may have been to the transports before it comes here.
-        weakref.finalize(self, _let_go_of_all, self._open)
+        # Not __del__: the garbage collector may have collected the transports before this object.
+        weakref.finalize(self, _drop_all, self._open)
 
-    # Not async itself: one coroutine less to go through for everything that a call waits for.
+    # Not async itself: one coroutine less for each resumption of a call.
     def handle_async_request(self, request: Any) -> Awaitable[Any]:
-        """The answer of the running loop's transport."""
+        """The response of the running loop's transport."""
         entry = self._open.get(_running_loop())
         if entry is None:
-            return self._first(request)
-        answer: Awaitable[Any] = entry[0].handle_async_request(request)
-        return answer
+            return self._open_and_send(request)
+        response: Awaitable[Any] = entry[0].handle_async_request(request)
+        return response
 
-    async def _first(self, request: Any) -> Any:
+    async def _open_and_send(self, request: Any) -> Any:
         loop = _running_loop()
         self._drop_closed()
         transport = self._make()
@@ -46,10 +46,10 @@ class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
         return await transport.handle_async_request(request)
 
     def _drop_closed(self) -> None:
-        """Let go of loops that were closed without shutting their async generators down."""
+        """Drop the transports of loops that were closed without shutting down async generators."""
         for loop in list(self._open):
             if getattr(loop, "is_closed", bool)():
-                _let_go(self._open, loop)
+                _drop(self._open, loop)
 
     async def aclose(self) -> None:
         entry = self._open.pop(_running_loop(), None)
@@ -58,23 +58,23 @@ class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
 
 
 async def _open_until_loop_ends(
-    transport: Any, forget: Callable[[], object]
+    transport: Any, drop: Callable[[], object]
 ) -> AsyncGenerator[None, None]:
-    """Closes ``transport`` when the loop shuts its async generators down, or when dropped."""
+    """Close ``transport`` when the loop shuts down its async generators, or when dropped."""
     try:
         yield
     finally:
-        forget()
+        drop()
         await transport.aclose()
 
 
-def _let_go_of_all(transports: _Open) -> None:
+def _drop_all(transports: _Open) -> None:
     for loop in list(transports):
-        _let_go(transports, loop)
+        _drop(transports, loop)
 
 
-def _let_go(transports: _Open, loop: Any) -> None:
-    """Drop a transport: its loop closes it, if that still runs."""
+def _drop(transports: _Open, loop: Any) -> None:
+    """Drop a transport: its loop closes it, if the loop still runs."""
     entry = transports.pop(loop, None)
     if entry is not None:
         abandon = getattr(entry[0], "abandon", None)
@@ -83,7 +83,7 @@ def _let_go(transports: _Open, loop: Any) -> None:
 
 
 def _running_loop() -> Any:
-    """What stands for the running event loop: asyncio's itself, or trio's token."""
+    """A key for the running event loop: asyncio's loop itself, or trio's token."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -91,5 +91,5 @@ def _running_loop() -> Any:
 
 
 def under_asyncio() -> bool:
-    """Whether the running event loop is asyncio's, or one in its place such as uvloop's."""
+    """Whether the running event loop is asyncio's, or a replacement such as uvloop's."""
     return isinstance(_running_loop(), asyncio.AbstractEventLoop)

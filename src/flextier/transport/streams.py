@@ -1,4 +1,4 @@
-"""Streams that come back whole or raise: the first event is awaited, an early end is noticed."""
+"""Streams that are complete or raise: the first event is awaited, an early end is an error."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from flextier.transport.attempt_timeout import time_limit
 
 _T = TypeVar("_T")
 
-# Responses streams begin with these at once, also when the call then waits in the flex queue and
-# is refused: they are held back until something follows that the model made.
+# Responses streams begin with these at once, even if the call then waits in the flex queue and is
+# refused: they are held back until an event with output of the model follows.
 _PREAMBLE = frozenset({"response.created", "response.queued", "response.in_progress"})
-_WHOLE = frozenset({"response.completed", "response.incomplete"})
+_COMPLETE = frozenset({"response.completed", "response.incomplete"})
 _FAILED = frozenset({"response.failed", "error"})
 
 
 class StreamProgress:
-    """What was seen of a stream so far: whether it is whole, its tier and its usage."""
+    """The events of a stream so far: whether it is complete, its service tier and its usage."""
 
     __slots__ = ("_failure", "_finished", "_open", "model", "request_id", "tier", "usage")
 
@@ -41,51 +41,51 @@ class StreamProgress:
         self.model: str | None = None
 
     @property
-    def whole(self) -> bool:
-        """Whether everything that the model had to say has been seen."""
+    def complete(self) -> bool:
+        """Whether the stream is complete: all choices have finished, or the response has ended."""
         return bool(self._finished) and not self._open - self._finished
 
-    def see(self, event: Any) -> None:
-        """Take note of one event."""
+    def record(self, event: Any) -> None:
+        """Record one event."""
         choices = getattr(event, "choices", None)
         if choices is not None:
-            self._see_chunk(event, choices)
+            self._record_chunk(event, choices)
         else:
-            self._see_event(event)
+            self._record_event(event)
 
-    def _see_chunk(self, chunk: Any, choices: Any) -> None:
-        self._note(chunk)
+    def _record_chunk(self, chunk: Any, choices: Any) -> None:
+        self._record_totals(chunk)
         for choice in choices:
-            seen = self._open if choice.finish_reason is None else self._finished
-            seen.add(choice.index)
+            indexes = self._open if choice.finish_reason is None else self._finished
+            indexes.add(choice.index)
 
-    def _see_event(self, event: Any) -> None:
+    def _record_event(self, event: Any) -> None:
         kind = getattr(event, "type", None)
-        if kind in _WHOLE:
+        if kind in _COMPLETE:
             self._finished.add(0)
-            self._note(event.response)
+            self._record_totals(event.response)
         elif kind in _FAILED:
             self._failure = _failure_body(event)
 
-    def _note(self, holder: Any) -> None:
+    def _record_totals(self, holder: Any) -> None:
         self.tier = getattr(holder, "service_tier", None) or self.tier
         self.usage = Usage.from_openai(getattr(holder, "usage", None)) or self.usage
         self.model = getattr(holder, "model", None) or self.model
 
     def failure(self, request: Any) -> openai.APIError | None:
-        """The failure that the stream itself told of, as an exception."""
+        """The failure that the stream itself reported, as an exception."""
         if self._failure is None:
             return None
         message = self._failure.get("message") or "the server reported a failure in the stream"
         return openai.APIError(str(message), request, body=self._failure)
 
     def early_end(self, request: Any) -> openai.APIError | None:
-        """The error of a stream that has ended now, or None if it was whole."""
-        if self.whole:
+        """The error for a stream that has ended now; None if it is complete."""
+        if self.complete:
             return None
         return self.failure(request) or StreamInterruptedError(
-            message="the stream ended before the answer was whole "
-            "(no finish_reason, no response.completed): what came so far is a part of it",
+            message="the stream ended before the response was complete "
+            "(no finish_reason, no response.completed): the events so far are a part of it",
             request=request,
         )
 
@@ -103,36 +103,36 @@ class StreamOwner(Protocol):
         """Seconds that the next event may take."""
 
     def stream_timeout(self, request: Any) -> openai.APITimeoutError:
-        """The error for a stream that was silent too long."""
+        """The error for a stream that was silent for too long."""
 
     def stream_ended(
-        self, outcome: str, watch: StreamProgress, error: BaseException | None
+        self, outcome: str, progress: StreamProgress, error: BaseException | None
     ) -> None:
-        """The stream is over."""
+        """The stream has ended."""
 
 
-class _Opened:
-    """What the two stream classes share: held events, and the end told once."""
+class _StreamBase:
+    """The part that both stream classes share: held events, and the end reported once."""
 
     response: Any
 
     def _prepare(self) -> None:
-        self._watch = StreamProgress(self.response.headers.get("x-request-id"))
+        self._progress = StreamProgress(self.response.headers.get("x-request-id"))
         self._held: deque[Any] = deque()
         self._owner: StreamOwner | None = None
-        self._told = False
+        self._end_reported = False
         self._pulling = False
 
     def _hold(self, event: Any) -> bool:
-        """Hold an event back; False once one is there that can be handed over."""
-        failure = self._watch.failure(self.response.request)
+        """Hold an event back; False once it may be passed to the caller."""
+        failure = self._progress.failure(self.response.request)
         if failure is not None:
             raise failure
         self._held.append(event)
         return getattr(event, "type", None) in _PREAMBLE
 
     def _as_openai_error(self, error: Exception) -> Exception:
-        """openai 2.x lets what goes wrong inside a stream through as it is; give it a type."""
+        """The error as one of the SDK's types, which openai 2.x does not ensure inside a stream."""
         request = self.response.request
         if isinstance(error, (*timeout_errors, TimeoutError, openai.APITimeoutError)):
             if self._owner is not None:
@@ -150,39 +150,39 @@ class _Opened:
         return error
 
     def _next_limit(self) -> float:
-        """Seconds that the next event may take; the owner's timeout if there are none left."""
+        """Seconds that the next event may take; without any left, the owner's timeout is raised."""
         assert self._owner is not None
         limit = self._owner.silence_limit()
         if limit <= 0:
             raise self._owner.stream_timeout(self.response.request)
         return limit
 
-    def _handed_over(self, event: Any) -> Any:
-        """An event on its way to the caller, who may stop at the one that ends a response."""
-        if getattr(event, "type", None) in _WHOLE:
+    def _pass_on(self, event: Any) -> Any:
+        """An event for the caller, who may stop reading at the one that ends a response."""
+        if getattr(event, "type", None) in _COMPLETE:
             self._end(SERVED)
         return event
 
-    def _closed(self) -> None:
-        """The response was closed: by a caller, if not by the SDK while it read."""
+    def _response_closed(self) -> None:
+        """Note that the response was closed: by the caller, unless the SDK did while reading."""
         if not self._pulling:
-            self._end(SERVED if self._watch.whole else CANCELLED)
+            self._end(SERVED if self._progress.complete else CANCELLED)
 
     def _end(self, outcome: str, error: BaseException | None = None) -> None:
-        if self._owner is not None and not self._told:
-            self._told = True
-            self._owner.stream_ended(outcome, self._watch, error)
+        if self._owner is not None and not self._end_reported:
+            self._end_reported = True
+            self._owner.stream_ended(outcome, self._progress, error)
 
 
-class FlexStream(Stream[_T], _Opened):
-    """The SDK's stream, opened by the client and watched to its end."""
+class FlexStream(Stream[_T], _StreamBase):
+    """The SDK's stream, opened by the client and followed to its end."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._prepare()
 
     def open(self, owner: StreamOwner) -> None:
-        """Wait for the first event that can be handed over. Failures until then are raised."""
+        """Wait for the first event with output, and raise failures until then."""
         try:
             while self._hold(self._pull()):
                 pass
@@ -193,40 +193,40 @@ class FlexStream(Stream[_T], _Opened):
         # The SDK's stream helpers close the response, not the stream.
         close = self.response.close
 
-        def close_and_tell() -> None:
+        def close_and_report() -> None:
             close()
-            self._closed()
+            self._response_closed()
 
-        self.response.close = close_and_tell  # type: ignore[method-assign]  # this one's only
+        self.response.close = close_and_report  # type: ignore[method-assign]  # this one's only
 
     def _pull(self) -> Any:
         self._pulling = True
         try:
             event = super().__next__()
         except StopIteration:
-            if (error := self._watch.early_end(self.response.request)) is not None:
+            if (error := self._progress.early_end(self.response.request)) is not None:
                 raise error from None
             raise
         except Exception as error:
             raise self._as_openai_error(error) from error
         finally:
             self._pulling = False
-        self._watch.see(event)
+        self._progress.record(event)
         return event
 
     def __next__(self) -> Any:
         if self._held:
-            return self._handed_over(self._held.popleft())
+            return self._pass_on(self._held.popleft())
         try:
             if self._owner is None:
                 return self._pull()
             with time_limit(self._next_limit()):
-                return self._handed_over(self._pull())
+                return self._pass_on(self._pull())
         except StopIteration:
             self._end(SERVED)
             raise
         except openai.APITimeoutError as error:
-            if self._told:  # the answer was handed over whole; only the connection lingers
+            if self._end_reported:  # the caller has the whole response; only the connection lingers
                 self.close()
                 raise StopIteration from None
             self._end("interrupted", error)
@@ -245,18 +245,18 @@ class FlexStream(Stream[_T], _Opened):
 
     def close(self) -> None:
         super().close()
-        self._end(SERVED if self._watch.whole else CANCELLED)
+        self._end(SERVED if self._progress.complete else CANCELLED)
 
 
-class AsyncFlexStream(AsyncStream[_T], _Opened):
-    """The async twin of :class:`FlexStream`."""
+class AsyncFlexStream(AsyncStream[_T], _StreamBase):
+    """The async version of :class:`FlexStream`."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._prepare()
 
     async def open(self, owner: StreamOwner) -> None:
-        """Wait for the first event that can be handed over. Failures until then are raised."""
+        """Wait for the first event with output, and raise failures until then."""
         try:
             while self._hold(await self._pull()):
                 pass
@@ -267,40 +267,40 @@ class AsyncFlexStream(AsyncStream[_T], _Opened):
         self._owner = owner
         aclose = self.response.aclose
 
-        async def close_and_tell() -> None:
+        async def close_and_report() -> None:
             await aclose()
-            self._closed()
+            self._response_closed()
 
-        self.response.aclose = close_and_tell  # type: ignore[method-assign]  # this one's only
+        self.response.aclose = close_and_report  # type: ignore[method-assign]  # this one's only
 
     async def _pull(self) -> Any:
         self._pulling = True
         try:
             event = await super().__anext__()
         except StopAsyncIteration:
-            if (error := self._watch.early_end(self.response.request)) is not None:
+            if (error := self._progress.early_end(self.response.request)) is not None:
                 raise error from None
             raise
         except Exception as error:
             raise self._as_openai_error(error) from error
         finally:
             self._pulling = False
-        self._watch.see(event)
+        self._progress.record(event)
         return event
 
     async def __anext__(self) -> Any:
         if self._held:
-            return self._handed_over(self._held.popleft())
+            return self._pass_on(self._held.popleft())
         try:
             if self._owner is None:
                 return await self._pull()
             event = await self._pull_within(self._next_limit())
-            return self._handed_over(event)
+            return self._pass_on(event)
         except StopAsyncIteration:
             self._end(SERVED)
             raise
         except openai.APITimeoutError as error:
-            if self._told:  # the answer was handed over whole; only the connection lingers
+            if self._end_reported:  # the caller has the whole response; only the connection lingers
                 await self.close()
                 raise StopAsyncIteration from None
             self._end("interrupted", error)
@@ -326,4 +326,4 @@ class AsyncFlexStream(AsyncStream[_T], _Opened):
 
     async def close(self) -> None:
         await super().close()
-        self._end(SERVED if self._watch.whole else CANCELLED)
+        self._end(SERVED if self._progress.complete else CANCELLED)
