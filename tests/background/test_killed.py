@@ -17,7 +17,7 @@ from tests.batch.crowd import questions, until
 ASKED = questions(3, "step")
 ANSWERS = [f"[simulated] {question}" for question in ASKED]
 JOURNAL = "flextier.journal.journal:Journal"
-LOOKING = "flextier.background.api:Requests.look"
+LOOKING = "flextier.background.api:BackgroundRequests.look"
 
 Start = Callable[..., Program]
 

@@ -69,14 +69,14 @@ def test_answers_handed_over_while_others_are_read(
 def test_answers_read_with_the_order_fixed(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, with each reader made to read before the next line is looked at."""
     patch_all(monkeypatch, "_CHUNK", 1)
-    settle = future.Ticket.settle
+    settle = future.BatchFuture.settle
 
     def read_at_once(self: Any, outcome: Any) -> Any:
-        if isinstance(outcome, future.Said):
+        if isinstance(outcome, future.ResultLine):
             outcome.response(None)
         return settle(self, outcome)
 
-    monkeypatch.setattr(future.Ticket, "settle", read_at_once)
+    monkeypatch.setattr(future.BatchFuture, "settle", read_at_once)
     said = threads(options(sim), questions(20))
     assert [one.lanes for one in said] == [["batch:served"]] * 20
 

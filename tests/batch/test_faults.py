@@ -201,7 +201,7 @@ def test_a_disk_that_is_full(sim: Simulator, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("flextier.batch.spool_file.Spool.add", full)
+    monkeypatch.setattr("flextier.batch.spool_file.SpoolFile.add", full)
     with FlexOpenAI(**options(sim)) as client:
         said = ask(client, "What of it?")
     assert said.lanes == ["batch:transient", "standard:served"]

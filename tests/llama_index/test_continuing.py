@@ -454,12 +454,12 @@ async def test_nothing_is_left_of_a_run(
     """Nothing is kept of a run that has ended, failed, or was cancelled."""
     named = []
 
-    class Run(run_tracking._Run):
+    class Run(run_tracking._SpanRun):
         def __new__(cls, *args: Any) -> Any:
             named.append(one := super().__new__(cls, *args))
             return one
 
-    monkeypatch.setattr(run_tracking, "_Run", Run)
+    monkeypatch.setattr(run_tracking, "_SpanRun", Run)
     engine = engine_of(llm)
     engine.query("What are they?")
     assert run_tracking._run.get() is None
