@@ -98,8 +98,8 @@ def test_a_call_that_begins_elsewhere_takes_its_run_along() -> None:
         assert continuation_id() == "here"
     with continuation("there"), listen(outer=scope, run=lambda: "framework"):
         assert continuation_id() == "there"
-    assert Scope().joined(scope).run is scope.run
-    assert scope.joined(Scope()).run is scope.run
+    assert Scope().merged(scope).run is scope.run
+    assert scope.merged(Scope()).run is scope.run
 
 
 async def test_tasks() -> None:

@@ -1,4 +1,4 @@
-"""The one seam between openai 2.x (httpx) and 3.x (httpx2), and the SDK's private names."""
+"""The SDK's private names, HTTP errors as failures, and openai 2.x (httpx) against 3.x (httpx2)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ http: Any = importlib.import_module("httpx2" if MAJOR >= 3 else "httpx")
 
 timeout_errors: tuple[type[Exception], ...] = (http.TimeoutException,)
 connection_errors: tuple[type[Exception], ...] = (http.RequestError,)
-_UNCONNECTED: tuple[type[Exception], ...] = (
+_NOT_CONNECTED: tuple[type[Exception], ...] = (
     http.ConnectError,
     http.ConnectTimeout,
     http.PoolTimeout,
@@ -57,26 +57,26 @@ _UNCONNECTED: tuple[type[Exception], ...] = (
 
 
 def httpcore_error(name: str) -> type[Exception]:
-    """An exception class of what the HTTP library is built on; imported when first needed."""
+    """An exception class of httpcore, or httpcore2; imported when first needed."""
     core = importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
     error: type[Exception] = getattr(core, name)
     return error
 
 
 def new_request(url: str, headers: Any = None) -> Any:
-    """A request object for an exception, or a response, that has to carry one."""
+    """A request object, for an exception or a response that must carry one."""
     return http.Request("POST", url, headers=headers)
 
 
 def flex_unavailable(url: str, message: str) -> FlexUnavailable:
-    """The error for a call that a lane kept waiting until its patience was spent."""
+    """The error for a call that a lane refused until patience was spent."""
     body = {"message": message, "type": "resource_unavailable", "code": "flex_unavailable"}
     response = http.Response(429, request=new_request(url), json={"error": body})
     return FlexUnavailable(message, response=response, body=body)
 
 
 def failure_of(error: BaseException) -> Failure | None:
-    """The facts of an SDK exception, or None if it is no failure of an attempt."""
+    """An exception of the SDK as a :class:`Failure`; None if it is no failure of an attempt."""
     if isinstance(error, openai.APITimeoutError):
         return Failure(fault="timeout", message=error.message, sent=_sent(error))
     if isinstance(error, BatchUnfinished):
@@ -84,13 +84,13 @@ def failure_of(error: BaseException) -> Failure | None:
     if isinstance(error, BackgroundUnfinished):
         return Failure(fault="unfinished", message=error.message, sent=error.possibly_billed)
     if isinstance(error, BackgroundLost):
-        # What is denied to us today, another one would be, too: not this lane again.
+        # Access that is denied now would be denied again: no retry on this lane.
         headers = {"x-should-retry": "false"} if error.denied else {}
         return Failure(fault="unfinished", message=error.message, headers=headers)
     if isinstance(error, openai.APIConnectionError):
         return Failure(fault=_fault(error), message=error.message, sent=_sent(error))
     if isinstance(error, openai.APIResponseValidationError):
-        # Strict validation complains of a page of HTML, too, which is no answer at all.
+        # Strict validation rejects a page of HTML, too, which is no response of the API.
         is_json = "json" in error.response.headers.get("content-type", "")
         return None if is_json else Failure(fault="malformed", message=error.message)
     if isinstance(error, openai.APIStatusError):
@@ -98,10 +98,10 @@ def failure_of(error: BaseException) -> Failure | None:
             status=error.status_code,
             headers=error.response.headers,
             request_id=error.request_id,
-            **_words(error),
+            **_error_fields(error),
         )
     if isinstance(error, openai.APIError):
-        return Failure(**_words(error))
+        return Failure(**_error_fields(error))
     return None
 
 
@@ -110,11 +110,11 @@ def _fault(error: openai.APIConnectionError) -> Fault:
 
 
 def _sent(error: openai.APIError) -> bool:
-    """Whether the request can have left: not, where there was no connection to send it over."""
-    return not isinstance(error, BatchNotSent) and not isinstance(error.__cause__, _UNCONNECTED)
+    """Whether the request may have been sent: False where there was no connection."""
+    return not isinstance(error, BatchNotSent) and not isinstance(error.__cause__, _NOT_CONNECTED)
 
 
-def _words(error: openai.APIError) -> dict[str, Any]:
+def _error_fields(error: openai.APIError) -> dict[str, Any]:
     return {
         "code": _text(error.code),
         "type": _text(error.type),
@@ -124,5 +124,5 @@ def _words(error: openai.APIError) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """The SDK does not check types: other servers put numbers, lists or objects there."""
+    """As text: the SDK does not check types, and other servers send numbers or objects."""
     return value if value is None or isinstance(value, str) else str(value)

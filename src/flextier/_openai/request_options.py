@@ -1,4 +1,4 @@
-"""What goes out: the SDK's options of a call, changed for one attempt of it."""
+"""The SDK's options of a call: what they request, and those of one attempt (``service_tier``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flextier._openai.compat import RAW_RESPONSE_HEADER, FinalRequestOptions, is
 from flextier.lanes import UNREAD, CallFacts
 
 _ROUTED = frozenset({"/chat/completions", "/responses"})
-# Values of `service_tier` that leave the choice to us; any other is the caller's own choice.
+# Values of `service_tier` that leave the choice to flextier; any other is the caller's choice.
 _OPEN_TIERS = frozenset({None, "auto", "flex"})
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _STREAM_FIELDS = frozenset({"stream", "stream_options"})
@@ -17,7 +17,7 @@ _LEFT_OUT = _STREAM_FIELDS | {"service_tier"}
 
 
 def is_routed(options: FinalRequestOptions) -> bool:
-    """Whether a request is a model call that lanes apply to; all else passes untouched."""
+    """Whether a request is a model call that lanes apply to; all others pass unchanged."""
     return (
         options.url.partition("?")[0] in _ROUTED  # client.beta adds ?beta=true
         and options.method.lower() == "post"
@@ -26,26 +26,26 @@ def is_routed(options: FinalRequestOptions) -> bool:
 
 
 def caller_reads_body(options: Any) -> bool:
-    """Whether the body is the caller's to read (``with_streaming_response``)."""
+    """Whether the caller reads the body itself (``with_streaming_response``)."""
     return is_given(options.headers) and options.headers.get(RAW_RESPONSE_HEADER) == "stream"
 
 
 def is_journaled(options: Any) -> bool:
-    """Whether the journal can know a call: its answer is had whole, with its response."""
+    """Whether the journal applies to a call: its response is returned as a whole."""
     body = {**options.json_data, **(options.extra_json or {})}
     return not (body.get("stream") or body.get("background") or caller_reads_body(options))
 
 
 def chosen_tier(options: Any) -> str | None:
-    """The service tier that the caller chose; None where the choice is ours."""
+    """The service tier that the caller chose; None where flextier chooses."""
     tier = options.json_data.get("service_tier")
-    if options.extra_json:  # which wins over the body on the wire
+    if options.extra_json:  # overrides the body on the wire
         tier = options.extra_json.get("service_tier", tier)
     return str(tier) if is_given(tier) and tier not in _OPEN_TIERS else None
 
 
 def request_facts(options: Any) -> CallFacts:
-    """What a lane has to know of a call, and the journal: the body without what lanes add."""
+    """The facts that lanes and the journal need of a call: its body without fields of lanes."""
     endpoint, _, query = options.url.partition("?")
     body = options.json_data
     if options.extra_json:
@@ -68,13 +68,13 @@ def _is_sdks(header: str) -> bool:
 
 
 def raw_response_headers(options: Any) -> dict[str, str]:
-    """The headers by which the SDK tells itself that the caller wants the raw response."""
+    """The headers by which the SDK marks that the caller wants the raw response."""
     headers = options.headers if is_given(options.headers) else {}
     return {k: v for k, v in headers.items() if k.lower() == RAW_RESPONSE_HEADER.lower()}
 
 
 def output_limit(options: Any) -> int | None:
-    """The most tokens that the caller lets the model write; None: there is no limit set."""
+    """The most output tokens that the caller allows; None: no limit is set."""
     for name in _LIMITS:
         limit = options.json_data.get(name)
         if isinstance(limit, int):
@@ -91,16 +91,16 @@ def attempt_options(
     on_read: Callable[[Any], None],
     fields: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The options for one attempt; those of the call stay as they are.
+    """The options for one attempt: those of the call, which are not changed, with its tier.
 
     Args:
         options: the call's.
-        tier: the service tier to ask for.
+        tier: the ``service_tier`` to request.
         timeout: the SDK's timeout for the attempt.
-        plain: whether to ask for a plain answer, raw, where a stream was wanted.
-        on_read: told of the answer once it is read, before a parser of the caller's runs.
-        fields: what else the lane has in the body; objects of the caller's of that name are
-            completed by it, and win.
+        plain: whether to request the raw response of a plain call, where a stream was wanted.
+        on_read: called with the response once it is read, before the caller's own parser.
+        fields: the lane's other fields of the body; merged into objects that the caller set, whose
+            values win.
     """
     body = {**options.json_data, "service_tier": tier}
     changes: dict[str, Any] = {"json_data": body, "timeout": timeout, "max_retries": 0}
@@ -108,10 +108,10 @@ def attempt_options(
         changes["extra_json"] = {**options.extra_json, "service_tier": tier}
     if fields:
         extra = changes.get("extra_json", options.extra_json) or {}
-        body |= {k: _completed(extra.get(k, body.get(k)), v) for k, v in fields.items()}
+        body |= {k: _merged(extra.get(k, body.get(k)), v) for k, v in fields.items()}
         changes["extra_json"] = {k: v for k, v in extra.items() if k not in fields} or None
     if is_given(options.post_parser):
-        changes["post_parser"] = _telling(options.post_parser, on_read)
+        changes["post_parser"] = _notifying(options.post_parser, on_read)
     if plain:
         changes["json_data"] = {k: v for k, v in body.items() if k not in _STREAM_FIELDS}
         headers = options.headers if is_given(options.headers) else {}
@@ -119,20 +119,20 @@ def attempt_options(
     return options.model_copy(update=changes)
 
 
-def _completed(given: Any, ours: Any) -> Any:
+def _merged(given: Any, ours: Any) -> Any:
     return {**ours, **given} if isinstance(given, dict) and isinstance(ours, dict) else ours
 
 
 def with_read_callback(options: Any, on_read: Callable[[Any], None]) -> Any:
-    """The options for reading an answer, such that ``on_read`` is told before a parser runs."""
+    """The options to parse a response with: ``on_read`` is called before the caller's parser."""
     if not is_given(options.post_parser):
         return options
-    return options.model_copy(update={"post_parser": _telling(options.post_parser, on_read)})
+    return options.model_copy(update={"post_parser": _notifying(options.post_parser, on_read)})
 
 
-def _telling(parse: Callable[[Any], Any], on_read: Callable[[Any], None]) -> Callable[[Any], Any]:
-    def read(answer: Any) -> Any:
-        on_read(answer)
-        return parse(answer)
+def _notifying(parse: Callable[[Any], Any], on_read: Callable[[Any], None]) -> Callable[[Any], Any]:
+    def notify_and_parse(response: Any) -> Any:
+        on_read(response)
+        return parse(response)
 
-    return read
+    return notify_and_parse

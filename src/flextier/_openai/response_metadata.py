@@ -1,4 +1,4 @@
-"""What an answer of the SDK says of itself, whichever endpoint it is of."""
+"""Metadata of the SDK's responses, of either endpoint: tier, request id, model, usage, failure."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from flextier.lanes.failures import Failure
 from flextier.pricing.usage import Usage
 
 
-def service_tier_of(answer: Any) -> str | None:
-    """The tier that was served; None: it does not say."""
-    tier = getattr(answer, "service_tier", None)
+def service_tier_of(response: Any) -> str | None:
+    """The service tier that was served; None: not stated."""
+    tier = getattr(response, "service_tier", None)
     return tier if isinstance(tier, str) else None
 
 
-def request_id_of(answer: Any) -> str | None:
-    """OpenAI's ``x-request-id``; None: it has none."""
-    return getattr(answer, "_request_id", None) or getattr(answer, "request_id", None)
+def request_id_of(response: Any) -> str | None:
+    """OpenAI's ``x-request-id``; None: there is none."""
+    return getattr(response, "_request_id", None) or getattr(response, "request_id", None)
 
 
-def model_of(answer: Any) -> str | None:
-    """The model as the answer names it; None: it does not."""
-    model = getattr(answer, "model", None)
+def model_of(response: Any) -> str | None:
+    """The model that the response names; None: it names none."""
+    model = getattr(response, "model", None)
     return model if isinstance(model, str) else None
 
 
-def usage_of(answer: Any) -> Usage | None:
-    """The tokens; None: it does not say, or not in a way that can be read."""
-    return Usage.from_openai(getattr(answer, "usage", None))
+def usage_of(response: Any) -> Usage | None:
+    """The tokens; None: not stated, or malformed."""
+    return Usage.from_openai(getattr(response, "usage", None))
 
 
-def reported_failure(answer: Any) -> Failure | None:
-    """The failure that a response tells of with HTTP 200; None: it is an answer."""
-    if getattr(answer, "object", None) != "response":
+def reported_failure(response: Any) -> Failure | None:
+    """The failure that a response with HTTP 200 reports; None: it reports none."""
+    if getattr(response, "object", None) != "response":
         return None
-    error = getattr(answer, "error", None)
-    if error is None or getattr(answer, "status", None) != "failed":
+    error = getattr(response, "error", None)
+    if error is None or getattr(response, "status", None) != "failed":
         return None
     return Failure(code=getattr(error, "code", None), message=getattr(error, "message", "") or "")

@@ -1,7 +1,7 @@
-"""A plain answer as the event stream it would have been, for callers who asked for a stream.
+"""A response that was not streamed, as an event stream, for callers that requested a stream.
 
 Organisations that are not verified may not stream some models. The call is then made without
-streaming, and its answer handed over in as few events as the stream's consumers understand.
+streaming, and its response returned in as few events as consumers of the stream support.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ def _encode(event: dict[str, Any]) -> bytes:
 
 
 def _chat_chunks(answer: dict[str, Any], include_usage: bool) -> Iterator[dict[str, Any]]:
-    """All that was said in one chunk, the finish reasons in the next, as in every real stream."""
+    """The whole output in one chunk, the finish reasons in the next, as in every real stream."""
     shared = {k: v for k, v in answer.items() if k not in ("choices", "usage")}
     shared["object"] = "chat.completion.chunk"
     choices = answer.get("choices") or []
-    yield {**shared, "choices": [_said(choice) for choice in choices]}
-    yield {**shared, "choices": [_finished(choice) for choice in choices]}
+    yield {**shared, "choices": [_delta_chunk(choice) for choice in choices]}
+    yield {**shared, "choices": [_finish_chunk(choice) for choice in choices]}
     if include_usage:
         yield {**shared, "choices": [], "usage": answer.get("usage")}
 
 
-def _said(choice: dict[str, Any]) -> dict[str, Any]:
+def _delta_chunk(choice: dict[str, Any]) -> dict[str, Any]:
     delta = dict(choice["message"])
     if delta.get("tool_calls"):
         delta["tool_calls"] = [
             {"index": index, **call} for index, call in enumerate(delta["tool_calls"])
         ]
-    kept = {k: v for k, v in choice.items() if k != "message"}
-    return {**kept, "delta": delta, "finish_reason": None}
+    others = {k: v for k, v in choice.items() if k != "message"}
+    return {**others, "delta": delta, "finish_reason": None}
 
 
-def _finished(choice: dict[str, Any]) -> dict[str, Any]:
+def _finish_chunk(choice: dict[str, Any]) -> dict[str, Any]:
     return {"index": choice["index"], "delta": {}, "finish_reason": choice.get("finish_reason")}
 
 
@@ -60,8 +60,8 @@ def _number(events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _response_events(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    begun = {**answer, "status": "in_progress", "output": [], "usage": None}
-    yield {"type": "response.created", "response": begun}
+    created = {**answer, "status": "in_progress", "output": [], "usage": None}
+    yield {"type": "response.created", "response": created}
     for index, item in enumerate(answer.get("output") or ()):
         yield from _item_events(index, item)
     status = answer.get("status")
@@ -71,14 +71,14 @@ def _response_events(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _item_events(index: int, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
     at = {"output_index": index, "item_id": item.get("id", "")}
-    emptied, parts = _PARTS.get(str(item.get("type")), _no_parts)(at, item)
-    yield {"type": "response.output_item.added", "output_index": index, "item": emptied}
+    empty, parts = _PARTS.get(str(item.get("type")), _no_parts)(at, item)
+    yield {"type": "response.output_item.added", "output_index": index, "item": empty}
     yield from parts
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
 Parts = tuple[dict[str, Any], list[dict[str, Any]]]
-"""An item as it is when it begins, and the events that fill it."""
+"""An item as it is at its start, and the events that fill it."""
 
 
 def _no_parts(at: dict[str, Any], item: dict[str, Any]) -> Parts:
@@ -146,12 +146,16 @@ def _custom_call_parts(at: dict[str, Any], item: dict[str, Any]) -> Parts:
 def _reasoning_parts(at: dict[str, Any], item: dict[str, Any]) -> Parts:
     events: list[dict[str, Any]] = []
     for index, part in enumerate(item.get("summary") or ()):
-        here, text = {**at, "summary_index": index}, part["text"]
+        where, text = {**at, "summary_index": index}, part["text"]
         events += [
-            {"type": "response.reasoning_summary_part.added", **here, "part": {**part, "text": ""}},
-            {"type": "response.reasoning_summary_text.delta", **here, "delta": text},
-            {"type": "response.reasoning_summary_text.done", **here, "text": text},
-            {"type": "response.reasoning_summary_part.done", **here, "part": part},
+            {
+                "type": "response.reasoning_summary_part.added",
+                **where,
+                "part": {**part, "text": ""},
+            },
+            {"type": "response.reasoning_summary_text.delta", **where, "delta": text},
+            {"type": "response.reasoning_summary_text.done", **where, "text": text},
+            {"type": "response.reasoning_summary_part.done", **where, "part": part},
         ]
     return {**item, "summary": []}, events
 

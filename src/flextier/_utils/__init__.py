@@ -1,1 +1,1 @@
-"""Helpers that know nothing of calls, lanes or frameworks."""
+"""Helpers that are independent of calls, lanes and frameworks."""

@@ -1,4 +1,4 @@
-"""A file that is replaced as a whole, and that only its owner can read."""
+"""Write a file atomically: it is replaced as a whole, and only its owner can read it."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ _SQLITE = b"SQLite format 3"
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to, put in its place where all went well; else what was there stays.
+    """A file to write to, which replaces ``path`` unless the block raises.
 
-    What is no file, such as a pipe or a device, is written to as it is.
+    A pipe or a device is written to directly.
 
     Raises:
-        ValueError: a SQLite database is there: a ledger, or a journal.
-        OSError: it cannot be written.
+        ValueError: ``path`` is a SQLite database: a ledger, or a journal.
+        OSError: the file cannot be written.
     """
-    place = Path(path)
-    if place.is_dir():
+    target = Path(path)
+    if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if place.exists() and not place.is_file():
-        with place.open("wb") as file:
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
             yield file
         return
-    place = place.resolve()  # a link stays one
-    _spare_databases(place, path)
-    beside = place.with_name(f".flextier-{uuid4().hex}.tmp")
+    target = target.resolve()  # a symbolic link stays one
+    _refuse_database(target, path)
+    temporary = target.with_name(f".flextier-{uuid4().hex}.tmp")
     try:
-        with open(beside, "xb", opener=_private) as file:
+        with open(temporary, "xb", opener=_private) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(place)
+        temporary.replace(target)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _spare_databases(place: Path, path: str | os.PathLike[str]) -> None:
-    if place.is_file():
-        with place.open("rb") as file:
+def _refuse_database(target: Path, path: str | os.PathLike[str]) -> None:
+    if target.is_file():
+        with target.open("rb") as file:
             if file.read(len(_SQLITE)) == _SQLITE:
-                raise ValueError(f"{os.fspath(path)} is a SQLite database: give another file")
+                raise ValueError(f"{os.fspath(path)} is a SQLite database: name another file")

@@ -1,4 +1,4 @@
-"""The clock that calls go by: passed in, so that tests and rehearsals need not wait."""
+"""The clock of calls: passed in, so that tests and rehearsals need not wait."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from flextier._utils.wakeup import TaskWait, ThreadWait
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time, sleep and chance. The defaults are the real ones."""
+    """Time, sleep and random numbers; by default the real ones."""
 
     now: Callable[[], float] = time.monotonic
-    """Seconds that only go forward; their zero means nothing."""
+    """Monotonic seconds from an arbitrary start."""
     wall: Callable[[], float] = time.time
     """Seconds since the epoch, for dates that a server sends."""
     sleep: Callable[[float], None] = time.sleep
@@ -28,15 +28,15 @@ class Clock:
     """A number in [0, 1), for jitter."""
 
     def pause(self, wait: ThreadWait, seconds: float) -> None:
-        """Wait until woken, or for so long. A ``sleep`` of one's own is slept through."""
+        """Wait until woken, ``seconds`` at most; a custom ``sleep`` is not interrupted."""
         if self.sleep is time.sleep:
             wait.wait(seconds)
         else:
             self.sleep(seconds)
 
-    # Not async itself: thousands may wait in it at once, each in a coroutine less.
+    # Not async itself: thousands may wait in it at once, and each saves a coroutine.
     def apause(self, wait: TaskWait, seconds: float) -> Awaitable[None]:
-        """The async twin of :meth:`pause`."""
+        """The async version of :meth:`pause`."""
         return wait.wait(seconds) if self.async_sleep is anyio.sleep else self.async_sleep(seconds)
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Turn an ImportError inside into one that says which extra to install."""
+    """Turn an ImportError inside into one that names the extra to install."""
     try:
         yield
     except ImportError as error:

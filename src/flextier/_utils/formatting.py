@@ -1,4 +1,4 @@
-"""How figures are written for people: few digits, units, nothing that a terminal would obey."""
+"""Numbers, times and names as text: few digits, units, no control characters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MINUS = "\N{MINUS SIGN}"
 
 
 def dollars(amount: Decimal | None) -> str:
-    """``$12.34``, ``$0.0042``: cents, and below a dollar at least two digits that say something."""
+    """``$12.34``, ``$0.0042``: cents, and below a dollar at least two significant digits."""
     if amount is None:
         return "not known"
     sign = _MINUS if amount < 0 else ""
@@ -33,7 +33,7 @@ def count(number: int, one: str | None = None, many: str | None = None) -> str:
 
 
 def percent(part: Decimal | float, whole: Decimal | float) -> str:
-    """``48 %``, ``0.3 %``; nothing of nothing is nothing."""
+    """``48 %``, ``0.3 %``; empty if ``whole`` is 0."""
     if not whole:
         return ""
     share = 100 * float(part) / float(whole)
@@ -51,11 +51,11 @@ def seconds(duration: float | None) -> str:
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return _two(whole // 60, "min", whole % 60, "s")
-    return _two(whole // 3600, "h", whole % 3600 // 60, "min")
+        return _two_units(whole // 60, "min", whole % 60, "s")
+    return _two_units(whole // 3600, "h", whole % 3600 // 60, "min")
 
 
-def _two(large: int, unit: str, small: int, subunit: str) -> str:
+def _two_units(large: int, unit: str, small: int, subunit: str) -> str:
     return f"{large:,} {unit} {small} {subunit}" if small else f"{large:,} {unit}"
 
 
@@ -70,7 +70,7 @@ def day(at: datetime) -> str:
 
 
 def plain(name: str, longest: int | None = None) -> str:
-    """A name without control characters, each written as its escape; cut where it is too long."""
+    """A name with control characters escaped, cut to ``longest`` characters."""
     shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in name)
     if longest is not None and len(shown) > longest:
         return f"{shown[: longest - 1]}…"

@@ -7,7 +7,7 @@ from importlib import import_module
 
 
 def lazy_getattr(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
-    """A package's ``__getattr__``.
+    """A package's ``__getattr__`` that imports names on first use.
 
     Args:
         package: its ``__name__``.

@@ -1,4 +1,4 @@
-"""How a thread, an asyncio task or a trio task waits to be woken, from whatever thread."""
+"""Wake a waiting thread, asyncio task or trio task from any thread."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import Any
 
 
 class ThreadWait:
-    """A thread that waits."""
+    """The wait of a thread, until woken or timed out."""
 
     __slots__ = ("_woken",)
 
-    # Not an Event: its lock is not for a garbage collector or a signal handler that wakes.
+    # Not an Event: its lock is unsafe in a garbage collection or signal handler that wakes.
     _woken: SimpleQueue[None]
 
     def prepare(self) -> None:
-        """Before each look: what wakes from now on counts."""
+        """Begin a new wait, before its condition is checked: every wake from now on ends it."""
         self._woken = SimpleQueue()
 
     def wake(self) -> None:
-        """From any thread, once a look."""
+        """End the wait; from any thread, once a wait."""
         self._woken.put(None)
 
     def wait(self, seconds: float) -> None:
-        """Until woken, or for so long."""
+        """Wait until woken, ``seconds`` at most."""
         with suppress(Empty):
             self._woken.get(timeout=min(seconds, threading.TIMEOUT_MAX))
 
 
 class AsyncioWait:
-    """An asyncio task that waits."""
+    """The wait of an asyncio task, until woken or timed out."""
 
     __slots__ = ("_future", "_loop", "_thread")
 
@@ -43,14 +43,14 @@ class AsyncioWait:
         self._thread = threading.get_ident()
 
     def prepare(self) -> None:
-        """Before each look: what wakes from now on counts."""
+        """Begin a new wait, before its condition is checked: every wake from now on ends it."""
         self._future: asyncio.Future[None] = self._loop.create_future()
 
     def wake(self) -> None:
-        """From any thread, once a look.
+        """End the wait; from any thread, once a wait.
 
         Raises:
-            RuntimeError: the loop was closed, nobody is left to be woken.
+            RuntimeError: the loop was closed, and its tasks have ended.
         """
         if threading.get_ident() == self._thread:
             if self._loop.is_closed():
@@ -60,7 +60,7 @@ class AsyncioWait:
             self._loop.call_soon_threadsafe(_set, self._future)
 
     async def wait(self, seconds: float) -> None:
-        """Until woken, or for so long; infinity: until woken."""
+        """Wait until woken, ``seconds`` at most, which may be infinite."""
         if seconds == math.inf:
             await self._future
             return
@@ -77,7 +77,7 @@ def _set(future: asyncio.Future[None]) -> None:
 
 
 class TrioWait:
-    """A trio task that waits."""
+    """The wait of a trio task, until woken or timed out."""
 
     __slots__ = ("_event", "_token", "_trio")
 
@@ -86,19 +86,19 @@ class TrioWait:
         self._token = trio.lowlevel.current_trio_token()
 
     def prepare(self) -> None:
-        """Before each look: what wakes from now on counts."""
+        """Begin a new wait, before its condition is checked: every wake from now on ends it."""
         self._event = self._trio.Event()
 
     def wake(self) -> None:
-        """From any thread, once a look.
+        """End the wait; from any thread, once a wait.
 
         Raises:
-            RuntimeError: the run has finished, nobody is left to be woken.
+            RuntimeError: the run has finished, and its tasks have ended.
         """
         self._token.run_sync_soon(self._event.set)
 
     async def wait(self, seconds: float) -> None:
-        """Until woken, or for so long."""
+        """Wait until woken, ``seconds`` at most."""
         with self._trio.move_on_after(seconds):
             await self._event.wait()
 
@@ -107,7 +107,7 @@ TaskWait = AsyncioWait | TrioWait
 
 
 def task_wait() -> TaskWait:
-    """For the running task."""
+    """A wait of the running task."""
     loop = running_loop()
     return TrioWait(sys.modules["trio"]) if loop is None else AsyncioWait(loop)
 

@@ -1,4 +1,4 @@
-"""What one call has gone through so far: its attempts and its waits."""
+"""The attempts and waits of one call so far, which its report is assembled from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flextier.calls.report import Attempt, CallReport
 
 
 class AttemptLog:
-    """The notes that a call's report is made of. Of one call; not shared."""
+    """Records the attempts and waits of one call. Not shared."""
 
     __slots__ = (
         "_at", "_attempts", "_began", "_clock", "_idle_since", "_lane", "_sent", "_waited",
@@ -27,12 +27,12 @@ class AttemptLog:
 
     @property
     def started_at(self) -> float:
-        """When the call began, on its clock."""
+        """When the call began, by its clock."""
         return self._began
 
     @property
     def in_flight(self) -> bool:
-        """Whether an attempt has been sent that has not ended yet."""
+        """Whether an attempt has been sent and has not ended yet."""
         return self._lane is not None
 
     @property
@@ -46,12 +46,12 @@ class AttemptLog:
         return self._attempts[-1]
 
     def wait_started(self) -> None:
-        """A wait begins, or goes on."""
+        """A wait begins, or continues."""
         if self._idle_since is None:
             self._idle_since = self._clock.now()
 
     def wait_ended(self) -> float:
-        """A wait, if there was one, is over, however long it lasted; the time now."""
+        """End the wait, if there is one; the time now."""
         now = self._clock.now()
         if self._idle_since is not None:
             self._waited += now - self._idle_since
@@ -59,7 +59,7 @@ class AttemptLog:
         return now
 
     def attempt_started(self, lane: str, now: float) -> None:
-        """An attempt is sent."""
+        """An attempt is being sent."""
         self._lane, self._sent = lane, now
 
     def attempt_ended(
@@ -78,17 +78,17 @@ class AttemptLog:
         return now
 
     def history(self) -> str:
-        """The attempts in words, for an error's message."""
+        """The attempts as text, for an error's message."""
         steps = [f"{attempt.lane}: {attempt.outcome}" for attempt in self._attempts]
         if self._lane is not None:
             steps.append(f"{self._lane}: cut off")
-        tried = ", ".join(steps[-6:]) or "no attempt"
+        shown = ", ".join(steps[-6:]) or "no attempt"
         more = "…, " if len(steps) > 6 else ""
         count = len(steps)
-        return f"{count} attempt{'s' * (count != 1)} ({more}{tried}), {self._waited:.1f} s waited"
+        return f"{count} attempt{'s' * (count != 1)} ({more}{shown}), {self._waited:.1f} s waited"
 
-    def report(self, model: str, lane: str, **facts: Any) -> CallReport:
-        """The report of the call, which has ended now; ``facts`` are other fields of it."""
+    def report(self, model: str, lane: str, **fields: Any) -> CallReport:
+        """The report of the call, which has ended now; ``fields`` are its other fields."""
         now = self.wait_ended()
         return CallReport(
             model,
@@ -96,8 +96,8 @@ class AttemptLog:
             tuple(self._attempts),
             self._waited,
             now - self._began,
-            # A fifth of the time of a UUID, and as unlikely to come twice.
+            # Takes a fifth of the time of a UUID, and is as unlikely to repeat.
             id=os.urandom(16).hex(),
             at=self._at,
-            **facts,
+            **fields,
         )

@@ -1,4 +1,4 @@
-"""Budgets: no new call once the calls before have cost too much."""
+"""Budgets: no new call once the calls before have cost the limit."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ if TYPE_CHECKING:
 
 
 class Spending:
-    """US$ that calls have cost so far. Safe to use from many threads."""
+    """The US$ that calls have cost so far. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = RLock()  # the garbage collector may end a call in the midst
+        self._lock = RLock()  # the garbage collector may end a call while the lock is held
         self._warned: set[str] = set()
         self.reset()
 
     def reset(self) -> None:
-        """Begin at nothing again."""
+        """Start again at 0."""
         with self._lock:
             self.spent = Decimal(0)
             self.unpriced_calls = 0
 
     def charge(self, report: CallReport) -> None:
-        """Count what a call cost.
+        """Add the cost of a call.
 
-        One whose cost is not known counts as a call, not as money: a warning says so once for each
-        model.
+        A call of unknown cost is counted in ``unpriced_calls`` only, with one warning a model.
         """
         cost = report.cost
         with self._lock:
@@ -43,19 +42,22 @@ class Spending:
                 self.spent = added(self.spent, cost.total)
                 return
             if report.usage is None and not report.served:
-                return  # nothing is known to have been billed
+                return  # nothing is known to be billed
             self.unpriced_calls += 1
             warned = cost.model in self._warned
             self._warned.add(cost.model)
         if not warned:
-            hint = "" if report.usage is None else ". Rates of your own: flextier.costs.PriceBook"
-            safe_warn(f"a call of {cost.model!r} is in no budget: {cost.reason}{hint}")
+            hint = "" if report.usage is None else ". Set its rates: flextier.costs.PriceBook"
+            safe_warn(
+                f"cost of a call to {cost.model!r} is unknown, so it is not counted against the "
+                f"budget: {cost.reason}{hint}"
+            )
 
     def check(self, limit: Decimal, knob: str) -> None:
-        """Raise if the limit is reached.
+        """Raise if the spending has reached the limit.
 
         Raises:
-            BudgetExceeded: it is; the message names the knob.
+            BudgetExceeded: it has; the message names the knob.
         """
         if self.spent >= limit:
             raise BudgetExceeded(
@@ -66,21 +68,21 @@ class Spending:
 
 
 PROCESS = Spending()
-"""What the calls of this process under a policy with a ``budget`` have cost."""
+"""The spending of all calls of this process under a policy with a ``budget``."""
 
 
 @contextmanager
 def budget(limit: Decimal | int | float | str) -> Iterator[Spending]:
     """Make no new call inside once the calls inside have cost ``limit`` US$, in any framework.
 
-    Checked before each call: calls in flight are finished, and their answers handed over. Tasks
-    and threads are covered as with :func:`flextier.track`. The block's spending is yielded.
+    Checked before each call: calls in flight are finished, and their responses returned. Tasks
+    and threads are covered as with :func:`flextier.track`. Yields the block's spending.
 
     Args:
         limit: US$, more than 0.
 
     Raises:
-        PolicyError: the limit is no amount above 0.
+        PolicyError: the limit is not a number above 0.
 
     Example::
 
@@ -89,14 +91,14 @@ def budget(limit: Decimal | int | float | str) -> Iterator[Spending]:
         print(spending.spent)
     """
     spending = Spending()
-    limited = (spending, _amount(limit))
+    limited = (spending, _validated(limit))
     load_prices()
     with scoped(budgets=(*current_scope().budgets, limited)):
         yield spending
 
 
 def load_prices() -> None:
-    """Load what calls are priced by: not in the midst of the first one that counts in a budget."""
+    """Load the price list now, and not at the end of the first call."""
     from flextier.pricing.best_effort import (
         warm,  # here: `import flextier` does not load the price list
     )
@@ -104,21 +106,21 @@ def load_prices() -> None:
     warm()
 
 
-def _amount(limit: Decimal | int | float | str) -> Decimal:
+def _validated(limit: Decimal | int | float | str) -> Decimal:
     try:
         amount = Decimal(str(limit))
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite() or amount <= 0:
-        raise PolicyError(f"budget({limit!r}): US$ above 0; to make no call at all, make none")
+        raise PolicyError(f"budget({limit!r}): must be a number of US$ above 0")
     return amount
 
 
 def budgets_in_force(
     policy_budget: Decimal | None, scope: Scope
 ) -> tuple[tuple[Spending, Decimal, str], ...]:
-    """The spendings that a call counts in, with their limits and knobs."""
-    inside = tuple((spending, limit, "budget(…)") for spending, limit in scope.budgets)
+    """The spendings that a call is charged to, each with its limit and knob."""
+    blocks = tuple((spending, limit, "budget(…)") for spending, limit in scope.budgets)
     if policy_budget is None:
-        return inside
-    return ((PROCESS, policy_budget, "FlexPolicy.budget (FLEXTIER_BUDGET)"), *inside)
+        return blocks
+    return ((PROCESS, policy_budget, "FlexPolicy.budget (FLEXTIER_BUDGET)"), *blocks)

@@ -1,4 +1,4 @@
-"""What the code around a call asks for: track(), override(), listeners, budgets, one scope."""
+"""What the code around a call has set: track(), override(), listeners, budgets: its scope."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ RetryListener = Callable[[Retry], Awaitable[None] | None]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What the code around a call has asked for."""
+    """The settings and listeners of the code around a call."""
 
     reports: tuple[Callable[[CallReport], None], ...] = ()
     retries: tuple[RetryListener, ...] = ()
     changes: tuple[tuple[str, Any], ...] = ()
     budgets: tuple[tuple[Any, Decimal], ...] = ()
-    """Spendings that the calls count in (``flextier.calls.budget``), each with its limit."""
+    """Spendings that the calls are charged to (``flextier.calls.budget``), each with its limit."""
     streams: tuple[Callable[[Any], None], ...] = ()
     run: Callable[[], str | None] | None = None
-    """Tells the run of several calls that these are part of (``flextier.continuation``), to lanes
-    that care; None: of none."""
+    """Returns the run that the calls are part of (``flextier.continuation``), for lanes that use
+    it; None: of none."""
 
-    def joined(self, inner: Scope) -> Scope:
-        """Both: every listener of either once, and the inner one's changes over the outer's."""
+    def merged(self, inner: Scope) -> Scope:
+        """Both scopes: each listener once, and the inner changes over the outer ones."""
         return Scope(
             tuple(dict.fromkeys((*self.reports, *inner.reports))),
             tuple(dict.fromkeys((*self.retries, *inner.retries))),
@@ -43,8 +43,8 @@ class Scope:
         )
 
 
-_NOTHING_ASKED = Scope()
-_SCOPE: ContextVar[Scope] = ContextVar("flextier_scope", default=_NOTHING_ASKED)
+_EMPTY = Scope()
+_SCOPE: ContextVar[Scope] = ContextVar("flextier_scope", default=_EMPTY)
 
 
 def current_scope() -> Scope:
@@ -53,15 +53,15 @@ def current_scope() -> Scope:
 
 
 class listen:
-    """Hear of the calls made inside: each one's report, and each new try before its wait.
+    """Listen to the calls made inside: to each report, and to each retry before its wait.
 
     ``on_retry`` may be async for calls of the async client. ``on_stream`` gets the SDK's stream of
-    a streamed call. ``outer`` counts, too: the scope where a call was asked for that begins only
-    now, maybe elsewhere. ``run`` tells the run that the calls are part of, unless the code around
-    has said so. For framework adapters; users have :func:`track`.
+    a streamed call. ``outer`` is merged in: the scope where a call was requested that begins only
+    now, maybe in another context. ``run`` returns the run that the calls are part of, unless the
+    code around has set one. For framework adapters; users have :func:`track`.
     """
 
-    # A class, as frameworks do this once a call: less to make, and less for the garbage collector.
+    # A class, as frameworks use it once a call: it creates fewer objects than a generator.
     __slots__ = ("_on_report", "_on_retry", "_on_stream", "_outer", "_run", "_token")
 
     def __init__(
@@ -82,7 +82,7 @@ class listen:
     def __enter__(self) -> None:
         scope = _SCOPE.get()
         if self._outer is not None and self._outer is not scope:
-            scope = self._outer.joined(scope)
+            scope = self._outer.merged(scope)
         reports, retries, streams = scope.reports, scope.retries, scope.streams
         if self._on_report is not None:
             reports = (*reports, self._on_report)
@@ -101,7 +101,7 @@ class listen:
 
 @contextmanager
 def scoped(**fields: Any) -> Iterator[None]:
-    """Calls made inside see another scope: with these fields of :class:`Scope`."""
+    """Run calls inside with these fields of :class:`Scope` replaced."""
     token = _SCOPE.set(replace(_SCOPE.get(), **fields))
     try:
         yield
@@ -130,7 +130,7 @@ def track() -> Iterator[list[CallReport]]:
 
 @contextmanager
 def override(**changes: Any) -> Iterator[None]:
-    """Other policy values for the calls made inside, through any framework.
+    """Use other policy values for the calls made inside, through any framework.
 
     The names are the fields of :class:`flextier.FlexPolicy`. Inner blocks win over outer ones.
 

@@ -1,4 +1,4 @@
-"""Runs of several calls that follow from each other, such as an agent's: ``continuation()``."""
+"""Runs: several calls that depend on each other, such as an agent's: ``continuation()``."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from contextlib import contextmanager
 
 from flextier.calls.context import current_scope, scoped
 
-_LONGEST = 512
+_MAX_LENGTH = 512
 
 
 @contextmanager
 def continuation(continuation_id: str) -> Iterator[None]:
-    """Tie the calls made inside together, through any framework: they are steps of one run.
+    """Group the calls made inside as steps of one run, through any framework.
 
     Background responses of one run, window and model get a higher priority in OpenAI's queue from
-    the second one on. Inside, ``lanes="auto"`` does not put calls into batches: steps wait for each
-    other. Inner blocks win. LangChain's runs and LlamaIndex's workflows need no block: they are
-    runs by themselves.
+    the second one on. Inside, ``lanes="auto"`` does not batch calls: steps wait for each other.
+    Inner blocks win. LangChain's runs and LlamaIndex's workflows need no block: each is a run.
 
     Args:
-        continuation_id: any name of the run: opaque to OpenAI, which keeps it apart by project. Not
-            a secret, and nothing personal.
+        continuation_id: any name of the run, opaque to OpenAI and scoped to the project. It should
+            contain no secret and no personal data.
 
     Raises:
-        ValueError: it is empty, or longer than 512 characters.
+        ValueError: the name is empty, or longer than 512 characters.
 
     Example::
 
@@ -33,15 +32,15 @@ def continuation(continuation_id: str) -> Iterator[None]:
 
     Source: https://developers.openai.com/api/docs/guides/background
     """
-    if not isinstance(continuation_id, str) or not 0 < len(continuation_id) <= _LONGEST:
+    if not isinstance(continuation_id, str) or not 0 < len(continuation_id) <= _MAX_LENGTH:
         raise ValueError(
-            f"continuation_id={continuation_id!r}: a text of 1 to {_LONGEST} characters"
+            f"continuation_id={continuation_id!r}: must be a text of 1 to {_MAX_LENGTH} characters"
         )
     with scoped(run=lambda: continuation_id):
         yield
 
 
 def continuation_id() -> str | None:
-    """The run that the calls made here are part of; None: of none that is known."""
+    """The run that calls made here are part of; None: no run is known."""
     run = current_scope().run
     return None if run is None else run()

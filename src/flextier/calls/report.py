@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SERVED = "served"
 CANCELLED = "cancelled"
 
-# After these the server may have finished, and billed, an answer that never arrived. Whether
+# After these the server may have finished, and billed, a response that never arrived. Whether
 # OpenAI bills them is not documented. A refusal is documented not to be charged.
 _POSSIBLY_BILLED = frozenset(
     {"timeout", "transient", "unfinished", "interrupted", "error", CANCELLED}
@@ -39,18 +39,18 @@ class Attempt:
     request_id: str | None = None
     """OpenAI's ``x-request-id``."""
     sent: bool = True
-    """Whether the request can have reached the server: not, if no connection was had."""
+    """Whether the request may have reached the server: False if there was no connection."""
 
     @property
     def possibly_billed(self) -> bool:
-        """Whether the provider may have billed this attempt although no answer came of it."""
+        """Whether the provider may have billed this attempt although it gave no response."""
         if self.outcome in _REFUSED_BY_STATUS and self.status is not None and self.status >= 400:
             return False
         return self.sent and self.outcome in _POSSIBLY_BILLED
 
     def to_dict(self) -> dict[str, Any]:
-        """The attempt as plain JSON types."""
-        # Written out: dataclasses.asdict takes twenty times as long, on every call.
+        """The attempt as JSON types."""
+        # Not dataclasses.asdict, which takes twenty times as long, on every call.
         return {
             "lane": self.lane,
             "outcome": self.outcome,
@@ -62,24 +62,24 @@ class Attempt:
         }
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Attempt:
-        """The attempt that :meth:`to_dict` gave.
+    def from_dict(cls, data: dict[str, Any]) -> Attempt:
+        """The attempt that :meth:`to_dict` was called on.
 
         Raises:
-            KeyError, TypeError: it is none.
+            KeyError, TypeError: ``data`` does not come from it.
         """
-        return cls(**{name: value for name, value in told.items() if name != "possibly_billed"})
+        return cls(**{name: value for name, value in data.items() if name != "possibly_billed"})
 
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """What one call went through."""
+    """What one call went through: attempts, waits, lane, usage and cost."""
 
     model: str
-    """The model asked for."""
+    """The requested model."""
     lane: str
-    """The lane that was billed, as the answer reports it; for a call without an answer, the lane
-    of the last attempt. ``"journal"``: the journal had the answer, and nothing was billed."""
+    """The lane that was billed, as the response reports it; for a call without a response, the lane
+    of the last attempt. ``"journal"``: the journal had the response, and nothing was billed."""
     attempts: tuple[Attempt, ...]
     """Every request on the wire, in order."""
     waited: float
@@ -90,27 +90,27 @@ class CallReport:
     """Why the call was not billed on its first lane: a kind of the failure table, or
     ``"downgraded"`` when the server itself served another tier. None: it was."""
     usage: Usage | None = None
-    """The tokens billed, where the answer tells."""
+    """The tokens billed, where the response reports them."""
     id: str = ""
-    """A name for the call, unique to it."""
+    """The unique id of the call."""
     at: float = 0.0
     """When the call began: seconds since the epoch."""
     first_lane: str = ""
-    """The first lane of the call's ladder, where it would have been billed without a fallback."""
+    """The first lane of the call, where it would be billed without a fallback."""
     served_model: str | None = None
-    """The model as the answer names it; None where there is none."""
+    """The model that the response names; None where it names none."""
     output_limit: int | None = None
-    """The most tokens that the call let the model write; None: it set no limit."""
+    """The most output tokens that the call allowed; None: it set no limit."""
     error: str | None = None
-    """The name of the exception that ended the call; None: none did."""
+    """The class name of the exception that ended the call; None: it returned."""
     why: str = ""
-    """How ``lanes="auto"`` came to its ladder; empty: the policy names the lanes."""
+    """Why ``lanes="auto"`` chose its lanes; empty: the policy names the lanes."""
 
     @property
     def cost(self) -> Cost:
-        """What the call cost, by the price book of this process; worked out when asked for.
+        """The cost of the call, by the price book of this process; computed on access.
 
-        A call without usage is unpriced; so is a model without a price. Neither raises.
+        Unpriced for a call without usage, or a model without a price; neither raises.
         """
         from flextier.pricing.best_effort import cost_known
 
@@ -118,18 +118,18 @@ class CallReport:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The model's names, the answer's own first: a price may be listed under either."""
+        """The model's names, the response's first: a price may be listed under either."""
         return (self.model,) if self.served_model is None else (self.served_model, self.model)
 
     @property
     def served(self) -> bool:
-        """Whether the call was answered."""
+        """Whether the call got a response."""
         if not self.attempts:
             return self.lane == JOURNAL
         return self.attempts[-1].outcome == SERVED
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain JSON types."""
+        """The report as JSON types."""
         return {
             "model": self.model,
             "lane": self.lane,
@@ -148,16 +148,16 @@ class CallReport:
         }
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> CallReport:
-        """The report that :meth:`to_dict` gave.
+    def from_dict(cls, data: dict[str, Any]) -> CallReport:
+        """The report that :meth:`to_dict` was called on.
 
         Raises:
-            KeyError, TypeError: it is none.
+            KeyError, TypeError: ``data`` does not come from it.
         """
-        usage = told["usage"]
-        attempts = tuple(Attempt.from_dict(attempt) for attempt in told["attempts"])
-        read = {**told, "attempts": attempts, "usage": None if usage is None else Usage(**usage)}
-        return cls(**read)
+        usage = data["usage"]
+        attempts = tuple(Attempt.from_dict(attempt) for attempt in data["attempts"])
+        fields = {**data, "attempts": attempts, "usage": None if usage is None else Usage(**usage)}
+        return cls(**fields)
 
 
 def attach_report(error: BaseException, report: CallReport) -> None:
@@ -177,15 +177,15 @@ def report_of(error: BaseException) -> CallReport | None:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A new try of a call, told before the wait for it."""
+    """A retry of a call, reported before the wait for it."""
 
     model: str
-    """The model asked for."""
+    """The requested model."""
     failed: Attempt
-    """The attempt before."""
+    """The attempt that failed."""
     lane: str
-    """The lane that is tried next."""
+    """The lane of the next attempt."""
     wait: float
-    """Seconds until it is tried."""
+    """Seconds until the next attempt."""
     state: RetryCallState
-    """tenacity's own account, with the error in ``outcome``."""
+    """tenacity's own state, with the error in ``outcome``."""

@@ -35,7 +35,7 @@ def refuse(output: str, ledger: Path | None) -> None:
     if path.is_file():
         with path.open("rb") as file:
             if file.read(len(_SQLITE)) == _SQLITE:
-                raise ValueError(f"--output {output} is a SQLite database: give another file")
+                raise ValueError(f"--output {output} is a SQLite database: name another file")
 
 
 def _files_of(ledger: Path) -> list[Path]:
