@@ -6,20 +6,20 @@ a call has begun, its error carries ``.report``, the :class:`flextier.CallReport
     ValueError
     └── PolicyError                      a setting is wrong: names the field and its variable
     openai.OpenAIError
-    ├── Detached                         the program leaves; what it waited for goes on
-    │   ├── BackgroundDetached           a background response, known to the journal
-    │   └── BatchDetached                a batch, known to the journal
-    ├── BudgetExceeded                   the calls before have spent the budget
+    ├── Detached                         the program ends; the server continues its call
+    │   ├── BackgroundDetached           a background response that the journal knows
+    │   └── BatchDetached                a batch that the journal knows
+    ├── BudgetExceeded                   earlier calls have spent the budget
     ├── ClientClosedError                the client was closed, before the call or while it waited
     ├── openai.RateLimitError
-    │   └── FlexUnavailable              the lane refuses all calls now, and there is no other lane
+    │   └── FlexUnavailable              the last lane refuses all calls now
     └── openai.APIConnectionError
-        ├── BackgroundLost               a background response cannot be asked about any more
-        ├── BackgroundUnfinished         a background response was cancelled, or left
-        ├── BatchNotSent                 a batch's lines could not be written to the disk
-        ├── BatchUnfinished              the batch ended before the call's turn came
-        ├── MalformedAnswerError         the answer was not the JSON it should be
-        ├── StreamInterruptedError       a stream ended before the answer was whole
+        ├── BackgroundLost               a background response cannot be polled any more
+        ├── BackgroundUnfinished         a background response was cancelled or abandoned
+        ├── BatchNotSent                 a batch's lines could not be written to disk
+        ├── BatchUnfinished              the batch ended without a response for the call
+        ├── MalformedAnswerError         the response was not the expected JSON
+        ├── StreamInterruptedError       a stream ended before the response was complete
         └── openai.APITimeoutError
             └── FlexDeadlineExceeded     no lane answered by the deadline
 """
@@ -33,26 +33,26 @@ import openai
 
 
 class PolicyError(ValueError):
-    """A setting that cannot be used. The message names the field and its variable."""
+    """A setting is wrong. The message names the field and its variable."""
 
 
 class Detached(openai.OpenAIError):
-    """The call was let go of, because the program is to end (``flextier.batch.detach``).
+    """The call was detached because the program ends (``flextier.batch.detach``).
 
-    What it waited for goes on. Asked again with the same journal, it gets the answer from there.
+    The server continues it. Made again with the same journal, the call gets that response.
     """
 
 
 class BackgroundDetached(Detached):
-    """As :class:`Detached`, of a call that waited for a background response."""
+    """A :class:`Detached` call that waited for a background response."""
 
 
 class BatchDetached(Detached):
-    """As :class:`Detached`, of a call that waited for a batch."""
+    """A :class:`Detached` call that waited for a batch."""
 
 
 class BackgroundUnfinished(openai.APIConnectionError):
-    """A background response was cancelled: by somebody, or because the call had to go on."""
+    """A background response was cancelled, by its caller or because its time was up."""
 
     def __init__(
         self, request: Any, message: str, *, response_id: str | None, possibly_billed: bool
@@ -60,11 +60,11 @@ class BackgroundUnfinished(openai.APIConnectionError):
         super().__init__(message=message, request=request)
         self.response_id = response_id
         self.possibly_billed = possibly_billed
-        """Whether it had begun: what OpenAI bills of a cancelled response is not documented."""
+        """Whether it had begun: whether OpenAI bills a cancelled response is not documented."""
 
 
 class BackgroundLost(openai.APIConnectionError):
-    """A background response was accepted, and cannot be asked about any more. Possibly billed."""
+    """A background response was accepted, and cannot be polled any more. Possibly billed."""
 
     def __init__(
         self, request: Any, message: str, *, response_id: str | None, denied: bool = False
@@ -72,43 +72,43 @@ class BackgroundLost(openai.APIConnectionError):
         super().__init__(message=message, request=request)
         self.response_id = response_id
         self.denied = denied
-        """Whether we may not look at it, by the server's word; else it is gone."""
+        """Whether the server denied access to it; else it no longer exists."""
 
 
 class BatchNotSent(openai.APIConnectionError):
-    """The lines of a batch could not be written to the disk (``TMPDIR``): nothing was sent."""
+    """The lines of a batch could not be written to disk (``TMPDIR``): nothing was sent."""
 
 
 class BatchUnfinished(openai.APIConnectionError):
-    """The batch ended, or had to be left, before this call's turn came. It was not billed."""
+    """The batch ended, or was abandoned, without a response for this call. It was not billed."""
 
     def __init__(self, request: Any, message: str, *, batch_id: str | None, status: str) -> None:
         super().__init__(message=message, request=request)
         self.batch_id = batch_id
-        """The batch's id; None: there was none yet."""
+        """The batch's id; None: it was not created yet."""
         self.status = status
         """Its last status (``"expired"``, ``"cancelled"``, ``"failed"``), ``"deadline"``, or
-        ``"alone"``: too few calls came together."""
+        ``"alone"``: too few calls for a batch."""
 
 
 class BudgetExceeded(openai.OpenAIError):
-    """The calls before have spent the budget: this one was not made, and nothing was sent."""
+    """Earlier calls have spent the budget: this call was not made, and nothing was sent."""
 
     def __init__(self, message: str, *, spent: Decimal, limit: Decimal) -> None:
         super().__init__(message)
         self.spent = spent
-        """US$ spent when the call was to be made."""
+        """US$ spent before the call."""
         self.limit = limit
         """US$ of the budget."""
 
 
 class ClientClosedError(openai.OpenAIError, RuntimeError):
-    """The client, or the HTTP client under it, was closed: before this call, or while it waited for
-    a background response, which was cancelled if that was possible."""
+    """The client, or its HTTP client, was closed: before this call, or while it waited for a
+    background response, which was cancelled if possible."""
 
 
 class MalformedAnswerError(openai.APIConnectionError):
-    """The server answered 200 with a body that is cut or not JSON."""
+    """The server returned 200 with a body that is truncated or not JSON."""
 
 
 class StreamInterruptedError(openai.APIConnectionError):
@@ -116,9 +116,9 @@ class StreamInterruptedError(openai.APIConnectionError):
 
 
 class FlexUnavailable(openai.RateLimitError):
-    """The only lane left is known to refuse, and did until patience was spent: nothing was sent.
+    """The last lane refused all calls until patience was spent: nothing was sent.
 
-    A call that was refused itself raises the server's own ``openai.RateLimitError`` instead.
+    A call that was itself refused raises the server's own ``openai.RateLimitError`` instead.
     """
 
 

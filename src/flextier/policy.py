@@ -1,4 +1,4 @@
-"""FlexPolicy: every knob with its unit, default and environment variable."""
+"""FlexPolicy: every setting with its unit, default and environment variable."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from flextier.lanes.offer_syntax import read_offer
 
 _PREFIX = "FLEXTIER_"
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Span = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class FlexPolicy(BaseSettings):
@@ -38,107 +38,108 @@ class FlexPolicy(BaseSettings):
     )
 
     lanes: Annotated[tuple[str, ...], NoDecode] = ("flex", "standard")
-    """The ladder, tried left to right, of ``batch``, ``flex``, ``background`` and ``standard``.
-    ``("flex",)`` never falls back, ``("standard",)`` switches flex off. ``"auto"``, alone: what
-    the model has and the deadline allows, the cheapest first. In the environment: comma-separated.
+    """The lanes, used left to right: of ``batch``, ``flex``, ``background`` and ``standard``.
+    ``("flex",)`` never falls back, ``("standard",)`` disables flex. ``"auto"``, alone: the lanes
+    that the model has and the deadline allows, cheapest first. In the environment: comma-separated.
     """
 
-    deadline: Seconds | None = None
+    deadline: PositiveSeconds | None = None
     """For the whole call, waits included. None: no limit."""
 
-    patience: Span = 300.0
-    """How long new tries may still be started on a lane that refuses, before the next lane.
-    0: leave at the first refusal."""
+    patience: NonNegativeSeconds = 300.0
+    """How long new attempts may start on a lane that refuses, before falling back to the next lane.
+    0: fall back at the first refusal."""
 
-    flex_timeout: Seconds = 900.0
-    """One attempt on the flex lane; for a stream, the silence before and between events. 15
-    minutes is what OpenAI's flex guide advises."""
+    flex_timeout: PositiveSeconds = 900.0
+    """Limit of one attempt on the flex lane; for a stream, of the silence before and between its
+    events. OpenAI's flex guide recommends 15 minutes."""
 
-    standard_timeout: Seconds = 600.0
-    """One attempt on any other lane."""
+    standard_timeout: PositiveSeconds = 600.0
+    """Limit of one attempt on any other lane."""
 
-    standard_reserve: Span = 30.0
-    """The part of the deadline that is kept for the lane after the current one."""
+    standard_reserve: NonNegativeSeconds = 30.0
+    """The part of the deadline that is reserved for the lane after the current one."""
 
     max_retries: Annotated[int, Field(ge=0)] = 2
-    """New tries after a transient fault (5xx, lost connection), per lane."""
+    """Retries after a transient failure (5xx, lost connection), per lane."""
 
-    backoff_initial: Span = 1.0
-    """The upper end of the first wait, and the least between two probes of a lane that refuses.
+    backoff_initial: NonNegativeSeconds = 1.0
+    """Upper limit of the first wait, and the minimum between two probes of a lane that refuses.
     Waits are exponential with full jitter."""
 
-    backoff_max: Span = 60.0
-    """The upper end of the longest wait, and the most between two probes."""
+    backoff_max: NonNegativeSeconds = 60.0
+    """Upper limit of every wait, and the maximum between two probes."""
 
     backoff_multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
-    """The factor from one wait's upper end to the next."""
+    """The factor from the upper limit of one wait to that of the next."""
 
     stall_factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3.0
-    """With a deadline: a request on flex that is silent for so many times what the longest answer
-    took to those sent with it or after it (20 at least, and 5 s) has stalled. It is given up and
-    sent again, where the deadline leaves room for that, and may then be silent for twice as long.
-    0: only ``flex_timeout`` counts."""
+    """With a deadline: a flex request has stalled once it was silent for this factor times the
+    longest time that requests sent with it or after it took (20 of them at least, and 5 s). It is
+    cancelled and sent again if the deadline allows, with twice the silence permitted. 0: disabled,
+    only ``flex_timeout`` applies."""
 
-    start_jitter: Span = 0.0
-    """The upper end of a random wait before a call's first attempt: for many processes that are
-    started at the same moment. 0: none."""
+    start_jitter: NonNegativeSeconds = 0.0
+    """Upper limit of a random wait before the first attempt of a call, for many processes that
+    start at the same moment. 0: no wait."""
 
     budget: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
-    """US$ that the calls of this process under a policy with a budget may cost: once they have, no
-    new call is made. None: no limit. For a part of a program: :func:`flextier.budget`."""
+    """US$ that all calls of this process under a policy with a budget may cost; after that, no new
+    call is made. None: no limit. For a part of a program: :func:`flextier.budget`."""
 
     lane_support: Annotated[tuple[str, ...], NoDecode] = ()
-    """For ``lanes="auto"``: what models are sold on, before what is known of them:
+    """For ``lanes="auto"``: the lanes that models support, in preference to what is known of them:
     ``{"gpt-7*": ("batch", "background")}``, of ``batch``, ``flex`` and ``background``; the first
-    shell pattern that fits counts. In the environment ``gpt-7*=batch+background,my-model=flex``."""
+    shell pattern that matches counts. In the environment ``gpt-7*=batch+background,my-model=flex``.
+    """
 
-    batch_window: Seconds = 10.0
-    """How long calls are gathered for one batch; a full file is sent at once."""
+    batch_window: PositiveSeconds = 10.0
+    """How long calls are collected for one batch; a full file is sent at once."""
 
-    batch_poll_interval: Seconds = 60.0
-    """The most between two looks at a batch; the first come sooner."""
+    batch_poll_interval: PositiveSeconds = 60.0
+    """Maximum interval between two polls of a batch; the first ones come sooner."""
 
-    batch_reserve: Span = 900.0
-    """The part of the deadline that is kept when a batch is left: cancelling one takes up to ten
-    minutes, and what it has not done is asked for on the lanes after it."""
+    batch_reserve: NonNegativeSeconds = 900.0
+    """The part of the deadline at which a batch is cancelled, which takes up to ten minutes; its
+    unfinished calls then fall back to the lanes after it."""
 
     batch_min_calls: Annotated[int, Field(ge=1)] = 1
-    """The fewest calls that are worth a file: when ``batch_window`` is over and fewer have come,
-    they go to the next lane, if there is one. Under ``lanes="auto"`` 10 at least."""
+    """Minimum number of calls in a batch: when ``batch_window`` expires with fewer, they fall back
+    to the next lane, if there is one. With ``lanes="auto"`` at least 10."""
 
     background_window: Window = "2h"
     """The completion window of the lane ``background``: within ``"2h"`` for 30 % less than
-    standard, ``"8h"`` for 40 % less, or ``"soonest"`` for no less. A target, not a promise."""
+    standard, ``"8h"`` for 40 % less, or ``"soonest"`` at full price. A target, not a guarantee."""
 
-    background_poll_interval: Seconds = 300.0
-    """The most between two looks at a background response; the first come after seconds. At most
-    240 where it is not stored: it is deleted about ten minutes after its end."""
+    background_poll_interval: PositiveSeconds = 300.0
+    """Maximum interval between two polls of a background response; the first ones come after
+    seconds. At most 240 if it is not stored: then it is deleted about ten minutes after its end."""
 
-    background_timeout: Seconds | None = None
-    """One attempt on a background lane, from its acceptance; then it is cancelled and the next lane
-    is tried. None: half as long again as its window (3 hours, 12 hours; ``soonest``: an hour)."""
+    background_timeout: PositiveSeconds | None = None
+    """Limit of one attempt on a background lane, from its acceptance; then it is cancelled, and the
+    call falls back. None: 1.5 times its window (3 hours, 12 hours; ``soonest``: an hour)."""
 
     flex_background: bool = False
-    """Whether plain Responses calls on flex are sent as background responses, and asked about until
-    they are done: no connection is held that could be cut in the meantime. Where the API does not
-    take that, they are sent as ever."""
+    """Whether Responses calls on flex that are not streamed are sent as background responses and
+    polled, so that no open connection can be lost. Where the API rejects that, they are sent as
+    usual."""
 
     journal: str | None = None
-    """The path of a SQLite file that remembers what was sent and answered, so that a program that
-    is started again pays for nothing twice. None: no journal. See ``flextier.journal``."""
+    """Path of a SQLite file that records requests and responses, so that a program that is started
+    again pays for nothing twice. None: no journal. See ``flextier.journal``."""
 
     journal_namespace: str = ""
-    """Goes into the names that the journal knows calls by: another salt, other answers."""
+    """Part of the cache key of every call: another namespace gets other responses."""
 
     journal_duplicates: Literal["each", "once"] = "each"
-    """Calls with the same body in one run: ``"each"`` is asked for itself, as without a journal,
-    or all get the answer of ``"once"``."""
+    """Calls with the same body in one run of the program: ``"each"`` is sent, as without a journal,
+    or they are sent ``"once"`` and share the response."""
 
     journal_store_responses: bool = True
-    """Whether the journal keeps answers; without them it can only fetch those of batches again."""
+    """Whether the journal stores responses; without them it can only collect batches again."""
 
-    journal_ttl: Seconds | None = None
-    """How long answers count: older ones are asked for anew, and forgotten. None: for ever."""
+    journal_ttl: PositiveSeconds | None = None
+    """How long stored responses are valid: calls with older ones are sent again. None: no limit."""
 
     def __init__(self, **values: Any) -> None:
         for old, new in _RENAMED.items():
@@ -148,7 +149,7 @@ class FlexPolicy(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise PolicyError(_explain(error, values)) from None
-        self._given_are(values)
+        self._set_explicit(values)
 
     @field_validator("lanes", mode="before")
     @classmethod
@@ -159,22 +160,22 @@ class FlexPolicy(BaseSettings):
 
     @field_validator("lanes")
     @classmethod
-    def _known(cls, lanes: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_lanes(cls, lanes: tuple[str, ...]) -> tuple[str, ...]:
         known = ", ".join(NAMES)
         if not lanes:
-            raise ValueError(f"the ladder is empty; name at least one of: {known}")
+            raise ValueError(f"no lane is named; name at least one of: {known}")
         for name in lanes:
             if name not in NAMES:
                 raise ValueError(f"unknown lane {name!r}; the lanes are: {known}")
         if len(set(lanes)) < len(lanes):
-            raise ValueError("a lane stands twice in the ladder")
+            raise ValueError("a lane is named twice")
         if AUTO in lanes and len(lanes) > 1:
-            raise ValueError(f"{AUTO!r} stands for a whole ladder: name it alone")
+            raise ValueError(f"{AUTO!r} chooses all lanes: name it alone")
         return lanes
 
     @field_validator("lane_support", mode="before")
     @classmethod
-    def _written(cls, value: Any) -> Any:
+    def _support_from_dict(cls, value: Any) -> Any:
         if isinstance(value, dict):
             return tuple(
                 f"{model}={lanes if isinstance(lanes, str) else '+'.join(lanes)}"
@@ -184,24 +185,21 @@ class FlexPolicy(BaseSettings):
 
     @field_validator("lane_support")
     @classmethod
-    def _read(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_support(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         for entry in entries:
             read_offer(entry)
         return entries
 
     @field_validator("journal", mode="before")
     @classmethod
-    def _path(cls, value: Any) -> Any:
+    def _path_text(cls, value: Any) -> Any:
         return os.fspath(value) if isinstance(value, os.PathLike) else value
 
     @field_validator("stall_factor")
     @classmethod
-    def _no_sooner_than_others(cls, factor: float) -> float:
+    def _check_stall_factor(cls, factor: float) -> float:
         if 0 < factor < 1:
-            raise ValueError(
-                "below 1, requests would be given up that others are still answered after; "
-                "0 switches it off"
-            )
+            raise ValueError("must be 0 (disabled) or at least 1")
         return factor
 
     @model_validator(mode="after")
@@ -215,14 +213,14 @@ class FlexPolicy(BaseSettings):
         own = f"{ANY_WINDOW}-{self.background_window}"
         if ANY_WINDOW in self.lanes and own in self.lanes:
             raise ValueError(
-                f"a lane stands twice in the ladder: {ANY_WINDOW} is {own}, by background_window "
+                f"a lane is named twice: {ANY_WINDOW} is {own}, by background_window "
                 f"(FLEXTIER_BACKGROUND_WINDOW)"
             )
         if self.deadline is None or len(self.lanes) == 1:
             return self
         if self.deadline <= self.standard_reserve:
             raise ValueError(
-                f"deadline ({self.deadline:g} s) leaves nothing for {self.lanes[0]}: "
+                f"deadline ({self.deadline:g} s) leaves no time for {self.lanes[0]}: "
                 f"standard_reserve keeps {self.standard_reserve:g} s of it for the next lane. "
                 f"Raise deadline (FLEXTIER_DEADLINE), lower standard_reserve "
                 f"(FLEXTIER_STANDARD_RESERVE), or name one lane only (FLEXTIER_LANES)"
@@ -230,7 +228,7 @@ class FlexPolicy(BaseSettings):
         return self
 
     def replace(self, **changes: Any) -> FlexPolicy:
-        """This policy with other values for some fields. The environment is not read again.
+        """A copy with other values for some fields. The environment is not read again.
 
         Raises:
             PolicyError: a value, or a field's name, is wrong.
@@ -240,7 +238,7 @@ class FlexPolicy(BaseSettings):
         hashable = ((k, tuple(v) if isinstance(v, list) else v) for k, v in changes.items())
         try:
             return _replaced(self, self.explicit, tuple(sorted(hashable)))
-        except TypeError:  # a value that cannot be hashed: right or wrong, but not remembered
+        except TypeError:  # a value that cannot be hashed, and so not cached
             return _replaced.__wrapped__(self, self.explicit, tuple(changes.items()))
 
     @classmethod
@@ -250,21 +248,21 @@ class FlexPolicy(BaseSettings):
 
     @property
     def explicit(self) -> frozenset[str]:
-        """The fields that were given as arguments: not those of the environment or the defaults."""
+        """The fields that were set by arguments, and not by the environment or the defaults."""
         return frozenset(self.model_fields_set)
 
-    def _given_are(self, fields: Iterable[str]) -> None:
-        # pydantic-settings counts what it found in the environment as set, too.
+    def _set_explicit(self, fields: Iterable[str]) -> None:
+        # pydantic-settings counts fields from the environment as set, too.
         object.__setattr__(self, "__pydantic_fields_set__", set(fields))
 
     @classmethod
     def check(cls, changes: dict[str, Any]) -> None:
-        """Check names and values that are to replace some fields of a policy not yet known.
+        """Check names and values that will replace fields of a policy that is not known yet.
 
         Raises:
             PolicyError: a name or value is wrong by itself.
         """
-        # Every field is given, so that the environment has no say.
+        # Every field is given, so that the environment is not read.
         defaults = {name: field.default for name, field in cls.model_fields.items()}
         cls(**{**defaults, **_PERMISSIVE, **changes})
 
@@ -277,26 +275,26 @@ class FlexPolicy(BaseSettings):
         return seconds
 
     def reserve(self, lane: str) -> float:
-        """Seconds before the deadline at which ``lane`` is left, whatever the next one needs."""
+        """Seconds before the deadline at which ``lane`` is left, whatever the next lane needs."""
         return self._value(LANES[lane].reserve_field) or 0.0
 
-    def gathering(self, lane: str) -> float:
-        """Seconds for which calls on ``lane`` are gathered before they are sent."""
+    def gather_time(self, lane: str) -> float:
+        """Seconds for which calls on ``lane`` are collected before they are sent."""
         return self._value(LANES[lane].gather_field) or 0.0
 
     def _value(self, field: str | None) -> float | None:
         return None if field is None else getattr(self, field)
 
-    def backoff(self, tries: int) -> float:
-        """The upper end of the wait after ``tries`` failed tries on a lane (1, 2, …)."""
+    def backoff(self, failures: int) -> float:
+        """Seconds of backoff, at most, after ``failures`` failed attempts on a lane (1, 2, …)."""
         try:
-            span = self.backoff_initial * self.backoff_multiplier ** (tries - 1)
+            span = self.backoff_initial * self.backoff_multiplier ** (failures - 1)
         except OverflowError:
             return self.backoff_max if self.backoff_initial else 0.0
         return min(span, self.backoff_max)
 
 
-# Names that fields had before the first release: old names are errors that say the new one.
+# Names of fields before the first release: an old name is an error that gives the new one.
 _RENAMED = {
     "background_poll": "background_poll_interval",
     "batch_least": "batch_min_calls",
@@ -308,7 +306,7 @@ _RENAMED = {
     "offers": "lane_support",
 }
 
-# Fields that others are checked against, at values that no other field contradicts.
+# Fields that other fields are checked against, at values that contradict no other field.
 _PERMISSIVE: dict[str, Any] = {
     "lanes": ("flex", "standard"),
     "deadline": None,
@@ -323,7 +321,7 @@ def _replaced(
     policy: FlexPolicy, explicit: frozenset[str], changes: tuple[tuple[str, Any], ...]
 ) -> FlexPolicy:
     replaced = FlexPolicy(**{**policy.model_dump(), **dict(changes)})
-    replaced._given_are({*explicit, *dict(changes)})
+    replaced._set_explicit({*explicit, *dict(changes)})
     return replaced
 
 

@@ -309,7 +309,7 @@ class Ladder:
         """Whether an offline lane would be left before anything had been sent there."""
         if not self.lane.offline:
             return False
-        needs = self.lane.needs + self._policy.gathering(self.lane.name)
+        needs = self.lane.needs + self._policy.gather_time(self.lane.name)
         return now + needs >= self.withdraw_by
 
     def _enter_lane(self, index: int) -> None:
