@@ -268,7 +268,7 @@ def test_overrides_fit_a_policy() -> None:
         ({"patiense": 3}, "no field 'patiense'"),
         ({"patience": "soon"}, r"FlexPolicy\(patience='soon'\).*FLEXTIER_PATIENCE"),
         ({"lanes": ("turbo",)}, "unknown lane 'turbo'"),
-        ({"lanes": ()}, "empty"),
+        ({"lanes": ()}, "no lane is named"),
         ({"deadline": 0}, "deadline"),
         ({"max_retries": -1}, "max_retries"),
     ],
