@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window
-from flextier.lanes.offer_syntax import read_offer
+from flextier.lanes.lane_support import parse_lane_support
 
 _PREFIX = "FLEXTIER_"
 
@@ -187,7 +187,7 @@ class FlexPolicy(BaseSettings):
     @classmethod
     def _check_support(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         for entry in entries:
-            read_offer(entry)
+            parse_lane_support(entry)
         return entries
 
     @field_validator("journal", mode="before")
@@ -271,7 +271,7 @@ class FlexPolicy(BaseSettings):
         known = LANES.get(lane)
         seconds: float | None = self._value(known.timeout_field if known else "standard_timeout")
         if seconds is None:
-            return math.inf if known is None else known.longest
+            return math.inf if known is None else known.max_seconds
         return seconds
 
     def reserve(self, lane: str) -> float:

@@ -168,7 +168,7 @@ async def test_a_cancelled_task_leaves_no_timer() -> None:
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_loop_that_was_closed_says_so(elsewhere: bool) -> None:
-    """So that the gate takes back what it gave to whoever waited there."""
+    """So that the limiter takes back what it gave to whoever waited there."""
     loop = asyncio.new_event_loop()
     wait = AsyncioWait(loop)
     wait.prepare()
@@ -253,7 +253,7 @@ def test_a_trio_task_waits_and_is_woken() -> None:
 
 
 def test_a_trio_run_that_has_finished_says_so() -> None:
-    """So that the gate takes back what it gave to whoever waited there."""
+    """So that the limiter takes back what it gave to whoever waited there."""
     trio = pytest.importorskip("trio")
 
     async def run() -> Any:

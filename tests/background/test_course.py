@@ -69,22 +69,22 @@ def test_an_account_that_is_told_off_looks_less_often() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     ends=st.floats(0, 5_000),
-    withdraw_by=st.floats(0.5, 5_000),
+    cancel_at=st.floats(0.5, 5_000),
     room=st.floats(0.1, 60),
     fails=st.sampled_from([0.0, 0.3, 1.0]),
     cancels=st.booleans(),
     longest=st.floats(20, 1_000),
 )
 def test_no_wait_passes_the_last_moment(
-    ends: float, withdraw_by: float, room: float, fails: float, cancels: bool, longest: float
+    ends: float, cancel_at: float, room: float, fails: float, cancels: bool, longest: float
 ) -> None:
     """Whatever happens: looks come before the last moment, and the call goes on by its limit."""
     server = Server(ends=ends, fails=fails, cancels=cancels)
-    limits = {"withdraw_by": withdraw_by, "cut_by": withdraw_by + room, "longest": longest}
+    limits = {"cancel_at": cancel_at, "attempt_ends_by": cancel_at + room, "longest": longest}
     (ended,) = run(server, [course(server, **limits)])
-    assert ended.at <= withdraw_by + room + 1e-6
+    assert ended.at <= cancel_at + room + 1e-6
     first_cancel = min(server.times("cancel"), default=ended.at)
-    assert first_cancel <= withdraw_by + 1e-6
+    assert first_cancel <= cancel_at + 1e-6
     if ended.said is None:
         assert isinstance(ended.error, BackgroundUnfinished)
         assert server.times("cancel")

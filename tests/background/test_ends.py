@@ -99,7 +99,7 @@ def test_failed_by_what_was_asked(asker: Asker, sim: Simulator) -> None:
 
 
 def test_failed_for_want_of_flex(asker: Asker, sim: Simulator) -> None:
-    """A refusal that comes when the response was accepted waits at the gate, as any of flex."""
+    """A refusal that comes when the response was accepted waits at the limiter, as any of flex."""
     sim.script_background(BackgroundOutcome.fail("flex_unavailable", "Try standard.", after=0.02))
     policy = POLICY.replace(lanes=("flex", "standard"), flex_background=True)
     heard = asker(sim, policy, model="o3")

@@ -107,7 +107,7 @@ def course(
     options = FinalRequestOptions.construct(
         method="post", url="/responses", json_data={"model": MODEL}, headers={}
     )
-    given = {"longest": 300.0, "withdraw_by": 1e9, "cut_by": 1e9, **limits}
+    given = {"longest": 300.0, "cancel_at": 1e9, "attempt_ends_by": 1e9, **limits}
     clock = Clock(now=lambda: server.now, wall=lambda: server.now)
     lane = BACKGROUND["8h"]
     return BackgroundLifecycle(

@@ -87,5 +87,5 @@ def forget() -> None:
     for known in journal._OPEN.values():
         known.close()
     journal._OPEN.clear()
-    eligibility.tell.cache_clear()
-    eligibility.tell_of_windows.cache_clear()
+    eligibility.warn_ineligible.cache_clear()
+    eligibility.warn_about_windows.cache_clear()

@@ -101,7 +101,7 @@ def test_the_run_that_chance_explains_grows_with_its_rate(rate: float, most: int
     random, chance = Random(2), RandomRefusals()
     for _ in range(3_000):
         chance.refused(5) if random.random() < rate else chance.let_in(5)
-    chance.forget_run()
+    chance.clear_run()
     assert chance.rate == pytest.approx(rate, abs=0.12)
     longest = next(n for n in range(1, 50) if not _explains(chance, n))
     assert abs(longest - most) <= 2
@@ -149,7 +149,7 @@ def test_a_run_that_is_forgotten_was_no_chance() -> None:
     """An outage does not make the lane one that refuses at random."""
     chance = fed("r" * 12)
     before = chance.rate
-    chance.forget_run()
+    chance.clear_run()
     assert (chance.run, chance.rate) == (0, before)
     chance.let_in(1)
     assert chance.rate < before
@@ -162,6 +162,6 @@ def test_a_rate_is_a_rate(events: list[tuple[bool, int]]) -> None:
     for refused, level in events:
         (chance.refused if refused else chance.let_in)(level)
         assert 0 < chance.rate < 1
-    chance.forget_run()
+    chance.clear_run()
     chance.refused(1)
     assert chance.explains_run

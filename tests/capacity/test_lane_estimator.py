@@ -21,34 +21,34 @@ QUICK = 0.05
 
 @dataclass
 class Lane:
-    """A gauge and the time, driven as the gate drives it."""
+    """An estimator and the time, driven as the limiter drives it."""
 
-    gauge: LaneEstimator = field(default_factory=lambda: LaneEstimator("flex", scarce=True))
+    estimator: LaneEstimator = field(default_factory=lambda: LaneEstimator("flex", scarce=True))
     now: float = T0
     lost: list[object] = field(default_factory=list)
 
     @property
     def open(self) -> bool:
         """Whether the lane would take a request now."""
-        return self.gauge.may_send(self.now)
+        return self.estimator.may_send(self.now)
 
     def send(self, count: int = 1, *, begun: bool = True) -> list[Permit]:
         """Requests that are let out now."""
         return [self._send(begun) for _ in range(count)]
 
     def _send(self, begun: bool) -> Permit:
-        ticket = Permit(self.gauge, math.inf, math.inf, 0, self.lost.append)
-        ticket.granted = True
-        self.gauge.sent(ticket, self.now)
+        permit = Permit(self.estimator, math.inf, math.inf, 0, self.lost.append)
+        permit.granted = True
+        self.estimator.sent(permit, self.now)
         if begun:
-            ticket.begun, ticket.sent_at = True, self.now
-        return ticket
+            permit.begun, permit.sent_at = True, self.now
+        return permit
 
-    def end(self, *tickets: Permit, verdict: Verdict = "served", timed: bool = False) -> None:
+    def end(self, *permits: Permit, verdict: Verdict = "served", timed: bool = False) -> None:
         """They came to an end now."""
-        for ticket in tickets:
-            if ticket.granted:
-                self.gauge.ended(ticket, verdict, self.now, EXACT, timed)
+        for permit in permits:
+            if permit.granted:
+                self.estimator.ended(permit, verdict, self.now, EXACT, timed)
 
     def wait(self, seconds: float) -> None:
         """Time passes."""
@@ -56,27 +56,27 @@ class Lane:
 
     def settle(self) -> None:
         """Learn what is known by now."""
-        self.gauge.settle(self.now)
+        self.estimator.settle(self.now)
 
     def refuse(self, count: int = 1) -> None:
         """Requests, sent at once, that are refused a moment later."""
-        tickets = self.send(count)
+        permits = self.send(count)
         self.wait(0.01)
-        self.end(*tickets, verdict="refused")
+        self.end(*permits, verdict="refused")
 
     def admit(self, count: int) -> list[Permit]:
         """Requests, sent at once, that are in by now, and stay."""
-        tickets = self.send(count)
-        self.wait(self.gauge.silence.silence)
+        permits = self.send(count)
+        self.wait(self.estimator.silence.silence)
         self.settle()
-        return tickets
+        return permits
 
 
 def quick() -> Lane:
     """A lane whose refusals are known to come fast."""
     lane = Lane()
-    lane.gauge.silence.add(0.01)
-    assert lane.gauge.silence.silence == QUICK
+    lane.estimator.silence.add(0.01)
+    assert lane.estimator.silence.silence == QUICK
     return lane
 
 
@@ -85,8 +85,8 @@ def held(limit: int) -> tuple[Lane, list[Permit]]:
     lane = quick()
     inside = lane.admit(limit) if limit else []
     lane.refuse(3)
-    assert lane.gauge.hold is not None
-    assert lane.gauge.hold.limit == limit
+    assert lane.estimator.hold is not None
+    assert lane.estimator.hold.limit == limit
     return lane, inside
 
 
@@ -109,19 +109,19 @@ def test_silence_means_admitted() -> None:
     lane.send(10)
     lane.wait(0.99)
     assert not lane.open
-    assert lane.gauge.next_chance(lane.now) == T0 + 1.0
+    assert lane.estimator.next_chance(lane.now) == T0 + 1.0
     lane.wait(0.01)
     assert lane.open
-    assert (lane.gauge.confirmed, lane.gauge.in_flight) == (10, 10)
+    assert (lane.estimator.confirmed, lane.estimator.in_flight) == (10, 10)
 
 
 def test_an_answer_means_admitted_at_once() -> None:
     """It need not be waited for longer."""
     lane = Lane()
-    tickets = lane.send(10)
-    lane.end(tickets[0])
+    permits = lane.send(10)
+    lane.end(permits[0])
     assert lane.open
-    assert (lane.gauge.answered, lane.gauge.in_flight) == (1, 9)
+    assert (lane.estimator.answered, lane.estimator.in_flight) == (1, 9)
 
 
 def test_each_one_that_gets_in_makes_room_for_two() -> None:
@@ -129,11 +129,11 @@ def test_each_one_that_gets_in_makes_room_for_two() -> None:
     lane = Lane()
     lane.send(10)
     for _ in range(10):
-        lane.end(lane.gauge.pending[0])
+        lane.end(lane.estimator.pending[0])
         while lane.open:
             lane.send()
-    assert lane.gauge.window == 20
-    assert len(lane.gauge.pending) == 20
+    assert lane.estimator.window == 20
+    assert len(lane.estimator.pending) == 20
 
 
 def test_a_window_that_is_not_used_does_not_grow() -> None:
@@ -141,7 +141,7 @@ def test_a_window_that_is_not_used_does_not_grow() -> None:
     lane = Lane()
     for _ in range(50):
         lane.end(*lane.send())
-    assert lane.gauge.window == 10
+    assert lane.estimator.window == 10
 
 
 def test_what_is_known_is_learnt_in_the_order_of_sending() -> None:
@@ -149,37 +149,37 @@ def test_what_is_known_is_learnt_in_the_order_of_sending() -> None:
     lane = Lane()
     first, second = lane.send(2)
     lane.end(second)
-    assert list(lane.gauge.pending) == [first, second]
+    assert list(lane.estimator.pending) == [first, second]
     lane.wait(1)
     lane.settle()
-    assert not lane.gauge.pending
-    assert lane.gauge.confirmed == 1
+    assert not lane.estimator.pending
+    assert lane.estimator.confirmed == 1
 
 
 def test_a_lane_that_was_not_used_is_entered_carefully_again() -> None:
     """Half the window for each minute, and never less than at first."""
     lane = Lane()
     lane.send()
-    lane.gauge.window = 40.0
+    lane.estimator.window = 40.0
     lane.wait(60)
     lane.send()
-    assert lane.gauge.window == 40.0
+    assert lane.estimator.window == 40.0
     lane.wait(120)
     lane.send()
-    assert lane.gauge.window == pytest.approx(10.0)
+    assert lane.estimator.window == pytest.approx(10.0)
     lane.wait(1e9)
     lane.send()
-    assert lane.gauge.window == 10.0
+    assert lane.estimator.window == 10.0
 
 
 def test_a_small_window_is_not_made_large_by_a_pause() -> None:
     """What is below the first window stays as it is."""
     lane = Lane()
     lane.send()
-    lane.gauge.window = 3.0
+    lane.estimator.window = 3.0
     lane.wait(1e6)
     lane.send()
-    assert lane.gauge.window == 3.0
+    assert lane.estimator.window == 3.0
 
 
 # --- refusals by chance -----------------------------------------------------------------------
@@ -188,15 +188,15 @@ def test_a_small_window_is_not_made_large_by_a_pause() -> None:
 def test_a_refusal_stops_the_wave() -> None:
     """Until it is known what came of the others, and for a moment after that."""
     lane = Lane()
-    tickets = lane.send(5)
+    permits = lane.send(5)
     lane.wait(0.01)
-    lane.end(tickets[2], verdict="refused")
+    lane.end(permits[2], verdict="refused")
     assert not lane.open
-    assert lane.gauge.unsettled == 1
-    lane.end(tickets[0], tickets[1])
-    assert lane.gauge.unsettled == 0
+    assert lane.estimator.unsettled == 1
+    lane.end(permits[0], permits[1])
+    assert lane.estimator.unsettled == 0
     assert not lane.open
-    assert lane.gauge.pause == pytest.approx(lane.now + QUICK)
+    assert lane.estimator.pause == pytest.approx(lane.now + QUICK)
     lane.wait(QUICK)
     assert lane.open
 
@@ -205,8 +205,8 @@ def test_one_refusal_is_no_shut_lane() -> None:
     """Nor are two: the next request may go out after a moment."""
     lane = Lane()
     lane.refuse(2)
-    assert lane.gauge.hold is None
-    assert not lane.gauge.refuses(lane.now)
+    assert lane.estimator.hold is None
+    assert not lane.estimator.refuses(lane.now)
     lane.wait(QUICK)
     assert lane.open
 
@@ -215,13 +215,13 @@ def test_refusals_between_admissions_are_chance() -> None:
     """One in three all day, come back before the others: the lane stays open."""
     lane = Lane()
     for _ in range(60):
-        tickets = lane.send(3)
+        permits = lane.send(3)
         lane.wait(0.01)
-        lane.end(tickets[1], verdict="refused")
+        lane.end(permits[1], verdict="refused")
         lane.wait(1)
-        lane.end(tickets[0], tickets[2])
-        assert lane.gauge.hold is None
-    assert lane.gauge.chance.rate == pytest.approx(1 / 3, abs=0.05)
+        lane.end(permits[0], permits[2])
+        assert lane.estimator.hold is None
+    assert lane.estimator.chance.rate == pytest.approx(1 / 3, abs=0.05)
 
 
 def test_after_refusals_in_a_row_only_one_is_tried() -> None:
@@ -240,12 +240,12 @@ def test_refusals_in_a_row_hold_the_lane() -> None:
     """At what is in: here nothing."""
     lane = Lane()
     lane.refuse(3)
-    hold = lane.gauge.hold
+    hold = lane.estimator.hold
     assert hold is not None
     assert (hold.limit, hold.next_probe) == (0, pytest.approx(lane.now + 1.0))
-    assert lane.gauge.refuses(lane.now)
+    assert lane.estimator.refuses(lane.now)
     assert not lane.open
-    assert lane.gauge.next_chance(lane.now) == hold.next_probe
+    assert lane.estimator.next_chance(lane.now) == hold.next_probe
 
 
 def test_a_lane_is_held_at_what_is_in() -> None:
@@ -277,15 +277,15 @@ def test_a_probe_goes_out_alone() -> None:
 def test_a_probe_that_is_refused_is_followed_by_a_later_one() -> None:
     """Further apart as time goes by, by a third of the time since the first refusal at most."""
     lane, _ = held(4)
-    assert lane.gauge.hold is not None
+    assert lane.estimator.hold is not None
     gaps = []
     for _ in range(8):
-        lane.now = lane.gauge.hold.next_probe
+        lane.now = lane.estimator.hold.next_probe
         assert lane.open
         lane.refuse()
-        assert lane.gauge.hold.limit == 4
-        gaps.append(lane.gauge.hold.next_probe - lane.now)
-        assert gaps[-1] <= max(1.0, (lane.now - lane.gauge.hold.since) / 3) + 1e-9
+        assert lane.estimator.hold.limit == 4
+        gaps.append(lane.estimator.hold.next_probe - lane.now)
+        assert gaps[-1] <= max(1.0, (lane.now - lane.estimator.hold.since) / 3) + 1e-9
     assert gaps[0] == pytest.approx(1.0)
     assert gaps == sorted(gaps)
     assert gaps[-1] > 2 * gaps[0]
@@ -294,11 +294,11 @@ def test_a_probe_that_is_refused_is_followed_by_a_later_one() -> None:
 def test_a_shut_lane_is_probed_oftener_than_a_full_one() -> None:
     """A sixth of the time: nothing else would tell that it has opened."""
     lane, _ = held(0)
-    assert lane.gauge.hold is not None
-    lane.now = lane.gauge.hold.since + 60
-    lane.gauge.hold.probes = 20
+    assert lane.estimator.hold is not None
+    lane.now = lane.estimator.hold.since + 60
+    lane.estimator.hold.probes = 20
     lane.refuse()
-    assert lane.gauge.hold.next_probe - lane.now == pytest.approx(10.0, rel=0.01)
+    assert lane.estimator.hold.next_probe - lane.now == pytest.approx(10.0, rel=0.01)
 
 
 def test_a_probe_that_gets_in_opens_the_lane() -> None:
@@ -308,9 +308,9 @@ def test_a_probe_that_gets_in_opens_the_lane() -> None:
     lane.send()
     lane.wait(QUICK)
     assert lane.open
-    assert lane.gauge.hold is None
-    assert lane.gauge.window == 2
-    assert lane.gauge.confirmed == 5
+    assert lane.estimator.hold is None
+    assert lane.estimator.window == 2
+    assert lane.estimator.confirmed == 5
 
 
 def test_a_lane_that_shuts_again_is_held_again() -> None:
@@ -318,13 +318,13 @@ def test_a_lane_that_shuts_again_is_held_again() -> None:
     lane, _ = held(0)
     lane.wait(1)
     lane.end(*lane.send())
-    assert lane.gauge.hold is None
+    assert lane.estimator.hold is None
     lane.wait(1)
     for _ in range(6):
-        assert lane.gauge.hold is None
+        assert lane.estimator.hold is None
         lane.refuse()
         lane.wait(QUICK)
-    assert lane.gauge.hold is not None
+    assert lane.estimator.hold is not None
 
 
 @pytest.mark.parametrize("verdict", ["gone", ""])
@@ -339,7 +339,7 @@ def test_a_probe_that_tells_nothing_is_repeated(verdict: Verdict) -> None:
     else:
         lane.wait(2)  # granted, but nobody came for it
     assert lane.open
-    assert lane.gauge.hold is not None
+    assert lane.estimator.hold is not None
 
 
 def test_a_limit_that_is_too_high_falls() -> None:
@@ -348,13 +348,13 @@ def test_a_limit_that_is_too_high_falls() -> None:
     lane.end(*inside[:2])
     lane.wait(QUICK)
     lane.refuse()
-    assert lane.gauge.hold is not None
-    assert lane.gauge.hold.limit == 2
+    assert lane.estimator.hold is not None
+    assert lane.estimator.hold.limit == 2
     lane.end(inside[2])
     lane.wait(QUICK)
     lane.refuse()
-    assert lane.gauge.hold.limit == 0
-    assert lane.gauge.confirmed == 1
+    assert lane.estimator.hold.limit == 0
+    assert lane.estimator.confirmed == 1
 
 
 def test_admissions_within_the_limit_confirm_it() -> None:
@@ -364,27 +364,27 @@ def test_admissions_within_the_limit_confirm_it() -> None:
     lane.wait(QUICK)
     lane.refuse()
     lane.end(inside[3])
-    assert lane.gauge.hold is not None
+    assert lane.estimator.hold is not None
     lane.wait(QUICK)
     lane.admit(1)
-    assert lane.gauge.hold.refused == 0
-    assert lane.gauge.hold.limit == 1
+    assert lane.estimator.hold.refused == 0
+    assert lane.estimator.hold.limit == 1
 
 
 def test_requests_sent_before_raise_the_limit() -> None:
     """They were on their way when the refusals came: if they get in, there was room for them."""
     lane = quick()
     inside = lane.admit(2)
-    lane.gauge.chance.run = 2
+    lane.estimator.chance.run = 2
     before = lane.send(4)
     lane.wait(0.01)
     lane.end(before[0], verdict="refused")
-    assert lane.gauge.hold is not None
-    assert lane.gauge.hold.limit == 2
+    assert lane.estimator.hold is not None
+    assert lane.estimator.hold.limit == 2
     lane.wait(QUICK)
     lane.settle()
-    assert lane.gauge.hold.limit == 5
-    assert len(inside) + 3 == lane.gauge.confirmed
+    assert lane.estimator.hold.limit == 5
+    assert len(inside) + 3 == lane.estimator.confirmed
 
 
 def test_a_refusal_that_comes_late_counts() -> None:
@@ -392,69 +392,69 @@ def test_a_refusal_that_comes_late_counts() -> None:
     lane = quick()
     inside = lane.admit(4)
     lane.end(*inside[:3], verdict="refused")
-    assert lane.gauge.confirmed == 1
-    assert lane.gauge.hold is not None
-    assert lane.gauge.hold.limit == 1
+    assert lane.estimator.confirmed == 1
+    assert lane.estimator.hold is not None
+    assert lane.estimator.hold.limit == 1
 
 
-# --- tickets that are not used ----------------------------------------------------------------
+# --- permits that are not used ----------------------------------------------------------------
 
 
-def test_a_ticket_that_is_not_used_is_taken_back() -> None:
+def test_a_permit_that_is_not_used_is_taken_back() -> None:
     """After two seconds its place is free: whoever was let in has not come for it."""
     lane = Lane()
-    (ticket,) = lane.send(begun=False)
+    (permit,) = lane.send(begun=False)
     lane.wait(1.9)
     lane.settle()
-    assert ticket.granted
+    assert permit.granted
     lane.wait(0.1)
     lane.settle()
-    assert not ticket.granted
-    assert (lane.gauge.in_flight, lane.gauge.confirmed) == (0, 0)
-    assert lane.gauge.window == 10
+    assert not permit.granted
+    assert (lane.estimator.in_flight, lane.estimator.confirmed) == (0, 0)
+    assert lane.estimator.window == 10
 
 
-def test_a_ticket_that_is_used_late_is_not_taken_back() -> None:
+def test_a_permit_that_is_used_late_is_not_taken_back() -> None:
     """What has been sent by then is known by its silence."""
     lane = Lane()
-    (ticket,) = lane.send(begun=False)
+    (permit,) = lane.send(begun=False)
     lane.wait(1.9)
-    ticket.begun, ticket.sent_at = True, lane.now
+    permit.begun, permit.sent_at = True, lane.now
     lane.wait(0.5)
     lane.settle()
-    assert ticket.granted
-    assert not ticket.confirmed
+    assert permit.granted
+    assert not permit.confirmed
     lane.wait(0.5)
     lane.settle()
-    assert ticket.confirmed
+    assert permit.confirmed
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
-def test_a_ticket_that_is_dropped_says_so(confirmed: bool) -> None:
+def test_a_permit_that_is_dropped_says_so(confirmed: bool) -> None:
     """A stream that nobody reads must not count for ever."""
     lane = Lane()
-    tickets = lane.send()
+    permits = lane.send()
     if confirmed:
         lane.wait(1)
     lane.settle()
-    tickets[0].confirmed = confirmed
-    lane.gauge.pending.clear()
-    tickets.clear()
-    assert lane.lost == [(lane.gauge, confirmed)]
-    lane.gauge.forget(confirmed)
-    assert (lane.gauge.in_flight, lane.gauge.confirmed) == (0, 0)
+    permits[0].confirmed = confirmed
+    lane.estimator.pending.clear()
+    permits.clear()
+    assert lane.lost == [(lane.estimator, confirmed)]
+    lane.estimator.drop(confirmed)
+    assert (lane.estimator.in_flight, lane.estimator.confirmed) == (0, 0)
 
 
 @pytest.mark.parametrize("granted", [False, True])
-def test_a_ticket_that_was_ended_or_never_granted_is_not_lost(granted: bool) -> None:
+def test_a_permit_that_was_ended_or_never_granted_is_not_lost(granted: bool) -> None:
     """It has no place to give back."""
     lane = Lane()
-    ticket = Permit(lane.gauge, math.inf, math.inf, 0, lane.lost.append)
+    permit = Permit(lane.estimator, math.inf, math.inf, 0, lane.lost.append)
     if granted:
-        ticket.granted = True
-        lane.gauge.sent(ticket, lane.now)
-        lane.end(ticket)
-    del ticket
+        permit.granted = True
+        lane.estimator.sent(permit, lane.now)
+        lane.end(permit)
+    del permit
     assert lane.lost == []
 
 
@@ -464,25 +464,25 @@ def test_a_ticket_that_was_ended_or_never_granted_is_not_lost(granted: bool) -> 
 def test_a_lane_is_shut_for_as_long_as_the_server_says() -> None:
     """Then one request may try, and opens it if it gets in."""
     lane = Lane()
-    lane.gauge.shut(T0 + 30, T0)
+    lane.estimator.shut(T0 + 30, T0)
     lane.wait(29.9)
     assert not lane.open
-    assert lane.gauge.refuses(lane.now)
-    assert lane.gauge.next_chance(lane.now) == T0 + 30
+    assert lane.estimator.refuses(lane.now)
+    assert lane.estimator.next_chance(lane.now) == T0 + 30
     lane.wait(0.1)
     assert lane.open
     (probe,) = lane.send()
     assert not lane.open
     lane.end(probe)
     assert lane.open
-    assert lane.gauge.hold is None
+    assert lane.estimator.hold is None
 
 
 def test_the_longest_word_counts() -> None:
     """A shorter one after it opens nothing."""
     lane = Lane()
-    lane.gauge.shut(T0 + 30, T0)
-    lane.gauge.shut(T0 + 10, T0)
+    lane.estimator.shut(T0 + 30, T0)
+    lane.estimator.shut(T0 + 10, T0)
     lane.wait(20)
     assert not lane.open
 
@@ -491,11 +491,11 @@ def test_what_gets_in_meanwhile_does_not_open_a_shut_lane() -> None:
     """The server said when, whatever becomes of requests that were out."""
     lane = Lane()
     lane.send(4)
-    lane.gauge.shut(T0 + 30, T0 + 0.01)
+    lane.estimator.shut(T0 + 30, T0 + 0.01)
     lane.wait(1)
     lane.settle()
-    assert lane.gauge.hold is not None
-    assert lane.gauge.hold.limit == 0
+    assert lane.estimator.hold is not None
+    assert lane.estimator.hold.limit == 0
     assert not lane.open
 
 
@@ -504,7 +504,7 @@ def test_a_probe_that_is_out_stays_the_only_one() -> None:
     lane, _ = held(0)
     lane.wait(1)
     (probe,) = lane.send()
-    lane.gauge.shut(lane.now + 5, lane.now)
+    lane.estimator.shut(lane.now + 5, lane.now)
     lane.wait(5)
     probe.sent_at = lane.now
     assert not lane.open
@@ -516,15 +516,19 @@ def test_a_probe_that_is_out_stays_the_only_one() -> None:
 def test_a_lane_that_always_has_capacity_is_not_held_back() -> None:
     """Its requests are counted and timed, and no more."""
     lane = Lane(LaneEstimator("standard", scarce=False))
-    tickets = lane.send(500)
+    permits = lane.send(500)
     assert lane.open
-    assert lane.gauge.in_flight == 500
-    lane.end(*tickets[:20], timed=True)
-    lane.end(*tickets[20:], verdict="refused")
+    assert lane.estimator.in_flight == 500
+    lane.end(*permits[:20], timed=True)
+    lane.end(*permits[20:], verdict="refused")
     assert lane.open
-    assert not lane.gauge.refuses(lane.now)
-    assert (lane.gauge.in_flight, lane.gauge.answered, lane.gauge.refused) == (0, 20, 480)
-    assert lane.gauge.durations.quantile(0.5) == 0.0
+    assert not lane.estimator.refuses(lane.now)
+    assert (lane.estimator.in_flight, lane.estimator.answered, lane.estimator.refused) == (
+        0,
+        20,
+        480,
+    )
+    assert lane.estimator.durations.quantile(0.5) == 0.0
 
 
 def test_only_answers_that_tell_are_timed() -> None:
@@ -536,7 +540,7 @@ def test_only_answers_that_tell_are_timed() -> None:
     lane.end(stream)
     lane.end(refused, verdict="refused", timed=True)
     lane.end(gone, verdict="gone", timed=True)
-    assert len(lane.gauge.durations) == 1
+    assert len(lane.estimator.durations) == 1
 
 
 # --- laws -------------------------------------------------------------------------------------
@@ -548,12 +552,12 @@ PAUSES = st.sampled_from([0.0, 0.0, 0.01, 0.05, 0.3, 1.0, 2.5, 61.0])
 
 
 @given(st.lists(st.tuples(ACTIONS, PAUSES, st.integers(0, 99)), max_size=120))
-def test_a_gauge_keeps_count_and_is_never_stuck(steps: list[tuple[str, float, int]]) -> None:
+def test_an_estimator_keeps_count_and_is_never_stuck(steps: list[tuple[str, float, int]]) -> None:
     """Whatever is sent and comes of it: the counts fit, at most one probe is out, and time alone
     opens the lane to somebody who waits.
     """
     lane, out = Lane(), list[Permit]()
-    gauge = lane.gauge
+    estimator = lane.estimator
     for action, pause, pick in steps:
         if action in ("send", "grant"):
             if lane.open:
@@ -561,21 +565,21 @@ def test_a_gauge_keeps_count_and_is_never_stuck(steps: list[tuple[str, float, in
         elif action == "force":  # a last try, whatever is known
             out += lane.send()
         elif action == "shut":
-            gauge.shut(lane.now + pick / 10, lane.now)
+            estimator.shut(lane.now + pick / 10, lane.now)
         elif out:
             verdicts: dict[str, Verdict] = {"serve": "served", "refuse": "refused", "gone": "gone"}
             lane.end(out.pop(pick % len(out)), verdict=verdicts[action])
         lane.wait(pause)
         lane.settle()
-        alive = [ticket for ticket in out if ticket.granted]
-        assert gauge.in_flight == len(alive)
-        assert gauge.confirmed == sum(ticket.confirmed for ticket in alive)
-        assert gauge.unsettled == sum(t.verdict == "refused" for t in gauge.pending)
-        assert gauge.window >= 1
-        assert gauge.hold is None or gauge.hold.limit >= 0
+        alive = [permit for permit in out if permit.granted]
+        assert estimator.in_flight == len(alive)
+        assert estimator.confirmed == sum(permit.confirmed for permit in alive)
+        assert estimator.unsettled == sum(t.verdict == "refused" for t in estimator.pending)
+        assert estimator.window >= 1
+        assert estimator.hold is None or estimator.hold.limit >= 0
     for _ in range(500):
         if lane.open:
             return
-        chance = gauge.next_chance(lane.now)
+        chance = estimator.next_chance(lane.now)
         lane.now = max(chance, lane.now + 0.001)
     raise AssertionError("the lane never opens")

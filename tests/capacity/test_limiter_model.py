@@ -1,8 +1,8 @@
-"""The gate under a model of everything around it: a server, callers and a clock, none of them real.
+"""The limiter in a model of all that surrounds it: a simulated server, callers and clock.
 
 The callers do what ``_line_up`` does in the clients: ask, look, sleep until woken or the seconds
 are over, look again, begin, end. Between two steps everything that is due has been delivered, so
-whatever the gate forgot to say to somebody shows.
+whatever the limiter forgot to say to somebody shows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Caller:
 
     def __init__(self, lane: LaneEstimator, until: float, latest: float, deadline: float) -> None:
         self.lane, self.until, self.latest, self.deadline = lane, until, latest, deadline
-        self.ticket: Permit | None = None
+        self.permit: Permit | None = None
         self.phase = "new"
         self.due = math.inf
         """When it does something by itself, or as woken."""
@@ -49,21 +49,21 @@ class Caller:
 
     @property
     def urgency(self) -> tuple[float, int]:
-        assert self.ticket is not None
-        return self.ticket.until, self.ticket.turn
+        assert self.permit is not None
+        return self.permit.until, self.permit.turn
 
     @property
     def waits(self) -> bool:
-        return self.phase == "waiting" and self.ticket is not None and self.ticket.waiting
+        return self.phase == "waiting" and self.permit is not None and self.permit.waiting
 
     @property
     def holds(self) -> bool:
         """Whether it counts as in flight."""
-        return self.ticket is not None and self.ticket.granted and not self.ticket.verdict
+        return self.permit is not None and self.permit.granted and not self.permit.verdict
 
     def __repr__(self) -> str:
-        ticket = self.ticket
-        state = "" if ticket is None else f" waiting={ticket.waiting} granted={ticket.granted}"
+        permit = self.permit
+        state = "" if permit is None else f" waiting={permit.waiting} granted={permit.granted}"
         return f"<{self.lane.name} {self.phase}{state} until={self.until:.3f} due={self.due:.3f}>"
 
 
@@ -88,27 +88,27 @@ class Server:
         return self._count > self.per_second
 
 
-class GateModel(RuleBasedStateMachine):
-    """Calls that come, wait, go and vanish, over a gate and a server that does as it likes."""
+class LimiterModel(RuleBasedStateMachine):
+    """Calls that come, wait, go and vanish, over a limiter and a server that does as it likes."""
 
     @initialize(seed=st.integers(0, 2**16))
     def begin(self, seed: int) -> None:
         self.chance = Random(seed)
         self.now = 1000.0
-        self.gate = Limiter()
-        self.flex = self.gate.lane("flex", True)
-        self.standard = self.gate.lane("standard", False)
+        self.limiter = Limiter()
+        self.flex = self.limiter.lane("flex", True)
+        self.standard = self.limiter.lane("standard", False)
         self.server = Server()
         self.callers: list[Caller] = []
         self.dead: list[Permit] = []
         """Those whose caller vanished while it waited."""
         self.shut_word = {self.flex: 0.0, self.standard: 0.0}
         self.limit_word = 0.0
-        self.turned_away = 0
+        self.not_admitted = 0
         self.looks = 0
         self.hold: object = None
         self.before: set[int] = set()
-        """Tickets that were out when the lane began to be held at its limit."""
+        """Permits that were out when the lane began to be held at its limit."""
 
     # --- what may happen ----------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class GateModel(RuleBasedStateMachine):
     def cancel(self, which: int, count: int) -> None:
         for _ in range(min(count, len(self.callers))):
             caller = self.callers[which % len(self.callers)]
-            self._gate(caller, lambda c=caller: self.gate.end(c.ticket, "gone", self.now))
+            self._limiter(caller, lambda c=caller: self.limiter.end(c.permit, "gone", self.now))
             self._done(caller)
         self._deliver()
 
@@ -175,12 +175,12 @@ class GateModel(RuleBasedStateMachine):
     def vanish(self, which: int, closed: bool) -> None:
         """Dropped without a word; ``closed``: its event loop says so when it is to be woken."""
         caller = self.callers[which % len(self.callers)]
-        ticket, caller.ticket = caller.ticket, None
-        if ticket is not None and ticket.waiting:
-            self.dead.append(ticket)
-            ticket.wake = _nobody if closed else _silence
-        self.before.discard(id(ticket))
-        del ticket
+        permit, caller.permit = caller.permit, None
+        if permit is not None and permit.waiting:
+            self.dead.append(permit)
+            permit.wake = _nobody if closed else _silence
+        self.before.discard(id(permit))
+        del permit
         self._done(caller)
         gc.collect(0)
         self._deliver()
@@ -189,11 +189,13 @@ class GateModel(RuleBasedStateMachine):
 
     def _ask(self, caller: Caller, turn: int | None = None) -> None:
         def ask() -> None:
-            caller.ticket = self.gate.ask(caller.lane, self.now, caller.until, caller.latest, turn)
+            caller.permit = self.limiter.try_acquire(
+                caller.lane, self.now, caller.until, caller.latest, turn
+            )
 
-        self._gate(caller, ask)
-        assert caller.ticket is not None
-        if caller.ticket.granted:
+        self._limiter(caller, ask)
+        assert caller.permit is not None
+        if caller.permit.granted:
             self._leave_to_send(caller)
         else:
             self._look(caller)
@@ -209,21 +211,21 @@ class GateModel(RuleBasedStateMachine):
             caller.due = min(caller.due, self.now + caller.lag)
 
         caller.phase, caller.due = "waiting", math.inf
-        seconds = self._gate(caller, lambda: self.gate.look(caller.ticket, self.now, wake))
+        seconds = self._limiter(caller, lambda: self.limiter.recheck(caller.permit, self.now, wake))
         self.looks += 1
-        assert caller.ticket is not None
+        assert caller.permit is not None
         if seconds > 0:
-            assert not caller.ticket.granted or caller.woken
+            assert not caller.permit.granted or caller.woken
             caller.timer = self.now + seconds
             caller.due = min(caller.due, caller.timer + caller.lag)
-        elif caller.ticket.granted:
+        elif caller.permit.granted:
             self._leave_to_send(caller)
         else:
-            assert not caller.ticket.waiting
+            assert not caller.permit.waiting
             self._turned_away(caller)
 
     def _turned_away(self, caller: Caller) -> None:
-        self.turned_away += 1
+        self.not_admitted += 1
         if caller.lane is self.flex and self.now < caller.deadline:
             caller.lane = self.standard
             caller.until = caller.latest = caller.deadline
@@ -238,11 +240,11 @@ class GateModel(RuleBasedStateMachine):
             self._send(caller)
 
     def _send(self, caller: Caller) -> None:
-        ticket = caller.ticket
-        assert ticket is not None
-        caller.last_try = not ticket.granted
-        self._gate(caller, lambda: self.gate.begin(ticket, self.now))
-        assert ticket.granted
+        permit = caller.permit
+        assert permit is not None
+        caller.last_try = not permit.granted
+        self._limiter(caller, lambda: self.limiter.start(permit, self.now))
+        assert permit.granted
         caller.phase = "out"
         self._decide(caller)
 
@@ -263,26 +265,26 @@ class GateModel(RuleBasedStateMachine):
 
     def _hear(self, caller: Caller) -> None:
         fate, caller.fate = caller.fate, ""
-        gate, ticket, now = self.gate, caller.ticket, self.now
-        assert ticket is not None
+        limiter, permit, now = self.limiter, caller.permit, self.now
+        assert permit is not None
         if fate == "limited":
             self.limit_word = max(self.limit_word, now + self.server.limit_wait)
-            gate.limited(now, self.server.limit_wait)
+            limiter.limited(now, self.server.limit_wait)
         if fate == "refused" and self.server.retry_after is not None:
             word = now + self.server.retry_after
             self.shut_word[caller.lane] = max(self.shut_word[caller.lane], word)
-            self._gate(caller, lambda: gate.shut(caller.lane, word, now))
+            self._limiter(caller, lambda: limiter.shut(caller.lane, word, now))
         verdict = fate if fate in ("served", "refused") else "gone"
-        self._gate(
+        self._limiter(
             caller,
-            lambda: gate.end(ticket, verdict, now, SPACING, timed=fate == "served"),  # type: ignore[arg-type]
+            lambda: limiter.end(permit, verdict, now, SPACING, timed=fate == "served"),  # type: ignore[arg-type]
         )
         if fate == "limited" and now + self.server.limit_wait + 0.5 < caller.until:
             caller.phase = "backoff"
             caller.due = now + self.server.limit_wait + 0.5 * self.chance.random()
         elif fate == "refused":
             if now < caller.until:
-                self._ask(caller, ticket.turn)
+                self._ask(caller, permit.turn)
             else:
                 self._turned_away(caller)
         else:
@@ -328,13 +330,13 @@ class GateModel(RuleBasedStateMachine):
 
     # --- what must hold -----------------------------------------------------------------------
 
-    def _gate(self, actor: Caller, act: Callable[[], object]) -> float:
-        """Do something at the gate, and see who was let in by that."""
+    def _limiter(self, actor: Caller, act: Callable[[], object]) -> float:
+        """Do something at the limiter, and see who was let in by that."""
         others = [c for c in self.callers if c is not actor and not c.holds]
-        before = actor.ticket if actor.holds else None
+        before = actor.permit if actor.holds else None
         told = act()
         let_in = [caller for caller in others if caller.holds]
-        if actor.holds and actor.ticket is not before and not actor.last_try:
+        if actor.holds and actor.permit is not before and not actor.last_try:
             let_in.append(actor)
         still = [caller for caller in self.callers if caller.waits]
         for caller in let_in:
@@ -351,71 +353,73 @@ class GateModel(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        if hasattr(self, "gate"):
+        if hasattr(self, "limiter"):
             self._check()
 
     def _check(self) -> None:
-        self.dead = [ticket for ticket in self.dead if ticket.waiting]
-        for gauge in (self.flex, self.standard):
-            self._check_counts(gauge)
-            self._check_line(gauge)
+        self.dead = [permit for permit in self.dead if permit.waiting]
+        for estimator in (self.flex, self.standard):
+            self._check_counts(estimator)
+            self._check_line(estimator)
         self._check_hold()
 
-    def _check_counts(self, gauge: LaneEstimator) -> None:
-        mine = [c.ticket for c in self.callers if c.lane is gauge and c.holds]
-        known = {id(ticket) for ticket in mine}
+    def _check_counts(self, estimator: LaneEstimator) -> None:
+        mine = [c.permit for c in self.callers if c.lane is estimator and c.holds]
+        known = {id(permit) for permit in mine}
         dropped = [
-            ticket
-            for ticket in gauge.pending
-            if ticket.granted and not ticket.verdict and id(ticket) not in known
+            permit
+            for permit in estimator.pending
+            if permit.granted and not permit.verdict and id(permit) not in known
         ]
-        lost = [confirmed for of, confirmed in self.gate._lost if of is gauge]
-        assert gauge.in_flight == len(mine) + len(dropped) + len(lost)
-        confirmed = sum(ticket.confirmed for ticket in mine if ticket is not None)
-        assert gauge.confirmed == confirmed + sum(lost)
-        assert 0 <= gauge.confirmed <= gauge.in_flight
-        assert gauge.unsettled == sum(ticket.verdict == "refused" for ticket in gauge.pending)
+        lost = [confirmed for of, confirmed in self.limiter._lost if of is estimator]
+        assert estimator.in_flight == len(mine) + len(dropped) + len(lost)
+        confirmed = sum(permit.confirmed for permit in mine if permit is not None)
+        assert estimator.confirmed == confirmed + sum(lost)
+        assert 0 <= estimator.confirmed <= estimator.in_flight
+        assert estimator.unsettled == sum(
+            permit.verdict == "refused" for permit in estimator.pending
+        )
 
-    def _check_line(self, gauge: LaneEstimator) -> None:
-        line = [caller for caller in self.callers if caller.lane is gauge and caller.waits]
-        dead = [ticket for ticket in self.dead if ticket.gauge is gauge and ticket.waiting]
-        queue = self.gate._lanes[gauge.name][1]
+    def _check_line(self, estimator: LaneEstimator) -> None:
+        line = [caller for caller in self.callers if caller.lane is estimator and caller.waits]
+        dead = [permit for permit in self.dead if permit.estimator is estimator and permit.waiting]
+        queue = self.limiter._lanes[estimator.name][1]
         assert len(queue) == len(line) + len(dead)
-        assert sorted(map(id, queue)) == sorted(map(id, [*(c.ticket for c in line), *dead]))
+        assert sorted(map(id, queue)) == sorted(map(id, [*(c.permit for c in line), *dead]))
         for caller in line:
             assert self.now < caller.until + caller.lag + TICK, (
                 f"{caller} waits for ever: {self.now}"
             )
         if not line or dead:
             return  # who has vanished cannot be told, and the rest looks now and then
-        pace = self.gate.pace
-        if gauge.may_send(self.now) and pace.may_send(self.now):
+        pace = self.limiter.pace
+        if estimator.may_send(self.now) and pace.may_send(self.now):
             chance = self.now
         else:
-            chance = max(gauge.next_chance(self.now), pace.next_chance(), self.now)
+            chance = max(estimator.next_chance(self.now), pace.next_chance(), self.now)
         assert any(
             caller.woken or caller.timer <= chance + TICK for caller in self.callers if caller.waits
         ), f"nobody looks at {chance}, now {self.now}: {line}"
 
     def _check_hold(self) -> None:
-        gauge = self.flex
-        out = [caller for caller in self.callers if caller.lane is gauge and caller.holds]
-        probes = [caller for caller in out if caller.ticket.probe and not caller.last_try]  # type: ignore[union-attr]
+        estimator = self.flex
+        out = [caller for caller in self.callers if caller.lane is estimator and caller.holds]
+        probes = [caller for caller in out if caller.permit.probe and not caller.last_try]  # type: ignore[union-attr]
         assert len(probes) <= 1, f"two probes: {probes}"
-        hold = gauge.hold
+        hold = estimator.hold
         state = None if hold is None else (id(hold), hold.since, hold.limit)
         if state != self.hold:
-            self.hold, self.before = state, {id(caller.ticket) for caller in out}
+            self.hold, self.before = state, {id(caller.permit) for caller in out}
         if hold is not None:
             tries = sum(caller.last_try for caller in out)
-            old = sum(id(caller.ticket) in self.before for caller in out)
+            old = sum(id(caller.permit) in self.before for caller in out)
             assert len(out) <= max(hold.limit, old) + 1 + tries, f"{hold}: {out}"
-            assert gauge.probing or not probes
+            assert estimator.probing or not probes
 
     # --- the end ------------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        if not hasattr(self, "gate"):
+        if not hasattr(self, "limiter"):
             return
         self.server.__init__()  # type: ignore[misc]
         for caller in self.callers:
@@ -434,17 +438,17 @@ class GateModel(RuleBasedStateMachine):
                 break
             self._advance(self.now + 30.0)
         assert not self.callers
-        # Whoever comes next finds a gate that owes nobody anything.
+        # Whoever comes next finds a limiter that owes nobody anything.
         for _ in range(3):
-            for gauge in (self.flex, self.standard):
-                last = Caller(gauge, self.now + 300.0, self.now + 300.0, self.now + 300.0)
+            for estimator in (self.flex, self.standard):
+                last = Caller(estimator, self.now + 300.0, self.now + 300.0, self.now + 300.0)
                 self.callers.append(last)
                 self._ask(last)
             self._advance(self.now + 300.0)
         assert (self.flex.in_flight, self.standard.in_flight) == (0, 0)
         assert (self.flex.confirmed, self.flex.unsettled) == (0, 0)
-        assert self.gate._waiting == 0
-        assert self.gate.lanes(lambda gauge, waiting: waiting) == [0, 0]
+        assert self.limiter._waiting == 0
+        assert self.limiter.lanes(lambda estimator, waiting: waiting) == [0, 0]
 
 
 def _nobody() -> None:
@@ -455,8 +459,8 @@ def _silence() -> None:
     pass
 
 
-TestGate = pytest.mark.filterwarnings("ignore")(GateModel.TestCase)
-TestGate.settings = settings(
+TestLimiter = pytest.mark.filterwarnings("ignore")(LimiterModel.TestCase)
+TestLimiter.settings = settings(
     max_examples=100,
     stateful_step_count=40,
     deadline=None,

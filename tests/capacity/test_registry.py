@@ -36,16 +36,16 @@ def eager_switches() -> Iterator[None]:
 
 def shut(capacity: LimiterRegistry, key: LaneKey, until: float, now: float = 0.0) -> None:
     """The server says when to come back."""
-    gate = capacity.gate(*key[:3])
-    gate.shut(gate.lane(key.lane, scarce=True), until, now)
+    limiter = capacity.limiter(*key[:3])
+    limiter.shut(limiter.lane(key.lane, scarce=True), until, now)
 
 
 def send(capacity: LimiterRegistry, key: LaneKey = KEY, now: float = 0.0) -> Permit:
     """A request that goes out."""
-    gate = capacity.gate(*key[:3])
-    ticket = gate.ask(gate.lane(key.lane, scarce=True), now, now + 60, now + 60)
-    gate.begin(ticket, now)
-    return ticket
+    limiter = capacity.limiter(*key[:3])
+    permit = limiter.try_acquire(limiter.lane(key.lane, scarce=True), now, now + 60, now + 60)
+    limiter.start(permit, now)
+    return permit
 
 
 def state(capacity: LimiterRegistry, key: LaneKey = KEY, now: float = 0.0) -> LaneState:
@@ -81,7 +81,7 @@ def test_a_shut_lane_opens_in_time(now: float, seconds: float) -> None:
 def test_knowledge_is_about_one_lane(other: LaneKey) -> None:
     """Another server, account, model or lane is another matter."""
     capacity = LimiterRegistry()
-    capacity.never(KEY)
+    capacity.mark_unsupported(KEY)
     assert capacity.shut_for(other, 0.0) == 0.0
     shut(capacity, other, 5.0)
     assert capacity.shut_for(KEY, 0.0) == math.inf
@@ -104,7 +104,7 @@ def test_unsupported_is_for_good() -> None:
     """A lane that does not serve a model does not begin to, whatever it said before."""
     capacity = LimiterRegistry()
     shut(capacity, KEY, 5.0)
-    capacity.never(KEY)
+    capacity.mark_unsupported(KEY)
     assert capacity.shut_for(KEY, 1e12) == math.inf
 
 
@@ -113,25 +113,25 @@ def test_reset_forgets_everything() -> None:
     capacity = LimiterRegistry()
     for key in (KEY, *OTHERS):
         shut(capacity, key, 1e9)
-        capacity.never(key)
+        capacity.mark_unsupported(key)
     capacity.reset()
     assert [capacity.shut_for(key, 0.0) for key in (KEY, *OTHERS)] == [0.0] * 5
     assert capacity.snapshot(0.0) == ()
 
 
 def test_a_call_under_way_outlives_a_reset() -> None:
-    """It ends at its old gate, and leaves no trace in the new one."""
+    """It ends at its old limiter, and leaves no trace in the new one."""
     capacity = LimiterRegistry()
-    gate, ticket = capacity.gate(*KEY[:3]), send(capacity)
+    limiter, permit = capacity.limiter(*KEY[:3]), send(capacity)
     capacity.reset()
     send(capacity)
-    gate.end(ticket, "served", 1.0)
+    limiter.end(permit, "served", 1.0)
     assert (state(capacity).in_flight, state(capacity).answered) == (1, 0)
 
 
 def test_memories_are_apart() -> None:
     """One that is made for a test is not the process's."""
-    LimiterRegistry().never(KEY)
+    LimiterRegistry().mark_unsupported(KEY)
     shut(LimiterRegistry(), KEY, 1e9)
     assert CAPACITY.shut_for(KEY, 0.0) == 0.0
     assert LimiterRegistry().shut_for(KEY, 0.0) == 0.0
@@ -141,7 +141,7 @@ def test_memories_are_apart() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_begins_anew() -> None:
     """Whoever waits, waits in the parent; a lock that was held there is not held here."""
-    CAPACITY.never(KEY)
+    CAPACITY.mark_unsupported(KEY)
     with CAPACITY._lock:
         child = os.fork()
         if child == 0:
@@ -155,9 +155,9 @@ def test_a_forked_child_begins_anew() -> None:
 
 
 def test_only_lanes_that_were_asked_for_are_shown() -> None:
-    """A gate without a lane has nothing to tell."""
+    """A limiter without a lane has nothing to tell."""
     capacity = LimiterRegistry()
-    capacity.gate(*KEY[:3])
+    capacity.limiter(*KEY[:3])
     assert capacity.snapshot(0.0) == ()
     send(capacity)
     send(capacity, KEY._replace(lane="standard"))
@@ -167,9 +167,9 @@ def test_only_lanes_that_were_asked_for_are_shown() -> None:
 def test_an_open_lane_is_shown() -> None:
     """Its requests are counted, and nothing that is not known is made up."""
     capacity = LimiterRegistry()
-    ticket, gate = send(capacity), capacity.gate(*KEY[:3])
+    permit, limiter = send(capacity), capacity.limiter(*KEY[:3])
     other = send(capacity)
-    gate.end(ticket, "served", 3.0, timed=True)
+    limiter.end(permit, "served", 3.0, timed=True)
     assert state(capacity, now=3.0) == LaneState(
         *KEY[:3],
         lane="flex",
@@ -202,16 +202,16 @@ def test_a_lane_that_does_not_serve_the_model_is_unsupported() -> None:
     """It never opens."""
     capacity = LimiterRegistry()
     send(capacity)
-    capacity.never(KEY)
+    capacity.mark_unsupported(KEY)
     assert (state(capacity).state, state(capacity).opens_in) == ("unsupported", math.inf)
 
 
 def test_how_long_answers_took_is_shown() -> None:
     """After twenty of them: the median, and what 99 in 100 keep to."""
     capacity = LimiterRegistry()
-    gate = capacity.gate(*KEY[:3])
+    limiter = capacity.limiter(*KEY[:3])
     for seconds in range(1, 21):
-        gate.end(send(capacity), "served", float(seconds), timed=True)
+        limiter.end(send(capacity), "served", float(seconds), timed=True)
     shown = state(capacity)
     assert (shown.typical_seconds, shown.slow_seconds) == (11.0, 20.0)
 
@@ -228,10 +228,10 @@ def test_a_state_is_plain_to_others() -> None:
 def test_a_lost_request_is_not_shown() -> None:
     """One that nobody holds any more is not in flight, whether or not another one was sent."""
     capacity = LimiterRegistry()
-    ticket = send(capacity)
+    permit = send(capacity)
     assert state(capacity).in_flight == 1
     send(capacity, now=10.0)  # by then the first one is known to be in
-    del ticket
+    del permit
     assert state(capacity, now=10.0).in_flight == 1
 
 
@@ -248,14 +248,18 @@ def test_the_process_shows_what_it_knows_on_the_real_clock() -> None:
 
 
 @pytest.mark.usefixtures("eager_switches")
-def test_threads_share_one_gate() -> None:
-    """Many that ask for the same gate and lane at once get the same."""
+def test_threads_share_one_limiter() -> None:
+    """Many that ask for the same limiter and lane at once get the same."""
     capacity, start = LimiterRegistry(), Barrier(8)
 
     def ask(_: int) -> set[int]:
         start.wait()
-        gates = [capacity.gate(*key[:3]) for key in OTHERS]
-        return {id(thing) for gate in gates for thing in (gate, gate.lane("flex", scarce=True))}
+        limiters = [capacity.limiter(*key[:3]) for key in OTHERS]
+        return {
+            id(thing)
+            for limiter in limiters
+            for thing in (limiter, limiter.lane("flex", scarce=True))
+        }
 
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(ask, range(8)))
@@ -306,13 +310,13 @@ def test_a_reader_does_not_forget_a_newer_word() -> None:
 def test_whoever_looks_disturbs_nobody() -> None:
     """What is shown while others send and end is of one moment, and no error."""
     capacity, done = LimiterRegistry(), Event()
-    gate = capacity.gate(*KEY[:3])
+    limiter = capacity.limiter(*KEY[:3])
 
     def work(worker: int) -> None:
         for step in range(400):
-            ticket = send(capacity, now=float(step))
+            permit = send(capacity, now=float(step))
             verdict = "refused" if (step + worker) % 2 else "served"
-            gate.end(ticket, verdict, step + 0.1, timed=True)
+            limiter.end(permit, verdict, step + 0.1, timed=True)
 
     def watch() -> list[LaneState]:
         shown: list[LaneState] = []

@@ -14,16 +14,16 @@ FLEX = LaneEstimator("flex", scarce=True)
 
 def waiting(queue: WaitQueue, until: float, turn: int = 0) -> Permit:
     """One more that waits."""
-    ticket = Permit(FLEX, until, until, turn, lambda lost: None)
-    ticket.waiting = True
-    queue.push(ticket)
-    return ticket
+    permit = Permit(FLEX, until, until, turn, lambda lost: None)
+    permit.waiting = True
+    queue.push(permit)
+    return permit
 
 
-def leave(queue: WaitQueue, ticket: Permit) -> None:
+def leave(queue: WaitQueue, permit: Permit) -> None:
     """It waits no more."""
-    ticket.waiting = False
-    queue.leave(ticket)
+    permit.waiting = False
+    queue.leave(permit)
 
 
 def drained(queue: WaitQueue) -> list[Permit]:
@@ -58,15 +58,15 @@ def test_turns_decide_where_deadlines_are_the_same() -> None:
 def test_the_same_turn_is_no_error() -> None:
     """Calls without a deadline have all the time: the order of lining up is left."""
     queue = WaitQueue()
-    tickets = [waiting(queue, float("inf"), 1) for _ in range(5)]
-    assert drained(queue) == tickets
+    permits = [waiting(queue, float("inf"), 1) for _ in range(5)]
+    assert drained(queue) == permits
 
 
 def test_the_head_stays_in_line() -> None:
     """Looking who is next lets nobody in."""
     queue = WaitQueue()
-    ticket = waiting(queue, 10)
-    assert queue.head() is queue.head() is ticket
+    permit = waiting(queue, 10)
+    assert queue.head() is queue.head() is permit
     assert len(queue) == 1
 
 
@@ -85,9 +85,9 @@ def test_whoever_left_is_forgotten_in_time() -> None:
     """A head that waits for hours does not keep thousands that were cancelled in memory."""
     queue = WaitQueue()
     head = waiting(queue, 0)
-    tickets = [waiting(queue, 10) for _ in range(10_000)]
-    for ticket in tickets:
-        leave(queue, ticket)
+    permits = [waiting(queue, 10) for _ in range(10_000)]
+    for permit in permits:
+        leave(queue, permit)
     assert queue.head() is head
     assert len(queue) == 1
     assert len(queue._heap) <= 64
@@ -102,7 +102,7 @@ def test_a_queue_is_a_sorted_list(steps: list[tuple[int, int, int]]) -> None:
             model.append(waiting(queue, until, turn))
         else:
             leave(queue, model.pop(until % len(model)))
-        model.sort(key=lambda ticket: (ticket.until, ticket.turn))
+        model.sort(key=lambda permit: (permit.until, permit.turn))
         assert len(queue) == len(model) == len(list(queue))
         assert set(map(id, queue)) == set(map(id, model))
         assert queue.head() is (model[0] if model else None)

@@ -251,7 +251,7 @@ def test_a_crowd_on_one_async_client(sim: Simulator) -> None:
 @pytest.mark.parametrize("wait", [5, 60])
 def test_a_crowd_under_a_rate_limit(wait: float, sim: Simulator) -> None:
     """Rate limits on both lanes space everybody out, and let everybody through."""
-    # Few, and at first: after more the gate takes the limit to be what came through in a minute.
+    # Few, and at first: after more the limiter takes the limit to be what came through in a minute.
     sim.script(*(Fault.rate_limit(retry_after_ms=wait) for _ in range(5)))
     crowd = Crowd(sim, POLICY)
     _everybody(crowd)

@@ -97,19 +97,19 @@ def test_lanes_are_frozen(lane: Lane) -> None:
 )
 def test_what_the_batch_lane_takes(asked: CallFacts, why: str) -> None:
     """A line of a file has a body, and nothing else: the rest is declined, and told why."""
-    assert (why in BATCH.declines(asked)) if why else BATCH.declines(asked) == ""
-    assert STANDARD.declines(asked) == ""
+    assert (why in BATCH.ineligible(asked)) if why else BATCH.ineligible(asked) == ""
+    assert STANDARD.ineligible(asked) == ""
 
 
 def test_what_the_batch_lane_says_of_itself() -> None:
     """A refused model stays refused; a refused line says nothing of the next one."""
     assert BATCH.unsupported(Failure(400, type=MODEL_ERROR))
     assert BATCH.unsupported(Failure(413, type=LINE_ERROR))
-    assert BATCH.lasting(Failure(400, type=MODEL_ERROR))
-    assert not BATCH.lasting(Failure(413, type=LINE_ERROR))
-    assert BATCH.offline
-    assert not FLEX.offline
-    assert not STANDARD.offline
+    assert BATCH.unsupported_by_model(Failure(400, type=MODEL_ERROR))
+    assert not BATCH.unsupported_by_model(Failure(413, type=LINE_ERROR))
+    assert BATCH.deferred
+    assert not FLEX.deferred
+    assert not STANDARD.deferred
 
 
 def test_names_and_windows() -> None:
@@ -164,7 +164,7 @@ def test_how_the_background_says_no(
     """By the field that is not taken, or in words; of one call or of all of the model."""
     assert lane.unsupported(failure) is unsupported
     if lasting is not None:
-        assert lane.lasting(failure) is lasting
+        assert lane.unsupported_by_model(failure) is lasting
 
 
 def test_flex_in_the_background_refuses_as_flex_does() -> None:
@@ -172,11 +172,11 @@ def test_flex_in_the_background_refuses_as_flex_does() -> None:
     assert BACKGROUND_FLEX.refuses(Failure(429, code="flex_unavailable"))
     no_flex = Failure(400, param="service_tier")
     assert BACKGROUND_FLEX.unsupported(no_flex)
-    assert BACKGROUND_FLEX.lasting(no_flex)
+    assert BACKGROUND_FLEX.unsupported_by_model(no_flex)
 
 
 def test_the_other_lane_of_a_name() -> None:
     """Who has no background may have flex all the same; who has no flex has neither."""
-    assert BACKGROUND_FLEX.other(Failure(400, param="background")) is FLEX
-    assert BACKGROUND_FLEX.other(Failure(400, param="service_tier")) is None
-    assert FLEX.other(Failure(400, param="service_tier")) is None
+    assert BACKGROUND_FLEX.alternative_for(Failure(400, param="background")) is FLEX
+    assert BACKGROUND_FLEX.alternative_for(Failure(400, param="service_tier")) is None
+    assert FLEX.alternative_for(Failure(400, param="service_tier")) is None

@@ -124,8 +124,8 @@ def test_flex_without_a_held_connection() -> None:
 def test_a_window_begins_only_whole() -> None:
     """What of a window is left when its turn comes has to be all of it."""
     lanes = {lane.name: lane for lane in explain("gpt-6.2-sol").lanes}
-    assert lanes["background-8h"].needs == 8 * HOUR
-    assert lanes["background-2h"].needs == 2 * HOUR
+    assert lanes["background-8h"].min_seconds == 8 * HOUR
+    assert lanes["background-2h"].min_seconds == 2 * HOUR
 
 
 def test_own_prices_make_the_order() -> None:
@@ -163,8 +163,8 @@ def test_every_plan(model: str, deadline: Any, stream: bool, step: bool, api: st
     assert len(plan.considered) == 5
     for one in plan.considered:
         assert (one.lane in plan.lanes) is not bool(one.against)
-        if one.lane.needs and not one.against and deadline is not None:
-            assert deadline > one.lane.needs
+        if one.lane.min_seconds and not one.against and deadline is not None:
+            assert deadline > one.lane.min_seconds
         assert one.lane.name in plan.why
 
 
@@ -188,32 +188,32 @@ def test_spans_in_words(seconds: float, words: str) -> None:
 def test_steps_of_a_run() -> None:
     """A call is a step if others of its run have ended and none is on its way."""
     runs = RunTracker()
-    assert not runs.begun("a")
-    assert not runs.begun("a")  # at once with the first
-    assert not runs.begun("b")
-    runs.ended("a")
-    assert not runs.begun("a")  # one is still on its way
-    runs.ended("a")
-    runs.ended("a")
-    assert runs.begun("a")
-    runs.ended("nobody's")
-    assert not runs.begun("nobody's")
+    assert not runs.call_started("a")
+    assert not runs.call_started("a")  # at once with the first
+    assert not runs.call_started("b")
+    runs.call_ended("a")
+    assert not runs.call_started("a")  # one is still on its way
+    runs.call_ended("a")
+    runs.call_ended("a")
+    assert runs.call_started("a")
+    runs.call_ended("nobody's")
+    assert not runs.call_started("nobody's")
 
 
 def test_a_fork_in_the_middle_of_a_run() -> None:
     """What the parent has on its way is no call of the child's; a lock may be held for ever."""
     runs = RunTracker()
-    runs.begun("a")
+    runs.call_started("a")
     runs._lock.acquire()
-    runs.begin_in_child()
-    assert runs.begun("a")
+    runs.reset_after_fork()
+    assert runs.call_started("a")
 
 
 def test_runs_are_forgotten() -> None:
     """However many there are, only the last ones are known."""
     runs = RunTracker()
     for number in range(10_001):
-        runs.begun(str(number))
-        runs.ended(str(number))
-    assert not runs.begun("0")
-    assert runs.begun("10000")
+        runs.call_started(str(number))
+        runs.call_ended(str(number))
+    assert not runs.call_started("0")
+    assert runs.call_started("10000")

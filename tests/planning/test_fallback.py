@@ -37,7 +37,7 @@ def fail(ladder: Ladder, kind: Kind, after: float = 1.0, **facts: Any) -> Step:
 
 
 def waited(kind: Kind, step: Step) -> Step:
-    """The step for that kind: what the server asks after a refusal is waited at the gate."""
+    """The step for that kind: what the server asks after a refusal is waited at the limiter."""
     return replace(step, wait=0.0) if kind == "capacity" and isinstance(step, Send) else step
 
 
@@ -57,21 +57,21 @@ def on_standard(**policy: Any) -> Ladder:
         ("capacity", {}, Send(FLEX)),
         ("capacity", {"jitter": 0.25}, Send(FLEX)),
         ("capacity", {"hint": 20.0}, Send(FLEX)),
-        ("capacity", {"go_away": True}, Send(FLEX)),
-        ("capacity", {"go_away": True, "hint": 20.0}, Send(FLEX)),
+        ("capacity", {"no_retry": True}, Send(FLEX)),
+        ("capacity", {"no_retry": True, "hint": 20.0}, Send(FLEX)),
         ("rate_limited", {}, Send(FLEX, 1.0)),
         ("rate_limited", {"hint": 20.0}, Send(FLEX, 20.0)),
-        ("rate_limited", {"go_away": True}, Send(STANDARD)),
+        ("rate_limited", {"no_retry": True}, Send(STANDARD)),
         ("quota", {}, GiveUp("none")),
         ("quota", {"hint": 1.0}, GiveUp("none")),
         ("timeout", {}, Send(FLEX, 1.0)),
         ("timeout", {"hint": 20.0}, Send(FLEX, 20.0)),
-        ("timeout", {"go_away": True}, Send(STANDARD)),
+        ("timeout", {"no_retry": True}, Send(STANDARD)),
         ("transient", {}, Send(FLEX, 1.0)),
         ("transient", {"jitter": 0.5}, Send(FLEX, 0.5)),
         ("transient", {"hint": 20.0}, Send(FLEX, 20.0)),
-        ("transient", {"go_away": True}, Send(STANDARD)),
-        ("transient", {"go_away": True, "hint": 20.0}, Send(STANDARD)),
+        ("transient", {"no_retry": True}, Send(STANDARD)),
+        ("transient", {"no_retry": True, "hint": 20.0}, Send(STANDARD)),
         ("lane_unsupported", {}, Send(STANDARD)),
         ("lane_unsupported", {"hint": 20.0}, Send(STANDARD)),
         ("stream_unverified", {}, Send(FLEX, plain=True)),
@@ -91,14 +91,14 @@ def test_first_failure_on_flex(kind: Kind, facts: dict[str, Any], step: Step) ->
         ("capacity", {"hint": 20.0}, Send(STANDARD)),
         ("rate_limited", {}, Send(STANDARD, 1.0)),
         ("rate_limited", {"hint": 20.0}, Send(STANDARD, 20.0)),
-        ("rate_limited", {"go_away": True}, GiveUp("server")),
+        ("rate_limited", {"no_retry": True}, GiveUp("server")),
         ("quota", {}, GiveUp("none")),
         ("timeout", {}, Send(STANDARD, 1.0)),
         ("timeout", {"jitter": 0.5}, Send(STANDARD, 0.5)),
-        ("timeout", {"go_away": True}, GiveUp("server")),
+        ("timeout", {"no_retry": True}, GiveUp("server")),
         ("transient", {}, Send(STANDARD, 1.0)),
         ("transient", {"hint": 20.0}, Send(STANDARD, 20.0)),
-        ("transient", {"go_away": True}, GiveUp("server")),
+        ("transient", {"no_retry": True}, GiveUp("server")),
         ("lane_unsupported", {}, GiveUp("none")),
         ("stream_unverified", {}, Send(STANDARD, plain=True)),
         ("rejected", {}, GiveUp("none")),
@@ -201,7 +201,7 @@ def test_impatience_ends_the_call_on_the_last_lane() -> None:
     """Where there is no next lane, it is said that patience ended the call."""
     assert fail(ladder(FLEX, patience=100), "capacity", hint=100.0) == GiveUp("patience")
     assert fail(ladder(STANDARD, patience=100), "rate_limited", hint=100.0) == GiveUp("patience")
-    assert fail(ladder(FLEX, patience=50), "capacity", go_away=True) == GiveUp("patience")
+    assert fail(ladder(FLEX, patience=50), "capacity", no_retry=True) == GiveUp("patience")
 
 
 def test_waits_grow_with_the_tries_on_a_lane() -> None:
@@ -427,7 +427,7 @@ def test_patience_for_a_lane_that_opens_includes_the_wait() -> None:
 def test_a_call_lines_up_until_patience_or_the_reserve(
     policy: dict[str, Any], seconds: float
 ) -> None:
-    """The gate may hold it for so long, whichever ends first."""
+    """The limiter may hold it for so long, whichever ends first."""
     assert ladder(**policy).until == T0 + seconds
 
 
@@ -450,7 +450,7 @@ def test_refusals_do_not_renew_patience() -> None:
 def test_turned_away_goes_to_the_next_lane() -> None:
     """A lane that has not let the call in by then is left for want of capacity."""
     made = ladder(patience=100)
-    assert made.turned_away(T0 + 100) == Send(STANDARD)
+    assert made.not_admitted(T0 + 100) == Send(STANDARD)
     assert made.fallback == "capacity"
 
 
@@ -465,7 +465,7 @@ def test_turned_away_goes_to_the_next_lane() -> None:
 )
 def test_turned_away_from_the_last_lane(policy: dict[str, Any], after: float, limit: Any) -> None:
     """The call ends, and says which knob would have helped."""
-    assert ladder(FLEX, lanes="flex", **policy).turned_away(T0 + after) == GiveUp(limit)
+    assert ladder(FLEX, lanes="flex", **policy).not_admitted(T0 + after) == GiveUp(limit)
 
 
 def test_a_plain_call_that_is_turned_away_stays_plain() -> None:
@@ -473,13 +473,13 @@ def test_a_plain_call_that_is_turned_away_stays_plain() -> None:
     made = ladder(patience=100)
     fail(made, "stream_unverified")
     assert fail(made, "capacity") == Send(FLEX, plain=True)
-    assert made.turned_away(T0 + 100) == Send(STANDARD, plain=True)
+    assert made.not_admitted(T0 + 100) == Send(STANDARD, plain=True)
 
 
 def test_turned_away_passes_by_lanes_that_are_shut() -> None:
     """As after any other failure."""
     made = ladder(FLEX, THIRD, STANDARD, shut={"priority": math.inf})
-    assert made.turned_away(T0 + 1) == Send(STANDARD)
+    assert made.not_admitted(T0 + 1) == Send(STANDARD)
     assert made.fallback == "capacity"
 
 
@@ -534,7 +534,7 @@ def test_without_a_deadline_nothing_is_kept() -> None:
         ("capacity", {"hint": 999.0}),
         ("rate_limited", {"hint": 999.0}),
         ("timeout", {"hint": 999.0}),
-        ("transient", {"go_away": True}),
+        ("transient", {"no_retry": True}),
         ("lane_unsupported", {}),
     ],
 )
@@ -552,7 +552,7 @@ def test_the_reason_is_that_of_the_first_lane() -> None:
     """A second fallback does not change why the first lane did not serve."""
     made = ladder(FLEX, THIRD, STANDARD)
     assert fail(made, "lane_unsupported") == Send(THIRD)
-    assert fail(made, "transient", go_away=True) == Send(STANDARD)
+    assert fail(made, "transient", no_retry=True) == Send(STANDARD)
     assert made.fallback == "lane_unsupported"
 
 
@@ -648,15 +648,15 @@ def test_batch_alone_is_tried_again(kind: Kind) -> None:
 def test_when_a_batch_is_left() -> None:
     """Called off at the deadline less batch_reserve; cut off when the next lane needs the rest."""
     made = ladder(*OFFLINE, deadline=3600, batch_reserve=900, standard_reserve=30)
-    assert made.withdraw_by == T0 + 2700
-    assert made.cut_by == T0 + 3570
+    assert made.cancel_at == T0 + 2700
+    assert made.attempt_ends_by == T0 + 3570
     assert made.attempt_timeout(T0) == 3570
 
 
 def test_batch_alone_has_the_whole_deadline() -> None:
     """There is nothing to keep anything for."""
     made = ladder(BATCH, deadline=3600)
-    assert made.withdraw_by == made.cut_by == T0 + 3600
+    assert made.cancel_at == made.attempt_ends_by == T0 + 3600
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,14 @@ def unfinished(now: float) -> FailedAttempt:
 def test_called_off_before_the_next_lane_needs_the_time() -> None:
     """Of 1,000 s, 30 are kept for standard, and 5 for calling off."""
     made = ladder(HOURS, STANDARD, deadline=1000)
-    assert (made.withdraw_by, made.cut_by) == (965.0, 970.0)
+    assert (made.cancel_at, made.attempt_ends_by) == (965.0, 970.0)
 
 
 @pytest.mark.parametrize(("deadline", "room"), [(1000, 5.0), (10, 1.0)])
 def test_called_off_before_the_deadline_on_the_last_lane(deadline: float, room: float) -> None:
     """A tenth of a short deadline, five seconds of a long one."""
     made = ladder(HOURS, deadline=deadline)
-    assert (made.withdraw_by, made.cut_by) == (deadline - room, deadline)
+    assert (made.cancel_at, made.attempt_ends_by) == (deadline - room, deadline)
 
 
 def test_the_next_lane_is_sooner_than_another_window() -> None:
@@ -67,6 +67,6 @@ def test_flex_in_the_background_has_the_patience_of_flex() -> None:
 def test_the_other_lane_of_the_name() -> None:
     """It takes the place of the one that was refused, and nothing has fallen back."""
     made = ladder(BACKGROUND_FLEX, STANDARD)
-    assert made.instead(FLEX, 1.0).lane is FLEX
+    assert made.replace_lane(FLEX, 1.0).lane is FLEX
     assert made.fallback is None
     assert made.lane is FLEX

@@ -30,7 +30,7 @@ class Fault:
     seconds: float
     jitter: float = 0.5
     hint: float | None = None
-    go_away: bool = False
+    no_retry: bool = False
     queued: float = 0.0
     """How long the lane keeps the call waiting before it lets it in, if it is one that may."""
 
@@ -47,7 +47,7 @@ class Sent:
     fault: Fault
     then: Send | GiveUp
     fallback: Kind | None
-    turned_away: bool = False
+    not_admitted: bool = False
 
 
 @dataclass
@@ -102,7 +102,7 @@ def play(ladder: Ladder, call: Call, weather: list[Fault]) -> Call:
         if lane.patient and fault.queued:
             if at + fault.queued >= ladder.until:
                 at = max(at, ladder.until)
-                said = ladder.turned_away(at)
+                said = ladder.not_admitted(at)
                 call.log.append(Sent(lane, at, 0.0, at, fault, said, ladder.fallback, True))
                 continue
             at += fault.queued
@@ -112,7 +112,7 @@ def play(ladder: Ladder, call: Call, weather: list[Fault]) -> Call:
             # Clipped; when there is nothing left to clip, the clients take that for a timeout.
             fault = Fault("timeout", fault.seconds, fault.jitter)
         said = ladder.failed(
-            FailedAttempt(fault.kind, ended, fault.jitter, fault.hint, fault.go_away)
+            FailedAttempt(fault.kind, ended, fault.jitter, fault.hint, fault.no_retry)
         )
         call.log.append(Sent(lane, at, limit, ended, fault, said, ladder.fallback))
     return call
@@ -144,7 +144,7 @@ faults = st.builds(
     seconds=st.floats(SHORTEST, 1) | st.floats(1, 30) | st.floats(30, 2_000),
     jitter=st.floats(0, 1, exclude_max=True),
     hint=st.none() | st.floats(1e-3, 30) | st.floats(30, 1_000),
-    go_away=st.sampled_from([False, False, True]),
+    no_retry=st.sampled_from([False, False, True]),
     queued=st.just(0.0) | st.floats(0, 30) | st.floats(30, 300),
 )
 weathers = faults.map(lambda fault: [fault]) | st.lists(faults, min_size=1, max_size=12)
@@ -201,14 +201,14 @@ def test_patience_alone_ends_a_call(call: Call) -> None:
 @given(calls(ladders=((FLEX, STANDARD), (FLEX,), (STANDARD,))))
 def test_what_is_decided_can_be_sent(call: Call) -> None:
     """When the wait for a try is over, there is still time for it."""
-    assert all(sent.limit > 0 for sent in call.log if not sent.turned_away)
+    assert all(sent.limit > 0 for sent in call.log if not sent.not_admitted)
 
 
 @given(calls())
 def test_attempts_are_clipped_to_what_is_left(call: Call) -> None:
     """No attempt may take longer than its lane's timeout, nor than there is."""
     for sent in call.log:
-        if not sent.turned_away:
+        if not sent.not_admitted:
             assert sent.limit <= call.policy.attempt_timeout(sent.lane.name)
             assert sent.limit <= call.leave_by(sent.lane) - sent.at
 
@@ -217,7 +217,7 @@ def test_attempts_are_clipped_to_what_is_left(call: Call) -> None:
 def test_what_is_no_use_is_not_tried_again(call: Call) -> None:
     """Rejected, or out of quota: one such answer ends the call."""
     for sent in call.log:
-        if sent.fault.kind in ("rejected", "quota") and not sent.turned_away:
+        if sent.fault.kind in ("rejected", "quota") and not sent.not_admitted:
             assert sent.then == GiveUp("none")
 
 
@@ -234,7 +234,7 @@ def test_transient_faults_are_bounded_per_lane(call: Call) -> None:
     seen = Counter(
         sent.lane.name
         for sent in call.log
-        if sent.fault.kind == "transient" and not sent.turned_away
+        if sent.fault.kind == "transient" and not sent.not_admitted
     )
     assert all(count <= call.policy.max_retries + 1 for count in seen.values())
 
@@ -256,7 +256,7 @@ def test_no_try_is_started_without_patience(call: Call) -> None:
 @given(calls())
 def test_the_server_is_obeyed(call: Call) -> None:
     """The same lane is asked again after the time the server named, and after its ``x-should-
-    retry: false`` only where it refused, later. A refusal's time is waited at the gate: the call
+    retry: false`` only where it refused, later. A refusal's time is waited at the limiter: the call
     lines up only where it will be over in time.
     """
     for sent in call.log:
@@ -266,13 +266,13 @@ def test_the_server_is_obeyed(call: Call) -> None:
         if fault.kind == "stream_unverified":  # not the same again
             continue
         if fault.kind == "capacity":
-            asked = REFUSED_FOR if fault.go_away and fault.hint is None else fault.hint or 0.0
+            asked = REFUSED_FOR if fault.no_retry and fault.hint is None else fault.hint or 0.0
             assert then.wait == 0
             assert sent.ended + asked < call.leave_by(sent.lane)
             assert asked < call.policy.patience
         else:
             assert fault.hint is None or then.wait == fault.hint
-            assert not fault.go_away
+            assert not fault.no_retry
 
 
 @given(calls())
@@ -282,7 +282,7 @@ def test_a_lane_that_turns_a_call_away_is_left(call: Call) -> None:
     for decided, step in call.tries:
         entered.setdefault(step.lane.name, decided)
     for sent in call.log:
-        if sent.turned_away:
+        if sent.not_admitted:
             assert isinstance(sent.then, GiveUp) or sent.then.lane is not sent.lane
             until = min(entered[sent.lane.name] + call.policy.patience, call.leave_by(sent.lane))
             assert sent.at >= until
@@ -301,6 +301,6 @@ def test_plain_once_plain_for_good(call: Call) -> None:
     """A call asks for a stream until it may not, and never again after that."""
     unverified = False
     for sent in call.log:
-        told = sent.fault.kind == "stream_unverified" and not sent.turned_away
+        told = sent.fault.kind == "stream_unverified" and not sent.not_admitted
         unverified = unverified or told
         assert isinstance(sent.then, GiveUp) or sent.then.plain == unverified

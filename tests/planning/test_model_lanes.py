@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from flextier.lanes.lane_support import parse_lane_support
 from flextier.lanes.model_support import has_windows, is_after_flex
-from flextier.lanes.offer_syntax import read_offer
-from flextier.planning.model_lanes import needs_windows, offer_of
+from flextier.planning.model_lanes import lanes_of_model, needs_windows
 
 TOLD = ("gpt-6.2-sol=flex", "o3=", "gpt-*=batch+background")
 
@@ -27,7 +27,7 @@ TOLD = ("gpt-6.2-sol=flex", "o3=", "gpt-*=batch+background")
 )
 def test_what_models_are_sold_on(model: str, lanes: set[str]) -> None:
     """Each as its page or the price list has it; of one that nobody knows, what is worth a try."""
-    assert offer_of(model).lanes == lanes
+    assert lanes_of_model(model).lanes == lanes
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def test_what_models_are_sold_on(model: str, lanes: set[str]) -> None:
 )
 def test_the_user_knows_better(model: str, lanes: set[str]) -> None:
     """The first pattern that fits counts, and says where it is from."""
-    offer = offer_of(model, TOLD)
+    offer = lanes_of_model(model, TOLD)
     assert offer.lanes == lanes
     assert offer.source.startswith("FlexPolicy.lane_support: ")
 
 
 def test_a_model_of_nobodys() -> None:
     """A pattern that does not fit leaves things as they are."""
-    assert offer_of("o4-mini", TOLD) == offer_of("o4-mini")
+    assert lanes_of_model("o4-mini", TOLD) == lanes_of_model("o4-mini")
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,17 @@ def test_a_model_of_nobodys() -> None:
 )
 def test_why_not(name: str, model: str, says: str) -> None:
     """A lane that is left out is left out for a reason with its source; unknown is not none."""
-    lacks = offer_of(model).lacks(name, model)
+    lacks = lanes_of_model(model).lacks(name, model)
     assert says in lacks if says else not lacks
 
 
 def test_an_offer_is_read() -> None:
     """Spaces do not matter, and none at all means standard alone."""
-    assert read_offer(" gpt-7* = batch + background ") == ("gpt-7*", {"batch", "background"})
-    assert read_offer("mine=") == ("mine", frozenset())
+    assert parse_lane_support(" gpt-7* = batch + background ") == (
+        "gpt-7*",
+        {"batch", "background"},
+    )
+    assert parse_lane_support("mine=") == ("mine", frozenset())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flextier._openai.compat import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given
-from flextier.lanes import UNREAD, CallFacts
+from flextier.lanes import RAW_BODY, CallFacts
 
 _ROUTED = frozenset({"/chat/completions", "/responses"})
 # Values of `service_tier` that leave the choice to flextier; any other is the caller's choice.
@@ -53,7 +53,7 @@ def request_facts(options: Any) -> CallFacts:
     left_out = _LEFT_OUT if chosen_tier(options) is None else _STREAM_FIELDS
     body = {k: v for k, v in body.items() if k not in left_out and is_given(v)}
     if caller_reads_body(options):
-        extras = UNREAD
+        extras = RAW_BODY
     elif query or options.params:
         extras = "query parameters"
     elif is_given(options.headers) and not all(map(_is_sdks, options.headers)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flextier.lanes import AUTO, LANES, CallFacts
-from flextier.planning.auto_plan import STEP, Plan, plan
+from flextier.planning.auto_plan import RUN_STEP, Plan, plan
 from flextier.policy import FlexPolicy
 
 ENDPOINTS = {"responses": "/responses", "chat": "/chat/completions"}
@@ -45,5 +45,5 @@ def explain(
     if deadline is not None:
         knobs = knobs.replace(deadline=deadline)
     asked = CallFacts(ENDPOINTS[api], {"model": model}, stream)
-    declined = {lane.name: why for lane in LANES.values() if (why := lane.declines(asked))}
-    return plan(model, knobs, declined, apart=STEP if step else "")
+    declined = {lane.name: why for lane in LANES.values() if (why := lane.ineligible(asked))}
+    return plan(model, knobs, declined, no_batch=RUN_STEP if step else "")

@@ -26,7 +26,7 @@ def table(plan: Plan) -> str:
     heads = ("", "lane", "US$/M in", "out", "of standard", "an answer takes")
     rows = [_row(plan, one, str(rank)) for rank, one in enumerate(_taken(plan), start=1)]
     told = [f"{plan.model}, {time}", "", columns([heads, *rows]).rstrip("\n")]
-    if any(one.lane.pooled for one in _taken(plan)):
+    if any(one.lane.batched for one in _taken(plan)):
         few = f"{plan.batch_min_calls} calls at once or more (batch_min_calls)"
         told += ["", f"batch: for {few}; fewer go to the next"]
     against = [(one.lane.name, one.against) for one in plan.considered if one.against]

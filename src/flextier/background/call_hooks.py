@@ -1,4 +1,4 @@
-"""The accounts of one call's background response: the journal, the gate, the report."""
+"""The accounts of one call's background response: the journal, the limiter, the report."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CallHooks:
         return self._memory is not None
 
     def accepted(self, response_id: str) -> None:
-        """The response was created: have the journal know before anybody else, then the gate."""
+        """The response was created: have the journal know before anybody else, then the limiter."""
         if self._memory is not None:
             self._memory.accepted(response_id, self._lane, self._model)
         self._turn.served(self._clock.now())

@@ -27,7 +27,7 @@ from flextier.errors import (
 from flextier.lanes import STANDARD, Lane
 from flextier.lanes.failures import Failure, classify
 from flextier.lanes.retry_after import retry_after
-from flextier.planning.fallback import CALLING_OFF
+from flextier.planning.fallback import CANCEL_TIME
 
 _DENIALS = 5
 """How often in a row we may be denied a response, before we believe it."""
@@ -86,8 +86,8 @@ class BackgroundLifecycle:
     """One response. Not shared; ``stop`` may come from any thread."""
 
     __slots__ = (
-        "_accepted_at", "_account", "_backoff", "_clock", "_cut_by", "_denied", "_id", "_lane",
-        "_last", "_longest", "_pace", "_requests", "_run", "_seen_at", "_withdraw_by",
+        "_accepted_at", "_account", "_attempt_ends_by", "_backoff", "_cancel_at", "_clock",
+        "_denied", "_id", "_lane", "_last", "_longest", "_pace", "_requests", "_run", "_seen_at",
         "_wondered", "news", "stopping",
     )  # fmt: skip
 
@@ -100,8 +100,8 @@ class BackgroundLifecycle:
         clock: Clock,
         account: LifecycleHooks,
         longest: float,
-        withdraw_by: float,
-        cut_by: float,
+        cancel_at: float,
+        attempt_ends_by: float,
         response_id: str | None = None,
     ) -> None:
         """Begin.
@@ -114,8 +114,8 @@ class BackgroundLifecycle:
             clock: the call's.
             account: who keeps the accounts.
             longest: the most seconds between two looks.
-            withdraw_by: from when on it is not waited for, but called off, on the clock.
-            cut_by: when the call goes on, whatever has become of that.
+            cancel_at: from when on it is not waited for, but called off, on the clock.
+            attempt_ends_by: when the call goes on, whatever has become of that.
             response_id: of one that was created before; None: there is none yet.
         """
         self._requests = requests
@@ -126,9 +126,9 @@ class BackgroundLifecycle:
         self._account = account
         self._longest = longest
         now = clock.now()
-        room = min(CALLING_OFF, max(0.0, cut_by - now) / 10)
-        self._withdraw_by = min(withdraw_by, cut_by - room)
-        self._cut_by = cut_by
+        room = min(CANCEL_TIME, max(0.0, attempt_ends_by - now) / 10)
+        self._cancel_at = min(cancel_at, attempt_ends_by - room)
+        self._attempt_ends_by = attempt_ends_by
         self._id = response_id
         self._last: PolledResponse | None = None
         self._accepted_at = self._seen_at = now
@@ -170,7 +170,9 @@ class BackgroundLifecycle:
             raise
         except BackgroundLost as lost:
             if lost.denied:  # it goes on, and is paid for, unless we may cancel it
-                last = yield from self._withdrawn(min(self._clock.now() + _DROPPED, self._cut_by))
+                last = yield from self._withdrawn(
+                    min(self._clock.now() + _DROPPED, self._attempt_ends_by)
+                )
                 if last is not None and last.status != "cancelled":
                     return last
             raise
@@ -198,7 +200,7 @@ class BackgroundLifecycle:
     def _created(self) -> Steps:
         if self.stopping == "closed":
             raise ClientClosedError("the client was closed before the call was sent")
-        left = self._cut_by - self._clock.now()
+        left = self._attempt_ends_by - self._clock.now()
         last = said((yield self._requests.create(self._lane, self._run, left)))
         if not last.ended:
             self._id = last.id
@@ -219,12 +221,12 @@ class BackgroundLifecycle:
         tries = 0
         while True:
             try:
-                left = self._withdraw_by - self._clock.now()
+                left = self._cancel_at - self._clock.now()
                 last = said((yield self._requests.look(self._id, left)))
             except openai.APIError as error:
                 tries += 1
                 pause = self._pause_after(error, tries)
-                left = self._withdraw_by - self._clock.now()
+                left = self._cancel_at - self._clock.now()
                 yield Pause(max(0.0, min(pause, left)))
                 if self._is_to_stop():
                     return self._known()
@@ -265,10 +267,10 @@ class BackgroundLifecycle:
         if self._last is not None and not self._last.stored:
             longest = min(longest, UNSTORED)
         seconds = self._pace.interval(now, now - self._accepted_at, longest, self._clock.random())
-        return max(0.0, min(seconds, self._withdraw_by - now))
+        return max(0.0, min(seconds, self._cancel_at - now))
 
     def _is_to_stop(self) -> bool:
-        return bool(self.stopping) or self._clock.now() >= self._withdraw_by
+        return bool(self.stopping) or self._clock.now() >= self._cancel_at
 
     def _wonder(self, last: PolledResponse) -> None:
         if last.status not in PENDING and last.status != self._wondered:
@@ -302,7 +304,7 @@ class BackgroundLifecycle:
         now = self._clock.now()
         begun = self._known().status != "queued" or now - self._seen_at > _FRESH
         # A client that is closed waits for this, however long the call could wait.
-        until = now + _DROPPED if self.stopping else self._cut_by
+        until = now + _DROPPED if self.stopping else self._attempt_ends_by
         last = yield from self._cancelled(until)
         if last is not None and last.status != "cancelled":
             return last

@@ -37,26 +37,17 @@ class BatchFuture:
     """A call that waits for its line of a batch. Not shared, but settled by another thread."""
 
     __slots__ = (
-        "_calls",
-        "_clock",
-        "_cut_by",
-        "_lock",
-        "_wait",
-        "also",
-        "custom_id",
-        "entry",
-        "outcome",
-        "span",
-        "withdraw_by",
-    )
+        "_attempt_ends_by", "_calls", "_clock", "_lock", "_wait", "also", "cancel_at", "custom_id",
+        "entry", "outcome", "span",
+    )  # fmt: skip
 
     def __init__(
         self,
         custom_id: str,
         entry: JournalEntry | None,
         clock: Clock,
-        withdraw_by: float,
-        cut_by: float,
+        cancel_at: float,
+        attempt_ends_by: float,
         calls: Any,
         lock: threading.Lock,
     ) -> None:
@@ -65,11 +56,11 @@ class BatchFuture:
         self.span: LineSpan | None = None
         self.also: BatchFuture | None = None
         """The next one that waits for the same line."""
-        self.withdraw_by = withdraw_by
+        self.cancel_at = cancel_at
         """When the batch is to be cancelled, for this call's sake, on its clock."""
         self.outcome: LineOutcome | None = None
         """None: it is still to come."""
-        self._cut_by = cut_by
+        self._attempt_ends_by = attempt_ends_by
         self._clock = clock
         self._wait: FutureWaiter | None = None
         self._calls = calls
@@ -88,7 +79,7 @@ class BatchFuture:
             if self.outcome is not None:
                 return 0.0
             self._wait = wait
-        return max(self._cut_by - self._clock.now(), 0.0)
+        return max(self._attempt_ends_by - self._clock.now(), 0.0)
 
     def settle(self, outcome: LineOutcome) -> Callable[[], None] | None:
         """It is over, under the lock; what wakes who waits, to be called without it."""

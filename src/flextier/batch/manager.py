@@ -50,8 +50,8 @@ class BatchManager:
         terms: GroupKey,
         body: bytes,
         entry: JournalEntry | None,
-        withdraw_by: float,
-        cut_by: float,
+        cancel_at: float,
+        attempt_ends_by: float,
     ) -> BatchFuture:
         """Give a call to the next batch.
 
@@ -60,8 +60,8 @@ class BatchManager:
             terms: what it shares with the others.
             body: JSON.
             entry: its place in the journal.
-            withdraw_by: when its batch is to be cancelled, on its clock.
-            cut_by: when it does not wait any more.
+            cancel_at: when its batch is to be cancelled, on its clock.
+            attempt_ends_by: when it does not wait any more.
 
         Raises:
             OSError: the line cannot be written to the disk.
@@ -70,12 +70,14 @@ class BatchManager:
             self._use(client)
             if len(body) > self._max_bytes:
                 message = f"a line of {len(body):,} bytes is too long for a batch"
-                ticket = BatchFuture("", entry, terms.clock, withdraw_by, cut_by, None, self.lock)
+                ticket = BatchFuture(
+                    "", entry, terms.clock, cancel_at, attempt_ends_by, None, self.lock
+                )
                 ticket.settle(ErrorResult(LINE_ERROR, "line_too_long", message))
                 return ticket
-            work = self._work_for(terms, withdraw_by, len(body))
+            work = self._work_for(terms, cancel_at, len(body))
             custom_id = f"{self._names}-{next(self._serial)}"
-            until = (withdraw_by, cut_by)
+            until = (cancel_at, attempt_ends_by)
             ticket = BatchFuture(custom_id, entry, terms.clock, *until, work.calls, self.lock)
             work.calls.add(ticket, terms.endpoint, body)
         return ticket
@@ -86,8 +88,8 @@ class BatchManager:
         terms: GroupKey,
         place: BatchPlace,
         entry: JournalEntry,
-        withdraw_by: float,
-        cut_by: float,
+        cancel_at: float,
+        attempt_ends_by: float,
     ) -> BatchFuture:
         """Wait for a line that was sent before, maybe by another process."""
         assert terms.journal is not None
@@ -96,7 +98,7 @@ class BatchManager:
             self._use(client)
             work = self._by_tag.get(place.tag)
             ticket = BatchFuture(
-                place.custom_id, entry, terms.clock, withdraw_by, cut_by, None, self.lock
+                place.custom_id, entry, terms.clock, cancel_at, attempt_ends_by, None, self.lock
             )
             if work is not None and work.join(ticket):
                 ticket.move(work.calls)
@@ -111,11 +113,11 @@ class BatchManager:
         work.thread.start()
         return ticket
 
-    def _work_for(self, terms: GroupKey, withdraw_by: float, size: int) -> BatchWorker:
+    def _work_for(self, terms: GroupKey, cancel_at: float, size: int) -> BatchWorker:
         works = self._open.setdefault(terms, [])
         most = (self._max_bytes, self.pacing(terms.model).limit)
         for work in works:
-            if work.calls.take(withdraw_by, size, most, terms.policy.batch_window):
+            if work.calls.take(cancel_at, size, most, terms.policy.batch_window):
                 return work
         works[:] = [work for work in works if work.calls.open]
         work = self.begin(terms)

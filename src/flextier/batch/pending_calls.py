@@ -43,13 +43,13 @@ class PendingCalls:
 
     # --- they come ----------------------------------------------------------------------------
 
-    def take(self, withdraw_by: float, size: int, most: tuple[int, float], apart: float) -> bool:
+    def take(self, cancel_at: float, size: int, most: tuple[int, float], apart: float) -> bool:
         """Whether one more line may join; closes if it is full: locked.
 
         A call that has to leave much sooner than the others would end the batch for all of them.
 
         Args:
-            withdraw_by: when the call has to leave.
+            cancel_at: when the call has to leave.
             size: the bytes of its body.
             most: the bytes and the tokens that a file may have.
             apart: seconds by which times to leave may differ in any case.
@@ -61,10 +61,10 @@ class PendingCalls:
             self.close()
             return False
         ours = self._earliest
-        if math.isinf(ours) or math.isinf(withdraw_by):
-            return ours == withdraw_by or not self._waiting
-        left = min(ours, withdraw_by) - self._clock.now()
-        return abs(ours - withdraw_by) <= max(apart, left / 10)
+        if math.isinf(ours) or math.isinf(cancel_at):
+            return ours == cancel_at or not self._waiting
+        left = min(ours, cancel_at) - self._clock.now()
+        return abs(ours - cancel_at) <= max(apart, left / 10)
 
     def add(self, ticket: BatchFuture, endpoint: str, body: bytes) -> None:
         """Write a line: locked.
@@ -85,7 +85,7 @@ class PendingCalls:
         if before is not None:
             ticket.also, ticket.span = before, before.span
         self._waiting[ticket.custom_id] = ticket
-        self._earliest = min(self._earliest, ticket.withdraw_by)
+        self._earliest = min(self._earliest, ticket.cancel_at)
 
     def inherit(self, others: PendingCalls, tickets: Iterable[BatchFuture]) -> list[BatchFuture]:
         """Take over lines of other calls, and who waits for them: locked."""
@@ -101,7 +101,7 @@ class PendingCalls:
             self._waiting[ticket.custom_id] = ticket
             for one in ticket.all():
                 one.span = span
-                self._earliest = min(self._earliest, one.withdraw_by)
+                self._earliest = min(self._earliest, one.cancel_at)
                 taken.append(one)
         return taken
 
@@ -189,7 +189,7 @@ class PendingCalls:
         if self._earliest > self._clock.now():
             return False
         waiting = (one for ticket in self._waiting.values() for one in ticket.all())
-        self._earliest = min((one.withdraw_by for one in waiting), default=math.inf)
+        self._earliest = min((one.cancel_at for one in waiting), default=math.inf)
         return self._earliest <= self._clock.now()
 
 

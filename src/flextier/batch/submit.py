@@ -38,11 +38,11 @@ class CallTimes(Protocol):
     """When a call has to go on."""
 
     @property
-    def withdraw_by(self) -> float:
+    def cancel_at(self) -> float:
         """When its batch is to be cancelled."""
 
     @property
-    def cut_by(self) -> float:
+    def attempt_ends_by(self) -> float:
         """When it does not wait any more, whatever has become of that."""
 
 
@@ -82,7 +82,7 @@ def pool(client: Any, call: BatchCall) -> BatchFuture:
     endpoint = f"/v1{call.asked.endpoint}"
     model = str(call.asked.body.get("model", ""))
     terms = GroupKey(call.where[0], endpoint, model, call.clock, knobs, journal)
-    until = (call.times.withdraw_by, call.times.cut_by)
+    until = (call.times.cancel_at, call.times.attempt_ends_by)
     if memory is None:
         return desk.put(client, terms, dumps(call.asked.body), None, *until)
     memory.refresh()

@@ -155,7 +155,7 @@ def _usual(ladder: tuple[str, ...] | None, deadline: float | None, capped: bool)
     if names == (AUTO,):  # which has no time for a window then, nor for a batch
         online = deadline is not None and deadline <= WINDOWS["2h"]
     else:
-        online = all(name in LANES and not LANES[name].offline for name in names)
+        online = all(name in LANES and not LANES[name].deferred for name in names)
     return CONCURRENCY if online else BATCH_CONCURRENCY
 
 

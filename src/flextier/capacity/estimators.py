@@ -1,4 +1,4 @@
-"""Two things a gate must guess from what it saw: how fast refusals come, and whether by chance."""
+"""Estimates of a lane: how soon refusals arrive, and how often it refuses at random."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class RandomRefusals:
         if level >= self.level or not self.run:
             self._refused = self._MEMORY * self._refused + self.run
             self._let_in = self._MEMORY * self._let_in + 1
-            self.forget_run()
+            self.clear_run()
 
-    def forget_run(self) -> None:
+    def clear_run(self) -> None:
         """The refusals in a row were no chance."""
         self.run, self.level = 0, inf

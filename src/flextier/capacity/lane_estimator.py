@@ -45,27 +45,12 @@ class SlotLimit:
 
 
 class LaneEstimator:
-    """One lane of one model. The gate tells it what is sent and what comes of it."""
+    """One lane of one model. The limiter tells it what is sent and what comes of it."""
 
     __slots__ = (
-        "_last_sent",
-        "answered",
-        "chance",
-        "confirmed",
-        "durations",
-        "hold",
-        "in_flight",
-        "name",
-        "pause",
-        "pending",
-        "probing",
-        "refused",
-        "scarce",
-        "shut_until",
-        "silence",
-        "stalled",
-        "unsettled",
-        "window",
+        "_last_sent", "answered", "chance", "confirmed", "durations", "hold", "in_flight", "name",
+        "pause", "pending", "probing", "refused", "scarce", "shut_until", "silence", "stalled",
+        "unsettled", "window",
     )  # fmt: skip
 
     def __init__(self, name: str, scarce: bool) -> None:
@@ -133,10 +118,10 @@ class LaneEstimator:
 
     # --- what happens -------------------------------------------------------------------------
 
-    def sent(self, ticket: Permit, now: float) -> None:
+    def sent(self, permit: Permit, now: float) -> None:
         """A request was let out."""
-        ticket.sent_at = now
-        ticket.level = self.in_flight = self.in_flight + 1
+        permit.sent_at = now
+        permit.level = self.in_flight = self.in_flight + 1
         if not self.scarce:
             return
         if now - self._last_sent > _IDLE and self.hold is None:
@@ -144,20 +129,20 @@ class LaneEstimator:
             self.window = max(self.window / idle, min(self.window, FIRST_WINDOW))
         self._last_sent = now
         if self.hold is not None and self.in_flight > self.hold.limit:
-            ticket.probe = True
+            permit.probe = True
             self.probing += 1
-        self.pending.append(ticket)
+        self.pending.append(permit)
 
     def ended(
-        self, ticket: Permit, verdict: Verdict, now: float, spacing: ProbeSpacing, timed: bool
+        self, permit: Permit, verdict: Verdict, now: float, spacing: ProbeSpacing, timed: bool
     ) -> None:
         """The request came to an end; ``timed`` if its length tells how long answers take."""
-        ticket.verdict, ticket.spacing = verdict, spacing
+        permit.verdict, permit.spacing = verdict, spacing
         self.in_flight -= 1
         if verdict == "served":
             self.answered += 1
             if timed:
-                self.durations.add(ticket.sent_at, now - ticket.sent_at)
+                self.durations.add(permit.sent_at, now - permit.sent_at)
         elif verdict == "refused":
             self.refused += 1
         elif verdict == "stalled":
@@ -165,22 +150,22 @@ class LaneEstimator:
         if not self.scarce:
             return
         if verdict == "refused":
-            self.silence.add(now - ticket.sent_at)
-            self.unsettled += not ticket.confirmed
-        if ticket.confirmed:
+            self.silence.add(now - permit.sent_at)
+            self.unsettled += not permit.confirmed
+        if permit.confirmed:
             self.confirmed -= 1
             if verdict == "refused":  # it came later than refusals do
-                self._refused(ticket, now)
+                self._refused(permit, now)
         self.settle(now)
 
-    def stalls_in(self, ticket: Permit, now: float, factor: float) -> float:
+    def stalls_in(self, permit: Permit, now: float, factor: float) -> float:
         """Seconds until a request that is silent should be looked at again; 0: it has stalled.
 
         It has, if it has been silent for ``factor`` times as long as the longest of the answers to
         those sent with it or after it: a lane that has become slow is slow to those as well.
         """
-        silent = now - ticket.sent_at
-        longest = self.durations.longest_since(ticket.sent_at - _TOGETHER)
+        silent = now - permit.sent_at
+        longest = self.durations.longest_since(permit.sent_at - _TOGETHER)
         if longest is None:
             return max(_STALL_LEAST - silent, silent / 4, _LOOK)
         left = max(longest * factor, _STALL_LEAST) - silent
@@ -191,7 +176,7 @@ class LaneEstimator:
         self.shut_until = max(self.shut_until, until)
         self._hold(0, now, self.shut_until)
 
-    def forget(self, confirmed: bool) -> None:
+    def drop(self, confirmed: bool) -> None:
         """A request that was let out was lost sight of."""
         self.in_flight -= 1
         self.confirmed -= confirmed
@@ -207,65 +192,65 @@ class LaneEstimator:
         # A window that is not used says nothing of what the lane would take.
         used = 2 * len(pending) >= self.window
         while pending:
-            ticket = pending[0]
-            if not ticket.verdict and now < self._known_at(ticket):
+            permit = pending[0]
+            if not permit.verdict and now < self._known_at(permit):
                 return
             pending.popleft()
-            if ticket.verdict == "refused":
+            if permit.verdict == "refused":
                 self.unsettled -= 1
-                self._refused(ticket, now)
-            elif ticket.verdict == "served" or (ticket.begun and not ticket.verdict):
-                self._let_in(ticket, now, used)
+                self._refused(permit, now)
+            elif permit.verdict == "served" or (permit.begun and not permit.verdict):
+                self._let_in(permit, now, used)
             else:
-                self._tells_nothing(ticket)
-            if ticket.probe:  # it has told, whatever comes of it later
-                ticket.probe = False
+                self._tells_nothing(permit)
+            if permit.probe:  # it has told, whatever comes of it later
+                permit.probe = False
                 self.probing -= 1
 
-    def _known_at(self, ticket: Permit) -> float:
+    def _known_at(self, permit: Permit) -> float:
         """When the fate of a request is known at the latest."""
-        if ticket.verdict:
-            return ticket.sent_at
-        return ticket.sent_at + (self.silence.silence if ticket.begun else _UNUSED)
+        if permit.verdict:
+            return permit.sent_at
+        return permit.sent_at + (self.silence.silence if permit.begun else _UNUSED)
 
-    def _tells_nothing(self, ticket: Permit) -> None:
-        if not ticket.verdict:  # granted, but whoever waited has not come for it: taken back
-            ticket.granted = False
+    def _tells_nothing(self, permit: Permit) -> None:
+        if not permit.verdict:  # granted, but whoever waited has not come for it: taken back
+            permit.granted = False
             self.in_flight -= 1
 
-    def _refused(self, ticket: Permit, now: float) -> None:
-        hold, spacing, silence = self.hold, ticket.spacing, self.silence.silence
-        if hold is not None and ticket.probe:
+    def _refused(self, permit: Permit, now: float) -> None:
+        hold, spacing, silence = self.hold, permit.spacing, self.silence.silence
+        if hold is not None and permit.probe:
             hold.probes += 1
             share = (_SHARE_HELD if hold.limit else _SHARE_SHUT) * (now - hold.since)
             hold.next_probe = now + spacing.seconds(hold.probes, share, silence)
             return
         self.pause = max(self.pause, now + silence * (0.5 + 0.5 * spacing.jitter))
         if hold is None:
-            self.chance.refused(ticket.level)
+            self.chance.refused(permit.level)
             if not self.chance.explains_run:
                 self._hold(self.confirmed, now, now + spacing.seconds(0, 0.0, silence))
-        elif ticket.sent_at >= hold.since:
+        elif permit.sent_at >= hold.since:
             hold.refused += 1
             hold.limit = min(hold.limit, self.confirmed) if hold.refused == 1 else 0
             hold.since, hold.probes = now, 0
             hold.next_probe = now + spacing.seconds(0, 0.0, silence)
 
-    def _let_in(self, ticket: Permit, now: float, used: bool) -> None:
-        if not ticket.verdict:
-            ticket.confirmed = True
+    def _let_in(self, permit: Permit, now: float, used: bool) -> None:
+        if not permit.verdict:
+            permit.confirmed = True
             self.confirmed += 1
         hold = self.hold
         if hold is None:
-            self.chance.let_in(ticket.level)
+            self.chance.let_in(permit.level)
             self.window += used
-        elif ticket.probe:
+        elif permit.probe:
             self.hold = None
             self.window = max(_REOPENED, hold.window * self.chance.rate)
             if hold.probes:  # else it may have been chance after all
-                self.chance.forget_run()
-            self.chance.let_in(ticket.level)
-        elif ticket.sent_at < hold.since:
+                self.chance.clear_run()
+            self.chance.let_in(permit.level)
+        elif permit.sent_at < hold.since:
             hold.limit = max(hold.limit, self.confirmed) if self.shut_until <= now else 0
         else:
             hold.refused = 0

@@ -44,27 +44,27 @@ DEFAULT_SPACING = ProbeSpacing(1.0, 2.0, 60.0, 0.5)
 
 
 class Permit:
-    """What a gate knows of one attempt. Made, granted and ended by its gate, under its lock.
+    """What a limiter knows of one attempt. Made, granted and ended by its limiter, under its lock.
 
-    A ticket that is dropped without having been ended is given back through ``lost``: a stream
+    A permit that is dropped without having been ended is given back through ``lost``: a stream
     that nobody reads to its end must not count for ever.
     """
 
     __slots__ = (
-        "armed", "begun", "confirmed", "gauge", "granted", "latest", "level", "lost", "next_by",
+        "armed", "begun", "confirmed", "estimator", "granted", "latest", "level", "lost", "next_by",
         "place", "probe", "sent_at", "spacing", "turn", "until", "verdict", "waiting", "wake",
     )  # fmt: skip
 
     def __init__(
         self,
-        gauge: LaneEstimator,
+        estimator: LaneEstimator,
         until: float,
         latest: float,
         turn: int,
         lost: Callable[[Any], None],
         next_by: float = inf,
     ) -> None:
-        self.gauge = gauge
+        self.estimator = estimator
         """The lane that it is for."""
         self.until = until
         """When the call leaves the lane, if it has not been let in."""
@@ -99,8 +99,8 @@ class Permit:
         self.spacing = DEFAULT_SPACING
 
     def __del__(self) -> None:
-        # Whenever the collector likes, maybe under the gate's lock: so it is only noted here. What
-        # is collected with it may still end it: a stream whose connection closes then.
+        # The garbage collector may run this while the limiter's lock is held, so it only records
+        # the loss. What is collected with it may still end it: a stream that closes its connection.
         if self.granted and not self.verdict:
             self.verdict = "gone"
-            self.lost((self.gauge, self.confirmed))
+            self.lost((self.estimator, self.confirmed))

@@ -24,52 +24,57 @@ class LaneKey(NamedTuple):
 
 
 class LimiterRegistry:
-    """A gate for each (base URL, account, model). Moments are seconds on the callers' clock."""
+    """A limiter for each (base URL, account, model). Moments are seconds on the callers' clock."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._gates: dict[tuple[str, str, str], Limiter] = {}
-        self._never: set[LaneKey] = set()
+        self._limiters: dict[tuple[str, str, str], Limiter] = {}
+        self._unsupported: set[LaneKey] = set()
 
-    def gate(self, base_url: str, account: str, model: str) -> Limiter:
-        """The gate that all calls of this model share."""
+    def limiter(self, base_url: str, account: str, model: str) -> Limiter:
+        """The limiter that all calls of this model share."""
         where = (base_url, account, model)
-        gate = self._gates.get(where)
-        if gate is None:
+        limiter = self._limiters.get(where)
+        if limiter is None:
             with self._lock:
-                gate = self._gates.setdefault(where, Limiter())
-        return gate
+                limiter = self._limiters.setdefault(where, Limiter())
+        return limiter
 
-    def never(self, key: LaneKey) -> None:
+    def mark_unsupported(self, key: LaneKey) -> None:
         """The lane does not serve this model."""
         with self._lock:
-            self._never.add(key)
+            self._unsupported.add(key)
 
-    def is_never(self, key: LaneKey) -> bool:
+    def is_unsupported(self, key: LaneKey) -> bool:
         """Whether the lane does not serve this model."""
-        return key in self._never
+        return key in self._unsupported
 
     def shut_for(self, key: LaneKey, now: float) -> float:
         """Seconds until the lane may be asked, by the server's own word: 0 now, infinity never."""
-        if key in self._never:
+        if key in self._unsupported:
             return math.inf
-        gate = self._gates.get(key[:3])
-        return 0.0 if gate is None else gate.shut_for(key.lane, now)
+        limiter = self._limiters.get(key[:3])
+        return 0.0 if limiter is None else limiter.shut_for(key.lane, now)
 
     def snapshot(self, now: float) -> tuple[LaneState, ...]:
         """What is known of every lane that was asked for."""
         with self._lock:
-            gates, never = list(self._gates.items()), set(self._never)
+            limiters = list(self._limiters.items())
+            unsupported = set(self._unsupported)
 
-        def show(where: tuple[str, str, str], gauge: LaneEstimator, waiting: int) -> LaneState:
-            return state_of(*where, gauge, waiting, now, LaneKey(*where, gauge.name) in never)
+        def show(where: tuple[str, str, str], estimator: LaneEstimator, waiting: int) -> LaneState:
+            return state_of(
+                *where, estimator, waiting, now, LaneKey(*where, estimator.name) in unsupported
+            )
 
-        return tuple(state for where, gate in gates for state in gate.lanes(partial(show, where)))
+        return tuple(
+            state for where, limiter in limiters for state in limiter.lanes(partial(show, where))
+        )
 
     def reset(self) -> None:
-        """Forget everything, as a new process would. Calls under way end at their old gates."""
+        """Forget everything, as a new process would. Calls under way end at their old limiters."""
         self._lock = threading.Lock()
-        self._gates, self._never = {}, set()
+        self._limiters, self._unsupported = {}, set()
 
 
 CAPACITY = LimiterRegistry()

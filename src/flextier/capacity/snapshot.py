@@ -53,33 +53,33 @@ def state_of(
     base_url: str,
     account: str,
     model: str,
-    gauge: LaneEstimator,
+    estimator: LaneEstimator,
     waiting: int,
     now: float,
     never: bool,
 ) -> LaneState:
-    """What a gauge shows."""
-    hold = gauge.hold
+    """What an estimator shows."""
+    hold = estimator.hold
     limit = None if hold is None else hold.limit
-    opens_in = math.inf if never else max(0.0, gauge.shut_until - now)
-    if hold is not None and gauge.in_flight >= hold.limit and not never:
-        opens_in = max(opens_in, gauge.next_chance(now) - now, 0.0)
+    opens_in = math.inf if never else max(0.0, estimator.shut_until - now)
+    if hold is not None and estimator.in_flight >= hold.limit and not never:
+        opens_in = max(opens_in, estimator.next_chance(now) - now, 0.0)
     return LaneState(
         base_url=base_url,
         account=account,
         model=model,
-        lane=gauge.name,
+        lane=estimator.name,
         state=_state(never, limit),
         waiting=waiting,
-        in_flight=gauge.in_flight,
+        in_flight=estimator.in_flight,
         limit=limit,
         opens_in=opens_in,
-        answered=gauge.answered,
-        refused=gauge.refused,
-        stalled=gauge.stalled,
-        refusal_rate=gauge.chance.rate,
-        typical_seconds=gauge.durations.quantile(0.5),
-        slow_seconds=gauge.durations.quantile(0.99),
+        answered=estimator.answered,
+        refused=estimator.refused,
+        stalled=estimator.stalled,
+        refusal_rate=estimator.chance.rate,
+        typical_seconds=estimator.durations.quantile(0.5),
+        slow_seconds=estimator.durations.quantile(0.99),
     )
 
 

@@ -12,44 +12,44 @@ _LEAST = 64
 
 
 class WaitQueue:
-    """Tickets by the moment they would leave the lane, and by their turn where that is the same.
+    """Permits by the moment they would leave the lane, and by their turn where that is the same.
 
     The places of those that have left stay in the heap until they come up, or are more than the
-    others; the tickets themselves do not.
+    others; the permits themselves do not.
     """
 
-    __slots__ = ("_heap", "_places", "_tickets")
+    __slots__ = ("_heap", "_permits", "_places")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, int]] = []
         self._places = count()
-        self._tickets: dict[int, Permit] = {}
+        self._permits: dict[int, Permit] = {}
 
     def __len__(self) -> int:
-        return len(self._tickets)
+        return len(self._permits)
 
-    def push(self, ticket: Permit) -> None:
+    def push(self, permit: Permit) -> None:
         """Line up."""
-        ticket.place = next(self._places)
-        self._tickets[ticket.place] = ticket
-        heapq.heappush(self._heap, (ticket.until, ticket.turn, ticket.place))
+        permit.place = next(self._places)
+        self._permits[permit.place] = permit
+        heapq.heappush(self._heap, (permit.until, permit.turn, permit.place))
 
     def head(self) -> Permit | None:
         """The most urgent one, who stays in line."""
         while self._heap:
-            ticket = self._tickets.get(self._heap[0][-1])
-            if ticket is not None:
-                return ticket
+            permit = self._permits.get(self._heap[0][-1])
+            if permit is not None:
+                return permit
             heapq.heappop(self._heap)
         return None
 
-    def leave(self, ticket: Permit) -> None:
+    def leave(self, permit: Permit) -> None:
         """One of them does not wait any more."""
-        del self._tickets[ticket.place]
-        if len(self._heap) > _LEAST and len(self._tickets) < len(self._heap) // 2:
-            self._heap = [entry for entry in self._heap if entry[-1] in self._tickets]
+        del self._permits[permit.place]
+        if len(self._heap) > _LEAST and len(self._permits) < len(self._heap) // 2:
+            self._heap = [entry for entry in self._heap if entry[-1] in self._permits]
             heapq.heapify(self._heap)
 
     def __iter__(self) -> Iterator[Permit]:
         """All of them, in no order."""
-        return iter(self._tickets.values())
+        return iter(self._permits.values())

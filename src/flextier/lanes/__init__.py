@@ -1,9 +1,9 @@
 """Lanes: the ways to buy a call, one file each."""
 
-from flextier.lanes.background import BACKGROUND, BACKGROUND_FLEX, WINDOWS, punctual
-from flextier.lanes.base import JOURNAL, UNREAD, CallFacts, Lane, Window
+from flextier.lanes.background import BACKGROUND, BACKGROUND_FLEX, WINDOWS, with_whole_window
+from flextier.lanes.base import JOURNAL, RAW_BODY, CallFacts, Lane, Window
 from flextier.lanes.batch import BATCH
-from flextier.lanes.eligibility import choose, tell, tell_of_windows
+from flextier.lanes.eligibility import choose, warn_about_windows, warn_ineligible
 from flextier.lanes.flex import FLEX
 from flextier.lanes.registry import ANY_WINDOW, AUTO, LANES, NAMES, lane_named, tier_lane
 from flextier.lanes.standard import STANDARD
@@ -18,16 +18,16 @@ __all__ = [
     "JOURNAL",
     "LANES",
     "NAMES",
+    "RAW_BODY",
     "STANDARD",
-    "UNREAD",
     "WINDOWS",
     "CallFacts",
     "Lane",
     "Window",
     "choose",
     "lane_named",
-    "punctual",
-    "tell",
-    "tell_of_windows",
     "tier_lane",
+    "warn_about_windows",
+    "warn_ineligible",
+    "with_whole_window",
 ]

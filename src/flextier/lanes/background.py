@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from flextier.lanes.base import UNREAD, CallFacts, Lane, Window
+from flextier.lanes.base import RAW_BODY, CallFacts, Lane, Window
 from flextier.lanes.failures import Failure
 from flextier.lanes.flex import FLEX, FlexLane
 from flextier.lanes.standard import STANDARD
@@ -56,7 +56,7 @@ class BackgroundLane(Lane):
 
     __slots__ = ()  # no dataclass of its own: it has no field more
 
-    def declines(self, asked: CallFacts) -> str:
+    def ineligible(self, asked: CallFacts) -> str:
         if asked.endpoint != ENDPOINT:
             return (
                 "background responses are for the Responses API (LangChain: "
@@ -64,12 +64,12 @@ class BackgroundLane(Lane):
             )
         if asks_itself(asked):
             return "the call says itself whether it is to be made in the background"
-        return f"a background response has no {UNREAD}" if asked.extras == UNREAD else ""
+        return f"a background response has no {RAW_BODY}" if asked.extras == RAW_BODY else ""
 
     def unsupported(self, failure: Failure) -> bool:
         return _is_about_background(failure)
 
-    def lasting(self, failure: Failure) -> bool:
+    def unsupported_by_model(self, failure: Failure) -> bool:
         return _is_for_all(failure)
 
     def fields(self, run: str | None) -> dict[str, Any]:
@@ -86,17 +86,17 @@ class BackgroundFlexLane(FlexLane):
 
     __slots__ = ()  # no dataclass of its own: it has no field more
 
-    def declines(self, asked: CallFacts) -> str:
+    def ineligible(self, asked: CallFacts) -> str:
         if asked.endpoint != ENDPOINT:
             return f"{asked.endpoint} has no background responses"
-        if asked.streamed or asked.extras == UNREAD or asks_itself(asked):
+        if asked.streamed or asked.extras == RAW_BODY or asks_itself(asked):
             return "the caller reads it as it comes"
         return ""
 
     def unsupported(self, failure: Failure) -> bool:
         return _is_about_background(failure) or super().unsupported(failure)
 
-    def lasting(self, failure: Failure) -> bool:
+    def unsupported_by_model(self, failure: Failure) -> bool:
         return not _is_about_background(failure) or _is_for_all(failure)
 
     def fields(self, run: str | None) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _lane(window: Window) -> BackgroundLane:
         service_tier=STANDARD.service_tier,
         served_as=STANDARD.served_as,
         timeout_field="background_timeout",
-        longest=_LONGEST[window],
+        max_seconds=_LONGEST[window],
         window=window,
     )
 
@@ -123,12 +123,12 @@ BACKGROUND_FLEX = BackgroundFlexLane(
     timeout_field=FLEX.timeout_field,
     patient=True,
     window="soonest",
-    known_as="flex in the background",
-    instead=FLEX,
+    registered_as="flex in the background",
+    fallback_variant=FLEX,
 )
 """The flex lane of ``FlexPolicy.flex_background``."""
 
 
-def punctual(lane: Lane) -> Lane:
+def with_whole_window(lane: Lane) -> Lane:
     """The lane for calls that begin on it only if its whole window is left."""
-    return lane if lane.window is None else replace(lane, needs=WINDOWS[lane.window])
+    return lane if lane.window is None else replace(lane, min_seconds=WINDOWS[lane.window])

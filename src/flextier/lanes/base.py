@@ -13,7 +13,7 @@ JOURNAL = "journal"
 """What a report gives as the lane of a call whose answer was paid for before: nothing was sent."""
 
 
-UNREAD = "body that the caller reads"
+RAW_BODY = "body that the caller reads"
 """Among a call's extras: what it gets is read by the caller, and by nobody before."""
 
 Window = Literal["soonest", "2h", "8h"]
@@ -47,7 +47,7 @@ class Lane:
     """The tiers in an answer that mean this lane was billed, next to ``service_tier``."""
     timeout_field: str | None = "standard_timeout"
     """The field of ``FlexPolicy`` that limits an attempt on it; None: only the deadline does."""
-    longest: float = math.inf
+    max_seconds: float = math.inf
     """Seconds that an attempt may take, where that field is None."""
     reserve_field: str | None = None
     """The field of ``FlexPolicy`` that says how long before the deadline it is left; None: as long
@@ -56,40 +56,40 @@ class Lane:
     """The field of ``FlexPolicy`` that says how long calls are gathered before they are sent."""
     patient: bool = False
     """Whether refusals are worth waiting out, for as long as ``FlexPolicy.patience`` allows."""
-    pooled: bool = False
+    batched: bool = False
     """Whether calls are gathered, sent together, and answered together."""
-    least: int = 1
+    min_calls: int = 1
     """The fewest calls that are worth sending together, whatever the policy says."""
     window: Window | None = None
     """The completion window of background responses; None: it has none."""
-    needs: float = 0.0
+    min_seconds: float = 0.0
     """Seconds before it is to be left that are too few to begin on it."""
-    known_as: str = ""
+    registered_as: str = ""
     """What the process remembers it by, where that is not its name."""
-    instead: Lane | None = None
+    fallback_variant: Lane | None = None
     """The lane of the same name that takes the calls of models that this one is not for."""
 
-    offline: bool = field(init=False, repr=False, compare=False)
+    deferred: bool = field(init=False, repr=False, compare=False)
     """Whether the answer is fetched later, and not waited for on a connection."""
 
     def __post_init__(self) -> None:
         # Not a property: every call asks for it several times.
-        object.__setattr__(self, "offline", self.pooled or self.window is not None)
+        object.__setattr__(self, "deferred", self.batched or self.window is not None)
 
     @property
     def key(self) -> str:
         """What the process remembers it by."""
-        return self.known_as or self.name
+        return self.registered_as or self.name
 
     def serves(self, service_tier: str) -> bool:
         """Whether an answer of that tier was billed on this lane, if it was asked for here."""
-        return self.pooled or service_tier == self.service_tier or service_tier in self.served_as
+        return self.batched or service_tier == self.service_tier or service_tier in self.served_as
 
-    def other(self, failure: Failure) -> Lane | None:
+    def alternative_for(self, failure: Failure) -> Lane | None:
         """The lane of the same name that may take a call which is not for this one; None: none."""
-        if self.instead is None or self.instead.unsupported(failure):
+        if self.fallback_variant is None or self.fallback_variant.unsupported(failure):
             return None
-        return self.instead
+        return self.fallback_variant
 
     def fields(self, run: str | None) -> dict[str, Any]:
         """What the body has for it, besides the service tier.
@@ -99,7 +99,7 @@ class Lane:
         """
         return {}
 
-    def declines(self, asked: CallFacts) -> str:
+    def ineligible(self, asked: CallFacts) -> str:
         """Why the call cannot go this way, in words; empty: it can."""
         return ""
 
@@ -111,6 +111,6 @@ class Lane:
         """Whether ``failure`` says that this lane is not for this model, project or call."""
         return False
 
-    def lasting(self, failure: Failure) -> bool:
+    def unsupported_by_model(self, failure: Failure) -> bool:
         """Whether a lane that is :meth:`unsupported` is so for every call of the model."""
         return True

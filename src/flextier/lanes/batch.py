@@ -22,7 +22,7 @@ class BatchLane(Lane):
 
     __slots__ = ()  # no dataclass of its own: it has no field more
 
-    def declines(self, asked: CallFacts) -> str:
+    def ineligible(self, asked: CallFacts) -> str:
         if asked.endpoint not in _ENDPOINTS:
             return f"the Batch API is not used for {asked.endpoint}"
         if asked.streamed:
@@ -36,7 +36,7 @@ class BatchLane(Lane):
     def unsupported(self, failure: Failure) -> bool:
         return failure.type in (MODEL_ERROR, LINE_ERROR)
 
-    def lasting(self, failure: Failure) -> bool:
+    def unsupported_by_model(self, failure: Failure) -> bool:
         return failure.type == MODEL_ERROR
 
 
@@ -46,5 +46,5 @@ BATCH = BatchLane(
     timeout_field=None,
     reserve_field="batch_reserve",
     gather_field="batch_window",
-    pooled=True,
+    batched=True,
 )

@@ -33,17 +33,17 @@ def choose(lanes: Sequence[Lane], asked: CallFacts, underway: Lane | None = None
         PolicyError: none of them takes it.
     """
     lanes = [_taking(lane, asked) for lane in lanes]
-    reasons = {lane.name: lane.declines(asked) for lane in lanes}
+    reasons = {lane.name: lane.ineligible(asked) for lane in lanes}
     willing = [lane for lane in lanes if not reasons[lane.name]]
     if underway is not None:
         willing = [underway, *(lane for lane in willing if lane.name != underway.name)]
     if willing:
         for name, reason in reasons.items():
             if reason:
-                tell(name, reason, willing[0].name)
+                warn_ineligible(name, reason, willing[0].name)
         return EligibleLanes(willing)
     plainly = replace(asked, streamed=False)
-    if asked.streamed and (lanes := [lane for lane in lanes if not lane.declines(plainly)]):
+    if asked.streamed and (lanes := [lane for lane in lanes if not lane.ineligible(plainly)]):
         return EligibleLanes(lanes, plain=True)
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise PolicyError(
@@ -53,11 +53,15 @@ def choose(lanes: Sequence[Lane], asked: CallFacts, underway: Lane | None = None
 
 def _taking(lane: Lane, asked: CallFacts) -> Lane:
     """The lane, or the other one of its name where that takes the call and it does not."""
-    return lane.instead if lane.instead is not None and lane.declines(asked) else lane
+    return (
+        lane.fallback_variant
+        if lane.fallback_variant is not None and lane.ineligible(asked)
+        else lane
+    )
 
 
 @lru_cache(maxsize=64)
-def tell_of_windows(model: str) -> None:
+def warn_about_windows(model: str) -> None:
     """Say once that a model that has no flex is sold for less all the same."""
     if has_windows(model):
         safe_warn(
@@ -69,6 +73,6 @@ def tell_of_windows(model: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def tell(lane: str, reason: str, following: str) -> None:
+def warn_ineligible(lane: str, reason: str, following: str) -> None:
     """Say once why calls do not take a lane."""
     safe_warn(f"calls that go to {following} instead of {lane}: {reason}", stacklevel=8)

@@ -10,23 +10,31 @@ from decimal import Decimal
 from functools import lru_cache
 
 from flextier.costs import price_book
-from flextier.lanes import BACKGROUND, BACKGROUND_FLEX, BATCH, FLEX, STANDARD, Lane, punctual
-from flextier.lanes.offer_syntax import OFFERED
-from flextier.planning.fallback import CALLING_OFF
-from flextier.planning.model_lanes import offer_of
+from flextier.lanes import (
+    BACKGROUND,
+    BACKGROUND_FLEX,
+    BATCH,
+    FLEX,
+    STANDARD,
+    Lane,
+    with_whole_window,
+)
+from flextier.lanes.lane_support import SUPPORTABLE
+from flextier.planning.fallback import CANCEL_TIME
+from flextier.planning.model_lanes import lanes_of_model
 from flextier.planning.relative_price import cheapest_first
 from flextier.policy import FlexPolicy
 
-POOL = 10
+MIN_BATCH_CALLS = 10
 """The fewest calls at once that are taken for bulk work, which is worth a file of its own."""
 
-STEP = "a step of a run does not wait for a file of calls"
-FEW = "too few calls were made at once lately"
+RUN_STEP = "a step of a run does not wait for a file of calls"
+TOO_FEW_CALLS = "too few calls were made at once lately"
 """Why a call is not to wait for others."""
 
-_POOLED = replace(BATCH, least=POOL)
+_BATCH_LANE = replace(BATCH, min_calls=MIN_BATCH_CALLS)
 
-BATCH_TAKES = 6 * 3600.0
+BATCH_MIN_DEADLINE = 6 * 3600.0
 """Seconds that a deadline has to leave for a batch: most are done within minutes, some in 8 to 24
 hours; what is not done in time goes on to the next lane."""
 
@@ -85,7 +93,7 @@ def plan(
     declined: Mapping[str, str],
     never: frozenset[str] = frozenset(),
     *,
-    apart: str = "",
+    no_batch: str = "",
 ) -> Plan:
     """The ladder of a call.
 
@@ -94,11 +102,11 @@ def plan(
         policy: the knobs; its ``lanes`` do not count.
         declined: by lane, why it cannot take the call; lanes that can are not in it.
         never: the lanes of which the API has said that they are not for the model.
-        apart: why it is not to wait for others that would make a batch with it; empty: it may.
+        no_batch: why it is not to wait for others that would make a batch with it; empty: it may.
     """
     # Prices change with the day, and with the book.
     prices = (price_book(), date.today())
-    return _plan(model, policy, tuple(sorted(declined.items())), never, apart, prices)
+    return _plan(model, policy, tuple(sorted(declined.items())), never, no_batch, prices)
 
 
 @lru_cache(maxsize=512)
@@ -107,28 +115,34 @@ def _plan(
     policy: FlexPolicy,
     declined: tuple[tuple[str, str], ...],
     never: frozenset[str],
-    apart: str,
+    no_batch: str,
     prices: tuple[object, date],
 ) -> Plan:
-    offer = offer_of(model, policy.lane_support)
+    offer = lanes_of_model(model, policy.lane_support)
     reasons = dict(declined)
 
     def against(lane: Lane) -> str:
-        kind = lane.name if lane.name in OFFERED else "background"
+        kind = lane.name if lane.name in SUPPORTABLE else "background"
         if lane is not STANDARD and (lacks := offer.lacks(kind, model)):
             return lacks
         if not never.isdisjoint((lane.key, lane.name)):
             return f"the API has said that it is not for {model}"
         why = _too_little_time(lane, policy) or reasons.get(lane.name, "")
-        return why or (apart if lane.pooled else "")
+        return why or (no_batch if lane.batched else "")
 
     flex = BACKGROUND_FLEX if policy.flex_background and BACKGROUND_FLEX.key not in never else FLEX
-    lanes = [_POOLED, flex, punctual(BACKGROUND["8h"]), punctual(BACKGROUND["2h"]), STANDARD]
+    lanes = [
+        _BATCH_LANE,
+        flex,
+        with_whole_window(BACKGROUND["8h"]),
+        with_whole_window(BACKGROUND["2h"]),
+        STANDARD,
+    ]
     considered = tuple(
         Considered(lane, share, priced, against(lane))
         for lane, share, priced in cheapest_first(lanes, model)
     )
-    least = max(POOL, policy.batch_min_calls)
+    least = max(MIN_BATCH_CALLS, policy.batch_min_calls)
     return Plan(model, policy.deadline, considered, offer.source, least)
 
 
@@ -136,15 +150,15 @@ def _too_little_time(lane: Lane, policy: FlexPolicy) -> str:
     left = math.inf if policy.deadline is None else policy.deadline
     if lane is STANDARD:
         return ""
-    if lane.pooled:
-        if left < BATCH_TAKES:
-            return f"the deadline leaves less than {span(BATCH_TAKES)}"
+    if lane.batched:
+        if left < BATCH_MIN_DEADLINE:
+            return f"the deadline leaves less than {span(BATCH_MIN_DEADLINE)}"
         needs = policy.batch_window + max(policy.batch_reserve, policy.standard_reserve)
         what = "batch_window and batch_reserve"
-    elif lane.needs:
+    elif lane.min_seconds:
         # As the ladder has it: what is left unfinished is called off before the reserve.
-        needs = lane.needs + CALLING_OFF + policy.standard_reserve
-        what = f"its window, {span(CALLING_OFF)} and standard_reserve"
+        needs = lane.min_seconds + CANCEL_TIME + policy.standard_reserve
+        what = f"its window, {span(CANCEL_TIME)} and standard_reserve"
     else:
         needs, what = policy.standard_reserve, "standard_reserve alone"
     return "" if left > needs else f"the deadline leaves no more than {what}, {span(needs)}"

@@ -1,4 +1,4 @@
-"""Whether calls come in company: a batch is for many at once, and a lone call waits in vain.
+"""Whether calls come in bursts: a batch is for many at once, and a lone call waits in vain.
 
 What a call waited in vain for is remembered for a while: a program that asks one after the other is
 not to wait for others each time.
@@ -12,8 +12,8 @@ from collections.abc import Hashable
 
 from flextier._utils.fork import after_fork_in_child
 
-LONELY = 600.0
-"""Seconds for which nobody waits for company, after it has not come."""
+SKIP_WINDOW_FOR = 600.0
+"""Seconds for which nobody waits for bursts, after it has not come."""
 
 
 class BurstTracker:
@@ -24,7 +24,7 @@ class BurstTracker:
         self._under_way: Counter[Hashable] = Counter()
         self._alone_until: dict[Hashable, float] = {}
 
-    def joined(self, key: Hashable, now: float, least: int) -> bool:
+    def call_started(self, key: Hashable, now: float, least: int) -> bool:
         """One more call; whether it is worth waiting for others that make a file with it.
 
         Args:
@@ -36,19 +36,19 @@ class BurstTracker:
             self._under_way[key] += 1
             return self._under_way[key] >= least or now >= self._alone_until.get(key, now)
 
-    def left(self, key: Hashable) -> None:
+    def call_ended(self, key: Hashable) -> None:
         """One less."""
         with self._lock:
             self._under_way[key] -= 1
             if self._under_way[key] <= 0:
                 del self._under_way[key]
 
-    def missed(self, key: Hashable, now: float) -> None:
+    def window_expired(self, key: Hashable, now: float) -> None:
         """A call has waited for others, and too few have come."""
         with self._lock:
-            self._alone_until[key] = now + LONELY
+            self._alone_until[key] = now + SKIP_WINDOW_FOR
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Nobody is under way, and nothing is known: as in a child after a fork."""
         self._lock = threading.Lock()
         self._under_way.clear()
@@ -57,4 +57,4 @@ class BurstTracker:
 
 BURSTS = BurstTracker()
 
-after_fork_in_child(BURSTS.begin_anew)
+after_fork_in_child(BURSTS.reset_after_fork)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flextier._utils.clock import Clock
-from flextier.planning.auto_plan import FEW, POOL, STEP
+from flextier.planning.auto_plan import MIN_BATCH_CALLS, RUN_STEP, TOO_FEW_CALLS
 from flextier.planning.burst import BURSTS
 from flextier.planning.run_steps import RUNS
 from flextier.policy import FlexPolicy
@@ -26,22 +26,22 @@ class BurstMembership:
         self._key = key
         self._clock = clock
         self._open = True
-        self._step = run is not None and RUNS.begun(run)
+        self._step = run is not None and RUNS.call_started(run)
 
-    def apart(self, policy: FlexPolicy) -> str:
+    def no_batch_reason(self, policy: FlexPolicy) -> str:
         """Why it is not to wait for others; empty: it may. To be asked once."""
-        least = max(POOL, policy.batch_min_calls)
-        worth = BURSTS.joined(self._key, self._clock.now(), least)
-        return STEP if self._step else "" if worth else FEW
+        least = max(MIN_BATCH_CALLS, policy.batch_min_calls)
+        worth = BURSTS.call_started(self._key, self._clock.now(), least)
+        return RUN_STEP if self._step else "" if worth else TOO_FEW_CALLS
 
-    def missed(self) -> None:
+    def window_expired(self) -> None:
         """It has waited for others, and too few have come."""
-        BURSTS.missed(self._key, self._clock.now())
+        BURSTS.window_expired(self._key, self._clock.now())
 
     def leave(self) -> None:
         """The call is over."""
         if self._open:
             self._open = False
-            BURSTS.left(self._key)
+            BURSTS.call_ended(self._key)
             if self._run is not None:
-                RUNS.ended(self._run)
+                RUNS.call_ended(self._run)

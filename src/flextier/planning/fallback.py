@@ -26,7 +26,7 @@ _NEARLY_ALL, _MARGIN, _OVERHEAD = 0.99, 1.2, 0.25
 _TYPICAL = 0.5
 
 # Calling a background response off is a request: so many seconds, or that share of the deadline.
-CALLING_OFF, _SHARE_OF_IT = 5.0, 0.1
+CANCEL_TIME, _SHARE_OF_IT = 5.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ Step = Send | GiveUp
 class FailedAttempt:
     """A failed attempt as the ladder sees it.
 
-    Args of note: ``hint`` is what the server asked to wait (None: nothing), ``go_away`` its
+    Args of note: ``hint`` is what the server asked to wait (None: nothing), ``no_retry`` its
     ``x-should-retry: false``, ``jitter`` a random number in [0, 1).
     """
 
@@ -64,7 +64,7 @@ class FailedAttempt:
     now: float
     jitter: float = 1.0
     hint: float | None = None
-    go_away: bool = False
+    no_retry: bool = False
 
 
 class Ladder:
@@ -81,8 +81,8 @@ class Ladder:
     """
 
     __slots__ = (
-        "_deadline", "_detour", "_entered", "_faults", "_index", "_kind", "_lanes", "_last",
-        "_plain", "_policy", "_shut", "_took", "_tries", "fallback", "lane",
+        "_attempts", "_deadline", "_detour", "_entered", "_faults", "_index", "_kind", "_lanes",
+        "_last", "_plain", "_policy", "_shut", "_took", "fallback", "lane",
     )  # fmt: skip
 
     def __init__(
@@ -102,7 +102,7 @@ class Ladder:
         self._detour: Lane | None = None
         self._enter_lane(0)
         self._entered = now
-        self._tries = 0
+        self._attempts = 0
         self._faults = 0
         self._plain = plain
         self._kind: Kind = "timeout"
@@ -128,21 +128,21 @@ class Ladder:
     def _kept(self) -> float:
         """The part of the deadline that the next lane needs: the first one that answers at once."""
         after = self._lanes[self._index + 1 :]
-        took = self._took(next((x for x in after if not x.offline), after[0]), _NEARLY_ALL)
+        took = self._took(next((x for x in after if not x.deferred), after[0]), _NEARLY_ALL)
         return self._policy.standard_reserve if took is None else took * _MARGIN + _OVERHEAD
 
     @property
-    def withdraw_by(self) -> float:
+    def cancel_at(self) -> float:
         """From when on an answer of an offline lane is not waited for, but called off."""
         if self.lane.window is None or self._policy.deadline is None:
             return self._leave_by
-        room = min(CALLING_OFF, self._policy.deadline * _SHARE_OF_IT)
-        return min(self._leave_by, self.cut_by - room)
+        room = min(CANCEL_TIME, self._policy.deadline * _SHARE_OF_IT)
+        return min(self._leave_by, self.attempt_ends_by - room)
 
     @property
-    def cut_by(self) -> float:
+    def attempt_ends_by(self) -> float:
         """When an attempt is over, whatever has become of it."""
-        if not self.lane.offline or self._last or self._deadline == math.inf:
+        if not self.lane.deferred or self._last or self._deadline == math.inf:
             return self._leave_by
         return self._deadline - self._kept
 
@@ -177,7 +177,7 @@ class Ladder:
 
         With ``to_the_end``, up to the deadline itself: for an answer that has begun to arrive.
         """
-        until = self._deadline if to_the_end else self.cut_by
+        until = self._deadline if to_the_end else self.attempt_ends_by
         return min(self._policy.attempt_timeout(self.lane.name), until - now)
 
     def out_of_time(self, now: float) -> bool:
@@ -205,7 +205,7 @@ class Ladder:
         return replace(step, plain=True) if self._plain and isinstance(step, Send) else step
 
     def _answer(self, event: FailedAttempt) -> Step:
-        self._tries += 1
+        self._attempts += 1
         self._kind = event.kind
         match event.kind:
             case "rejected" | "quota":
@@ -214,15 +214,15 @@ class Ladder:
                 return self._next(event, "none")
             case _ if self.lane is self._detour and not self._last:
                 return self._next(event, "max_retries")  # it may be none that was asked for
-            case _ if self.lane.pooled or event.kind == "unfinished":
+            case _ if self.lane.batched or event.kind == "unfinished":
                 return self._left(event)
             case "stream_unverified":
                 return Send(self.lane)
             case "capacity":
                 return self._refused(event)
             case "rate_limited":
-                return self._next(event, "server") if event.go_away else self._wait_out(event)
-            case "timeout" if self.lane.patient and not event.go_away:
+                return self._next(event, "server") if event.no_retry else self._wait_out(event)
+            case "timeout" if self.lane.patient and not event.no_retry:
                 return self._wait_out(event)
             case _:
                 return self._retry(event)
@@ -231,19 +231,19 @@ class Ladder:
         """After an answer that is not waited for any more: the next lane is sooner than another."""
         if not self._last and not self.lane.patient:
             return self._next(event, "max_retries")
-        if event.kind == "unfinished" and event.now >= self.withdraw_by:
+        if event.kind == "unfinished" and event.now >= self.cancel_at:
             return self._next(event, "deadline")
         # As a request that was silent for too long; or, on the last lane, as any fault.
-        if self.lane.patient and not event.go_away:
+        if self.lane.patient and not event.no_retry:
             return self._wait_out(event)
         return self._retry(event)
 
     def _refused(self, event: FailedAttempt) -> Step:
         """Line up for this lane again, if patience and the deadline outlast what the server asks.
 
-        How long that takes is not for one call to say: all that wait for the lane share a gate.
+        How long that takes is not for one call to say: all that wait for the lane share a limiter.
         """
-        asked = REFUSED_FOR if event.go_away and event.hint is None else event.hint or 0.0
+        asked = REFUSED_FOR if event.no_retry and event.hint is None else event.hint or 0.0
         step = self._wait(event, asked)
         return replace(step, wait=0.0) if isinstance(step, Send) else step
 
@@ -261,7 +261,7 @@ class Ladder:
 
     def _retry(self, event: FailedAttempt) -> Step:
         """Send on this lane again while ``max_retries`` and the deadline allow."""
-        if event.go_away:
+        if event.no_retry:
             return self._next(event, "server")
         self._faults += 1
         if self._faults > self._policy.max_retries:
@@ -274,7 +274,7 @@ class Ladder:
         return Send(self.lane, wait)
 
     def _backoff(self, event: FailedAttempt) -> float:
-        return event.jitter * self._policy.backoff(self._tries)
+        return event.jitter * self._policy.backoff(self._attempts)
 
     def _next(self, event: FailedAttempt, limit: Limit) -> Step:
         if self._last:
@@ -285,7 +285,7 @@ class Ladder:
         self.fallback = self.fallback or event.kind
         return self._enter(event.now)
 
-    def turned_away(self, now: float) -> Step:
+    def not_admitted(self, now: float) -> Step:
         """What to do when the lane has not let the call in by ``until``."""
         patient_to = self._entered + self._policy.patience
         limit: Limit = "patience" if patient_to <= self._leave_by else "deadline"
@@ -298,7 +298,7 @@ class Ladder:
             if self._too_late(now):
                 kind: Kind = "unfinished"
             elif wait <= 0 or (wait < self._policy.patience and now + wait < self._leave_by):
-                break  # it is open, or worth waiting for at the gate
+                break  # it is open, or worth waiting for at the limiter
             else:
                 kind = "lane_unsupported" if wait == math.inf else "capacity"
             self._enter_lane(self._index + 1)
@@ -307,10 +307,10 @@ class Ladder:
 
     def _too_late(self, now: float) -> bool:
         """Whether an offline lane would be left before anything had been sent there."""
-        if not self.lane.offline:
+        if not self.lane.deferred:
             return False
-        needs = self.lane.needs + self._policy.gather_time(self.lane.name)
-        return now + needs >= self.withdraw_by
+        needs = self.lane.min_seconds + self._policy.gather_time(self.lane.name)
+        return now + needs >= self.cancel_at
 
     def _enter_lane(self, index: int) -> None:
         self._index = index
@@ -318,29 +318,29 @@ class Ladder:
         """The lane the call is on."""
         self._last = index == len(self._lanes) - 1
 
-    def pass_over(self) -> Lane | None:
+    def skip_lane(self) -> Lane | None:
         """Leave the lane as if it were not in the ladder: the next one; None: there is none."""
         if self._last:
             return None
         self._enter_lane(self._index + 1)
         return self.lane
 
-    def visit(self) -> None:
+    def resume(self) -> None:
         """The first lane is none that was asked for: the call has been sent there before."""
         self._detour = self.lane
 
-    def detour(self, lane: Lane) -> None:
+    def insert_lane(self, lane: Lane) -> None:
         """Take another lane before the current one, which comes after it."""
         self._lanes = (*self._lanes[: self._index], lane, *self._lanes[self._index :])
         self._detour = lane
         self._enter_lane(self._index)
 
-    def instead(self, lane: Lane, now: float) -> Send:
+    def replace_lane(self, lane: Lane, now: float) -> Send:
         """Take another lane in the place of the current one, and begin on it."""
         self._lanes = (*self._lanes[: self._index], lane, *self._lanes[self._index + 1 :])
         self._enter_lane(self._index)
         return self._enter(now)
 
     def _begin(self, now: float) -> Send:
-        self._entered, self._tries, self._faults = now, 0, 0
+        self._entered, self._attempts, self._faults = now, 0, 0
         return Send(self.lane)

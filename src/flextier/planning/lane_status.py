@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from flextier._utils.clock import Clock
 from flextier.capacity import LaneKey, Limiter, LimiterRegistry
-from flextier.lanes import BACKGROUND_FLEX, LANES, STANDARD, CallFacts, Lane, lane_named, tell
+from flextier.lanes import (
+    BACKGROUND_FLEX,
+    LANES,
+    STANDARD,
+    CallFacts,
+    Lane,
+    lane_named,
+    warn_ineligible,
+)
 from flextier.policy import FlexPolicy
 
 if TYPE_CHECKING:
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 class LaneStatus:
     """What the process knows of the lanes that a call may take."""
 
-    __slots__ = ("_capacity", "_clock", "_gate", "_model", "_where")
+    __slots__ = ("_capacity", "_clock", "_limiter", "_model", "_where")
 
     def __init__(
         self,
@@ -27,13 +35,13 @@ class LaneStatus:
         clock: Clock,
         where: tuple[str, str],
         model: str,
-        gate: Limiter,
+        limiter: Limiter,
     ) -> None:
         self._capacity = capacity
         self._clock = clock
         self._where = where
         self._model = model
-        self._gate = gate
+        self._limiter = limiter
 
     def shut_for(self, lane: Lane) -> float:
         """Seconds until a lane may be asked; infinity: never, for this model."""
@@ -44,7 +52,7 @@ class LaneStatus:
         """The policy's ladder, as far as names go: what a call can take is for each to say."""
         return [self._possible(lane_named(name, policy)) for name in policy.lanes]
 
-    def plan(self, policy: FlexPolicy, asked: CallFacts, apart: str) -> Plan:
+    def plan(self, policy: FlexPolicy, asked: CallFacts, no_batch: str) -> Plan:
         """The ladder that follows from model and deadline.
 
         ``apart``: why the call is not to wait for others. One that costs full price only for the
@@ -53,24 +61,24 @@ class LaneStatus:
         from flextier.planning.auto_plan import plan
 
         tried = (*LANES.values(), BACKGROUND_FLEX)
-        declined = {lane.name: why for lane in LANES.values() if (why := lane.declines(asked))}
+        declined = {lane.name: why for lane in LANES.values() if (why := lane.ineligible(asked))}
         where = (*self._where, self._model)
-        never = {x.key for x in tried if self._capacity.is_never(LaneKey(*where, x.key))}
-        planned = plan(self._model, policy, declined, frozenset(never), apart=apart)
-        if all(lane.pooled or lane is STANDARD for lane in planned.lanes):
+        never = {x.key for x in tried if self._capacity.is_unsupported(LaneKey(*where, x.key))}
+        planned = plan(self._model, policy, declined, frozenset(never), no_batch=no_batch)
+        if all(lane.batched or lane is STANDARD for lane in planned.lanes):
             for one in planned.considered:
                 if one.lane.window is not None and one.against == declined.get(one.lane.name):
-                    tell(one.lane.name, one.against, STANDARD.name)
+                    warn_ineligible(one.lane.name, one.against, STANDARD.name)
                     break
         return planned
 
     def _possible(self, lane: Lane) -> Lane:
         """The lane, or the other one of its name, where it is known not to be for this model."""
-        if lane.instead is None:
+        if lane.fallback_variant is None:
             return lane
-        never = self._capacity.is_never(LaneKey(*self._where, self._model, lane.key))
-        return lane.instead if never else lane
+        never = self._capacity.is_unsupported(LaneKey(*self._where, self._model, lane.key))
+        return lane.fallback_variant if never else lane
 
-    def took(self, lane: Lane, share: float) -> float | None:
+    def latency(self, lane: Lane, share: float) -> float | None:
         """Within how many seconds that share of a lane's last answers came; None: not known."""
-        return self._gate.took(lane.name, share)
+        return self._limiter.latency(lane.name, share)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from flextier.lanes.lane_support import parse_lane_support
 from flextier.lanes.model_support import has_windows, is_after_flex
-from flextier.lanes.offer_syntax import read_offer
 
 _WORDS = {"batch": "batch", "flex": "flex", "background": "completion windows"}
 
@@ -42,7 +42,7 @@ _AFTER_FLEX = ModelLanes(
 )
 
 
-def offer_of(model: str, told: Sequence[str] = ()) -> ModelLanes:
+def lanes_of_model(model: str, told: Sequence[str] = ()) -> ModelLanes:
     """What a model is sold on.
 
     Args:
@@ -50,7 +50,7 @@ def offer_of(model: str, told: Sequence[str] = ()) -> ModelLanes:
         told: the user's own offers; the first pattern that fits counts.
     """
     for one in told:
-        pattern, lanes = read_offer(one)
+        pattern, lanes = parse_lane_support(one)
         if fnmatchcase(model, pattern):
             return ModelLanes(lanes, f"FlexPolicy.lane_support: {one}")
     return _known(model)
@@ -64,7 +64,7 @@ def _known(model: str) -> ModelLanes:
 def needs_windows(model: str, told: Sequence[str] = ()) -> bool:
     """Whether a model has windows and no flex: without the Responses API it has no discount at
     once. The price list is not loaded for that."""
-    own = next((x for x in map(read_offer, told) if fnmatchcase(model, x[0])), None)
+    own = next((x for x in map(parse_lane_support, told) if fnmatchcase(model, x[0])), None)
     lanes = _AFTER_FLEX.lanes if own is None else own[1]
     known = own is not None or is_after_flex(model)
     return known and "background" in lanes and "flex" not in lanes

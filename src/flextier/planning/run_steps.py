@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from flextier._utils.fork import after_fork_in_child
 
-_REMEMBERED = 10_000
+_MAX_RUNS = 10_000
 
 
 class RunTracker:
@@ -17,7 +17,7 @@ class RunTracker:
         self._lock = threading.Lock()
         self._calls: OrderedDict[str, int] = OrderedDict()
 
-    def begun(self, run: str) -> bool:
+    def call_started(self, run: str) -> bool:
         """One more call of a run; whether it is a step: there were others, and they have ended.
 
         Of calls that are made at once none follows from another.
@@ -25,17 +25,17 @@ class RunTracker:
         with self._lock:
             under_way = self._calls.pop(run, None)
             self._calls[run] = (under_way or 0) + 1
-            while len(self._calls) > _REMEMBERED:
+            while len(self._calls) > _MAX_RUNS:
                 self._calls.popitem(last=False)
         return under_way == 0
 
-    def ended(self, run: str) -> None:
+    def call_ended(self, run: str) -> None:
         """One less."""
         with self._lock:
             if self._calls.get(run):
                 self._calls[run] -= 1
 
-    def begin_in_child(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork: the runs stay known; the lock, and what is on its way, are the parent's."""
         self._lock = threading.Lock()
         self._calls = OrderedDict.fromkeys(self._calls, 0)
@@ -43,4 +43,4 @@ class RunTracker:
 
 RUNS = RunTracker()
 
-after_fork_in_child(RUNS.begin_in_child)
+after_fork_in_child(RUNS.reset_after_fork)

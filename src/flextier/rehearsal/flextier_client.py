@@ -62,7 +62,7 @@ def rehearse(
         deadline = knobs.deadline
     trace = trace.replace(jobs=jobs, deadline=deadline, seed=seed)
     knobs = knobs.replace(deadline=trace.deadline, budget=None, journal=None)
-    if offline := [name for name in knobs.lanes if name not in LANES or LANES[name].offline]:
+    if offline := [name for name in knobs.lanes if name not in LANES or LANES[name].deferred]:
         raise ValueError(
             f"FlexPolicy.lanes (FLEXTIER_LANES): traces of flex weather know no {offline[0]} lane; "
             "the simulator does (flextier sim --speed)"

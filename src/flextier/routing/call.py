@@ -38,7 +38,7 @@ from flextier.calls.context import Scope
 from flextier.calls.report import CANCELLED, SERVED, CallReport, Retry, attach_report
 from flextier.capacity import LaneKey, LimiterRegistry
 from flextier.errors import BatchUnfinished, FlexDeadlineExceeded
-from flextier.lanes import AUTO, JOURNAL, CallFacts, Lane, choose, tell_of_windows, tier_lane
+from flextier.lanes import AUTO, JOURNAL, CallFacts, Lane, choose, tier_lane, warn_about_windows
 from flextier.lanes.failures import Failure, Kind, classify
 from flextier.lanes.retry_after import retry_after, retry_forbidden
 from flextier.planning.admission import Admission
@@ -104,8 +104,8 @@ class Route:
         """Whether an attempt takes the lane's time only, and not also the caller's to read."""
         self.limit = 0.0
         """Seconds that the current attempt may take, from start to end."""
-        gate = self._capacity.gate(*account, self.model)
-        known = LaneStatus(self._capacity, self._clock, account, self.model, gate)
+        limiter = self._capacity.limiter(*account, self.model)
+        known = LaneStatus(self._capacity, self._clock, account, self.model, limiter)
         self._why = ""
         self._burst: BurstMembership | None = None
         if (tier := chosen_tier(options)) is not None:
@@ -119,7 +119,7 @@ class Route:
         self._entry = entry
         plain = declined = foreign = False
         underway = None if entry is None else entry.underway
-        if underway is not None or any(lane.offline for lane in lanes):
+        if underway is not None or any(lane.deferred for lane in lanes):
             foreign = underway is not None and underway.name not in {lane.name for lane in lanes}
             chosen = choose(lanes, facts or request_facts(options), underway)
             declined = all(lane.name != lanes[0].name for lane in chosen.lanes)
@@ -127,11 +127,11 @@ class Route:
         self._error: Exception | None = None
         self._held = self._unsent = self._batch_skipped = False
         self._ladder = Ladder(
-            policy, lanes, self._attempts.started_at, known.shut_for, known.took, plain
+            policy, lanes, self._attempts.started_at, known.shut_for, known.latency, plain
         )
         if foreign:
-            self._ladder.visit()
-        self._admission = Admission(gate, self._ladder, policy)
+            self._ladder.resume()
+        self._admission = Admission(limiter, self._ladder, policy)
         self.step: Send | GiveUp = self._ladder.start(self._attempts.started_at)
         if declined and self._ladder.fallback is None:
             self._ladder.fallback = "lane_unsupported"
@@ -144,7 +144,7 @@ class Route:
 
         run = None if self._scope.run is None else self._scope.run()
         self._burst = BurstMembership(run, (*self._account, self.model), self._clock)
-        planned = known.plan(self._policy, facts, self._burst.apart(self._policy))
+        planned = known.plan(self._policy, facts, self._burst.no_batch_reason(self._policy))
         self._why = planned.why
         return planned.lanes
 
@@ -179,10 +179,10 @@ class Route:
                 return True
             underway = self._entry.underway
             if underway is not None and underway.name != self._ladder.lane.name:
-                self._ladder.detour(underway)  # another call has sent the same body there
+                self._ladder.insert_lane(underway)  # another call has sent the same body there
             if self._background_accepted:
                 return True  # the server has accepted it before: nothing is sent
-        granted = self._admission.ask(self._clock.now())
+        granted = self._admission.try_acquire(self._clock.now())
         if not granted:
             self._attempts.wait_started()
         return granted
@@ -195,19 +195,19 @@ class Route:
                 has not admitted the call for as long as it may wait.
         """
         if self._entry is not None and self._entry.is_busy:
-            if (seconds := self._entry.look(self._ladder.withdraw_by)) > 0:
+            if (seconds := self._entry.look(self._ladder.cancel_at)) > 0:
                 return seconds
             if self._entry.answer is not None or self.admit():
                 return 0.0
         while True:
             now = self._clock.now()
-            seconds = self._admission.look(now, wake)
+            seconds = self._admission.recheck(now, wake)
             if seconds > 0 or self._admission.granted:
                 return seconds
-            self.step = self._ladder.turned_away(now)
+            self.step = self._ladder.not_admitted(now)
             if isinstance(self.step, GiveUp):
                 raise self._not_admitted(self.step.limit)
-            if self._admission.ask(now):
+            if self._admission.try_acquire(now):
                 return 0.0
 
     def _not_admitted(self, limit: Limit) -> Exception:
@@ -236,11 +236,11 @@ class Route:
             return self.options
         if self._ladder.out_of_time(now):
             raise self._deadline_exceeded(self.request())
-        if self._ladder.lane.offline:
+        if self._ladder.lane.deferred:
             self.limit, self._response, self._error = math.inf, None, None
             self._held = False
             if not self.is_batched and not self._background_accepted:
-                self._admission.begin(now)
+                self._admission.start(now)
             self._attempts.attempt_started(self._ladder.lane.name, now)
             return self.options
         self.limit = self._ladder.attempt_timeout(now)
@@ -248,7 +248,7 @@ class Route:
         one_read = self.silence_limit() if self._stream else self.limit
         lane = self._ladder.lane
         self._response = self._error = None
-        self._admission.begin(now)
+        self._admission.start(now)
         self._attempts.attempt_started(lane.name, now)
         return attempt_options(
             self.options,
@@ -287,7 +287,7 @@ class Route:
         """Write the response to the journal, as it is paid for, before the caller gets it."""
         if self._entry is None:
             return
-        if self._ladder.lane.pooled:
+        if self._ladder.lane.batched:
             self._entry.harvested()
         else:
             self._entry.answered(
@@ -338,16 +338,16 @@ class Route:
             now=now,
             jitter=self._clock.random(),
             hint=retry_after(failure, kind, self._clock.wall()),
-            go_away=retry_forbidden(failure),
+            no_retry=retry_forbidden(failure),
         )
         self._update_lane_status(event, failure)
-        if kind == "lane_unsupported" and (other := lane.other(failure)) is not None:
-            self.step = self._ladder.instead(other, now)
-        elif too_few and (following := self._ladder.pass_over()) is not None:
+        if kind == "lane_unsupported" and (other := lane.alternative_for(failure)) is not None:
+            self.step = self._ladder.replace_lane(other, now)
+        elif too_few and (following := self._ladder.skip_lane()) is not None:
             # Too few calls for a batch: the call starts on the next lane, and this is no retry.
             self._batch_skipped = True
             if self._burst is not None:
-                self._burst.missed()
+                self._burst.window_expired()
             self._first_lane = following.name
             self.step = self._ladder.start(now)
         else:
@@ -403,12 +403,12 @@ class Route:
             elif self.is_batched:
                 self._entry.lost()
         lane = self._ladder.lane
-        if event.kind == "lane_unsupported" and lane.lasting(failure):
-            self._capacity.never(self._lane_key(lane))
-            if lane.other(failure) is None:
-                self._capacity.never(self._lane_key(lane.instead or lane))
+        if event.kind == "lane_unsupported" and lane.unsupported_by_model(failure):
+            self._capacity.mark_unsupported(self._lane_key(lane))
+            if lane.alternative_for(failure) is None:
+                self._capacity.mark_unsupported(self._lane_key(lane.fallback_variant or lane))
                 if self._policy.lanes == ("flex", "standard"):  # the default
-                    tell_of_windows(self.model)
+                    warn_about_windows(self.model)
         self._admission.failed(event)
 
     # --- deferred responses -----------------------------------------------------------------------
@@ -416,12 +416,12 @@ class Route:
     @property
     def is_deferred(self) -> bool:
         """Whether the response is the journal's, or is polled for: batch and background."""
-        return self._ladder.lane.offline or self.journaled is not None
+        return self._ladder.lane.deferred or self.journaled is not None
 
     @property
     def is_batched(self) -> bool:
         """Whether the call will be a line of a batch."""
-        return self._ladder.lane.pooled
+        return self._ladder.lane.batched
 
     def abandon_batch(self, ticket: BatchFuture) -> None:
         """Do not wait any longer for the call's line of a batch."""
@@ -560,7 +560,7 @@ class Route:
         if error is not None and not isinstance(error, Exception):
             outcome = CANCELLED
         now = self._attempts.attempt_ended(outcome, status=200, request_id=progress.request_id)
-        (self._admission.served if outcome == SERVED else self._admission.over)(now)
+        (self._admission.served if outcome == SERVED else self._admission.release)(now)
         self._finish(progress.tier, progress.usage, progress.model, error)
 
     # --- the end ----------------------------------------------------------------------------------
@@ -573,8 +573,8 @@ class Route:
         error: BaseException | None = None,
     ) -> None:
         self._done, self._error = True, None
-        if self._admission.open:
-            self._admission.over(self._clock.now())
+        if self._admission.is_held:
+            self._admission.release(self._clock.now())
         if self._entry is not None:
             self._entry.release()
         requested = self._ladder.lane.name

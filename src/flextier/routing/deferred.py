@@ -57,7 +57,7 @@ class DeferredResponse:
         if self._entry is None:
             return 0.0
         self._entry.refresh()
-        return self._entry.look(self._ladder.withdraw_by) if self._entry.is_busy else 0.0
+        return self._entry.look(self._ladder.cancel_at) if self._entry.is_busy else 0.0
 
     def submit(self, client: Any) -> BatchFuture:
         """Add the call to the next batch, or find the batch that it is in.
@@ -73,7 +73,7 @@ class DeferredResponse:
             self._clock,
             self._entry,
             self._ladder,
-            self._ladder.lane.least,
+            self._ladder.lane.min_calls,
         )
         try:
             return pool(client, call)
@@ -119,8 +119,8 @@ class DeferredResponse:
             self._clock,
             account,
             policy.background_poll_interval,
-            ladder.withdraw_by,
-            min(ladder.cut_by, now + policy.attempt_timeout(ladder.lane.name)),
+            ladder.cancel_at,
+            min(ladder.attempt_ends_by, now + policy.attempt_timeout(ladder.lane.name)),
             None if running is None else running.response_id,
         )
 

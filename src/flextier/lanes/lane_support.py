@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-OFFERED = ("batch", "flex", "background")
+SUPPORTABLE = ("batch", "flex", "background")
 """What can be named in an offer; standard always is."""
 
 
-def read_offer(told: str) -> tuple[str, frozenset[str]]:
+def parse_lane_support(told: str) -> tuple[str, frozenset[str]]:
     """A pattern and its lanes, of ``"gpt-7*=batch+background"``.
 
     Raises:
@@ -14,9 +14,9 @@ def read_offer(told: str) -> tuple[str, frozenset[str]]:
     """
     pattern, equals, names = told.partition("=")
     lanes = frozenset(name.strip() for name in names.split("+") if name.strip())
-    if not pattern.strip() or not equals or lanes - set(OFFERED):
+    if not pattern.strip() or not equals or lanes - set(SUPPORTABLE):
         raise ValueError(
             f"{told!r} is no offer such as 'gpt-7*=batch+background': a model or a shell pattern, "
-            f"and its lanes, of {', '.join(OFFERED)}"
+            f"and its lanes, of {', '.join(SUPPORTABLE)}"
         )
     return pattern.strip(), lanes

@@ -1,10 +1,10 @@
-"""A picture of the gate at work: the `outages` trace, request by request, in virtual time.
+"""A picture of the limiter at work: the `outages` trace, request by request, in virtual time.
 
 Above, how many requests flex takes at each moment, and how many flextier has under way. Below, one
 tick for each refusal and each answer: flextier's, and those of "backoff until the deadline - 30 s,
 then standard", both of the same 200 calls with a deadline of 180 s.
 
-    python benchmarks/gate_picture.py [--trace NAME] [--plot docs/images/gate.svg]
+    python benchmarks/limiter_picture.py [--trace NAME] [--plot docs/images/limiter.svg]
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from flextier.rehearsal.provider import BASE_URL
 from flextier.rehearsal.simulate import PROMPT, Call, run_trace
 
 BACKOFF = "backoff until the deadline - 30 s, then standard"
-PICTURE = Path(__file__).parent.parent / "docs" / "images" / "gate.svg"
+PICTURE = Path(__file__).parent.parent / "docs" / "images" / "limiter.svg"
 
 _WIDTH = 640
 _PIXEL = 0.25
@@ -205,11 +205,11 @@ def _time(end: float, *, labels: bool) -> alt.X:
 
 def main() -> None:
     """Rehearse and draw."""
-    parser = argparse.ArgumentParser(description="A picture of the gate at work.")
+    parser = argparse.ArgumentParser(description="A picture of the limiter at work.")
     parser.add_argument("--trace", default="outages", metavar="NAME", help="[outages]")
     parser.add_argument("--plot", type=Path, default=PICTURE, metavar="FILE.svg")
     options = parser.parse_args()
-    title = "How flextier's gate meets outages"
+    title = "How flextier's limiter meets outages"
     about = (
         "Slots of flex and requests under way over time, and each refusal and answer, of flextier "
         "and of backoff until the deadline."
