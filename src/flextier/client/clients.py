@@ -182,16 +182,16 @@ class FlexOpenAI(RoutedClient, openai.OpenAI):
                 return route.deferred_response.replay(journaled)
             if not route.is_batched:
                 return self._background_response(route)
-            ticket = route.deferred_response.submit(self)
+            future = route.deferred_response.submit(self)
             try:
                 wait.prepare()
-                while (seconds := ticket.look(wait)) > 0:
+                while (seconds := future.look(wait)) > 0:
                     self._router.clock.pause(wait, seconds)
                     wait.prepare()
             except BaseException:
-                route.abandon_batch(ticket)
+                route.abandon_batch(future)
                 raise
-            if (response := route.deferred_response.batch_response(ticket)) is not None:
+            if (response := route.deferred_response.batch_response(future)) is not None:
                 return response
 
     def _background_response(self, route: Route) -> Any:
@@ -364,16 +364,16 @@ class AsyncFlexOpenAI(RoutedClient, openai.AsyncOpenAI):
                 return route.deferred_response.replay(journaled)
             if not route.is_batched:
                 return await self._background_response(route)
-            ticket = route.deferred_response.submit(self)
+            future = route.deferred_response.submit(self)
             try:
                 wait.prepare()
-                while (seconds := ticket.look(wait)) > 0:
+                while (seconds := future.look(wait)) > 0:
                     await self._router.clock.apause(wait, seconds)
                     wait.prepare()
             except BaseException:
-                route.abandon_batch(ticket)
+                route.abandon_batch(future)
                 raise
-            if (response := route.deferred_response.batch_response(ticket)) is not None:
+            if (response := route.deferred_response.batch_response(future)) is not None:
                 return response
 
     async def _background_response(self, route: Route) -> Any:
@@ -389,8 +389,8 @@ class AsyncFlexOpenAI(RoutedClient, openai.AsyncOpenAI):
 
         pending = pending_of(self._client)
         lifecycle = route.background_lifecycle()
-        said = await adrive(lifecycle, pending, self._router.clock, send)
-        return route.background_response(said)
+        polled = await adrive(lifecycle, pending, self._router.clock, send)
+        return route.background_response(polled)
 
     async def _parse_response(
         self, route: Route, response: Any, cast_to: Any, stream: bool, stream_cls: Any

@@ -10,15 +10,15 @@ from email.utils import parsedate_to_datetime
 
 from flextier.lanes.failures import Failure, Kind
 
-_LONGEST_WAIT = 100 * 86_400.0
+_MAX_WAIT = 100 * 86_400.0
 
 
 def retry_after(failure: Failure, kind: Kind, wall: float) -> float | None:
-    """Seconds the server asks to wait before the next try, or None if it says nothing usable.
+    """Seconds that the server asks to wait before the next attempt; None: it states no valid wait.
 
     Reads ``retry-after-ms``, then ``retry-after`` (seconds or an HTTP date, against ``wall``, the
     time since the epoch), then, for rate limits, ``x-ratelimit-reset-*``. Zero, negative, past,
-    infinite and unreadable values count as nothing said; more than 100 days count as 100 days.
+    infinite and malformed values are ignored; more than 100 days count as 100 days.
     """
     headers = failure.headers
     for seconds in (
@@ -27,12 +27,12 @@ def retry_after(failure: Failure, kind: Kind, wall: float) -> float | None:
         _date(headers.get("retry-after"), wall),
     ):
         if seconds is not None:
-            return min(seconds, _LONGEST_WAIT)
+            return min(seconds, _MAX_WAIT)
     return _rate_limit_reset(headers) if kind == "rate_limited" else None
 
 
 def retry_forbidden(failure: Failure) -> bool:
-    """Whether the server asks not to be asked again (``x-should-retry: false``)."""
+    """Whether the server forbids a retry (``x-should-retry: false``)."""
     return failure.headers.get("x-should-retry") == "false"
 
 
@@ -47,7 +47,7 @@ def _number(text: str | None, unit: float) -> float | None:
 def _date(text: str | None, wall: float) -> float | None:
     try:
         date = parsedate_to_datetime(text or "")
-        # HTTP dates are GMT; one that does not say so is not meant in this machine's zone.
+        # HTTP dates are GMT: one without a zone is not in this machine's.
         date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
         seconds = date.timestamp() - wall
     except (TypeError, ValueError, OverflowError):

@@ -105,16 +105,16 @@ class Route:
         self.limit = 0.0
         """Seconds that the current attempt may take, from start to end."""
         limiter = self._capacity.limiter(*account, self.model)
-        known = LaneStatus(self._capacity, self._clock, account, self.model, limiter)
+        status = LaneStatus(self._capacity, self._clock, account, self.model, limiter)
         self._why = ""
         self._burst: BurstMembership | None = None
         if (tier := chosen_tier(options)) is not None:
             lanes = [tier_lane(tier)]
         elif policy.lanes == (AUTO,):
             facts = facts or request_facts(options)
-            lanes = self._auto_lanes(known, facts)
+            lanes = self._auto_lanes(status, facts)
         else:
-            lanes = known.lanes(policy)
+            lanes = status.lanes(policy)
         self._first_lane = lanes[0].name
         self._entry = entry
         plain = declined = foreign = False
@@ -127,7 +127,7 @@ class Route:
         self._error: Exception | None = None
         self._held = self._unsent = self._batch_skipped = False
         self._ladder = Ladder(
-            policy, lanes, self._attempts.started_at, known.shut_for, known.latency, plain
+            policy, lanes, self._attempts.started_at, status.shut_for, status.latency, plain
         )
         if foreign:
             self._ladder.resume()
@@ -138,13 +138,13 @@ class Route:
         if policy.start_jitter:
             self.step = replace(self.step, wait=policy.start_jitter * self._clock.random())
 
-    def _auto_lanes(self, known: LaneStatus, facts: CallFacts) -> list[Lane]:
+    def _auto_lanes(self, status: LaneStatus, facts: CallFacts) -> list[Lane]:
         """The lanes that ``lanes="auto"`` stands for, by the model and the deadline."""
         from flextier.planning.burst_membership import BurstMembership
 
         run = None if self._scope.run is None else self._scope.run()
         self._burst = BurstMembership(run, (*self._account, self.model), self._clock)
-        planned = known.plan(self._policy, facts, self._burst.no_batch_reason(self._policy))
+        planned = status.plan(self._policy, facts, self._burst.no_batch_reason(self._policy))
         self._why = planned.why
         return planned.lanes
 
@@ -423,9 +423,9 @@ class Route:
         """Whether the call will be a line of a batch."""
         return self._ladder.lane.batched
 
-    def abandon_batch(self, ticket: BatchFuture) -> None:
+    def abandon_batch(self, future: BatchFuture) -> None:
         """Do not wait any longer for the call's line of a batch."""
-        self._unsent = not ticket.leave()
+        self._unsent = not future.leave()
 
     @property
     def read_options(self) -> Any:
@@ -452,7 +452,7 @@ class Route:
         """The lifecycle of the call's background response."""
         from flextier.background.call_hooks import CallHooks
 
-        account = CallHooks(
+        hooks = CallHooks(
             self._entry,
             self._admission,
             self._clock,
@@ -460,21 +460,21 @@ class Route:
             self.model,
             self._background_abandoned,
         )
-        return self.deferred_response.background_lifecycle(account, self._scope.run)
+        return self.deferred_response.background_lifecycle(hooks, self._scope.run)
 
     @property
     def _background_accepted(self) -> bool:
         """Whether the server has accepted the call's background response before."""
         return self._entry is not None and self._entry.running is not None
 
-    def background_response(self, said: PolledResponse) -> Any:
+    def background_response(self, polled: PolledResponse) -> Any:
         """The HTTP response for a background response that has ended."""
-        self._held = said.held
-        return self.deferred_response.background_response(said)
+        self._held = polled.held
+        return self.deferred_response.background_response(polled)
 
-    def _background_abandoned(self, said: PolledResponse, answer: Any) -> None:
+    def _background_abandoned(self, polled: PolledResponse, answer: Any) -> None:
         """Take note of a background response that has ended after the call was abandoned."""
-        self._held = said.held
+        self._held = polled.held
         self._keep_response(answer)
 
     # --- attempts that stall ----------------------------------------------------------------------

@@ -48,9 +48,9 @@ class DeferredResponse:
         self._entry = entry
         self._ladder = ladder
 
-    def replay(self, said: JournaledResponse) -> Any:
+    def replay(self, record: JournaledResponse) -> Any:
         """The HTTP response that the journal has."""
-        return http_response(said.status, said.request_id, said.body, self._request())
+        return http_response(record.status, record.request_id, record.body, self._request())
 
     def wait_for_duplicate(self) -> float:
         """Seconds to wait for another call with the same body, before asking again; 0: no wait."""
@@ -84,29 +84,29 @@ class DeferredResponse:
                 request=self._request(),
             ) from error
 
-    def batch_response(self, ticket: BatchFuture) -> Any:
+    def batch_response(self, future: BatchFuture) -> Any:
         """The HTTP response for the line of a batch; None: submit it again, to another.
 
         Raises:
             openai.APITimeoutError: its time is up.
             openai.OpenAIError: the line has no response.
         """
-        if ticket.outcome is None:
-            ticket.leave()
+        if future.outcome is None:
+            future.leave()
             raise openai.APITimeoutError(request=self._request())
-        if ticket.outcome is FREE:
+        if future.outcome is FREE:
             if self._entry is not None:
                 self._entry.lost()
             return None
-        return ticket.outcome.response(self._request())
+        return future.outcome.response(self._request())
 
     def background_lifecycle(
-        self, account: LifecycleHooks, run: Callable[[], str | None] | None
+        self, hooks: LifecycleHooks, run: Callable[[], str | None] | None
     ) -> BackgroundLifecycle:
         """The lifecycle of the call's background response, or of the one already accepted.
 
         Args:
-            account: records what happens to it.
+            hooks: record what happens to it.
             run: returns the run that the call is a step of.
         """
         policy, ladder, now = self._policy, self._ladder, self._clock.now()
@@ -117,16 +117,16 @@ class DeferredResponse:
             None if run is None else run(),
             pace_of(self._account),
             self._clock,
-            account,
+            hooks,
             policy.background_poll_interval,
             ladder.cancel_at,
             min(ladder.attempt_ends_by, now + policy.attempt_timeout(ladder.lane.name)),
             None if running is None else running.response_id,
         )
 
-    def background_response(self, said: PolledResponse) -> Any:
+    def background_response(self, polled: PolledResponse) -> Any:
         """The HTTP response for a background response that has ended."""
-        return http_response(200, said.request_id, said.content, self._request())
+        return http_response(200, polled.request_id, polled.content, self._request())
 
     def _request(self) -> Any:
         url = self._account[0].rstrip("/") + str(self._options.url)

@@ -20,7 +20,7 @@ _KNOBS: dict[Limit, str] = {
     "deadline": "another attempt would not fit FlexPolicy.deadline (FLEXTIER_DEADLINE)",
     "max_retries": "FlexPolicy.max_retries (FLEXTIER_MAX_RETRIES) is spent. If no server answers "
     "at all, check base_url (OPENAI_BASE_URL)",
-    "server": "the server asked not to retry (x-should-retry: false)",
+    "server": "the server forbids a retry (x-should-retry: false)",
 }
 
 
