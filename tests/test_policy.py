@@ -418,7 +418,10 @@ def test_offers() -> None:
 @pytest.mark.parametrize("offers", ["gpt-7*", "=flex", "gpt-7*=turbo", {"gpt-7*": ("standard",)}])
 def test_offers_that_are_none(offers: Any) -> None:
     """What is wrong is told with the form that is right."""
-    assert "is no offer such as 'gpt-7*=batch+background'" in refusal(lane_support=offers)
+    assert (
+        "must be a model or shell pattern and its lanes, such as 'gpt-7*=batch+background'"
+        in refusal(lane_support=offers)
+    )
 
 
 @pytest.mark.parametrize("lanes", [3, ["flex", 3], None])

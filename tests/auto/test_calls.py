@@ -132,7 +132,7 @@ def test_what_the_api_says_is_remembered(sim: Simulator) -> None:
         ["lane_unsupported", "served"],
         ["served"],
     ]
-    assert "not background-2h: the API has said that it is not for" in calls[1].why
+    assert "not background-2h: the API does not offer it for" in calls[1].why
     assert [request.lane for request in sim.requests] == ["standard"] * 3
 
 
@@ -158,7 +158,7 @@ def test_a_tier_of_ones_own(sim: Simulator) -> None:
 def test_a_model_that_has_windows_in_the_place_of_flex(sim: Simulator) -> None:
     """On the usual ladder it costs full price, and a warning says once what there is for less."""
     with FlexOpenAI(**made(sim, lanes=("flex", "standard"))) as client, track() as calls:
-        with pytest.warns(UserWarning, match="gpt-6.2-sol has no flex, .*FLEXTIER_LANES=auto"):
+        with pytest.warns(UserWarning, match="gpt-6.2-sol has no flex: .*FLEXTIER_LANES=auto"):
             client.responses.create(model="gpt-6.2-sol", input="Name a colour.")
         client.responses.create(model="gpt-6.2-sol", input="Name a colour.")
     assert [report.lane for report in calls] == ["standard", "standard"]

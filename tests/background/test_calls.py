@@ -260,7 +260,7 @@ def test_a_background_response_of_the_callers(
     own: dict[str, Any], asker: Asker, sim: Simulator
 ) -> None:
     """It passes as it is: the caller asks about it, and nobody else."""
-    with pytest.warns(UserWarning, match="says itself whether it is to be made in the background"):
+    with pytest.warns(UserWarning, match="the call itself sets background or completion_window"):
         heard = asker(sim, **own)
     assert heard.answer.status == "queued"
     assert (creations(sim), looks(sim), cancels(sim)) == (1, 0, 0)
@@ -269,7 +269,7 @@ def test_a_background_response_of_the_callers(
 
 def test_a_call_that_is_not_to_be_in_the_background(asker: Asker, sim: Simulator) -> None:
     """Who says so is answered on a connection, by the next lane."""
-    with pytest.warns(UserWarning, match="says itself whether it is to be made in the background"):
+    with pytest.warns(UserWarning, match="the call itself sets background or completion_window"):
         heard = asker(sim, background=False)
     assert heard.answer.status == "completed"
     assert (heard.report.lane, created(sim), looks(sim)) == ("standard", 0, 0)

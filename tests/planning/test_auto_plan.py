@@ -111,7 +111,7 @@ def test_what_the_api_has_said_before() -> None:
     refused = frozenset({BACKGROUND["8h"].key, "batch"})
     found = plan("gpt-6.2-sol", policy, {}, refused)
     assert names(found) == ["background-2h", "standard"]
-    assert "not batch, background-8h: the API has said that it is not for gpt-6.2-sol" in found.why
+    assert "not batch, background-8h: the API does not offer it for gpt-6.2-sol" in found.why
 
 
 def test_flex_without_a_held_connection() -> None:

@@ -486,18 +486,18 @@ def test_turned_away_passes_by_lanes_that_are_shut() -> None:
 # --- what is learnt of how long answers take --------------------------------------------------
 
 
-def learnt(*lanes: Lane, took: dict[str, tuple[float, float]], **policy: Any) -> Ladder:
+def learnt(*lanes: Lane, latency: dict[str, tuple[float, float]], **policy: Any) -> Ladder:
     """A ladder that knows the median and the slowest answers of lanes."""
 
     def answers(lane: Lane, share: float) -> float | None:
-        return took[lane.name][share > 0.5] if lane.name in took else None
+        return latency[lane.name][share > 0.5] if lane.name in latency else None
 
-    return Ladder(FlexPolicy(**policy), lanes or BOTH, T0, took=answers)
+    return Ladder(FlexPolicy(**policy), lanes or BOTH, T0, latency=answers)
 
 
 def test_the_reserve_is_what_standard_takes() -> None:
     """Once it is known: 99 in 100 answers, a fifth more and a moment, not ``standard_reserve``."""
-    made = learnt(took={"standard": (2.0, 10.0)}, deadline=100, standard_reserve=30)
+    made = learnt(latency={"standard": (2.0, 10.0)}, deadline=100, standard_reserve=30)
     assert made.attempt_timeout(T0) == pytest.approx(87.75)
     assert made.until == pytest.approx(T0 + 87.75)
     assert made.latest == pytest.approx(T0 + 87.75)
@@ -505,22 +505,22 @@ def test_the_reserve_is_what_standard_takes() -> None:
 
 def test_a_lane_that_takes_long_is_entered_early() -> None:
     """No attempt is worth starting that half of the answers would be too slow for."""
-    took = {"flex": (25.0, 500.0), "standard": (2.0, 10.0)}
-    made = learnt(took=took, deadline=100)
+    latency = {"flex": (25.0, 500.0), "standard": (2.0, 10.0)}
+    made = learnt(latency=latency, deadline=100)
     assert made.latest == made.until == pytest.approx(T0 + 62.75)
     assert made.attempt_timeout(T0) == pytest.approx(87.75), "an attempt itself may take it all"
 
 
 def test_the_last_lane_is_tried_to_the_end() -> None:
     """Where there is nothing to keep time for, a slow answer may still come in time."""
-    took = {"flex": (25.0, 500.0), "standard": (25.0, 500.0)}
-    assert learnt(FLEX, took=took, lanes="flex", deadline=100).latest == T0 + 100
-    assert learnt(STANDARD, took=took, deadline=100).until == T0 + 100
+    latency = {"flex": (25.0, 500.0), "standard": (25.0, 500.0)}
+    assert learnt(FLEX, latency=latency, lanes="flex", deadline=100).latest == T0 + 100
+    assert learnt(STANDARD, latency=latency, deadline=100).until == T0 + 100
 
 
 def test_without_a_deadline_nothing_is_kept() -> None:
     """However long answers take."""
-    made = learnt(took={"flex": (25.0, 500.0), "standard": (25.0, 500.0)}, patience=300)
+    made = learnt(latency={"flex": (25.0, 500.0), "standard": (25.0, 500.0)}, patience=300)
     assert made.latest == math.inf
     assert made.until == T0 + 300
 

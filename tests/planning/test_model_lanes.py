@@ -51,7 +51,7 @@ def test_a_model_of_nobodys() -> None:
     [
         ("flex", "gpt-6.2-sol", "no flex, by OpenAI's flex guide"),
         ("flex", "gpt-4.1", "no flex, by the price list's entry openai/gpt-4.1"),
-        ("background", "gpt-4.1", "whether gpt-4.1 has completion windows is not known"),
+        ("background", "gpt-4.1", "whether gpt-4.1 has completion windows is unknown"),
         ("background", "my-deployment", "whether my-deployment has completion windows"),
         ("batch", "o3", ""),
     ],

@@ -1,4 +1,4 @@
-"""``lanes="auto"``: which lanes a call is tried on follows from its model and its deadline."""
+"""``lanes="auto"``: lanes chosen by model and deadline, and why (``explain``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Considered", "Plan", "explain"]
 
-# Loaded when first used: a policy only reads offers.
+# Loaded when first used.
 _HOMES = {
     "Considered": "flextier.planning.auto_plan",
     "Plan": "flextier.planning.auto_plan",

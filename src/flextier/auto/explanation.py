@@ -1,4 +1,4 @@
-"""explain(): the ladder that a call would have under ``lanes="auto"``, before it is made."""
+"""explain(): the lanes that ``lanes="auto"`` would choose for a call."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ def explain(
     step: bool = False,
     policy: FlexPolicy | dict[str, Any] | None = None,
 ) -> Plan:
-    """What ``lanes="auto"`` makes of a call; nothing is sent.
+    """The lanes that ``lanes="auto"`` chooses for a call, and why; nothing is sent.
 
     Args:
         model: its name.
         deadline: seconds for the whole call. None: the policy's.
         api: ``"responses"`` or ``"chat"`` (Chat Completions).
-        stream: whether a stream is asked for.
-        step: whether it is a step of a run, which waits for the one before.
+        stream: whether the call is streamed.
+        step: whether it is a step of a run (an agent's call), which does not wait for a batch.
         policy: the other knobs. None: from the environment.
 
     Raises:
-        ValueError: there is no such API.
-        PolicyError: a knob is wrong.
+        ValueError: ``api`` is unknown.
+        PolicyError: a knob has an invalid value.
 
-    What the API has said to this process of lanes that a model does not have is not in it.
+    Lanes that the API has rejected in this process are not left out.
     """
     if api not in ENDPOINTS:
         raise ValueError(f"api={api!r}: one of {', '.join(ENDPOINTS)}")
     if isinstance(policy, FlexPolicy):
         knobs = policy.replace(lanes=(AUTO,))
-    else:  # a deadline may be too short for the usual ladder, and not for this one
+    else:  # the deadline may be too short for the default lanes, yet long enough here
         knobs = FlexPolicy(**{**(policy or {}), "lanes": (AUTO,)})
     if deadline is not None:
         knobs = knobs.replace(deadline=deadline)
-    asked = CallFacts(ENDPOINTS[api], {"model": model}, stream)
-    declined = {lane.name: why for lane in LANES.values() if (why := lane.ineligible(asked))}
+    facts = CallFacts(ENDPOINTS[api], {"model": model}, stream)
+    declined = {lane.name: why for lane in LANES.values() if (why := lane.ineligible(facts))}
     return plan(model, knobs, declined, no_batch=RUN_STEP if step else "")

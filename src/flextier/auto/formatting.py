@@ -15,24 +15,24 @@ WAITS = {
     "background-8h": "within 8 h (a target)",
     "background-2h": "within 2 h (a target)",
 }
-"""How long an answer takes. Sources: OpenAI's guides; copilot-cli#4821 (flex)."""
+"""How long a response takes. Sources: OpenAI's guides; copilot-cli#4821 (flex)."""
 
 
 def table(plan: Plan) -> str:
-    """The ladder, what its lanes cost, how long they take, and why the others are not in it."""
+    """The plan as a table: lanes, prices, durations, and why other lanes are not used."""
     from flextier.batch.formatting import columns
 
     time = "no deadline" if plan.deadline is None else f"{span(plan.deadline)} to the deadline"
     heads = ("", "lane", "US$/M in", "out", "of standard", "an answer takes")
     rows = [_row(plan, one, str(rank)) for rank, one in enumerate(_taken(plan), start=1)]
-    told = [f"{plan.model}, {time}", "", columns([heads, *rows]).rstrip("\n")]
+    lines = [f"{plan.model}, {time}", "", columns([heads, *rows]).rstrip("\n")]
     if any(one.lane.batched for one in _taken(plan)):
         few = f"{plan.batch_min_calls} calls at once or more (batch_min_calls)"
-        told += ["", f"batch: for {few}; fewer go to the next"]
+        lines += ["", f"batch: for {few}; with fewer, the next lane"]
     against = [(one.lane.name, one.against) for one in plan.considered if one.against]
     if against:
-        told += ["", "Not tried:", columns(against).rstrip("\n")]
-    return "\n".join(told) + "\n"
+        lines += ["", "Not used:", columns(against).rstrip("\n")]
+    return "\n".join(lines) + "\n"
 
 
 def _taken(plan: Plan) -> list[Considered]:
@@ -41,7 +41,7 @@ def _taken(plan: Plan) -> list[Considered]:
 
 def _row(plan: Plan, one: Considered, rank: str) -> tuple[str, ...]:
     rates = _rates(plan.model, one.lane.name)
-    share = f"{100 * one.share:.0f} %" + ("" if one.priced else " (by its guide)")
+    share = f"{100 * one.share:.0f} %" + ("" if one.priced else " (general discount)")
     return (rank, one.lane.name, *(rates or ("-", "-")), share, WAITS[one.lane.name])
 
 

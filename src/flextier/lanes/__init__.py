@@ -1,4 +1,4 @@
-"""Lanes: the ways to buy a call, one file each."""
+"""The lanes: ways to send a call, at different prices and latencies; one file a lane."""
 
 from flextier.lanes.background import BACKGROUND, BACKGROUND_FLEX, WINDOWS, with_whole_window
 from flextier.lanes.base import JOURNAL, RAW_BODY, CallFacts, Lane, Window

@@ -1,7 +1,7 @@
-"""The background lanes: Responses within hours, for less. Polling is not their concern.
+"""The background lanes: Responses within hours, at a discount; flex in the background.
 
 A response with a window of two hours costs 30 % less than standard, one of eight hours 40 % less.
-The window is a target, not a promise. The only file that knows them on the wire.
+The window is a target, not a promise.
 
 Source: https://developers.openai.com/api/docs/guides/background
 """
@@ -18,24 +18,24 @@ from flextier.lanes.flex import FLEX, FlexLane
 from flextier.lanes.standard import STANDARD
 
 ENDPOINT = "/responses"
-"""The only endpoint that has background responses."""
+"""The endpoint of background responses."""
 
 OPTIONS = "background_options"
 
 WINDOWS: dict[Window, float] = {"soonest": 0.0, "2h": 7_200.0, "8h": 28_800.0}
-"""Seconds within which OpenAI aims to answer; ``soonest`` has no such aim."""
+"""Seconds within which OpenAI aims to respond; ``soonest`` has no such target."""
 
 _LONGEST: dict[Window, float] = {"soonest": 3_600.0, "2h": 10_800.0, "8h": 43_200.0}
-"""Seconds after which a response is given up where no knob says so: half a window too late."""
+"""Seconds after which a response is given up if no knob is set: one and a half windows."""
 
 _WORDS = re.compile(r"\bbackground\b|completion[_ ]window|zero data retention", re.IGNORECASE)
 _FOR_ALL = re.compile(r"not supported|unsupported|not available|retention", re.IGNORECASE)
 
 
-def asks_itself(asked: CallFacts) -> bool:
-    """Whether the caller has said itself whether, or within which window, it is to be made so."""
-    options = asked.body.get(OPTIONS) or {}
-    return asked.body.get("background") is not None or "completion_window" in options
+def sets_background(facts: CallFacts) -> bool:
+    """Whether the call sets ``background`` or a completion window of its own."""
+    options = facts.body.get(OPTIONS) or {}
+    return facts.body.get("background") is not None or "completion_window" in options
 
 
 def _is_about_background(failure: Failure) -> bool:
@@ -46,31 +46,31 @@ def _is_about_background(failure: Failure) -> bool:
     return _WORDS.search(failure.message) is not None
 
 
-def _is_for_all(failure: Failure) -> bool:
-    """Whether every call of the model would be told so."""
+def _applies_to_model(failure: Failure) -> bool:
+    """Whether every call of the model would fail so."""
     return failure.code == "unsupported_value" or _FOR_ALL.search(failure.message) is not None
 
 
 class BackgroundLane(Lane):
-    """Less than the list price; accepted at once, and done within a window."""
+    """Below list price; accepted at once, and done within a window."""
 
     __slots__ = ()  # no dataclass of its own: it has no field more
 
-    def ineligible(self, asked: CallFacts) -> str:
-        if asked.endpoint != ENDPOINT:
+    def ineligible(self, facts: CallFacts) -> str:
+        if facts.endpoint != ENDPOINT:
             return (
-                "background responses are for the Responses API (LangChain: "
+                "background responses need the Responses API (LangChain: "
                 "use_responses_api=True, LlamaIndex: OpenAIResponsesFlex)"
             )
-        if asks_itself(asked):
-            return "the call says itself whether it is to be made in the background"
-        return f"a background response has no {RAW_BODY}" if asked.extras == RAW_BODY else ""
+        if sets_background(facts):
+            return "the call itself sets background or completion_window"
+        return f"a background response has no {RAW_BODY}" if facts.extras == RAW_BODY else ""
 
     def unsupported(self, failure: Failure) -> bool:
         return _is_about_background(failure)
 
     def unsupported_by_model(self, failure: Failure) -> bool:
-        return _is_for_all(failure)
+        return _applies_to_model(failure)
 
     def fields(self, run: str | None) -> dict[str, Any]:
         options: dict[str, Any] = {}
@@ -82,22 +82,22 @@ class BackgroundLane(Lane):
 
 
 class BackgroundFlexLane(FlexLane):
-    """Flex, accepted at once and asked about: no connection that may be cut while it is silent."""
+    """Flex as a background response: polled, so no silent connection can be cut."""
 
     __slots__ = ()  # no dataclass of its own: it has no field more
 
-    def ineligible(self, asked: CallFacts) -> str:
-        if asked.endpoint != ENDPOINT:
-            return f"{asked.endpoint} has no background responses"
-        if asked.streamed or asked.extras == RAW_BODY or asks_itself(asked):
-            return "the caller reads it as it comes"
+    def ineligible(self, facts: CallFacts) -> str:
+        if facts.endpoint != ENDPOINT:
+            return f"{facts.endpoint} has no background responses"
+        if facts.streamed or facts.extras == RAW_BODY or sets_background(facts):
+            return "the call is streamed, raw, or sets background itself"
         return ""
 
     def unsupported(self, failure: Failure) -> bool:
         return _is_about_background(failure) or super().unsupported(failure)
 
     def unsupported_by_model(self, failure: Failure) -> bool:
-        return not _is_about_background(failure) or _is_for_all(failure)
+        return not _is_about_background(failure) or _applies_to_model(failure)
 
     def fields(self, run: str | None) -> dict[str, Any]:
         return {"background": True}

@@ -1,4 +1,4 @@
-"""What every lane is: a name, how it is asked for, and how it says no."""
+"""What every lane has: a name, the request fields that select it, and its refusals."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any, Literal
 from flextier.lanes.failures import Failure
 
 JOURNAL = "journal"
-"""What a report gives as the lane of a call whose answer was paid for before: nothing was sent."""
-
+"""The lane in the report of a call that the journal answered: nothing was sent."""
 
 RAW_BODY = "body that the caller reads"
-"""Among a call's extras: what it gets is read by the caller, and by nobody before."""
+"""In ``CallFacts.extras``: the caller reads the raw body of the response."""
 
 Window = Literal["soonest", "2h", "8h"]
 """What the Responses API calls a completion window."""
@@ -22,7 +21,7 @@ Window = Literal["soonest", "2h", "8h"]
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """What a lane has to know of a call before it takes it."""
+    """The facts of a call that decide whether a lane can take it."""
 
     endpoint: str
     """The path after the base URL, such as ``"/responses"``."""
@@ -31,20 +30,20 @@ class CallFacts:
     streamed: bool = False
     """Whether an event stream was asked for."""
     extras: str = ""
-    """What the call has besides its body, in words: headers, query parameters, a body to read by
-    itself. Empty: nothing."""
+    """What the call has besides its body, in words: headers, query parameters, a raw response
+    body. Empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A way to buy a call. A lane that says no in its own words overrides the two questions."""
+    """A way to send a call. Subclasses override what identifies their refusals."""
 
     name: str
     """The name in ``FlexPolicy.lanes`` and in reports."""
     service_tier: str
     """The ``service_tier`` sent for it."""
     served_as: frozenset[str] = frozenset()
-    """The tiers in an answer that mean this lane was billed, next to ``service_tier``."""
+    """Tiers in a response that mean this lane was billed, besides ``service_tier``."""
     timeout_field: str | None = "standard_timeout"
     """The field of ``FlexPolicy`` that limits an attempt on it; None: only the deadline does."""
     max_seconds: float = math.inf
@@ -55,52 +54,52 @@ class Lane:
     gather_field: str | None = None
     """The field of ``FlexPolicy`` that says how long calls are gathered before they are sent."""
     patient: bool = False
-    """Whether refusals are worth waiting out, for as long as ``FlexPolicy.patience`` allows."""
+    """Whether a refused call waits for capacity, for as long as ``FlexPolicy.patience`` allows."""
     batched: bool = False
-    """Whether calls are gathered, sent together, and answered together."""
+    """Whether calls are grouped and sent as one request."""
     min_calls: int = 1
-    """The fewest calls that are worth sending together, whatever the policy says."""
+    """The fewest calls worth grouping, whatever the policy says."""
     window: Window | None = None
     """The completion window of background responses; None: it has none."""
     min_seconds: float = 0.0
-    """Seconds before it is to be left that are too few to begin on it."""
+    """The call begins on the lane only if more seconds than this are left for it."""
     registered_as: str = ""
-    """What the process remembers it by, where that is not its name."""
+    """Its key in the limiter registry, if that is not its name."""
     fallback_variant: Lane | None = None
-    """The lane of the same name that takes the calls of models that this one is not for."""
+    """The lane of the same name for models that do not support this one."""
 
     deferred: bool = field(init=False, repr=False, compare=False)
-    """Whether the answer is fetched later, and not waited for on a connection."""
+    """Whether the response is collected later, without an open connection."""
 
     def __post_init__(self) -> None:
-        # Not a property: every call asks for it several times.
+        # Not a property: every call reads it several times.
         object.__setattr__(self, "deferred", self.batched or self.window is not None)
 
     @property
     def key(self) -> str:
-        """What the process remembers it by."""
+        """Its key in the limiter registry."""
         return self.registered_as or self.name
 
     def serves(self, service_tier: str) -> bool:
-        """Whether an answer of that tier was billed on this lane, if it was asked for here."""
+        """Whether a response with that tier to a request on this lane was billed as this lane."""
         return self.batched or service_tier == self.service_tier or service_tier in self.served_as
 
     def alternative_for(self, failure: Failure) -> Lane | None:
-        """The lane of the same name that may take a call which is not for this one; None: none."""
+        """The lane of the same name that may support a call after this failure; None: none."""
         if self.fallback_variant is None or self.fallback_variant.unsupported(failure):
             return None
         return self.fallback_variant
 
     def fields(self, run: str | None) -> dict[str, Any]:
-        """What the body has for it, besides the service tier.
+        """The request fields that select the lane, besides the service tier.
 
         Args:
-            run: a name of the run that the call is a step of; None: of none.
+            run: the id of the run that the call is a step of; None: none.
         """
         return {}
 
-    def ineligible(self, asked: CallFacts) -> str:
-        """Why the call cannot go this way, in words; empty: it can."""
+    def ineligible(self, facts: CallFacts) -> str:
+        """Why the lane cannot take the call; empty if it can."""
         return ""
 
     def refuses(self, failure: Failure) -> bool:
@@ -108,9 +107,9 @@ class Lane:
         return False
 
     def unsupported(self, failure: Failure) -> bool:
-        """Whether ``failure`` says that this lane is not for this model, project or call."""
+        """Whether ``failure`` says that this model, project or call cannot use the lane."""
         return False
 
     def unsupported_by_model(self, failure: Failure) -> bool:
-        """Whether a lane that is :meth:`unsupported` is so for every call of the model."""
+        """Whether a failure that is :meth:`unsupported` applies to every call of the model."""
         return True

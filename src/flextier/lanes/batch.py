@@ -1,4 +1,4 @@
-"""The batch lane: half price for what can wait up to 24 hours. Files are not its concern.
+"""The batch lane: half price for calls that can wait up to 24 hours.
 
 Source: https://developers.openai.com/api/docs/guides/batch
 """
@@ -9,28 +9,28 @@ from flextier.lanes.base import CallFacts, Lane
 from flextier.lanes.failures import Failure
 
 MODEL_ERROR = "batch_model_error"
-"""The ``type`` we give an error that says that a model has no batch lane."""
+"""The ``type`` of an error made here: the model has no batch lane."""
 
 LINE_ERROR = "batch_line_error"
-"""The ``type`` we give an error that says that one call cannot be a line of a batch."""
+"""The ``type`` of an error made here: the call cannot be a line of a batch."""
 
 _ENDPOINTS = frozenset({"/chat/completions", "/responses"})
 
 
 class BatchLane(Lane):
-    """Half the list price; calls are pooled into files, answers come within 24 hours."""
+    """Half the list price; calls are grouped into batches, responses come within 24 hours."""
 
     __slots__ = ()  # no dataclass of its own: it has no field more
 
-    def ineligible(self, asked: CallFacts) -> str:
-        if asked.endpoint not in _ENDPOINTS:
-            return f"the Batch API is not used for {asked.endpoint}"
-        if asked.streamed:
+    def ineligible(self, facts: CallFacts) -> str:
+        if facts.endpoint not in _ENDPOINTS:
+            return f"the Batch API does not support {facts.endpoint}"
+        if facts.streamed:
             return "the Batch API has no streams"
-        if asked.body.get("background"):
+        if facts.body.get("background"):
             return "the Batch API has no background responses"
-        if asked.extras:
-            return f"a line of a batch has no {asked.extras}"
+        if facts.extras:
+            return f"a batch line cannot carry {facts.extras}"
         return ""
 
     def unsupported(self, failure: Failure) -> bool:

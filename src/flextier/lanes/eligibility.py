@@ -1,4 +1,4 @@
-"""Which lanes a call can take at all, before any of them is asked."""
+"""Which lanes can take a call, decided before anything is sent."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ from flextier.lanes.model_support import has_windows
 
 @dataclass(frozen=True, slots=True)
 class EligibleLanes:
-    """The lanes that take a call."""
+    """The lanes that can take a call."""
 
     lanes: list[Lane]
     plain: bool = False
-    """Whether what they give is no stream, although one was asked for."""
+    """Whether they return no stream, although the call asked for one."""
 
 
-def choose(lanes: Sequence[Lane], asked: CallFacts, underway: Lane | None = None) -> EligibleLanes:
-    """The lanes that take the call; a reason that one does not is told once in a process.
+def choose(lanes: Sequence[Lane], facts: CallFacts, underway: Lane | None = None) -> EligibleLanes:
+    """The lanes that can take the call. Warns once a process for each lane that cannot.
 
     Args:
         lanes: the ladder.
-        asked: the call.
-        underway: where it was sent before, and is paid for; None: nowhere.
+        facts: the call.
+        underway: the lane on which an earlier process sent the call and will be billed for it;
+            None: none.
 
     Raises:
-        PolicyError: none of them takes it.
+        PolicyError: no lane can take it.
     """
-    lanes = [_taking(lane, asked) for lane in lanes]
-    reasons = {lane.name: lane.ineligible(asked) for lane in lanes}
-    willing = [lane for lane in lanes if not reasons[lane.name]]
+    lanes = [_eligible_variant(lane, facts) for lane in lanes]
+    reasons = {lane.name: lane.ineligible(facts) for lane in lanes}
+    eligible = [lane for lane in lanes if not reasons[lane.name]]
     if underway is not None:
-        willing = [underway, *(lane for lane in willing if lane.name != underway.name)]
-    if willing:
+        eligible = [underway, *(lane for lane in eligible if lane.name != underway.name)]
+    if eligible:
         for name, reason in reasons.items():
             if reason:
-                warn_ineligible(name, reason, willing[0].name)
-        return EligibleLanes(willing)
-    plainly = replace(asked, streamed=False)
-    if asked.streamed and (lanes := [lane for lane in lanes if not lane.ineligible(plainly)]):
+                warn_ineligible(name, reason, eligible[0].name)
+        return EligibleLanes(eligible)
+    plainly = replace(facts, streamed=False)
+    if facts.streamed and (lanes := [lane for lane in lanes if not lane.ineligible(plainly)]):
         return EligibleLanes(lanes, plain=True)
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise PolicyError(
@@ -51,28 +52,28 @@ def choose(lanes: Sequence[Lane], asked: CallFacts, underway: Lane | None = None
     )
 
 
-def _taking(lane: Lane, asked: CallFacts) -> Lane:
-    """The lane, or the other one of its name where that takes the call and it does not."""
+def _eligible_variant(lane: Lane, facts: CallFacts) -> Lane:
+    """The lane, or its fallback variant where the lane itself cannot take the call."""
     return (
         lane.fallback_variant
-        if lane.fallback_variant is not None and lane.ineligible(asked)
+        if lane.fallback_variant is not None and lane.ineligible(facts)
         else lane
     )
 
 
 @lru_cache(maxsize=64)
 def warn_about_windows(model: str) -> None:
-    """Say once that a model that has no flex is sold for less all the same."""
+    """Warn once that a model without flex has completion windows."""
     if has_windows(model):
         safe_warn(
-            f"{model} has no flex, so that its calls go to standard, at full price. It has "
-            'completion windows, for 30 or 40 % less: FlexPolicy(lanes="auto", deadline=...) '
-            "(FLEXTIER_LANES=auto)",
+            f"{model} has no flex: its calls go to standard, at full price. It has completion "
+            'windows, which cost 30 or 40 % less: set FlexPolicy(lanes="auto", deadline=...) or '
+            "FLEXTIER_LANES=auto and FLEXTIER_DEADLINE",
             stacklevel=8,
         )
 
 
 @lru_cache(maxsize=64)
 def warn_ineligible(lane: str, reason: str, following: str) -> None:
-    """Say once why calls do not take a lane."""
+    """Warn once why calls skip a lane."""
     safe_warn(f"calls that go to {following} instead of {lane}: {reason}", stacklevel=8)

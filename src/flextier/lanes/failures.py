@@ -45,12 +45,12 @@ class Failure:
     headers: Mapping[str, str] = field(default_factory=dict)
     fault: Fault | None = None
     sent: bool = True
-    """Whether the request can have reached the server: not, if no connection was had."""
+    """Whether the request can have reached the server: not, if no connection was made."""
     request_id: str | None = None
 
 
 class Refusals(Protocol):
-    """What a lane knows of its own refusals (see ``flextier.lanes``)."""
+    """How a lane recognises its own refusals (see ``flextier.lanes``)."""
 
     @property
     def patient(self) -> bool:
@@ -63,7 +63,7 @@ class Refusals(Protocol):
         """Whether the failure says that this lane is not for this model or project."""
 
 
-# 429 answers that no waiting cures: the account may not spend more. OpenAI has many words for it
+# 429s that no wait helps against: the account may not spend more. OpenAI has many codes for it
 # (`insufficient_quota`, `billing_hard_limit_reached`, `project_spend_limit_exceeded`, …).
 # https://platform.openai.com/docs/guides/error-codes
 _QUOTA = re.compile("quota|billing|spend|credit|usage_limit|budget|funds")
@@ -80,7 +80,7 @@ _FAULTS: dict[Fault, Kind] = {"timeout": "timeout", "unfinished": "unfinished"}
 
 
 def classify(failure: Failure, lane: Refusals) -> Kind:
-    """The kind of ``failure``, had on ``lane``. Codes decide before status, status before text."""
+    """The kind of ``failure``, on ``lane``. Codes decide before status, status before text."""
     if failure.fault is not None:
         return _FAULTS.get(failure.fault, "transient")
     if failure.status is None or failure.status == 429:

@@ -1,4 +1,4 @@
-"""The flex lane: OpenAI's half-price service tier. The only file that knows it on the wire.
+"""The flex lane: OpenAI's half-price service tier.
 
 Source: https://developers.openai.com/api/docs/guides/flex-processing
 """
@@ -11,7 +11,7 @@ from flextier.lanes.base import Lane
 from flextier.lanes.failures import Failure
 
 # `flex_unavailable` is the current code, `resource_unavailable` that of older texts (and still the
-# error's type); 498 `capacity_exceeded` is Groq's word for the same thing.
+# error's type); 498 `capacity_exceeded` is Groq's code for the same thing.
 _REFUSALS = frozenset({"flex_unavailable", "resource_unavailable", "capacity_exceeded"})
 # A 400 may quote the request, in which "flex" can mean anything; a 403 does not.
 _TIER = re.compile(r"service[_ ]tier|\bflex (processing|tier|service)", re.IGNORECASE)
@@ -33,7 +33,7 @@ class FlexLane(Lane):
             return False
         if failure.param is not None:
             return failure.param == "service_tier"
-        if failure.status == 404:  # by its words it could be about a model named after flex
+        if failure.status == 404:  # its message could be about a model with flex in its name
             return False
         words = _FORBIDDEN if failure.status == 403 else _TIER
         return words.search(failure.message) is not None

@@ -1,22 +1,22 @@
-"""What a user says of the lanes that models are sold on, as ``FlexPolicy.lane_support`` has it."""
+"""Parses the entries of ``FlexPolicy.lane_support``: the lanes that a model has."""
 
 from __future__ import annotations
 
 SUPPORTABLE = ("batch", "flex", "background")
-"""What can be named in an offer; standard always is."""
+"""Lanes that an entry can name; every model has standard."""
 
 
-def parse_lane_support(told: str) -> tuple[str, frozenset[str]]:
-    """A pattern and its lanes, of ``"gpt-7*=batch+background"``.
+def parse_lane_support(entry: str) -> tuple[str, frozenset[str]]:
+    """The pattern and the lanes of an entry such as ``"gpt-7*=batch+background"``.
 
     Raises:
-        ValueError: it is no such thing.
+        ValueError: the entry has another form.
     """
-    pattern, equals, names = told.partition("=")
+    pattern, equals, names = entry.partition("=")
     lanes = frozenset(name.strip() for name in names.split("+") if name.strip())
     if not pattern.strip() or not equals or lanes - set(SUPPORTABLE):
         raise ValueError(
-            f"{told!r} is no offer such as 'gpt-7*=batch+background': a model or a shell pattern, "
-            f"and its lanes, of {', '.join(SUPPORTABLE)}"
+            f"{entry!r} must be a model or shell pattern and its lanes, such as "
+            f"'gpt-7*=batch+background'; lanes: {', '.join(SUPPORTABLE)}"
         )
     return pattern.strip(), lanes

@@ -1,7 +1,7 @@
-"""Which of OpenAI's models are sold on background windows, and which on flex no more, by its word.
+"""Which of OpenAI's models have completion windows, and which never get flex.
 
-OpenAI publishes no list. What is written here is from its pages; what a model really has, the API
-says: with a 400, which is remembered.
+OpenAI publishes no list. These facts are from its pages. If the API rejects a lane with a 400, the
+process records that (:meth:`flextier.capacity.LimiterRegistry.mark_unsupported`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,6 @@ def is_after_flex(model: str) -> bool:
 
 
 def has_windows(model: str) -> bool:
-    """Whether a model of OpenAI's is known to be sold on the windows of two and eight hours."""
+    """Whether a model of OpenAI's is known to have the windows of two and eight hours."""
     bare = _DATE.sub("", model.removeprefix("openai/"))
     return is_after_flex(model) or bare in WITH_WINDOWS

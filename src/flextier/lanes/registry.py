@@ -1,4 +1,4 @@
-"""The lanes by name, and by the tier an answer reports."""
+"""The lanes by name, and by the service tier in a response. A new lane is added here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flextier.lanes.standard import STANDARD
 
 
 class _Knobs(Protocol):
-    """The fields of ``FlexPolicy`` that say which lane a name is for."""
+    """The fields of ``FlexPolicy`` that decide which lane a name means."""
 
     @property
     def background_window(self) -> Window:
@@ -30,7 +30,7 @@ LANES: dict[str, Lane] = {lane.name: lane for lane in (*_TIERS, *BACKGROUND.valu
 """The lanes, by the names in reports."""
 
 AUTO = "auto"
-"""In ``FlexPolicy.lanes``, alone: the ladder follows from the model and the deadline."""
+"""In ``FlexPolicy.lanes``, alone: the lanes are chosen by model and deadline."""
 
 ANY_WINDOW = "background"
 """In ``FlexPolicy.lanes``: the background lane of ``FlexPolicy.background_window``."""
@@ -40,7 +40,7 @@ NAMES = (*(lane.name for lane in _TIERS), ANY_WINDOW, *(x.name for x in BACKGROU
 
 
 def lane_named(name: str, policy: _Knobs) -> Lane:
-    """The lane of a name in ``FlexPolicy.lanes``, as the policy's other fields have it."""
+    """The lane that a name in ``FlexPolicy.lanes`` means under the policy's other fields."""
     if name == ANY_WINDOW:
         return BACKGROUND[policy.background_window]
     if name == FLEX.name and policy.flex_background:
@@ -53,7 +53,7 @@ _BY_TIER = {tier: lane for lane in _TIERS for tier in (lane.service_tier, *lane.
 
 @lru_cache(maxsize=64)
 def tier_lane(service_tier: str) -> Lane:
-    """The lane of a ``service_tier``, asked or served; one of its own if it is not ours.
+    """The lane of a ``service_tier``, requested or served; a new one for an unknown tier.
 
     ``"flex"`` is the flex lane, ``"default"`` the standard lane, ``"priority"`` one by that name.
     """

@@ -1,8 +1,8 @@
-"""The standard lane: list price, no catch."""
+"""The standard lane: list price, no restrictions."""
 
 from __future__ import annotations
 
 from flextier.lanes.base import Lane
 
-# Asked for by name: leaving the tier out means the project's default, which may be a dearer one.
+# Set explicitly: without the field, the project's default applies, which may cost more.
 STANDARD = Lane(name="standard", service_tier="default", served_as=frozenset({"auto", "standard"}))

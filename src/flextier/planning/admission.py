@@ -11,7 +11,7 @@ from flextier.policy import FlexPolicy
 
 
 class Admission:
-    """One call's place at the limiter. Not shared; the limiter is."""
+    """Admits the attempts of one call; the limiter behind it is shared by all calls."""
 
     __slots__ = ("_ladder", "_limiter", "_permit", "_policy", "_stall_factor")
 
@@ -29,13 +29,16 @@ class Admission:
 
     @property
     def is_held(self) -> bool:
-        """Whether the limiter has yet to hear what came of it."""
+        """Whether the call has a permit that has not been given back."""
         return self._permit is not None and not self._permit.verdict
 
     def try_acquire(self, now: float) -> bool:
-        """Ask for leave to send on the ladder's lane; on the same lane, the call keeps its turn."""
+        """Acquire a permit for the ladder's lane if one is free; return whether it is granted.
+
+        A call that stays on its lane keeps its place in the order.
+        """
         ladder, before = self._ladder, self._permit
-        if ladder.lane.batched:  # where many calls are one request, and nobody stands in line
+        if ladder.lane.batched:  # its calls are sent together: no request of their own to admit
             self.release(now)
             self._permit = None
             return True
@@ -47,28 +50,28 @@ class Admission:
         return self._permit.granted
 
     def recheck(self, now: float, wake: Callable[[], None]) -> float:
-        """Seconds to wait, or until woken, before looking again; 0: no more (see ``granted``)."""
+        """Seconds until the next check, unless woken; 0: stop waiting (see ``granted``)."""
         assert self._permit is not None
         return self._limiter.recheck(self._permit, now, wake)
 
     def start(self, now: float) -> None:
-        """The attempt goes out, on whatever lane the call has come to meanwhile."""
+        """Record that the attempt is sent, on the lane that the ladder is on by now."""
         if self._permit is None or self._permit.estimator.name != self._ladder.lane.name:
             self.release(now)
             self.try_acquire(now)
         self._limiter.start(self._permit, now)
 
     def release(self, now: float) -> None:
-        """There is nothing more to wait for, or the attempt told nothing of its lane."""
+        """Give the permit back; nothing was learnt about the lane."""
         if self._permit is not None:
             self._limiter.end(self._permit, "gone", now)
 
     def served(self, now: float, *, timed: bool = False) -> None:
-        """The attempt was answered; ``timed`` if it took what answers of its lane take."""
+        """Record a response; ``timed`` if its duration counts as a latency of the lane."""
         self._limiter.end(self._permit, "served", now, timed=timed)
 
     def failed(self, event: FailedAttempt) -> None:
-        """The attempt failed, in a way that may tell of the lane."""
+        """Record a failure, which may say something about the lane's capacity."""
         if self._permit is None:
             return
         if event.kind == "rate_limited":
@@ -87,7 +90,7 @@ class Admission:
         self._limiter.end(self._permit, "refused", event.now, spacing)
 
     def opens_in(self, now: float) -> float:
-        """Seconds until an attempt may be let in on the ladder's lane, at the soonest."""
+        """Seconds until the ladder's lane may admit an attempt, at the soonest."""
         lane = self._ladder.lane
         if lane.batched:
             return 0.0
@@ -95,15 +98,15 @@ class Admission:
 
     @property
     def may_stall(self) -> bool:
-        """Whether the attempt begun is to be watched by :meth:`stalls_in`."""
+        """Whether :meth:`stalls_in` applies to the current attempt."""
         lane = self._ladder.lane
         return self._stall_factor > 0 and lane.patient and not lane.deferred
 
     def stalls_in(self, now: float) -> float:
-        """Seconds until a silent attempt should be looked at again; 0: it is to be given up.
+        """Seconds until a silent attempt should be checked again; 0: it has stalled, give it up.
 
-        Infinity: there is no time left on the lane for another. Each time, twice the silence is
-        borne, as the one before may have been cut off in vain.
+        Infinity: no time is left on the lane for another attempt. The allowed silence doubles each
+        time, since the attempt before may have been given up too soon.
         """
         if self._permit is None or now >= self._ladder.latest:
             return math.inf

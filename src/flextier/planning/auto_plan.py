@@ -1,4 +1,4 @@
-"""The ladder of a call under ``lanes="auto"``: no I/O, no clock; facts in, lanes and why out."""
+"""The lanes of a call under ``lanes="auto"``, and why: a pure function of the facts passed in."""
 
 from __future__ import annotations
 
@@ -26,53 +26,53 @@ from flextier.planning.relative_price import cheapest_first
 from flextier.policy import FlexPolicy
 
 MIN_BATCH_CALLS = 10
-"""The fewest calls at once that are taken for bulk work, which is worth a file of its own."""
+"""The fewest calls made at once that are worth a batch."""
 
-RUN_STEP = "a step of a run does not wait for a file of calls"
+RUN_STEP = "a step of a run does not wait for other calls to form a batch"
 TOO_FEW_CALLS = "too few calls were made at once lately"
-"""Why a call is not to wait for others."""
+"""Why a call does not wait for a batch."""
 
 _BATCH_LANE = replace(BATCH, min_calls=MIN_BATCH_CALLS)
 
 BATCH_MIN_DEADLINE = 6 * 3600.0
-"""Seconds that a deadline has to leave for a batch: most are done within minutes, some in 8 to 24
-hours; what is not done in time goes on to the next lane."""
+"""Seconds that the deadline must leave for a batch. Most batches end within minutes, some take 8 to
+24 hours; calls that are not done in time fall back to the next lane."""
 
 
 @dataclass(frozen=True, slots=True)
 class Considered:
-    """A lane, and whether a call is tried on it."""
+    """A lane, and whether the call may use it."""
 
     lane: Lane
     share: Decimal
-    """What it costs next to standard."""
+    """Its cost as a share of standard's."""
     priced: bool
-    """Whether that is from known prices; else it is what OpenAI says of the lane in general."""
+    """Whether that follows from known prices; else from the lane's general discount."""
     against: str
-    """Why it is not tried; empty: it is."""
+    """Why the call does not use it; empty if it may."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A ladder, and how it came about."""
+    """The lanes chosen for a call, and the reasons."""
 
     model: str
     deadline: float | None
     considered: tuple[Considered, ...]
     """The cheapest first."""
     source: str
-    """How it is known what the model is sold on."""
+    """Where the model's lanes are published."""
     batch_min_calls: int
     """The fewest calls at once that make a batch."""
 
     @property
     def lanes(self) -> list[Lane]:
-        """The ladder."""
+        """The lanes that the call attempts, in order."""
         return [one.lane for one in self.considered if not one.against]
 
     @property
     def why(self) -> str:
-        """The choice, in a line."""
+        """The choice and its reasons, in a line."""
         time = "no deadline" if self.deadline is None else f"{span(self.deadline)} to the deadline"
         taken = ", ".join(
             f"{one.lane.name} ({100 * one.share:.0f} %)"
@@ -83,30 +83,30 @@ class Plan:
         for one in self.considered:
             if one.against:
                 left_out.setdefault(one.against, []).append(one.lane.name)
-        told = [f"not {', '.join(names)}: {against}" for against, names in left_out.items()]
-        return "; ".join([f"auto, {self.model}, {time}: {taken}", *told])
+        reasons = [f"not {', '.join(names)}: {against}" for against, names in left_out.items()]
+        return "; ".join([f"auto, {self.model}, {time}: {taken}", *reasons])
 
 
 def plan(
     model: str,
     policy: FlexPolicy,
     declined: Mapping[str, str],
-    never: frozenset[str] = frozenset(),
+    unsupported: frozenset[str] = frozenset(),
     *,
     no_batch: str = "",
 ) -> Plan:
-    """The ladder of a call.
+    """Choose the lanes of a call.
 
     Args:
         model: its name.
-        policy: the knobs; its ``lanes`` do not count.
-        declined: by lane, why it cannot take the call; lanes that can are not in it.
-        never: the lanes of which the API has said that they are not for the model.
-        no_batch: why it is not to wait for others that would make a batch with it; empty: it may.
+        policy: the knobs; its ``lanes`` are ignored.
+        declined: for each lane that cannot take the call, the reason.
+        unsupported: lanes that the API has rejected for this model.
+        no_batch: why the call does not wait for a batch; empty if it may.
     """
-    # Prices change with the day, and with the book.
+    # Part of the cache key: prices change with the day and with the price book.
     prices = (price_book(), date.today())
-    return _plan(model, policy, tuple(sorted(declined.items())), never, no_batch, prices)
+    return _plan(model, policy, tuple(sorted(declined.items())), unsupported, no_batch, prices)
 
 
 @lru_cache(maxsize=512)
@@ -114,36 +114,31 @@ def _plan(
     model: str,
     policy: FlexPolicy,
     declined: tuple[tuple[str, str], ...],
-    never: frozenset[str],
+    unsupported: frozenset[str],
     no_batch: str,
     prices: tuple[object, date],
 ) -> Plan:
-    offer = lanes_of_model(model, policy.lane_support)
+    model_lanes = lanes_of_model(model, policy.lane_support)
     reasons = dict(declined)
 
     def against(lane: Lane) -> str:
         kind = lane.name if lane.name in SUPPORTABLE else "background"
-        if lane is not STANDARD and (lacks := offer.lacks(kind, model)):
+        if lane is not STANDARD and (lacks := model_lanes.lacks(kind, model)):
             return lacks
-        if not never.isdisjoint((lane.key, lane.name)):
-            return f"the API has said that it is not for {model}"
+        if not unsupported.isdisjoint((lane.key, lane.name)):
+            return f"the API does not offer it for {model}"
         why = _too_little_time(lane, policy) or reasons.get(lane.name, "")
         return why or (no_batch if lane.batched else "")
 
-    flex = BACKGROUND_FLEX if policy.flex_background and BACKGROUND_FLEX.key not in never else FLEX
-    lanes = [
-        _BATCH_LANE,
-        flex,
-        with_whole_window(BACKGROUND["8h"]),
-        with_whole_window(BACKGROUND["2h"]),
-        STANDARD,
-    ]
+    in_background = policy.flex_background and BACKGROUND_FLEX.key not in unsupported
+    windows = [with_whole_window(BACKGROUND["8h"]), with_whole_window(BACKGROUND["2h"])]
+    lanes = [_BATCH_LANE, BACKGROUND_FLEX if in_background else FLEX, *windows, STANDARD]
     considered = tuple(
         Considered(lane, share, priced, against(lane))
         for lane, share, priced in cheapest_first(lanes, model)
     )
-    least = max(MIN_BATCH_CALLS, policy.batch_min_calls)
-    return Plan(model, policy.deadline, considered, offer.source, least)
+    min_calls = max(MIN_BATCH_CALLS, policy.batch_min_calls)
+    return Plan(model, policy.deadline, considered, model_lanes.source, min_calls)
 
 
 def _too_little_time(lane: Lane, policy: FlexPolicy) -> str:
@@ -156,7 +151,7 @@ def _too_little_time(lane: Lane, policy: FlexPolicy) -> str:
         needs = policy.batch_window + max(policy.batch_reserve, policy.standard_reserve)
         what = "batch_window and batch_reserve"
     elif lane.min_seconds:
-        # As the ladder has it: what is left unfinished is called off before the reserve.
+        # As in Ladder.cancel_at: an unfinished response is cancelled before the reserve.
         needs = lane.min_seconds + CANCEL_TIME + policy.standard_reserve
         what = f"its window, {span(CANCEL_TIME)} and standard_reserve"
     else:

@@ -1,7 +1,7 @@
-"""Whether calls come in bursts: a batch is for many at once, and a lone call waits in vain.
+"""Whether a call waits for others to form a batch: only calls that are made at once are worth one.
 
-What a call waited in vain for is remembered for a while: a program that asks one after the other is
-not to wait for others each time.
+A batch window that expired with too few calls is remembered for ten minutes: a program that makes
+one call after the other does not wait each time.
 """
 
 from __future__ import annotations
@@ -10,51 +10,93 @@ import threading
 from collections import Counter
 from collections.abc import Hashable
 
+from flextier._utils.clock import Clock
 from flextier._utils.fork import after_fork_in_child
+from flextier.planning.auto_plan import MIN_BATCH_CALLS, RUN_STEP, TOO_FEW_CALLS
+from flextier.planning.run_steps import RUNS
+from flextier.policy import FlexPolicy
 
 SKIP_WINDOW_FOR = 600.0
-"""Seconds for which nobody waits for bursts, after it has not come."""
+"""Seconds for which calls skip the batch window after it expired with too few calls."""
 
 
 class BurstTracker:
-    """The calls under way in this process, by account and model; moments on their clock."""
+    """Counts the calls under way in this process, by account and model."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._under_way: Counter[Hashable] = Counter()
-        self._alone_until: dict[Hashable, float] = {}
+        self._skip_until: dict[Hashable, float] = {}
 
-    def call_started(self, key: Hashable, now: float, least: int) -> bool:
-        """One more call; whether it is worth waiting for others that make a file with it.
+    def call_started(self, key: Hashable, now: float, min_calls: int) -> bool:
+        """Count a call; return whether it should wait for others to form a batch.
 
         Args:
-            key: whose it is, and of which model.
-            now: the moment.
-            least: how many calls a file is worth making for.
+            key: the account and the model.
+            now: seconds on the caller's clock.
+            min_calls: the fewest calls that make a batch.
         """
         with self._lock:
             self._under_way[key] += 1
-            return self._under_way[key] >= least or now >= self._alone_until.get(key, now)
+            return self._under_way[key] >= min_calls or now >= self._skip_until.get(key, now)
 
     def call_ended(self, key: Hashable) -> None:
-        """One less."""
+        """Stop counting a call."""
         with self._lock:
             self._under_way[key] -= 1
             if self._under_way[key] <= 0:
                 del self._under_way[key]
 
     def window_expired(self, key: Hashable, now: float) -> None:
-        """A call has waited for others, and too few have come."""
+        """Record that a batch window expired with too few calls."""
         with self._lock:
-            self._alone_until[key] = now + SKIP_WINDOW_FOR
+            self._skip_until[key] = now + SKIP_WINDOW_FOR
 
     def reset_after_fork(self) -> None:
-        """Nobody is under way, and nothing is known: as in a child after a fork."""
+        """Clear everything: the calls under way are the parent's."""
         self._lock = threading.Lock()
         self._under_way.clear()
-        self._alone_until.clear()
+        self._skip_until.clear()
 
 
 BURSTS = BurstTracker()
 
 after_fork_in_child(BURSTS.reset_after_fork)
+
+
+class BurstMembership:
+    """One call's part in its burst and its run, from its start to :meth:`leave`."""
+
+    __slots__ = ("_clock", "_key", "_open", "_run", "_step")
+
+    def __init__(self, run: str | None, key: tuple[str, str, str], clock: Clock) -> None:
+        """Count the call as a call of its run.
+
+        Args:
+            run: the run that the call is part of; None: none.
+            key: base URL, account and model.
+            clock: the call's.
+        """
+        self._run = run
+        self._key = key
+        self._clock = clock
+        self._open = True
+        self._step = run is not None and RUNS.call_started(run)
+
+    def no_batch_reason(self, policy: FlexPolicy) -> str:
+        """Why the call does not wait for a batch; empty if it may. Called once: it counts."""
+        min_calls = max(MIN_BATCH_CALLS, policy.batch_min_calls)
+        worth_it = BURSTS.call_started(self._key, self._clock.now(), min_calls)
+        return RUN_STEP if self._step else "" if worth_it else TOO_FEW_CALLS
+
+    def window_expired(self) -> None:
+        """Record that the call's batch window expired with too few calls."""
+        BURSTS.window_expired(self._key, self._clock.now())
+
+    def leave(self) -> None:
+        """Record that the call is over."""
+        if self._open:
+            self._open = False
+            BURSTS.call_ended(self._key)
+            if self._run is not None:
+                RUNS.call_ended(self._run)

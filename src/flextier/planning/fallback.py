@@ -1,4 +1,4 @@
-"""The decision: after each failed attempt, what next. No I/O, no clock: facts in, a step out.
+"""Decides the next step after each failed attempt. No I/O, no clock: facts in, a step out.
 
 The table it implements is in docs/failures.md. All times are seconds on the caller's clock.
 """
@@ -15,8 +15,8 @@ from flextier.lanes.failures import Kind
 from flextier.policy import FlexPolicy
 
 Limit = Literal["patience", "deadline", "max_retries", "server", "none"]
-"""What ended a call without an answer: a knob of the policy, the server's word, or nothing that
-could have helped (a failure that is never tried again)."""
+"""What ended a call without a response: a knob of the policy; the server, with
+``x-should-retry: false``; or ``"none"``, a failure that is not retried at all."""
 
 # A refusal with `x-should-retry: false` and no Retry-After: leave the lane alone for a minute.
 REFUSED_FOR = 60.0
@@ -25,7 +25,7 @@ REFUSED_FOR = 60.0
 _NEARLY_ALL, _MARGIN, _OVERHEAD = 0.99, 1.2, 0.25
 _TYPICAL = 0.5
 
-# Calling a background response off is a request: so many seconds, or that share of the deadline.
+# Cancelling a background response is a request: seconds, or that share of a short deadline.
 CANCEL_TIME, _SHARE_OF_IT = 5.0, 0.1
 
 
@@ -33,7 +33,7 @@ CANCEL_TIME, _SHARE_OF_IT = 5.0, 0.1
 class Send:
     """Wait ``wait`` seconds, then send on ``lane``; without streaming if ``plain``.
 
-    After the wait, a lane that is short of capacity may keep the call waiting for its turn, up to
+    After the wait, a lane that is short of capacity may keep the call queued, up to
     :attr:`Ladder.until`.
     """
 
@@ -44,7 +44,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Give up: the last error goes to the caller. ``limit`` is what stood in the way."""
+    """Give up: the last error goes to the caller. ``limit`` prevented a further attempt."""
 
     limit: Limit
 
@@ -56,7 +56,7 @@ Step = Send | GiveUp
 class FailedAttempt:
     """A failed attempt as the ladder sees it.
 
-    Args of note: ``hint`` is what the server asked to wait (None: nothing), ``no_retry`` its
+    ``hint`` is the wait that the server asked for (None: none), ``no_retry`` its
     ``x-should-retry: false``, ``jitter`` a random number in [0, 1).
     """
 
@@ -72,17 +72,30 @@ class Ladder:
 
     Args:
         policy: the knobs.
-        lanes: tried left to right, at least one.
+        lanes: attempted left to right, at least one.
         now: when the call began.
-        shut: seconds until a lane may be asked again, as this process knows it (0: now,
-            infinity: never, for this model).
-        took: within how many seconds a share of a lane's last answers came; None: not known.
+        shut: seconds until the server allows requests on a lane again (0: now; infinity: the lane
+            does not serve the model).
+        latency: seconds within which a share of a lane's last responses arrived; None: unknown.
         plain: whether no attempt may stream, although a stream was asked for.
     """
 
     __slots__ = (
-        "_attempts", "_deadline", "_detour", "_entered", "_faults", "_index", "_kind", "_lanes",
-        "_last", "_plain", "_policy", "_shut", "_took", "fallback", "lane",
+        "_attempts",
+        "_deadline",
+        "_entered",
+        "_extra_lane",
+        "_faults",
+        "_index",
+        "_kind",
+        "_lanes",
+        "_last",
+        "_latency",
+        "_plain",
+        "_policy",
+        "_shut",
+        "fallback",
+        "lane",
     )  # fmt: skip
 
     def __init__(
@@ -91,15 +104,15 @@ class Ladder:
         lanes: Sequence[Lane],
         now: float,
         shut: Callable[[Lane], float] = lambda lane: 0.0,
-        took: Callable[[Lane, float], float | None] = lambda lane, share: None,
+        latency: Callable[[Lane, float], float | None] = lambda lane, share: None,
         plain: bool = False,
     ) -> None:
         self._policy = policy
         self._lanes = tuple(lanes)
         self._shut = shut
-        self._took = took
+        self._latency = latency
         self._deadline = math.inf if policy.deadline is None else now + policy.deadline
-        self._detour: Lane | None = None
+        self._extra_lane: Lane | None = None
         self._enter_lane(0)
         self._entered = now
         self._attempts = 0
@@ -116,7 +129,7 @@ class Ladder:
 
     @property
     def _leave_by(self) -> float:
-        """The last moment on this lane: what the next lane needs is kept for it."""
+        """When the call leaves this lane, so that the next lane has the time that it needs."""
         if self._deadline == math.inf or self._last:
             return self._deadline
         kept = self._kept
@@ -126,14 +139,14 @@ class Ladder:
 
     @property
     def _kept(self) -> float:
-        """The part of the deadline that the next lane needs: the first one that answers at once."""
+        """Seconds of the deadline kept for the next lane that is not deferred."""
         after = self._lanes[self._index + 1 :]
-        took = self._took(next((x for x in after if not x.deferred), after[0]), _NEARLY_ALL)
+        took = self._latency(next((x for x in after if not x.deferred), after[0]), _NEARLY_ALL)
         return self._policy.standard_reserve if took is None else took * _MARGIN + _OVERHEAD
 
     @property
     def cancel_at(self) -> float:
-        """From when on an answer of an offline lane is not waited for, but called off."""
+        """When a pending batch or background request is cancelled."""
         if self.lane.window is None or self._policy.deadline is None:
             return self._leave_by
         room = min(CANCEL_TIME, self._policy.deadline * _SHARE_OF_IT)
@@ -141,26 +154,26 @@ class Ladder:
 
     @property
     def attempt_ends_by(self) -> float:
-        """When an attempt is over, whatever has become of it."""
+        """When an attempt on this lane ends, whether or not it was cancelled by then."""
         if not self.lane.deferred or self._last or self._deadline == math.inf:
             return self._leave_by
         return self._deadline - self._kept
 
     @property
     def next_by(self) -> float:
-        """By when the call is to be on its next lane; infinity: there is none, or no hurry."""
+        """When the call must be on its next lane; infinity: there is none, or no deadline."""
         return math.inf if self._last or self._deadline == math.inf else self._leave_by
 
     @property
     def latest(self) -> float:
-        """From when on an attempt would probably not be answered before the lane is left."""
+        """After this moment, an attempt would probably get no response before the lane is left."""
         if self._last or self._deadline == math.inf:
             return self._deadline
-        return self._leave_by - (self._took(self.lane, _TYPICAL) or 0.0)
+        return self._leave_by - (self._latency(self.lane, _TYPICAL) or 0.0)
 
     @property
     def until(self) -> float:
-        """When the call leaves a lane that has not let it in: no attempt is started later."""
+        """When a call that was not admitted leaves the lane; no attempt starts later."""
         if not self.lane.patient:
             return self._leave_by
         if self._deadline == math.inf:
@@ -168,22 +181,22 @@ class Ladder:
         return min(self._entered + self._policy.patience, self.latest)
 
     def start(self, now: float) -> Send:
-        """The first step: the first lane that is open, or opens soon enough."""
+        """The first step: send on the first lane that is open, or opens soon enough."""
         step = self._enter(now)
         return replace(step, plain=True) if self._plain else step
 
     def attempt_timeout(self, now: float, *, to_the_end: bool = False) -> float:
-        """Seconds that an attempt started now may take; not positive when it is too late.
+        """Seconds that an attempt started now may take; zero or negative when it is too late.
 
-        With ``to_the_end``, up to the deadline itself: for an answer that has begun to arrive.
+        With ``to_the_end``, up to the deadline itself: for a response that has begun to arrive.
         """
         until = self._deadline if to_the_end else self.attempt_ends_by
         return min(self._policy.attempt_timeout(self.lane.name), until - now)
 
     def out_of_time(self, now: float) -> bool:
-        """Whether no attempt can be started now, on this lane or on one after it.
+        """Whether no attempt can start now, on this lane or on one after it.
 
-        A wait may have lasted longer than it was to: the lane is then left without another try.
+        If a wait lasted longer than planned, the lane is left without a further attempt.
         """
         while self.attempt_timeout(now) <= 0:
             if self._last:
@@ -194,17 +207,17 @@ class Ladder:
         return False
 
     def failed(self, event: FailedAttempt) -> Step:
-        """What to do after a failed attempt."""
+        """The next step after a failed attempt."""
         if self._plain and event.kind == "stream_unverified":
-            return GiveUp("none")  # it was no stream: the cure does not help, once is enough
+            return GiveUp("none")  # no attempt streamed: repeating it does not help
         self._plain = self._plain or event.kind == "stream_unverified"
-        return self._marked(self._answer(event))
+        return self._marked(self._after_failure(event))
 
     def _marked(self, step: Step) -> Step:
         """The step, without streaming where the call may not stream."""
         return replace(step, plain=True) if self._plain and isinstance(step, Send) else step
 
-    def _answer(self, event: FailedAttempt) -> Step:
+    def _after_failure(self, event: FailedAttempt) -> Step:
         self._attempts += 1
         self._kind = event.kind
         match event.kind:
@@ -212,10 +225,10 @@ class Ladder:
                 return GiveUp("none")
             case "lane_unsupported":
                 return self._next(event, "none")
-            case _ if self.lane is self._detour and not self._last:
-                return self._next(event, "max_retries")  # it may be none that was asked for
+            case _ if self.lane is self._extra_lane and not self._last:
+                return self._next(event, "max_retries")  # the policy may not name it: one attempt
             case _ if self.lane.batched or event.kind == "unfinished":
-                return self._left(event)
+                return self._after_unfinished(event)
             case "stream_unverified":
                 return Send(self.lane)
             case "capacity":
@@ -227,24 +240,24 @@ class Ladder:
             case _:
                 return self._retry(event)
 
-    def _left(self, event: FailedAttempt) -> Step:
-        """After an answer that is not waited for any more: the next lane is sooner than another."""
+    def _after_unfinished(self, event: FailedAttempt) -> Step:
+        """The next step after a response that is no longer waited for."""
         if not self._last and not self.lane.patient:
             return self._next(event, "max_retries")
         if event.kind == "unfinished" and event.now >= self.cancel_at:
             return self._next(event, "deadline")
-        # As a request that was silent for too long; or, on the last lane, as any fault.
+        # Like a timeout; or, on the last lane, like any transient failure.
         if self.lane.patient and not event.no_retry:
             return self._wait_out(event)
         return self._retry(event)
 
     def _refused(self, event: FailedAttempt) -> Step:
-        """Line up for this lane again, if patience and the deadline outlast what the server asks.
+        """Queue for this lane again if patience and deadline outlast the wait the server asks for.
 
-        How long that takes is not for one call to say: all that wait for the lane share a limiter.
+        The step's wait is 0: the limiter, which all calls share, decides when the call is admitted.
         """
-        asked = REFUSED_FOR if event.no_retry and event.hint is None else event.hint or 0.0
-        step = self._wait(event, asked)
+        requested = REFUSED_FOR if event.no_retry and event.hint is None else event.hint or 0.0
+        step = self._wait(event, requested)
         return replace(step, wait=0.0) if isinstance(step, Send) else step
 
     def _wait_out(self, event: FailedAttempt) -> Step:
@@ -286,19 +299,19 @@ class Ladder:
         return self._enter(event.now)
 
     def not_admitted(self, now: float) -> Step:
-        """What to do when the lane has not let the call in by ``until``."""
+        """The next step when the lane has not admitted the call by ``until``."""
         patient_to = self._entered + self._policy.patience
         limit: Limit = "patience" if patient_to <= self._leave_by else "deadline"
         return self._marked(self._next(FailedAttempt("capacity", now), limit))
 
     def _enter(self, now: float) -> Send:
-        """Begin on the current lane, or on the first one after it that is not known to be shut."""
+        """Begin on the current lane, or on the first lane after it that is not known to be shut."""
         while not self._last:
             wait = self._shut(self.lane)
             if self._too_late(now):
                 kind: Kind = "unfinished"
             elif wait <= 0 or (wait < self._policy.patience and now + wait < self._leave_by):
-                break  # it is open, or worth waiting for at the limiter
+                break  # it is open, or opens soon enough to queue for it
             else:
                 kind = "lane_unsupported" if wait == math.inf else "capacity"
             self._enter_lane(self._index + 1)
@@ -306,7 +319,7 @@ class Ladder:
         return self._begin(now)
 
     def _too_late(self, now: float) -> bool:
-        """Whether an offline lane would be left before anything had been sent there."""
+        """Whether a deferred lane would be left before anything was sent there."""
         if not self.lane.deferred:
             return False
         needs = self.lane.min_seconds + self._policy.gather_time(self.lane.name)
@@ -319,24 +332,24 @@ class Ladder:
         self._last = index == len(self._lanes) - 1
 
     def skip_lane(self) -> Lane | None:
-        """Leave the lane as if it were not in the ladder: the next one; None: there is none."""
+        """Leave the lane as if it were not in the ladder; return the next one, or None."""
         if self._last:
             return None
         self._enter_lane(self._index + 1)
         return self.lane
 
     def resume(self) -> None:
-        """The first lane is none that was asked for: the call has been sent there before."""
-        self._detour = self.lane
+        """Begin on the lane where the call was sent before; the policy may not name it."""
+        self._extra_lane = self.lane
 
     def insert_lane(self, lane: Lane) -> None:
-        """Take another lane before the current one, which comes after it."""
+        """Insert a lane before the current one and move to it."""
         self._lanes = (*self._lanes[: self._index], lane, *self._lanes[self._index :])
-        self._detour = lane
+        self._extra_lane = lane
         self._enter_lane(self._index)
 
     def replace_lane(self, lane: Lane, now: float) -> Send:
-        """Take another lane in the place of the current one, and begin on it."""
+        """Replace the current lane by another and begin on it."""
         self._lanes = (*self._lanes[: self._index], lane, *self._lanes[self._index + 1 :])
         self._enter_lane(self._index)
         return self._enter(now)

@@ -1,6 +1,6 @@
-"""What the process knows of a call's lanes: which there are, which are shut, what they take.
+"""The state of a call's lanes in this process: unsupported, shut, and their latencies.
 
-Not the call's own methods: that would be a knot that only the garbage collector unties.
+A class apart from the call: bound methods of the call would make a reference cycle with it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class LaneStatus:
-    """What the process knows of the lanes that a call may take."""
+    """What this process has learnt about the lanes of one call."""
 
     __slots__ = ("_capacity", "_clock", "_limiter", "_model", "_where")
 
@@ -44,27 +44,28 @@ class LaneStatus:
         self._limiter = limiter
 
     def shut_for(self, lane: Lane) -> float:
-        """Seconds until a lane may be asked; infinity: never, for this model."""
+        """Seconds until the server allows requests on a lane; infinity: model not supported."""
         key = LaneKey(*self._where, self._model, lane.name)
         return self._capacity.shut_for(key, self._clock.now())
 
     def lanes(self, policy: FlexPolicy) -> list[Lane]:
-        """The policy's ladder, as far as names go: what a call can take is for each to say."""
-        return [self._possible(lane_named(name, policy)) for name in policy.lanes]
+        """The lanes that the policy names; which of them can take the call is not checked here."""
+        return [self._supported_variant(lane_named(name, policy)) for name in policy.lanes]
 
-    def plan(self, policy: FlexPolicy, asked: CallFacts, no_batch: str) -> Plan:
-        """The ladder that follows from model and deadline.
+    def plan(self, policy: FlexPolicy, facts: CallFacts, no_batch: str) -> Plan:
+        """The lanes chosen for the call by its model and deadline.
 
-        ``apart``: why the call is not to wait for others. One that costs full price only for the
-        way it is made is told so, once in a process.
+        Warns once a process where a call pays full price only because of the way it is made.
+        ``no_batch``: why the call does not wait for a batch; empty if it may.
         """
         from flextier.planning.auto_plan import plan
 
-        tried = (*LANES.values(), BACKGROUND_FLEX)
-        declined = {lane.name: why for lane in LANES.values() if (why := lane.ineligible(asked))}
+        candidates = (*LANES.values(), BACKGROUND_FLEX)
+        declined = {lane.name: why for lane in LANES.values() if (why := lane.ineligible(facts))}
         where = (*self._where, self._model)
-        never = {x.key for x in tried if self._capacity.is_unsupported(LaneKey(*where, x.key))}
-        planned = plan(self._model, policy, declined, frozenset(never), no_batch=no_batch)
+        keys = (LaneKey(*where, lane.key) for lane in candidates)
+        unsupported = frozenset(key.lane for key in keys if self._capacity.is_unsupported(key))
+        planned = plan(self._model, policy, declined, unsupported, no_batch=no_batch)
         if all(lane.batched or lane is STANDARD for lane in planned.lanes):
             for one in planned.considered:
                 if one.lane.window is not None and one.against == declined.get(one.lane.name):
@@ -72,13 +73,13 @@ class LaneStatus:
                     break
         return planned
 
-    def _possible(self, lane: Lane) -> Lane:
-        """The lane, or the other one of its name, where it is known not to be for this model."""
+    def _supported_variant(self, lane: Lane) -> Lane:
+        """The lane, or its fallback variant where the model is known not to support it."""
         if lane.fallback_variant is None:
             return lane
-        never = self._capacity.is_unsupported(LaneKey(*self._where, self._model, lane.key))
-        return lane.fallback_variant if never else lane
+        unsupported = self._capacity.is_unsupported(LaneKey(*self._where, self._model, lane.key))
+        return lane.fallback_variant if unsupported else lane
 
     def latency(self, lane: Lane, share: float) -> float | None:
-        """Within how many seconds that share of a lane's last answers came; None: not known."""
+        """Seconds within which a share of a lane's last responses arrived; None: unknown."""
         return self._limiter.latency(lane.name, share)

@@ -24,16 +24,16 @@ class ModelLanes:
 
     lanes: frozenset[str]
     source: str
-    """How that is known, in words; empty: it is not, these are worth a try."""
+    """Where that is published; empty: nowhere, and these lanes are worth an attempt."""
     names_windows: bool = True
-    """Whether that source would say so if the model had completion windows."""
+    """Whether the source lists completion windows, too."""
 
     def lacks(self, name: str, model: str) -> str:
-        """Why ``"batch"``, ``"flex"`` or ``"background"`` is not for the model; empty: it is."""
+        """Why the model has no ``"batch"``, ``"flex"`` or ``"background"``; empty if it has."""
         if name in self.lanes:
             return ""
         if not self.source or (name == "background" and not self.names_windows):
-            return f"whether {model} has {_WORDS[name]} is not known (FlexPolicy.lane_support)"
+            return f"whether {model} has {_WORDS[name]} is unknown (set FlexPolicy.lane_support)"
         return f"{model} has no {_WORDS[name]}, by {self.source}"
 
 
@@ -42,29 +42,29 @@ _AFTER_FLEX = ModelLanes(
 )
 
 
-def lanes_of_model(model: str, told: Sequence[str] = ()) -> ModelLanes:
-    """What a model is sold on.
+def lanes_of_model(model: str, lane_support: Sequence[str] = ()) -> ModelLanes:
+    """The lanes that a model has beside standard.
 
     Args:
         model: its name.
-        told: the user's own offers; the first pattern that fits counts.
+        lane_support: the policy's entries; the first pattern that matches counts.
     """
-    for one in told:
-        pattern, lanes = parse_lane_support(one)
+    for entry in lane_support:
+        pattern, lanes = parse_lane_support(entry)
         if fnmatchcase(model, pattern):
-            return ModelLanes(lanes, f"FlexPolicy.lane_support: {one}")
-    return _known(model)
+            return ModelLanes(lanes, f"FlexPolicy.lane_support: {entry}")
+    return _published(model)
 
 
 @lru_cache(maxsize=256)
-def _known(model: str) -> ModelLanes:
+def _published(model: str) -> ModelLanes:
     return _AFTER_FLEX if is_after_flex(model) else _listed(model)
 
 
-def needs_windows(model: str, told: Sequence[str] = ()) -> bool:
-    """Whether a model has windows and no flex: without the Responses API it has no discount at
-    once. The price list is not loaded for that."""
-    own = next((x for x in map(parse_lane_support, told) if fnmatchcase(model, x[0])), None)
+def needs_windows(model: str, lane_support: Sequence[str] = ()) -> bool:
+    """Whether a model has completion windows and no flex, so that its discount needs the
+    Responses API. Does not load the price list."""
+    own = next((x for x in map(parse_lane_support, lane_support) if fnmatchcase(model, x[0])), None)
     lanes = _AFTER_FLEX.lanes if own is None else own[1]
     known = own is not None or is_after_flex(model)
     return known and "background" in lanes and "flex" not in lanes

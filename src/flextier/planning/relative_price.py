@@ -1,4 +1,4 @@
-"""What lanes cost next to standard: the order in which they are tried."""
+"""The cost of each lane as a share of standard's, and the lanes ordered by it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flextier.costs import Usage, price
 from flextier.lanes import Lane
 
 _TYPICAL = Usage(input_tokens=3000, output_tokens=1000)
-"""Three tokens read for one written: where the share of the two differs, it counts so."""
+"""Weighs discounts on input and output where they differ: three tokens in for one out."""
 
 _BY_RULE = {
     "batch": Decimal("0.5"),
@@ -19,14 +19,14 @@ _BY_RULE = {
     "background-soonest": Decimal(1),
     "standard": Decimal(1),
 }
-"""Where a model has no known price. Also the order of those that cost the same."""
+"""Shares used where a model has no known price; also the order of lanes that cost the same."""
 
 
 def share_of(lane: str, model: str) -> tuple[Decimal, bool]:
-    """What a lane costs next to standard (1: as much), and whether that is from known prices."""
+    """A lane's cost as a share of standard's, and whether that follows from known prices."""
     try:
         cost = price(_TYPICAL, model=model, lane=lane)
-    except ValueError:  # a model that is younger than its first known price
+    except ValueError:  # the model has no price yet on this day
         return _BY_RULE[lane], False
     if cost.total is None or not cost.standard:
         return _BY_RULE[lane], False
@@ -34,7 +34,7 @@ def share_of(lane: str, model: str) -> tuple[Decimal, bool]:
 
 
 def cheapest_first(lanes: Sequence[Lane], model: str) -> list[tuple[Lane, Decimal, bool]]:
-    """The lanes with their shares, the cheapest first; equal ones in a fixed order."""
+    """The lanes with their shares, the cheapest first; ties in a fixed order."""
     ranks = list(_BY_RULE)
     found = [(lane, *share_of(lane.name, model)) for lane in lanes]
     return sorted(found, key=lambda one: (one[1], ranks.index(one[0].name)))

@@ -1,4 +1,4 @@
-"""Which calls are steps of a run: each waits for the one before, and is waited for by the next."""
+"""Which calls are steps of a run: calls that follow others of their run, which have ended."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _MAX_RUNS = 10_000
 
 
 class RunTracker:
-    """The runs that this process has seen calls of, and how many of each are on their way."""
+    """The runs that this process has seen, and how many calls of each are under way."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._calls: OrderedDict[str, int] = OrderedDict()
 
     def call_started(self, run: str) -> bool:
-        """One more call of a run; whether it is a step: there were others, and they have ended.
+        """Count a call of a run; return whether it is a step: earlier calls exist and have ended.
 
-        Of calls that are made at once none follows from another.
+        Calls that are made at once do not depend on each other, so they are no steps.
         """
         with self._lock:
             under_way = self._calls.pop(run, None)
@@ -30,13 +30,13 @@ class RunTracker:
         return under_way == 0
 
     def call_ended(self, run: str) -> None:
-        """One less."""
+        """Stop counting a call."""
         with self._lock:
             if self._calls.get(run):
                 self._calls[run] -= 1
 
     def reset_after_fork(self) -> None:
-        """After a fork: the runs stay known; the lock, and what is on its way, are the parent's."""
+        """Keep the runs; the lock and the calls under way are the parent's."""
         self._lock = threading.Lock()
         self._calls = OrderedDict.fromkeys(self._calls, 0)
 

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from flextier.batch.future import BatchFuture
     from flextier.journal.call_entry import CallEntry
     from flextier.journal.records import JournaledResponse
-    from flextier.planning.burst_membership import BurstMembership
+    from flextier.planning.burst import BurstMembership
     from flextier.routing.deferred import DeferredResponse
 
 
@@ -140,7 +140,7 @@ class Route:
 
     def _auto_lanes(self, status: LaneStatus, facts: CallFacts) -> list[Lane]:
         """The lanes that ``lanes="auto"`` stands for, by the model and the deadline."""
-        from flextier.planning.burst_membership import BurstMembership
+        from flextier.planning.burst import BurstMembership
 
         run = None if self._scope.run is None else self._scope.run()
         self._burst = BurstMembership(run, (*self._account, self.model), self._clock)
