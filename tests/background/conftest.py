@@ -47,7 +47,7 @@ def clean_slate() -> Iterator[None]:
     """No test sees another's pace, journals or warnings, and none leaves a call that waits."""
     forget()
     poll_schedule._PACES.clear()
-    lifecycle.tell_unstored.cache_clear()
+    lifecycle.warn_unstored.cache_clear()
     yield
     left = [one for one in waiters._BY_CLIENT.values() if not one.empty]
     waiters._BY_CLIENT.clear()

@@ -96,7 +96,7 @@ class Silent:
     def called_off(self) -> None:
         self.notes.append("called off")
 
-    def finished_unheard(self, said: PolledResponse) -> None:
+    def finished_unwatched(self, said: PolledResponse) -> None:
         self.notes.append("unheard")
 
 

@@ -67,7 +67,7 @@ def clean_desks() -> Iterator[None]:
 
 def working() -> list[str]:
     """The threads of batches that do not end although nobody waits."""
-    for one in manager._DESKS.values():
+    for one in manager._MANAGERS.values():
         one.leave(time.monotonic() + 5.0)
     for _ in range(60_000):
         left = [t.name for t in threading.enumerate() if t.name.startswith("flextier-batch-")]
@@ -79,11 +79,11 @@ def working() -> list[str]:
 
 def forget() -> None:
     """Start as a new process does."""
-    for one in manager._DESKS.values():
+    for one in manager._MANAGERS.values():
         if one._api is not None:
             one._api.close()
             one._api._transfers.close()
-    manager._DESKS.clear()
+    manager._MANAGERS.clear()
     for known in journal._OPEN.values():
         known.close()
     journal._OPEN.clear()

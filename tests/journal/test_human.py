@@ -121,7 +121,7 @@ def test_show(journal: Journal, path: Path, capsys: Capture) -> None:
 def test_batches_that_are_over_are_not_shown(journal: Journal, path: Path) -> None:
     """All of their lines have an answer, or are free."""
     batched(journal, "aa", range(3), "completed")
-    journal.harvested(
+    journal.collected(
         "aa", [("aa-0", JournaledResponse("batch", 200, None, b"{}"))], keep_answer=True
     )
     with JournalReader(path) as reader:
@@ -302,7 +302,7 @@ def test_batches_are_forgotten_with_their_last_answer(status: str, journal: Jour
     batched(journal, "aa", range(2), status)
     assert journal.forget() == 0
     assert len(journal.batches.all()) == 1
-    journal.harvested(
+    journal.collected(
         "aa", [("aa-0", JournaledResponse("batch", 200, None, b"{}"))], keep_answer=True
     )
     journal.unfinished("aa")

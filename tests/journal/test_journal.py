@@ -395,7 +395,7 @@ def test_a_journal_that_fills_up(policy: FlexPolicy, path: str, sim: Simulator) 
     with FlexOpenAI(**options(sim, policy.replace(journal=path))) as client:
         ask(client, "What of it?")
         journal = journal_at(path)
-        harvested, answered = journal.harvested, journal.answered
+        collected, answered = journal.collected, journal.answered
 
         def full(write: Any) -> Any:
             def then(*args: Any, **kwargs: Any) -> None:
@@ -404,7 +404,7 @@ def test_a_journal_that_fills_up(policy: FlexPolicy, path: str, sim: Simulator) 
 
             return then
 
-        journal.harvested = full(harvested)  # type: ignore[method-assign]
+        journal.collected = full(collected)  # type: ignore[method-assign]
         journal.answered = full(answered)  # type: ignore[method-assign]
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")

@@ -25,8 +25,8 @@ POINTS: dict[str, tuple[str, str]] = {
     "create-save": ("after", f"{API}.create"),
     "first-look": ("after", f"{API}.retrieve"),
     "before-the-download": ("before", f"{API}.download"),
-    "download-record": ("before", f"{JOURNAL}.harvested"),
-    "record-hand-over": ("after", f"{JOURNAL}.harvested"),
+    "download-record": ("before", f"{JOURNAL}.collected"),
+    "record-hand-over": ("after", f"{JOURNAL}.collected"),
 }
 
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from flextier.costs import CallRecord, PriceBook, Usage, set_price_book
 from flextier.langchain import FlexCostCallbackHandler
 from flextier.langchain.model_names import listed_as
-from flextier.langchain.usage import told_by
+from flextier.langchain.usage import reported_usage
 from flextier.sim import Simulator
 from tests.langchain.conftest import KEY
 
@@ -85,7 +85,7 @@ def details(inputs: Any = None, outputs: Any = None) -> dict[str, Any]:
 )
 def test_usage_is_read_without_counting_twice(metadata: Any, usage: Usage, tier: Any) -> None:
     """Totals count, and of the parts each once, with a tier before their names or without."""
-    told = told_by(metadata)
+    told = reported_usage(metadata)
     assert (told.usage, told.tier, told.unpriced) == (usage, tier, None)
 
 

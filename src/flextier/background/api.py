@@ -44,7 +44,7 @@ class PolledResponse:
 
     id: str
     status: str
-    told: dict[str, Any]
+    body: dict[str, Any]
     """The ``response`` object; before its end, of which thousands may wait, ``store`` alone."""
     content: bytes
     """The same as JSON; before its end, nothing."""
@@ -58,12 +58,12 @@ class PolledResponse:
     @property
     def held(self) -> bool:
         """Whether it was answered directly, by a server that has no background mode."""
-        return self.told.get("background") is False
+        return self.body.get("background") is False
 
     @property
     def stored(self) -> bool:
         """Whether it is kept for longer than it takes to ask about it."""
-        return self.told.get("store") is not False
+        return self.body.get("store") is not False
 
 
 class BackgroundRequests:
@@ -117,7 +117,7 @@ def _timeout(usual: float, limit: float) -> Any:
     return openai.Timeout(min(usual, limit), connect=min(_CONNECTING, limit))
 
 
-def said(response: Any) -> PolledResponse:
+def polled(response: Any) -> PolledResponse:
     """What an HTTP response says of a background response.
 
     Raises:
@@ -125,16 +125,16 @@ def said(response: Any) -> PolledResponse:
     """
     content = response.content
     try:
-        told = json.loads(content)
+        body = json.loads(content)
     except ValueError as error:
         raise _unreadable(f"the answer is cut or not JSON: {error}") from error
-    name, status = (told.get("id"), told.get("status")) if isinstance(told, dict) else (None, None)
+    name, status = (body.get("id"), body.get("status")) if isinstance(body, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(status, str):
         raise _unreadable(f"the answer is no response, but begins {content[:80]!r}")
     request_id = response.headers.get("x-request-id")
     if status not in ENDED:
-        return PolledResponse(name, status, {"store": told.get("store")}, b"", request_id)
-    return PolledResponse(name, status, told, content, request_id)
+        return PolledResponse(name, status, {"store": body.get("store")}, b"", request_id)
+    return PolledResponse(name, status, body, content, request_id)
 
 
 def _unreadable(message: str) -> MalformedAnswerError:

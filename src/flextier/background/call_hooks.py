@@ -50,6 +50,6 @@ class CallHooks:
         if self._memory is not None:
             self._memory.called_off()
 
-    def finished_unheard(self, said: PolledResponse) -> None:
+    def finished_unwatched(self, polled: PolledResponse) -> None:
         """The response is paid for, and who waited for it is gone: it counts, and is remembered."""
-        self._read(said, Response.construct(**said.told))
+        self._read(polled, Response.construct(**polled.body))

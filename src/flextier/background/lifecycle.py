@@ -16,7 +16,7 @@ import openai
 from flextier._openai.compat import failure_of, new_request
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
-from flextier.background.api import PENDING, BackgroundRequests, PolledResponse, RawRequest, said
+from flextier.background.api import PENDING, BackgroundRequests, PolledResponse, RawRequest, polled
 from flextier.background.poll_schedule import SOONEST, UNSTORED, PollSchedule
 from flextier.errors import (
     BackgroundDetached,
@@ -68,12 +68,12 @@ class LifecycleHooks(Protocol):
     def called_off(self) -> None:
         """It is not waited for any more, and nobody else is to."""
 
-    def finished_unheard(self, said: PolledResponse) -> None:
+    def finished_unwatched(self, polled: PolledResponse) -> None:
         """It is finished and paid for, and who waited for it is gone."""
 
 
 @lru_cache(maxsize=1)
-def tell_unstored() -> None:
+def warn_unstored() -> None:
     """Say once what a journal cannot help with."""
     safe_warn(
         "background responses that are not stored (store=False, or a project that keeps none) are "
@@ -201,13 +201,13 @@ class BackgroundLifecycle:
         if self.stopping == "closed":
             raise ClientClosedError("the client was closed before the call was sent")
         left = self._attempt_ends_by - self._clock.now()
-        last = said((yield self._requests.create(self._lane, self._run, left)))
+        last = polled((yield self._requests.create(self._lane, self._run, left)))
         if not last.ended:
             self._id = last.id
             self._accepted_at = self._seen_at = self._clock.now()
             self._account.accepted(last.id)
             if self._account.is_known and not last.stored:
-                tell_unstored()
+                warn_unstored()
         self._last = last
         return last
 
@@ -222,7 +222,7 @@ class BackgroundLifecycle:
         while True:
             try:
                 left = self._cancel_at - self._clock.now()
-                last = said((yield self._requests.look(self._id, left)))
+                last = polled((yield self._requests.look(self._id, left)))
             except openai.APIError as error:
                 tries += 1
                 pause = self._pause_after(error, tries)
@@ -252,12 +252,12 @@ class BackgroundLifecycle:
             self._denied += 1
             if self._denied >= _DENIALS:
                 raise self._lost(error, failure.status == 404)
-        told = retry_after(failure, kind, self._clock.wall())
+        server_wait = retry_after(failure, kind, self._clock.wall())
         backoff = min(SOONEST * 2.0 ** min(tries, 20), 60.0) * (0.5 + self._clock.random() / 2)
         if kind == "rate_limited":
-            self._pace.refused(now, told or backoff)
+            self._pace.refused(now, server_wait or backoff)
             return self._pace.interval(now, 0.0, self._longest, self._clock.random())
-        return backoff if told is None else told * (1.0 + 0.2 * self._clock.random())
+        return backoff if server_wait is None else server_wait * (1.0 + 0.2 * self._clock.random())
 
     # --- when to look -------------------------------------------------------------------------
 
@@ -330,7 +330,7 @@ class BackgroundLifecycle:
             if tries % 2:  # what has ended by itself cannot be cancelled: how did it end?
                 asking = self._requests.look(self._id, left)
             try:
-                last = said((yield asking))
+                last = polled((yield asking))
                 if last.ended:
                     return last
                 pause = SOONEST / 4
@@ -353,12 +353,12 @@ class BackgroundLifecycle:
         """Nobody waits any more: cancel it, as far as that is possible now."""
         last = yield from self._withdrawn(self._clock.now() + _DROPPED)
         if last is not None:
-            self.unheard(last)
+            self.unwatched(last)
 
-    def unheard(self, last: PolledResponse) -> None:
+    def unwatched(self, last: PolledResponse) -> None:
         """It has ended, and who waited for it is gone."""
         if last.status in ("completed", "incomplete"):
-            self._account.finished_unheard(last)
+            self._account.finished_unwatched(last)
 
     def _withdrawn(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
         """As :meth:`_cancelled`, whatever goes wrong."""

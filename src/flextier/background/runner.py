@@ -61,8 +61,8 @@ def drive(
                 else:
                     step, answer = steps.send(answer), None  # hours may pass: it is not kept
         except StopIteration as end:
-            said: PolledResponse = end.value
-            return said
+            polled: PolledResponse = end.value
+            return polled
 
 
 async def adrive(
@@ -84,15 +84,15 @@ async def adrive(
                     answer = await _taken(step, course, wait, clock, ask, leaving)
                 except _Interrupted as interrupted:  # noqa: PERF203 - each step is a request
                     leaving = True
-                    step = _told(course, steps, interrupted)
+                    step = _notified(course, steps, interrupted)
                 except BaseException as error:  # noqa: BLE001 - the course decides
                     leaving = leaving or not isinstance(error, Exception)
                     step = steps.throw(error)
                 else:
                     step, answer = steps.send(answer), None  # hours may pass: it is not kept
         except StopIteration as end:
-            said: PolledResponse = end.value
-            return said
+            polled: PolledResponse = end.value
+            return polled
 
 
 async def _taken(
@@ -138,12 +138,12 @@ class _Interrupted(Exception):
         self.answer = answer
 
 
-def _told(course: BackgroundLifecycle, steps: Steps, interrupted: _Interrupted) -> Step:
+def _notified(course: BackgroundLifecycle, steps: Steps, interrupted: _Interrupted) -> Step:
     """The step after a creation that was answered, but is not waited for any more."""
     try:
         steps.send(interrupted.answer)
     except StopIteration as end:  # by a server that has answered directly
-        course.unheard(end.value)
+        course.unwatched(end.value)
         raise interrupted.by from None
     except openai.APIError:
         raise interrupted.by from None

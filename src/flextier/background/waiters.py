@@ -64,10 +64,10 @@ class ClientWaiters:
         with self._lock:
             self._closed = self._closed or why == "closed"
             waiting = [x for x in self._waiting if why == "closed" or x.is_known]
-        told = [course for course in waiting if _tell(course, why)]
+        notified = [course for course in waiting if _notify(course, why)]
         with self._lock:
-            self._waiting.difference_update(set(waiting).difference(told))
-        return len(told)
+            self._waiting.difference_update(set(waiting).difference(notified))
+        return len(notified)
 
     @property
     def empty(self) -> bool:
@@ -75,7 +75,7 @@ class ClientWaiters:
         return not self._waiting
 
 
-def _tell(course: Waiter, why: str) -> bool:
+def _notify(course: Waiter, why: str) -> bool:
     """Whether there was somebody to be told: not, if its event loop has ended."""
     try:
         course.stop(why)

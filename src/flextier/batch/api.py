@@ -176,10 +176,10 @@ def lines_of(
 def read_line(line: bytes) -> dict[str, Any] | None:
     """One line; None if it is no JSON object."""
     try:
-        told = json.loads(line)
+        parsed = json.loads(line)
     except ValueError:
         return None
-    return told if isinstance(told, dict) else None
+    return parsed if isinstance(parsed, dict) else None
 
 
 def response_of(line: dict[str, Any]) -> tuple[int, str | None, bytes] | None:

@@ -48,8 +48,10 @@ def is_about_room(code: str | None, message: str) -> bool:
 
 def refusals_of(batch: Batch) -> list[ValidationFailure]:
     """Why a batch failed."""
-    told = (batch.errors and batch.errors.data) or []
-    return [ValidationFailure(e.code or "failed", e.message or "", e.line, e.param) for e in told]
+    entries = (batch.errors and batch.errors.data) or []
+    return [
+        ValidationFailure(e.code or "failed", e.message or "", e.line, e.param) for e in entries
+    ]
 
 
 def is_denied(failure: Failure) -> bool:

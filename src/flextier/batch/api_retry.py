@@ -35,8 +35,8 @@ def pause_after(error: openai.OpenAIError, clock: Clock, backoff: float) -> floa
     failure = failure_of(error)
     if failure is None or lasts(failure):
         return None
-    told = retry_after(failure, classify(failure, STANDARD), clock.wall())
-    return backoff if told is None else told
+    server_wait = retry_after(failure, classify(failure, STANDARD), clock.wall())
+    return backoff if server_wait is None else server_wait
 
 
 def usual_backoff(tries: int, clock: Clock) -> float:

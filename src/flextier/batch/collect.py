@@ -39,7 +39,7 @@ class _Line(NamedTuple):
     """None: it failed, and was not billed."""
 
 
-def harvest(
+def collect_results(
     batch: Batch, tag: str, requests: RetryingBatchAPI, terms: GroupKey, calls: PendingCalls
 ) -> None:
     """Hand over what was answered; what was not, is free in the journal to go another way."""
@@ -65,10 +65,10 @@ def record(journal: Journal | None, write: Callable[[Journal], Any]) -> None:
 def _lines(content: DownloadedFile) -> Iterator[_Line]:
     """The lines of a file that have a response; others tell that theirs was not done."""
     for at, length, line in lines_of(content.file, content.lock):
-        told = None if line is None else response_of(line)
-        if line is None or told is None:
+        response = None if line is None else response_of(line)
+        if line is None or response is None:
             continue
-        status, request_id, body = told
+        status, request_id, body = response
         recorded = None
         if status < 400 and not is_failed(line["response"].get("body")):
             recorded = JournaledResponse(BATCH.name, status, request_id, body)
@@ -98,7 +98,7 @@ def _record(
     keep: bool,
     journal: Journal,
 ) -> None:
-    journal.harvested(tag, answered, failed, keep_answer=keep)
+    journal.collected(tag, answered, failed, keep_answer=keep)
 
 
 def _settled(chunk: Iterable[_Line], calls: PendingCalls, backlog: UnreadResults) -> Wakes:

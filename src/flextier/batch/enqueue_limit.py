@@ -41,9 +41,9 @@ class EnqueueLimit:
         """There was no room for a batch; whether that was with none of ours on its way."""
         tokens = self._flying.pop(batch, 0)
         flying = sum(self._flying.values())
-        told = _LIMIT.search(message)
-        if told is not None:
-            self.limit = float(told[1].replace(",", ""))
+        match = _LIMIT.search(message)
+        if match is not None:
+            self.limit = float(match[1].replace(",", ""))
         elif flying:
             self.limit = min(self.limit, flying + tokens - 1)
         return not self._flying

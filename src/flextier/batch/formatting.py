@@ -68,12 +68,12 @@ def page(batch: Batch) -> str:
     facts = [*_names(batch), *_times(batch), *_amounts(batch)]
     facts += [("metadata", f"{key}={value}") for key, value in (batch.metadata or {}).items()]
     width = max(len(name) for name, _ in facts)
-    lines = [f"{name.ljust(width)}  {plain(told)}" for name, told in facts]
+    lines = [f"{name.ljust(width)}  {plain(shown)}" for name, shown in facts]
     return "\n".join([*lines, *_errors(batch)]) + "\n"
 
 
 def _names(batch: Batch) -> list[tuple[str, str]]:
-    told = (
+    shown = (
         ("id", batch.id),
         ("status", batch.status),
         ("endpoint", batch.endpoint),
@@ -83,7 +83,7 @@ def _names(batch: Batch) -> list[tuple[str, str]]:
         ("output file", batch.output_file_id),
         ("error file", batch.error_file_id),
     )
-    return [(name, value) for name, value in told if value]
+    return [(name, value) for name, value in shown if value]
 
 
 def _times(batch: Batch) -> list[tuple[str, str]]:
@@ -92,14 +92,14 @@ def _times(batch: Batch) -> list[tuple[str, str]]:
 
 
 def _amounts(batch: Batch) -> list[tuple[str, str]]:
-    told = []
+    shown = []
     if (counts := batch.request_counts) is not None:
         words = f"{counts.completed:,} done, {counts.failed:,} failed, of {counts.total:,}"
-        told.append(("lines", words))
+        shown.append(("lines", words))
     if (usage := batch.usage) is not None:
         cached = usage.input_tokens_details.cached_tokens
         reasoning = usage.output_tokens_details.reasoning_tokens
-        told.append(
+        shown.append(
             (
                 "tokens",
                 f"{usage.input_tokens:,} in ({cached:,} cached), "
@@ -111,8 +111,8 @@ def _amounts(batch: Batch) -> list[tuple[str, str]]:
         words = dollars(cost.total)
         if cost.saved is not None:
             words += f", {dollars(cost.saved)} less than on standard"
-        told.append(("cost", words + (f" (estimated: {cost.reason})" if cost.reason else "")))
-    return told
+        shown.append(("cost", words + (f" (estimated: {cost.reason})" if cost.reason else "")))
+    return shown
 
 
 def _errors(batch: Batch) -> list[str]:
@@ -134,9 +134,9 @@ def errors_of(batch: Batch) -> list[str]:
     ]
 
 
-def as_json(told: Any) -> str:
+def as_json(shown: Any) -> str:
     """JSON for another program: ASCII, which goes through every pipe."""
-    return json.dumps(told, indent=2) + "\n"
+    return json.dumps(shown, indent=2) + "\n"
 
 
 def as_dict(batch: Batch) -> dict[str, Any]:

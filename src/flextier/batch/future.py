@@ -68,10 +68,10 @@ class BatchFuture:
 
     def all(self) -> Iterator[BatchFuture]:
         """This one and those after it that wait for the same line."""
-        ticket: BatchFuture | None = self
-        while ticket is not None:
-            yield ticket
-            ticket = ticket.also
+        future: BatchFuture | None = self
+        while future is not None:
+            yield future
+            future = future.also
 
     def look(self, wait: FutureWaiter) -> float:
         """Seconds to wait, or until woken, before looking again; 0: it is over, or out of time."""
@@ -164,9 +164,9 @@ class ResultLine:
 
     def response(self, request: Any) -> Any:
         self.unread()
-        told = response_of(read_line(self._content.read(self._at, self._length)) or {})
-        assert told is not None, "only lines with a response are handed over"
-        return http_response(*told, request)
+        parsed = response_of(read_line(self._content.read(self._at, self._length)) or {})
+        assert parsed is not None, "only lines with a response are handed over"
+        return http_response(*parsed, request)
 
 
 class JournaledResult:

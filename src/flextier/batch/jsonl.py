@@ -180,12 +180,12 @@ def _read(number: int, given: Any) -> tuple[dict[str, Any], bytes | None]:
 
 def _parsed(number: int, line: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(line, parse_constant=_no_constant)
+        parsed = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BatchLineError(number, "", f"is no JSON: {error}") from error
-    if not isinstance(told, dict):
+    if not isinstance(parsed, dict):
         raise BatchLineError(number, "", "is no JSON object")
-    return told
+    return parsed
 
 
 def _no_constant(name: str) -> Any:

@@ -18,7 +18,7 @@ from flextier.batch.future import FREE, BatchFuture, ErrorResult
 from flextier.batch.group_key import GroupKey
 from flextier.batch.pending_calls import wake_all
 from flextier.batch.spool_file import MAX_BYTES
-from flextier.batch.sync_client import twin_of
+from flextier.batch.sync_client import sync_client_for
 from flextier.batch.worker import BatchWorker
 from flextier.journal.records import BatchPlace, JournalEntry
 from flextier.lanes.batch import LINE_ERROR
@@ -70,17 +70,17 @@ class BatchManager:
             self._use(client)
             if len(body) > self._max_bytes:
                 message = f"a line of {len(body):,} bytes is too long for a batch"
-                ticket = BatchFuture(
+                future = BatchFuture(
                     "", entry, terms.clock, cancel_at, attempt_ends_by, None, self.lock
                 )
-                ticket.settle(ErrorResult(LINE_ERROR, "line_too_long", message))
-                return ticket
+                future.settle(ErrorResult(LINE_ERROR, "line_too_long", message))
+                return future
             work = self._work_for(terms, cancel_at, len(body))
             custom_id = f"{self._names}-{next(self._serial)}"
             until = (cancel_at, attempt_ends_by)
-            ticket = BatchFuture(custom_id, entry, terms.clock, *until, work.calls, self.lock)
-            work.calls.add(ticket, terms.endpoint, body)
-        return ticket
+            future = BatchFuture(custom_id, entry, terms.clock, *until, work.calls, self.lock)
+            work.calls.add(future, terms.endpoint, body)
+        return future
 
     def attach(
         self,
@@ -97,21 +97,21 @@ class BatchManager:
         with self.lock:
             self._use(client)
             work = self._by_tag.get(place.tag)
-            ticket = BatchFuture(
+            future = BatchFuture(
                 place.custom_id, entry, terms.clock, cancel_at, attempt_ends_by, None, self.lock
             )
-            if work is not None and work.join(ticket):
-                ticket.move(work.calls)
-                return ticket
+            if work is not None and work.join(future):
+                future.move(work.calls)
+                return future
             if row is None:
                 terms.journal.unfinished(place.tag)
-                ticket.settle(FREE)
-                return ticket
+                future.settle(FREE)
+                return future
             work = self._by_tag[place.tag] = BatchWorker(self, terms, place.tag, row)
-            ticket.move(work.calls)
-            work.join(ticket)
+            future.move(work.calls)
+            work.join(future)
         work.thread.start()
-        return ticket
+        return future
 
     def _work_for(self, terms: GroupKey, cancel_at: float, size: int) -> BatchWorker:
         works = self._open.setdefault(terms, [])
@@ -131,7 +131,7 @@ class BatchManager:
         Called where the call is made: it may have to go over the event loop that runs there.
         """
         if self._api is None or (self._bound and self._client() is not client):
-            plain, self._bound = twin_of(client)
+            plain, self._bound = sync_client_for(client)
             self._client = weakref.ref(client)
             self._api = BatchAPI(plain)
 
@@ -196,17 +196,17 @@ class BatchManager:
                 work.thread.join(max(0.0, until - time.monotonic()))
 
 
-_DESKS: dict[tuple[str, str], BatchManager] = {}
+_MANAGERS: dict[tuple[str, str], BatchManager] = {}
 _LOCK = threading.Lock()
 
 
-def desk_of(base_url: str, account: str) -> BatchManager:
+def manager_of(base_url: str, account: str) -> BatchManager:
     """The desk of an account."""
-    desk = _DESKS.get((base_url, account))
-    if desk is None:
+    manager = _MANAGERS.get((base_url, account))
+    if manager is None:
         with _LOCK:
-            desk = _DESKS.setdefault((base_url, account), BatchManager())
-    return desk
+            manager = _MANAGERS.setdefault((base_url, account), BatchManager())
+    return manager
 
 
 def detach() -> int:
@@ -219,21 +219,21 @@ def detach() -> int:
     Returns:
         How many calls were let go of.
     """
-    return waiters.detach() + sum(desk.detach() for desk in list(_DESKS.values()))
+    return waiters.detach() + sum(manager.detach() for manager in list(_MANAGERS.values()))
 
 
 @atexit.register
 def _leave() -> None:
     until = time.monotonic() + _LEAVING
-    for desk in list(_DESKS.values()):
-        desk.leave(until)
+    for manager in list(_MANAGERS.values()):
+        manager.leave(until)
 
 
 def _forget_all() -> None:
     """The threads that work are the parent's."""
     global _LOCK
     _LOCK = threading.Lock()
-    _DESKS.clear()
+    _MANAGERS.clear()
 
 
 after_fork_in_child(_forget_all)

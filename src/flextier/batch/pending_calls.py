@@ -66,40 +66,40 @@ class PendingCalls:
         left = min(ours, cancel_at) - self._clock.now()
         return abs(ours - cancel_at) <= max(apart, left / 10)
 
-    def add(self, ticket: BatchFuture, endpoint: str, body: bytes) -> None:
+    def add(self, future: BatchFuture, endpoint: str, body: bytes) -> None:
         """Write a line: locked.
 
         Raises:
             OSError: it cannot be written to the disk.
         """
         assert self.spool is not None
-        ticket.span = self.spool.add(line_of(ticket.custom_id, endpoint, body))
-        self.order.append(ticket.custom_id)
-        self.wait_for(ticket)
+        future.span = self.spool.add(line_of(future.custom_id, endpoint, body))
+        self.order.append(future.custom_id)
+        self.wait_for(future)
         if self.spool.lines >= MAX_LINES:
             self.close()
 
-    def wait_for(self, ticket: BatchFuture) -> None:
+    def wait_for(self, future: BatchFuture) -> None:
         """A call waits for its line, maybe next to others that ask the same: locked."""
-        before = self._waiting.get(ticket.custom_id)
+        before = self._waiting.get(future.custom_id)
         if before is not None:
-            ticket.also, ticket.span = before, before.span
-        self._waiting[ticket.custom_id] = ticket
-        self._earliest = min(self._earliest, ticket.cancel_at)
+            future.also, future.span = before, before.span
+        self._waiting[future.custom_id] = future
+        self._earliest = min(self._earliest, future.cancel_at)
 
-    def inherit(self, others: PendingCalls, tickets: Iterable[BatchFuture]) -> list[BatchFuture]:
+    def inherit(self, others: PendingCalls, futures: Iterable[BatchFuture]) -> list[BatchFuture]:
         """Take over lines of other calls, and who waits for them: locked."""
         assert self.spool is not None
         assert others.spool is not None
         taken: list[BatchFuture] = []
-        for ticket in tickets:
-            if others._waiting.pop(ticket.custom_id, None) is None:
+        for future in futures:
+            if others._waiting.pop(future.custom_id, None) is None:
                 continue
-            assert ticket.span is not None
-            span = self.spool.add(others.spool.read(ticket.span))
-            self.order.append(ticket.custom_id)
-            self._waiting[ticket.custom_id] = ticket
-            for one in ticket.all():
+            assert future.span is not None
+            span = self.spool.add(others.spool.read(future.span))
+            self.order.append(future.custom_id)
+            self._waiting[future.custom_id] = future
+            for one in future.all():
                 one.span = span
                 self._earliest = min(self._earliest, one.cancel_at)
                 taken.append(one)
@@ -112,24 +112,24 @@ class PendingCalls:
 
     # --- they go ------------------------------------------------------------------------------
 
-    def left(self, ticket: BatchFuture) -> bool:
+    def left(self, future: BatchFuture) -> bool:
         """A call waits no more; whether its line can have been sent."""
         with self.lock:
-            self._leave(ticket)
+            self._leave(future)
             if not self._waiting:
                 self._wake()
             return not self.open
 
-    def _leave(self, ticket: BatchFuture) -> None:
-        first = self._waiting.get(ticket.custom_id)
-        if first is ticket and ticket.also is not None:
-            self._waiting[ticket.custom_id] = ticket.also
-        elif first is ticket:
-            del self._waiting[ticket.custom_id]
+    def _leave(self, future: BatchFuture) -> None:
+        first = self._waiting.get(future.custom_id)
+        if first is future and future.also is not None:
+            self._waiting[future.custom_id] = future.also
+        elif first is future:
+            del self._waiting[future.custom_id]
         elif first is not None:
             for one in first.all():
-                if one.also is ticket:
-                    one.also = ticket.also
+                if one.also is future:
+                    one.also = future.also
                     return
 
     def abandon(self) -> None:
@@ -141,12 +141,12 @@ class PendingCalls:
         """The wait for these lines is over, or for all: locked."""
         wakes: Wakes = []
         for custom_id in list(self._waiting) if lines is None else lines:
-            ticket = self._waiting.pop(custom_id, None)
-            if ticket is not None:
-                wakes += filter(None, [one.settle(outcome) for one in ticket.all()])
+            future = self._waiting.pop(custom_id, None)
+            if future is not None:
+                wakes += filter(None, [one.settle(outcome) for one in future.all()])
         return wakes
 
-    def tell(self, outcome: LineOutcome, lines: Iterable[str] | None = None) -> None:
+    def resolve(self, outcome: LineOutcome, lines: Iterable[str] | None = None) -> None:
         """The wait for these lines is over, or for all."""
         with self.lock:
             wakes = self.settle(lines, outcome)
@@ -158,12 +158,12 @@ class PendingCalls:
             return
         old, self.spool, self.order = self.spool, SpoolFile(), []
         assert old is not None
-        for ticket in self._waiting.values():
-            assert ticket.span is not None
-            span = self.spool.add(old.read(ticket.span))
-            for one in ticket.all():
+        for future in self._waiting.values():
+            assert future.span is not None
+            span = self.spool.add(old.read(future.span))
+            for one in future.all():
                 one.span = span
-            self.order.append(ticket.custom_id)
+            self.order.append(future.custom_id)
         old.close()
 
     # --- who is there -------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class PendingCalls:
         return not self._waiting
 
     @property
-    def tickets(self) -> list[BatchFuture]:
+    def futures(self) -> list[BatchFuture]:
         """One of those who wait for each line: locked."""
         return list(self._waiting.values())
 
@@ -188,7 +188,7 @@ class PendingCalls:
         """Whether one of them has to leave now: locked."""
         if self._earliest > self._clock.now():
             return False
-        waiting = (one for ticket in self._waiting.values() for one in ticket.all())
+        waiting = (one for future in self._waiting.values() for one in future.all())
         self._earliest = min((one.cancel_at for one in waiting), default=math.inf)
         return self._earliest <= self._clock.now()
 

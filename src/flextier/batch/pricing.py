@@ -65,12 +65,12 @@ class Bill:
 
 def usage_in(body: Any) -> Usage | None:
     """The usage that an answer's JSON body tells."""
-    told = body.get("usage") if isinstance(body, dict) else None
-    if not isinstance(told, dict):
+    fields = body.get("usage") if isinstance(body, dict) else None
+    if not isinstance(fields, dict):
         return None
-    if "prompt_tokens" in told:  # embeddings have no output
-        told = {"completion_tokens": 0, **told}
-    return Usage.from_openai(_object(told))
+    if "prompt_tokens" in fields:  # embeddings have no output
+        fields = {"completion_tokens": 0, **fields}
+    return Usage.from_openai(_object(fields))
 
 
 def cost_of(batch: Batch) -> Cost | None:
@@ -105,7 +105,7 @@ def _day(batch: Batch) -> datetime:
     return datetime.fromtimestamp(batch.created_at, timezone.utc)
 
 
-def _object(told: Any) -> Any:
-    if not isinstance(told, dict):
-        return told
-    return SimpleNamespace(**{str(name): _object(value) for name, value in told.items()})
+def _object(fields: Any) -> Any:
+    if not isinstance(fields, dict):
+        return fields
+    return SimpleNamespace(**{str(name): _object(value) for name, value in fields.items()})

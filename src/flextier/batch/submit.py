@@ -1,4 +1,4 @@
-"""From a call to its ticket: into the next batch, or to the line that it has already."""
+"""From a call to its future: into the next batch, or to the line that it has already."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flextier._openai.compat import dumps
 from flextier._utils.clock import Clock
 from flextier.batch.future import BatchFuture, JournaledResult
 from flextier.batch.group_key import GroupKey
-from flextier.batch.manager import desk_of
+from flextier.batch.manager import manager_of
 from flextier.journal import Journal
 from flextier.journal.records import BatchPlace, JournaledResponse, JournalEntry
 from flextier.lanes import CallFacts
@@ -62,7 +62,7 @@ class BatchCall:
 
 
 def pool(client: Any, call: BatchCall) -> BatchFuture:
-    """A ticket for the call.
+    """A future for the call.
 
     Args:
         client: what it was made with.
@@ -72,7 +72,7 @@ def pool(client: Any, call: BatchCall) -> BatchFuture:
         OSError: its line cannot be written to the disk.
         JournalError: the journal cannot be used.
     """
-    desk, memory = desk_of(*call.where), call.memory
+    manager, memory = manager_of(*call.where), call.memory
     policy = call.policy
     changes: dict[str, Any] = {} if policy.deadline is None else {"deadline": None}
     if call.least > policy.batch_min_calls:
@@ -84,12 +84,12 @@ def pool(client: Any, call: BatchCall) -> BatchFuture:
     terms = GroupKey(call.where[0], endpoint, model, call.clock, knobs, journal)
     until = (call.times.cancel_at, call.times.attempt_ends_by)
     if memory is None:
-        return desk.put(client, terms, dumps(call.asked.body), None, *until)
+        return manager.put(client, terms, dumps(call.asked.body), None, *until)
     memory.refresh()
     if memory.answer is not None:
-        ticket = BatchFuture("", memory.entry, call.clock, *until, None, desk.lock)
-        ticket.settle(JournaledResult(memory.answer))
-        return ticket
+        future = BatchFuture("", memory.entry, call.clock, *until, None, manager.lock)
+        future.settle(JournaledResult(memory.answer))
+        return future
     if memory.place is not None:
-        return desk.attach(client, terms, memory.place, memory.entry, *until)
-    return desk.put(client, terms, dumps(call.asked.body), memory.entry, *until)
+        return manager.attach(client, terms, memory.place, memory.entry, *until)
+    return manager.put(client, terms, dumps(call.asked.body), memory.entry, *until)

@@ -15,7 +15,7 @@ from flextier.transport.http_clients import sync_client_like, sync_http_client
 _T = TypeVar("_T")
 
 
-def twin_of(client: Any) -> tuple[openai.OpenAI, bool]:
+def sync_client_for(client: Any) -> tuple[openai.OpenAI, bool]:
     """The SDK's own sync client with the address, the account and the connections of ``client``.
 
     It has no retries of its own. An async client with an HTTP client of the caller's is spoken
@@ -25,7 +25,7 @@ def twin_of(client: Any) -> tuple[openai.OpenAI, bool]:
         The twin, and whether it depends on the client's own HTTP client.
     """
     http_client, bound = _http_client(client)
-    twin = openai.OpenAI(
+    sync_client = openai.OpenAI(
         api_key=_key(client),
         organization=client.organization,
         project=client.project,
@@ -35,7 +35,7 @@ def twin_of(client: Any) -> tuple[openai.OpenAI, bool]:
         max_retries=0,
         http_client=http_client,
     )
-    return twin, bound
+    return sync_client, bound
 
 
 def _key(client: Any) -> Any:
@@ -52,9 +52,9 @@ def _key(client: Any) -> Any:
 
 def _http_client(client: Any) -> tuple[Any, bool]:
     own = client._client
-    twin = sync_client_like(own)
-    if twin is not None:
-        return twin, False
+    sync_client = sync_client_like(own)
+    if sync_client is not None:
+        return sync_client, False
     if isinstance(client, openai.OpenAI):
         return own, True
     loop = running_loop()

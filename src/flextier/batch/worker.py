@@ -21,7 +21,7 @@ from flextier.batch.api_errors import (
     refusals_of,
     surely_not_sent,
 )
-from flextier.batch.collect import harvest, record
+from flextier.batch.collect import collect_results, record
 from flextier.batch.enqueue_limit import tokens_of
 from flextier.batch.future import FREE, BatchFuture, ErrorResult, LineOutcome, RaisedError
 from flextier.batch.group_key import GroupKey
@@ -34,7 +34,7 @@ from flextier.lanes.batch import LINE_ERROR, MODEL_ERROR
 if TYPE_CHECKING:
     from flextier.batch.manager import BatchManager
 
-_MENDS = 3
+_MAX_REPAIRS = 3
 """How often a file is sent again without the lines that the server did not like."""
 
 _CANCELS = 5
@@ -49,22 +49,22 @@ class _BatchFinished(Exception):
 
 
 class BatchWorker:
-    """A batch, and the calls that wait for it. The desk starts it, and holds the lock for it."""
+    """A batch, and the calls that wait for it. The manager starts it, and holds the lock for it."""
 
     def __init__(
-        self, desk: BatchManager, terms: GroupKey, tag: str, row: BatchRow | None = None
+        self, manager: BatchManager, terms: GroupKey, tag: str, row: BatchRow | None = None
     ) -> None:
         """Begin to gather lines; with ``row``, go on with a batch that the journal knows."""
         self.terms = terms
         self.tag = tag
         self._wait = ThreadWait()
         self._wait.prepare()
-        self.calls = PendingCalls(desk.lock, terms.clock, self.wake, gathers=row is None)
+        self.calls = PendingCalls(manager.lock, terms.clock, self.wake, gathers=row is None)
         self.ended = False
         """Whether no call can wait here any more."""
         self.thread = threading.Thread(target=self._run, name=f"flextier-batch-{tag}", daemon=True)
-        self._lock = desk.lock
-        self._desk = desk
+        self._lock = manager.lock
+        self._manager = manager
         self._row = row
         self._clock = terms.clock
         self._journal = terms.journal
@@ -72,15 +72,15 @@ class BatchWorker:
         self._file_id: str | None = None
         self._batch: Batch | None = None
         self._sealed = row is not None
-        self._mended = 0
+        self._repairs = 0
         self._alone = 0
 
-    # --- for the desk, which holds the lock ---------------------------------------------------
+    # --- for the manager, which holds the lock ---------------------------------------------------
 
-    def join(self, ticket: BatchFuture) -> bool:
+    def join(self, future: BatchFuture) -> bool:
         """Wait for a line that was sent before; False: the work is over."""
         if not self.ended:
-            self.calls.wait_for(ticket)
+            self.calls.wait_for(future)
         return not self.ended
 
     def detach(self) -> Wakes:
@@ -104,7 +104,7 @@ class BatchWorker:
 
     def api(self) -> BatchAPI:
         """The Batch API of the account."""
-        return self._desk.api()
+        return self._manager.api()
 
     def pause(self, seconds: float) -> None:
         """Sleep, unless there is news."""
@@ -123,11 +123,11 @@ class BatchWorker:
             if self._batch is not None or not (self.calls.empty or self.calls.late):
                 return
         if self._requests.unsure:
-            self.calls.tell(RaisedError(lambda request: _nobody_knows(request, None)))
+            self.calls.resolve(RaisedError(lambda request: _unknown_result(request, None)))
             raise _BatchFinished
         if self._sealed:
             record(self._journal, lambda journal: journal.gone(self.tag))
-        self.calls.tell(self._unfinished("deadline"))
+        self.calls.resolve(self._unfinished("deadline"))
         raise _BatchFinished
 
     # --- the thread ---------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class BatchWorker:
             with self._lock:
                 self.ended, self.calls.open = True, False
                 left = self.calls.settle(None, FREE)
-                self._desk.over(self)
+                self._manager.over(self)
             wake_all(left)
             if self.calls.spool is not None:
                 self.calls.spool.close()
@@ -170,9 +170,9 @@ class BatchWorker:
             if self.calls.empty:
                 raise _BatchFinished
             self.calls.compact()
-            tickets = self.calls.tickets
-        if len(tickets) < self.terms.least:
-            self.calls.tell(self._unfinished("alone"))
+            futures = self.calls.futures
+        if len(futures) < self.terms.least:
+            self.calls.resolve(self._unfinished("alone"))
             raise _BatchFinished
         if self._journal is not None:
             row = BatchRow(
@@ -180,11 +180,11 @@ class BatchWorker:
                 self.terms.base_url,
                 self.terms.endpoint,
                 self.terms.model,
-                len(tickets),
+                len(futures),
                 self._journal.run,
                 self._clock.wall(),
             )
-            self._journal.seal(row, [(t.custom_id, t.entry) for t in tickets if t.entry])
+            self._journal.seal(row, [(t.custom_id, t.entry) for t in futures if t.entry])
         self._sealed = True
 
     def _send(self) -> None:
@@ -194,10 +194,10 @@ class BatchWorker:
                 continue
             batch = self._follow(batch)
             if batch.status != "failed":
-                harvest(batch, self.tag, self._requests, self.terms, self.calls)
-                self.calls.tell(self._unfinished(batch.status))
+                collect_results(batch, self.tag, self._requests, self.terms, self.calls)
+                self.calls.resolve(self._unfinished(batch.status))
                 return
-            self._mend(batch)
+            self._drop_bad_lines(batch)
 
     def _submit(self) -> Batch | None:
         """Upload the file and create the batch; None: there is no room for it, try again."""
@@ -217,7 +217,7 @@ class BatchWorker:
                 self._wait_for_room(error.message)
                 return None
             if error.status_code == 413 and len(self.calls.order) > 1:
-                self._desk.too_large(self.calls.spool.size)
+                self._manager.too_large(self.calls.spool.size)
                 self._split()
             raise
         self._note(batch_id=batch.id, status=batch.status)
@@ -228,7 +228,7 @@ class BatchWorker:
         while True:
             self.check_time()
             with self._lock:
-                if self._desk.pacing(self.terms.model).may_go(self, tokens):
+                if self._manager.pacing(self.terms.model).may_go(self, tokens):
                     return
             self.pause(self.terms.poll)
 
@@ -245,8 +245,8 @@ class BatchWorker:
             looks += 1
             self._batch = batch = self._requests.look(batch)
         with self._lock:
-            self._desk.pacing(self.terms.model).over(self)
-        self._desk.news()
+            self._manager.pacing(self.terms.model).over(self)
+        self._manager.news()
         self._note_end(batch)
         return batch
 
@@ -284,7 +284,7 @@ class BatchWorker:
 
     # --- a file that the server did not take; nothing of it was done --------------------------
 
-    def _mend(self, batch: Batch) -> None:
+    def _drop_bad_lines(self, batch: Batch) -> None:
         """Make the best of a batch that failed its validation.
 
         Raises:
@@ -298,29 +298,29 @@ class BatchWorker:
             return
         order = self.calls.order
         lines = {order[r.line - 1]: r for r in refusals if r.line and 0 < r.line <= len(order)}
-        self._mended += 1
-        if lines and len(lines) < len(order) and self._mended <= _MENDS:
+        self._repairs += 1
+        if lines and len(lines) < len(order) and self._repairs <= _MAX_REPAIRS:
             free = list(lines)
-            record(self._journal, lambda j: j.harvested(self.tag, (), free, keep_answer=True))
+            record(self._journal, lambda j: j.collected(self.tag, (), free, keep_answer=True))
             for custom_id, refusal in lines.items():
-                self.calls.tell(_refused(LINE_ERROR, refusal), (custom_id,))
-            self._restart([self._tickets()])
+                self.calls.resolve(_refused(LINE_ERROR, refusal), (custom_id,))
+            self._restart([self._futures()])
         record(self._journal, lambda journal: journal.unfinished(self.tag))
         about_model = next((r for r in refusals if r.is_about_model), None)
         if about_model is not None:
-            self.calls.tell(_refused(MODEL_ERROR, about_model))
+            self.calls.resolve(_refused(MODEL_ERROR, about_model))
         elif lines:
-            self.calls.tell(_refused(LINE_ERROR, next(iter(lines.values()))))
+            self.calls.resolve(_refused(LINE_ERROR, next(iter(lines.values()))))
         else:
             why = "; ".join(f"{r.code}: {r.message}" for r in refusals)
-            self.calls.tell(self._unfinished(batch.status, why, batch.id))
+            self.calls.resolve(self._unfinished(batch.status, why, batch.id))
         raise _BatchFinished
 
     def _wait_for_room(self, message: str) -> None:
         """Too much is enqueued: wait for what is on its way, or ask for less at once."""
         assert self.calls.spool is not None
         with self._lock:
-            pacing = self._desk.pacing(self.terms.model)
+            pacing = self._manager.pacing(self.terms.model)
             alone = pacing.refused(self, message)
             limit = pacing.limit
         self._note(batch_id=None)
@@ -332,13 +332,13 @@ class BatchWorker:
             self._split()
         if tokens_of(self.calls.spool.size) > limit:
             record(self._journal, lambda journal: journal.gone(self.tag))
-            self.calls.tell(ErrorResult(LINE_ERROR, "token_limit_exceeded", message))
+            self.calls.resolve(ErrorResult(LINE_ERROR, "token_limit_exceeded", message))
             raise _BatchFinished
         self.pause(self.terms.poll * min(2 ** (self._alone - 1), 10))
 
-    def _tickets(self) -> list[BatchFuture]:
+    def _futures(self) -> list[BatchFuture]:
         with self._lock:
-            return self.calls.tickets
+            return self.calls.futures
 
     def _split(self) -> None:
         """Go on as two smaller batches.
@@ -346,9 +346,9 @@ class BatchWorker:
         Raises:
             _BatchFinished: this one is done with.
         """
-        tickets = self._tickets()
-        half = (len(tickets) + 1) // 2
-        self._restart([tickets[:half], tickets[half:]])
+        futures = self._futures()
+        half = (len(futures) + 1) // 2
+        self._restart([futures[:half], futures[half:]])
 
     def _restart(self, parts: list[list[BatchFuture]]) -> None:
         """Go on as other batches, each of some of the calls.
@@ -358,11 +358,11 @@ class BatchWorker:
         """
         for part in parts:
             with self._lock:
-                work = self._desk.begin(self.terms)
+                work = self._manager.begin(self.terms)
                 work.calls.open = False
-                work._mended = self._mended
-                for ticket in work.calls.inherit(self.calls, part):
-                    ticket.move(work.calls)
+                work._repairs = self._repairs
+                for future in work.calls.inherit(self.calls, part):
+                    future.move(work.calls)
             work.thread.start()
         raise _BatchFinished
 
@@ -387,15 +387,15 @@ class BatchWorker:
         if batch is None or not (batch.output_file_id or batch.error_file_id):
             self._journal.gone(self.tag)
             return  # its lines are to be sent anew
-        waiting = {ticket.custom_id for ticket in self._tickets()}
-        harvest(batch, self.tag, self._requests, self.terms, self.calls)
+        waiting = {future.custom_id for future in self._futures()}
+        collect_results(batch, self.tag, self._requests, self.terms, self.calls)
         # Who has come meanwhile may have come too late for the line, but not for the journal.
-        lost = waiting & {ticket.custom_id for ticket in self._tickets()}
+        lost = waiting & {future.custom_id for future in self._futures()}
         if lost:
             keep = self.terms.policy.journal_store_responses
-            record(self._journal, lambda j: j.harvested(self.tag, (), lost, keep_answer=keep))
+            record(self._journal, lambda j: j.collected(self.tag, (), lost, keep_answer=keep))
         if batch.status != "completed":
-            self.calls.tell(self._unfinished(batch.status), lost)
+            self.calls.resolve(self._unfinished(batch.status), lost)
 
     def _recover(self, row: BatchRow) -> Batch | None:
         """The batch; None: it was never created."""
@@ -440,13 +440,13 @@ class BatchWorker:
         failure = failure_of(error)
         outcome: Any = RaisedError(lambda request: again(error, request))
         if unsure or self._batch is not None:
-            outcome = RaisedError(lambda request: _nobody_knows(request, error))
+            outcome = RaisedError(lambda request: _unknown_result(request, error))
         if never and failure is not None and is_denied(failure):
             # The other lanes may do all the same: a key may not be for files, a server have none.
             kind = MODEL_ERROR if failure.status in NOT_HERE else LINE_ERROR
             status = failure.status or 400
             outcome = ErrorResult(kind, failure.code, failure.message, failure.param, status)
-        self.calls.tell(outcome)
+        self.calls.resolve(outcome)
 
     def _unfinished(self, status: str, why: str = "", batch_id: str | None = None) -> LineOutcome:
         if self._batch is not None:
@@ -469,7 +469,7 @@ class BatchWorker:
         return RaisedError(make)
 
 
-def _nobody_knows(request: Any, why: Exception | None) -> Exception:
+def _unknown_result(request: Any, why: Exception | None) -> Exception:
     """The batch may be done, and billed, and its answers are not to be had: as after a timeout."""
     error = openai.APITimeoutError(request)
     error.__cause__ = why

@@ -28,7 +28,7 @@ CREATE TABLE rows (
     digest BLOB NOT NULL,      -- of its content
     state INTEGER NOT NULL,    -- 1 done, 2 failed
     seen INTEGER NOT NULL,     -- the last version of the input that it was in
-    told TEXT NOT NULL         -- its line of the output, or of the errors file, as JSON
+    line_json TEXT NOT NULL         -- its line of the output, or of the errors file, as JSON
 );
 """
 
@@ -41,7 +41,7 @@ class FinishedRow(NamedTuple):
     digest: bytes
     state: int
     seen: int
-    told: str
+    stored_line: str
 
 
 class CheckpointEntry(NamedTuple):
@@ -147,7 +147,7 @@ class CheckpointDB:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany(
-                "REPLACE INTO rows (identity, line, digest, state, seen, told) "
+                "REPLACE INTO rows (identity, line, digest, state, seen, line_json) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 records,
             )
@@ -175,10 +175,10 @@ class CheckpointDB:
                 found[identity] = CheckpointEntry(*known)
         return found
 
-    def told(self, state: int, seen: int, *, by_line: bool) -> Iterator[str]:
+    def stored_lines(self, state: int, seen: int, *, by_line: bool) -> Iterator[str]:
         """What was kept of the rows of one version of the input, in its order or as they came."""
         if by_line:
             self._db.execute("CREATE INDEX IF NOT EXISTS by_line ON rows (line)")
-        query = "SELECT told FROM rows WHERE seen = ? AND state = ? ORDER BY "
+        query = "SELECT line_json FROM rows WHERE seen = ? AND state = ? ORDER BY "
         found = self._db.execute(query + ("line" if by_line else "done"), (seen, state))
         return (row[0] for row in found)

@@ -64,7 +64,7 @@ class CheckpointWriter:
         self._marks: list[Mark] = []
         self._looks: list[_Look] = []
         self._used: list[Used] = []
-        self._told = 0.0
+        self._facts_at = 0.0
         self.failure: Exception | None = None
         """Why the last try to write was in vain; None: it was not."""
         self._thread = threading.Thread(target=self._work, name="flextier-keeper", daemon=True)
@@ -148,14 +148,14 @@ class CheckpointWriter:
 
     def _write(self, last: bool) -> None:
         facts: dict[str, Any] = {}
-        if last or monotonic() - self._told >= _FACTS_EVERY:
+        if last or monotonic() - self._facts_at >= _FACTS_EVERY:
             facts = self._facts()
         if self._records or self._marks or facts:
             self._state.store(self._records, self._marks, facts)
         if facts:
-            self._told = monotonic()
+            self._facts_at = monotonic()
         if self._part is not None:
-            lines = [f"{record.told}\n" for record in self._records if record.state == DONE]
+            lines = [f"{record.stored_line}\n" for record in self._records if record.state == DONE]
             self._part.write("".join(lines))
             self._part.flush()
         self._kept += len(self._records)

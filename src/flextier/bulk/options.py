@@ -159,27 +159,29 @@ def _usual(ladder: tuple[str, ...] | None, deadline: float | None, capped: bool)
     return CONCURRENCY if online else BATCH_CONCURRENCY
 
 
-def _amount(told: Decimal | int | float | str) -> Decimal:
+def _amount(run_options: Decimal | int | float | str) -> Decimal:
     try:
-        amount = Decimal(str(told))
+        amount = Decimal(str(run_options))
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite() or amount <= 0:
-        raise BulkError(f"budget ({told!r}): US$ above 0")
+        raise BulkError(f"budget ({run_options!r}): US$ above 0")
     return amount
 
 
-def _check_files(told: RunOptions) -> None:
-    format_of(told.output, "output")
-    if not told.output.parent.is_dir():
-        raise BulkError(f"output {told.output}: there is no directory {told.output.parent}")
-    if not told.errors.parent.is_dir():
-        raise BulkError(f"errors (--errors): there is no directory {told.errors.parent}")
-    if told.output.exists() and not told.output.is_file():
-        raise BulkError(f"output {told.output} is no file")
+def _check_files(run_options: RunOptions) -> None:
+    format_of(run_options.output, "output")
+    if not run_options.output.parent.is_dir():
+        raise BulkError(
+            f"output {run_options.output}: there is no directory {run_options.output.parent}"
+        )
+    if not run_options.errors.parent.is_dir():
+        raise BulkError(f"errors (--errors): there is no directory {run_options.errors.parent}")
+    if run_options.output.exists() and not run_options.output.is_file():
+        raise BulkError(f"output {run_options.output} is no file")
     used: dict[Path, str] = {}
     for name in ("input", "output", "errors"):
-        path = Path(os.path.realpath(getattr(told, name)))
+        path = Path(os.path.realpath(getattr(run_options, name)))
         if path in used:
             raise BulkError(f"{used[path]} and {name} are the same file: {path}")
         used[path] = name

@@ -21,7 +21,7 @@ _KEPT = 4
 
 
 def write_output(
-    state: CheckpointDB, told: RunOptions, source: InputSource, seen: int, done: int
+    state: CheckpointDB, run_options: RunOptions, source: InputSource, seen: int, done: int
 ) -> None:
     """Put the output in its place.
 
@@ -37,28 +37,28 @@ def write_output(
     """
 
     def lines() -> Iterator[str]:
-        return state.told(DONE, seen, by_line=told.order == "input")
+        return state.stored_lines(DONE, seen, by_line=run_options.order == "input")
 
     def write(path: Path) -> None:
-        kind = format_of(told.output, "output")
+        kind = format_of(run_options.output, "output")
         count = _Counted(lines)
         if kind == "jsonl":
             _write_lines(path, count())
         elif kind == "csv":
-            _write_csv(path, count, _columns(lines, source, told))
+            _write_csv(path, count, _columns(lines, source, run_options))
         else:
             from flextier.bulk import parquet
 
             known = getattr(source, "schema", None)
             types = None if known is None else {field.name: field.type for field in known}
-            parquet.write(path, count.objects, _columns(lines, source, told), types)
+            parquet.write(path, count.objects, _columns(lines, source, run_options), types)
         if count.last != done:
             raise StorageError(f"{state.path} has {count.last} answers, and {done} were counted")
 
-    _put(state, told, told.output, write)
+    _put(state, run_options, run_options.output, write)
 
 
-def write_errors(state: CheckpointDB, told: RunOptions, seen: int, failed: int) -> None:
+def write_errors(state: CheckpointDB, run_options: RunOptions, seen: int, failed: int) -> None:
     """Put the errors file in its place, or take away an old one of this run.
 
     Raises:
@@ -67,12 +67,12 @@ def write_errors(state: CheckpointDB, told: RunOptions, seen: int, failed: int) 
     if failed:
         _put(
             state,
-            told,
-            told.errors,
-            lambda path: _write_lines(path, state.told(FAILED, seen, by_line=True)),
+            run_options,
+            run_options.errors,
+            lambda path: _write_lines(path, state.stored_lines(FAILED, seen, by_line=True)),
         )
-    elif is_ours(state, told.errors):
-        told.errors.unlink(missing_ok=True)
+    elif is_ours(state, run_options.errors):
+        run_options.errors.unlink(missing_ok=True)
 
 
 def is_ours(state: CheckpointDB, path: Path) -> bool:
@@ -87,7 +87,7 @@ def write_part(state: CheckpointDB, part: Path, seen: int) -> None:
         StorageError: it cannot be written.
     """
     try:
-        _write_lines(part, state.told(DONE, seen, by_line=False))
+        _write_lines(part, state.stored_lines(DONE, seen, by_line=False))
     except OSError as error:
         raise StorageError(f"{part} cannot be written: {error}") from error
 
@@ -111,14 +111,14 @@ class _Counted:
 
 
 def _columns(
-    lines: Callable[[], Iterator[str]], source: InputSource, told: RunOptions
+    lines: Callable[[], Iterator[str]], source: InputSource, run_options: RunOptions
 ) -> list[str]:
     """The input's columns, where need be those of all rows, and the added ones."""
     columns: dict[str, None] = dict.fromkeys(source.columns or ())
     if source.columns is None:
         for line in lines():
             columns.update(dict.fromkeys(json.loads(line)))
-    return [*(name for name in columns if name not in told.added), *told.added]
+    return [*(name for name in columns if name not in run_options.added), *run_options.added]
 
 
 def _write_lines(path: Path, lines: Iterator[str]) -> None:
@@ -151,10 +151,12 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _put(state: CheckpointDB, told: RunOptions, path: Path, write: Callable[[Path], None]) -> None:
+def _put(
+    state: CheckpointDB, run_options: RunOptions, path: Path, write: Callable[[Path], None]
+) -> None:
     """Write a file beside its place, make sure that it is on the disk, and put it there."""
-    near = path.parent == told.output.parent  # a rename does not cross file systems
-    beside = told.state / f"{path.name}.tmp" if near else path.with_name(f".{path.name}.tmp")
+    near = path.parent == run_options.output.parent  # a rename does not cross file systems
+    beside = run_options.state / f"{path.name}.tmp" if near else path.with_name(f".{path.name}.tmp")
     try:
         write(beside)
         if path.exists():
@@ -169,7 +171,7 @@ def _put(state: CheckpointDB, told: RunOptions, path: Path, write: Callable[[Pat
         raise
     except (OSError, ValueError, ArithmeticError, sqlite3.Error) as error:
         raise StorageError(
-            f"{path} cannot be written: {error}. All answers are kept in {told.state}: run "
+            f"{path} cannot be written: {error}. All answers are kept in {run_options.state}: run "
             "the same again when that is mended"
         ) from error
     finally:

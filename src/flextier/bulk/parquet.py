@@ -96,7 +96,7 @@ def write(
         simple = found.get(name)
         made = kind or (pa.string() if simple is None else _PRIMITIVES[simple])
         fields.append(pa.field(name, made))
-        cells.append(_typed(kind) if kind is not None else _told if simple is None else _plainly)
+        cells.append(_typed(kind) if kind is not None else _as_text if simple is None else _plainly)
     schema = pa.schema(fields)
     with pq.ParquetWriter(path, schema) as writer:
         for group in _grouped(objects(), _ROWS_A_GROUP):
@@ -153,7 +153,7 @@ def _plainly(value: Any) -> Any:
     return _utf8(value) if isinstance(value, str) else value
 
 
-def _told(value: Any) -> Any:
+def _as_text(value: Any) -> Any:
     if value is None:
         return None
     return _utf8(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
@@ -199,7 +199,7 @@ _MADE: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
     (pa.types.is_timestamp, datetime.fromisoformat),
     (pa.types.is_date, date.fromisoformat),
     (pa.types.is_time, time.fromisoformat),
-    (pa.types.is_duration, lambda told: _duration(told)),
+    (pa.types.is_duration, lambda written: _duration(written)),
     (pa.types.is_decimal, Decimal),
     (pa.types.is_binary, base64.b64decode),
     (pa.types.is_large_binary, base64.b64decode),
@@ -208,8 +208,8 @@ _MADE: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
 )
 
 
-def _duration(told: str) -> timedelta:
-    days, _, clock = told.rpartition(", ")
+def _duration(written: str) -> timedelta:
+    days, _, clock = written.rpartition(", ")
     hours, minutes, rest = clock.split(":")
     count = int(days.split()[0]) if days else 0
     return timedelta(count, hours=int(hours), minutes=int(minutes), seconds=float(rest))

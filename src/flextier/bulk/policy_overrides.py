@@ -46,7 +46,7 @@ class PolicyOverrides:
         self._ends = None if deadline is None else clock() + deadline
         self._length = deadline or 0.0
         self._reserve = FlexPolicy().standard_reserve if deadline is not None else 0.0
-        self._told: Changes = tuple(sorted(fixed.items()))
+        self._overrides: Changes = tuple(sorted(fixed.items()))
         self._again = 0.0
         FlexPolicy.check(dict(self.changes()))
 
@@ -61,12 +61,12 @@ class PolicyOverrides:
     def changes(self) -> Changes:
         """What calls that begin now are told. Never more time than there is."""
         if self._ends is None or (now := self._clock()) < self._again:
-            return self._told
+            return self._overrides
         left = max(self._ends - now, 0.001)
         step = min(left / _STEPS, 1.0)
         self._again = now + step
-        told = {**self._fixed, "deadline": left - step}
+        overrides = {**self._fixed, "deadline": left - step}
         if left < _RESERVE_IS_SAFE:
-            told["standard_reserve"] = min(self._reserve, left / 2)
-        self._told = tuple(sorted(told.items()))
-        return self._told
+            overrides["standard_reserve"] = min(self._reserve, left / 2)
+        self._overrides = tuple(sorted(overrides.items()))
+        return self._overrides

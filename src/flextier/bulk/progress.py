@@ -114,9 +114,9 @@ def json_lines(file: TextIO) -> OnProgress:
     return on_progress
 
 
-def write_json(file: TextIO, told: dict[str, Any]) -> None:
+def write_json(file: TextIO, event: dict[str, Any]) -> None:
     """Write a line of JSON that whoever reads along has at once."""
-    file.write(json.dumps(told) + "\n")
+    file.write(json.dumps(event) + "\n")
     file.flush()
 
 

@@ -24,23 +24,23 @@ def answered(row: Row, answer: Any, column: str, *, with_cost: bool) -> str:
             added |= costs_of(row.records)
         if row.text is None:
             return dumped({**plain(row.values or {}), **added})
-        told = dumped(added)
+        fields = dumped(added)
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise RowProblem(f"output: {error}") from error
     # As the row stands in the input: nothing of it is lost, and most of the work is saved.
-    return f"{row.text[:-1].rstrip()}{', ' if row.values else ''}{told[1:]}"
+    return f"{row.text[:-1].rstrip()}{', ' if row.values else ''}{fields[1:]}"
 
 
 def failed(row: Row, error: BaseException | str) -> str:
     """What the errors file says of a row."""
-    told: dict[str, Any] = {"line": row.line, "key": _or_text(row.key), "error": _error(error)}
+    fields: dict[str, Any] = {"line": row.line, "key": _or_text(row.key), "error": _error(error)}
     if row.records:
         last = row.records[-1]
-        told["lane"] = last.lane
-        told["attempts"] = [attempt.to_dict() for attempt in last.attempts]
-        told["cost"] = costs_of(row.records)["cost"]
-    told["row"] = row.text if row.values is None else _or_text(row.values)
-    return dumped(told)
+        fields["lane"] = last.lane
+        fields["attempts"] = [attempt.to_dict() for attempt in last.attempts]
+        fields["cost"] = costs_of(row.records)["cost"]
+    fields["row"] = row.text if row.values is None else _or_text(row.values)
+    return dumped(fields)
 
 
 def _error(error: BaseException | str) -> dict[str, str]:

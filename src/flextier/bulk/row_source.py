@@ -32,19 +32,19 @@ class RowSource:
     def __init__(
         self,
         source: InputSource,
-        told: RunOptions,
+        run_options: RunOptions,
         keeper: CheckpointWriter,
         seen: int,
         *,
         is_fresh: bool,
     ) -> None:
         self._rows: Iterator[Row] = source.rows()
-        self._told = told
+        self._run_options = run_options
         self._keeper = keeper
         self._seen = seen
         # Without keys a row is known by its line, so none can come twice.
-        self._is_new = is_fresh and told.key is None
-        self._added = frozenset(told.added)
+        self._is_new = is_fresh and run_options.key is None
+        self._added = frozenset(run_options.added)
         self._broken: InputError | None = None
         self._begun: dict[Identity, int] = {}
         self.read = 0
@@ -103,8 +103,8 @@ class RowSource:
 
     def _register(self, row: Row) -> None:
         """Name a row, and see what is wrong with it before anything is spent on it."""
-        if self._told.key is not None:
-            row.name(self._told.key)
+        if self._run_options.key is not None:
+            row.name(self._run_options.key)
             first = self._begun.get(row.identity)
             if first is not None:
                 self._repeats(row, first)
@@ -123,13 +123,17 @@ class RowSource:
         """Whether nothing is to be done for a row; if so it is counted."""
         if known is None:
             return False
-        if self._told.key is not None and known.seen == self._seen and known.line != row.line:
+        if (
+            self._run_options.key is not None
+            and known.seen == self._seen
+            and known.line != row.line
+        ):
             self.finished(row)
             self._repeats(row, known.line)
             return False
         if known.digest != row.digest:
             return False
-        if known.state == FAILED and self._told.retry_errors:
+        if known.state == FAILED and self._run_options.retry_errors:
             return False
         if (known.line, known.seen) != (row.line, self._seen):
             self._keeper.mark(row.line, self._seen, row.identity)

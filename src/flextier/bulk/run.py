@@ -75,7 +75,7 @@ def run(
         result = run(chain, "questions.csv", "answers.csv", lanes=("flex",), budget=5)
         print(result.done, result.failed, result.totals.saved)
     """
-    told = options(
+    run_options = options(
         input,
         output,
         key=key,
@@ -92,7 +92,7 @@ def run(
         errors=errors,
     )
     _refuse_a_running_loop()
-    return asyncio.run(_shown(runnable, told, progress, with_signals=True))
+    return asyncio.run(_shown(runnable, run_options, progress, with_signals=True))
 
 
 async def arun(
@@ -119,7 +119,7 @@ async def arun(
     Signals are left alone. Cancelled, it gives up the rows under way at once; what is finished is
     kept.
     """
-    told = options(
+    run_options = options(
         input,
         output,
         key=key,
@@ -135,14 +135,16 @@ async def arun(
         overwrite=overwrite,
         errors=errors,
     )
-    return await _shown(runnable, told, progress, with_signals=False)
+    return await _shown(runnable, run_options, progress, with_signals=False)
 
 
 async def _shown(
-    runnable: Any, told: RunOptions, progress: Told, *, with_signals: bool
+    runnable: Any, run_options: RunOptions, progress: Told, *, with_signals: bool
 ) -> BulkResult:
     with showing(progress) as on_progress:
-        return await run_all(runnable, told, on_progress=on_progress, with_signals=with_signals)
+        return await run_all(
+            runnable, run_options, on_progress=on_progress, with_signals=with_signals
+        )
 
 
 def _refuse_a_running_loop() -> None:

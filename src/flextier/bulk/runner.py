@@ -39,7 +39,7 @@ _MOST_THREADS = 1000
 
 async def run_all(
     runnable: Any,
-    told: RunOptions,
+    run_options: RunOptions,
     *,
     label: str | None = None,
     on_progress: OnProgress | None = None,
@@ -50,49 +50,49 @@ async def run_all(
     Raises:
         BulkError: the run cannot begin, or cannot go on.
     """
-    threads = WorkerThreads(min(told.concurrency, _MOST_THREADS))
+    threads = WorkerThreads(min(run_options.concurrency, _MOST_THREADS))
     target = target_of(runnable, threads, label)
-    source = source_of(told.input)
-    _make(told)
+    source = source_of(run_options.input)
+    _make(run_options)
     with ExitStack() as stack:
-        stack.enter_context(locked(told.state / "lock", told.output))
+        stack.enter_context(locked(run_options.state / "lock", run_options.output))
         stack.callback(threads.close)
         try:
-            _begin_anew_if_told(told, target)
+            _restart_if_asked(run_options, target)
         except sqlite3.Error as error:
-            raise StorageError(f"{told.state}: {error}") from error
-        state = CheckpointDB(told.state / "rows.db")
+            raise StorageError(f"{run_options.state}: {error}") from error
+        state = CheckpointDB(run_options.state / "rows.db")
         stack.callback(state.close)
         try:
-            whole = _Runner(told, target, source, state)
+            whole = _Runner(run_options, target, source, state)
             return await whole(on_progress, with_signals=with_signals)
         except (sqlite3.Error, JournalError) as error:
-            raise StorageError(f"{told.state}: {error}") from error
+            raise StorageError(f"{run_options.state}: {error}") from error
 
 
-def _make(told: RunOptions) -> None:
-    if not told.overwrite and not told.state.is_dir():
-        for path in (told.output, told.errors):
+def _make(run_options: RunOptions) -> None:
+    if not run_options.overwrite and not run_options.state.is_dir():
+        for path in (run_options.output, run_options.errors):
             if path.exists():
                 raise _exists(path)
     try:
-        told.state.mkdir(mode=0o700, exist_ok=True)
+        run_options.state.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{told.state} cannot be made: {error}") from error
+        raise StorageError(f"{run_options.state} cannot be made: {error}") from error
 
 
 def _exists(path: Any) -> BulkError:
     return BulkError(f"{path} exists, and is not of this run: overwrite=True (--overwrite)")
 
 
-def _begin_anew_if_told(told: RunOptions, target: Target) -> None:
+def _restart_if_asked(run_options: RunOptions, target: Target) -> None:
     """Compare with what was run before; forget that, if it was another run and may be forgotten.
 
     Raises:
         BulkError: it was another run, or the files in the way are not of this one.
     """
-    state = CheckpointDB(told.state / "rows.db")
-    settings = {"runnable": target.label, **told.settings}
+    state = CheckpointDB(run_options.state / "rows.db")
+    settings = {"runnable": target.label, **run_options.settings}
     try:
         # Nothing done is nothing to lose: an option that could not be does not bind the next try.
         before = {} if state.is_empty else state.fact("settings")
@@ -100,23 +100,23 @@ def _begin_anew_if_told(told: RunOptions, target: Target) -> None:
         if not other:
             if not before:
                 state.set_facts({"settings": settings})
-            for path in (told.output, told.errors):
-                if path.exists() and not told.overwrite and not is_ours(state, path):
+            for path in (run_options.output, run_options.errors):
+                if path.exists() and not run_options.overwrite and not is_ours(state, path):
                     raise _exists(path)
             return
-        if not told.overwrite:
+        if not run_options.overwrite:
             was = ", ".join(f"{name}={before[name]!r}" for name in other)
             raise BulkError(
-                f"{told.state} is of another run, with {was}: do the same again, choose another "
-                "output, or overwrite=True (--overwrite) to begin anew, which forgets what is done"
+                f"{run_options.state} belongs to another run, with {was}: repeat that run, choose "
+                "another output, or pass overwrite=True (--overwrite) to discard it and start again"
             )
     finally:
         state.close()
     for name in ("rows.db", "rows.db-wal", "rows.db-shm"):
-        (told.state / name).unlink(missing_ok=True)
-    for path in told.state.glob("journal.db*"):
+        (run_options.state / name).unlink(missing_ok=True)
+    for path in run_options.state.glob("journal.db*"):
         path.unlink()
-    state = CheckpointDB(told.state / "rows.db")
+    state = CheckpointDB(run_options.state / "rows.db")
     state.set_facts({"settings": settings})
     state.close()
 
@@ -125,24 +125,24 @@ class _Runner:
     """What one start of a run needs, from the state to the result."""
 
     def __init__(
-        self, told: RunOptions, target: Target, source: InputSource, state: CheckpointDB
+        self, run_options: RunOptions, target: Target, source: InputSource, state: CheckpointDB
     ) -> None:
-        self._told = told
+        self._run_options = run_options
         self._target = target
         self._source = source
         self._state = state
         before = state.fact("totals")
         self._before = CostTotals() if before is None else CostTotals.from_dict(before)
-        self._print = fingerprint(told.input)
+        self._print = fingerprint(run_options.input)
 
     async def __call__(self, on_progress: OnProgress | None, *, with_signals: bool) -> BulkResult:
         if (result := self._is_all_done()) is not None:
             return result
         left = self._left()
         first = await asyncio.to_thread(_first, self._source)
-        told = self._told
-        pick = picker(told.input_column, needs_text=self._target.needs_text, first=first)
-        _check_columns(told, first)
+        run_options = self._run_options
+        pick = picker(run_options.input_column, needs_text=self._target.needs_text, first=first)
+        _check_columns(run_options, first)
         seen = self._version()
         is_fresh = self._state.is_empty
         books = RunCosts(self._before.copy())
@@ -151,19 +151,19 @@ class _Runner:
                 budgets = (*current_scope().budgets, (RunBudget(), left))
                 stack.enter_context(scoped(budgets=budgets))
             warm()
-            begin_again(str(told.state / "journal.db"))
+            begin_again(str(run_options.state / "journal.db"))
             stack.enter_context(listen(books.on_report))
             terms = PolicyOverrides(
-                told.lanes,
-                told.state / "journal.db",
-                told.deadline,
+                run_options.lanes,
+                run_options.state / "journal.db",
+                run_options.deadline,
                 asyncio.get_running_loop().time,
             )
-            if told.part is not None:
-                await asyncio.to_thread(write_part, self._state, told.part, seen)
+            if run_options.part is not None:
+                await asyncio.to_thread(write_part, self._state, run_options.part, seen)
             keeper = self._keeper(books)
-            feed = RowSource(self._source, told, keeper, seen, is_fresh=is_fresh)
-            running = RowWorkers(told, self._target.ask, pick, terms, feed, keeper, seen)
+            feed = RowSource(self._source, run_options, keeper, seen, is_fresh=is_fresh)
+            running = RowWorkers(run_options, self._target.ask, pick, terms, feed, keeper, seen)
             self._running = running
             if with_signals:
                 stack.enter_context(heeding_signals(running.stop))
@@ -179,7 +179,7 @@ class _Runner:
             self._state,
             facts=lambda: {"totals": books.totals.to_dict()},
             on_failure=on_failure,
-            part=self._told.part,
+            part=self._run_options.part,
         )
 
     async def _watched(
@@ -216,24 +216,24 @@ class _Runner:
             keeper.close()  # waits for the disk, when nothing else is left to do
         if on_progress is not None:
             on_progress(progress())
-        rows = feed.read if feed.is_at_end else await _counted(counting, self._told)
+        rows = feed.read if feed.is_at_end else await _counted(counting, self._run_options)
         return await asyncio.to_thread(self._end, running, feed, books, rows, seen)
 
     def _end(
         self, running: RowWorkers, feed: RowSource, books: RunCosts, rows: int, seen: int
     ) -> BulkResult:
         """Write what there is to write, and say what it came to."""
-        told, state = self._told, self._state
-        write_errors(state, told, seen, running.failed)
+        run_options, state = self._run_options, self._state
+        write_errors(state, run_options, seen, running.failed)
         if running.error is not None:
             raise running.error
         is_whole = feed.is_at_end and rows == running.done + running.failed
         if is_whole:
-            write_output(state, told, self._source, seen, running.done)
+            write_output(state, run_options, self._source, seen, running.done)
             counts = {"rows": rows, "done": running.done, "failed": running.failed}
             state.set_facts({"finished": {**self._finish_line(), **counts}})
-            if told.part is not None:
-                told.part.unlink(missing_ok=True)
+            if run_options.part is not None:
+                run_options.part.unlink(missing_ok=True)
         return BulkResult(
             rows=rows,
             done=running.done,
@@ -241,8 +241,8 @@ class _Runner:
             resumed=sum(feed.skipped.values()),
             totals=books.totals,
             elapsed=running.elapsed,
-            output=told.output if is_whole else None,
-            errors=told.errors if running.failed else None,
+            output=run_options.output if is_whole else None,
+            errors=run_options.errors if running.failed else None,
             stopped=None if is_whole else running.stop.reason,
         )
 
@@ -250,23 +250,23 @@ class _Runner:
 
     def _finish_line(self) -> dict[str, Any]:
         """What is as it is when all is done, and nothing has changed since."""
-        told = self._told
+        run_options = self._run_options
         return {
             "input": self._print,
-            "order": told.order,
-            "output": fingerprint(told.output) if told.output.is_file() else None,
+            "order": run_options.order,
+            "output": fingerprint(run_options.output) if run_options.output.is_file() else None,
             "errors": [
-                str(told.errors),
-                fingerprint(told.errors) if told.errors.is_file() else None,
+                str(run_options.errors),
+                fingerprint(run_options.errors) if run_options.errors.is_file() else None,
             ],
         }
 
     def _is_all_done(self) -> BulkResult | None:
         """The result, where an earlier start has left nothing to do."""
-        told, was = self._told, self._state.fact("finished")
+        run_options, was = self._run_options, self._state.fact("finished")
         if was is None or any(was[name] != now for name, now in self._finish_line().items()):
             return None
-        if was["failed"] and told.retry_errors:
+        if was["failed"] and run_options.retry_errors:
             return None
         return BulkResult(
             rows=was["rows"],
@@ -275,13 +275,13 @@ class _Runner:
             resumed=was["done"] + was["failed"],
             totals=self._before,
             elapsed=0.0,
-            output=told.output,
-            errors=told.errors if was["failed"] else None,
+            output=run_options.output,
+            errors=run_options.errors if was["failed"] else None,
         )
 
     def _left(self) -> Decimal | None:
         """US$ that are left of the budget; None: it has none."""
-        limit = self._told.budget
+        limit = self._run_options.budget
         if limit is None:
             return None
         if self._before.cost >= limit:
@@ -310,7 +310,7 @@ def _first(source: InputSource) -> Row | None:
     return None
 
 
-def _check_columns(told: RunOptions, first: Row | None) -> None:
+def _check_columns(run_options: RunOptions, first: Row | None) -> None:
     """See to it that nothing is spent on rows that all have the same mistake.
 
     Raises:
@@ -319,10 +319,10 @@ def _check_columns(told: RunOptions, first: Row | None) -> None:
     columns = None if first is None else first.values
     if columns is None:
         return
-    if told.key is not None and told.key not in columns:
+    if run_options.key is not None and run_options.key not in columns:
         there = ", ".join(map(repr, columns))
-        raise BulkError(f"key (--key): no column {told.key!r}; the columns are: {there}")
-    for name in told.added:
+        raise BulkError(f"key (--key): no column {run_options.key!r}; the columns are: {there}")
+    for name in run_options.added:
         if name in columns:
             raise BulkError(
                 f"the input has a column {name!r} already: choose another with output_column "
@@ -330,11 +330,11 @@ def _check_columns(told: RunOptions, first: Row | None) -> None:
             )
 
 
-async def _counted(counting: asyncio.Task[int], told: RunOptions) -> int:
+async def _counted(counting: asyncio.Task[int], run_options: RunOptions) -> int:
     try:
         return await counting
     except OSError as error:
-        raise InputError(f"input {told.input}: {error}") from error
+        raise InputError(f"input {run_options.input}: {error}") from error
 
 
 async def _tick(progress: Callable[[], Progress], on_progress: OnProgress | None) -> None:

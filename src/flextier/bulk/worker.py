@@ -42,7 +42,7 @@ class RowWorkers:
 
     def __init__(
         self,
-        told: RunOptions,
+        run_options: RunOptions,
         ask: Ask,
         pick: Pick,
         terms: PolicyOverrides,
@@ -50,7 +50,7 @@ class RowWorkers:
         keeper: CheckpointWriter,
         seen: int,
     ) -> None:
-        self._told = told
+        self._run_options = run_options
         self._ask = ask
         self._pick = pick
         self._terms = terms
@@ -116,7 +116,7 @@ class RowWorkers:
         """Wait until another row may begin, or none may any more."""
         while self._keeper.backlog > _BACKLOG and self.stop.reason is None:
             await asyncio.sleep(_MOMENT)
-        while len(self._tasks) >= self._told.concurrency and self.stop.reason is None:
+        while len(self._tasks) >= self._run_options.concurrency and self.stop.reason is None:
             await self._wait()
         if self._terms.is_over():
             self.stop.soon("deadline")
@@ -171,7 +171,9 @@ class RowWorkers:
             given = self._pick(row)
             with scoped(changes=self._terms.changes()):
                 answer = await self._ask(given)
-            line = answered(row, answer, self._told.output_column, with_cost=self._told.with_cost)
+            line = answered(
+                row, answer, self._run_options.output_column, with_cost=self._run_options.with_cost
+            )
         except asyncio.CancelledError as error:
             if self._is_given_up:
                 self._feed.finished(row)
@@ -192,9 +194,9 @@ class RowWorkers:
         if self._is_of_the_run(error) or self._is_cut(row):
             self._feed.finished(row)
             return
-        told = failed(row, str(error) if isinstance(error, RowProblem) else error)
+        run_options = failed(row, str(error) if isinstance(error, RowProblem) else error)
         # Was it the last answer that it failed for? Run again, it is asked for anew.
-        self._finish(row, FAILED, told, row.memories[-1:])
+        self._finish(row, FAILED, run_options, row.memories[-1:])
 
     def _is_cut(self, row: Row) -> bool:
         """Whether the run has ended the row's last call, whatever the row has made of that."""
@@ -221,13 +223,15 @@ class RowWorkers:
             seen = seen.__cause__
         return False
 
-    def _finish(self, row: Row, state: int, told: str, memories: Sequence[CallEntry] = ()) -> None:
+    def _finish(
+        self, row: Row, state: int, run_options: str, memories: Sequence[CallEntry] = ()
+    ) -> None:
         used = [
             (one.journal, one.entry)
             for one in memories
             if one.is_answered and one.journal.path == self._terms.journal
         ]
-        record = FinishedRow(row.identity, row.line, row.digest, state, self._seen, told)
+        record = FinishedRow(row.identity, row.line, row.digest, state, self._seen, run_options)
         self._keeper.keep(record, used)
         self._count[state] += 1
         # Not before: a look-up that comes after this finds the record.

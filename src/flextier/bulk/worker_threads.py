@@ -57,10 +57,10 @@ class WorkerThreads:
             except BaseException as raised:  # noqa: BLE001 - it is the caller's, in the other thread
                 error = raised
             if not loop.is_closed():
-                loop.call_soon_threadsafe(_tell, done, answer, error)
+                loop.call_soon_threadsafe(_settle, done, answer, error)
 
 
-def _tell(done: asyncio.Future[Any], answer: Any, error: BaseException | None) -> None:
+def _settle(done: asyncio.Future[Any], answer: Any, error: BaseException | None) -> None:
     if done.done():
         return
     if error is None:

@@ -112,14 +112,14 @@ def _wait(client: openai.OpenAI, options: argparse.Namespace) -> int:
             options.id,
             poll=options.poll,
             timeout=options.timeout,
-            on_status=_tell if watched else None,
+            on_status=_print_status if watched else None,
         )
     except KeyboardInterrupt:
         return _interrupted(options.id)
     return _ended(batch)
 
 
-def _tell(batch: Batch) -> None:
+def _print_status(batch: Batch) -> None:
     from flextier.batch import formatting
 
     now = time.strftime("%H:%M:%S")
@@ -152,12 +152,12 @@ def _cancel(client: openai.OpenAI, options: argparse.Namespace) -> int:
         )
     except KeyboardInterrupt:
         return _failed(f"{options.id} was told to stop, or is about to be: look with 'show'", 1)
-    told = f"{batch.id} is {batch.status}: {formatting.done_of(batch)} lines are done"
+    text = f"{batch.id} is {batch.status}: {formatting.done_of(batch)} lines are done"
     if batch.request_counts is not None and batch.request_counts.completed:
-        told += f"; they are charged, and kept: flextier batch fetch {batch.id} OUT"
+        text += f"; they are charged, and kept: flextier batch fetch {batch.id} OUT"
     if batch.status in ("cancelling", "cancelled"):
-        return _print(f"{plain(told)}\n")
-    return _failed(f"too late: {told}", 1)
+        return _print(f"{plain(text)}\n")
+    return _failed(f"too late: {text}", 1)
 
 
 def _fetch(client: openai.OpenAI, options: argparse.Namespace) -> int:
@@ -173,20 +173,20 @@ def _fetch(client: openai.OpenAI, options: argparse.Namespace) -> int:
         return _failed(f"{options.out} cannot be written: {error.strerror or error}", 2)
     if options.json:
         return _print(formatting.as_json(fetched.to_dict()))
-    told = (
+    text = (
         f"{fetched.batch.id} is {fetched.batch.status}: {fetched.done:,} done, "
         f"{fetched.failed:,} failed, {fetched.unfinished:,} unfinished, in {fetched.path}"
     )
     if fetched.done:
-        told += f"; cost {dollars(fetched.cost)}"
+        text += f"; cost {dollars(fetched.cost)}"
         if fetched.saved is not None:
-            told += f", {dollars(fetched.saved)} less than on standard"
+            text += f", {dollars(fetched.saved)} less than on standard"
         if fetched.unpriced:
-            told += f"; without a known price: {fetched.unpriced:,}"
+            text += f"; without a known price: {fetched.unpriced:,}"
     if not os.path.isfile(fetched.path):  # a pipe: the lines are there, and these words are not
-        print(plain(told), file=sys.stderr)
+        print(plain(text), file=sys.stderr)
         return 0
-    return _print(f"{plain(told)}\n")
+    return _print(f"{plain(text)}\n")
 
 
 def _create(client: openai.OpenAI, options: argparse.Namespace) -> int:
@@ -218,19 +218,19 @@ def _words(client: openai.OpenAI, error: openai.OpenAIError) -> str:
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        told = error.body.get("message") if isinstance(error.body, dict) else None
-        return f"{error.status_code}: {told or error.message}"
+        text = error.body.get("message") if isinstance(error.body, dict) else None
+        return f"{error.status_code}: {text or error.message}"
     if isinstance(error, openai.APIConnectionError):
         cause = f" ({error.__cause__})" if str(error.__cause__ or "") else ""
         return f"{client.base_url}: {error.message}{cause}"
     return str(error)
 
 
-def _print(told: str) -> int:
+def _print(text: str) -> int:
     from flextier.report import output
 
     try:
-        output.write(told, None)
+        output.write(text, None)
     except OSError as error:
         return _failed(f"standard output cannot be written: {error.strerror}", 2)
     return 0
@@ -249,12 +249,12 @@ def _whole(given: str) -> int:
 
 def _seconds(given: str) -> float:
     try:
-        told = float(given)
+        text = float(given)
     except ValueError:
-        told = 0.0
-    if not 0 < told < float("inf"):
+        text = 0.0
+    if not 0 < text < float("inf"):
         raise argparse.ArgumentTypeError(f"{given!r} is no number of seconds, more than 0")
-    return told
+    return text
 
 
 def _pair(given: str) -> tuple[str, str]:

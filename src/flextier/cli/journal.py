@@ -52,7 +52,7 @@ def _show(options: argparse.Namespace) -> int:
 
     with JournalReader(options.path) as journal:
         answers, first, last = journal.answers()
-        told = {
+        content = {
             "path": options.path,
             "bytes": journal.size(),
             "calls": journal.counts(),
@@ -64,8 +64,8 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         import json
 
-        return _print(json.dumps(told, indent=2) + "\n")
-    return _print(_text(told))
+        return _print(json.dumps(content, indent=2) + "\n")
+    return _print(_text(content))
 
 
 def _batch(row: Any, lines: int) -> dict[str, Any]:
@@ -82,15 +82,19 @@ def _batch(row: Any, lines: int) -> dict[str, Any]:
     }
 
 
-def _text(told: dict[str, Any]) -> str:
+def _text(content: dict[str, Any]) -> str:
     from flextier._utils.formatting import count, plain, seconds
     from flextier.batch.formatting import columns
 
-    calls = told["calls"]
+    calls = content["calls"]
     said = [
-        f"{plain(told['path'])}, {_bytes(told['bytes'])}",
-        f"answered: {calls['done']:,}, {told['answers']:,} of them with the answer kept"
-        + (f", {_day(told['first_at'])} to {_day(told['last_at'])} UTC" if calls["done"] else ""),
+        f"{plain(content['path'])}, {_bytes(content['bytes'])}",
+        f"answered: {calls['done']:,}, {content['answers']:,} of them with the answer kept"
+        + (
+            f", {_day(content['first_at'])} to {_day(content['last_at'])} UTC"
+            if calls["done"]
+            else ""
+        ),
         f"in batches: {calls['batched']:,}",
         f"in the background: {calls['background']:,}",
         f"asked now: {calls['asked']:,}",
@@ -105,7 +109,7 @@ def _text(told: dict[str, Any]) -> str:
             seconds(max(0.0, now - batch["sealed"])),
             plain(batch["tag"]),
         )
-        for batch in told["batches"]
+        for batch in content["batches"]
     ]
     text = "\n".join(said) + "\n"
     if rows:
@@ -173,11 +177,11 @@ def _forget(options: argparse.Namespace) -> int:
 _VERBS = {"show": _show, "export": _export, "forget": _forget}
 
 
-def _print(told: str) -> int:
+def _print(content: str) -> int:
     from flextier.report import output
 
     try:
-        output.write(told, None)
+        output.write(content, None)
     except OSError as error:
         return _failed(f"standard output cannot be written: {error.strerror}", 2)
     return 0

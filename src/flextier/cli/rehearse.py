@@ -112,10 +112,10 @@ def _print(result: Rehearsal, others: list[TraceResult]) -> None:
 
 
 def _print_json(result: Rehearsal, others: list[TraceResult], against: bool) -> None:
-    told: dict[str, Any] = result.to_dict()
+    document: dict[str, Any] = result.to_dict()
     if against:
-        told["against"] = [other.to_dict() for other in others]
-    print(json.dumps(told, indent=2))
+        document["against"] = [other.to_dict() for other in others]
+    print(json.dumps(document, indent=2))
 
 
 def _failed(why: str) -> int:

@@ -60,13 +60,13 @@ def run(options: argparse.Namespace) -> int:
             # The page's libraries take a second to load, in which the database can add up.
             page = beside.submit(_page) if options.format == "html" else None
             summary = _summary(options.ledger, period)
-            told = page.result()(summary, options.by) if page else _written(summary, options)
+            rendered = page.result()(summary, options.by) if page else _written(summary, options)
     except LedgerError as error:
         return _failed(f"--ledger: {error}")
     except ValueError as error:
         return _failed(str(error))
     try:
-        output.write(told, options.output)
+        output.write(rendered, options.output)
     except OSError as error:
         place = "standard output" if options.output is None else f"--output {options.output}"
         return _failed(f"{place} cannot be written: {error.strerror}")

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="progress and result as lines of JSON")
 
 
-def run(told: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run the rows; returns 0: all are done, 1: some failed or are pending, 2: it cannot begin.
 
     130 after Ctrl-C.
@@ -69,7 +69,7 @@ def run(told: argparse.Namespace) -> int:
     from flextier.errors import PolicyError
 
     try:
-        result = _run(told, _options(told))
+        result = _run(arguments, _options(arguments))
     except (InputError, StorageError) as error:
         return _failed(error, 1)
     except (BulkError, PolicyError) as error:
@@ -77,7 +77,7 @@ def run(told: argparse.Namespace) -> int:
     except KeyboardInterrupt:  # before the run heeds it itself: nothing has begun
         return 130
     try:
-        _tell(result, as_json=told.json)
+        _print_result(result, as_json=arguments.json)
     except (
         OSError
     ):  # nobody reads it, or the disk that it goes to is full: the run is none the worse
@@ -85,50 +85,50 @@ def run(told: argparse.Namespace) -> int:
     return result.exit_status
 
 
-def _options(told: argparse.Namespace) -> RunOptions:
+def _options(arguments: argparse.Namespace) -> RunOptions:
     from flextier.bulk.options import options
 
     return options(
-        told.source,
-        told.output,
-        key=told.key,
-        input_column=told.input,
-        output_column=told.output_column,
-        lanes=told.lanes,
-        deadline=told.deadline,
-        concurrency=told.concurrency,
-        budget=told.budget,
-        order=told.order,
-        with_cost=told.with_cost,
-        retry_errors=told.retry_errors,
-        overwrite=told.overwrite,
-        errors=told.errors,
+        arguments.source,
+        arguments.output,
+        key=arguments.key,
+        input_column=arguments.input,
+        output_column=arguments.output_column,
+        lanes=arguments.lanes,
+        deadline=arguments.deadline,
+        concurrency=arguments.concurrency,
+        budget=arguments.budget,
+        order=arguments.order,
+        with_cost=arguments.with_cost,
+        retry_errors=arguments.retry_errors,
+        overwrite=arguments.overwrite,
+        errors=arguments.errors,
     )
 
 
-def _run(told: argparse.Namespace, options: RunOptions) -> BulkResult:
+def _run(arguments: argparse.Namespace, options: RunOptions) -> BulkResult:
     from flextier.bulk.import_target import load
     from flextier.bulk.progress import json_lines, showing
     from flextier.bulk.runner import run_all
 
-    runnable = load(told.runnable)
+    runnable = load(arguments.runnable)
     # What the imports have made stays: the collector need not walk through it for every row.
     gc.collect()
     gc.freeze()
-    lines = json_lines(sys.stdout) if told.json and sys.stdout is not None else None
+    lines = json_lines(sys.stdout) if arguments.json and sys.stdout is not None else None
     with showing(lines) as on_progress:
         return asyncio.run(
             run_all(
                 runnable,
                 options,
-                label=told.runnable,
+                label=arguments.runnable,
                 on_progress=on_progress,
                 with_signals=True,
             )
         )
 
 
-def _tell(result: BulkResult, *, as_json: bool) -> None:
+def _print_result(result: BulkResult, *, as_json: bool) -> None:
     from flextier.bulk.progress import summary, write_json
 
     if sys.stdout is None:

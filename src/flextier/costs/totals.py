@@ -87,11 +87,11 @@ class Sums:
             [(name, getattr(other, name)) for name in _AMOUNTS],
         )
 
-    def _read(self, told: dict[str, Any]) -> None:
+    def _read(self, fields: dict[str, Any]) -> None:
         for name in _COUNTS:
-            setattr(self, name, told[name])
+            setattr(self, name, fields[name])
         for name in _AMOUNTS:
-            setattr(self, name, Decimal(told[name]))
+            setattr(self, name, Decimal(fields[name]))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sums):
@@ -255,16 +255,16 @@ class CostTotals(Sums):
             }
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> CostTotals:
+    def from_dict(cls, fields: dict[str, Any]) -> CostTotals:
         """The totals that :meth:`to_dict` gave.
 
         Raises:
             KeyError, TypeError, ArithmeticError: they are none.
         """
         totals = cls()
-        totals._read(told)
+        totals._read(fields)
         for name, group in zip(("by_model", "by_lane", "by_tag"), totals._all(), strict=True):
-            for key, sums in told[name].items():
+            for key, sums in fields[name].items():
                 group[key] = Sums()
                 group[key]._read(sums)
         return totals

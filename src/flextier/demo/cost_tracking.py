@@ -90,7 +90,7 @@ class DemoCosts:
         period = period_of("all", "now", "UTC", datetime.now(timezone.utc))
         with Ledger(self.file, readonly=True) as ledger, ledger.reading() as connection:
             name, sessions = str(self.file), ledger.sessions()
-            told = page(summarise(connection, period, ledger=name, sessions=sessions), "tag")
+            html = page(summarise(connection, period, ledger=name, sessions=sessions), "tag")
         target = self.file.with_name("report.html") if self._page is None else Path(self._page)
-        target.write_text(told, encoding="utf-8", newline="\n")
+        target.write_text(html, encoding="utf-8", newline="\n")
         return target

@@ -36,10 +36,10 @@ async def ask_all(
     asks: Mapping[str, Ask], concurrency: int, done: Callable[[Question], None]
 ) -> list[Question]:
     """Ask them all, so many at a time; ``done`` hears of each."""
-    gate = asyncio.Semaphore(concurrency)
+    slots = asyncio.Semaphore(concurrency)
 
     async def one(name: str) -> Question:
-        async with gate:
+        async with slots:
             row = await _row(name, asks[name])
         done(row)
         return row

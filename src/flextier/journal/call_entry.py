@@ -140,7 +140,7 @@ class CallEntry:
         """Whether the call has its answer."""
         return self._settled or self.entry.answer is not None
 
-    def harvested(self) -> None:
+    def collected(self) -> None:
         """The call was answered in a batch, and is in the journal by now."""
         self._settled = True
 

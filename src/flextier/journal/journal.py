@@ -293,7 +293,7 @@ class Journal:
                 sql("INSERT OR IGNORE INTO taken VALUES (?, ?, ?)", (_USED_UP, *known))
                 sql("DELETE FROM calls WHERE key = ? AND n = ? AND state = 'done'", known)
 
-    def count_anew(self) -> None:
+    def restart_counts(self) -> None:
         """Give calls from now on the answers that another process would be given."""
         with self._transaction() as sql:
             self._up_to.clear()
@@ -317,7 +317,7 @@ class Journal:
                     (row.tag, custom_id, row.model, entry.key, entry.n),
                 )
 
-    def harvested(
+    def collected(
         self,
         tag: str,
         lines: Iterable[tuple[str, JournaledResponse]],
@@ -457,7 +457,7 @@ def begin_again(path: str) -> None:
             del _OPEN[real]  # the next call makes a new one
             return
     if journal is not None:
-        journal.count_anew()
+        journal.restart_counts()
 
 
 def _forget_all() -> None:

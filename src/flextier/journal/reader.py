@@ -129,8 +129,8 @@ def counts(sql: Sql) -> dict[str, int]:
 def export(sql: Sql, out: IO[str]) -> int:
     """Write what was answered as JSONL; how many lines."""
     written = 0
-    for told in _answered(sql):
-        out.write(json.dumps(told, ensure_ascii=False) + "\n")
+    for entry in _answered(sql):
+        out.write(json.dumps(entry, ensure_ascii=False) + "\n")
         written += 1
     return written
 

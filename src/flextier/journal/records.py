@@ -58,8 +58,8 @@ class JournalEntry:
 
 def key_of(base_url: str, endpoint: str, body: bytes, salt: str) -> bytes:
     """The name of what is asked: the same for the same base URL, endpoint, JSON body and salt."""
-    told = [base_url, endpoint, json.loads(body), salt]
-    words = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    parts = [base_url, endpoint, json.loads(body), salt]
+    words = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

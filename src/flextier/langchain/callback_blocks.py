@@ -23,7 +23,7 @@ _adding = Lock()
 
 
 @contextmanager
-def heard_by(handler: BaseCallbackHandler) -> Iterator[None]:
+def listen_with(handler: BaseCallbackHandler) -> Iterator[None]:
     """Tell ``handler`` of all runs begun inside, next to the handlers that hear of them anyway."""
     place, token = _take(handler)
     try:

@@ -30,7 +30,7 @@ _NOTHING = nullcontext()
 
 def run_listener(run_manager: Any) -> AbstractContextManager[None]:
     """Tell ``run_manager`` of the retries and the reports of calls begun inside; each once."""
-    if run_manager is None or not run_manager.handlers or _is_told(run_manager):
+    if run_manager is None or not run_manager.handlers or _has_callback(run_manager):
         return _NOTHING
     run = _RunCallbacks(run_manager)
     return listen(run.report if run.takers else None, run)
@@ -51,9 +51,13 @@ class _RunCallbacks:
         handle_event(self.takers, "on_flextier_report", None, report, run_id=run_id)
 
 
-def _is_told(run_manager: Any) -> bool:
+def _has_callback(run_manager: Any) -> bool:
     """Whether a manager of the same run listens: ``stream`` may fall back to ``invoke``."""
-    runs = (told.run_manager for told in current_scope().retries if isinstance(told, _RunCallbacks))
+    runs = (
+        listener.run_manager
+        for listener in current_scope().retries
+        if isinstance(listener, _RunCallbacks)
+    )
     return any(run.run_id == run_manager.run_id for run in runs)
 
 

@@ -16,7 +16,7 @@ from flextier.calls.report import CallReport, report_of
 from flextier.costs.dedupe import Seen
 from flextier.costs.records import CallRecord, OnRecord, record_of
 from flextier.costs.totals import CostTotals
-from flextier.langchain.callback_blocks import heard_by
+from flextier.langchain.callback_blocks import listen_with
 from flextier.langchain.records import (
     FRAMEWORK,
     FinishedRun,
@@ -166,9 +166,9 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         if run is None:
             return
         message = message_of(response)
-        told = None if message is None else message.response_metadata.get("flextier")
-        if told is not None:
-            self._count_told(told, read(response), run, run_id)
+        report_fields = None if message is None else message.response_metadata.get("flextier")
+        if report_fields is not None:
+            self._count_reported(report_fields, read(response), run, run_id)
         elif message is None or not self._is_known(message, run_id):
             self._count_plain(read(response), run, run_id)
 
@@ -212,10 +212,12 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
             return _ModelRun(parent_run_id=parent_run_id, tags=tags or ())
         return None if run.settled else run
 
-    def _count_told(self, told: Any, answer: FinishedRun, run: _ModelRun, run_id: UUID) -> None:
+    def _count_reported(
+        self, report_fields: Any, answer: FinishedRun, run: _ModelRun, run_id: UUID
+    ) -> None:
         """Count a call by the report on its message, if it was not counted by the report itself."""
         try:
-            report = CallReport.from_dict(told)
+            report = CallReport.from_dict(report_fields)
             record = record_of(report, framework=FRAMEWORK, **run.about(run_id))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             why = f"the report on the message cannot be read: {type(error).__name__}: {error}"
@@ -284,5 +286,5 @@ def get_flex_cost_callback(
         print(costs.totals)
     """
     handler = FlexCostCallbackHandler(on_record=on_record, keep_records=keep_records)
-    with heard_by(handler):
+    with listen_with(handler):
         yield handler

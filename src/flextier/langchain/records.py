@@ -10,7 +10,7 @@ from typing import Any
 from flextier.costs.records import CallRecord
 from flextier.lanes import tier_lane
 from flextier.langchain.model_names import listed_as
-from flextier.langchain.usage import NOTHING, ReportedUsage, told_by, usage_in
+from flextier.langchain.usage import NOTHING, ReportedUsage, reported_usage, usage_in
 from flextier.pricing.best_effort import cost_known
 from flextier.pricing.cost import Cost
 
@@ -39,7 +39,7 @@ class StartedRun:
 class FinishedRun:
     """What is known of a call when it is over."""
 
-    told: ReportedUsage = NOTHING
+    reported: ReportedUsage = NOTHING
     model: str | None = None
     """The model as the answer names it."""
     provider: str | None = None
@@ -54,7 +54,7 @@ def read(result: Any) -> FinishedRun:
     if message is None:
         return FinishedRun()
     facts = {**(getattr(result, "llm_output", None) or {}), **message.response_metadata}
-    return _answer(told_by(getattr(message, "usage_metadata", None)), facts)
+    return _answer(reported_usage(getattr(message, "usage_metadata", None)), facts)
 
 
 def read_failed(result: Any) -> FinishedRun:
@@ -66,9 +66,9 @@ def read_failed(result: Any) -> FinishedRun:
     message = message_of(result)
     if message is not None:
         facts = message.response_metadata
-        told = told_by(getattr(message, "usage_metadata", None))
-        if told.usage is not None and any(name in facts for name in _FINISHED):
-            return _answer(told, facts)
+        reported = reported_usage(getattr(message, "usage_metadata", None))
+        if reported.usage is not None and any(name in facts for name in _FINISHED):
+            return _answer(reported, facts)
         body = facts.get("body")
         if isinstance(body, Mapping) and (usage := usage_in(body)) is not None:
             return _answer(ReportedUsage(usage), body)
@@ -86,9 +86,9 @@ def message_of(result: Any) -> Any:
     return None
 
 
-def _answer(told: ReportedUsage, facts: Mapping[str, Any]) -> FinishedRun:
+def _answer(reported: ReportedUsage, facts: Mapping[str, Any]) -> FinishedRun:
     return FinishedRun(
-        told,
+        reported,
         model=_text(facts.get("model_name")) or _text(facts.get("model")),
         provider=_text(facts.get("model_provider")),
         tier=_text(facts.get("service_tier")),
@@ -118,7 +118,7 @@ def record_of_plain(
         error: the name of what ended it. None: nothing did.
         about: other fields of the record.
     """
-    tier = answer.tier or answer.told.tier or (None if answer.answered else asked.tier)
+    tier = answer.tier or answer.reported.tier or (None if answer.answered else asked.tier)
     lane = "standard" if tier is None or tier in _STANDARD else tier_lane(tier).name
     return CallRecord(
         call_id=call_id,
@@ -129,7 +129,7 @@ def record_of_plain(
         lane=lane,
         first_lane=lane,
         answered=answer.answered,
-        usage=answer.told.usage,
+        usage=answer.reported.usage,
         cost=_cost(answer, asked, lane),
         elapsed=elapsed,
         error=error,
@@ -139,11 +139,11 @@ def record_of_plain(
 
 def _cost(answer: FinishedRun, asked: StartedRun, lane: str) -> Cost:
     names = listed_as((answer.model, asked.model), (asked.provider, answer.provider))
-    told = answer.told
-    if told.unpriced is not None:
-        return Cost(names[0], lane, "unpriced", told.unpriced)
-    cost = cost_known(told.usage, names, lane, asked.at)
-    if told.estimated is None or cost.basis == "unpriced":
+    reported = answer.reported
+    if reported.unpriced is not None:
+        return Cost(names[0], lane, "unpriced", reported.unpriced)
+    cost = cost_known(reported.usage, names, lane, asked.at)
+    if reported.estimated is None or cost.basis == "unpriced":
         return cost
-    reasons = (cost.reason, told.estimated)
+    reasons = (cost.reason, reported.estimated)
     return replace(cost, basis="estimated", reason="; ".join(filter(None, reasons)))

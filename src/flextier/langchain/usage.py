@@ -31,7 +31,7 @@ NOTHING = ReportedUsage()
 """What an answer without usage tells."""
 
 
-def told_by(metadata: Any) -> ReportedUsage:
+def reported_usage(metadata: Any) -> ReportedUsage:
     """What a ``usage_metadata`` tells; it does not raise, whatever that is."""
     if metadata is None:
         return NOTHING

@@ -22,7 +22,7 @@ class Closable(Protocol):
 
 
 _OPEN: WeakSet[Closable] = WeakSet()
-_told: set[int] = set()
+_registered: set[int] = set()
 
 
 def close_at_exit(one: Closable) -> None:
@@ -30,8 +30,8 @@ def close_at_exit(one: Closable) -> None:
     _OPEN.add(one)
     # A forked child of multiprocessing ends without atexit, and forgets what was set up before.
     util = sys.modules.get("multiprocessing.util")
-    if util is not None and os.getpid() not in _told:
-        _told.add(os.getpid())
+    if util is not None and os.getpid() not in _registered:
+        _registered.add(os.getpid())
         util.Finalize(None, _close_all, exitpriority=100)
 
 

@@ -82,21 +82,21 @@ def sums(
 ) -> dict[tuple[Any, ...], Sums]:
     """Sums by the values of some groups; a call with two tags is in both of these."""
     found: dict[tuple[Any, ...], Sums] = {}
-    for values, told in _grouped(store, which, by):
+    for values, group_sums in _grouped(store, which, by):
         for key in _keys(by, values):
-            found.setdefault(key, Sums())._plus(told)
+            found.setdefault(key, Sums())._plus(group_sums)
     return found
 
 
 def totals(store: LedgerStore, which: CallFilter) -> CostTotals:
     """What :class:`CostTotals` of the same records is."""
     whole = CostTotals()
-    for (model, lane, tags), told in _grouped(store, which, ("model", "lane", "tag")):
-        whole._plus(told)
-        whole.by_model.setdefault(model, Sums())._plus(told)
-        whole.by_lane.setdefault(lane, Sums())._plus(told)
+    for (model, lane, tags), group_sums in _grouped(store, which, ("model", "lane", "tag")):
+        whole._plus(group_sums)
+        whole.by_model.setdefault(model, Sums())._plus(group_sums)
+        whole.by_lane.setdefault(lane, Sums())._plus(group_sums)
         for tag in dict.fromkeys(tags):
-            whole.by_tag.setdefault(tag, Sums())._plus(told)
+            whole.by_tag.setdefault(tag, Sums())._plus(group_sums)
     return whole
 
 
@@ -158,13 +158,13 @@ def _summing(names: list[Any]) -> Any:
 
 
 def _sums(row: RowMapping) -> Sums:
-    told = Sums()
+    group_sums = Sums()
     for name in _SUMS:
-        setattr(told, name, int(row[name] or 0))
+        setattr(group_sums, name, int(row[name] or 0))
     for name in _AMOUNTS:
         nano, atto = row[f"{name}_nano"] or 0, row[f"{name}_atto"] or 0
-        setattr(told, name, amount(int(nano), int(atto)))
-    return told
+        setattr(group_sums, name, amount(int(nano), int(atto)))
+    return group_sums
 
 
 def _inexact(names: list[Any]) -> Any:
@@ -174,13 +174,13 @@ def _inexact(names: list[Any]) -> Any:
 
 def _sums_left_out(row: RowMapping) -> Sums:
     """What the sums of the columns lack of a call with numbers that these cannot hold."""
-    told, exact = Sums(), json.loads(row["exact"])
+    group_sums, exact = Sums(), json.loads(row["exact"])
     for name in TOKENS:
-        setattr(told, name, int(exact.get(name, 0)))
+        setattr(group_sums, name, int(exact.get(name, 0)))
     amounts = {name: amount_left_out(row, exact, name) for name in AMOUNTS}
     for name, total in _TOTALS.items():
-        setattr(told, total, amounts[name] or Decimal(0))
+        setattr(group_sums, total, amounts[name] or Decimal(0))
     cost, standard = amounts["cost"], amounts["standard"]
     if cost is not None and standard is not None:
-        told.saved = added(told.saved, difference(standard, cost))
-    return told
+        group_sums.saved = added(group_sums.saved, difference(standard, cost))
+    return group_sums

@@ -145,8 +145,8 @@ def _text(value: str | None) -> str | None:
 
 
 def _tags(tags: Iterable[str]) -> str | None:
-    told = [_text(tag) for tag in tags]
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":")) if told else None
+    encoded = [_text(tag) for tag in tags]
+    return json.dumps(encoded, ensure_ascii=False, separators=(",", ":")) if encoded else None
 
 
 def _put_tokens(row: Row, usage: Usage | None, exact: dict[str, str]) -> None:
@@ -220,12 +220,14 @@ def _parts_of(rates: Rates | None, usage: Usage | None) -> dict[str, Decimal]:
 
 
 def _attempts(attempts: Iterable[Attempt]) -> str | None:
-    told = [_attempt(attempt) for attempt in attempts]
-    return _text(json.dumps(told, ensure_ascii=False, separators=(",", ":"))) if told else None
+    encoded = [_attempt(attempt) for attempt in attempts]
+    return (
+        _text(json.dumps(encoded, ensure_ascii=False, separators=(",", ":"))) if encoded else None
+    )
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     """What the attempt tells beyond an attempt's defaults."""
-    told = attempt.to_dict()
+    encoded = attempt.to_dict()
     usual = {"status": None, "request_id": None, "possibly_billed": False, "sent": True}
-    return {name: value for name, value in told.items() if usual.get(name, ...) != value}
+    return {name: value for name, value in encoded.items() if usual.get(name, ...) != value}

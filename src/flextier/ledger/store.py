@@ -73,7 +73,7 @@ class LedgerStore:
                 with connection.begin():
                     if rows:
                         connection.execute(self._insert, rows)
-                    self._tell(connection, session)
+                    self._save_session(connection, session)
             except BaseException:
                 self._disconnect()
                 raise
@@ -85,7 +85,7 @@ class LedgerStore:
         Raises:
             LedgerError: it cannot be read.
         """
-        with self._in_use(), self._telling("read"), self._to_read() as connection:
+        with self._in_use(), self._reporting("read"), self._to_read() as connection:
             if self.address.path is None:
                 connection.execution_options(**_ONE_MOMENT)
             yield connection
@@ -140,7 +140,7 @@ class LedgerStore:
 
     def _make(self) -> None:
         self.address.make_file()
-        with self._telling("opened"):
+        with self._reporting("opened"):
             _patiently(self._prepare)
         self._file = self._identity()
 
@@ -193,13 +193,13 @@ class LedgerStore:
             return None
         return found.st_dev, found.st_ino
 
-    def _tell(self, connection: Connection, session: Mapping[str, Any]) -> None:
+    def _save_session(self, connection: Connection, session: Mapping[str, Any]) -> None:
         same = sessions.c.id == session["id"]
         if connection.execute(update(sessions).where(same).values(**session)).rowcount == 0:
             connection.execute(sessions.insert().values(**session))
 
     @contextmanager
-    def _telling(self, done: str) -> Iterator[None]:
+    def _reporting(self, done: str) -> Iterator[None]:
         """Turn what the driver raises inside into an error that names the ledger."""
         try:
             yield

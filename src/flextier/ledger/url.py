@@ -108,11 +108,11 @@ class LedgerUrl:
 def _url(given: str | os.PathLike[str] | URL) -> URL:
     if isinstance(given, URL):
         return given
-    told = os.fspath(given)
-    if "://" not in told:
-        return URL.create("sqlite", database=told)
+    text = os.fspath(given)
+    if "://" not in text:
+        return URL.create("sqlite", database=text)
     try:
-        return make_url(told)
+        return make_url(text)
     except (ArgumentError, ValueError):
         # What it says may hold a part of the password.
         raise ValueError(

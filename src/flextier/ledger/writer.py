@@ -204,7 +204,7 @@ class LedgerWriter:
 
     def _write(self, batch: Sequence[CallRecord]) -> None:
         try:
-            self._store.write([row_of(record) for record in batch], self._told(len(batch)))
+            self._store.write([row_of(record) for record in batch], self._session_row(len(batch)))
         except (*_NO_RECORD, *_NO_ROW):
             for record in batch:
                 self._write_one(record)
@@ -218,7 +218,7 @@ class LedgerWriter:
             self._leave_out(error)
             return
         try:
-            self._store.write([row], self._told(1))
+            self._store.write([row], self._session_row(1))
         except _NO_ROW as error:
             self._leave_out(error)
         else:
@@ -238,7 +238,7 @@ class LedgerWriter:
                 self._session["written"] += count - lost
             self._changed.notify_all()
 
-    def _told(self, count: int) -> dict[str, Any]:
+    def _session_row(self, count: int) -> dict[str, Any]:
         """The session's row, as it is once ``count`` more are written."""
         now = _now()
         if self._session is None:
@@ -276,7 +276,7 @@ class LedgerWriter:
             _log.error("%s: %d records were lost", self._store.address.shown, left)
         if self._session is not None and not left:
             try:
-                self._store.write([], {**self._told(0), "ended_us": _now()})
+                self._store.write([], {**self._session_row(0), "ended_us": _now()})
             except _UNREACHABLE as error:
                 self._warn(self._store.address.redacted(reason(error)))
         self._store.let_go()

@@ -164,22 +164,22 @@ class FlexLLM(BaseModel):
 
     def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         llm: Any = super()
-        hearing = CallObserver()
-        with hearing.listening():
+        observer = CallObserver()
+        with observer.listening():
             try:
                 response: ChatResponse = without_retries(llm._chat)(messages, **kwargs)
             except AttributeError as error:
                 # LlamaIndex trips over the usage that a failed response does not have.
-                raise failed_response(hearing) or error from error
-        return with_report(response, hearing)
+                raise failed_response(observer) or error from error
+        return with_report(response, observer)
 
     async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         llm: Any = super()
-        hearing = CallObserver()
-        with hearing.listening():
+        observer = CallObserver()
+        with observer.listening():
             chat = without_retries(llm._achat)
             response: ChatResponse = await chat(messages, **kwargs)
-        return with_report(response, hearing)
+        return with_report(response, observer)
 
     def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         llm: Any = super()
@@ -209,9 +209,9 @@ class FlexLLM(BaseModel):
             self._make_right(fields, {**self._additional, **kwargs})
         return fields
 
-    def _make_right(self, fields: dict[str, Any], told: dict[str, Any]) -> None:
+    def _make_right(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
         """Change the fields of a request to those that reasoning models take."""
-        if "temperature" not in told and fields.get("temperature") == DEFAULT_TEMPERATURE:
+        if "temperature" not in explicit and fields.get("temperature") == DEFAULT_TEMPERATURE:
             del fields["temperature"]
 
     # --- the model ----------------------------------------------------------------------------

@@ -64,21 +64,21 @@ class CallCounter:
             if len(self._begun) > _MOST_OPEN:
                 self._begun.popitem(last=False)
 
-    def end(self, key: str, told: Mapping[str, Any], **about: Any) -> None:
+    def end(self, key: str, report_fields: Mapping[str, Any], **about: Any) -> None:
         """A call of ours is over: it brings its own report, as a dict."""
         with self._lock:
             begun = self._begun.pop(key, None)
-        if self._counted.is_new(told["id"]):
+        if self._counted.is_new(report_fields["id"]):
             known = {} if begun is None else begun.about
-            report = CallReport.from_dict(dict(told))
-            self._tell(record_of(report, framework=FRAMEWORK, **{**known, **about}))
+            report = CallReport.from_dict(dict(report_fields))
+            self._record(record_of(report, framework=FRAMEWORK, **{**known, **about}))
 
     def answered(self, key: str, response: Any, at: datetime) -> None:
         """A call is over; one of ours has been counted by its report."""
         with self._lock:
             begun = self._begun.pop(key, None)
         if begun is not None:
-            self._tell(record_of_answer(response, **_facts(begun, at)))
+            self._record(record_of_answer(response, **_facts(begun, at)))
 
     def failed(self, key: str, error: str, at: datetime, *, is_made: bool = False) -> None:
         """A call is over without an answer. One of ours brings a report, or was never made.
@@ -93,9 +93,9 @@ class CallCounter:
             begun = self._begun.pop(key, None)
         if begun is not None and (is_made or not begun.is_ours):
             lane = "unknown" if begun.is_ours else "standard"
-            self._tell(record_of_failure(error, lane=lane, **_facts(begun, at)))
+            self._record(record_of_failure(error, lane=lane, **_facts(begun, at)))
 
-    def _tell(self, record: CallRecord) -> None:
+    def _record(self, record: CallRecord) -> None:
         self.totals.add(record)
         if self._on_record is not None:
             notify(self._on_record, record)

@@ -77,7 +77,7 @@ class FlexFallbackEvent(BaseEvent):
 class CallObserver:
     """Hears one call: keeps its report, and dispatches its events in the span that it began in."""
 
-    __slots__ = ("_run", "_scope", "_span_id", "_stream", "report", "told")
+    __slots__ = ("_run", "_scope", "_span_id", "_stream", "report", "report_fields")
 
     def __init__(self) -> None:
         self._span_id = active_span_id.get()
@@ -86,7 +86,7 @@ class CallObserver:
         self._stream: Any = None
         self.report: CallReport | None = None
         """The report of the call, once it is over."""
-        self.told: dict[str, Any] = {}
+        self.report_fields: dict[str, Any] = {}
         """The report as plain JSON types."""
 
     def listening(self) -> AbstractContextManager[None]:
@@ -129,8 +129,8 @@ class CallObserver:
 
     def _on_report(self, report: CallReport) -> None:
         self.report = report
-        self.told = report.to_dict()
-        _dispatcher.event(FlexCallEvent(span_id=self._span_id, report=self.told))
+        self.report_fields = report.to_dict()
+        _dispatcher.event(FlexCallEvent(span_id=self._span_id, report=self.report_fields))
         if report.fallback is not None:
             _dispatcher.event(
                 FlexFallbackEvent(
@@ -138,6 +138,6 @@ class CallObserver:
                     model=report.model,
                     lane=report.lane,
                     reason=report.fallback,
-                    report=self.told,
+                    report=self.report_fields,
                 )
             )

@@ -49,9 +49,9 @@ class FlexCostCallback(BaseCallbackHandler):
     ) -> str:
         """Take note of a call that begins."""
         if event_type is CBEventType.LLM:
-            told = (payload or {}).get(EventPayload.SERIALIZED) or {}
+            fields = (payload or {}).get(EventPayload.SERIALIZED) or {}
             self._counter.begin(
-                event_id, told, _now(), run_id=event_id, parent_run_id=parent_id or None
+                event_id, fields, _now(), run_id=event_id, parent_run_id=parent_id or None
             )
         return event_id
 
@@ -78,9 +78,9 @@ class FlexCostCallback(BaseCallbackHandler):
                 is_left = not isinstance(error, Exception)
                 self._counter.failed(event_id, type(error).__name__, _now(), is_made=is_left)
             return
-        told = getattr(response, "additional_kwargs", {}).get("flextier")
-        if told is not None:
-            self._counter.end(event_id, told)
+        fields = getattr(response, "additional_kwargs", {}).get("flextier")
+        if fields is not None:
+            self._counter.end(event_id, fields)
         else:
             self._counter.answered(event_id, response, _now())
 

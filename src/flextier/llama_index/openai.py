@@ -78,8 +78,8 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
         url = self.api_base if client is None else client.base_url
         return urlsplit(str(url)).hostname == _OPENAI
 
-    def _make_right(self, fields: dict[str, Any], told: dict[str, Any]) -> None:
-        super()._make_right(fields, told)
+    def _make_right(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
+        super()._make_right(fields, explicit)
         if "max_tokens" in fields:
             most = fields.pop("max_tokens")
             fields.setdefault("max_completion_tokens", most)

@@ -69,9 +69,9 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
             return llm_kwargs or {}
         return {"service_tier": self.additional_kwargs["service_tier"], **(llm_kwargs or {})}
 
-    def _make_right(self, fields: dict[str, Any], told: dict[str, Any]) -> None:
-        super()._make_right(fields, told)
-        if "top_p" not in told and fields.get("top_p") == 1.0:
+    def _make_right(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
+        super()._make_right(fields, explicit)
+        if "top_p" not in explicit and fields.get("top_p") == 1.0:
             del fields["top_p"]
         if self.reasoning_options is not None:
             fields.setdefault("reasoning", self.reasoning_options)

@@ -16,23 +16,23 @@ _T = TypeVar("_T")
 _LAST_EVENTS = frozenset({"response.completed", "response.incomplete"})
 
 
-def with_report(response: _T, hearing: CallObserver) -> _T:
+def with_report(response: _T, observer: CallObserver) -> _T:
     """The response with the report on it; without, where the call was none of ours (Azure).
 
     Raises:
         openai.APIError: the response is a failed one, which LlamaIndex takes for an empty answer.
     """
-    if (failed := failed_response(hearing)) is not None:
+    if (failed := failed_response(observer)) is not None:
         raise failed
-    if hearing.report is not None:
+    if observer.report is not None:
         additional: dict[str, Any] = response.additional_kwargs  # type: ignore[attr-defined]
-        additional["flextier"] = hearing.told
+        additional["flextier"] = observer.report_fields
     return response
 
 
-def failed_response(hearing: CallObserver) -> openai.APIError | None:
+def failed_response(observer: CallObserver) -> openai.APIError | None:
     """The error for a call that ended in a response of status ``"failed"``; None: it did not."""
-    report = hearing.report
+    report = observer.report
     if report is None or report.served:
         return None
     outcome = report.attempts[-1].outcome
@@ -42,18 +42,18 @@ def failed_response(hearing: CallObserver) -> openai.APIError | None:
     return error
 
 
-def streamed(chunks: Iterator[Any], hearing: CallObserver) -> Generator[Any, None, None]:
+def streamed(chunks: Iterator[Any], observer: CallObserver) -> Generator[Any, None, None]:
     """The chunks of a stream, the report on the last one.
 
     The report of a Responses stream is there with its last event. A chat stream is over only after
     its last chunk: those that may be the last are held back until the next step.
     """
     try:
-        with hearing.listening():  # the request is made for the first chunk
+        with observer.listening():  # the request is made for the first chunk
             chunk = next(chunks, None)
         while chunk is not None:
-            if not _may_be_last(chunk.raw) or hearing.report is not None:
-                yield with_report(chunk, hearing)
+            if not _may_be_last(chunk.raw) or observer.report is not None:
+                yield with_report(chunk, observer)
                 chunk = next(chunks, None)
                 continue
             try:
@@ -61,20 +61,22 @@ def streamed(chunks: Iterator[Any], hearing: CallObserver) -> Generator[Any, Non
             except Exception:
                 yield chunk
                 raise
-            yield chunk if after is not None else with_report(chunk, hearing)
+            yield chunk if after is not None else with_report(chunk, observer)
             chunk = after
     finally:
-        hearing.left()  # LlamaIndex leaves the stream of who stops reading to the collector
+        observer.left()  # LlamaIndex leaves the stream of who stops reading to the collector
 
 
-async def astreamed(chunks: AsyncIterator[Any], hearing: CallObserver) -> AsyncGenerator[Any, None]:
+async def astreamed(
+    chunks: AsyncIterator[Any], observer: CallObserver
+) -> AsyncGenerator[Any, None]:
     """The async twin of :func:`streamed`."""
     try:
-        with hearing.listening():
+        with observer.listening():
             chunk = await anext(chunks, None)
         while chunk is not None:
-            if not _may_be_last(chunk.raw) or hearing.report is not None:
-                yield with_report(chunk, hearing)
+            if not _may_be_last(chunk.raw) or observer.report is not None:
+                yield with_report(chunk, observer)
                 chunk = await anext(chunks, None)
                 continue
             try:
@@ -82,10 +84,10 @@ async def astreamed(chunks: AsyncIterator[Any], hearing: CallObserver) -> AsyncG
             except Exception:
                 yield chunk
                 raise
-            yield chunk if after is not None else with_report(chunk, hearing)
+            yield chunk if after is not None else with_report(chunk, observer)
             chunk = after
     finally:
-        await hearing.aleft()
+        await observer.aleft()
 
 
 def _may_be_last(event: Any) -> bool:

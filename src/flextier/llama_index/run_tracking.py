@@ -97,10 +97,10 @@ def run_here(span_id: str | None) -> Callable[[], str]:
     Args:
         span_id: the span of the call.
     """
-    return partial(_told, _run.get(), span_id or str(uuid4()))
+    return partial(_run_key, _run.get(), span_id or str(uuid4()))
 
 
-def _told(run: _SpanRun | None, span_id: str) -> str:
+def _run_key(run: _SpanRun | None, span_id: str) -> str:
     watch_runs()
     return _name(span_id) if run is None else run.id
 

@@ -58,7 +58,7 @@ def instrument(
     with _lock:
         if _in_force is None:
             _in_force = Instrumentation(tracer_provider, meter_provider)
-            hooks.add_hook(_in_force._hear)
+            hooks.add_hook(_in_force._started)
         elif _in_force._providers != (tracer_provider, meter_provider):
             raise RuntimeError(
                 "flextier is instrumented with other providers: call uninstrument() on what "
@@ -82,14 +82,14 @@ class Instrumentation:
         """Switch it off. Calls that have begun are still told; further ones are not."""
         global _in_force
         with _lock:
-            hooks.remove_hook(self._hear)
+            hooks.remove_hook(self._started)
             if _in_force is self:
                 _in_force = None
 
-    def _hear(self, beginning: CallStart) -> _InstrumentedCall:
+    def _started(self, beginning: CallStart) -> _InstrumentedCall:
         return _InstrumentedCall(self, SpanTimes(beginning, get_current(), time.time_ns()))
 
-    def _tell(self, course: SpanTimes, report: CallReport) -> None:
+    def _export(self, course: SpanTimes, report: CallReport) -> None:
         cost = report.cost
         shared = of_call(course.beginning, report)
         context = span_of(self._tracer, course, report, cost, shared)
@@ -113,6 +113,6 @@ class _InstrumentedCall:
         """The call is over."""
         self._course.ended = time.time_ns()
         try:
-            self._owner._tell(self._course, report)
+            self._owner._export(self._course, report)
         except Exception:  # the answer is worth more than what is told of it
             _logger.exception("the telemetry of call %s is lost", report.id)

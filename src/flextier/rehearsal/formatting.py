@@ -103,8 +103,8 @@ def _bound(result: Rehearsal) -> str:
 def _failed(result: TraceResult) -> str:
     if not result.failed:
         return "none"
-    told = ", ".join(f"{name} {n:,}" for name, n in sorted(result.errors.items()))
-    return f"{result.failed:,}: {told}"
+    listed = ", ".join(f"{name} {n:,}" for name, n in sorted(result.errors.items()))
+    return f"{result.failed:,}: {listed}"
 
 
 def _an_answer(result: TraceResult) -> str:

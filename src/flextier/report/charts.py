@@ -177,7 +177,7 @@ def refusals(summary: Summary, size: Size) -> alt.TopLevelMixin:
             "day": day,
             "class": HEAT[sum(share > end for end in _HEAT_ENDS)],
             "shown": "<1" if 0 < share < 0.005 else f"{100 * share:.0f}",
-            "tip": f"{day} {hour:02d}:00: {tries_told(tries)}",
+            "tip": f"{day} {hour:02d}:00: {attempts_text(tries)}",
         }
         for day, hours in zip(WEEKDAYS, summary.tries, strict=True)
         for hour, tries in enumerate(hours)
@@ -207,7 +207,7 @@ def refusals(summary: Summary, size: Size) -> alt.TopLevelMixin:
     return _finished(both, size, height=260 if wide else 600)
 
 
-def tries_told(tries: HourlyAttempts) -> str:
+def attempts_text(tries: HourlyAttempts) -> str:
     """What happened to tries, in words."""
     if not tries.all:
         return "no tries"

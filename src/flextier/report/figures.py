@@ -138,7 +138,7 @@ def _refusals(summary: Summary) -> Figure:
         f"{_extremes(summary)}The numbers in the cells are per cent; empty cells had no tries."
     )
     rows = tuple(
-        (f"{hour:02d}:00", *(charts.tries_told(summary.tries[day][hour]) for day in range(7)))
+        (f"{hour:02d}:00", *(charts.attempts_text(summary.tries[day][hour]) for day in range(7)))
         for hour in range(HOURS)
     )
     return _drawn(
@@ -168,8 +168,8 @@ def _hours(found: list[tuple[float, int]]) -> str:
     *others, last = sorted(f"{hour:02d}" for _, hour in found)
     shares = sorted(share for share, _ in found)
     low, high = percent(shares[0], 1), percent(shares[-1], 1)
-    told = low if low == high else f"{low} to {high}"
-    return f"{', '.join(others)} and {last} o'clock ({told})"
+    text = low if low == high else f"{low} to {high}"
+    return f"{', '.join(others)} and {last} o'clock ({text})"
 
 
 def _waits(summary: Summary) -> Figure:

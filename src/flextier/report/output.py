@@ -50,7 +50,7 @@ def _is_same(path: Path, other: Path) -> bool:
         return path.resolve() == other.resolve()
 
 
-def write(told: str, output: str | None) -> None:
+def write(text: str, output: str | None) -> None:
     """Write to a file, or to standard output, of which nobody need read more than he wants.
 
     A file is written beside its place and then put there: whoever reads it finds the old one or the
@@ -60,10 +60,10 @@ def write(told: str, output: str | None) -> None:
         OSError: that cannot be done; a file that was there is as it was.
     """
     if output is None:
-        _print(told)
+        _print(text)
         return
     path = Path(output)
-    content = told.encode("utf-8", "backslashreplace")
+    content = text.encode("utf-8", "backslashreplace")
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
@@ -79,13 +79,13 @@ def write(told: str, output: str | None) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _print(told: str) -> None:
+def _print(text: str) -> None:
     if sys.stdout is None:
         raise OSError(0, "it is closed")
     # What the terminal's encoding has no sign for must not end the report.
     encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write(told.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except OSError as error:
         # What is left in the buffer would fail again when the process ends, and change its status.

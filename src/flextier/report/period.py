@@ -41,8 +41,8 @@ def _moment(option: str, given: str, zone: tzinfo, now: datetime) -> datetime:
         except OverflowError:
             raise ValueError(f"{option} {given} is before the first year") from None
     try:
-        told = datetime.fromisoformat(given.strip().replace("Z", "+00:00"))
-        return (told if told.tzinfo else told.replace(tzinfo=zone)).astimezone(timezone.utc)
+        parsed = datetime.fromisoformat(given.strip().replace("Z", "+00:00"))
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=zone)).astimezone(timezone.utc)
     except (ValueError, OverflowError):
         last = "all" if option == "--since" else "now"
         raise ValueError(

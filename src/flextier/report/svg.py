@@ -24,7 +24,7 @@ def inlined(svg: str, *, name: str, title: str, description: str) -> str:
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(svg)
     for element in list(root.iter()):
-        _tell(element)
+        _add_title(element)
     width, height = root.get("width"), root.get("height")
     root.attrib.clear()
     root.attrib.update(
@@ -44,13 +44,13 @@ def inlined(svg: str, *, name: str, title: str, description: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _tell(element: ElementTree.Element) -> None:
+def _add_title(element: ElementTree.Element) -> None:
     """Turn what is said about a mark into its tip."""
     label = element.get("aria-label")
-    told = element.get("role") == _TOLD and label
+    is_label = element.get("role") == _TOLD and label
     for name in _UNUSED:
         element.attrib.pop(name, None)
-    if told:
+    if is_label:
         tip = ElementTree.Element(f"{{{_SVG}}}title")
         tip.text = label
         element.insert(0, tip)

@@ -288,7 +288,7 @@ class Route:
         if self._entry is None:
             return
         if self._ladder.lane.batched:
-            self._entry.harvested()
+            self._entry.collected()
         else:
             self._entry.answered(
                 self._lane_of(service_tier_of(answer)), self.model, whole, request_id_of(answer)

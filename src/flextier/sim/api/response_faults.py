@@ -36,22 +36,22 @@ async def play(exchange: Exchange, action: Action, run: Run) -> None:
     if isinstance(action, Reset):
         await _reset(exchange, action, run)
     elif isinstance(action, Cut):
-        exchange.doom("cut", _cutting(action.after_bytes))
+        exchange.break_off("cut", _cutting(action.after_bytes))
         await _answered(exchange, run)
         await exchange.close()
     elif isinstance(action, NotJson):
-        exchange.doom("not_json", _wronging(action.content_type))
+        exchange.break_off("not_json", _wronging(action.content_type))
         await _answered(exchange, run)
     else:
         await late(exchange, action)
         if isinstance(action, Trickle):
-            exchange.doom("", _trickling(exchange, action))
+            exchange.break_off("", _trickling(exchange, action))
         await run()
 
 
 async def _reset(exchange: Exchange, action: Reset, run: Run) -> None:
     if action.after_effect:
-        exchange.doom("lost", _dropping)
+        exchange.break_off("lost", _dropping)
         await _answered(exchange, run)
     else:
         exchange.settle("reset")
@@ -90,7 +90,7 @@ def _dropping(send: Send) -> Send:
 
 
 def _cutting(after: int) -> Callable[[Send], Send]:
-    def spoil(send: Send) -> Send:
+    def alter(send: Send) -> Send:
         left = after
 
         async def cut(message: Message) -> None:
@@ -107,13 +107,13 @@ def _cutting(after: int) -> Callable[[Send], Send]:
 
         return cut
 
-    return spoil
+    return alter
 
 
 def _wronging(content_type: str) -> Callable[[Send], Send]:
     """Half of the first part of the body for JSON, else a gateway's page."""
 
-    def spoil(send: Send) -> Send:
+    def alter(send: Send) -> Send:
         start: Message = {}
 
         async def wrong(message: Message) -> None:
@@ -133,11 +133,11 @@ def _wronging(content_type: str) -> Callable[[Send], Send]:
 
         return wrong
 
-    return spoil
+    return alter
 
 
 def _trickling(exchange: Exchange, action: Trickle) -> Callable[[Send], Send]:
-    def spoil(send: Send) -> Send:
+    def alter(send: Send) -> Send:
         async def trickle(message: Message) -> None:
             body = message.get("body", b"")
             starts = range(0, len(body), action.step)
@@ -149,4 +149,4 @@ def _trickling(exchange: Exchange, action: Trickle) -> Callable[[Send], Send]:
 
         return trickle
 
-    return spoil
+    return alter

@@ -92,10 +92,10 @@ class Exchange:
             self._accounts.bill(self.seen.model, tier, tokens, self.seen.line)
         self.settle("served")
 
-    def doom(self, outcome: str, spoil: Callable[[Send], Send]) -> None:
+    def break_off(self, outcome: str, alter: Callable[[Send], Send]) -> None:
         """Let the answer be spoiled on its way, and the entry be closed as ``outcome``."""
         self._doom = outcome
-        self._send = spoil(self._send)
+        self._send = alter(self._send)
 
     # -- the request ----------------------------------------------------------------------
 

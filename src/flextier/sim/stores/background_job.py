@@ -138,8 +138,8 @@ class BackgroundJob:
         return final
 
     def _error(self) -> dict[str, str]:
-        told = self.outcome or BackgroundOutcome.fail()
-        return {"code": told.code, "message": told.message}
+        outcome = self.outcome or BackgroundOutcome.fail()
+        return {"code": outcome.code, "message": outcome.message}
 
 
 def _half(said: GeneratedAnswer) -> GeneratedAnswer:
