@@ -1,7 +1,8 @@
-"""Numbers, times and names as text: few digits, units, no control characters."""
+"""Numbers, times, names and tables as text: few digits, units, no control characters."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -75,3 +76,23 @@ def plain(name: str, longest: int | None = None) -> str:
     if longest is not None and len(shown) > longest:
         return f"{shown[: longest - 1]}…"
     return shown
+
+
+def text_table(rows: Iterable[Sequence[str]], *, left: int | None = None) -> list[str]:
+    """The lines of a table: each column as wide as its widest cell, two spaces between columns.
+
+    Args:
+        rows: rows of the same length, the heading among them.
+        left: how many columns, from the first on, are aligned left; the others are aligned right.
+            None: all are aligned left.
+    """
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = (
+            cell.ljust(width) if left is None or place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join(cells).rstrip())
+    return lines

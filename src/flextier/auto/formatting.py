@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flextier._utils.formatting import text_table
 from flextier.costs import price_book
 from flextier.planning.auto_plan import Considered, Plan, span
 from flextier.pricing.decimals import written
@@ -20,18 +21,16 @@ WAITS = {
 
 def table(plan: Plan) -> str:
     """The plan as a table: lanes, prices, durations, and why other lanes are not used."""
-    from flextier.batch.formatting import columns
-
     time = "no deadline" if plan.deadline is None else f"{span(plan.deadline)} to the deadline"
     heads = ("", "lane", "US$/M in", "out", "of standard", "an answer takes")
     rows = [_row(plan, one, str(rank)) for rank, one in enumerate(_taken(plan), start=1)]
-    lines = [f"{plan.model}, {time}", "", columns([heads, *rows]).rstrip("\n")]
+    lines = [f"{plan.model}, {time}", "", *text_table([heads, *rows])]
     if any(one.lane.batched for one in _taken(plan)):
         few = f"{plan.batch_min_calls} calls at once or more (batch_min_calls)"
         lines += ["", f"batch: for {few}; with fewer, the next lane"]
     against = [(one.lane.name, one.against) for one in plan.considered if one.against]
     if against:
-        lines += ["", "Not used:", columns(against).rstrip("\n")]
+        lines += ["", "Not used:", *text_table(against)]
     return "\n".join(lines) + "\n"
 
 

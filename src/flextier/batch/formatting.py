@@ -9,7 +9,7 @@ from typing import Any
 
 from openai.types import Batch
 
-from flextier._utils.formatting import count, dollars, moment, plain, seconds
+from flextier._utils.formatting import count, dollars, moment, plain, seconds, text_table
 from flextier.batch.api import TAG
 from flextier.batch.api_errors import refusals_of
 from flextier.batch.pricing import cost_of
@@ -34,15 +34,7 @@ def table(batches: Iterable[Batch], now: float) -> str:
     rows = [_HEADS, *(_row(batch, now) for batch in batches)]
     if len(rows) == 1:
         return "No batches.\n"
-    return columns(rows)
-
-
-def columns(rows: Iterable[tuple[str, ...]]) -> str:
-    """Rows under one another, each column as wide as it has to be."""
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    return "\n".join(lines) + "\n"
+    return "\n".join(text_table(rows)) + "\n"
 
 
 def _row(batch: Batch, now: float) -> tuple[str, ...]:

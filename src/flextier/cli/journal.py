@@ -83,8 +83,7 @@ def _batch(row: Any, lines: int) -> dict[str, Any]:
 
 
 def _text(content: dict[str, Any]) -> str:
-    from flextier._utils.formatting import count, plain, seconds
-    from flextier.batch.formatting import columns
+    from flextier._utils.formatting import count, plain, seconds, text_table
 
     calls = content["calls"]
     said = [
@@ -113,7 +112,8 @@ def _text(content: dict[str, Any]) -> str:
     ]
     text = "\n".join(said) + "\n"
     if rows:
-        text += "\n" + columns([("batch", "status", "model", "lines", "age", "flextier"), *rows])
+        heads = ("batch", "status", "model", "lines", "age", "flextier")
+        text += "\n" + "\n".join(text_table([heads, *rows])) + "\n"
     return text
 
 

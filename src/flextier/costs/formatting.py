@@ -7,6 +7,8 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from html import escape
 from typing import TYPE_CHECKING
 
+from flextier._utils.formatting import text_table
+
 if TYPE_CHECKING:
     from flextier.costs.totals import CostTotals, Sums
 
@@ -19,15 +21,7 @@ Row = tuple[str, ...]
 
 def text(totals: CostTotals) -> str:
     """The table in aligned columns, and below it what is not in it."""
-    rows = [_HEAD, *_rows(totals)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if not place else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = text_table([_HEAD, *_rows(totals)], left=1)
     return "\n".join([*lines, *_notes(totals)])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
+from flextier._utils.formatting import text_table
 from flextier.lanes import model_support
 from flextier.pricing import price_list
 from flextier.pricing.decimals import written
@@ -18,7 +19,7 @@ from flextier.pricing.usage import Usage
 _LANES = ("standard", "flex", "batch", *WINDOWS, "priority")
 _ALWAYS = ("standard", "flex")
 _RATES = ("input", "cached", "cache write", "output")
-_LEFT = 3  # columns of words, before those of numbers
+_TEXT_COLUMNS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,7 @@ def table(models: Iterable[ModelPrices], day: date, usage: Usage | None) -> list
     remarks: dict[str, int] = {}
     head = ("model", "lane", "basis", *_RATES, *(("cost", "saved") if usage else ()))
     rows = [head, *(row for prices in models for row in _rows(prices, usage, remarks))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"US$ per million tokens, {day}", ""]
-    lines += [_line(row, widths) for row in rows]
+    lines = [f"US$ per million tokens, {day}", "", *text_table(rows, left=_TEXT_COLUMNS)]
     if remarks:
         lines += ["", *(f"[{number}] {words}" for words, number in remarks.items())]
     return lines
@@ -132,9 +131,3 @@ def _amounts(sheet: RateSheet, usage: Usage) -> tuple[str, str]:
         "-" if whole is None else written(whole),
         "-" if saved is None else written(saved),
     )
-
-
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    words = [cell.ljust(width) for cell, width in zip(row[:_LEFT], widths, strict=False)]
-    numbers = [cell.rjust(width) for cell, width in zip(row[_LEFT:], widths[_LEFT:], strict=True)]
-    return "  ".join((*words, *numbers)).rstrip()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
+from flextier._utils.formatting import text_table
 from flextier.rehearsal.oracle import Clairvoyant
 from flextier.rehearsal.responses import TOKENS
 from flextier.rehearsal.result import Rehearsal, TraceResult
@@ -52,14 +53,7 @@ def figures(result: Rehearsal) -> list[str]:
 def table(outcomes: Sequence[TraceResult]) -> list[str]:
     """Several ways to make the same calls, side by side, with the clairvoyant's below them."""
     rows = [_COLUMNS, *map(_row, outcomes), _row_of(outcomes[0].clairvoyant)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [_aligned(row, widths) for row in rows]
-
-
-def _aligned(row: Iterable[str], widths: Sequence[int]) -> str:
-    first, *rest = row
-    cells = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
-    return "  ".join((first.ljust(widths[0]), *cells)).rstrip()
+    return text_table(rows, left=1)
 
 
 def _row(outcome: TraceResult) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flextier._utils.formatting import count, dollars, moment, percent, plain
+from flextier._utils.formatting import count, dollars, moment, percent, plain, text_table
 from flextier.costs.totals import Sums
 from flextier.ledger.sessions import Session
 from flextier.pricing.decimals import written
@@ -65,13 +65,7 @@ def _aligned(key: str, found: Mapping[str, Sums], total: Sums) -> Iterator[str]:
         *(_row(plain(name, _LONGEST), found[name]) for name in names),
         _row("all", total),
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *rest = (
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join([first, *rest]).rstrip()
+    yield from text_table(rows, left=1)
     if left:
         yield f"and {count(left)} more: --by {key} --format csv has all of them"
 
