@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from flextier.lanes.base import RAW_BODY, CallFacts, Lane, Window
@@ -27,6 +28,13 @@ WINDOWS: dict[Window, float] = {"soonest": 0.0, "2h": 7_200.0, "8h": 28_800.0}
 
 _LONGEST: dict[Window, float] = {"soonest": 3_600.0, "2h": 10_800.0, "8h": 43_200.0}
 """Seconds after which a response is given up if no knob is set: one and a half windows."""
+
+_PRICE_SHARES: dict[Window, Decimal] = {
+    "soonest": Decimal(1),
+    "2h": Decimal("0.7"),
+    "8h": Decimal("0.6"),
+}
+"""What a response costs next to standard: the guide's table of windows."""
 
 _WORDS = re.compile(r"\bbackground\b|completion[_ ]window|zero data retention", re.IGNORECASE)
 _FOR_ALL = re.compile(r"not supported|unsupported|not available|retention", re.IGNORECASE)
@@ -111,6 +119,7 @@ def _lane(window: Window) -> BackgroundLane:
         timeout_field="background_timeout",
         max_seconds=_LONGEST[window],
         window=window,
+        price_share=_PRICE_SHARES[window],
     )
 
 
@@ -124,6 +133,7 @@ BACKGROUND_FLEX = BackgroundFlexLane(
     patient=True,
     window="soonest",
     registered_as="flex in the background",
+    price_share=FLEX.price_share,
     fallback_variant=FLEX,
 )
 """The flex lane of ``FlexPolicy.flex_background``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 from flextier.lanes.failures import Failure
@@ -65,6 +66,8 @@ class Lane:
     """The call begins on the lane only if more seconds than this are left for it."""
     registered_as: str = ""
     """Its key in the limiter registry, if that is not its name."""
+    price_share: Decimal | None = None
+    """Its share of OpenAI's standard price, by the vendor's guide; None: the vendor states none."""
     fallback_variant: Lane | None = None
     """The lane of the same name for models that do not support this one."""
 

@@ -5,6 +5,8 @@ Source: https://developers.openai.com/api/docs/guides/batch
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from flextier.lanes.base import CallFacts, Lane
 from flextier.lanes.failures import Failure
 
@@ -47,4 +49,5 @@ BATCH = BatchLane(
     reserve_field="batch_reserve",
     gather_field="batch_window",
     batched=True,
+    price_share=Decimal("0.5"),
 )

@@ -6,6 +6,7 @@ Source: https://developers.openai.com/api/docs/guides/flex-processing
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from flextier.lanes.base import Lane
 from flextier.lanes.failures import Failure
@@ -39,4 +40,10 @@ class FlexLane(Lane):
         return words.search(failure.message) is not None
 
 
-FLEX = FlexLane(name="flex", service_tier="flex", timeout_field="flex_timeout", patient=True)
+FLEX = FlexLane(
+    name="flex",
+    service_tier="flex",
+    timeout_field="flex_timeout",
+    patient=True,
+    price_share=Decimal("0.5"),  # the guide: tokens cost what Batch costs
+)

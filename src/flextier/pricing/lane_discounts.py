@@ -1,6 +1,6 @@
-"""How each lane is sold: where its rates are found, and what it cost before they were written down.
+"""How each lane is priced: which rates of the price list apply, and from when its share holds.
 
-A lane that costs a share of standard by its vendor's word needs a line here and nothing else.
+The shares themselves stand in ``flextier.lanes``, as ``Lane.price_share``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+
+from flextier.lanes.registry import LANES
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +33,32 @@ LIST_PRICED = frozenset({"background-soonest"})
 """Lanes that cost what standard does: https://developers.openai.com/api/docs/guides/background, its
 table of windows: no discount."""
 
-_HALF = Decimal("0.5")
 _BACKGROUND = "https://developers.openai.com/api/docs/guides/background"
 # The windows came with GPT-6.2, whose page names them: on 6 November 2026 the guide had none.
 _WINDOWS = date(2026, 11, 17)
 
 TERMS: Mapping[str, LaneDiscount] = {
     # https://developers.openai.com/api/docs/guides/flex-processing: tokens cost what Batch costs.
-    "flex": LaneDiscount({"service_tier": "flex"}, share=_HALF, since=date(2025, 4, 17)),
+    "flex": LaneDiscount(
+        {"service_tier": "flex"}, share=LANES["flex"].price_share, since=date(2025, 4, 17)
+    ),
     # https://developers.openai.com/api/docs/guides/batch: half of the standard price.
-    "batch": LaneDiscount({"processing": "batch"}, share=_HALF, since=date(2024, 4, 15)),
+    "batch": LaneDiscount(
+        {"processing": "batch"}, share=LANES["batch"].price_share, since=date(2024, 4, 15)
+    ),
     # 30% and 40% below Standard: "The discount applies to model token rates on each eligible
     # request", those of cached input and cache writes among them.
     "background-2h": LaneDiscount(
-        {"completion_window": "2h"}, share=Decimal("0.7"), since=_WINDOWS, general=_BACKGROUND
+        {"completion_window": "2h"},
+        share=LANES["background-2h"].price_share,
+        since=_WINDOWS,
+        general=_BACKGROUND,
     ),
     "background-8h": LaneDiscount(
-        {"completion_window": "8h"}, share=Decimal("0.6"), since=_WINDOWS, general=_BACKGROUND
+        {"completion_window": "8h"},
+        share=LANES["background-8h"].price_share,
+        since=_WINDOWS,
+        general=_BACKGROUND,
     ),
     "priority": LaneDiscount({"service_tier": "priority"}),
     "fast": LaneDiscount({"service_tier": "fast"}),  # what priority is called when it is asked for

@@ -19,9 +19,6 @@ from flextier.rehearsal.trace import Trace, TraceJob
 
 _INSTANT = 1e-6  # an answer is late from then on
 
-# Half price: what flex is about. Real prices are in `dollars`.
-_PRICES = {"flex": 0.5}
-
 
 @dataclass(frozen=True, slots=True)
 class FinishedJob:
@@ -70,7 +67,8 @@ class TraceResult:
 
         None: nothing was answered.
         """
-        prices = [_PRICES.get(tier, 1.0) for _, tier in self.counts.billed]
+        # The vendor's shares; real prices are in `dollars`.
+        prices = [float(tier_lane(tier).price_share or 1) for _, tier in self.counts.billed]
         return sum(prices) / len(prices) if prices else None
 
     @property
