@@ -42,12 +42,12 @@ def test_the_tree(error: type, bases: list[type], not_bases: list[type]) -> None
     assert not any(issubclass(error, base) for base in not_bases)
 
 
-def test_deadline_exceeded_says_what_it_is_told() -> None:
+def test_deadline_exceeded_has_the_given_message() -> None:
     """Its message is the one given, else the SDK's for a timeout; the request is on it."""
     request = new_request(URL)
-    told = FlexDeadlineExceeded(request, "no answer within 5 s")
-    assert (str(told), told.message) == ("no answer within 5 s", "no answer within 5 s")
-    assert told.request is request
+    error = FlexDeadlineExceeded(request, "no answer within 5 s")
+    assert (str(error), error.message) == ("no answer within 5 s", "no answer within 5 s")
+    assert error.request is request
     silent = FlexDeadlineExceeded(request)
     assert str(silent) == str(openai.APITimeoutError(request))
 

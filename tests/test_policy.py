@@ -188,8 +188,8 @@ def test_policies_compare_by_value() -> None:
 def test_policies_travel(duplicate: Any) -> None:
     """A copy, in this process or another, is equal and knows what was explicit."""
     policy = FlexPolicy(lanes=["flex"], deadline=5)
-    twin = duplicate(policy)
-    assert (twin, twin.explicit) == (policy, frozenset({"lanes", "deadline"}))
+    copied = duplicate(policy)
+    assert (copied, copied.explicit) == (policy, frozenset({"lanes", "deadline"}))
 
 
 def test_repr_is_what_one_would_type() -> None:
@@ -407,17 +407,17 @@ def test_a_window_that_stands_twice() -> None:
 
 def test_offers() -> None:
     """They can be a dict, a list or a text, and are read at once."""
-    told = ("gpt-7*=batch+background", "mine=flex")
+    entries = ("gpt-7*=batch+background", "mine=flex")
     offers = {"gpt-7*": ("batch", "background"), "mine": "flex"}
-    assert FlexPolicy(lane_support=offers).lane_support == told
-    assert FlexPolicy(lane_support=list(told)).lane_support == told
-    assert FlexPolicy(lane_support=", ".join(told)).lane_support == told
-    assert hash(FlexPolicy(lane_support=offers)) == hash(FlexPolicy(lane_support=told))
+    assert FlexPolicy(lane_support=offers).lane_support == entries
+    assert FlexPolicy(lane_support=list(entries)).lane_support == entries
+    assert FlexPolicy(lane_support=", ".join(entries)).lane_support == entries
+    assert hash(FlexPolicy(lane_support=offers)) == hash(FlexPolicy(lane_support=entries))
 
 
 @pytest.mark.parametrize("offers", ["gpt-7*", "=flex", "gpt-7*=turbo", {"gpt-7*": ("standard",)}])
 def test_offers_that_are_none(offers: Any) -> None:
-    """What is wrong is told with the form that is right."""
+    """An error states the right form."""
     assert (
         "must be a model or shell pattern and its lanes, such as 'gpt-7*=batch+background'"
         in refusal(lane_support=offers)
@@ -534,7 +534,7 @@ def test_the_timeout_of_an_attempt(lane: str, seconds: float) -> None:
     ("tries", "span"), [(1, 1.0), (2, 2.0), (3, 4.0), (6, 32.0), (7, 60.0), (5_000, 60.0)]
 )
 def test_backoff_doubles_up_to_its_longest(tries: int, span: float) -> None:
-    """The span of the wait after so many failed tries, by default."""
+    """The upper limit of the wait after some failed attempts, by default."""
     assert FlexPolicy().backoff(tries) == span
 
 

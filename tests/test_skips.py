@@ -45,9 +45,11 @@ def test_programs_that_are_missing_are_named(tmp_path: Path) -> None:
 
 
 def test_reasons_are_checked(tmp_path: Path) -> None:
-    """One that is not listed fails the run, and is told."""
+    """One that is not listed fails the run, and is reported."""
     listed = ("LlamaIndex is installed", "Model does not support PDF tool message.")
     assert run(tmp_path, *listed, check=True) == (0, [])
-    status, told = run(tmp_path, *listed, "no reason", check=True)
+    status, output = run(tmp_path, *listed, "no reason", check=True)
     assert status == 1
-    assert told == ["1 test was skipped for a reason that tests/skips.txt does not list: no reason"]
+    assert output == [
+        "1 test was skipped for a reason that tests/skips.txt does not list: no reason"
+    ]

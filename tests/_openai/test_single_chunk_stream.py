@@ -216,18 +216,18 @@ RESPONSES = {
 
 def events(answer: Json, *, include_usage: bool = True) -> list[Json]:
     """The events, parsed by the plain rules of server-sent events."""
-    told: list[Json] = []
+    received: list[Json] = []
     blocks = as_event_stream(answer, include_usage=include_usage).decode().split("\n\n")
     assert blocks.pop() == ""
     for block in blocks:
         *names, data = block.split("\n")
         assert data.startswith("data: ")
         if data == "data: [DONE]":
-            told.append({"done": True})
+            received.append({"done": True})
             continue
-        told.append(json.loads(data.removeprefix("data: ")))
-        assert names == ([f"event: {told[-1]['type']}"] if "type" in told[-1] else [])
-    return told
+        received.append(json.loads(data.removeprefix("data: ")))
+        assert names == ([f"event: {received[-1]['type']}"] if "type" in received[-1] else [])
+    return received
 
 
 def client(answer: Json, *, include_usage: bool = True) -> openai.OpenAI:
@@ -300,17 +300,17 @@ def test_tool_calls_are_numbered() -> None:
 
 def test_the_sdks_stream_reads_chat_chunks(chat_answer: Json) -> None:
     """``create(stream=True)`` gives chunks whose deltas add up to the messages."""
-    heard: dict[int, dict[str, str]] = {}
+    collected: dict[int, dict[str, str]] = {}
     with client(chat_answer) as sdk:
         chunks = list(sdk.chat.completions.create(stream=True, **ASK))
-    for told in (choice for chunk in chunks for choice in chunk.choices):
-        words = heard.setdefault(told.index, {"content": "", "refusal": "", "arguments": ""})
-        words["content"] += told.delta.content or ""
-        words["refusal"] += told.delta.refusal or ""
-        for call in told.delta.tool_calls or ():
+    for part in (choice for chunk in chunks for choice in chunk.choices):
+        words = collected.setdefault(part.index, {"content": "", "refusal": "", "arguments": ""})
+        words["content"] += part.delta.content or ""
+        words["refusal"] += part.delta.refusal or ""
+        for call in part.delta.tool_calls or ():
             assert call.function is not None
             words["arguments"] += call.function.arguments or ""
-    assert heard == {
+    assert collected == {
         said["index"]: {
             "content": said["message"]["content"] or "",
             "refusal": said["message"]["refusal"] or "",
@@ -363,18 +363,18 @@ def _comparable(completion: Json) -> Json:
     ],
 )
 def test_the_sdks_chat_helper_tells_what_it_reads(name: str) -> None:
-    """Each choice's content, refusal or calls are told whole, and told to be done."""
+    """Each choice's content, refusal or calls arrive whole, and marked as done."""
     answer = CHATS[name]
     with client(answer) as sdk, sdk.chat.completions.stream(**ASK) as stream:
-        told = [event for event in stream if event.type != "chunk"]
+        received = [event for event in stream if event.type != "chunk"]
     said = [choice["message"] for choice in answer["choices"]]
-    done = [event.content for event in told if event.type == "content.done"]
+    done = [event.content for event in received if event.type == "content.done"]
     assert done == [m["content"] for m in said if m["content"]]
-    refused = [event.refusal for event in told if event.type == "refusal.done"]
+    refused = [event.refusal for event in received if event.type == "refusal.done"]
     assert refused == [m["refusal"] for m in said if m["refusal"]]
     called = [
         (event.name, event.arguments)
-        for event in told
+        for event in received
         if event.type == "tool_calls.function.arguments.done"
     ]
     assert called == [
@@ -437,32 +437,32 @@ EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 def test_response_events(response_answer: Json) -> None:
     """Numbered, each one of the API's events with all its fields, from created to the end."""
-    told = events(response_answer)
-    assert [event["sequence_number"] for event in told] == list(range(len(told)))
-    assert told[0]["type"] == "response.created"
-    assert told[0]["response"]["output"] == []
-    assert told[0]["response"]["status"] == "in_progress"
-    assert told[0]["response"]["usage"] is None
-    assert told[-1]["type"] == f"response.{response_answer['status']}"
-    assert told[-1]["response"] == response_answer
-    for event in told:
+    received = events(response_answer)
+    assert [event["sequence_number"] for event in received] == list(range(len(received)))
+    assert received[0]["type"] == "response.created"
+    assert received[0]["response"]["output"] == []
+    assert received[0]["response"]["status"] == "in_progress"
+    assert received[0]["response"]["usage"] is None
+    assert received[-1]["type"] == f"response.{response_answer['status']}"
+    assert received[-1]["response"] == response_answer
+    for event in received:
         if (event.get("item") or {}).get("type") != UNKNOWN["type"] and "response" not in event:
             assert EVENT.validate_python(event).type == event["type"]
 
 
 def test_items_come_one_after_another(response_answer: Json) -> None:
     """Each is added empty, filled, and done as it is in the answer."""
-    told = events(response_answer)[1:-1]
+    received = events(response_answer)[1:-1]
     for index, item in enumerate(response_answer["output"]):
-        mine = [event for event in told if event["output_index"] == index]
+        mine = [event for event in received if event["output_index"] == index]
         assert mine[0]["type"] == "response.output_item.added"
         assert mine[-1]["type"] == "response.output_item.done"
         assert mine[-1]["item"] == item
         assert mine[0]["item"]["id"] == item["id"]
         assert all(event["item_id"] == item["id"] for event in mine[1:-1])
-        assert told[: len(mine)] == mine
-        told = told[len(mine) :]
-    assert told == []
+        assert received[: len(mine)] == mine
+        received = received[len(mine) :]
+    assert received == []
 
 
 @pytest.mark.parametrize(
@@ -520,9 +520,9 @@ def test_what_fills_an_item(item: Json, kinds: list[str], emptied: Json) -> None
 def test_logprobs_come_with_their_text(logprobs: list[Json] | None) -> None:
     """They are on the delta and at its end; a part that has none has an empty list there."""
     part = {**text("So"), "logprobs": logprobs}
-    told = {event["type"]: event for event in events(response(message(part)))}
-    assert told["response.output_text.delta"]["logprobs"] == (logprobs or [])
-    assert told["response.output_text.done"]["logprobs"] == (logprobs or [])
+    received = {event["type"]: event for event in events(response(message(part)))}
+    assert received["response.output_text.delta"]["logprobs"] == (logprobs or [])
+    assert received["response.output_text.done"]["logprobs"] == (logprobs or [])
 
 
 def test_deltas_add_up(response_answer: Json) -> None:
@@ -554,8 +554,8 @@ def test_the_sdks_response_helper_ends_with_the_plain_answer(response_answer: Js
     with client(response_answer) as sdk:
         plain = sdk.responses.create(**ASK_RESPONSES)
         with sdk.responses.stream(**ASK_RESPONSES) as stream:
-            told = list(stream)
-    final: Any = told[-1]
+            received = list(stream)
+    final: Any = received[-1]
     assert final.type == f"response.{response_answer['status']}"
     assert _unparsed(plainly(final.response)) == _unparsed(plainly(plain))
     assert _unparsed(plainly(plain)) == _unparsed(response_answer)
@@ -577,11 +577,11 @@ def test_the_sdks_response_helper_accumulates_on_the_way() -> None:
     """Snapshots in the middle of the stream hold what has come so far."""
     answer = RESPONSES["everything"]
     with client(answer) as sdk, sdk.responses.stream(**ASK_RESPONSES) as stream:
-        told = list(stream)
-    texts = [event.snapshot for event in told if event.type == "response.output_text.delta"]
+        sent = list(stream)
+    texts = [event.snapshot for event in sent if event.type == "response.output_text.delta"]
     assert texts == ["Done."]
     arguments = [
-        event.snapshot for event in told if event.type == "response.function_call_arguments.delta"
+        event.snapshot for event in sent if event.type == "response.function_call_arguments.delta"
     ]
     assert arguments == [CALL["arguments"]]
 
@@ -598,9 +598,9 @@ def test_structured_responses_are_parsed() -> None:
 
 def test_a_failed_response_ends_as_one() -> None:
     """It does not pass for complete."""
-    told = events(FAILED)
-    assert [event["type"] for event in told] == ["response.created", "response.failed"]
-    assert told[-1]["response"]["error"]["code"] == "server_error"
+    received = events(FAILED)
+    assert [event["type"] for event in received] == ["response.created", "response.failed"]
+    assert received[-1]["response"]["error"]["code"] == "server_error"
     with client(FAILED) as sdk, sdk.responses.stream(**ASK_RESPONSES) as stream:
         assert [event.type for event in stream] == ["response.created", "response.failed"]
 
@@ -609,17 +609,17 @@ def test_a_failed_response_ends_as_one() -> None:
 def test_any_text_survives_in_responses(said: str, asked: str) -> None:
     """No character breaks the framing, and none is lost."""
     answer = response(message(text(said)), {**CALL, "arguments": asked})
-    told = {event["type"]: event for event in events(answer)}
-    assert told["response.output_text.delta"]["delta"] == said
-    assert told["response.function_call_arguments.delta"]["delta"] == asked
-    assert told["response.completed"]["response"] == answer
+    received = {event["type"]: event for event in events(answer)}
+    assert received["response.output_text.delta"]["delta"] == said
+    assert received["response.function_call_arguments.delta"]["delta"] == asked
+    assert received["response.completed"]["response"] == answer
 
 
 # --- what flextier's own streams see ----------------------------------------------------------
 
 
 def test_our_streams_find_them_whole(chat_answer: Json, response_answer: Json) -> None:
-    """A one-chunk stream is complete, and tells tier and usage."""
+    """A one-chunk stream is complete, and has its tier and usage."""
     for answer, call in ((chat_answer, "chat"), (response_answer, "responses")):
         progress = StreamProgress()
         with client(answer) as sdk:

@@ -12,7 +12,7 @@ from flextier._utils.wakeup import ThreadWait, task_wait
 
 
 def test_on_the_real_clock_a_thread_is_woken() -> None:
-    """It does not sleep out what it was told."""
+    """It does not sleep for the whole time."""
     wait, began = ThreadWait(), time.monotonic()
     wait.prepare()
     wait.wake()
@@ -58,7 +58,7 @@ async def test_an_async_sleep_of_ones_own_is_slept_through() -> None:
 
 
 def test_the_real_clock_is_the_default() -> None:
-    """Whoever passes only a clock for ``now`` is woken all the same."""
+    """A clock with only ``now`` replaced is woken all the same."""
     assert Clock() == SYSTEM_CLOCK
     assert SYSTEM_CLOCK.async_sleep is anyio.sleep
     assert SYSTEM_CLOCK.sleep is time.sleep

@@ -13,7 +13,7 @@ import pytest
 from flextier._utils.wakeup import AsyncioWait, ThreadWait, TrioWait, task_wait
 
 LONG = 300.0
-"""What nobody who is woken waits for."""
+"""Seconds that no test waits for."""
 SOON = 150.0
 """More than any machine takes."""
 
@@ -34,7 +34,7 @@ def took(began: float) -> float:
 
 
 def test_a_thread_waits_its_time() -> None:
-    """Nobody wakes it."""
+    """Nothing wakes it."""
     wait, began = ThreadWait(), time.monotonic()
     wait.prepare()
     wait.wait(0.03)
@@ -88,7 +88,7 @@ def timers() -> int:
 
 
 async def test_a_task_waits_its_time() -> None:
-    """Nobody wakes it."""
+    """Nothing wakes it."""
     wait, began = task_wait(), time.monotonic()
     assert isinstance(wait, AsyncioWait)
     wait.prepare()
@@ -107,7 +107,7 @@ async def test_a_task_is_woken_by_another_task() -> None:
 
 
 async def test_a_task_is_woken_by_another_thread() -> None:
-    """The loop sleeps in its selector then, and has to be told."""
+    """The loop sleeps in its selector then, and has to be woken."""
     wait, began = task_wait(), time.monotonic()
     wait.prepare()
     thread = later(wait.wake)
@@ -141,7 +141,7 @@ async def test_old_news_is_no_news_to_a_task() -> None:
 
 
 async def test_a_task_may_be_woken_twice_and_too_late() -> None:
-    """Whoever wakes it does not know that it has gone on."""
+    """A wake after the wait has ended is no error."""
     wait = task_wait()
     wait.prepare()
     wait.wake()
@@ -152,7 +152,7 @@ async def test_a_task_may_be_woken_twice_and_too_late() -> None:
 
 
 async def test_a_cancelled_task_leaves_no_timer() -> None:
-    """Nor does whoever wakes it afterwards find an error."""
+    """A wake afterwards raises nothing."""
     wait, before = task_wait(), timers()
     wait.prepare()
     task = asyncio.ensure_future(wait.wait(LONG))
@@ -168,7 +168,7 @@ async def test_a_cancelled_task_leaves_no_timer() -> None:
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_loop_that_was_closed_says_so(elsewhere: bool) -> None:
-    """So that the limiter takes back what it gave to whoever waited there."""
+    """So that the limiter takes back what it gave to the call that waited there."""
     loop = asyncio.new_event_loop()
     wait = AsyncioWait(loop)
     wait.prepare()
@@ -253,7 +253,7 @@ def test_a_trio_task_waits_and_is_woken() -> None:
 
 
 def test_a_trio_run_that_has_finished_says_so() -> None:
-    """So that the limiter takes back what it gave to whoever waited there."""
+    """So that the limiter takes back what it gave to the call that waited there."""
     trio = pytest.importorskip("trio")
 
     async def run() -> Any:

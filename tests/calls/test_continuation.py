@@ -64,8 +64,8 @@ def test_blocks_of_other_kinds_keep_the_run() -> None:
         assert dict(current_scope().changes) == {"deadline": 60}
 
 
-def test_a_framework_tells_only_what_nobody_has_said() -> None:
-    """A run that is told by a framework gives way to a block around, not to one inside it."""
+def test_a_frameworks_run_is_used_where_no_block_sets_one() -> None:
+    """The run of a framework gives way to a block around it, not to a block inside."""
     with listen(run=lambda: "framework"):
         assert continuation_id() == "framework"
         with listen(run=lambda: "inner framework"):
@@ -76,15 +76,15 @@ def test_a_framework_tells_only_what_nobody_has_said() -> None:
         assert continuation_id() == "around"
 
 
-def test_nobody_is_asked_before_somebody_wants_to_know() -> None:
-    """What tells the run is called when it is asked for, and as often."""
+def test_tracking_starts_only_when_a_lane_needs_it() -> None:
+    """The callback for the run is called each time the run is needed, and only then."""
     asked = []
 
-    def tell() -> str:
+    def current_run() -> str:
         asked.append(1)
         return "run"
 
-    with listen(run=tell), track():
+    with listen(run=current_run), track():
         assert asked == []
         assert continuation_id() == continuation_id() == "run"
     assert len(asked) == 2
@@ -118,11 +118,11 @@ def test_threads() -> None:
     """A thread that carries the context along is part of the run; a bare one is not."""
     with continuation("run"), ThreadPoolExecutor(1) as threads:
         assert threads.submit(copy_context().run, continuation_id).result() == "run"
-        told: list[str | None] = []
-        thread = Thread(target=lambda: told.append(continuation_id()))
+        runs: list[str | None] = []
+        thread = Thread(target=lambda: runs.append(continuation_id()))
         thread.start()
         thread.join()
-    assert told == [None]
+    assert runs == [None]
 
 
 # --- frameworks ----------------------------------------------------------------------------------

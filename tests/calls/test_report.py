@@ -30,7 +30,7 @@ REPORT = CallReport(
 )
 
 
-def tell(report: CallReport = REPORT) -> None:
+def deliver(report: CallReport = REPORT) -> None:
     """What a client does when a call is over."""
     for listener in current_scope().reports:
         listener(report)
@@ -92,8 +92,8 @@ def test_served_is_how_it_ended(attempts: tuple[Attempt, ...], served: bool) -> 
 
 def test_a_dict_is_read_back() -> None:
     """`from_dict` gives the report that `to_dict` was of, through JSON, usage and all."""
-    told = dataclasses.replace(REPORT, id="c1", at=1.5, first_lane="flex", output_limit=9)
-    assert CallReport.from_dict(json.loads(json.dumps(told.to_dict()))) == told
+    report = dataclasses.replace(REPORT, id="c1", at=1.5, first_lane="flex", output_limit=9)
+    assert CallReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
     with pytest.raises(KeyError):
         CallReport.from_dict({})
 
@@ -144,17 +144,17 @@ def test_to_dict_is_json() -> None:
 
 
 def test_to_dict_of_a_call_without_an_answer() -> None:
-    """What is not known is null, and a doubt about the bill is told."""
+    """Unknown fields are null, and a possible bill is reported."""
     lost = Attempt("flex", "timeout", 9.0)
-    told = CallReport("o3", "flex", (lost,), waited=0.0, elapsed=9.0).to_dict()
-    assert (told["usage"], told["fallback"]) == (None, None)
-    assert told["attempts"][0]["possibly_billed"] is True
-    json.dumps(told)
+    report = CallReport("o3", "flex", (lost,), waited=0.0, elapsed=9.0).to_dict()
+    assert (report["usage"], report["fallback"]) == (None, None)
+    assert report["attempts"][0]["possibly_billed"] is True
+    json.dumps(report)
 
 
 @pytest.mark.parametrize("value", [REFUSED, REPORT, Usage(1, 2)], ids=lambda v: type(v).__name__)
 def test_facts_are_frozen(value: Any) -> None:
-    """Reports are facts: nobody changes them, and equal ones are equal."""
+    """Reports cannot be changed, and compare by value."""
     field = dataclasses.fields(value)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(value, field, None)
@@ -165,25 +165,25 @@ def test_facts_are_frozen(value: Any) -> None:
 # --- track ------------------------------------------------------------------------------------
 
 
-def test_track_collects_what_is_told_inside() -> None:
-    """In order, and not what is told before or after."""
+def test_track_collects_the_reports_inside() -> None:
+    """In order, without those before or after."""
     other = dataclasses.replace(REPORT, model="o4-mini")
-    tell()
+    deliver()
     with track() as calls:
         assert calls == []
-        tell()
-        tell(other)
-    tell()
+        deliver()
+        deliver(other)
+    deliver()
     assert calls == [REPORT, other]
 
 
 def test_tracks_nest() -> None:
-    """The outer block hears of the calls of the inner one, not the reverse."""
+    """The outer block gets the calls of the inner one, not the reverse."""
     with track() as outer:
-        tell()
+        deliver()
         with track() as inner:
-            tell()
-        tell()
+            deliver()
+        deliver()
     assert (len(outer), len(inner)) == (3, 1)
 
 
@@ -195,12 +195,12 @@ def test_track_ends_with_an_error() -> None:
         with track() as tracked:
             nonlocal calls
             calls = tracked
-            tell()
+            deliver()
             raise KeyError
 
     with pytest.raises(KeyError):
         failing()
-    tell()
+    deliver()
     assert calls == [REPORT]
     assert current_scope().reports == ()
 
@@ -210,25 +210,25 @@ def test_track_covers_tasks_and_threads_with_the_context() -> None:
 
     async def run() -> int:
         with track() as calls:
-            await asyncio.gather(asyncio.to_thread(tell), *(started() for _ in range(3)))
+            await asyncio.gather(asyncio.to_thread(deliver), *(started() for _ in range(3)))
             late = asyncio.create_task(started())
         await late
         return len(calls)
 
     async def started() -> None:
         await asyncio.sleep(0)
-        tell()
+        deliver()
 
     assert asyncio.run(run()) == 5
 
 
 def test_track_does_not_reach_beyond_its_context() -> None:
-    """A bare thread hears nothing of it; neighbouring tasks do not hear of each other."""
+    """A bare thread is not covered; neighbouring tasks do not get each other's reports."""
 
     async def one(model: str) -> list[str]:
         with track() as calls:
             await asyncio.sleep(0)
-            tell(dataclasses.replace(REPORT, model=model))
+            deliver(dataclasses.replace(REPORT, model=model))
             await asyncio.sleep(0)
         return [call.model for call in calls]
 
@@ -238,7 +238,7 @@ def test_track_does_not_reach_beyond_its_context() -> None:
     assert asyncio.run(both()) == [["a"], ["b"]]
 
     with track() as calls:
-        bare = Thread(target=contextvars.Context().run, args=(tell,))
+        bare = Thread(target=contextvars.Context().run, args=(deliver,))
         bare.start()
         bare.join()
     assert calls == []
@@ -328,28 +328,28 @@ def test_track_and_override_do_not_disturb_each_other() -> None:
         with track() as inner:
             assert changes() == {"patience": 1}
             with override(deadline=99):
-                tell()
-        tell()
+                deliver()
+        deliver()
     assert (len(calls), len(inner)) == (2, 1)
 
 
 # --- listen -----------------------------------------------------------------------------------
 
 
-def test_listeners_are_told_in_order() -> None:
+def test_listeners_are_notified_in_order() -> None:
     """Outer ones first; both kinds may be given, or none."""
-    heard: list[str] = []
+    notified: list[str] = []
 
     def on_retry(retry: Any) -> None:
-        heard.append("retry")
+        notified.append("retry")
 
     with (
-        listen(lambda report: heard.append("outer"), on_retry),
+        listen(lambda report: notified.append("outer"), on_retry),
         listen(),
-        listen(lambda report: heard.append("inner")),
+        listen(lambda report: notified.append("inner")),
         listen(on_retry=on_retry),
     ):
-        tell()
+        deliver()
         assert current_scope().retries == (on_retry, on_retry)
-    assert heard == ["outer", "inner"]
+    assert notified == ["outer", "inner"]
     assert current_scope().retries == ()

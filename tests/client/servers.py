@@ -21,7 +21,7 @@ OK = (
 
 @cache
 def authority() -> trustme.CA:
-    """Who signs the certificates of servers with TLS: made anew in each process."""
+    """The certificate authority of servers with TLS: created by each process."""
     return trustme.CA()
 
 
@@ -79,7 +79,7 @@ def answering(answer: bytes, seen: list[bytes] | None = None) -> Handler:
             seen.append(head)
         connection.sendall(answer)
         connection.settimeout(0.1)
-        while connection.recv(65536):  # a body that nobody has read would reset the connection
+        while connection.recv(65536):  # an unread body would reset the connection
             pass
 
     return handler

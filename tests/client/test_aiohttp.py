@@ -1,4 +1,4 @@
-"""What carries async requests, aiohttp or httpx: chosen as told, and alike in all else."""
+"""The transport of async requests, aiohttp or httpx: chosen by settings, otherwise alike."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_aiohttp_by_default(sim: Simulator) -> None:
         assert carriers_of(client._client) == ["AiohttpTransport"]
 
 
-async def test_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_aiohttp_is_disabled_by_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable asks for httpx, for all clients; the argument, for one, has the last word."""
     assert await carrier_of(async_http_client(aiohttp=False)) == "AsyncHTTPTransport"
     monkeypatch.setenv("FLEXTIER_AIOHTTP", "0")
@@ -106,7 +106,7 @@ async def test_settings(settings: dict[str, Any], name: str) -> None:
 
 
 async def test_a_transport_of_the_callers() -> None:
-    """Whoever brings a transport gets it."""
+    """A transport of the caller's is used."""
     transport = http.MockTransport(lambda request: http.Response(200, json={"mocked": True}))
     async with async_http_client(transport=transport) as client:
         assert (await client.get("http://api.example.invalid/")).json() == {"mocked": True}
@@ -162,7 +162,7 @@ FAILURES = [
     (answering(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), http.RemoteProtocolError),
     (silent, http.ReadTimeout),
     (silent_within, http.ReadTimeout),
-    # aiohttp tells only that the body is short.
+    # aiohttp reports only that the body is short.
     (reset, (http.ReadError, http.RemoteProtocolError)),
 ]
 
@@ -182,7 +182,7 @@ async def test_failures(server: Any, error: Any, aiohttp: bool) -> None:
 @CARRIERS
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_no_server(scheme: str, aiohttp: bool) -> None:
-    """Nobody listens, directly or as a proxy: nothing was sent."""
+    """No server listens, directly or as a proxy: nothing was sent."""
     with serving(gone) as address:
         pass
     async with async_http_client(aiohttp=aiohttp) as client:
@@ -354,7 +354,7 @@ async def test_headers_of_a_streamed_body() -> None:
 
 @CARRIERS
 async def test_cookies_stay_with_httpx(aiohttp: bool) -> None:
-    """A cookie is sent back once, by httpx, and to nobody else."""
+    """A cookie is sent back once, by httpx, and to no other host."""
     seen: list[bytes] = []
     answer = OK.replace(b"\r\n\r\n", b"\r\nset-cookie: a=1\r\n\r\n")
     with serving(answering(answer, seen)) as address:
@@ -401,20 +401,20 @@ async def test_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, aio
 
 @CARRIERS
 async def test_a_tunnel(monkeypatch: pytest.MonkeyPatch, aiohttp: bool) -> None:
-    """TLS goes through the environment's proxy, whose password nobody but the proxy sees."""
-    told: list[bytes] = []
+    """TLS goes through the environment's proxy, whose password only the proxy gets."""
+    requests: list[bytes] = []
     seen: list[bytes] = []
     verify = trusting()
     with (
         serving(answering(OK, seen), tls=True) as server,
-        serving(tunnelling(server, told)) as proxy,
+        serving(tunnelling(server, requests)) as proxy,
     ):
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:secret@{proxy}")
         async with async_http_client(aiohttp=aiohttp, verify=verify) as client:
             response = await client.get("https://api.example.invalid/")
     assert response.status_code == 200
-    assert told[0].startswith(b"CONNECT api.example.invalid:443 HTTP/1.1\r\n")
-    assert b"\r\nproxy-authorization: basic dxnlcjpzzwnyzxq=\r\n" in told[0].lower()
+    assert requests[0].startswith(b"CONNECT api.example.invalid:443 HTTP/1.1\r\n")
+    assert b"\r\nproxy-authorization: basic dxnlcjpzzwnyzxq=\r\n" in requests[0].lower()
     assert b"proxy-authorization" not in seen[0].lower()
 
 
@@ -441,14 +441,14 @@ def test_tls_connections_end_with_their_loop(aiohttp: bool) -> None:
 @CARRIERS
 async def test_a_proxy_without_tls(aiohttp: bool) -> None:
     """A proxy given by hand gets the whole address, its password and its headers."""
-    told: list[bytes] = []
-    with serving(answering(OK, told)) as address:
+    requests: list[bytes] = []
+    with serving(answering(OK, requests)) as address:
         proxy = http.Proxy(f"http://user:secret@{address}", headers={"X-Team": "a"})
         async with async_http_client(aiohttp=aiohttp, proxy=proxy) as client:
             assert (await client.get("http://api.example.invalid/x")).status_code == 200
-    assert told[0].startswith(b"GET http://api.example.invalid/x HTTP/1.1\r\n")
-    assert b"\r\nproxy-authorization: basic dxnlcjpzzwnyzxq=\r\n" in told[0].lower()
-    assert b"\r\nx-team: a\r\n" in told[0].lower()
+    assert requests[0].startswith(b"GET http://api.example.invalid/x HTTP/1.1\r\n")
+    assert b"\r\nproxy-authorization: basic dxnlcjpzzwnyzxq=\r\n" in requests[0].lower()
+    assert b"\r\nx-team: a\r\n" in requests[0].lower()
 
 
 @CARRIERS

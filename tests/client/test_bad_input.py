@@ -25,14 +25,14 @@ def test_a_closed_client(sim: Simulator) -> None:
 
 
 async def test_a_closed_async_client(sim: Simulator) -> None:
-    """The async twin."""
+    """The async version."""
     client = make_async(sim)
     await client.close()
     with pytest.raises(ClientClosedError, match="AsyncFlexOpenAI"):
         await client.responses.create(model="o3", input="Hi.")
 
 
-def test_nobody_at_the_base_url(caller: Caller) -> None:
+def test_no_server_at_the_base_url(caller: Caller) -> None:
     """Where no server answers, the error points at base_url, and every attempt is in the report."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -47,7 +47,7 @@ def test_nobody_at_the_base_url(caller: Caller) -> None:
 
 
 def test_another_server_at_the_base_url(plain: Caller, sim: Simulator) -> None:
-    """A server that speaks something else is told apart from a broken answer."""
+    """A server of another protocol is distinguished from a malformed response."""
     outcome = plain(sim.url + "/nowhere")
 
     assert isinstance(outcome.error, openai.NotFoundError)

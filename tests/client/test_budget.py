@@ -97,8 +97,8 @@ def test_concurrent_calls_overshoot_by_what_was_in_flight(sim: Simulator) -> Non
     with budget(TINY) as spending, track() as calls:
         context = copy_context()
         with ThreadPoolExecutor(4) as pool:
-            told = list(pool.map(lambda _: context.copy().run(_one, sim), range(40)))
-    assert told.count("answered") == len(calls) <= 4
+            results = list(pool.map(lambda _: context.copy().run(_one, sim), range(40)))
+    assert results.count("answered") == len(calls) <= 4
     assert spending.spent == sum(call.cost.total or 0 for call in calls)
 
 
@@ -128,7 +128,7 @@ def test_a_failed_call_costs_nothing(sim: Simulator) -> None:
         ask(sim)
 
 
-def test_an_unpriced_call_is_told_and_counted(sim: Simulator) -> None:
+def test_an_unpriced_call_is_warned_about_and_counted(sim: Simulator) -> None:
     """Unknown is not zero: a warning names the model and the way out, once."""
     with budget(ENOUGH) as spending:
         with pytest.warns(UserWarning, match="'in-house'.*PriceBook"):

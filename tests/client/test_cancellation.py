@@ -89,7 +89,7 @@ async def test_a_stream_closed_half_way(sim: Simulator) -> None:
 
 
 async def test_a_cancelled_reader_of_a_stream(sim: Simulator) -> None:
-    """Cancelling whoever reads a stream ends the stream."""
+    """Cancelling the reader of a stream ends the stream."""
     sim.script(Fault.stream_stall(after=3))
     with track() as calls:
         async with make_async(sim) as client:

@@ -80,7 +80,7 @@ def test_with_raw_response(sim: Simulator) -> None:
 
 
 def test_with_streaming_response(sim: Simulator) -> None:
-    """The body is the caller's to read; what the status tells is the ladder's."""
+    """The caller reads the body; the status decides about retries."""
     sim.script(Fault.refuse())
     with (
         make(sim) as client,
@@ -93,7 +93,7 @@ def test_with_streaming_response(sim: Simulator) -> None:
 
 
 async def test_with_streaming_response_async(sim: Simulator) -> None:
-    """The async twin."""
+    """The async version."""
     sim.script(Fault.refuse())
     async with (
         make_async(sim) as client,
@@ -226,7 +226,7 @@ def test_one_async_client_under_loops_at_once(sim: Simulator) -> None:
 
 
 def test_nested_tracks_and_failed_calls(sim: Simulator) -> None:
-    """Every `track` around a call hears of it, and of calls that failed."""
+    """Every `track` around a call gets its report, also if it failed."""
     sim.script(Fault.serve(), Fault.status(404))
     with make(sim) as client, track() as outer:
         client.chat.completions.create(model="o3", messages=MESSAGES)
@@ -324,7 +324,7 @@ def test_usage_that_cannot_be_read_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
-def test_a_usage_that_cannot_be_is_asked_for_once(api: str) -> None:
+def test_an_impossible_usage_is_one_request(api: str) -> None:
     """Numbers without end, as JSON readers take them: one request, one answer, usage unknown."""
     usage = {"prompt_tokens": 1e999, "input_tokens": 1e999, "output_tokens": 1, "total_tokens": 1}
     body = json.dumps({"id": "1", "object": "response", "status": "completed", "usage": usage})
@@ -349,7 +349,7 @@ def test_a_usage_that_cannot_be_is_asked_for_once(api: str) -> None:
 def test_a_listener_that_raises_harms_no_call(
     action: Any, sim: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The answer is had and the others hear of it; a warning tells, or the log."""
+    """The call returns and the others are notified; a warning reports it, or the log."""
 
     def raising(report: Any) -> None:
         raise ZeroDivisionError

@@ -306,7 +306,7 @@ def test_a_tier_in_extra_body_counts(plain: Caller, sim: Simulator) -> None:
     assert seen(sim) == ["priority", "flex"]
 
 
-def test_a_downgrade_by_the_server_is_told(caller: Caller, sim: Simulator) -> None:
+def test_a_downgrade_by_the_server_is_reported(caller: Caller, sim: Simulator) -> None:
     """The lane of the report is the one the answer was billed on, not the one asked for."""
     sim.script(Fault.serve(tier="default"))
 
@@ -325,8 +325,8 @@ def test_standard_only_sends_the_tier_by_name(caller: Caller, sim: Simulator) ->
     assert outcome.report.fallback is None
 
 
-def test_possibly_billed_is_said(plain: Caller, sim: Simulator) -> None:
-    """A stall may have been billed, a refusal never is: the report tells them apart."""
+def test_possibly_billed_is_reported(plain: Caller, sim: Simulator) -> None:
+    """A stall may have been billed, a refusal never is: the report shows the difference."""
     sim.script(Fault.refuse(), Fault.stall())
 
     outcome = plain(sim.base_url, FAST.replace(flex_timeout=0.5, patience=0.4))
@@ -341,38 +341,38 @@ def test_the_policy_of_the_client_is_the_default(sim: Simulator) -> None:
     assert outcome.lanes == ["flex"]
 
 
-def test_a_retry_is_told_before_its_wait(caller: Caller, sim: Simulator) -> None:
-    """A listener hears what failed, which lane is next and when, once for each new try."""
+def test_a_retry_is_reported_before_its_wait(caller: Caller, sim: Simulator) -> None:
+    """A listener gets the failure, the next lane and the wait, once for each retry."""
     sim.script(Fault.refuse(), Fault.refuse(), Fault.status(500))
-    heard: list[Retry] = []
+    retries: list[Retry] = []
     errors: list[type] = []
 
-    def hear(retry: Retry) -> None:
-        heard.append(retry)
+    def listener(retry: Retry) -> None:
+        retries.append(retry)
         assert retry.state.outcome is not None
         errors.append(type(retry.state.outcome.exception()))
 
-    with listen(on_retry=hear):
+    with listen(on_retry=listener):
         outcome = caller(sim.base_url, FAST.replace(lanes=("flex",)))
 
-    assert [(r.model, r.failed.outcome, r.lane) for r in heard] == [
+    assert [(r.model, r.failed.outcome, r.lane) for r in retries] == [
         ("o3", "capacity", "flex"),
         ("o3", "capacity", "flex"),
         ("o3", "transient", "flex"),
     ]
     # How long after a refusal the lane is asked again is learnt: at least what refusals take.
-    assert all(0 < r.wait <= 3 for r in heard[:2])
-    assert 0 <= heard[2].wait <= 0.02
-    assert outcome.report.waited >= sum(r.wait for r in heard) - 0.02
+    assert all(0 < r.wait <= 3 for r in retries[:2])
+    assert 0 <= retries[2].wait <= 0.02
+    assert outcome.report.waited >= sum(r.wait for r in retries) - 0.02
     assert errors == [openai.RateLimitError, openai.RateLimitError, openai.InternalServerError]
 
 
 def test_a_retry_on_the_next_lane_says_so(caller: Caller, sim: Simulator) -> None:
     """`lane` is the lane of the try to come."""
     sim.script(Fault.refuse())
-    heard: list[Retry] = []
+    retries: list[Retry] = []
 
-    with listen(on_retry=heard.append):
+    with listen(on_retry=retries.append):
         caller(sim.base_url, FAST.replace(patience=0))
 
-    assert [(r.failed.lane, r.lane, r.wait) for r in heard] == [("flex", "standard", 0.0)]
+    assert [(r.failed.lane, r.lane, r.wait) for r in retries] == [("flex", "standard", 0.0)]

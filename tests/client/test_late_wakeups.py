@@ -1,4 +1,4 @@
-"""Waits that last longer than they were to: no attempt is told of that was never sent."""
+"""Waits that last too long: no attempt is reported that was never sent."""
 
 from __future__ import annotations
 

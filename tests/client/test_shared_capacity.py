@@ -159,7 +159,7 @@ def test_threads_and_loops_let_each_other_in(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many of either wait for one lane: when it opens, none is forgotten."""
-    monkeypatch.setattr(limiter, "_LOOK_AGAIN", 3_600.0)  # nobody looks by themselves
+    monkeypatch.setattr(limiter, "_RECHECK_AFTER", 3_600.0)  # no call polls by itself
     shut_for(sim, 0.5)
     with track() as calls, ThreadPoolExecutor(8) as pool:
         context = copy_context()
@@ -192,7 +192,7 @@ async def test_a_retry_after_keeps_all_others_from_asking(sim: Simulator) -> Non
 
 
 async def test_the_earliest_deadline_goes_first(sim: Simulator) -> None:
-    """Whoever asked first: the one request that may try is of the call with the least time."""
+    """In any order: the one probe that is admitted is of the call with the least time left."""
     await asyncio.to_thread(shut_for, sim, 0.6)
     async with make_async(sim) as client:
         tasks = []
@@ -250,7 +250,7 @@ def test_whatever_ends_a_wait_ends_the_call(sim: Simulator) -> None:
 # --- calls that are never let in --------------------------------------------------------------
 
 
-def test_a_call_that_never_asked_says_so(plain: Caller, sim: Simulator) -> None:
+def test_a_call_without_attempts_says_so(plain: Caller, sim: Simulator) -> None:
     """Its report has the wait and the reason, and no attempt on flex."""
     hold(sim)
 
@@ -263,7 +263,7 @@ def test_a_call_that_never_asked_says_so(plain: Caller, sim: Simulator) -> None:
     assert 0.28 < outcome.report.waited < 5
 
 
-def test_a_call_that_could_only_wait_in_vain_raises(plain: Caller, sim: Simulator) -> None:
+def test_a_call_that_could_only_wait_without_success_raises(plain: Caller, sim: Simulator) -> None:
     """Flex alone, and patience spent: a rate-limit error that names the knob; nothing was sent."""
     hold(sim)
 
@@ -295,7 +295,7 @@ def test_a_call_that_was_refused_raises_the_servers_error(caller: Caller, sim: S
     assert outcome.error.report is outcome.report  # type: ignore[attr-defined]
 
 
-def test_a_deadline_that_ends_a_wait_is_told(plain: Caller, sim: Simulator) -> None:
+def test_a_deadline_that_ends_a_wait_is_reported(plain: Caller, sim: Simulator) -> None:
     """The error is ours, and has the server's as its cause, if it had one."""
     sim.weather = SHUT
     policy = HARDLY.replace(deadline=0.5, lanes=("flex",))
@@ -385,7 +385,7 @@ async def _read(stream: Any) -> None:
 
 
 def test_a_stream_that_is_dropped_gives_its_place_back(sim: Simulator) -> None:
-    """Nobody ever read or closed it: when it is collected, it counts no more."""
+    """A stream that was never read or closed counts no more once it is collected."""
     sim.script(Fault.stream_stall(after=3))
     with make(sim) as client:
         stream = client.chat.completions.create(model="o3", messages=MESSAGES, stream=True)
@@ -454,7 +454,7 @@ class Virtual:
 
 
 def test_start_jitter(caller: Caller, own_sim: Simulator) -> None:
-    """A random part of it is waited before the first attempt, and told."""
+    """A random part of it is waited before the first attempt, and reported."""
     outcome = caller(own_sim.base_url, FAST.replace(start_jitter=40), Virtual().clock())
 
     assert outcome.outcomes == ["served"]
@@ -475,12 +475,12 @@ def test_a_rate_limit_is_everybodys(sim: Simulator) -> None:
     limited = threading.Event()
     moment: list[float] = []
 
-    def hear(_: Any) -> None:
+    def listener(_: Any) -> None:
         moment.append(time.time())
         limited.set()
 
     reports: list[Future[Any]] = []
-    with ThreadPoolExecutor(8) as pool, listen(on_retry=hear):
+    with ThreadPoolExecutor(8) as pool, listen(on_retry=listener):
         reports.append(pool.submit(copy_context().run, lambda: SYNC(sim.base_url)))
         limited.wait()
         lanes = (("flex", "standard"), ("standard",))

@@ -86,7 +86,7 @@ def test_a_stalled_request_is_sent_again(flextier_sim: Simulator, run: Run) -> N
 
 @both
 def test_a_factor_of_0_waits_for_the_timeout(flextier_sim: Simulator, run: Run) -> None:
-    """Nobody's silence is judged by the others' answers then."""
+    """Silence is then not compared with the responses of others."""
     calls = with_a_stall(flextier_sim, run, PATIENT.replace(stall_factor=0, flex_timeout=3.0))
     (stalled,) = (call for call in calls if len(call.attempts) > 1)
     assert stalled.attempts[0].seconds >= 2.9

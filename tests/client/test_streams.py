@@ -52,7 +52,7 @@ def test_a_stream_is_tried_again_before_its_first_event(
 def test_a_refusal_after_the_preamble_is_tried_again(
     after: int, is_async: bool, sim: Simulator
 ) -> None:
-    """Responses streams begin with events that nobody made: a refusal after them is no answer."""
+    """Responses streams begin with events without output: a refusal may still follow."""
     sim.script(Fault.stream_error(after=after, how="failed"))
 
     result = Caller("responses", stream=True, is_async=is_async)(sim.base_url)
@@ -230,7 +230,7 @@ def test_an_unverified_stream_still_has_the_failure_table(stream: Caller, sim: S
     assert [request.stream for request in sim.requests] == [True, False, False]
 
 
-def test_one_chunk_has_the_usage_that_was_asked_for(sim: Simulator) -> None:
+def test_one_chunk_has_the_requested_usage(sim: Simulator) -> None:
     """`include_usage` is honoured where the stream comes in one chunk."""
     sim.script(Fault.unverified())
     with (
@@ -304,7 +304,7 @@ def test_a_helper_that_is_left_early_is_reported(sim: Simulator) -> None:
 
 
 async def test_an_async_helper_that_is_left_early_is_reported(sim: Simulator) -> None:
-    """The async twin."""
+    """The async version."""
     with track() as calls:
         async with (
             AsyncFlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=FAST) as client,
@@ -377,7 +377,7 @@ def lingering_url() -> Iterator[str]:
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_connection_that_lingers_after_the_answer(is_async: bool, lingering_url: str) -> None:
-    """A server that leaves the stream open after `response.completed` loses nobody the answer."""
+    """A server that leaves the stream open after `response.completed` costs no response."""
     caller = Caller("responses", stream=True, is_async=is_async)
 
     result = caller(lingering_url, FAST.replace(flex_timeout=0.5))

@@ -135,7 +135,7 @@ class Crowd:
         def guarded(work: Callable[[], None]) -> None:
             try:
                 work()
-            except BaseException as error:  # noqa: BLE001 - told by the test's own thread
+            except BaseException as error:  # noqa: BLE001 - raised by the test's own thread
                 self.trouble.append(error)
 
         threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
@@ -259,7 +259,7 @@ def test_a_crowd_under_a_rate_limit(wait: float, sim: Simulator) -> None:
 
 
 def test_a_clock_that_jumps(sim: Simulator) -> None:
-    """A clock that leaps ahead by minutes, and back a little, makes nobody wait for ever."""
+    """A clock that leaps ahead by minutes, and back a little, makes no call wait without end."""
     sim.weather = Weather(outages=FLAPS, refuse=0.1, slots=5, flex_latency=(0.0, 0.02))
     ahead, over = [0.0], threading.Event()
 

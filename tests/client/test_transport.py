@@ -185,14 +185,14 @@ async def test_closing_closes(sim: Simulator, aiohttp: bool) -> None:
 
 
 def test_a_dropped_sync_client_closes(sim: Simulator) -> None:
-    """A client that nobody holds any more leaves no socket behind."""
+    """A client without references leaves no socket open."""
     make(sim).responses.create(model="o3", input="Hi.")
     gc.collect()
     assert settled(sim) == 0
 
 
 @CARRIERS
-def test_loops_are_let_go(sim: Simulator, aiohttp: bool) -> None:
+def test_loops_are_dropped(sim: Simulator, aiohttp: bool) -> None:
     """A client used under many loops holds none that is over, closed properly or not."""
     client = async_http_client(aiohttp=aiohttp)
     held = client._transport._open
@@ -213,7 +213,7 @@ def test_loops_are_let_go(sim: Simulator, aiohttp: bool) -> None:
 
 @CARRIERS
 async def test_a_dropped_async_client_closes(sim: Simulator, aiohttp: bool) -> None:
-    """An async client that nobody holds any more is closed by its loop."""
+    """An async client without references is closed by its loop."""
     client = make_async(sim, http_client=async_http_client(aiohttp=aiohttp))
     await client.responses.create(model="o3", input="Hi.")
     del client
@@ -247,7 +247,7 @@ def test_loops_at_once(sim: Simulator, aiohttp: bool) -> None:
 def test_a_loop_that_just_ends(
     sim: Simulator, caplog: pytest.LogCaptureFixture, aiohttp: bool
 ) -> None:
-    """A loop closed in the midst leaves no socket behind, and nobody complains of it in the log."""
+    """A loop closed during requests leaves no socket open, and nothing is logged about it."""
     client = make_async(sim, http_client=async_http_client(aiohttp=aiohttp))
     loop = asyncio.new_event_loop()
     loop.run_until_complete(client.responses.create(model="o3", input="Hi."))

@@ -45,11 +45,11 @@ class Foreign:
     ids=repr,
 )
 def test_what_a_timeout_says(timeout: Any, total: float, connect: float) -> None:
-    """The read timeout is the attempt's; connecting has its own; None is for ever."""
+    """The read timeout is the attempt's; connecting has its own; None is no limit."""
     assert TimeoutArgument.from_argument(timeout) == TimeoutArgument(total, connect)
 
 
-def test_nothing_said() -> None:
+def test_no_timeout_argument() -> None:
     """Without the argument the policy's fields count, and connecting has the SDK's default."""
     assert TimeoutArgument() == TimeoutArgument(None, 5.0)
     policy = FlexPolicy(patience=3)
@@ -150,7 +150,7 @@ def test_a_contradiction_names_both(
     assert "contradict" in message
 
 
-def test_the_same_said_twice_is_no_contradiction() -> None:
+def test_the_same_value_twice_is_no_contradiction() -> None:
     """An argument may repeat the policy's field."""
     policy = FlexPolicy(max_retries=5, flex_timeout=20, standard_timeout=20)
     assert merge(policy, timeout=20.0, max_retries=5) == policy
