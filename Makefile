@@ -8,13 +8,16 @@ VENV3 := $(VENV)-openai3
 VENV_LINT := $(VENV)-lint
 # The tests run on all cores; a few of them are done sooner on one: make test WORKERS=0 ARGS=tests/sim
 WORKERS ?= auto
+# The packages that touch the SDK or HTTP: what the others do is the same under both majors.
+OPENAI3_TESTS := $(addprefix tests/,_openai background batch calls client journal langchain otel routing) \
+    $(wildcard tests/test_*.py)
 PYTEST = -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 # Tests start hundreds of processes: what they import is compiled once, whatever the machine's settings.
 unexport PYTHONDONTWRITEBYTECODE
 UV := $(shell command -v uv 2>/dev/null && uv --version >/dev/null 2>&1 || true)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-openai2 test-openai3 lint format types bench resolve clean
+.PHONY: help demo test test-openai2 test-openai3 test-all test-rest test-rest-openai2 test-rest-openai3 lint format types bench resolve clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,13 +25,24 @@ help: ## Show this help
 demo: $(VENV)/.ready ## Summarise real text on the flex lane, against the built-in simulator
 	$(VENV)/bin/flextier demo
 
-test: test-openai2 test-openai3 ## Run all tests, under openai 2.x and 3.x
+test: test-openai2 test-openai3 ## Run the tests, under openai 2.x and 3.x
 
-test-openai2: $(VENV)/.ready-test ## Run all tests under openai 2.x
+test-openai2: $(VENV)/.ready-test ## Run the tests under openai 2.x
 	$(VENV)/bin/python $(PYTEST) $(ARGS)
 
-test-openai3: $(VENV3)/.ready-test ## Run all tests but LlamaIndex's under openai 3.x
-	$(VENV3)/bin/python $(PYTEST) $(ARGS)
+test-openai3: $(VENV3)/.ready-test ## Run the tests of what depends on the SDK's major under openai 3.x
+	$(VENV3)/bin/python $(PYTEST) $(OPENAI3_TESTS) $(ARGS)
+
+test-all: test test-rest ## Run all tests: also kills, fuzz, stress and more seeds, and all of them under openai 3.x
+
+test-rest: test-rest-openai2 test-rest-openai3 ## Run what `make test` leaves to `make test-all`
+
+test-rest-openai2: $(VENV)/.ready-test
+	$(VENV)/bin/python $(PYTEST) -m exhaustive $(ARGS)
+
+test-rest-openai3: $(VENV3)/.ready-test
+	$(VENV3)/bin/python $(PYTEST) -m exhaustive $(OPENAI3_TESTS) $(ARGS)
+	$(VENV3)/bin/python $(PYTEST) -m '' $(addprefix --ignore=,$(OPENAI3_TESTS)) $(ARGS)
 
 lint: $(VENV_LINT)/.ready ## Check style, formatting, words, and which package imports which
 	$(VENV_LINT)/bin/ruff check .

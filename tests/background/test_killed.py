@@ -14,6 +14,8 @@ from tests.background.asking import background, created, looks, served
 from tests.background.program import Program
 from tests.batch.crowd import questions, until
 
+pytestmark = pytest.mark.exhaustive  # kills
+
 ASKED = questions(3, "step")
 ANSWERS = [f"[simulated] {question}" for question in ASKED]
 JOURNAL = "flextier.journal.journal:Journal"

@@ -83,6 +83,7 @@ def test_the_demos_costs_are_what_was_billed(
 
 
 @pytest.mark.parametrize(("missing", "ledgers"), [("sqlalchemy", 0), ("altair", 1)])
+@pytest.mark.exhaustive
 def test_the_demo_goes_on_without_ledger_or_report(
     missing: str, ledgers: int, tmp_path: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_the_demos_llama_index(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(tools: count_words, look_up)" in " ".join(printed.split())
 
 
+@pytest.mark.exhaustive
 def test_the_demo_goes_on_without_llama_index() -> None:
     """What is missing for LlamaIndex's part is said in one line, and all else is done."""
     code = (

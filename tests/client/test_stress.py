@@ -30,6 +30,8 @@ from flextier import (
 from flextier.sim import Fault, Simulator, Weather
 from tests.client.callers import KEY, MESSAGES, settled
 
+pytestmark = pytest.mark.exhaustive  # threads, loops and cancellations at random, in real time
+
 POLICY = FlexPolicy(
     patience=1.5,
     flex_timeout=0.3,

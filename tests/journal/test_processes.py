@@ -36,6 +36,7 @@ def all_right(told: list[Any]) -> bool:
 
 
 @pytest.mark.parametrize("point", POINTS.values(), ids=POINTS)
+@pytest.mark.exhaustive
 def test_killed_and_started_again(point: tuple[str, str], start: Start, sim: Simulator) -> None:
     """Wherever the process is killed, the next has every answer, and none is paid twice."""
     asked = questions(20)
@@ -45,6 +46,7 @@ def test_killed_and_started_again(point: tuple[str, str], start: Start, sim: Sim
 
 
 @pytest.mark.parametrize("point", ["seal-upload", "upload-create", "create-save"])
+@pytest.mark.exhaustive
 def test_killed_and_started_twice(point: str, start: Start, sim: Simulator) -> None:
     """Two that start after the dead one share what it left: only one of them asks for a line."""
     asked = questions(20)
@@ -55,6 +57,7 @@ def test_killed_and_started_twice(point: str, start: Start, sim: Simulator) -> N
     assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
 
 
+@pytest.mark.exhaustive
 def test_killed_twice(start: Start, sim: Simulator) -> None:
     """The second process may be killed as well, between finding the batch and its answers."""
     asked = questions(10)
@@ -75,6 +78,7 @@ def test_killed_while_the_batch_runs(start: Start, sim: Simulator) -> None:
     assert (files(sim), sim.paid()["twice"]) == (1, [])
 
 
+@pytest.mark.exhaustive
 def test_a_batch_that_is_not_found_at_once(start: Start, sim: Simulator) -> None:
     """One 404 on a batch of an earlier run is not believed."""
     sim.weather = Weather(batch=BatchWeather(seconds=0.5))
@@ -85,6 +89,7 @@ def test_a_batch_that_is_not_found_at_once(start: Start, sim: Simulator) -> None
     assert (files(sim), sim.paid()["twice"]) == (1, [])
 
 
+@pytest.mark.exhaustive
 def test_killed_when_a_batch_is_created_again(start: Start, sim: Simulator) -> None:
     """A batch that found no room is created again under its tag: the new one is not overlooked."""
     full = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached."}
@@ -115,6 +120,7 @@ LANES = {"batch": ("batch", "standard"), "flex": ("flex", "standard")}
 
 @pytest.mark.parametrize("lanes", LANES.values(), ids=LANES)
 @pytest.mark.parametrize("repeats", ["each", "once"])
+@pytest.mark.exhaustive
 def test_two_processes_ask_the_same(
     lanes: tuple[str, ...], repeats: str, start: Start, sim: Simulator
 ) -> None:
@@ -147,6 +153,7 @@ def _counts(start: Start, program: Any) -> int:
         journal.close()
 
 
+@pytest.mark.exhaustive
 def test_two_processes_and_no_room(start: Start, sim: Simulator) -> None:
     """A batch that found no room is its owner's to create again, also if another looks at it."""
     full = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached."}
@@ -158,6 +165,7 @@ def test_two_processes_and_no_room(start: Start, sim: Simulator) -> None:
     assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
 
 
+@pytest.mark.exhaustive
 def test_two_processes_and_a_batch_that_expires(start: Start, sim: Simulator) -> None:
     """What a batch has not done is asked for again by one of the two."""
     sim.script_batches(BatchOutcome.expire(after=7))

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import openai
+import pytest
 from langchain_core.prompts import ChatPromptTemplate
 
 from flextier import override
@@ -15,6 +16,8 @@ from flextier.langchain import FlexCostCallbackHandler, get_flex_cost_callback
 from flextier.sim import Fault, Simulator, Weather
 from tests.langchain.bills import assert_adds_up, dollars
 from tests.langchain.helpers import Make
+
+pytestmark = pytest.mark.exhaustive  # a thousand calls
 
 STALLS, REJECTED = 100, 50
 UNHURRIED = openai.Timeout(600)  # to connect, too: on a busy machine a thousand take their time

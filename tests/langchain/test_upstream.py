@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.exhaustive  # langchain-openai's own suite, in a process of its own
+
 VERSION = importlib.metadata.version("langchain-openai")
 PLUGINS = Path(__file__).parent / "plugins"
 TESTS = ("chat_models", "middleware", "test_load.py", "test_secrets.py", "test_token_counts.py")

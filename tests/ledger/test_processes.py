@@ -65,6 +65,7 @@ while children:
 """
 
 
+@pytest.mark.exhaustive
 def test_processes_that_are_killed(url: str, tmp_path: Path) -> None:
     """Afterwards the ledger is whole, lacks at most the unflushed of the killed, and says so."""
     ends = _write_and_kill(url, tmp_path)
@@ -163,6 +164,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 def test_children_of_multiprocessing(url: str) -> None:
     """They end without atexit, and yet what they added is written: theirs alone, once."""
     done = python(_MULTIPROCESSING, url)
@@ -191,6 +193,7 @@ for number in range(50):
 """
 
 
+@pytest.mark.exhaustive
 def test_a_fork_in_the_midst_of_writing(url: str) -> None:
     """A child writes its own records, not its parent's, and harms no transaction of the parent."""
     done = python(_FORK, url)
