@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flextier.report.summary import Period, Summary
 
 _LEDGER = "sqlite:///flextier.db"
-_BY = "lane"  # what a CSV file is by, unless it is told
+_BY = "lane"  # grouping of a CSV file without --by
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,11 +1,11 @@
-"""Which calls were counted: a call may be told of more than once."""
+"""Which calls were counted: a call may be reported more than once."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from threading import RLock
 
-_MOST = 10_000  # the last ones are enough to notice one that is told again
+_MOST = 10_000  # the last ones are enough to notice one that is reported again
 
 
 class Seen:

@@ -26,8 +26,8 @@ def record_calls(
     call once, as a ledger does.
 
     Args:
-        *sinks: each is told of every record, for example a ledger's ``add``. One that raises does
-            not harm the call: a warning says so.
+        *sinks: each is called with every record, for example a ledger's ``add``. If one raises,
+            the call goes on: a warning says so.
         tags: for all of the records.
         metadata: for all of the records.
 

@@ -41,7 +41,7 @@ class CallRecord:
     answered: bool
     """Whether there was an answer."""
     usage: Usage | None
-    """The tokens billed. None: the answer does not tell, or there was none."""
+    """The tokens billed. None: the response does not report them, or there was none."""
     cost: Cost
     """What they cost; unpriced where that is not known."""
     premium: Decimal | None = None
@@ -106,7 +106,7 @@ class CallRecord:
 
 
 OnRecord = Callable[[CallRecord], object]
-"""Who is told of a record: a ledger's ``add``, a list's ``append``."""
+"""A callback for records: a ledger's ``add``, a list's ``append``."""
 
 
 def record_of(

@@ -47,7 +47,7 @@ class Sums:
     possibly_billed_attempts: int
     """Attempts that may have been billed although no answer came of them."""
     unpriced_calls: int
-    """Answered calls whose cost is not known; they are in no amount."""
+    """Answered calls whose cost is unknown; they are not included in any amount."""
     estimated_calls: int
     """Answered calls whose cost is an estimate."""
     input_tokens: int

@@ -24,4 +24,4 @@ class NewerLedgerError(LedgerError):
 
 
 class LedgerWarning(RuntimeWarning):
-    """A ledger cannot be written. Told once for each ledger; its ``pending`` and ``lost`` count."""
+    """A ledger cannot be written. Issued once a ledger; its ``pending`` and ``lost`` count."""

@@ -76,7 +76,7 @@ def _tagged(tag: str, dialect: str) -> ColumnElement[bool]:
 
 
 def grouping(name: Group) -> tuple[ColumnElement[Any], Callable[[Any], Any]]:
-    """The SQL that tells a group, and what makes its name of what SQL tells."""
+    """The SQL expression of a group, and the function from its value to the group's name."""
     if name == "tag":
         return calls.c.tags, tags_of
     if name == "day":

@@ -1,7 +1,7 @@
 """Forks: a child must not share its parent's connections, nor write its parent's records.
 
 SQLite forgets in a child which locks the process holds: a connection that was open at the fork can
-ruin the file, even one that the child opens anew beside it. So before a fork all are closed.
+ruin the file, even one that the child opens itself. So before a fork all are closed.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ class ForkParticipant(Protocol):
     """What has a part in every fork of the process."""
 
     def before_fork(self) -> None:
-        """Let go of what a child must not have."""
+        """Release what a child must not inherit."""
 
     def after_fork(self, child: bool) -> None:
         """Go on: in the parent, or as a child that starts with nothing."""
 
 
 class ActiveUsers:
-    """Counts who uses the database now, so that a fork can wait until nobody does."""
+    """Counts the threads that use the database, so that a fork can wait for them."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Nobody uses it."""
+        """Set the count to zero, as in a forked child."""
         self._changed = threading.Condition()
         self._users = 0
         self._held = False
@@ -53,7 +53,7 @@ class ActiveUsers:
                 self._changed.notify_all()
 
     def hold(self) -> bool:
-        """Let nobody begin, and wait some seconds for those who have; whether all are done."""
+        """Block new users, and wait some seconds for the present ones; whether all are done."""
         with self._changed:
             self._held = True
             return self._changed.wait_for(lambda: not self._users, _PATIENCE)
@@ -70,7 +70,7 @@ _at_fork: list[ForkParticipant] = []
 
 
 def take_part(one: ForkParticipant) -> None:
-    """Have ``one`` told of every fork, as long as it lives."""
+    """Call the hooks of ``one`` at every fork, as long as it lives."""
     _FORKED.add(one)
 
 

@@ -132,7 +132,7 @@ def found_version(connection: Connection, shown: str) -> int:
         return 0
     rows = connection.execute(text(f"SELECT version FROM {_VERSION}")).scalars().all()
     if len(rows) != 1 or not isinstance(rows[0], int) or rows[0] < 1:
-        raise ForeignDatabaseError(f"{shown} has a damaged table {_VERSION}: no version is told")
+        raise ForeignDatabaseError(f"{shown} has a damaged table {_VERSION}: no valid version")
     if rows[0] > len(STEPS):
         raise NewerLedgerError(
             f"{shown} is a ledger of version {rows[0]}, and this flextier knows {len(STEPS)}: "
@@ -162,7 +162,7 @@ def upgrade(connection: Connection, shown: str) -> None:
     """Bring the ledger to the latest version, within the transaction that the connection is in.
 
     On PostgreSQL this waits for others who do the same; on SQLite the transaction has to be one
-    that nobody else can write beside.
+    that blocks all other writers.
 
     Raises:
         ForeignDatabaseError, NewerLedgerError: as :func:`found_version`.

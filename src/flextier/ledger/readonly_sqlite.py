@@ -1,7 +1,7 @@
 """Reading a SQLite file where nothing may be written, such as a read-only disk.
 
 Even for a reader, SQLite makes shared memory beside a file that has a write-ahead log. Where it may
-not, a closed ledger, whose log is gone, is read as a file that nobody changes (``immutable``): no
+not, a closed ledger, whose log is gone, is read as a file that does not change (``immutable``): no
 lock is taken, so whether somebody has changed it is looked at afterwards.
 """
 
@@ -18,7 +18,7 @@ from flextier.ledger.errors import LedgerError
 
 
 def is_still(path: Path) -> bool:
-    """Whether the file can be read only as one that nobody changes, and has no log to miss."""
+    """Whether the file can be read only as ``immutable``, and has no log to miss."""
     return _is_closed_to_us(path) and not _size_of_log(path)
 
 

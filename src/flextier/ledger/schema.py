@@ -36,7 +36,7 @@ calls = Table(
     Column("answered", SmallInteger, nullable=False),  # 0 or 1, so that it can be summed
     Column("fallback", Text),
     Column("error", Text),
-    *(Column(name, BigInteger) for name in TOKENS),  # NULL: the answer tells no usage
+    *(Column(name, BigInteger) for name in TOKENS),  # NULL: the response reports no usage
     Column("basis", Text, nullable=False),
     *(
         Column(f"{name}_{part}", BigInteger)  # NULL: not known

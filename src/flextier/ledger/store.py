@@ -168,7 +168,7 @@ class LedgerStore:
         if self._inherited is not None and self.address.path is not None:
             raise LedgerError(f"{self.address.shown}: this process was forked in a transaction")
         if self._file != self._identity():
-            # The file was moved or deleted: what would be written to it now, nobody would find.
+            # The file was moved or deleted: records written to it now would be lost.
             self._disconnect()
             self._make()
         if self._writing is None:
@@ -184,7 +184,7 @@ class LedgerStore:
             connection.close()
 
     def _identity(self) -> tuple[int, int] | None:
-        """What tells the SQLite file from another one of the same name; None: there is no file."""
+        """The device and inode of the SQLite file; None: there is no file."""
         if self.address.path is None:
             return None
         try:

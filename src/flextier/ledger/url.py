@@ -29,7 +29,7 @@ class LedgerUrl:
 
     @classmethod
     def read(cls, given: str | os.PathLike[str] | URL) -> LedgerUrl:
-        """The address that a URL of SQLAlchemy or the path of a file tells.
+        """The address for a URL of SQLAlchemy or the path of a file.
 
         Raises:
             ValueError: it is none of a SQLite file or a PostgreSQL database.
@@ -55,7 +55,7 @@ class LedgerUrl:
         """The same, for connections that cannot write.
 
         Args:
-            still: take it that nobody else writes to a SQLite file, either.
+            still: assume that no other process writes to the SQLite file.
         """
         if self.path is None:
             return self
@@ -92,7 +92,7 @@ class LedgerUrl:
             raise LedgerError(f"{self.shown} cannot be made: {error.strerror}") from error
 
     def _close_empty_file(self) -> None:
-        """Of a file that somebody else made for the ledger, too, only the owner is to read."""
+        """Restrict an empty file that already exists to its owner, too."""
         assert self.path is not None
         try:
             found = self.path.stat()

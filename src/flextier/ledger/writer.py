@@ -27,7 +27,7 @@ from flextier.ledger.store import LedgerStore, reason
 BATCH = 1000
 """Records of one transaction, at most."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds between tries to write
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds between attempts to write
 _UNREACHABLE = (SQLAlchemyError, OSError, LedgerError)
 """The database cannot be written now: later, maybe."""
 _NO_RECORD = (ArithmeticError, AttributeError, TypeError, ValueError)
@@ -56,7 +56,7 @@ class LedgerWriter:
         self._queue: deque[CallRecord] = deque()
         self._thread: threading.Thread | None = None
         self._until = float("inf")  # after closing: when to give up, on the monotonic clock
-        self._wanted = 0  # what is to be written at once: so many of all records
+        self._wanted = 0  # how many of all added records are to be written at once
         self._added = self._settled = self._lost = 0
         self._calls_to_hurry = self._failures = 0
         self._session: dict[str, Any] | None = None
@@ -144,7 +144,7 @@ class LedgerWriter:
         self._store.before_fork()
 
     def after_fork(self, child: bool) -> None:
-        """Go on; a child begins anew, and leaves the parent's records to the parent."""
+        """Go on; a child starts empty, and leaves the parent's records to the parent."""
         self._store.after_fork(child)
         if child:
             self._begin()
@@ -171,7 +171,7 @@ class LedgerWriter:
             self._work()
         finally:
             with self._changed:
-                self._failures += 1  # nobody is to wait for it any more
+                self._failures += 1  # no caller waits for it any longer
                 self._changed.notify_all()
 
     def _work(self) -> None:
@@ -190,7 +190,7 @@ class LedgerWriter:
         self._end()
 
     def _wait(self) -> bool:
-        """Wait until there is something to write, or to tell; False: it is time to end."""
+        """Wait until there is a record to write or a heartbeat is due; False: the end."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._queue or self._closing, HEARTBEAT):
                 return True
@@ -253,7 +253,7 @@ class LedgerWriter:
         return {**self._session, "seen_us": now, "written": written, "lost": self._lost}
 
     def _try_later(self, error: Exception, pause: float) -> bool:
-        """Wait before the next try, unless somebody wants it now; False: there will be none."""
+        """Wait before the next attempt, unless a flush asks for it; False: give up."""
         self._warn(self._store.address.redacted(reason(error)))
         with self._changed:
             asked = self._calls_to_hurry
@@ -287,7 +287,7 @@ class LedgerWriter:
         self._warned = True
         message = (
             f"the ledger {self._store.address.shown} cannot be written: {why}. Calls go on; "
-            f"{self.pending:,} records wait and {self.lost:,} are lost so far (told once: "
+            f"{self.pending:,} records wait and {self.lost:,} are lost so far (reported once: "
             "see Ledger.pending and Ledger.lost)"
         )
         safe_warn(message, LedgerWarning)

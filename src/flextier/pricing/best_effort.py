@@ -1,4 +1,4 @@
-"""What a call cost as far as it can be known: a price that is missing breaks no answer."""
+"""The cost of a call, or an unpriced cost with its reason; a missing price raises nothing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from flextier.pricing.price_book import price_book
 from flextier.pricing.usage import Usage
 
 _NO_USAGE = (
-    "the answer tells no usage that can be read; a chat stream tells it with "
+    "the response reports no readable usage; a chat stream reports it with "
     'stream_options={"include_usage": True}'
 )
 
 
 def cost_known(usage: Usage | None, models: Sequence[str], lane: str, at: float) -> Cost:
-    """The cost of a usage; unpriced, with the reason, where it cannot be told.
+    """The cost of a usage; unpriced, with the reason, where no price is known.
 
     Args:
         usage: the tokens; None: unknown.

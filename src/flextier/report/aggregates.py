@@ -38,7 +38,7 @@ Tallies = dict[_K, RunningSums]
 def summarise(
     connection: Connection, period: Period, *, ledger: str, sessions: Iterable[Session] = ()
 ) -> Summary:
-    """What a ledger tells of a period.
+    """The summary of a ledger's calls in a period.
 
     Args:
         connection: to the ledger's database, in a transaction: what is written meanwhile must not

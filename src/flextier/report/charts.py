@@ -45,7 +45,7 @@ class Size:
     width: int
     height: int
     ticks: int
-    """About so many on an axis of time."""
+    """The approximate number of labels on an axis of time."""
 
 
 WIDE, NARROW = Size("wide", 620, 230, 7), Size("narrow", 340, 220, 4)

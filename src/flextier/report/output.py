@@ -51,10 +51,10 @@ def _is_same(path: Path, other: Path) -> bool:
 
 
 def write(text: str, output: str | None) -> None:
-    """Write to a file, or to standard output, of which nobody need read more than he wants.
+    """Write to a file, or to standard output, whose reader may close it early.
 
-    A file is written beside its place and then put there: whoever reads it finds the old one or the
-    new one. What is no file, such as a pipe or a device, is written to as it is.
+    A file is written beside its place and then put there: a reader finds the old one or
+    the new one. What is no file, such as a pipe or a device, is written to as it is.
 
     Raises:
         OSError: that cannot be done; a file that was there is as it was.

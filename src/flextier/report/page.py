@@ -34,7 +34,7 @@ def page(summary: Summary, by: str | None = None) -> str:
     """The report as HTML.
 
     Args:
-        summary: what it tells.
+        summary: the content.
         by: ``"model"``, ``"lane"``, ``"tag"`` or ``"day"``: which table of sums is open at first.
     """
     drawn = figures(summary) if summary.records else ()

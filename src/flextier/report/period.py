@@ -14,7 +14,7 @@ _UTC_NAMES = ("UTC", "Z", "GMT")
 
 
 def period_of(since: str, until: str, tz: str, now: datetime) -> Period:
-    """The period that the options tell.
+    """The period that the options select.
 
     Args:
         since: ``--since``: so long ago, a day or a time, or ``all``.

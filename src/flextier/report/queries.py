@@ -17,9 +17,9 @@ from flextier.report.summary import Period
 
 QUARTER_US = 15 * 60 * 1_000_000
 TENTHS = 10
-"""Waits are told apart by tenths of a second."""
+"""Resolution of waits: tenths of a second."""
 SHOWN = 10
-"""So many of the slowest and of the dearest calls are shown."""
+"""How many of the slowest and of the dearest calls are shown."""
 
 SUMMED_AMOUNTS = (*AMOUNTS, "saved")
 NUMBERS = (

@@ -20,7 +20,7 @@ _HEAD = ("calls", "failed", "fell back", "refused", "input", "output", "cost", "
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _LONGEST = 48
 MOST_GROUPS = 50
-"""More than these nobody reads; CSV and JSON have them all."""
+"""The most groups shown in a table; CSV and JSON have them all."""
 
 
 def groups(summary: Summary, by: str) -> Mapping[str, Sums]:
@@ -90,7 +90,7 @@ def comma_separated(summary: Summary, by: str, *, for_terminal: bool = False) ->
     """A line a group, exact; a spreadsheet takes no name for a formula.
 
     Args:
-        summary: what it tells.
+        summary: the content.
         by: one of ``KEYS``.
         for_terminal: write control characters in names as escapes; a file has them as they are.
     """
