@@ -75,7 +75,7 @@ def fed(pattern: str, level: int = 5) -> RandomRefusals:
     """What is thought after refusals (``r``) and admissions (``a``), all at one level."""
     chance = RandomRefusals()
     for what in pattern:
-        (chance.refused if what == "r" else chance.let_in)(level)
+        (chance.refused if what == "r" else chance.admitted)(level)
     return chance
 
 
@@ -100,7 +100,7 @@ def test_the_run_that_chance_explains_grows_with_its_rate(rate: float, most: int
     """As many as come by chance once in a thousand times, at least 2, at most 12."""
     random, chance = Random(2), RandomRefusals()
     for _ in range(3_000):
-        chance.refused(5) if random.random() < rate else chance.let_in(5)
+        chance.refused(5) if random.random() < rate else chance.admitted(5)
     chance.clear_run()
     assert chance.rate == pytest.approx(rate, abs=0.12)
     longest = next(n for n in range(1, 50) if not _explains(chance, n))
@@ -117,7 +117,7 @@ def test_an_admission_below_the_level_says_nothing() -> None:
     """A lane that is full lets in whoever comes when there is room: its refusals are no chance."""
     chance = fed("rr", level=5)
     before = chance.rate
-    chance.let_in(4)
+    chance.admitted(4)
     assert (chance.run, chance.rate) == (2, before)
     chance.refused(5)
     assert not chance.explains_run
@@ -128,7 +128,7 @@ def test_an_admission_at_the_level_or_above_is_chance(level: int) -> None:
     """There was room for it where others were refused: they are counted as chance."""
     chance = fed("rr", level=5)
     before = chance.rate
-    chance.let_in(level)
+    chance.admitted(level)
     assert chance.run == 0
     assert chance.rate > before
 
@@ -139,9 +139,9 @@ def test_the_lowest_level_of_a_run_counts() -> None:
     for level in (9, 4, 7):
         chance.refused(level)
     assert chance.level == 4
-    chance.let_in(3)
+    chance.admitted(3)
     assert chance.run == 3
-    chance.let_in(4)
+    chance.admitted(4)
     assert chance.run == 0
 
 
@@ -151,7 +151,7 @@ def test_a_run_that_is_forgotten_was_no_chance() -> None:
     before = chance.rate
     chance.clear_run()
     assert (chance.run, chance.rate) == (0, before)
-    chance.let_in(1)
+    chance.admitted(1)
     assert chance.rate < before
 
 
@@ -160,7 +160,7 @@ def test_a_rate_is_a_rate(events: list[tuple[bool, int]]) -> None:
     """Whatever comes: above 0, below 1, and at least one refusal is always explained."""
     chance = RandomRefusals()
     for refused, level in events:
-        (chance.refused if refused else chance.let_in)(level)
+        (chance.refused if refused else chance.admitted)(level)
         assert 0 < chance.rate < 1
     chance.clear_run()
     chance.refused(1)

@@ -69,7 +69,7 @@ def test_an_open_lane_lets_in_at_once(house: House) -> None:
     assert not house.ask().granted, "the eleventh waits for the fate of the first"
 
 
-def test_whoever_waits_is_told_for_how_long(house: House) -> None:
+def test_a_waiting_call_gets_the_seconds_to_wait(house: House) -> None:
     """The most urgent one until there may be a chance, the others until they look by themselves."""
     house.shut()
     first, second = house.ask(), house.ask()
@@ -77,7 +77,7 @@ def test_whoever_waits_is_told_for_how_long(house: House) -> None:
     assert house.recheck(second) == pytest.approx(5.1)
 
 
-def test_nobody_waits_beyond_their_time(house: House) -> None:
+def test_no_call_waits_beyond_its_time(house: House) -> None:
     """Patience ends the wait, though there would be a chance later."""
     house.shut()
     assert house.recheck(house.ask(patience=0.4)) == pytest.approx(0.4)
@@ -133,7 +133,7 @@ def test_an_answer_lets_the_next_one_in(house: House) -> None:
     assert house.recheck(third) > 0
 
 
-def test_nobody_is_woken_twice(house: House) -> None:
+def test_no_call_is_woken_twice(house: House) -> None:
     """Until they have looked again."""
     inside = [house.send() for _ in range(10)]
     waiting = house.ask()
@@ -191,7 +191,7 @@ def test_a_lane_that_refuses_turns_away_in_the_end(house: House) -> None:
     assert not permit.waiting
 
 
-def test_a_lane_that_does_not_refuse_turns_nobody_away(house: House) -> None:
+def test_a_lane_that_does_not_refuse_admits_at_the_end(house: House) -> None:
     """Who has waited for the fate of others until patience was spent may still go."""
     inside = [house.send() for _ in range(10)]
     permit = house.ask(patience=0.5, latest=T0 + 60)
@@ -317,7 +317,7 @@ def test_a_lane_that_is_not_known_says_nothing() -> None:
     assert limiter.latency("flex", 0.5) is None
 
 
-def test_when_a_lane_opens_is_told(house: House) -> None:
+def test_when_a_lane_opens_is_returned(house: House) -> None:
     """For whoever wants to know how long the next try will wait."""
     assert house.limiter.opens_in(house.flex, house.now) == 0
     house.shut()

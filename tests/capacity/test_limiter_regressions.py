@@ -202,8 +202,10 @@ def test_a_snapshot_amid_traffic() -> None:
     assert capacity.snapshot(2.0)[0].in_flight == 0
 
 
-def test_what_another_thread_has_booked_is_no_error(limiter: Limiter, flex: LaneEstimator) -> None:
-    """Between the look whether something ended and the lock, whoever had the lock has booked it."""
+def test_an_end_recorded_by_another_thread_is_no_error(
+    limiter: Limiter, flex: LaneEstimator
+) -> None:
+    """Between the check for ended permits and the lock, its holder has recorded the end."""
 
     class Lock:
         """The limiter's, which another thread has held until now."""
@@ -213,7 +215,7 @@ def test_what_another_thread_has_booked_is_no_error(limiter: Limiter, flex: Lane
 
         def acquire(self, blocking: bool = True) -> bool:
             got: bool = self.lock.acquire(blocking)
-            limiter._book_ended()
+            limiter._record_ended()
             return got
 
         def release(self) -> None:

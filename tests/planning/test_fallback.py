@@ -447,7 +447,7 @@ def test_refusals_do_not_renew_patience() -> None:
     assert made.until == math.inf, "on standard"
 
 
-def test_turned_away_goes_to_the_next_lane() -> None:
+def test_not_admitted_goes_to_the_next_lane() -> None:
     """A lane that has not let the call in by then is left for want of capacity."""
     made = ladder(patience=100)
     assert made.not_admitted(T0 + 100) == Send(STANDARD)
@@ -463,12 +463,12 @@ def test_turned_away_goes_to_the_next_lane() -> None:
         ({"patience": 120, "deadline": 100}, 100.0, "deadline"),
     ],
 )
-def test_turned_away_from_the_last_lane(policy: dict[str, Any], after: float, limit: Any) -> None:
+def test_not_admitted_from_the_last_lane(policy: dict[str, Any], after: float, limit: Any) -> None:
     """The call ends, and says which knob would have helped."""
     assert ladder(FLEX, lanes="flex", **policy).not_admitted(T0 + after) == GiveUp(limit)
 
 
-def test_a_plain_call_that_is_turned_away_stays_plain() -> None:
+def test_a_plain_call_that_is_not_admitted_stays_plain() -> None:
     """Whoever may not stream may not on the next lane either."""
     made = ladder(patience=100)
     fail(made, "stream_unverified")
@@ -476,7 +476,7 @@ def test_a_plain_call_that_is_turned_away_stays_plain() -> None:
     assert made.not_admitted(T0 + 100) == Send(STANDARD, plain=True)
 
 
-def test_turned_away_passes_by_lanes_that_are_shut() -> None:
+def test_not_admitted_passes_by_lanes_that_are_shut() -> None:
     """As after any other failure."""
     made = ladder(FLEX, THIRD, STANDARD, shut={"priority": math.inf})
     assert made.not_admitted(T0 + 1) == Send(STANDARD)

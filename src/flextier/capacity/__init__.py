@@ -1,7 +1,7 @@
-"""What this process has learnt of its lanes' capacity, shared by its calls.
+"""Admission control: limits the requests in flight on each lane to what the lane accepts.
 
-A refusal is about the account and the model, not about one call, so all calls to the same
-(base URL, account, model, lane) share what was learnt, from whatever thread or event loop.
+A refusal concerns the account and the model, not one call, so all calls with the same
+(base URL, account, model) share a limiter, across threads and event loops.
 """
 
 from flextier.capacity.limiter import Limiter as Limiter

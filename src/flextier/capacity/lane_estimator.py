@@ -1,12 +1,12 @@
-"""What was learnt of one lane's capacity, and whether it would take another request now.
+"""Estimates one lane's capacity: how many requests may be in flight on it at once.
 
 Pure: no clock, no lock, no I/O. All moments are seconds on the callers' clock.
 
-The lane is *open* until refusals that chance does not explain come in a row; from then on it is
-*held* at the number of requests that it had let in. Open: as many requests may be out without
-their fate known as were let in lately (the window); each one that gets in adds one, so the stream
-doubles every round. Held: a request that ends makes room for one, and now and then a probe goes
-out above the limit; when one gets in, the lane is open again.
+The lane is *open* until a run of refusals is too long to be random; from then on it is *held* at
+the number of requests that it had admitted. Open: at most a *window* of requests may be
+unresolved, neither admitted nor refused yet; each admission adds one to the window, so the rate
+doubles every round. Held: a request that ends makes room for another, and now and then a probe is
+sent above the limit; when a probe is admitted, the lane is open again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from flextier.capacity.latencies import Latencies
 from flextier.capacity.permit import Permit, ProbeSpacing, Verdict
 
 FIRST_WINDOW = 10
-"""Requests that may be out before anything is known of the lane."""
+"""Requests that may be unresolved at first."""
 
 _REOPENED = 2
 _IDLE = 60.0
@@ -30,10 +30,10 @@ _SHARE_SHUT, _SHARE_HELD = 1 / 6, 1 / 3
 
 @dataclass(slots=True)
 class SlotLimit:
-    """A lane that refuses what goes beyond a limit."""
+    """The limit of a lane that refuses requests beyond it."""
 
     limit: int
-    """Requests that it is known to take at once; 0: none."""
+    """Requests that it is known to accept at once; 0: none."""
     since: float
     next_probe: float
     window: float
@@ -45,7 +45,7 @@ class SlotLimit:
 
 
 class LaneEstimator:
-    """One lane of one model. The limiter tells it what is sent and what comes of it."""
+    """Estimates one lane of one model from what the limiter reports: requests sent and ended."""
 
     __slots__ = (
         "_last_sent", "answered", "chance", "confirmed", "durations", "hold", "in_flight", "name",
@@ -56,31 +56,31 @@ class LaneEstimator:
     def __init__(self, name: str, scarce: bool) -> None:
         self.name = name
         self.scarce = scarce
-        """Whether the lane may have no capacity; one that always has is not held back."""
+        """Whether the lane may run out of capacity; others are never limited."""
         self.window = float(FIRST_WINDOW)
         self.hold: SlotLimit | None = None
         self.pending: deque[Permit] = deque()
-        """Requests whose fate is not known, or that wait for those sent before them."""
+        """Unresolved requests, and resolved ones behind them, in the order of sending."""
         self.in_flight = 0
         self.confirmed = 0
         self.probing = 0
-        """Probes whose fate is not known."""
+        """Unresolved probes."""
         self.pause = 0.0
-        """No request before this moment: one was refused just now."""
+        """No request before this moment: one was just refused."""
         self.unsettled = 0
-        """Refusals that wait for the fate of requests sent before them."""
+        """Refusals behind unresolved requests that were sent before them."""
         self.shut_until = 0.0
-        """No request before this moment: the server said so."""
+        """No request before this moment: the server's Retry-After."""
         self.silence = RefusalTime()
         self.chance = RandomRefusals()
         self.durations = Latencies()
         self.answered = self.refused = self.stalled = 0
         self._last_sent = 0.0
 
-    # --- may one be sent? ---------------------------------------------------------------------
+    # --- may a request be sent? ---------------------------------------------------------------
 
     def may_send(self, now: float) -> bool:
-        """Whether the lane would take a request now, as far as is known."""
+        """Whether the lane would accept a request now, as far as is known."""
         if not self.scarce:
             return True
         if self.pending:
@@ -95,8 +95,8 @@ class LaneEstimator:
 
     @property
     def _full(self) -> bool:
-        """Whether as many requests are out as may be without their fate known."""
-        # Where refusals came in a row just now: only as many as would be right by chance.
+        """Whether the window is full of unresolved requests."""
+        # After refusals in a row: only as many as random refusals justify.
         share = self.chance.rate if self.in_flight + 1 >= self.chance.level else 1.0
         return len(self.pending) >= max(1.0, self.window * share)
 
@@ -105,11 +105,11 @@ class LaneEstimator:
         return now < self.shut_until or self.hold is not None
 
     def next_chance(self, now: float) -> float:
-        """The first moment at which :meth:`may_send` may be true without anything happening."""
+        """The first moment at which :meth:`may_send` may become true by time alone."""
         certain = max(self.shut_until, self.pause)
         if self.unsettled:
-            return max(certain, self._known_at(self.pending[0]))
-        known = self._known_at(self.pending[0]) if self.pending else certain
+            return max(certain, self._resolved_at(self.pending[0]))
+        known = self._resolved_at(self.pending[0]) if self.pending else certain
         if self.hold is None:
             return max(certain, known) if self._full else certain
         if self.in_flight < self.hold.limit:
@@ -119,7 +119,7 @@ class LaneEstimator:
     # --- what happens -------------------------------------------------------------------------
 
     def sent(self, permit: Permit, now: float) -> None:
-        """A request was let out."""
+        """Record a request that was granted a permit."""
         permit.sent_at = now
         permit.level = self.in_flight = self.in_flight + 1
         if not self.scarce:
@@ -136,7 +136,7 @@ class LaneEstimator:
     def ended(
         self, permit: Permit, verdict: Verdict, now: float, spacing: ProbeSpacing, timed: bool
     ) -> None:
-        """The request came to an end; ``timed`` if its length tells how long answers take."""
+        """Record the end of a request; ``timed`` if its duration counts as a latency."""
         permit.verdict, permit.spacing = verdict, spacing
         self.in_flight -= 1
         if verdict == "served":
@@ -154,15 +154,15 @@ class LaneEstimator:
             self.unsettled += not permit.confirmed
         if permit.confirmed:
             self.confirmed -= 1
-            if verdict == "refused":  # it came later than refusals do
+            if verdict == "refused":  # the refusal came late
                 self._refused(permit, now)
         self.settle(now)
 
     def stalls_in(self, permit: Permit, now: float, factor: float) -> float:
-        """Seconds until a request that is silent should be looked at again; 0: it has stalled.
+        """Seconds until a silent request should be checked again; 0: it has stalled.
 
-        It has, if it has been silent for ``factor`` times as long as the longest of the answers to
-        those sent with it or after it: a lane that has become slow is slow to those as well.
+        It has stalled after ``factor`` times the longest latency of the requests sent with it or
+        after it: a lane that has become slow is slow for those, too.
         """
         silent = now - permit.sent_at
         longest = self.durations.longest_since(permit.sent_at - _TOGETHER)
@@ -172,49 +172,49 @@ class LaneEstimator:
         return max(left, _LOOK) if left > 0 else 0.0
 
     def shut(self, until: float, now: float) -> None:
-        """The server said when to come back."""
+        """Shut the lane until a moment that the server named."""
         self.shut_until = max(self.shut_until, until)
         self._hold(0, now, self.shut_until)
 
     def drop(self, confirmed: bool) -> None:
-        """A request that was let out was lost sight of."""
+        """Stop counting a request whose permit was dropped without an end."""
         self.in_flight -= 1
         self.confirmed -= confirmed
 
     # --- what it means ------------------------------------------------------------------------
 
     def settle(self, now: float) -> None:
-        """Learn from requests in the order of sending, as far as their fate is known.
+        """Resolve requests in the order of sending, up to the first unresolved one.
 
-        In that order refusals by chance lie between admissions, though they come back long before.
+        In that order random refusals lie between admissions, though they arrive long before them.
         """
         pending = self.pending
-        # A window that is not used says nothing of what the lane would take.
+        # A window that is not used does not show what the lane would accept.
         used = 2 * len(pending) >= self.window
         while pending:
             permit = pending[0]
-            if not permit.verdict and now < self._known_at(permit):
+            if not permit.verdict and now < self._resolved_at(permit):
                 return
             pending.popleft()
             if permit.verdict == "refused":
                 self.unsettled -= 1
                 self._refused(permit, now)
             elif permit.verdict == "served" or (permit.begun and not permit.verdict):
-                self._let_in(permit, now, used)
+                self._admitted(permit, now, used)
             else:
-                self._tells_nothing(permit)
-            if permit.probe:  # it has told, whatever comes of it later
+                self._unused(permit)
+            if permit.probe:  # the probe is resolved, however the request ends
                 permit.probe = False
                 self.probing -= 1
 
-    def _known_at(self, permit: Permit) -> float:
-        """When the fate of a request is known at the latest."""
+    def _resolved_at(self, permit: Permit) -> float:
+        """When a request is resolved, at the latest."""
         if permit.verdict:
             return permit.sent_at
         return permit.sent_at + (self.silence.silence if permit.begun else _UNUSED)
 
-    def _tells_nothing(self, permit: Permit) -> None:
-        if not permit.verdict:  # granted, but whoever waited has not come for it: taken back
+    def _unused(self, permit: Permit) -> None:
+        if not permit.verdict:  # granted but not used in time: taken back
             permit.granted = False
             self.in_flight -= 1
 
@@ -236,20 +236,20 @@ class LaneEstimator:
             hold.since, hold.probes = now, 0
             hold.next_probe = now + spacing.seconds(0, 0.0, silence)
 
-    def _let_in(self, permit: Permit, now: float, used: bool) -> None:
+    def _admitted(self, permit: Permit, now: float, used: bool) -> None:
         if not permit.verdict:
             permit.confirmed = True
             self.confirmed += 1
         hold = self.hold
         if hold is None:
-            self.chance.let_in(permit.level)
+            self.chance.admitted(permit.level)
             self.window += used
         elif permit.probe:
             self.hold = None
             self.window = max(_REOPENED, hold.window * self.chance.rate)
-            if hold.probes:  # else it may have been chance after all
+            if hold.probes:  # else the refusals may have been random after all
                 self.chance.clear_run()
-            self.chance.let_in(permit.level)
+            self.chance.admitted(permit.level)
         elif permit.sent_at < hold.since:
             hold.limit = max(hold.limit, self.confirmed) if self.shut_until <= now else 0
         else:

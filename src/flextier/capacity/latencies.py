@@ -1,18 +1,18 @@
-"""How long the answers of a lane took lately."""
+"""Latencies of the last responses on a lane, and their quantiles."""
 
 from __future__ import annotations
 
 from collections import deque
 
 KEPT = 100
-"""The answers that count: the last ones."""
+"""Responses that count: the last ones."""
 
 ENOUGH = 20
-"""Below so many answers nothing is concluded from them."""
+"""Fewer responses than this give no quantile."""
 
 
 class Latencies:
-    """Seconds that the last :data:`KEPT` answers took, and their quantiles."""
+    """Seconds that the last :data:`KEPT` responses took, and their quantiles."""
 
     __slots__ = ("_last", "_sorted")
 
@@ -21,7 +21,7 @@ class Latencies:
         self._sorted: list[float] | None = None
 
     def add(self, sent_at: float, seconds: float) -> None:
-        """One more answer: when it was asked for, and what it took."""
+        """Add a response: when its request was sent, and the seconds that it took."""
         self._last.append((sent_at, seconds))
         self._sorted = None
 
@@ -29,7 +29,7 @@ class Latencies:
         return len(self._last)
 
     def quantile(self, share: float) -> float | None:
-        """The time within which ``share`` of the answers came; None: too few to say."""
+        """Seconds within which ``share`` of the responses came; None: too few responses."""
         if len(self._last) < ENOUGH:
             return None
         if self._sorted is None:
@@ -37,6 +37,6 @@ class Latencies:
         return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
 
     def longest_since(self, moment: float) -> float | None:
-        """The longest of the answers asked for since then; None: too few to say."""
+        """The longest latency of requests sent since ``moment``; None: too few responses."""
         since = [seconds for sent_at, seconds in self._last if sent_at >= moment]
         return max(since) if len(since) >= ENOUGH else None

@@ -1,8 +1,8 @@
-"""Who may send now: all calls of this process for one model of one account, and their turn.
+"""The limiter: admits the requests of all calls of this process for one model of one account.
 
 Threads and event loops share a limiter, so everything is done under one lock, which is never held
-while anybody waits. Nobody watches the time but those who wait: the most urgent one of each lane
-looks again when time alone may have opened it, and whatever happens passes the turn on.
+during a wait. There is no timer: the most urgent waiting call of each lane checks again when time
+alone may have opened the lane, and every event admits the calls that it makes room for.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from flextier.capacity.wait_queue import WaitQueue
 
 _RECHECK_AFTER = 5.0
 _RECHECKS_A_SECOND = 20
-"""Everybody who waits looks by themselves now and then, in case that the most urgent one cannot
-(an event loop that is blocked): after 5 s, and no more than so many looks a second in all."""
+"""Every waiting call checks again now and then, in case the most urgent one cannot (its event loop
+is blocked): after 5 s, and at most this many checks a second in all."""
 
 _TICK = 0.001
 
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class Limiter:
-    """The lanes of one model, the request limit that they share, and those who wait."""
+    """The lanes of one model, the request rate that they share, and the calls that wait."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,47 +43,47 @@ class Limiter:
         self.pace = RequestRate()
 
     def lane(self, name: str, scarce: bool) -> LaneEstimator:
-        """What is known of a lane."""
+        """The estimator of a lane; made at first use."""
         entry = self._lanes.get(name)
         if entry is None:
             with self._lock:
                 entry = self._lanes.setdefault(name, (LaneEstimator(name, scarce), WaitQueue()))
-            self._book()
+            self._record_ended_now()
         return entry[0]
 
     def lanes(self, show: Callable[[LaneEstimator, int], _T]) -> list[_T]:
-        """What ``show`` makes of every lane that was asked for, and of how many wait for it."""
-        self._book()
+        """``show(estimator, waiting)`` of every lane that was used."""
+        self._record_ended_now()
         with self._lock:
             self._drop_lost()
             shown = [show(estimator, len(queue)) for estimator, queue in self._lanes.values()]
-        self._book()
+        self._record_ended_now()
         return shown
 
     def shut_for(self, name: str, now: float) -> float:
-        """Seconds until a lane may be asked, by the server's own word."""
+        """Seconds until the server's Retry-After allows requests on a lane."""
         entry = self._lanes.get(name)
         return 0.0 if entry is None else max(0.0, entry[0].shut_until - now)
 
     def latency(self, name: str, share: float) -> float | None:
-        """The seconds within which that share of a lane's last answers came; None: not known."""
+        """Seconds within which a share of a lane's last responses came; None: unknown."""
         entry = self._lanes.get(name)
         if entry is None:
             return None
         with self._lock:
             seconds = entry[0].durations.quantile(share)
-        self._book()
+        self._record_ended_now()
         return seconds
 
     def opens_in(self, estimator: LaneEstimator, now: float) -> float:
-        """Seconds until an attempt may be let in, at the soonest."""
+        """Seconds until an attempt may be admitted, at the soonest."""
         with self._lock:
             open_now = estimator.may_send(now) and self.pace.may_send(now)
             seconds = 0.0 if open_now else max(0.0, self._next_chance(estimator, now) - now)
-        self._book()
+        self._record_ended_now()
         return seconds
 
-    # --- a permit's life ----------------------------------------------------------------------
+    # --- the life of a permit -----------------------------------------------------------------
 
     def try_acquire(
         self,
@@ -94,15 +94,15 @@ class Limiter:
         turn: int | None = None,
         next_by: float = math.inf,
     ) -> Permit:
-        """A permit for an attempt, ``granted`` at once if nobody waits and the lane is open.
+        """Request a permit, ``granted`` at once if no call waits and the lane is open.
 
         Args:
             estimator: the lane's.
-            now: the moment.
-            until: when the call leaves the lane, if it has not been let in.
-            latest: from when on an attempt would not be worth starting; at least ``until``.
-            turn: that of an earlier permit, which it keeps; None: the next one.
-            next_by: by when the call is to be on another lane; infinity: no need.
+            now: seconds on the caller's clock, as all moments.
+            until: when the call leaves the lane, if it was not admitted.
+            latest: after this moment, an attempt is not worth starting; at least ``until``.
+            turn: the turn of an earlier permit, to keep it; None: the next turn.
+            next_by: when the call must be on another lane; infinity: no need.
         """
         turn = next(self._turns) if turn is None else turn
         permit = Permit(estimator, until, latest, turn, self._lost.append, next_by)
@@ -114,17 +114,18 @@ class Limiter:
                     pace.relax(now)
                 if estimator.may_send(now) and pace.may_send(now):
                     self._grant(permit, now)
-        self._leave(woken, now)
+        self._unlocked(woken, now)
         return permit
 
     def recheck(self, permit: Permit, now: float, wake: Callable[[], None]) -> float:
-        """Seconds to wait before looking again; 0: no more.
+        """Queue the permit; return the seconds until the next check, 0 if the wait is over.
 
-        The permit is granted then; or it is not, and ``until`` has come, or will before there is
-        any chance. A lane that does not refuse turns nobody away who may still be answered.
+        At 0 the permit is granted; or it is not, since ``until`` has passed, or will pass before
+        the lane opens. At ``until``, a lane that is not refusing still grants the permit before
+        ``latest``.
 
-        Whoever waits is woken by ``wake`` when there is news: once, from whatever thread, maybe
-        before this returns. It raises RuntimeError where nobody is left to be woken.
+        ``wake`` is called once when the state changes, from any thread, maybe before this returns.
+        It raises RuntimeError if the caller is gone.
         """
         with self._lock:
             if not permit.granted and not permit.waiting and now < permit.until:
@@ -138,22 +139,22 @@ class Limiter:
                 permit.wake, permit.armed = wake, now + seconds
             elif not permit.granted:
                 self._leave_queue(permit)
-                if now < permit.latest and self._takes_it(permit.estimator, now):
+                if now < permit.latest and self._not_refusing(permit.estimator, now):
                     self._grant(permit, now)
                 woken += self._pump(now)
-        self._leave(woken, now)
+        self._unlocked(woken, now)
         return seconds
 
     def start(self, permit: Permit | None, now: float) -> None:
-        """The request goes out now."""
+        """Record that the request is sent now."""
         assert permit is not None
         with self._lock:
-            if not permit.granted:  # the lane was not asked: a last try, whatever is known
+            if not permit.granted:  # a last attempt, whatever the estimate
                 self._grant(permit, now)
             permit.begun, permit.sent_at = True, now
-            # Its fate will be known sooner than that of one which nobody has come for yet.
+            # It will be resolved sooner than a permit that is granted but not used.
             woken = self._pump(now) if self._waiting else []
-        self._leave(woken, now)
+        self._unlocked(woken, now)
 
     def end(
         self,
@@ -164,69 +165,69 @@ class Limiter:
         *,
         timed: bool = False,
     ) -> None:
-        """The request came to an end, or is not to be made; does nothing if it had.
+        """Give the permit back: the request ended, or is not sent. A second call does nothing.
 
         Args:
-            permit: the request's.
-            verdict: what came of it.
+            permit: the permit of the request.
+            verdict: how it ended.
             now: the moment.
-            spacing: how far apart probes are to be, if it was refused.
-            timed: whether the time that it took tells how long answers of the lane take.
+            spacing: the interval between probes, if it was refused.
+            timed: whether its duration counts as a latency of the lane.
         """
         if permit is None or permit.verdict:
             return
         if self._ended or not self._lock.acquire(blocking=False):
             self._ended.append((permit, verdict, now, spacing, timed))
-            self._book()
+            self._record_ended_now()
             return
         try:
-            self._book_one(permit, verdict, now, spacing, timed)
+            self._record_end(permit, verdict, now, spacing, timed)
             woken = self._pump(now) if self._waiting else []
         finally:
             self._lock.release()
-        self._leave(woken, now)
+        self._unlocked(woken, now)
 
     def stalls_in(self, permit: Permit, now: float, factor: float) -> float:
-        """Seconds until a silent request should be looked at again; 0: it has stalled.
+        """Seconds until a silent request should be checked again; 0: it has stalled.
 
         See :meth:`LaneEstimator.stalls_in`.
         """
         with self._lock:
             seconds = permit.estimator.stalls_in(permit, now, factor)
-        self._book()
+        self._record_ended_now()
         return seconds
 
     def shut(self, estimator: LaneEstimator, until: float, now: float) -> None:
-        """The lane is not to be asked until then."""
+        """Shut the lane until a moment that the server named."""
         with self._lock:
             estimator.shut(until, now)
             woken = self._all_of(estimator) if self._waiting else []
-        self._leave(woken, now)
+        self._unlocked(woken, now)
 
     def limited(self, now: float, wait: float) -> None:
-        """The server said that there were too many requests, on whatever lane."""
+        """Record a rate limit, on any lane; ``wait`` is what the server asks for."""
         with self._lock:
             self.pace.limited(now, wait)
-        self._book()
+        self._record_ended_now()
 
     # --- not under the lock -------------------------------------------------------------------
 
-    def _leave(self, woken: list[_Woken], now: float) -> None:
-        """After whatever was done under the lock: tell whom it concerns, book what ended then."""
+    def _unlocked(self, woken: list[_Woken], now: float) -> None:
+        """After work under the lock: wake the calls concerned, record what ended meanwhile."""
         if woken:
             self._wake(woken, now)
         if self._ended:
-            self._book()
+            self._record_ended_now()
 
-    def _book(self) -> None:
-        """Book what ended; where somebody is at the limiter, they do as soon as they leave it.
+    def _record_ended_now(self) -> None:
+        """Record ended permits; if the lock is taken, its holder does so after releasing it.
 
-        Nobody waits for the lock to end a permit: the garbage collector may do so (a coroutine of
-        a loop that is gone), in the very thread that holds the lock.
+        Ending a permit never waits for the lock: the garbage collector may end one (a coroutine of
+        a closed loop) in the very thread that holds the lock.
         """
         while self._ended and self._lock.acquire(blocking=False):
             try:
-                if not self._ended:  # another thread has booked it meanwhile
+                if not self._ended:  # another thread has recorded it meanwhile
                     return
                 now = self._ended[-1][2]
                 woken = self._pump(now)
@@ -236,14 +237,14 @@ class Limiter:
 
     def _wake(self, woken: list[_Woken], now: float) -> None:
         for permit, wake in woken:
-            if not _there(wake):
+            if not _woke(wake):
                 self.end(permit, "gone", now)
 
     # --- under the lock -----------------------------------------------------------------------
 
     def _pump(self, now: float) -> list[_Woken]:
-        """Let in whoever may go, and see to it that the next in line look in time."""
-        self._book_ended()
+        """Admit the calls that may be sent; wake the next ones where they would check too late."""
+        self._record_ended()
         self._drop_lost()
         woken: list[_Woken] = []
         while self._waiting:
@@ -260,13 +261,13 @@ class Limiter:
             if first is None:
                 break
             self._leave_queue(first)
-            if now < first.until:  # else they come to hear that it is too late
+            if now < first.until:  # else it is woken to leave the lane
                 self._grant(first, now)
             _collect(first, woken)
         return woken
 
-    def _takes_it(self, estimator: LaneEstimator, now: float) -> bool:
-        """Whether nothing speaks against a request but that the fate of others is not known."""
+    def _not_refusing(self, estimator: LaneEstimator, now: float) -> bool:
+        """Whether only unresolved requests keep the lane from accepting another."""
         return not estimator.refuses(now) and self.pace.may_send(now)
 
     def _seconds(self, permit: Permit, now: float) -> float:
@@ -274,7 +275,7 @@ class Limiter:
             return 0.0
         estimator = permit.estimator
         if estimator.shut_until >= permit.until or self.pace.until >= permit.until:
-            return 0.0  # there will be no chance in time
+            return 0.0  # the lane does not open in time
         until = min(permit.until, now + _RECHECK_AFTER + self._waiting / _RECHECKS_A_SECOND)
         if self._lanes[estimator.name][1].head() is permit:
             if (hurry := self._hurry(permit)) <= now:
@@ -286,8 +287,8 @@ class Limiter:
         return max(estimator.next_chance(now), self.pace.next_chance())
 
     def _hurry(self, permit: Permit) -> float:
-        """When the most urgent one is to leave for another lane: under a request limit, in time for
-        all that wait to be sent one after the other by then.
+        """When the most urgent call leaves for another lane: under a request limit, early
+        enough for all waiting calls to be sent one after the other by then.
         """
         if not self.pace.on or permit.next_by == math.inf:
             return math.inf
@@ -311,11 +312,11 @@ class Limiter:
                 _collect(permit, woken)
         return woken
 
-    def _book_ended(self) -> None:
+    def _record_ended(self) -> None:
         while self._ended:
-            self._book_one(*self._ended.popleft())
+            self._record_end(*self._ended.popleft())
 
-    def _book_one(
+    def _record_end(
         self, permit: Permit, verdict: Verdict, now: float, spacing: ProbeSpacing, timed: bool
     ) -> None:
         if permit.verdict:
@@ -333,13 +334,13 @@ class Limiter:
 
 
 def _collect(permit: Permit, woken: list[_Woken]) -> None:
-    """Wake whoever waits with a permit, once; until they look again they need not be."""
+    """Add the permit's callback to those to be called: once until its caller checks again."""
     if permit.wake is not None:
         woken.append((permit, permit.wake))
         permit.wake, permit.armed = None, 0.0
 
 
-def _there(wake: Callable[[], None]) -> bool:
+def _woke(wake: Callable[[], None]) -> bool:
     try:
         wake()
     except RuntimeError:  # the event loop was closed

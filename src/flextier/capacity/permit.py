@@ -1,4 +1,4 @@
-"""One attempt's leave to be sent: asked for, granted, used, given back."""
+"""The permit to send one attempt: requested, granted, used, given back."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ if TYPE_CHECKING:
     from flextier.capacity.lane_estimator import LaneEstimator
 
 Verdict = Literal["", "served", "refused", "stalled", "gone"]
-"""What came of a request: nothing yet, an answer, no capacity, silence, or something that says
-nothing of the lane."""
+"""How a request ended: not yet, a response, no capacity, a stall, or in a way that says nothing
+about the lane."""
 
 
 class ProbeSpacing(NamedTuple):
-    """How far apart probes are, as the policy of the call that was refused has it."""
+    """The interval between probes, from the policy of the refused call."""
 
     initial: float
-    """The least, in seconds."""
+    """The first interval, in seconds."""
     multiplier: float
-    """The factor from one to the next."""
+    """The factor from one interval to the next."""
     longest: float
-    """The most, in seconds."""
+    """The longest interval, in seconds."""
     jitter: float
     """A random number in [0, 1)."""
 
     def seconds(self, probes: int, share: float, silence: float) -> float:
-        """Until the next probe, after so many; ``share`` is a part of the time since the first.
+        """Seconds until the next probe, after ``probes``; ``share`` is a part of the time since the
+        lane was held.
 
-        Never more than ``share``: so that an outage is noticed to be over within a part of its own
-        length, and the refusals that this takes grow with its logarithm only.
+        At most ``share``, so that the end of an outage is noticed within that part of its length,
+        and the number of refused probes grows with the logarithm of its length.
         """
         try:
             backoff = self.initial * self.multiplier**probes
@@ -44,10 +45,10 @@ DEFAULT_SPACING = ProbeSpacing(1.0, 2.0, 60.0, 0.5)
 
 
 class Permit:
-    """What a limiter knows of one attempt. Made, granted and ended by its limiter, under its lock.
+    """The state of one attempt at its limiter, which makes, grants and ends it under its lock.
 
-    A permit that is dropped without having been ended is given back through ``lost``: a stream
-    that nobody reads to its end must not count for ever.
+    A permit that is dropped without an end is given back through ``lost``: a stream that is not
+    read to its end must not hold a slot until the process ends.
     """
 
     __slots__ = (
@@ -67,34 +68,34 @@ class Permit:
         self.estimator = estimator
         """The lane that it is for."""
         self.until = until
-        """When the call leaves the lane, if it has not been let in."""
+        """When the call leaves the lane, if it was not admitted."""
         self.latest = latest
-        """From when on the attempt would not be worth starting."""
+        """After this moment, the attempt is not worth starting."""
         self.next_by = next_by
-        """By when the call is to be on another lane; infinity: there is none, or no hurry."""
+        """When the call must be on another lane; infinity: there is none, or no deadline."""
         self.turn = turn
-        """Whose turn it is among those with the same ``until``."""
+        """Orders permits with the same ``until``: the lowest goes first."""
         self.lost = lost
         self.waiting = False
-        """Whether it stands in line."""
+        """Whether it is in the queue."""
         self.place = -1
-        """Where in line."""
+        """Its key in the queue."""
         self.wake: Callable[[], None] | None = None
-        """How whoever waits with it is woken."""
+        """Wakes the caller that waits."""
         self.armed = 0.0
-        """When whoever waits with it looks again by themselves."""
+        """When the caller checks again without being woken."""
         self.granted = False
         """Whether the request may be sent, or has been."""
         self.begun = False
-        """Whether it has been."""
+        """Whether the request was sent."""
         self.sent_at = 0.0
-        """When: until it has begun, when it was granted."""
+        """When it was sent; until then, when it was granted."""
         self.level = 0
-        """It and the requests that were out already."""
+        """Requests in flight when it was granted, itself included."""
         self.probe = False
-        """Whether it was let in to see if the lane takes more than is known."""
+        """Whether it probes if the lane accepts more than the known limit."""
         self.confirmed = False
-        """Whether it is known to be in: no refusal came while refusals come."""
+        """Whether it is known to be admitted: no refusal came in the time that refusals take."""
         self.verdict: Verdict = ""
         self.spacing = DEFAULT_SPACING
 

@@ -1,4 +1,4 @@
-"""What this process has learnt of each lane, by whose it is."""
+"""The limiters of this process, and the lanes that it knows a model does not support."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flextier.capacity.snapshot import LaneState, state_of
 
 
 class LaneKey(NamedTuple):
-    """What a piece of knowledge is about."""
+    """A lane of a model of an account."""
 
     base_url: str
     account: str
@@ -24,7 +24,7 @@ class LaneKey(NamedTuple):
 
 
 class LimiterRegistry:
-    """A limiter for each (base URL, account, model). Moments are seconds on the callers' clock."""
+    """Holds a limiter for each (base URL, account, model), and the unsupported lanes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class LimiterRegistry:
         self._unsupported: set[LaneKey] = set()
 
     def limiter(self, base_url: str, account: str, model: str) -> Limiter:
-        """The limiter that all calls of this model share."""
+        """The limiter that all calls of an account and model share; made at first use."""
         where = (base_url, account, model)
         limiter = self._limiters.get(where)
         if limiter is None:
@@ -41,23 +41,23 @@ class LimiterRegistry:
         return limiter
 
     def mark_unsupported(self, key: LaneKey) -> None:
-        """The lane does not serve this model."""
+        """Record that the lane does not support this model ("this model has no flex")."""
         with self._lock:
             self._unsupported.add(key)
 
     def is_unsupported(self, key: LaneKey) -> bool:
-        """Whether the lane does not serve this model."""
+        """Whether the lane is known not to support this model."""
         return key in self._unsupported
 
     def shut_for(self, key: LaneKey, now: float) -> float:
-        """Seconds until the lane may be asked, by the server's own word: 0 now, infinity never."""
+        """Seconds until the server allows requests on the lane (0: now; infinity: unsupported)."""
         if key in self._unsupported:
             return math.inf
         limiter = self._limiters.get(key[:3])
         return 0.0 if limiter is None else limiter.shut_for(key.lane, now)
 
     def snapshot(self, now: float) -> tuple[LaneState, ...]:
-        """What is known of every lane that was asked for."""
+        """The state of every lane that was used."""
         with self._lock:
             limiters = list(self._limiters.items())
             unsupported = set(self._unsupported)
@@ -72,18 +72,18 @@ class LimiterRegistry:
         )
 
     def reset(self) -> None:
-        """Forget everything, as a new process would. Calls under way end at their old limiters."""
+        """Clear everything, as in a new process. Calls under way end at their old limiters."""
         self._lock = threading.Lock()
         self._limiters, self._unsupported = {}, set()
 
 
 CAPACITY = LimiterRegistry()
-"""What this process knows."""
+"""The registry of this process."""
 
 
 def capacity_snapshot() -> tuple[LaneState, ...]:
-    """What this process has learnt of every lane that it asked, on the real clock."""
+    """The state of every lane that this process has used: open, held or shut, and its limits."""
     return CAPACITY.snapshot(time.monotonic())
 
 
-after_fork_in_child(CAPACITY.reset)  # whoever waits, waits in the parent
+after_fork_in_child(CAPACITY.reset)  # the waiting calls are the parent's

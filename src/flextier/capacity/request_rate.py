@@ -1,4 +1,4 @@
-"""A request limit that lanes of one model share: how far apart requests may go out.
+"""Paces requests after a rate limit (429), which the lanes of one model share.
 
 Pure: no clock, no lock, no I/O. All moments are seconds on the callers' clock.
 """
@@ -18,12 +18,12 @@ _GUESS_LEAST, _GUESS_MOST, _GUESS_FASTER = 0.05, 2.0, 0.98
 
 
 class RequestRate:
-    """Free until the server says that there were too many requests; from then on spaced out.
+    """No pacing until the server refuses with a rate limit; from then on, requests are spaced out.
 
-    Refused requests count against the limit, too, so running against it again and again would
-    keep everybody out. The pace is what the server let through in the minute before; where that is
-    too little to tell (others use up the limit), one request each time that the server asks to
-    wait, faster from one to the next.
+    Refused requests count against the limit, too, so hitting it again and again would block all
+    calls. The rate is what the server admitted in the minute before. Where that is too little to
+    estimate from (others use up the limit), one request per wait that the server asks for, a
+    little faster each time.
     """
 
     __slots__ = (
@@ -38,7 +38,7 @@ class RequestRate:
 
     def __init__(self) -> None:
         self.until = 0.0
-        """No request before this moment: the server said so."""
+        """No request before this moment: the server's Retry-After."""
         self.interval = 0.0
         """Seconds from one request to the next; 0: no limit is known."""
         self._next = 0.0
@@ -53,15 +53,15 @@ class RequestRate:
         return self.interval > 0
 
     def may_send(self, now: float) -> bool:
-        """Whether a request may go out now."""
+        """Whether a request may be sent now."""
         return self.interval == 0 or (now >= self._next and now >= self.until)
 
     def next_chance(self) -> float:
-        """The first moment at which one may."""
+        """The first moment at which a request may be sent."""
         return max(self._next, self.until) if self.on else 0.0
 
     def sent(self, now: float) -> None:
-        """A request went out."""
+        """Record a request that was sent."""
         self._count(now, 1)
         if not self.on:
             return
@@ -73,14 +73,14 @@ class RequestRate:
             self.interval *= _FASTER
 
     def limited(self, now: float, wait: float) -> None:
-        """A request was refused by the limit; the server asks to wait so long (0: it does not)."""
+        """Record a rate limit; ``wait`` is what the server asks for (0: nothing)."""
         self._count(now, -1)
         through = sum(count for _, count in self._seconds)
         self._guessed = through < _TELLING
         if self._guessed:
             self.interval = min(max(self.interval, wait, _GUESS_LEAST), _GUESS_MOST)
         else:
-            if now - self._last_limited > _WAVE:  # else: of the same wave as the one before
+            if now - self._last_limited > _WAVE:  # else: of the same burst as the refusal before
                 self.interval *= _SLOWER
             # A short wait is for room for one request, a long one for the minute to be over.
             room = _HEADROOM * _MINUTE / through
@@ -89,7 +89,7 @@ class RequestRate:
         self.until = max(self.until, now + wait)
 
     def relax(self, now: float) -> None:
-        """Nobody waits: a limit that was not met for a minute is no more to be thought of."""
+        """Drop a limit that was not hit for a minute; called when no call waits."""
         if now - self._last_limited > _MINUTE and now >= self.until:
             self.interval = 0.0
 

@@ -1,4 +1,4 @@
-"""A lane's state as users see it."""
+"""The state of a lane, as ``capacity_snapshot()`` returns it."""
 
 from __future__ import annotations
 
@@ -11,38 +11,37 @@ from flextier.capacity.lane_estimator import LaneEstimator
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """What this process knows of one lane, at one moment."""
+    """The state of one lane in this process, at one moment."""
 
     base_url: str
     account: str
-    """A name for the account, which gives no key away."""
+    """A hash of the account's key."""
     model: str
     lane: str
     state: Literal["open", "held", "shut", "unsupported"]
     """``"open"``; ``"held"`` at ``limit`` requests at once; ``"shut"``: it refuses everything;
-    ``"unsupported"``: it does not serve this model."""
+    ``"unsupported"``: the model does not have it."""
     waiting: int
-    """Calls that wait to be let in."""
+    """Calls in the queue."""
     in_flight: int
-    """Requests that are out."""
+    """Requests in flight."""
     limit: int | None
-    """Requests that it is known to take at once while it is held or shut; None: no limit is known.
-    """
+    """Requests that it is known to accept at once while held or shut; None: no limit is known."""
     opens_in: float
-    """Seconds until it may be asked again, at the soonest: the server's word, or the next probe.
+    """Seconds until the next request may be sent, at the soonest: Retry-After, or the next probe.
     0: now; infinity: never."""
     answered: int
-    """Requests answered."""
+    """Requests that got a response."""
     refused: int
     """Requests refused for want of capacity."""
     stalled: int
-    """Requests that it took and then left unanswered."""
+    """Requests that stalled: admitted, and given up without a response."""
     refusal_rate: float
-    """The share of requests that it refuses at random while it is open (a guess; 0.1 at first)."""
+    """The share of requests that it refuses at random while open (an estimate; 0.1 at first)."""
     typical_seconds: float | None
-    """The median of what its last answers took, streams apart; None: fewer than 20 so far."""
+    """Median latency of the last responses, without streams; None: fewer than 20 so far."""
     slow_seconds: float | None
-    """The same, of 99 in 100: what is kept of a deadline for this lane."""
+    """Their 99th percentile, on which the reserve of a deadline for this lane is based."""
 
     def to_dict(self) -> dict[str, Any]:
         """The state as plain types; infinity stays a float."""
@@ -58,7 +57,7 @@ def state_of(
     now: float,
     never: bool,
 ) -> LaneState:
-    """What an estimator shows."""
+    """The state that an estimator has."""
     hold = estimator.hold
     limit = None if hold is None else hold.limit
     opens_in = math.inf if never else max(0.0, estimator.shut_until - now)

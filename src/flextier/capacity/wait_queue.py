@@ -1,4 +1,4 @@
-"""Who waits for a lane, the most urgent first."""
+"""The queue of a lane: waiting permits, the most urgent first."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _LEAST = 64
 
 
 class WaitQueue:
-    """Permits by the moment they would leave the lane, and by their turn where that is the same.
+    """Permits by the moment they would leave the lane, and by their turn among equals.
 
-    The places of those that have left stay in the heap until they come up, or are more than the
-    others; the permits themselves do not.
+    Heap entries of permits that left stay until they come to the top or are the majority; the
+    permits themselves are dropped at once.
     """
 
     __slots__ = ("_heap", "_permits", "_places")
@@ -29,13 +29,13 @@ class WaitQueue:
         return len(self._permits)
 
     def push(self, permit: Permit) -> None:
-        """Line up."""
+        """Add a permit."""
         permit.place = next(self._places)
         self._permits[permit.place] = permit
         heapq.heappush(self._heap, (permit.until, permit.turn, permit.place))
 
     def head(self) -> Permit | None:
-        """The most urgent one, who stays in line."""
+        """The most urgent permit, which stays in the queue; None if empty."""
         while self._heap:
             permit = self._permits.get(self._heap[0][-1])
             if permit is not None:
@@ -44,12 +44,12 @@ class WaitQueue:
         return None
 
     def leave(self, permit: Permit) -> None:
-        """One of them does not wait any more."""
+        """Remove a permit."""
         del self._permits[permit.place]
         if len(self._heap) > _LEAST and len(self._permits) < len(self._heap) // 2:
             self._heap = [entry for entry in self._heap if entry[-1] in self._permits]
             heapq.heapify(self._heap)
 
     def __iter__(self) -> Iterator[Permit]:
-        """All of them, in no order."""
+        """All waiting permits, in no order."""
         return iter(self._permits.values())
