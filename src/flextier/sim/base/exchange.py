@@ -81,7 +81,7 @@ class Exchange:
             self._accounts.stall(self.seen, outcome)
 
     def warn(self, text: str) -> None:
-        """Tell the tester something, unless the entry is closed."""
+        """Note something for the tester, unless the entry is closed."""
         if self._accounts is not None:
             self._accounts.warn(text)
 
@@ -93,7 +93,7 @@ class Exchange:
         self.settle("served")
 
     def break_off(self, outcome: str, alter: Callable[[Send], Send]) -> None:
-        """Let the answer be spoiled on its way, and the entry be closed as ``outcome``."""
+        """Alter the response on its way, and close the entry as ``outcome``."""
         self._doom = outcome
         self._send = alter(self._send)
 

@@ -137,7 +137,7 @@ class RequestLog:
             self._paths[route] += 1
             if request.model:
                 self._models[request.model] += 1
-            # A background response is billed when it has ended, whoever knows of it.
+            # A background response is billed when it has ended, whether its id is known or not.
             free = bool(request.window) or route.startswith(FREE)
             possibly = outcome in POSSIBLY_BILLED and not free
             self._possibly += possibly

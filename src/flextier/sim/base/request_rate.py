@@ -53,7 +53,7 @@ def over(recent: Sequence[float], limit: int | None, now: float) -> ErrorReply |
     if limit is None or wait is None:
         return None
     return api_errors.rate_limited(limit).with_headers(
-        # Rounded up, so that whoever waits as long has not come too early.
+        # Rounded up, so that a client that waits this long is not too early.
         retry_after=ceil(wait),
         retry_after_ms=ceil(wait * 1000),
         x_ratelimit_reset_requests=f"{ceil(wait * 1000) / 1000:g}s",

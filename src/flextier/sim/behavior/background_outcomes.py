@@ -63,7 +63,7 @@ class BackgroundOutcome:
 
     @classmethod
     def cancel(cls, after: float = 0.0) -> BackgroundOutcome:
-        """Somebody else cancels it, ``after`` seconds after its creation."""
+        """Another client cancels it, ``after`` seconds after its creation."""
         return cls("cancel", _checked(after))
 
     @classmethod

@@ -54,7 +54,7 @@ class BatchOutcome:
 
     @classmethod
     def cancel(cls, after: int = 0) -> BatchOutcome:
-        """Somebody else cancels the batch as soon as ``after`` lines are finished."""
+        """Another client cancels the batch as soon as ``after`` lines are finished."""
         return cls("cancel", after=_lines(after))
 
     @classmethod
@@ -76,7 +76,7 @@ class BatchOutcome:
 
     @classmethod
     def stay(cls, status: str, after: int = 0) -> BatchOutcome:
-        """The batch stays in a status, for ever or until it is cancelled.
+        """The batch stays in a status until it is cancelled, or without end.
 
         Args:
             status: ``validating``, ``in_progress``, ``finalizing``, ``cancelling`` (even when it

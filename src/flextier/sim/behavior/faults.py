@@ -32,7 +32,7 @@ class Serve:
 
 @dataclass(frozen=True)
 class Stall:
-    """Silence before any byte: for ``seconds``, then an answer; None: for ever."""
+    """Silence before any byte: for ``seconds``, then an answer; None: without end."""
 
     seconds: float | None = None
 
@@ -143,7 +143,7 @@ class Fault:
                 (any id), ``"/files/{id}/content"``, ``"/responses/{id}"``,
                 ``"/responses/{id}/cancel"``, ``"/embeddings"``.
             stream: Whether a stream is asked for.
-            method: The HTTP method, such as ``"POST"``: it tells creating from listing.
+            method: The HTTP method, such as ``"POST"``: it separates creating from listing.
 
         Raises:
             ValueError: The lane is none of these.

@@ -60,7 +60,7 @@ class Weather:
             many slots (0: shut). Before the first step ``slots`` holds.
         refuse: The probability that flex refuses a request, outages apart. 0 to 1.
         stall: The probability that flex accepts a request and falls silent. 0 to 1.
-        stall_seconds: How long a stall lasts before the answer comes; None: for ever.
+        stall_seconds: How long a stall lasts before the answer comes; None: without end.
         stall_windows: Windows ``(start, end, share)`` with another probability of a stall.
         slow: What flex latency is multiplied with.
         slow_windows: Windows ``(start, end, factor)``: answers that flex begins in one take

@@ -33,7 +33,7 @@ _OURS = re.compile(r"resp_[0-9a-f]{32}")
 class ResponseStore:
     """Responses by their id: those in the background, and the stored ones of direct calls.
 
-    What is due is done whenever somebody looks, in order, and billed then; usable from any
+    What is due is done when a request asks, in order, and billed then; usable from any
     thread.
 
     Args:

@@ -50,7 +50,7 @@ class BatchParameters:
         endpoint: The endpoint that answers its lines.
         completion_window: ``24h``.
         metadata: The caller's own pairs; None: not given.
-        output_lifetime: Seconds that its output is kept; None: for ever.
+        output_lifetime: Seconds that its output is kept; None: without end.
         account: Whose it is.
     """
 
@@ -104,7 +104,7 @@ class BatchUsage:
         }
 
 
-# What a batch does, in small steps; each tells when the next one is due, in the provider's time.
+# What a batch does, in small steps; each returns when the next one is due, in the provider's time.
 Steps = Generator[float, None, None]
 
 
@@ -204,7 +204,7 @@ class BatchJob:
         self._due = next(self._steps, inf)
 
     def close(self) -> None:
-        """Stop it and let go of its files."""
+        """Stop it and release its files."""
         self._steps.close()
         self._due = inf
         self._release()

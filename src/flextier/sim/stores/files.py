@@ -64,7 +64,7 @@ class StoredFile:
 class PendingFile:
     """A file being written; it becomes one of the store's when it is published.
 
-    Open only while it writes, so that whoever forgets a draft leaves no open file behind.
+    Open only while it writes, so that an abandoned draft leaves no open file behind.
     """
 
     def __init__(self, path: Path) -> None:

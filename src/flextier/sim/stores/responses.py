@@ -12,7 +12,7 @@ from flextier.sim.model.generate import GeneratedAnswer
 from flextier.sim.model.request import ModelRequest, PromptMessage
 from flextier.sim.protocol import responses
 
-# So many stored responses of direct calls are kept, and so many characters of their prompts and
+# This many stored responses of direct calls are kept, and this many characters of their prompts and
 # answers; the oldest are forgotten first.
 MOST = 10_000
 MOST_TEXT = 100_000_000
