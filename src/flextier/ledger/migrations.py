@@ -132,7 +132,7 @@ def found_version(connection: Connection, shown: str) -> int:
         return 0
     rows = connection.execute(text(f"SELECT version FROM {_VERSION}")).scalars().all()
     if len(rows) != 1 or not isinstance(rows[0], int) or rows[0] < 1:
-        raise ForeignDatabaseError(f"{shown} has a damaged table {_VERSION}: no valid version")
+        raise ForeignDatabaseError(f"{shown} has a damaged table {_VERSION}: no version in it")
     if rows[0] > len(STEPS):
         raise NewerLedgerError(
             f"{shown} is a ledger of version {rows[0]}, and this flextier knows {len(STEPS)}: "
