@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from flextier.capacity.estimators import RandomRefusals, RefusalTime
-from flextier.capacity.latencies import Latencies
+from flextier.capacity.estimators import Latencies, RandomRefusals, RefusalTime
 from flextier.capacity.permit import Permit, ProbeSpacing, Verdict
 
 FIRST_WINDOW = 10

@@ -21,8 +21,7 @@ from flextier.lanes import (
 )
 from flextier.lanes.lane_support import SUPPORTABLE
 from flextier.planning.fallback import CANCEL_TIME
-from flextier.planning.model_lanes import lanes_of_model
-from flextier.planning.relative_price import cheapest_first
+from flextier.planning.model_lanes import cheapest_first, lanes_of_model
 from flextier.policy import FlexPolicy
 
 MIN_BATCH_CALLS = 10

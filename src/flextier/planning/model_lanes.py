@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from flextier.costs import Usage, price
+from flextier.lanes import Lane
 from flextier.lanes.lane_support import parse_lane_support
 from flextier.lanes.model_support import has_windows, is_after_flex
 
@@ -81,3 +84,28 @@ def _listed(model: str) -> ModelLanes:
     found = {x for x in ("batch", "flex") if listing.tier_since(TERMS[x].context) is not None}
     source = f"the price list's entry {listing.name}"
     return ModelLanes(frozenset(found | windows), source, names_windows=False)
+
+
+_TYPICAL = Usage(input_tokens=3000, output_tokens=1000)
+"""Weighs discounts on input and output where they differ: three tokens in for one out."""
+
+
+def share_of(lane: Lane, model: str) -> tuple[Decimal, bool]:
+    """A lane's cost as a share of standard's, and whether that follows from known prices."""
+    try:
+        cost = price(_TYPICAL, model=model, lane=lane.name)
+    except ValueError:  # the model has no price yet on this day
+        return _by_guide(lane), False
+    if cost.total is None or not cost.standard:
+        return _by_guide(lane), False
+    return cost.total / cost.standard, True
+
+
+def _by_guide(lane: Lane) -> Decimal:
+    return Decimal(1) if lane.price_share is None else lane.price_share
+
+
+def cheapest_first(lanes: Sequence[Lane], model: str) -> list[tuple[Lane, Decimal, bool]]:
+    """The lanes with their shares, the cheapest first; ties in a fixed order."""
+    found = [(lane, *share_of(lane, model)) for lane in lanes]
+    return sorted(found, key=lambda one: (one[1], _by_guide(one[0]), one[0].name))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.capacity.latencies import ENOUGH, KEPT, Latencies
+from flextier.capacity.estimators import ENOUGH, KEPT, Latencies
 
 
 def after(*seconds: float) -> Latencies:
