@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from flextier.sim import BatchOutcome, Fault, Simulator
+from tests.examples import forked
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+FOLDER = ROOT / "examples"
+EXAMPLES = sorted(FOLDER.glob("*.py"))
 
 
-def run(sim: Simulator, *command: str, **environment: str) -> str:
-    """What a command prints; it has to succeed, without a warning."""
+def run(sim: Simulator, program: Path, tmp_path: Path, **environment: str) -> str:
+    """What a program prints; it has to succeed, without a warning."""
+    output = tmp_path / "output.txt"
     env = {
         **os.environ,
         "OPENAI_BASE_URL": sim.base_url,
@@ -26,15 +27,12 @@ def run(sim: Simulator, *command: str, **environment: str) -> str:
         "FLEXTIER_BACKOFF_INITIAL": "0.01",
         "FLEXTIER_BATCH_WINDOW": "0.3",
         "FLEXTIER_BATCH_POLL_INTERVAL": "0.2",
-        "PYTHONWARNINGS": "error,ignore::DeprecationWarning",
-        "PYTHONIOENCODING": "utf-8",
         **environment,
     }
-    done = subprocess.run(
-        [sys.executable, *command], env=env, capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    status = forked.run(str(program), env, ROOT, output)
+    printed = output.read_text(encoding="utf-8")
+    assert status == 0, printed
+    return printed
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
@@ -45,7 +43,7 @@ def test_example(example: Path, flextier_sim: Simulator, tmp_path: Path) -> None
     flextier_sim.script(Fault.refuse())
     flextier_sim.script_batches(BatchOutcome.expire(after=3))
 
-    printed = run(flextier_sim, str(example), TMPDIR=str(tmp_path))
+    printed = run(flextier_sim, example, tmp_path, TMPDIR=str(tmp_path))
 
     assert "flex" in printed
     assert len(flextier_sim.requests) > 1
@@ -57,19 +55,20 @@ def test_the_list_names_every_example() -> None:
     assert [path.name for path in EXAMPLES if f"({path.name})" not in listed] == []
 
 
-def test_the_environment_switches_flex_off(flextier_sim: Simulator) -> None:
+def test_the_environment_switches_flex_off(flextier_sim: Simulator, tmp_path: Path) -> None:
     """The variables of the example do what it says."""
-    run(flextier_sim, "examples/environment.py", FLEXTIER_LANES="standard")
+    run(flextier_sim, FOLDER / "environment.py", tmp_path, FLEXTIER_LANES="standard")
     assert [request.tier for request in flextier_sim.requests] == ["default"]
 
 
 def test_a_night_is_not_paid_for_twice(flextier_sim: Simulator, tmp_path: Path) -> None:
     """Started again, the nightly evaluation has its answers from the journal, and costs nothing."""
     flextier_sim.script_batches(BatchOutcome.expire(after=3))
+    nightly = FOLDER / "nightly_evaluation.py"
 
-    first = run(flextier_sim, "examples/nightly_evaluation.py", TMPDIR=str(tmp_path))
+    first = run(flextier_sim, nightly, tmp_path, TMPDIR=str(tmp_path))
     paid = flextier_sim.paid()["payments"]
-    second = run(flextier_sim, "examples/nightly_evaluation.py", TMPDIR=str(tmp_path))
+    second = run(flextier_sim, nightly, tmp_path, TMPDIR=str(tmp_path))
 
     assert "   3 on batch: $" in first
     assert "  37 on flex: $" in first
@@ -77,22 +76,25 @@ def test_a_night_is_not_paid_for_twice(flextier_sim: Simulator, tmp_path: Path) 
     assert flextier_sim.paid()["payments"] == paid == 40
 
 
-def test_a_chain_waits_in_one_batch(flextier_sim: Simulator) -> None:
+def test_a_chain_waits_in_one_batch(flextier_sim: Simulator, tmp_path: Path) -> None:
     """The calls of a LangChain chain make one batch, and come back parsed."""
-    printed = run(flextier_sim, "examples/batch_chain.py")
+    printed = run(flextier_sim, FOLDER / "batch_chain.py", tmp_path)
 
     assert printed.count("Review(product=") == 10
     assert "billed {'batch': 10}" in printed
     assert flextier_sim.stats()["batches"]["created"] == 1
 
 
-def test_the_readmes_program(flextier_sim: Simulator) -> None:
+def test_the_readmes_program(flextier_sim: Simulator, tmp_path: Path) -> None:
     """The first program of the README runs, and prints what the README says it prints."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     program = readme.split("```python\n", 1)[1].split("```", 1)[0]
     shown = readme.split("```text\n", 1)[1].split("```", 1)[0]
     flextier_sim.script(Fault.refuse(), Fault.refuse(), Fault.serve())
 
-    printed = run(flextier_sim, "-c", program)
+    path = tmp_path / "program.py"
+    path.write_text(program, encoding="utf-8")
+
+    printed = run(flextier_sim, path, tmp_path)
 
     assert printed.splitlines() == shown.splitlines()

@@ -115,7 +115,7 @@ def test_no_usage_is_unpriced() -> None:
     """A model that tells no usage was called all the same."""
     record = record_of(None)
     assert (record.answered, record.usage, record.cost.total) == (True, None, None)
-    assert "no usage" in str(record.cost.reason)
+    assert "no readable usage" in str(record.cost.reason)
 
 
 def test_parts_that_cannot_be_are_unpriced() -> None:
