@@ -122,7 +122,7 @@ def test_cancelled_by_somebody_else_on_the_last_lane(asker: Asker, sim: Simulato
     heard = asker(sim, ALONE.replace(max_retries=1))
     assert isinstance(heard.error, BackgroundUnfinished)
     assert heard.error.response_id is not None
-    assert "cancelled by somebody else" in str(heard.error)
+    assert "cancelled by another client" in str(heard.error)
     assert (created(sim), heard.attempts) == (2, ["background-2h:unfinished"] * 2)
 
 

@@ -201,7 +201,7 @@ def test_a_reader_that_goes_away(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_progress_that_raises(source: Path, tmp_path: Path) -> None:
-    """It is not told any more, a warning says so, and the output is written."""
+    """It it is not called again, a warning says so, and the output is written."""
 
     def progress(_: Any) -> None:
         raise ValueError("mine")

@@ -1,1 +1,1 @@
-"""Background responses: accepted at once, asked about until they are done, called off in time."""
+"""Background responses: accepted at once, polled until they are done, cancelled in time."""

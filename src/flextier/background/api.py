@@ -24,7 +24,7 @@ ENDED = frozenset({"completed", "failed", "incomplete", "cancelled"})
 """The statuses after which nothing comes."""
 
 PENDING = frozenset({"queued", "in_progress"})
-"""Those before. A status that is in neither is one that nobody knew when this was written."""
+"""Statuses of a pending response. A status in neither set was unknown when this was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class RawRequest:
 
     options: Any
     whole: bool = False
-    """Whether it is seen through although nobody waits any more: it creates something."""
+    """Whether it is completed although no call waits any more: it creates something."""
     seconds: float = math.inf
     """How long it may take, all of it."""
 
@@ -67,7 +67,7 @@ class PolledResponse:
 
 
 class BackgroundRequests:
-    """Made from the SDK's options of a call; each for so many ``seconds`` at most."""
+    """Made from the SDK's options of a call; each within its ``seconds``."""
 
     __slots__ = ("_options", "_query")
 

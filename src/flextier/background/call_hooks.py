@@ -14,7 +14,7 @@ from flextier.planning.admission import Admission
 
 
 class CallHooks:
-    """Told by the response's course; nothing of it is waited for."""
+    """Called by the life cycle of the response; none of it blocks."""
 
     __slots__ = ("_clock", "_lane", "_memory", "_model", "_read", "_turn")
 
@@ -46,7 +46,7 @@ class CallHooks:
         self._turn.served(self._clock.now())
 
     def called_off(self) -> None:
-        """The response is not waited for any more: whoever asks the same, asks anew."""
+        """The response is abandoned: the next call with the same key is made again."""
         if self._memory is not None:
             self._memory.called_off()
 

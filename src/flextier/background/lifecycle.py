@@ -1,4 +1,4 @@
-"""The course of one background response: from its creation to its end, or to its being called off.
+"""The life cycle of one background response, from its creation to its end or cancellation.
 
 Written once, as a generator of steps; who drives it makes the requests and waits, in a thread or in
 a task (``driving.py``).
@@ -39,12 +39,12 @@ _FRESH = 0.5
 """Seconds within which what has not begun will hardly have begun."""
 
 _DROPPED = 10.0
-"""Seconds that cancelling may take when nobody waits any more."""
+"""Seconds that cancelling may take when no call waits any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for so many seconds."""
+    """Wait for the given seconds."""
 
     seconds: float
     deaf: bool = False
@@ -66,7 +66,7 @@ class LifecycleHooks(Protocol):
         """It was created: whatever happens from now on, this is what it is known by."""
 
     def called_off(self) -> None:
-        """It is not waited for any more, and nobody else is to."""
+        """It is abandoned, and no other call is to wait for it."""
 
     def finished_unwatched(self, polled: PolledResponse) -> None:
         """It is finished and paid for, and who waited for it is gone."""
@@ -78,7 +78,7 @@ def warn_unstored() -> None:
     safe_warn(
         "background responses that are not stored (store=False, or a project that keeps none) are "
         "deleted about ten minutes after their end: a program that is away for longer does not "
-        "find them by its journal, and asks anew"
+        "find them by its journal, and makes them again"
     )
 
 
@@ -114,7 +114,7 @@ class BackgroundLifecycle:
             clock: the call's.
             account: who keeps the accounts.
             longest: the most seconds between two looks.
-            cancel_at: from when on it is not waited for, but called off, on the clock.
+            cancel_at: when the pending response is cancelled, on the clock.
             attempt_ends_by: when the call goes on, whatever has become of that.
             response_id: of one that was created before; None: there is none yet.
         """
@@ -160,7 +160,7 @@ class BackgroundLifecycle:
         Raises:
             BackgroundUnfinished: it was cancelled, or left.
             BackgroundLost: it cannot be found any more.
-            BackgroundDetached: it was let go of.
+            BackgroundDetached: it was detached.
             ClientClosedError: the client was closed; it was cancelled before, if it could be.
             openai.OpenAIError: it was not created.
         """
@@ -190,11 +190,11 @@ class BackgroundLifecycle:
             if self._is_to_stop():
                 return (yield from self._called_off())
             yield Pause(self._seconds())
-            # Another one may have been told meanwhile that there are too many looks.
+            # Another call may have been rate-limited meanwhile.
             if not self._is_to_stop() and not self._pace.opens_in(self._clock.now()):
                 last = yield from self._looked()
         if last.status == "cancelled":
-            raise self._unfinished("was cancelled by somebody else", billed=True)
+            raise self._unfinished("was cancelled by another client", billed=True)
         return last
 
     def _created(self) -> Steps:
@@ -244,7 +244,7 @@ class BackgroundLifecycle:
         """Seconds until it should be asked again.
 
         Raises:
-            BackgroundLost: that would be in vain.
+            BackgroundLost: it can no longer be polled.
         """
         failure = failure_of(error) or Failure()
         now, kind = self._clock.now(), classify(failure, STANDARD)
@@ -286,7 +286,7 @@ class BackgroundLifecycle:
         """Cancel it; what has finished by then is as good as ever.
 
         Raises:
-            BackgroundUnfinished: it is cancelled, or may go on: nobody could be reached.
+            BackgroundUnfinished: it is cancelled, or may still run: the server did not answer.
             BackgroundDetached: it goes on.
             ClientClosedError: as BackgroundUnfinished, of a client that is closed.
         """
@@ -296,7 +296,7 @@ class BackgroundLifecycle:
                 "journal (FLEXTIER_JOURNAL) the answer will be found there"
             )
         why = (
-            "was called off, as its client was closed"
+            "was cancelled, as its client was closed"
             if self.stopping
             else "was left, so that FlexPolicy.deadline (FLEXTIER_DEADLINE) or the lane's "
             f"{self._lane.timeout_field} (FLEXTIER_{str(self._lane.timeout_field).upper()}) is kept"
@@ -317,7 +317,7 @@ class BackgroundLifecycle:
         raise self._unfinished(why, billed=begun)
 
     def _cancelled(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
-        """How it ended, cancelled or not; None: nobody knows.
+        """How it ended, cancelled or not; None: unknown.
 
         Raises:
             BackgroundLost: it cannot be found any more.
@@ -350,7 +350,7 @@ class BackgroundLifecycle:
                 yield Pause(pause, deaf=True)
 
     def _dropped(self) -> Generator[Step, Any, None]:
-        """Nobody waits any more: cancel it, as far as that is possible now."""
+        """Cancel it, as far as that is possible now: no call waits any more."""
         last = yield from self._withdrawn(self._clock.now() + _DROPPED)
         if last is not None:
             self.unwatched(last)
@@ -364,9 +364,9 @@ class BackgroundLifecycle:
         """As :meth:`_cancelled`, whatever goes wrong."""
         try:
             last = yield from self._cancelled(until)
-        except (openai.OpenAIError, RuntimeError):  # nobody is left to be told of it
+        except (openai.OpenAIError, RuntimeError):  # no one is left to be notified
             return None
-        # One that may go on is found by whoever asks the same with the same journal.
+        # One that may go on is found by the next same call with the same journal.
         if last is not None and last.status not in ("completed", "incomplete"):
             self._account.called_off()
         return last

@@ -18,11 +18,11 @@ UNSTORED = 240.0
 minutes after its end."""
 
 _MOST = 30.0
-"""Looks a second, of all calls of an account together, as long as nobody objects. A look takes
+"""Polls a second, of all calls of an account together, unless the server refuses. A poll takes
 about a millisecond of CPU."""
 
 _TOGETHER = 8
-"""Into so many moments the seconds to the first looks are divided, and looks come at one of them:
+"""Slots that the seconds to the first polls are divided into; polls come at one of them:
 seven of thirty at once take half the CPU that they take one by one."""
 
 _LEAST = 1.0
@@ -67,9 +67,9 @@ class PollSchedule:
                 self._rate = min(_MOST, self._rate + _REGAINED)
 
     def refused(self, now: float, wait: float) -> None:
-        """There were too many looks: nobody looks for so long, and all less often after that."""
+        """There were too many polls: none for that long, and all less often afterwards."""
         with self._lock:
-            if now >= self._shut_until:  # once, however many have been told so at the same time
+            if now >= self._shut_until:  # once, however many were refused at the same time
                 self._rate = max(_LEAST, self._rate / 2)
             self._shut_until = max(self._shut_until, now + wait)
 
@@ -88,7 +88,7 @@ def pace_of(where: tuple[str, str]) -> PollSchedule:
 
 
 def _forget_all() -> None:
-    """Whoever waits, waits in the parent."""
+    """A child has none of its parent's waiting calls."""
     global _LOCK
     _LOCK = threading.Lock()
     _PACES.clear()

@@ -71,7 +71,7 @@ async def adrive(
     clock: Clock,
     ask: Callable[[Any], Awaitable[Any]],
 ) -> PolledResponse:
-    """The async twin of :func:`drive`."""
+    """The async version of :func:`drive`."""
     wait = task_wait()
     wait.prepare()
     steps = course.steps()
@@ -119,7 +119,7 @@ async def _taken(
 
 
 async def _in_time(request: Awaitable[Any], seconds: float, *, shield: bool = False) -> Any:
-    """What came of a request within so many seconds.
+    """The outcome of a request within the given seconds.
 
     Raises:
         openai.APITimeoutError: nothing.
@@ -156,7 +156,7 @@ async def _unbroken(request: Awaitable[Any]) -> Any:
     Raises:
         _Interrupted: it was answered, and the task was cancelled meanwhile.
     """
-    if running_loop() is None:  # trio: whatever is next will be told of the cancellation
+    if running_loop() is None:  # trio: the next await raises the cancellation
         with anyio.CancelScope(shield=True):
             return await request
     task = asyncio.ensure_future(request)

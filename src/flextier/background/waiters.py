@@ -46,7 +46,7 @@ class ClientWaiters:
 
     @contextmanager
     def counting(self, course: Waiter, wake: Callable[[], None]) -> Iterator[None]:
-        """A call waits, for as long as this lasts; ``wake`` tells it that there is news."""
+        """A call waits, for as long as this lasts; ``wake`` is called when there is news."""
         course.news = wake
         with self._lock:
             self._waiting.add(course)
@@ -71,12 +71,12 @@ class ClientWaiters:
 
     @property
     def empty(self) -> bool:
-        """Whether nobody waits."""
+        """Whether no call waits."""
         return not self._waiting
 
 
 def _notify(course: Waiter, why: str) -> bool:
-    """Whether there was somebody to be told: not, if its event loop has ended."""
+    """Whether the call could be notified: not if its event loop has ended."""
     try:
         course.stop(why)
     except RuntimeError:
@@ -98,7 +98,7 @@ def pending_of(http_client: Any) -> ClientWaiters:
 
 
 def left(http_client: Any) -> ClientWaiters | None:
-    """The calls that have been told that their client is to be closed; None: there is none."""
+    """The calls that were notified that their client closes; None: there is none."""
     pending = _BY_CLIENT.get(http_client) if _BY_CLIENT else None
     return pending if pending is not None and pending.stop("closed") else None
 
@@ -111,7 +111,7 @@ def await_left(pending: ClientWaiters) -> None:
 
 
 async def aawait_left(pending: ClientWaiters) -> None:
-    """The async twin of :func:`await_left`."""
+    """The async version of :func:`await_left`."""
     with anyio.move_on_after(_LONGEST):
         while not pending.empty:
             await anyio.sleep(_LOOK)
@@ -125,7 +125,7 @@ def detach() -> int:
 
 
 def _forget_all() -> None:
-    """Whoever waits, waits in the parent."""
+    """A child has none of its parent's waiting calls."""
     global _LOCK
     _LOCK = threading.Lock()
     _BY_CLIENT.clear()

@@ -197,7 +197,7 @@ def response_of(line: dict[str, Any]) -> tuple[int, str | None, bytes] | None:
 
 
 def is_failed(body: Any) -> bool:
-    """Whether the body of a good response tells of a failure, as Responses may."""
+    """Whether the body of a 2xx response reports a failure, as Responses may."""
     return isinstance(body, dict) and body.get("status") == "failed"
 
 

@@ -1,4 +1,4 @@
-"""What the Batch API says when it does not take a file: read, and told to the calls."""
+"""Errors of the Batch API for a rejected file, and the errors of its calls."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def again(error: Exception, request: Any) -> Exception:
 
 
 def detached(request: Any) -> Exception:
-    """For a call that is let go of."""
+    """For a call that is detached."""
     return BatchDetached(
         "the program is to end; the batch goes on, and with the same journal "
         "(FLEXTIER_JOURNAL) the answer will be found there"

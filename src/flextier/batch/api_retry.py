@@ -40,7 +40,7 @@ def pause_after(error: openai.OpenAIError, clock: Clock, backoff: float) -> floa
 
 
 def usual_backoff(tries: int, clock: Clock) -> float:
-    """Seconds to wait after so many failed tries, where no policy says otherwise."""
+    """Seconds of backoff after the given number of failed attempts, by default."""
     return clock.random() * min(_LONGEST, _FIRST * 2.0 ** min(tries, 10))
 
 

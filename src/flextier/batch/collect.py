@@ -63,7 +63,7 @@ def record(journal: Journal | None, write: Callable[[Journal], Any]) -> None:
 
 
 def _lines(content: DownloadedFile) -> Iterator[_Line]:
-    """The lines of a file that have a response; others tell that theirs was not done."""
+    """The lines of a file that have a response; others report that theirs was not done."""
     for at, length, line in lines_of(content.file, content.lock):
         response = None if line is None else response_of(line)
         if line is None or response is None:

@@ -13,7 +13,7 @@ _BYTES_A_TOKEN = 4
 
 
 def tokens_of(size: int) -> int:
-    """About how many tokens are in so many bytes of lines."""
+    """Estimated tokens in the given bytes of lines."""
     return max(1, size // _BYTES_A_TOKEN)
 
 

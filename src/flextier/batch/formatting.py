@@ -132,7 +132,7 @@ def as_json(shown: Any) -> str:
 
 
 def as_dict(batch: Batch) -> dict[str, Any]:
-    """A batch as the API tells it, and its ``cost``."""
+    """A batch as the API returns it, and its ``cost``."""
     cost = cost_of(batch)
     return {**batch.to_dict(mode="json"), "cost": None if cost is None else cost.to_dict()}
 

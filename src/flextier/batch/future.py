@@ -27,7 +27,7 @@ class LineOutcome(Protocol):
 
 
 class FutureWaiter(Protocol):
-    """Somebody who waits."""
+    """A waiting thread or task."""
 
     def wake(self) -> None:
         """From any thread."""
@@ -92,7 +92,7 @@ class BatchFuture:
         self._calls = calls
 
     def leave(self) -> bool:
-        """Nobody waits any more; whether the line can have been sent."""
+        """Abandon it; whether the line may have been sent."""
         sent: bool = self._calls is None or self._calls.left(self)
         if isinstance(self.outcome, ResultLine):
             self.outcome.unread()
@@ -100,7 +100,7 @@ class BatchFuture:
 
 
 class UnreadResults:
-    """Answers that were handed over and not read yet: whoever hands over, waits for that.
+    """Answers that were handed over and not read yet: the collector waits for that.
 
     Else all calls of a batch would be busy with their answers at once, which takes memory.
     """
@@ -158,7 +158,7 @@ class ResultLine:
         self.backlog: UnreadResults | None = None
 
     def unread(self) -> None:
-        """Nobody will read it, or nobody has to wait for that."""
+        """It will not be read, or needs no waiting."""
         if self.backlog is not None:
             self.backlog.read()
 
@@ -199,7 +199,7 @@ class ErrorResult:
 
 
 class RaisedError:
-    """An exception, made anew for each call that it ends."""
+    """An exception, created for each call that it ends."""
 
     __slots__ = ("_make",)
 
@@ -211,7 +211,7 @@ class RaisedError:
 
 
 class SendAgain:
-    """The line was never sent, or is gone: it is to be sent anew."""
+    """The line was never sent, or is gone: it is to be sent again."""
 
     def response(self, request: Any) -> Any:
         raise AssertionError("a free line has no answer")

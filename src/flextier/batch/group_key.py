@@ -34,5 +34,5 @@ class GroupKey:
         return self.policy.batch_poll_interval
 
     def backoff(self, tries: int) -> float:
-        """Seconds to wait after so many failed tries."""
+        """Seconds of backoff after the given number of failed attempts."""
         return self.clock.random() * self.policy.backoff(tries)

@@ -24,7 +24,7 @@ from flextier.journal.records import BatchPlace, JournalEntry
 from flextier.lanes.batch import LINE_ERROR
 
 _LEAVING = 5.0
-"""Seconds that a process which ends takes to cancel what nobody will ever ask for."""
+"""Seconds that a process which ends takes to cancel what no one will collect."""
 
 
 class BatchManager:
@@ -159,7 +159,7 @@ class BatchManager:
         return self._pacing.setdefault(model, EnqueueLimit())
 
     def too_large(self, size: int) -> None:
-        """A file of so many bytes was turned away."""
+        """A file of this many bytes was rejected as too large."""
         self._max_bytes = min(self._max_bytes, max(1, size * 3 // 5))
 
     # --- for works, without the lock ----------------------------------------------------------
@@ -186,7 +186,7 @@ class BatchManager:
         return len(wakes)
 
     def leave(self, until: float) -> None:
-        """The process ends: cancel what nobody can ask for any more."""
+        """The process ends: cancel what no one can collect any more."""
         with self.lock:
             lost = [work for work in self._by_tag.values() if not work.is_known]
             for work in lost:
@@ -201,7 +201,7 @@ _LOCK = threading.Lock()
 
 
 def manager_of(base_url: str, account: str) -> BatchManager:
-    """The desk of an account."""
+    """The batch manager of an account."""
     manager = _MANAGERS.get((base_url, account))
     if manager is None:
         with _LOCK:
@@ -213,11 +213,11 @@ def detach() -> int:
     """Let go of all calls of this process that wait for batches, or background responses, that a
     journal knows.
 
-    They raise :class:`flextier.Detached`; what they waited for goes on, and whoever asks the same
-    with the same journal gets the answers. For programs that are told to end.
+    They raise :class:`flextier.Detached`; their requests continue, and the same calls
+    with the same journal get the responses. For programs that end early.
 
     Returns:
-        How many calls were let go of.
+        How many calls were detached.
     """
     return waiters.detach() + sum(manager.detach() for manager in list(_MANAGERS.values()))
 

@@ -185,7 +185,7 @@ def wait(
     on_status: Callable[[Batch], Any] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Batch:
-    """Wait until a batch has ended, well or not: ``status`` tells. Faults that pass are waited out.
+    """Wait until a batch has ended, well or not: see ``status``. Transient failures are retried.
 
     Args:
         client: any client of the SDK.
@@ -248,7 +248,7 @@ def cancel(
     """Stop a batch. What it has done by then is kept, and charged: see :func:`fetch`.
 
     It is ``cancelling`` for up to ten minutes. One that had ended before is returned as it is: its
-    ``status`` tells.
+    see ``status``.
 
     Args:
         client: any client of the SDK.

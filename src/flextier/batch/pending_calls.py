@@ -25,7 +25,7 @@ class PendingCalls:
         """Begin with none.
 
         Args:
-            lock: the desk's, which all of its batches share.
+            lock: the manager's, which all of its batches share.
             clock: the calls'.
             wake: wakes the thread that works for them.
             gathers: whether lines can be added; else they were sent before.
@@ -133,7 +133,7 @@ class PendingCalls:
                     return
 
     def abandon(self) -> None:
-        """Nobody waits any more: locked."""
+        """No call waits any more: locked."""
         self._waiting.clear()
         self.close()
 
@@ -153,7 +153,7 @@ class PendingCalls:
         wake_all(wakes)
 
     def compact(self) -> None:
-        """Leave the lines out that nobody waits for any more: locked."""
+        """Drop the lines that no call waits for any more: locked."""
         if len(self._waiting) == len(self.order):
             return
         old, self.spool, self.order = self.spool, SpoolFile(), []
@@ -170,7 +170,7 @@ class PendingCalls:
 
     @property
     def empty(self) -> bool:
-        """Whether nobody waits: locked."""
+        """Whether no call waits: locked."""
         return not self._waiting
 
     @property
@@ -196,5 +196,5 @@ class PendingCalls:
 def wake_all(wakes: Wakes) -> None:
     """Wake those whose wait is over."""
     for wake in wakes:
-        with suppress(RuntimeError):  # its event loop has ended: nobody is left to be woken
+        with suppress(RuntimeError):  # its event loop has ended: no one is left to wake
             wake()

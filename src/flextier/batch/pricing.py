@@ -41,7 +41,7 @@ class Bill:
 
     @property
     def usage(self) -> Usage:
-        """The tokens of all lines that tell theirs."""
+        """The tokens of all lines that report them."""
         return Usage(**self._tokens)
 
     def add(self, body: Any) -> None:
@@ -64,7 +64,7 @@ class Bill:
 
 
 def usage_in(body: Any) -> Usage | None:
-    """The usage that an answer's JSON body tells."""
+    """The usage in a response's JSON body."""
     fields = body.get("usage") if isinstance(body, dict) else None
     if not isinstance(fields, dict):
         return None
@@ -74,9 +74,9 @@ def usage_in(body: Any) -> Usage | None:
 
 
 def cost_of(batch: Batch) -> Cost | None:
-    """What a batch cost, by the sums that it tells; None: it tells none.
+    """The cost of a batch, by its reported sums; None: it reports none.
 
-    An estimate where long prompts have other rates: sums do not tell how long each one was. The
+    An estimate where long prompts have other rates: sums do not say how long each one was. The
     lines themselves do, see :func:`flextier.batch.fetch`.
     """
     usage, model = Usage.from_openai(getattr(batch, "usage", None)), getattr(batch, "model", None)

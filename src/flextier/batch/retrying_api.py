@@ -49,7 +49,7 @@ class RetryingBatchAPI:
         self._clock = terms.clock
         self._denied = 0
         self.unsure = False
-        """Whether a batch may have been created, and nobody knows."""
+        """Whether it is unknown if a batch was created."""
 
     def upload(self, tag: str, content: IO[bytes], until: float) -> str:
         """Send the file; its id."""

@@ -11,7 +11,7 @@ MAX_LINES = 50_000
 """What a batch takes."""
 
 MAX_BYTES = 150_000_000
-"""A batch takes 200 MB; uploads of 158 MB have been turned away (bespokelabsai/curator#610)."""
+"""A batch takes 200 MB; uploads of 158 MB have been rejected (bespokelabsai/curator#610)."""
 
 
 class LineSpan(NamedTuple):

@@ -22,7 +22,7 @@ def sync_client_for(client: Any) -> tuple[openai.OpenAI, bool]:
     through on the event loop that runs now, which has to go on running.
 
     Returns:
-        The twin, and whether it depends on the client's own HTTP client.
+        The sync client, and whether it depends on the given client's HTTP client.
     """
     http_client, bound = _http_client(client)
     sync_client = openai.OpenAI(

@@ -38,14 +38,14 @@ _MAX_REPAIRS = 3
 """How often a file is sent again without the lines that the server did not like."""
 
 _CANCELS = 5
-"""How often the cancelling of a batch is tried that nobody waits for."""
+"""Attempts at cancelling a batch that no call waits for."""
 
 _ALONE = 3
 """How often there is no room for a batch, with none of ours on its way, until it is split."""
 
 
 class _BatchFinished(Exception):
-    """Nothing more is to be done for this batch; those who waited have been told."""
+    """The batch is finished; its waiting calls have been notified."""
 
 
 class BatchWorker:
@@ -117,7 +117,7 @@ class BatchWorker:
         """Whether it is still worth to send anything; what was sent, is seen through.
 
         Raises:
-            _BatchFinished: nobody waits, or those who do have to go on now.
+            _BatchFinished: no call waits, or those that do must fall back now.
         """
         with self._lock:
             if self._batch is not None or not (self.calls.empty or self.calls.late):
@@ -142,7 +142,7 @@ class BatchWorker:
                 self._send()
         except _BatchFinished:
             pass
-        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+        except Exception as error:  # noqa: BLE001 - every waiting call gets the error
             self._fail(error)
         finally:
             with self._lock:
@@ -275,7 +275,7 @@ class BatchWorker:
         """Whether the batch is to be cancelled now.
 
         Raises:
-            _BatchFinished: nobody waits, and the journal knows where it is.
+            _BatchFinished: no call waits, and the journal has the batch.
         """
         with self._lock:
             if self.calls.empty and self._journal is not None:
@@ -386,7 +386,7 @@ class BatchWorker:
             found = self._journal.batches.get(self.tag)
         if batch is None or not (batch.output_file_id or batch.error_file_id):
             self._journal.gone(self.tag)
-            return  # its lines are to be sent anew
+            return  # its lines are to be sent again
         waiting = {future.custom_id for future in self._futures()}
         collect_results(batch, self.tag, self._requests, self.terms, self.calls)
         # Who has come meanwhile may have come too late for the line, but not for the journal.

@@ -89,7 +89,7 @@ class CheckpointDB:
         # Each commit reaches the disk itself: a thread of its own waits for it, no row does.
         self._db.execute("PRAGMA synchronous = FULL")
         if version == 0:
-            # One transaction: killed in the midst, it is made anew.
+            # One transaction: if killed midway, it is made again.
             self._db.executescript(
                 f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION};"
                 f"PRAGMA user_version = {VERSION}; COMMIT;"

@@ -41,8 +41,8 @@ class CheckpointWriter:
 
     Args:
         state: the database.
-        facts: tells what is to be kept besides rows, whenever it is asked.
-        on_failure: told, in this thread, when something cannot be written for the first time.
+        facts: returns what is to be kept besides rows.
+        on_failure: called in this thread at the first failed write.
         part: a file that the lines of done rows are added to, for readers in a hurry.
     """
 
@@ -66,7 +66,7 @@ class CheckpointWriter:
         self._used: list[Used] = []
         self._facts_at = 0.0
         self.failure: Exception | None = None
-        """Why the last try to write was in vain; None: it was not."""
+        """Why the last write failed; None: it did not."""
         self._thread = threading.Thread(target=self._work, name="flextier-keeper", daemon=True)
         self._thread.start()
 

@@ -19,7 +19,7 @@ ROW: ContextVar[Row | None] = ContextVar("flextier_bulk_row", default=None)
 
 
 class RunBudget(Spending):
-    """The run's budget, which tells a row that a call of it was not made."""
+    """The run's budget; it marks the row whose call it refused."""
 
     def check(self, limit: Decimal, knob: str) -> None:
         """Raise if the limit is reached."""

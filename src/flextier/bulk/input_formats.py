@@ -40,10 +40,10 @@ class InputSource(Protocol):
 
 
 def format_of(path: Path, what: str) -> str:
-    """The format that a file's name tells.
+    """The format, by a file's name.
 
     Raises:
-        BulkError: it tells none.
+        BulkError: the name has no known ending.
     """
     found = FORMATS.get(path.suffix.lower())
     if found is None:
@@ -166,7 +166,7 @@ class CsvSource:
 
 def _records(path: Path) -> Iterator[tuple[int, list[str], str | None]]:
     """The line that each record begins on, its fields, and what is wrong with it."""
-    # What is not UTF-8 becomes lone surrogates, which no valid text has: its record is told.
+    # What is not UTF-8 becomes lone surrogates, which no valid text has: its record is reported.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         # strict: a quote that is not closed at the end of the file is an error, not a field.
         reader = csv.reader(file, strict=True)

@@ -27,7 +27,7 @@ ORDERS = ("input", "done")
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run is told."""
+    """The options of a run."""
 
     input: Path
     output: Path
@@ -147,7 +147,7 @@ def _ladder(lanes: str | Iterable[str] | None) -> tuple[str, ...] | None:
 def _usual(ladder: tuple[str, ...] | None, deadline: float | None, capped: bool) -> int:
     """Offline, rows take no connection while they wait, and files are to be full.
 
-    What is under way is not stopped by a budget: with one, only a file is worth so many at once.
+    What is under way is not stopped by a budget: with one, only a batch is worth that many at once.
     """
     names = ladder or FlexPolicy().lanes
     if capped and BATCH.name not in names and names != (AUTO,):

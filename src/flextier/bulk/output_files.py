@@ -27,13 +27,13 @@ def write_output(
 
     Args:
         state: where the rows are kept.
-        told: the run's options.
+        run_options: the run's options.
         source: its input.
         seen: the version of the input.
         done: how many rows the output must have.
 
     Raises:
-        StorageError: it cannot be written, or would not have so many; what is there is as it was.
+        StorageError: it cannot be written, or would lose rows; the existing file is unchanged.
     """
 
     def lines() -> Iterator[str]:
@@ -172,7 +172,7 @@ def _put(
     except (OSError, ValueError, ArithmeticError, sqlite3.Error) as error:
         raise StorageError(
             f"{path} cannot be written: {error}. All answers are kept in {run_options.state}: run "
-            "the same again when that is mended"
+            "the same again when that is fixed"
         ) from error
     finally:
         _forget(beside)

@@ -117,14 +117,14 @@ _PRIMITIVES: dict[type, Any] = {
 
 
 def _found_types(objects: Iterator[dict[str, Any]], names: list[str]) -> dict[str, type | None]:
-    """The one simple type of each column's values; None: JSON is needed to tell them apart."""
+    """The one simple type of each column's values; None: JSON is needed to keep them apart."""
     seen: dict[str, set[Any]] = {name: set() for name in names}
     for values in objects if names else ():
         for name in names:
             value = values.get(name)
             if value is not None:
                 kind = type(value)
-                if kind is int and not -(2**53) <= value <= 2**53:  # no double tells it exactly
+                if kind is int and not -(2**53) <= value <= 2**53:  # no double holds it exactly
                     kind = _Large if -(2**63) <= value < 2**63 else _Huge
                 seen[name].add(kind)
     return {name: _one(types) for name, types in seen.items()}

@@ -1,4 +1,4 @@
-"""What the calls of a row are told: lanes, the journal, and what is left of the run's deadline."""
+"""Policy changes for the calls of a row: lanes, the journal, what is left of the deadline."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from flextier.policy import FlexPolicy
 Changes = tuple[tuple[str, Any], ...]
 
 _STEPS = 100
-"""In so many steps is told what is left. Calls of the same step share the policy that it makes."""
+"""Steps in which the remaining time is passed on. Calls of one step share a policy."""
 _RESERVE_IS_SAFE = 300.0
-"""Seconds. With less left than this, what is kept for the next lane must be told to fit."""
+"""Seconds. With less left than this, the reserve for the next lane is reduced to fit."""
 
 
 class PolicyOverrides:
@@ -59,7 +59,7 @@ class PolicyOverrides:
         return self._ends is not None and self._clock() >= self._ends - self._length / _STEPS - 1.0
 
     def changes(self) -> Changes:
-        """What calls that begin now are told. Never more time than there is."""
+        """The changes for calls that begin now. Never more time than is left."""
         if self._ends is None or (now := self._clock()) < self._again:
             return self._overrides
         left = max(self._ends - now, 0.001)

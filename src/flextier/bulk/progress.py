@@ -23,10 +23,10 @@ _LINE_EVERY = 1.0
 
 @contextmanager
 def showing(progress: bool | OnProgress | None) -> Iterator[OnProgress | None]:
-    """Whoever is to be told of the progress, while this lasts; None: nobody.
+    """The progress callback, while this lasts; None: none.
 
     Args:
-        progress: None: a bar, if standard error is a terminal; True: a bar; False: nobody; or who.
+        progress: True: a bar; False: none; None: a bar on a terminal; or a callback.
     """
     if progress is None:
         progress = sys.stderr is not None and sys.stderr.isatty()
@@ -49,11 +49,11 @@ def _harmless(progress: OnProgress) -> OnProgress:
             return
         try:
             progress(now)
-        except BrokenPipeError:  # nobody reads along any more
+        except BrokenPipeError:  # the reader has gone
             failed = True
         except Exception as error:  # noqa: BLE001 - it is the user's
             failed = True
-            safe_warn(f"progress raised {error!r}, and is not told any more")
+            safe_warn(f"progress callback raised {error!r}; it is not called again")
 
     return on_progress
 
@@ -115,7 +115,7 @@ def json_lines(file: TextIO) -> OnProgress:
 
 
 def write_json(file: TextIO, event: dict[str, Any]) -> None:
-    """Write a line of JSON that whoever reads along has at once."""
+    """Write a line of JSON, flushed at once."""
     file.write(json.dumps(event) + "\n")
     file.flush()
 

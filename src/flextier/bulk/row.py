@@ -87,7 +87,7 @@ Pick = Callable[[Row], Any]
 """What is given to the runnable for a row."""
 
 COLUMNS = ("prompt", "input", "question", "query", "text")
-"""Columns that a runnable which takes a text is given, unless it is told which."""
+"""Columns that a runnable which takes a text is given by default."""
 
 
 def picker(column: str | None, *, needs_text: bool, first: Row | None) -> Pick:

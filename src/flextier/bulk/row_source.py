@@ -23,7 +23,7 @@ class RowSource:
 
     Args:
         source: the input.
-        told: the run's options.
+        run_options: the run's options.
         keeper: who knows what is finished.
         seen: the version of the input.
         is_fresh: whether nothing is finished yet.
@@ -55,11 +55,11 @@ class RowSource:
         """Whether the whole input was read."""
 
     def finished(self, row: Row) -> None:
-        """Told when a row was handed to the keeper, or given up."""
+        """Set when a row was passed to the writer, or given up."""
         self._begun.pop(row.identity, None)
 
     async def __call__(self) -> AsyncIterator[Row]:
-        """The rows to run; those with a problem have only to be told of.
+        """The rows to run; those with a problem are only reported.
 
         Raises:
             InputError: the input cannot be read any further.
@@ -78,7 +78,7 @@ class RowSource:
             finally:
                 await asyncio.wait([ahead])
                 if not ahead.cancelled():
-                    ahead.exception()  # it is known, or nobody's business any more
+                    ahead.exception()  # it is known, or no longer of interest
 
     def _take(self) -> list[Row]:
         """The next rows. What breaks the input off is raised when those before it were taken."""

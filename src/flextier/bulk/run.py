@@ -14,7 +14,7 @@ from flextier.bulk.progress import showing
 from flextier.bulk.result import BulkResult, Progress
 from flextier.bulk.runner import run_all
 
-Told = bool | Callable[[Progress], object] | None
+ProgressOption = bool | Callable[[Progress], object] | None
 PathLike = str | os.PathLike[str]
 
 
@@ -35,7 +35,7 @@ def run(
     retry_errors: bool = False,
     overwrite: bool = False,
     errors: PathLike | None = None,
-    progress: Told = None,
+    progress: ProgressOption = None,
 ) -> BulkResult:
     """Run something over every row of a dataset, and write what it answers.
 
@@ -112,7 +112,7 @@ async def arun(
     retry_errors: bool = False,
     overwrite: bool = False,
     errors: PathLike | None = None,
-    progress: Told = None,
+    progress: ProgressOption = None,
 ) -> BulkResult:
     """:func:`run` in a running event loop.
 
@@ -139,7 +139,7 @@ async def arun(
 
 
 async def _shown(
-    runnable: Any, run_options: RunOptions, progress: Told, *, with_signals: bool
+    runnable: Any, run_options: RunOptions, progress: ProgressOption, *, with_signals: bool
 ) -> BulkResult:
     with showing(progress) as on_progress:
         return await run_all(

@@ -12,15 +12,15 @@ from flextier.bulk.result import Reason
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MOST = 2
-"""Signals that the loop is told of. If it has not ended by the next, a row is in its way."""
+"""Signals that the loop handles. If it has not ended by the next, a row blocks it."""
 
 
 class StopSignal:
     """Whether a run is to end, and why.
 
     Args:
-        on_soon: told once, when no new row is to be begun.
-        on_now: told once, when those under way are to be given up.
+        on_soon: called once, when no new row is to be started.
+        on_now: called once, when running rows are to be abandoned.
     """
 
     def __init__(self, on_soon: Callable[[], None], on_now: Callable[[], None]) -> None:
@@ -56,17 +56,17 @@ class StopSignal:
 
 @contextmanager
 def heeding_signals(stop: StopSignal) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the run, while this lasts. Only the main thread hears of signals."""
+    """Ctrl-C and SIGTERM stop the run, while this lasts. Only the main thread receives signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-    heard = 0
+    received = 0
 
     def interrupt(*_: object) -> None:
-        nonlocal heard
-        heard += 1
-        if heard > _MOST:
+        nonlocal received
+        received += 1
+        if received > _MOST:
             raise KeyboardInterrupt
         loop.call_soon_threadsafe(stop.interrupt)
 

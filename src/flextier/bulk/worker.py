@@ -1,4 +1,4 @@
-"""The run itself: rows in, at most so many under way, finished ones handed to the keeper."""
+"""The run itself: rows in, a bounded number at a time, finished ones to the writer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BACKLOG = 10_000
 """Finished rows that wait for the disk: with more of them, no new row is begun."""
 _MOMENT = 0.01
 _DETACH_AGAIN = 0.2
-"""Seconds after which calls that have come to wait for a batch since are let go of, too."""
+"""Seconds after which calls that have come to wait for a batch since are detached, too."""
 
 
 class RowWorkers:
@@ -93,7 +93,7 @@ class RowWorkers:
         except BulkError as error:
             self.error = error
             self.stop.soon("storage")
-        except BaseException:  # cancelled: there is nobody left to wait for the rows
+        except BaseException:  # cancelled: nothing waits for the rows any more
             await self._give_up()
             raise
         await self._drain()
@@ -194,9 +194,9 @@ class RowWorkers:
         if self._is_of_the_run(error) or self._is_cut(row):
             self._feed.finished(row)
             return
-        run_options = failed(row, str(error) if isinstance(error, RowProblem) else error)
-        # Was it the last answer that it failed for? Run again, it is asked for anew.
-        self._finish(row, FAILED, run_options, row.memories[-1:])
+        line = failed(row, str(error) if isinstance(error, RowProblem) else error)
+        # If the row failed on its last answer, running it again makes that call again.
+        self._finish(row, FAILED, line, row.memories[-1:])
 
     def _is_cut(self, row: Row) -> bool:
         """Whether the run has ended the row's last call, whatever the row has made of that."""

@@ -13,7 +13,7 @@ _Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]
 
 
 class WorkerThreads:
-    """Runs functions in at most so many threads, each in a copy of the caller's context.
+    """Runs functions in a bounded number of threads, each in a copy of the caller's context.
 
     The threads are daemons, unlike those of an executor: a run that is stopped at once must not
     wait for them.

@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         except TimeoutError as error:
             return _failed(str(error), 1)
         except KeyboardInterrupt:
-            return _failed(f"{options.verb} was interrupted: 'flextier batch list' tells", 1)
+            return _failed(f"{options.verb} was interrupted: see 'flextier batch list'", 1)
 
 
 def _list(client: openai.OpenAI, options: argparse.Namespace) -> int:
@@ -151,7 +151,7 @@ def _cancel(client: openai.OpenAI, options: argparse.Namespace) -> int:
             client, options.id, wait=options.wait, poll=options.poll, timeout=options.timeout
         )
     except KeyboardInterrupt:
-        return _failed(f"{options.id} was told to stop, or is about to be: look with 'show'", 1)
+        return _failed(f"{options.id} is being cancelled: see 'flextier batch show'", 1)
     text = f"{batch.id} is {batch.status}: {formatting.done_of(batch)} lines are done"
     if batch.request_counts is not None and batch.request_counts.completed:
         text += f"; they are charged, and kept: flextier batch fetch {batch.id} OUT"

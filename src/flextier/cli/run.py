@@ -78,9 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 130
     try:
         _print_result(result, as_json=arguments.json)
-    except (
-        OSError
-    ):  # nobody reads it, or the disk that it goes to is full: the run is none the worse
+    except OSError:  # the reader has gone, or the disk is full: the run is not affected
         sys.stdout = None  # or Python tries again at its end
     return result.exit_status
 

@@ -89,5 +89,5 @@ def digits_for(whole: Decimal) -> int:
 
 
 def dollars(amount: Decimal, digits: int) -> str:
-    """The amount with so many digits after the point, without a sign."""
+    """The amount with the given digits after the point, without a sign."""
     return f"{amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_EVEN):,f}"

@@ -42,7 +42,7 @@ class BatchRow:
     """When its lines were settled, in seconds since the epoch."""
     file_id: str | None = None
     batch_id: str | None = None
-    """None: nobody knows whether it was created."""
+    """None: unknown whether it was created."""
     status: str | None = None
     """As it was seen last."""
     output_file_id: str | None = None
@@ -93,7 +93,7 @@ class BatchTable:
             sql(f"UPDATE batches SET {columns} WHERE tag = ?", (*facts.values(), tag))
 
     def adopt(self, tag: str) -> bool:
-        """Whether this run is to find out if a batch was created: nobody else does."""
+        """Whether this run is to find out if a batch was created; one run does."""
         with self._transaction() as sql:
             row = sql("SELECT owner FROM batches WHERE tag = ?", (tag,)).fetchone()
             if row is None or (row[0] != self._run and self._owners.alive(row[0])):

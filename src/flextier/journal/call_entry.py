@@ -20,7 +20,7 @@ from flextier.lanes import BACKGROUND_FLEX, BATCH, FLEX, LANES, CallFacts, Lane
 from flextier.policy import FlexPolicy
 
 _SOONEST, _LATEST = 0.05, 2.0
-"""Seconds between two looks at a call that somebody else is asking."""
+"""Seconds between two checks of a call that another process makes."""
 
 
 MEMORIES: ContextVar[list[CallEntry] | None] = ContextVar("flextier_memories", default=None)
@@ -86,7 +86,7 @@ class CallEntry:
             safe_warn(f"a background response is not remembered: {error}", JournalWarning)
 
     def called_off(self) -> None:
-        """The background response comes to nothing: the call is to be asked anew."""
+        """The background response has failed: the call is to be made again."""
         self.entry = JournalEntry(self.entry.key, self.entry.n, "ours")
         try:
             self.journal.called_off(self.entry)
@@ -109,7 +109,7 @@ class CallEntry:
             self._stale = False
 
     def look(self, until: float) -> float:
-        """Seconds until it should be asked again whether somebody else has the answer; 0: go on.
+        """Seconds until the journal should be checked again for another call's response; 0: go on.
 
         Args:
             until: when the call does not wait for others any more.
@@ -127,7 +127,7 @@ class CallEntry:
 
     @property
     def is_busy(self) -> bool:
-        """Whether somebody else is asking the same now, and will have the answer."""
+        """Whether another call is making the same request now, and will have the response."""
         return self.entry.state == "busy"
 
     @property

@@ -28,9 +28,9 @@ from flextier.journal.records import (
 from flextier.journal.schema import connect
 
 _USED_UP = 0
-"""The run that has taken, for ever, what is used up. Those of programs begin at 1."""
+"""The run that owns what is used up, permanently. Those of programs begin at 1."""
 
-_NOBODY = 0
+_NO_RUN = 0
 """The run, which is never alive, that has a background response which no call waits for now."""
 
 _HELD = ("ours", "background")
@@ -96,7 +96,7 @@ class Journal:
 
     @staticmethod
     def _end_run(sql: Any, run: int) -> None:
-        """Nobody will ask what a run was asking; its batches stay."""
+        """Release the claims of a run; its batches stay."""
         sql("DELETE FROM taken WHERE run = ?", (run,))
         sql("DELETE FROM calls WHERE owner = ? AND state = 'asked'", (run,))
         sql("DELETE FROM runs WHERE id = ?", (run,))
@@ -137,7 +137,7 @@ class Journal:
             key: what it asks (:func:`flextier.journal.records.key_of`).
             once: whether all calls that ask the same share one entry; else each of this run has
                 its own, the first one that of the first in an earlier run, and so on.
-            keep: seconds for which answers count; None: for ever.
+            keep: seconds for which responses count; None: without end.
         """
         with self._transaction() as sql:
             n = 1 if once else self._next(sql, key)
@@ -159,7 +159,7 @@ class Journal:
         return n
 
     def claim(self, entry: JournalEntry, *, keep: float | None = None) -> JournalEntry:
-        """How it stands with the entry now; if nobody asks it, this call does."""
+        """The entry's state now; if no call claims it, this one does."""
         with self._transaction() as sql:
             return self._claimed(sql, entry.key, entry.n, keep, entry.state in _HELD)
 
@@ -218,7 +218,7 @@ class Journal:
             )
 
     def called_off(self, entry: JournalEntry) -> None:
-        """Nobody is to wait for the call's background response any more: it is asked for anew."""
+        """Drop the call's background response: the call is to be made again."""
         with self._transaction() as sql:
             sql(
                 "UPDATE calls SET state = 'asked', owner = ?, response_id = NULL "
@@ -259,10 +259,10 @@ class Journal:
             )
 
     def release(self, entry: JournalEntry, *, ours: bool = True) -> None:
-        """The call is over without an answer; whoever asks the same next, asks it anew.
+        """The call ended without a response; the next call with the same key is made again.
 
-        A line of a batch and a background response stay, and wait there for whoever asks the same
-        next; so does what another call of this run is asking (not ``ours``).
+        A line of a batch and a background response stay for the next call with the same key; so
+        does what another call of this run is making (not ``ours``).
         """
         with self._transaction() as sql:
             self._up_to.pop(entry.key, None)
@@ -278,7 +278,7 @@ class Journal:
                 sql(
                     "UPDATE calls SET owner = ? "
                     "WHERE key = ? AND n = ? AND state = 'background' AND owner = ?",
-                    (_NOBODY, entry.key, entry.n, self.run),
+                    (_NO_RUN, entry.key, entry.n, self.run),
                 )
 
     def use_up(self, entries: Iterable[JournalEntry]) -> None:
@@ -430,7 +430,7 @@ class Journal:
         return f"<Journal {self.path}>"
 
 
-# One for each file and process: the locks that tell who is alive are a process's, not an object's.
+# One for each file and process: the locks show which process is alive, not which object.
 _OPEN: dict[str, Journal] = {}
 _OPENING = threading.Lock()
 _INHERITED: list[Journal] = []

@@ -104,7 +104,7 @@ def _opened(path: str) -> sqlite3.Connection:
     try:
         return _tried(uri)
     except sqlite3.OperationalError:
-        # Without a file beside it, whose making the directory may forbid, nobody is writing to it.
+        # Without the -wal file, which the directory may forbid to create, no process writes to it.
         if os.path.exists(f"{path}-wal"):
             raise
         return _tried(f"{uri}&immutable=1")

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Literal
 
 State = Literal["ours", "busy", "batched", "background", "done"]
-"""``ours``: to be asked now, by this call. ``busy``: somebody else asks it now. ``batched``: it is
+"""``ours``: to be asked now, by this call. ``busy``: another call makes it now. ``batched``: it is
 in a batch. ``background``: it is a background response. ``done``: here is the answer."""
 
 

@@ -32,7 +32,7 @@ CREATE TABLE batches (
     owner INTEGER NOT NULL, -- the run that sends it
     sealed REAL NOT NULL,
     file_id TEXT,
-    batch_id TEXT, -- NULL: nobody knows whether it was created
+    batch_id TEXT, -- NULL: unknown whether it was created
     status TEXT,
     output_file_id TEXT,
     error_file_id TEXT
@@ -94,7 +94,7 @@ def _named(path: str) -> str:
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
-    if not _is_new(connection):  # before the next line changes a file that is somebody else's
+    if not _is_new(connection):  # before the next line changes a file of another program
         check_version(connection, path)
     _to_wal(connection)
     # What is written survives the process at once. Where it has to survive the machine, too, the
@@ -124,7 +124,7 @@ def _to_wal(connection: sqlite3.Connection) -> None:
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
-    """Whether the file is nobody's yet."""
+    """Whether the file is still empty."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -1,4 +1,4 @@
-"""What a ledger tells: its records, and sums that the database works out, exactly."""
+"""Queries of a ledger: its records, and sums that the database works out, exactly."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Even for a reader, SQLite makes shared memory beside a file that has a write-ahead log. Where it may
 not, a closed ledger, whose log is gone, is read as a file that does not change (``immutable``): no
-lock is taken, so whether somebody has changed it is looked at afterwards.
+lock is taken, so a change by another process is checked for afterwards.
 """
 
 from __future__ import annotations

@@ -227,7 +227,7 @@ def _attempts(attempts: Iterable[Attempt]) -> str | None:
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
-    """What the attempt tells beyond an attempt's defaults."""
+    """The fields of an attempt beyond an attempt's defaults."""
     encoded = attempt.to_dict()
     usual = {"status": None, "request_id": None, "possibly_billed": False, "sent": True}
     return {name: value for name, value in encoded.items() if usual.get(name, ...) != value}

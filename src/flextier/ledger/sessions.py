@@ -61,7 +61,7 @@ def state_of(row: Any, now: datetime | None = None) -> State:
 
 def _is_gone(pid: int) -> bool:
     if os.name != "posix":
-        return False  # there, signal 0 is no question: heartbeats have to tell
+        return False  # there, signal 0 does not work: heartbeats decide
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -161,7 +161,7 @@ class LedgerStore:
         if mode != "wal":
             raise LedgerError(
                 f"{self.address.shown} is on a file system without shared memory: SQLite cannot "
-                "use a write-ahead log there, so many processes could not write to it"
+                "use a write-ahead log there, so several processes cannot write to it"
             )
 
     def _connected(self) -> Connection:

@@ -86,7 +86,7 @@ class PriceBook:
                 tier as the server reports it, ``"default"`` and ``"priority"`` among them.
             at: when: a date, or a time, which is UTC where it has no zone. None: now.
             provider: the vendor, by its name in genai-prices. None: the one that the model's name
-                tells, else OpenAI.
+                says, else OpenAI.
 
         Returns:
             The cost. What has no known price comes back unpriced, with the reason.
@@ -231,7 +231,7 @@ def price(
         model: the model's name.
         lane: the lane that was billed.
         at: when; None: now.
-        provider: the vendor; None: the one that the model's name tells, else OpenAI.
+        provider: the vendor; None: by the model's name, else OpenAI.
         book: the price book to go by. None: that of this process.
 
     Raises:

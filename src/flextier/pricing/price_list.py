@@ -159,7 +159,7 @@ def find(prices: PriceList, model: str, provider: str | None) -> PriceListEntry 
     Args:
         prices: the price list.
         model: a model's name, a dated snapshot's, a fine-tuned model's, or ``vendor/model``.
-        provider: the vendor, as genai-prices calls it. None: the one that the name tells, else
+        provider: the vendor, as genai-prices calls it. None: by the name, else
             OpenAI.
 
     Raises:

@@ -60,7 +60,7 @@ def _is_shown(sheet: RateSheet) -> bool:
         return False
     if sheet.lane not in WINDOWS or any(band.reason is None for band in sheet.bands):
         return True
-    # Where standard rates of one's own stand behind it, the entry does not tell the model.
+    # Where standard rates of one's own stand behind it, the entry does not name the model.
     return any(map(has_windows, (sheet.priced_as, sheet.model, f"openai/{sheet.model}")))
 
 

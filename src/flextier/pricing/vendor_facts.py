@@ -43,7 +43,7 @@ NEWER: Mapping[str, MissingModel] = {
     # cache rates double and output costs 1.5 times the short-context rate for the full request";
     # "Batch costs 50% of Standard rates. Fast mode costs twice the Standard rate". No flex, by
     # https://developers.openai.com/api/docs/guides/flex-processing. The write to a cache is that
-    # for 30 minutes: one for 12 hours costs twice that, and a usage does not tell them apart.
+    # for 30 minutes: one for 12 hours costs twice that, and a usage does not distinguish them.
     "gpt-6.2-sol": MissingModel(
         Rates.of("2", "10", cached_input="0.10", cache_write="2.50"),
         _LONG,
@@ -82,7 +82,7 @@ FIRST_SOLD: Mapping[str, date] = {
     "openai/gpt-6.2-astra": date(2026, 11, 17),
     "openai/gpt-6.2-sol": date(2026, 11, 17),
 }
-"""When models were first sold whose names do not tell: no snapshot of theirs has a date in its
+"""When models were first sold whose names do not say: no snapshot of theirs has a date in its
 name. https://developers.openai.com/api/docs/changelog, https://ai.google.dev/gemini-api/docs/changelog"""
 
 CACHED_INPUT_UNTIL: Mapping[str, tuple[date, Decimal]] = {
@@ -101,4 +101,4 @@ has no cached rate)."""
 REMARKS: Mapping[str, str] = {
     "google/gemini-2.5-flash-preview": "output of a thinking model was billed at 3.50, not 0.60",
 }
-"""What one rate for output cannot tell of a model."""
+"""What one rate for output cannot express."""

@@ -152,7 +152,7 @@ def _refusals(summary: Summary) -> Figure:
 
 
 def _extremes(summary: Summary) -> str:
-    """At which hours it refused least and most; nothing where that is not told apart."""
+    """At which hours it refused least and most; nothing where hours do not differ."""
     known = [
         (share, hour)
         for hour, tries in enumerate(summary.tries_by_hour)

@@ -1,4 +1,4 @@
-"""Summary: what a report tells of the calls of a ledger, before it is written in any format."""
+"""Summary: the figures of a report on a ledger, before it is written in any format."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class NotableCall:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a report tells."""
+    """The figures of a report."""
 
     ledger: str
     """Its address, without a password."""

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 _SVG = "http://www.w3.org/2000/svg"
 _UNUSED = ("aria-label", "aria-roledescription", "aria-hidden", "role", "class", "pointer-events")
-_TOLD = "graphics-symbol"
+_LABELLED = "graphics-symbol"
 
 
 def inlined(svg: str, *, name: str, title: str, description: str) -> str:
@@ -47,7 +47,7 @@ def inlined(svg: str, *, name: str, title: str, description: str) -> str:
 def _add_title(element: ElementTree.Element) -> None:
     """Turn what is said about a mark into its tip."""
     label = element.get("aria-label")
-    is_label = element.get("role") == _TOLD and label
+    is_label = element.get("role") == _LABELLED and label
     for name in _UNUSED:
         element.attrib.pop(name, None)
     if is_label:
