@@ -201,12 +201,12 @@ def test_a_reader_that_goes_away(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_progress_that_raises(source: Path, tmp_path: Path) -> None:
-    """It it is not called again, a warning says so, and the output is written."""
+    """It is not called again, a warning says so, and the output is written."""
 
     def progress(_: Any) -> None:
         raise ValueError("mine")
 
-    with pytest.warns(UserWarning, match="progress raised"):
+    with pytest.warns(UserWarning, match="progress callback raised"):
         result = run(upper, source, tmp_path / "out.jsonl", progress=progress)
     assert result.output is not None
 
