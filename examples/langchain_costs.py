@@ -21,6 +21,6 @@ for team, sums in costs.totals.by_tag.items():
 mine = CostTotals(record for record in costs.records if record.metadata["customer"] == "ACME")
 print(f"ACME: ${mine.cost:f}, at most ${mine.possibly_billed:f} more for calls that broke off")
 
-with get_flex_cost_callback() as block:  # hears of all runs inside, without being passed along
+with get_flex_cost_callback() as block:  # counts all runs inside, without being passed along
     chain.invoke({"topic": "friction"})
 print(f"the last one: ${block.totals.cost:f} on {', '.join(block.totals.by_lane)}")

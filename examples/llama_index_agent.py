@@ -19,7 +19,7 @@ class Watch(BaseEventHandler):
     """Prints what happens to the calls while they wait."""
 
     def handle(self, event, **kwargs):
-        """Hear of everything; print two kinds of it."""
+        """Receive every event; print two kinds."""
         if isinstance(event, FlexRetryEvent):
             print(f"  {event.failed_lane}: {event.reason}, {event.lane} in {event.wait:.1f} s")
         elif isinstance(event, FlexFallbackEvent):

@@ -19,7 +19,7 @@ def engine(topic: str, **options: bool):
 
 
 records = []
-with FlexCostEventHandler(on_record=records.append) as costs:  # hears of every call inside
+with FlexCostEventHandler(on_record=records.append) as costs:  # counts every call inside
     for team, topic in (("search", "assert"), ("search", "lambda"), ("support", "with")):
         with instrument_tags({"team": team, "customer": "ACME"}):
             engine(topic).query("What is this about?")

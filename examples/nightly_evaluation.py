@@ -37,7 +37,7 @@ policy = FlexPolicy(
     lanes=("batch", "flex", "standard"),
     deadline=seconds_until(6),
     journal=JOURNAL,
-    journal_namespace="rubric 3",  # with another one, everything is judged anew
+    journal_namespace="rubric 3",  # with another one, everything is judged again
 )
 
 

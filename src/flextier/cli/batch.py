@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flextier._utils.formatting import count, dollars, plain
+from flextier.cli._common import fail, write_stdout
 
 if TYPE_CHECKING:
     import openai
@@ -72,16 +73,16 @@ def run(options: argparse.Namespace) -> int:
     try:
         client = openai.OpenAI(base_url=options.base_url, max_retries=0)
     except openai.OpenAIError as error:  # no key
-        return _failed(str(error), 2)
+        return fail("batch", str(error), 2)
     with client:
         try:
             return _VERBS[options.verb](client, options)
         except openai.OpenAIError as error:
-            return _failed(_words(client, error), 1)
+            return fail("batch", _words(client, error), 1)
         except TimeoutError as error:
-            return _failed(str(error), 1)
+            return fail("batch", str(error), 1)
         except KeyboardInterrupt:
-            return _failed(f"{options.verb} was interrupted: see 'flextier batch list'", 1)
+            return fail("batch", f"{options.verb} was interrupted: see 'flextier batch list'", 1)
 
 
 def _list(client: openai.OpenAI, options: argparse.Namespace) -> int:
@@ -89,8 +90,10 @@ def _list(client: openai.OpenAI, options: argparse.Namespace) -> int:
 
     found = manual.list_batches(client, limit=options.limit, status=options.status)
     if options.json:
-        return _print(formatting.as_json([formatting.as_dict(batch) for batch in found]))
-    return _print(formatting.table(found, time.time()))
+        return write_stdout(
+            "batch", formatting.as_json([formatting.as_dict(batch) for batch in found])
+        )
+    return write_stdout("batch", formatting.table(found, time.time()))
 
 
 def _show(client: openai.OpenAI, options: argparse.Namespace) -> int:
@@ -98,8 +101,8 @@ def _show(client: openai.OpenAI, options: argparse.Namespace) -> int:
 
     batch = manual.retrieve(client, options.id)
     if options.json:
-        return _print(formatting.as_json(formatting.as_dict(batch)))
-    return _print(formatting.page(batch))
+        return write_stdout("batch", formatting.as_json(formatting.as_dict(batch)))
+    return write_stdout("batch", formatting.page(batch))
 
 
 def _wait(client: openai.OpenAI, options: argparse.Namespace) -> int:
@@ -123,7 +126,9 @@ def _print_status(batch: Batch) -> None:
     from flextier.batch import formatting
 
     now = time.strftime("%H:%M:%S")
-    _print(f"{now}  {plain(batch.id)}  {plain(batch.status)}  {formatting.done_of(batch)}\n")
+    write_stdout(
+        "batch", f"{now}  {plain(batch.id)}  {plain(batch.status)}  {formatting.done_of(batch)}\n"
+    )
 
 
 def _ended(batch: Batch) -> int:
@@ -133,11 +138,12 @@ def _ended(batch: Batch) -> int:
 
     why, *others = formatting.errors_of(batch) or [f"{formatting.done_of(batch)} lines are done"]
     more = f" (and {count(len(others), 'error')} more)" if others else ""
-    return _failed(f"{batch.id} is {batch.status}: {why}{more}", 1)
+    return fail("batch", f"{batch.id} is {batch.status}: {why}{more}", 1)
 
 
 def _interrupted(batch_id: str) -> int:
-    return _failed(
+    return fail(
+        "batch",
         f"not waited for any more; {batch_id} goes on: 'flextier batch cancel {batch_id}' stops it",
         1,
     )
@@ -151,13 +157,13 @@ def _cancel(client: openai.OpenAI, options: argparse.Namespace) -> int:
             client, options.id, wait=options.wait, poll=options.poll, timeout=options.timeout
         )
     except KeyboardInterrupt:
-        return _failed(f"{options.id} is being cancelled: see 'flextier batch show'", 1)
+        return fail("batch", f"{options.id} may still be cancelled: check it with 'show'", 1)
     text = f"{batch.id} is {batch.status}: {formatting.done_of(batch)} lines are done"
     if batch.request_counts is not None and batch.request_counts.completed:
         text += f"; they are charged, and kept: flextier batch fetch {batch.id} OUT"
     if batch.status in ("cancelling", "cancelled"):
-        return _print(f"{plain(text)}\n")
-    return _failed(f"too late: {text}", 1)
+        return write_stdout("batch", f"{plain(text)}\n")
+    return fail("batch", f"too late: {text}", 1)
 
 
 def _fetch(client: openai.OpenAI, options: argparse.Namespace) -> int:
@@ -166,13 +172,13 @@ def _fetch(client: openai.OpenAI, options: argparse.Namespace) -> int:
     try:
         fetched = results.fetch(client, options.id, options.out)
     except ValueError as error:
-        return _failed(str(error), 1)
+        return fail("batch", str(error), 1)
     except BrokenPipeError:
         return 0  # OUT is a pipe, and who reads it has seen enough
     except OSError as error:
-        return _failed(f"{options.out} cannot be written: {error.strerror or error}", 2)
+        return fail("batch", f"{options.out} cannot be written: {error.strerror or error}", 2)
     if options.json:
-        return _print(formatting.as_json(fetched.to_dict()))
+        return write_stdout("batch", formatting.as_json(fetched.to_dict()))
     text = (
         f"{fetched.batch.id} is {fetched.batch.status}: {fetched.done:,} done, "
         f"{fetched.failed:,} failed, {fetched.unfinished:,} unfinished, in {fetched.path}"
@@ -186,7 +192,7 @@ def _fetch(client: openai.OpenAI, options: argparse.Namespace) -> int:
     if not os.path.isfile(fetched.path):  # a pipe: the lines are there, and these words are not
         print(plain(text), file=sys.stderr)
         return 0
-    return _print(f"{plain(text)}\n")
+    return write_stdout("batch", f"{plain(text)}\n")
 
 
 def _create(client: openai.OpenAI, options: argparse.Namespace) -> int:
@@ -197,10 +203,10 @@ def _create(client: openai.OpenAI, options: argparse.Namespace) -> int:
             client, options.file, endpoint=options.endpoint, metadata=dict(options.metadata)
         )
     except ValueError as error:
-        return _failed(f"{options.file}: {error}", 2)
+        return fail("batch", f"{options.file}: {error}", 2)
     except OSError as error:
-        return _failed(f"{options.file} cannot be read: {error.strerror or error}", 2)
-    return _print(f"{plain(batch.id)}\n")
+        return fail("batch", f"{options.file} cannot be read: {error.strerror or error}", 2)
+    return write_stdout("batch", f"{plain(batch.id)}\n")
 
 
 _VERBS = {
@@ -224,21 +230,6 @@ def _words(client: openai.OpenAI, error: openai.OpenAIError) -> str:
         cause = f" ({error.__cause__})" if str(error.__cause__ or "") else ""
         return f"{client.base_url}: {error.message}{cause}"
     return str(error)
-
-
-def _print(text: str) -> int:
-    from flextier.report import output
-
-    try:
-        output.write(text, None)
-    except OSError as error:
-        return _failed(f"standard output cannot be written: {error.strerror}", 2)
-    return 0
-
-
-def _failed(why: str, status: int) -> int:
-    print(f"flextier batch: {plain(why)}", file=sys.stderr)
-    return status
 
 
 def _whole(given: str) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from flextier.cli._common import fail
 from flextier.demo.provider import LONG, SHORT, DemoProvider, DemoWeather, provider
 
 if TYPE_CHECKING:
@@ -70,13 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the demo; returns 0 if every question was answered, 1 if one was lost, 2 if it cannot."""
     if options.live and not os.environ.get("OPENAI_API_KEY"):
-        print("flextier demo --live needs a key: set OPENAI_API_KEY", file=sys.stderr)
-        return 2
+        return fail("demo", "--live needs a key: set OPENAI_API_KEY")
     for name in ("topics", "concurrency"):
         number = getattr(options, name)
         if number is not None and number < 1:
-            print(f"flextier demo: --{name} must be at least 1, not {number}", file=sys.stderr)
-            return 2
+            return fail("demo", f"--{name} must be at least 1, not {number}")
     # Here, so that `--help` needs neither a framework nor a terminal's colours.
     from flextier.demo.cost_tracking import DemoCosts
     from flextier.demo.display import Display
@@ -92,8 +90,7 @@ def run(options: argparse.Namespace) -> int:
             ]
         _settle(books, screen)
     except (OSError, ValueError) as error:
-        print(f"flextier demo: {error}", file=sys.stderr)
-        return 2
+        return fail("demo", error)
     return 1 if any(row.is_lost for row in rows) else 0
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+
+from flextier.cli._common import fail, write_stdout
 
 APIS = ("responses", "chat")
 
@@ -32,7 +33,6 @@ def run(options: argparse.Namespace) -> int:
     """Print the plan; return 0, or 2 for an invalid setting."""
     from flextier.auto.explanation import as_json, explain, table
     from flextier.bulk.durations import seconds
-    from flextier.report import output
 
     try:
         deadline = None if options.deadline is None else seconds(options.deadline)
@@ -44,8 +44,6 @@ def run(options: argparse.Namespace) -> int:
             step=options.step,
         )
         text = json.dumps(as_json(plan), indent=2) + "\n" if options.json else table(plan)
-        output.write(text, None)
     except (ValueError, OSError) as error:
-        print(f"flextier explain: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return fail("explain", error)
+    return write_stdout("explain", text)

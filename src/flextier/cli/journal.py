@@ -10,6 +10,8 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
+from flextier.cli._common import fail, write_stdout
+
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
@@ -44,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _VERBS[options.verb](options)
     except JournalError as error:
-        return _failed(str(error), 1)
+        return fail("journal", str(error), 1)
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -64,8 +66,8 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         import json
 
-        return _print(json.dumps(content, indent=2) + "\n")
-    return _print(_text(content))
+        return write_stdout("journal", json.dumps(content, indent=2) + "\n")
+    return write_stdout("journal", _text(content))
 
 
 def _batch(row: Any, lines: int) -> dict[str, Any]:
@@ -144,11 +146,11 @@ def _export(options: argparse.Namespace) -> int:
                 written = journal.export(text)
                 text.detach()
         except ValueError as error:
-            return _failed(str(error), 2)
+            return fail("journal", str(error), 2)
         except BrokenPipeError:
             return 0  # OUT is a pipe, and who reads it has seen enough
         except OSError as error:
-            return _failed(f"{options.out} cannot be written: {error.strerror or error}", 2)
+            return fail("journal", f"{options.out} cannot be written: {error.strerror or error}", 2)
     print(f"{count(written, 'answer')} in {options.out}", file=sys.stderr)
     return 0
 
@@ -168,30 +170,14 @@ def _forget(options: argparse.Namespace) -> int:
         journal.close()
     with JournalReader(options.path) as reader:
         after = reader.size()
-    return _print(
+    return write_stdout(
+        "journal",
         f"forgotten: {count(gone, 'answer')}; left: {left:,}; {_bytes(before)} before, "
-        f"{_bytes(after)} now\n"
+        f"{_bytes(after)} now\n",
     )
 
 
 _VERBS = {"show": _show, "export": _export, "forget": _forget}
-
-
-def _print(content: str) -> int:
-    from flextier.report import output
-
-    try:
-        output.write(content, None)
-    except OSError as error:
-        return _failed(f"standard output cannot be written: {error.strerror}", 2)
-    return 0
-
-
-def _failed(why: str, status: int) -> int:
-    from flextier._utils.formatting import plain
-
-    print(f"flextier journal: {plain(why)}", file=sys.stderr)
-    return status
 
 
 def _age(given: str) -> int:

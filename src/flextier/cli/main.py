@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from flextier._version import __version__
 from flextier.cli import batch, demo, explain, journal, prices, rehearse, report, run, sim
+from flextier.cli._common import fail
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,8 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except ImportError as error:
-        print(f"flextier {options.command}: {error}", file=sys.stderr)
-        return 2
+        return fail(options.command, error)
     return status
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from datetime import date, datetime, timezone
 
+from flextier.cli._common import fail, write_stdout
 from flextier.pricing.usage import Usage
 
 _USAGE = {
@@ -42,11 +42,11 @@ def run(options: argparse.Namespace) -> int:
     day = options.at or datetime.now(timezone.utc).date()
     answers = [prices_of(model, day) for model in dict.fromkeys(options.models)]
     found = [answer for answer in answers if isinstance(answer, ModelPrices)]
-    if found:
-        print("\n".join(table(found, day, options.usage)))
+    if found and write_stdout("prices", "\n".join(table(found, day, options.usage)) + "\n"):
+        return 2
     for answer in answers:
         if not isinstance(answer, ModelPrices):
-            print(f"flextier prices: {answer}", file=sys.stderr)
+            fail("prices", answer)
     return 0 if len(found) == len(answers) else 1
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING, Any
+
+from flextier.cli._common import fail, write_stdout
 
 if TYPE_CHECKING:
     from flextier.rehearsal.result import Rehearsal, TraceResult
@@ -47,7 +48,9 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         return _list(options)
     if options.trace is None:
-        return _failed("which TRACE? `flextier rehearse --list` shows those that come with it")
+        return fail(
+            "rehearse", "which TRACE? `flextier rehearse --list` shows those that come with it"
+        )
     try:
         result = rehearse(
             options.trace,
@@ -57,13 +60,10 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
         )
     except (OSError, ValueError, MiscountError) as error:
-        return _failed(str(error))
+        return fail("rehearse", str(error))
     others = _against(result) if options.against else []
-    if options.json:
-        _print_json(result, others, options.against)
-    else:
-        _print(result, others)
-    return 0
+    text = _json(result, others, options.against) if options.json else _text(result, others)
+    return write_stdout("rehearse", text)
 
 
 def _field(text: str) -> tuple[str, str]:
@@ -78,12 +78,10 @@ def _list(options: argparse.Namespace) -> int:
 
     about = {name: Trace.load(name).about for name in names()}
     if options.json:
-        print(json.dumps(about, indent=2))
-        return 0
+        return write_stdout("rehearse", json.dumps(about, indent=2) + "\n")
     width = max(map(len, about))
-    for name, text in about.items():
-        print(f"{name:{width}}  {text}")
-    return 0
+    lines = [f"{name:{width}}  {text}\n" for name, text in about.items()]
+    return write_stdout("rehearse", "".join(lines))
 
 
 def _against(result: Rehearsal) -> list[TraceResult]:
@@ -99,25 +97,21 @@ def _peer(name: str, result: Rehearsal) -> TraceResult | None:
     try:
         return run_peer(name, result.trace)
     except ImportError as error:
-        print(f"flextier rehearse: {name} is left out: {error}", file=sys.stderr)
+        fail("rehearse", f"{name} is left out: {error}")
         return None
 
 
-def _print(result: Rehearsal, others: list[TraceResult]) -> None:
+def _text(result: Rehearsal, others: list[TraceResult]) -> str:
     from flextier.rehearsal import formatting
 
-    print("\n".join([*formatting.heading(result.trace), "", *formatting.figures(result)]))
+    lines = [*formatting.heading(result.trace), "", *formatting.figures(result)]
     if others:
-        print("\n".join(["", *formatting.table([result, *others])]))
+        lines += ["", *formatting.table([result, *others])]
+    return "\n".join(lines) + "\n"
 
 
-def _print_json(result: Rehearsal, others: list[TraceResult], against: bool) -> None:
-    document: dict[str, Any] = result.to_dict()
+def _json(result: Rehearsal, others: list[TraceResult], against: bool) -> str:
+    figures: dict[str, Any] = result.to_dict()
     if against:
-        document["against"] = [other.to_dict() for other in others]
-    print(json.dumps(document, indent=2))
-
-
-def _failed(why: str) -> int:
-    print(f"flextier rehearse: {why}", file=sys.stderr)
-    return 2
+        figures["against"] = [other.to_dict() for other in others]
+    return json.dumps(figures, indent=2) + "\n"

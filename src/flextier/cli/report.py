@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from flextier._utils.extras import needs_extra
-from flextier._utils.formatting import plain
+from flextier.cli._common import fail
 
 if TYPE_CHECKING:
     from flextier.ledger.url import LedgerUrl
@@ -62,14 +61,14 @@ def run(options: argparse.Namespace) -> int:
             summary = _summary(options.ledger, period)
             rendered = page.result()(summary, options.by) if page else _written(summary, options)
     except LedgerError as error:
-        return _failed(f"--ledger: {error}")
+        return fail("report", f"--ledger: {error}")
     except ValueError as error:
-        return _failed(str(error))
+        return fail("report", str(error))
     try:
         output.write(rendered, options.output)
     except OSError as error:
         place = "standard output" if options.output is None else f"--output {options.output}"
-        return _failed(f"{place} cannot be written: {error.strerror}")
+        return fail("report", f"{place} cannot be written: {error.strerror}")
     return 0
 
 
@@ -125,9 +124,3 @@ def _written(summary: Summary, options: argparse.Namespace) -> str:
         seen = output.is_terminal(options.output)
         return tables.comma_separated(summary, options.by or _BY, for_terminal=seen)
     return tables.text(summary, options.by) + "\n"
-
-
-def _failed(why: str) -> int:
-    # One line, whatever names of another program's tables are in it.
-    print(f"flextier report: {plain(why)}", file=sys.stderr)
-    return 2

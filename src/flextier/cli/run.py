@@ -8,6 +8,8 @@ import gc
 import sys
 from typing import TYPE_CHECKING
 
+from flextier.cli._common import fail
+
 if TYPE_CHECKING:
     from flextier.bulk.options import RunOptions
     from flextier.bulk.result import BulkResult
@@ -71,9 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         result = _run(arguments, _options(arguments))
     except (InputError, StorageError) as error:
-        return _failed(error, 1)
+        return fail("run", error, 1)
     except (BulkError, PolicyError) as error:
-        return _failed(error, 2)
+        return fail("run", error, 2)
     except KeyboardInterrupt:  # before the run heeds it itself: nothing has begun
         return 130
     try:
@@ -135,8 +137,3 @@ def _print_result(result: BulkResult, *, as_json: bool) -> None:
         write_json(sys.stdout, {"event": "result", **result.to_dict()})
     else:
         print("\n".join(summary(result)), flush=True)
-
-
-def _failed(why: Exception, status: int) -> int:
-    print(f"flextier run: {why}", file=sys.stderr)
-    return status

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from flextier.cli._common import fail
 
 if TYPE_CHECKING:
     from flextier.sim.simulator import Simulator
@@ -69,8 +70,7 @@ def run(options: argparse.Namespace) -> int:
             while not stopped.wait(0.5):
                 continue
     except (ImportError, OSError, ValueError) as error:
-        print(f"flextier sim: {error}", file=sys.stderr)
-        return 2
+        return fail("sim", error)
     return 0
 
 

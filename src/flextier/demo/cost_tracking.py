@@ -45,7 +45,7 @@ class DemoCosts:
 
         Args:
             framework: who makes them, as records name it.
-            tag: what they are told apart by.
+            tag: the tag that distinguishes them.
         """
         self._open()
 

@@ -50,14 +50,14 @@ class DemoProvider:
     is_simulated = False
 
     def arguments(self, climate: DemoWeather) -> dict[str, Any]:
-        """What a model has to be told to ask here."""
+        """The arguments of a model that sends its calls here."""
         return {}
 
     def begin(self, climate: DemoWeather) -> None:
         """Start the weather's clock, and count requests from here."""
 
     def requests(self) -> int | None:
-        """Requests for an answer since then; None: nobody counts."""
+        """Requests for an answer since then; None: not counted."""
         return None
 
 

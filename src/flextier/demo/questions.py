@@ -1,4 +1,4 @@
-"""Many questions, so many at a time, and what became of each."""
+"""Many questions, a bounded number at a time, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Question:
 async def ask_all(
     asks: Mapping[str, Ask], concurrency: int, done: Callable[[Question], None]
 ) -> list[Question]:
-    """Ask them all, so many at a time; ``done`` hears of each."""
+    """Ask them all, ``concurrency`` at a time; ``done`` is called with each."""
     slots = asyncio.Semaphore(concurrency)
 
     async def one(name: str) -> Question:

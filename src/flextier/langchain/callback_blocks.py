@@ -1,4 +1,4 @@
-"""Handlers that hear every run inside a ``with`` block, without being passed along."""
+"""Handlers for every run inside a ``with`` block, without being passed along."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _adding = Lock()
 
 @contextmanager
 def listen_with(handler: BaseCallbackHandler) -> Iterator[None]:
-    """Tell ``handler`` of all runs begun inside, next to the handlers that hear of them anyway."""
+    """Notify ``handler`` of all runs begun inside, beside the handlers they have anyway."""
     place, token = _take(handler)
     try:
         yield

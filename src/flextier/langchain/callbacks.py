@@ -1,7 +1,7 @@
-"""What runs of LangChain are told of their calls: ``on_retry`` with tenacity's state, and reports.
+"""Callbacks of LangChain runs for their calls: ``on_retry`` with tenacity's state, and reports.
 
 Reports go to handlers that take them, as ``on_flextier_report(report, run_id=...)``: LangChain has
-no callback that tells of every call's end. Of a cancelled run it tells none.
+no callback for every call's end. For a cancelled run it calls none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOTHING = nullcontext()
 
 
 def run_listener(run_manager: Any) -> AbstractContextManager[None]:
-    """Tell ``run_manager`` of the retries and the reports of calls begun inside; each once."""
+    """Pass retries and reports of calls begun inside to ``run_manager``; each once."""
     if run_manager is None or not run_manager.handlers or _has_callback(run_manager):
         return _NOTHING
     run = _RunCallbacks(run_manager)

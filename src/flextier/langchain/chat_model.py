@@ -121,7 +121,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         if self.openai_proxy or isinstance(root._client, _PARENTS_HTTP_CLIENTS):
             settings["http_client"] = _open(shared, self._http_settings())
         elif http_client is None:
-            # A client of the caller's: what it was told counts, unless the model was told better.
+            # A client of the caller's: its own arguments count, unless the model has explicit ones.
             settings = {
                 **non_default_arguments(root),
                 **{k: v for k, v in settings.items() if v is not None},
@@ -167,7 +167,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         chunks = super()._stream(*args, run_manager=run_manager, **kwargs)
         tail = _Tail()
         with reported():
-            # The request is made for the first chunk: what listens then, hears of the whole call.
+            # The request is made for the first chunk: a listener set then gets the whole call.
             with listen(reports.append, run=run_of(run_manager)), run_listener(run_manager):
                 first = next(chunks, None)
             for chunk in _chain(first, chunks):
@@ -361,7 +361,7 @@ def _shared_async(settings: _HttpSettings) -> Any:
 
 
 def _open(shared: Any, settings: _HttpSettings) -> Any:
-    """The shared client; a new one once somebody has closed it."""
+    """The shared client; a new one after it was closed."""
     client = shared(settings)
     if client.is_closed:
         shared.cache_clear()

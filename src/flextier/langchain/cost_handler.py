@@ -32,7 +32,7 @@ from flextier.pricing.best_effort import warm
 with needs_extra("langchain"):
     from langchain_core.callbacks import BaseCallbackHandler
 
-# Runs that are begun and not ended: LangChain tells no end of a cancelled one.
+# Runs that are begun and not ended: LangChain reports no end of a cancelled one.
 _MOST_OPEN = 100_000
 _NAMESPACE = ("flextier", "langchain")  # that of ChatOpenAIFlex.get_lc_namespace
 _PLAIN = (str, int, float, bool)
@@ -52,14 +52,14 @@ class _ModelRun:
     tags: Sequence[str] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     reports: bool = False
-    """Whether its calls tell their reports: it is a run of ``ChatOpenAIFlex``."""
+    """Whether its calls have reports: it is a run of ``ChatOpenAIFlex``."""
     settled: bool = False
     """Whether its calls are counted already, by their reports."""
     left: bool = False
     """Whether it has ended before its call, whose report is still to come."""
 
     def about(self, run_id: UUID) -> dict[str, Any]:
-        """What a record tells of the run."""
+        """The fields of a record that describe the run."""
         metadata = {
             name: value for name, value in self.metadata.items() if isinstance(value, _PLAIN)
         }
@@ -72,7 +72,7 @@ class _ModelRun:
 
 
 class FlexCostCallbackHandler(BaseCallbackHandler):
-    """Counts what model calls cost: ``ChatOpenAIFlex``'s, and those of any model that tells usage.
+    """Counts what model calls cost: ``ChatOpenAIFlex``'s, and those of any model with usage.
 
     For sync and async runs, chains, agents, batches and streams, and safe to share between threads
     and event loops. Each model call counts once, wherever and however often the handler is
@@ -84,9 +84,9 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
     as is a string, a number or a boolean.
 
     Args:
-        on_record: told of each record once it is counted, for example a ledger's ``add``. It is
+        on_record: called with each record once it is counted, for example a ledger's ``add``. It is
             called where the run is, in async runs on the event loop: it must not wait. What it
-            raises, LangChain logs. None: nobody.
+            raises, LangChain logs. None: no callback.
         keep_records: how many of the last records to keep in :attr:`records`. None: all of them.
 
     Example::
@@ -121,7 +121,7 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         with self._lock:
             return list(self._kept)
 
-    # --- what LangChain tells -----------------------------------------------------------------
+    # --- LangChain's callbacks -----------------------------------------------------------------
 
     def on_chat_model_start(
         self,
@@ -152,7 +152,7 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         self.on_chat_model_start(serialized, prompts, run_id=run_id, **kwargs)
 
     def on_flextier_report(self, report: CallReport, *, run_id: UUID) -> None:
-        """Count a call of ``ChatOpenAIFlex``, told at its end."""
+        """Count a call of ``ChatOpenAIFlex``, reported at its end."""
         with self._lock:
             run = self._runs.get(run_id) or _ModelRun()
             run.settled = True
@@ -208,7 +208,7 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         """The run that has ended; None if there is nothing left to count."""
         with self._lock:
             run = self._runs.pop(run_id, None)
-        if run is None:  # its beginning was not told
+        if run is None:  # its start was not reported
             return _ModelRun(parent_run_id=parent_run_id, tags=tags or ())
         return None if run.settled else run
 
@@ -270,7 +270,7 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
 def get_flex_cost_callback(
     *, on_record: OnRecord | None = None, keep_records: int | None = 0
 ) -> Iterator[FlexCostCallbackHandler]:
-    """A :class:`FlexCostCallbackHandler` that hears every run begun inside, without being passed.
+    """A :class:`FlexCostCallbackHandler` for every run begun inside, without being passed.
 
     Tasks started inside are covered, and so are threads that carry the context along (LangChain's
     ``batch`` does). Blocks inside blocks all count.

@@ -17,7 +17,7 @@ class ModelDeadlineExceeded(FlexDeadlineExceeded, OpenAITimeoutError):
 
 
 class reported:
-    """Keep the report, and the deadline, on errors that ``ChatOpenAI`` raises anew."""
+    """Keep the report, and the deadline, on errors that ``ChatOpenAI`` re-raises."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The records of calls that flextier did not make: from what LangChain tells of them."""
+"""The records of calls that flextier did not make: from LangChain's callbacks."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class FinishedRun:
 
 
 def read(result: Any) -> FinishedRun:
-    """What LangChain's result of an ended run tells."""
+    """The facts in LangChain's result of an ended run."""
     message = message_of(result)
     if message is None:
         return FinishedRun()
@@ -58,7 +58,7 @@ def read(result: Any) -> FinishedRun:
 
 
 def read_failed(result: Any) -> FinishedRun:
-    """What LangChain's result of a failed run tells: there may be a whole answer in it.
+    """The facts in LangChain's result of a failed run: there may be a whole answer in it.
 
     A reader can leave a stream at its end, and an answer can fail to be what a schema wants; such
     answers are billed.

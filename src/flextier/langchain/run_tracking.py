@@ -1,7 +1,7 @@
-"""LangChain's runs, told to lanes that tie the calls of one run together.
+"""LangChain's runs, for lanes that tie the calls of one run together.
 
-LangChain tells a model the run right around it, not the outermost one. But it hands callback
-handlers down from each run to those inside it. So a handler that hears nothing goes along, another
+LangChain gives a model the run right around it, not the outermost one. But it passes callback
+handlers down from each run to those inside it. So a handler that ignores events goes along, another
 one for each outermost run: it is the name of that run, and it is gone with it.
 """
 
@@ -22,7 +22,7 @@ with needs_extra("langchain"):
 
 
 class _Outermost(BaseCallbackHandler):
-    """Goes along with an outermost run into all runs inside it, and hears nothing."""
+    """Follows an outermost run into all runs inside it, and ignores every event."""
 
     # An async run would make a task for each event of a handler that is not.
     run_inline = True
@@ -64,9 +64,9 @@ register_run_tracking(watch_runs)
 
 
 def run_of(run_manager: Any) -> Callable[[], str] | None:
-    """Tells the outermost run that the model run of a manager is part of; itself, if of none.
+    """The outermost run that the model run of a manager is part of; itself, if of none.
 
-    Where that began before anybody watched, what is told is the run right around the model. None:
+    Where that began before tracking started: the run right around the model. None:
     there is no manager, and the code around knows.
     """
     return None if run_manager is None else partial(_outermost, run_manager)

@@ -1,4 +1,4 @@
-"""Tokens and tier as LangChain tells them: a message's ``usage_metadata``, or an answer's body."""
+"""Tokens and tier as LangChain reports them: ``usage_metadata``, or a response's body."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_to
 
 
 class ReportedUsage(NamedTuple):
-    """What an answer tells of its tokens."""
+    """The usage that a response reports."""
 
     usage: Usage | None = None
-    """The tokens. None: it does not tell, or not in a way that can be read."""
+    """The tokens. None: not reported, or not readable."""
     tier: str | None = None
-    """The service tier that the names of the parts tell."""
+    """The service tier, by the names of the parts."""
     unpriced: str | None = None
     """Why its price cannot be known although its tokens are, or why they cannot be read."""
     estimated: str | None = None
@@ -28,11 +28,11 @@ class ReportedUsage(NamedTuple):
 
 
 NOTHING = ReportedUsage()
-"""What an answer without usage tells."""
+"""For a response without usage."""
 
 
 def reported_usage(metadata: Any) -> ReportedUsage:
-    """What a ``usage_metadata`` tells; it does not raise, whatever that is."""
+    """The usage in a ``usage_metadata``; never raises."""
     if metadata is None:
         return NOTHING
     try:

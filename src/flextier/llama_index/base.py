@@ -130,7 +130,7 @@ class FlexLLM(BaseModel):
         }
 
     def _adopted(self, client: Any, plain: Any, flex: Any, argument: str) -> Any:
-        """A client of the caller's, routed; what it was told counts, unless the LLM was, too."""
+        """A client of the caller's, routed; its own arguments count, unless the LLM has any."""
         if not should_route(client, plain, flex, argument, stacklevel=4):
             return client
         if isinstance(client, flex):

@@ -1,4 +1,4 @@
-"""Counting the calls of LlamaIndex, each once, by whichever of its ways they are told."""
+"""Counts the calls of LlamaIndex, each once, however they are reported."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from flextier.pricing.best_effort import warm
 with needs_llama_index():
     from llama_index.core.llms.structured_llm import StructuredLLM
 
-# LLMs that ask another one, whose calls are told of by themselves.
+# LLMs that call another one, whose calls are reported by themselves.
 _WRAPPERS = frozenset({StructuredLLM.class_name()})
-# They tell of every request they make, with a report.
+# They dispatch an event for every request they make, with a report.
 _OURS = frozenset({OpenAIFlex.class_name(), OpenAIResponsesFlex.class_name()})
 
-_MOST_OPEN = 100_000  # calls begun whose end was never told, such as streams that nobody read
+_MOST_OPEN = 100_000  # calls begun whose end was never reported, such as unread streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class _OpenCall:
 
 
 class CallCounter:
-    """Counts each call once, whoever tells of its end first."""
+    """Counts each call once, whichever event reports its end first."""
 
     def __init__(self, on_record: OnRecord | None) -> None:
         warm()

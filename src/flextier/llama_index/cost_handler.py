@@ -31,7 +31,7 @@ with needs_llama_index():
 class FlexCostEventHandler(BaseEventHandler):
     """Counts what the model calls of LlamaIndex cost, ours and those of any other LLM.
 
-    While its ``with`` block is open it hears all calls of the process, also those of other threads
+    While its ``with`` block is open it counts all calls of the process, also those of other threads
     and tasks, as LlamaIndex's handlers do; else add it to a dispatcher. Each call counts once.
     Calls of ours bring their attempts, waits and fallbacks along; of others what LlamaIndex keeps
     of the answer is counted: without OpenAI's usage in it, a call is unpriced.
@@ -39,7 +39,7 @@ class FlexCostEventHandler(BaseEventHandler):
     LlamaIndex's instrument tags are the record's metadata, and its tags as ``name:value``.
 
     Args:
-        on_record: told of each record, for example a ledger's ``add``. None: nobody.
+        on_record: called with each record, for example a ledger's ``add``. None: no callback.
 
     Example::
 
@@ -72,7 +72,7 @@ class FlexCostEventHandler(BaseEventHandler):
         handlers = get_dispatcher().event_handlers
         places = [place for place, handler in enumerate(handlers) if handler is self]
         if places:
-            del handlers[places[-1]]  # that of this block: others may be somebody's own
+            del handlers[places[-1]]  # that of this block: others may be the caller's own
 
     def handle(self, event: BaseEvent, **kwargs: Any) -> None:
         """Take note of one event."""
@@ -113,7 +113,7 @@ _READERS: dict[type, Callable[[CallCounter, Any], None]] = {
 
 
 def _about(event: Any) -> dict[str, Any]:
-    """The facts of a record that its event tells."""
+    """The fields of a record, from its event."""
     plain = {name: value for name, value in event.tags.items() if isinstance(value, _PLAIN)}
     tags = tuple(f"{name}:{value}" for name, value in plain.items())
     return {"run_id": event.span_id, "tags": tags, "metadata": plain}

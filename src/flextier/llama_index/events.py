@@ -1,4 +1,4 @@
-"""What LlamaIndex's instrumentation hears of a call: an event a retry, and one a fallback."""
+"""Events for LlamaIndex's instrumentation: one a retry, one a fallback, one a call."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class FlexFallbackEvent(BaseEvent):
 
 
 class CallObserver:
-    """Hears one call: keeps its report, and dispatches its events in the span that it began in."""
+    """Listens to a call; keeps its report, and dispatches its events in the span it began in."""
 
     __slots__ = ("_run", "_scope", "_span_id", "_stream", "report", "report_fields")
 
@@ -100,12 +100,12 @@ class CallObserver:
         )
 
     def left(self) -> None:
-        """Nobody reads on: close the stream, if the call has one."""
+        """The stream is abandoned: close it, if the call has one."""
         if self._stream is not None:
             self._stream.close()
 
     async def aleft(self) -> None:
-        """The async twin of :meth:`left`."""
+        """The async version of :meth:`left`."""
         if self._stream is not None:
             with CancelScope(shield=True):
                 await self._stream.close()

@@ -19,10 +19,10 @@ with needs_llama_index():
 class FlexCostCallback(BaseCallbackHandler):
     """As :class:`FlexCostEventHandler`, for LlamaIndex's older ``CallbackManager``.
 
-    It misses ``structured_predict`` of :class:`OpenAIResponsesFlex`, which tells no callback.
+    It misses ``structured_predict`` of :class:`OpenAIResponsesFlex`, which calls no callback.
 
     Args:
-        on_record: told of each record, for example a ledger's ``add``. None: nobody.
+        on_record: called with each record, for example a ledger's ``add``. None: no callback.
 
     Example::
 
@@ -73,8 +73,8 @@ class FlexCostCallback(BaseCallbackHandler):
             if report is not None:
                 self._counter.end(event_id, report.to_dict())
             else:
-                # Of a stream that is left, or a cancelled task, the report is not told here, and
-                # so neither is the lane.
+                # The report of an abandoned stream or a cancelled task does not arrive here, so
+                # the lane is unknown.
                 is_left = not isinstance(error, Exception)
                 self._counter.failed(event_id, type(error).__name__, _now(), is_made=is_left)
             return

@@ -70,7 +70,7 @@ def streamed(chunks: Iterator[Any], observer: CallObserver) -> Generator[Any, No
 async def astreamed(
     chunks: AsyncIterator[Any], observer: CallObserver
 ) -> AsyncGenerator[Any, None]:
-    """The async twin of :func:`streamed`."""
+    """The async version of :func:`streamed`."""
     try:
         with observer.listening():
             chunk = await anext(chunks, None)

@@ -1,7 +1,7 @@
-"""LlamaIndex's runs, told to lanes that tie the calls of one run together.
+"""LlamaIndex's runs, for lanes that tie the calls of one run together.
 
 A run is one of a workflow or an agent, or one call of a query engine or a chat engine: the
-outermost of them. LlamaIndex's instrumentation tells when they begin and end; which one is running
+outermost of them. LlamaIndex's instrumentation reports when they begin and end; the running one
 is kept in the context, which LlamaIndex takes along into its tasks and threads.
 """
 
@@ -39,7 +39,7 @@ _run: ContextVar[_SpanRun | None] = ContextVar("flextier_llama_index_run", defau
 
 
 class _RunSpanHandler(NullSpanHandler):
-    """Hears of spans, and keeps in the context which run they are in."""
+    """Receives spans, and keeps in the context which run they are in."""
 
     def span_enter(
         self, id_: str, *_: Any, instance: Any = None, parent_id: str | None = None, **__: Any
@@ -90,7 +90,7 @@ register_run_tracking(watch_runs)
 
 
 def run_here(span_id: str | None) -> Callable[[], str]:
-    """Tells the run that a call asked for here is part of; the call itself, if of none.
+    """The key of the run that a call asked for here is part of; the call itself, if of none.
 
     It is of none, too, where the run began before anybody watched.
 

@@ -48,7 +48,7 @@ def of_call(beginning: CallStart, report: CallReport) -> Attributes:
 def of_error(report: CallReport) -> Attributes:
     """``error.type``, where the call ended in an error.
 
-    The name of the exception; for an answer that tells of a failure, which raises none, the kind
+    The name of the exception; for a response that reports a failure, which raises none, the kind
     of it. A stream that its reader closed half-way is no error.
     """
     if report.error is not None:

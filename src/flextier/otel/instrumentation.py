@@ -79,7 +79,7 @@ class Instrumentation:
         warm()
 
     def uninstrument(self) -> None:
-        """Switch it off. Calls that have begun are still told; further ones are not."""
+        """Switch it off. Calls that have begun are still exported; further ones are not."""
         global _in_force
         with _lock:
             hooks.remove_hook(self._started)
@@ -114,5 +114,5 @@ class _InstrumentedCall:
         self._course.ended = time.time_ns()
         try:
             self._owner._export(self._course, report)
-        except Exception:  # the answer is worth more than what is told of it
+        except Exception:  # telemetry never breaks a call
             _logger.exception("the telemetry of call %s is lost", report.id)

@@ -39,8 +39,8 @@ def rehearse(
     """Run :class:`flextier.AsyncFlexOpenAI` over a trace in virtual time: minutes take a second.
 
     Nothing outside is touched: no network, nothing learnt of lanes, no ``track()``, ``override()``
-    or ``budget()`` block around it; ``FlexPolicy.budget`` does not count. Only who hears of every
-    call of the process, such as ``flextier.otel.instrument()``, hears of these, too.
+    or ``budget()`` block around it; ``FlexPolicy.budget`` does not count. Only listeners for every
+    call of the process, such as ``flextier.otel.instrument()``, get these, too.
 
     Args:
         trace: A trace, the name of one that comes with flextier, or the path of a JSON file.

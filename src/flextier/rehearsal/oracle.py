@@ -1,4 +1,4 @@
-"""What somebody who knows the weather would have paid: what a rehearsal is held against."""
+"""The oracle: the cost and lateness of an ideal client that knows the weather in advance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Clairvoyant:
     standard: int
     """All other jobs."""
     late: int
-    """Jobs that nobody could have had in time."""
+    """Jobs that no client could have finished in time."""
 
     @property
     def cost(self) -> float:
@@ -40,8 +40,8 @@ def clairvoyant(trace: Trace) -> Clairvoyant:
     refusal of ``refuse``, no stall. A job begins on flex only if its answer is in time; what is
     left goes to standard, as soon as the rate limit leaves room for it.
 
-    Where all flex answers of a model take equally long nobody can do better. Jobs that come first
-    are due first, so whoever swaps two of them gains nothing; each answer holds a slot for the same
+    Where all flex answers of a model take equally long no client does better. Jobs that come first
+    are due first, so swapping two of them gains nothing; each answer holds a slot for the same
     time, so starting one as early as possible leaves the slots free no later than any other plan,
     and by each moment no other plan has begun more jobs (by induction over the jobs). And no plan
     gains by giving a slot to standard.

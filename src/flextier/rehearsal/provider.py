@@ -41,7 +41,7 @@ class ProviderCounts:
         refusals: Of these, refused by flex.
         rate_limited: Of these, answered 429 ``rate_limit_exceeded``, on any lane.
         rejected: Of these, answered with any other error.
-        stalls: Of these, accepted and then silent, for a while or for ever.
+        stalls: Of these, accepted and then silent, for a while or without end.
         abandoned: Of these, given up by the client before the answer: possibly billed.
         billed: When each answer was served and billed, with its tier: ``(time, "flex")``.
     """
@@ -64,7 +64,7 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
     """An in-memory transport that answers chat completions and responses, without streams.
 
     Weather and latencies go by the time of the event loop that sends the first request, from that
-    moment on. Read timeouts are kept; a stall that is for ever ends with one, or when the client
+    moment on. Read timeouts are kept; a stall without end stops with one, or when the client
     leaves. Usable under one event loop.
 
     Args:
@@ -145,7 +145,7 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         return self._weather.seconds(lane, default, self._chance, now=self._now(), model=model)
 
     async def _wait(self, patience: _FirstByteTimeout, seconds: float | None) -> None:
-        """Let ``seconds`` pass (None: for ever), or as many as the client waits for an answer."""
+        """Let ``seconds`` pass (None: no end), or as many as the client waits for an answer."""
         allowed = patience.left
         if allowed is not None and (seconds is None or seconds > allowed):
             await asyncio.sleep(allowed)
@@ -176,7 +176,7 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
 
 
 class _FirstByteTimeout:
-    """How long the client still waits for the answer's first byte; None: for ever."""
+    """How long the client still waits for the answer's first byte; None: without end."""
 
     def __init__(self, seconds: float | None) -> None:
         self.left = seconds

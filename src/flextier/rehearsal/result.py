@@ -55,7 +55,7 @@ class TraceResult:
     counts: ProviderCounts
     """What the provider saw."""
     clairvoyant: Clairvoyant
-    """What somebody who knows the weather could have had."""
+    """What the oracle reaches."""
     virtual_seconds: float
     """When the last job had ended."""
     real_seconds: float = field(compare=False)
@@ -178,7 +178,7 @@ class Rehearsal(TraceResult):
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
-    """The nearest rank: the smallest of the values that so many of them are not above."""
+    """The nearest rank: the smallest value that is at least this share of them."""
     rank = max(1, math.ceil(share * len(values) - _INSTANT))
     return sorted(values)[rank - 1]
 

@@ -26,7 +26,7 @@ PROMPT: Any = [{"role": "user", "content": "Rehearse."}]
 
 
 NEVER = "NeverEnded"
-"""The error of a call that hung on a stalled request for ever, having set no timeout."""
+"""The error of a call that hung on a stalled request, having set no timeout."""
 
 
 def run_trace(trace: Trace, caller: Caller, name: str) -> TraceResult:

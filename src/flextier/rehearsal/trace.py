@@ -52,7 +52,7 @@ class Trace:
     arrivals: float = 0.0
     """Seconds over which the jobs come in, evenly; 0: all at once."""
     seed: int = 1
-    """Chooses the random numbers: the weather's, and those of whoever makes the calls."""
+    """Chooses the random numbers: the weather's, and those of the client."""
 
     def __post_init__(self) -> None:
         for name in ("name", "about"):

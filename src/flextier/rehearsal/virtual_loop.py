@@ -68,7 +68,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001 - whoever awaits the future gets it
+        except Exception as error:  # noqa: BLE001 - raised where the future is awaited
             future.set_exception(error)
         return future
 
@@ -83,7 +83,7 @@ def run_virtually(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         main: Makes the coroutine to run; called on the new loop's thread.
 
     Raises:
-        VirtualDeadlockError: Every task waited for ever.
+        VirtualDeadlockError: every task waits without end.
     """
     return _in_thread(main) if _loop_runs() else Context().run(_run, main)
 
