@@ -25,7 +25,7 @@ def listed_as(models: Iterable[str | None], providers: Iterable[str | None]) -> 
     Args:
         models: what the model is called, the likeliest first; None: not known.
         providers: what LangChain calls its vendor. OpenAI's models, and those of no vendor, keep
-            their plain names; a vendor that the price list lacks has no prices but those of your own, for
+            their plain names; a vendor that the price list lacks has only your own prices, for
             ``"vendor/model"``.
     """
     vendors = [provider and _VENDORS.get(provider, provider) for provider in providers]
