@@ -11,7 +11,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from flextier.report.svg import inlined
+from flextier.report.charts import inlined
 
 INK, MUTED, LINE = "#1f2933", "#52606d", "#d9dee3"
 BLUE, RED, GREY = "#1d5fb4", "#c8372d", "#6b7683"

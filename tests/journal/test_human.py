@@ -168,7 +168,7 @@ def test_without_a_file_beside_it(path: Path, wall: Wall, monkeypatch: pytest.Mo
             raise sqlite3.OperationalError("unable to open database file")
         return connect(place, **more)  # type: ignore[call-overload,no-any-return]
 
-    monkeypatch.setattr("flextier.journal.reader.sqlite3.connect", forbidden)
+    monkeypatch.setattr("flextier._utils.sqlite_file.sqlite3.connect", forbidden)
     with JournalReader(path) as reader:
         assert reader.counts()["done"] == 1
     Path(f"{path}-wal").touch()

@@ -29,7 +29,7 @@ from pydantic import BaseModel, SecretStr
 
 from flextier import BudgetExceeded, budget
 from flextier.costs import CallRecord, CostTotals
-from flextier.langchain import FlexCostCallbackHandler, callback_blocks, get_flex_cost_callback
+from flextier.langchain import FlexCostCallbackHandler, callbacks, get_flex_cost_callback
 from flextier.sim import Fault, Simulator
 from tests.langchain.bills import assert_adds_up
 from tests.langchain.conftest import KEY
@@ -442,7 +442,7 @@ def test_blocks_leave_nothing_behind(make: Make, sim: Simulator) -> None:
             pass
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: copy_context().run(_block), range(20)))
-    assert len(callback_blocks._places) == 2
+    assert len(callbacks._places) == 2
 
 
 def _block() -> None:

@@ -13,8 +13,8 @@ import flextier.rehearsal
 from flextier import FlexPolicy, PolicyError, budget, override, track
 from flextier.rehearsal import Rehearsal, Trace, rehearse
 from flextier.rehearsal.baselines import run_peer
-from flextier.rehearsal.consistency_check import MiscountError, check
 from flextier.rehearsal.provider import ProviderCounts
+from flextier.rehearsal.result import MiscountError, check
 from flextier.sim import Weather
 
 OPEN = Trace(weather=Weather(flex_latency=3, standard_latency=2), jobs=10, deadline=100)

@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointEntry
-from flextier.bulk.checkpoint_writer import CheckpointWriter
+from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointEntry, CheckpointWriter
 from flextier.bulk.errors import InputError
 from flextier.bulk.input_formats import InputSource
 from flextier.bulk.options import RunOptions

@@ -9,8 +9,7 @@ from contextlib import ExitStack
 from decimal import Decimal
 from typing import Any
 
-from flextier.bulk.checkpoint_db import CheckpointDB
-from flextier.bulk.checkpoint_writer import CheckpointWriter
+from flextier.bulk.checkpoint_db import CheckpointDB, CheckpointWriter
 from flextier.bulk.cost_tracking import RunBudget, RunCosts
 from flextier.bulk.errors import BulkError, InputError, StorageError
 from flextier.bulk.input_formats import InputSource, fingerprint, source_of

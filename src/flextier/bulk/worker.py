@@ -8,8 +8,7 @@ from contextlib import aclosing
 from time import monotonic
 
 from flextier.batch import detach
-from flextier.bulk.checkpoint_db import DONE, FAILED, FinishedRow
-from flextier.bulk.checkpoint_writer import CheckpointWriter
+from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointWriter, FinishedRow
 from flextier.bulk.cost_tracking import ROW
 from flextier.bulk.errors import BulkError
 from flextier.bulk.options import RunOptions

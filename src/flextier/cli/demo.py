@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     # Here, so that `--help` needs neither a framework nor a terminal's colours.
     from flextier.demo.cost_tracking import DemoCosts
     from flextier.demo.display import Display
-    from flextier.demo.topics import topics
+    from flextier.demo.questions import topics
 
     texts = topics(options.topics)
     try:

@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the figures; returns 0, or 2 if the trace or the policy cannot be."""
     # Here, so that `--help` loads no client.
-    from flextier.rehearsal.consistency_check import MiscountError
     from flextier.rehearsal.flextier_client import rehearse
+    from flextier.rehearsal.result import MiscountError
 
     if options.list:
         return _list(options)

@@ -107,8 +107,8 @@ def _options(arguments: argparse.Namespace) -> RunOptions:
 
 
 def _run(arguments: argparse.Namespace, options: RunOptions) -> BulkResult:
-    from flextier.bulk.import_target import load
     from flextier.bulk.progress import json_lines, showing
+    from flextier.bulk.runnables import load
     from flextier.bulk.runner import run_all
 
     runnable = load(arguments.runnable)

@@ -1,4 +1,4 @@
-"""What the demo shows: a line for each call, a bar while it runs, a table at the end of a part."""
+"""What the demo shows: a line a call, a bar, a table at the end of a part, the costs at the end."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from time import monotonic
 
 from flextier._utils.extras import needs_extra
 from flextier.calls.report import CallReport
-from flextier.costs.totals import CostTotals
-from flextier.demo.cost_summary import bill, notes
+from flextier.costs.formatting import digits_for, dollars
+from flextier.costs.totals import CostTotals, Sums
 from flextier.demo.questions import Question
 
 with needs_extra("langchain,sim"):
@@ -156,3 +156,53 @@ def _table(framework: str, rows: Sequence[Question], seconds: float, counted: in
     table.add_row("seconds waited, all calls", f"{sum(r.waited for r in reports):.1f}")
     table.add_row("seconds in all", f"{seconds:.1f}")
     return table
+
+
+with needs_extra("langchain,sim"):
+    from rich.table import Table
+
+_HEAD = ("", "calls", "input", "output", "cost", "standard", "saved", "")
+
+
+def bill(totals: CostTotals) -> Table:
+    """The table."""
+    table = Table(title="what it came to: tokens, and US$", title_style="bold")
+    for place, head in enumerate(_HEAD):
+        table.add_column(head, justify="right" if place else "left")
+    digits = digits_for(totals.standard_cost)
+    for group in (totals.by_tag, totals.by_lane, {"all": totals}):
+        for name, sums in sorted(group.items()):
+            table.add_row(*_row(name, sums, digits))
+        table.add_section()
+    return table
+
+
+def notes(totals: CostTotals) -> Iterator[str]:
+    """What the table does not say."""
+    digits = digits_for(totals.standard_cost)
+    if totals.fallback_calls:
+        premium = dollars(totals.fallback_premium, digits)
+        yield f"Falling back cost ${premium} more than flex would have, with the same tokens."
+    if totals.possibly_billed_attempts:
+        most = dollars(totals.possibly_billed, digits)
+        yield (
+            f"Attempts without an answer: {totals.possibly_billed_attempts}. They may have been "
+            f"billed, too: at most ${most} where that is known."
+        )
+    if "LlamaIndex" in totals.by_tag:
+        yield "LlamaIndex's embeddings are not in it: they have no lanes, and go past flextier."
+    if totals.unpriced_calls:
+        yield f"Calls without a known price: {totals.unpriced_calls}. They are in no amount."
+
+
+def _row(name: str, sums: Sums, digits: int) -> tuple[str, ...]:
+    return (
+        name,
+        f"{sums.calls:,}",
+        f"{sums.input_tokens:,}",
+        f"{sums.output_tokens:,}",
+        dollars(sums.cost, digits),
+        dollars(sums.standard_cost, digits),
+        dollars(sums.saved, digits),
+        f"{100 * sums.saved / sums.standard_cost:.0f} %" if sums.standard_cost else "",
+    )

@@ -1,10 +1,12 @@
-"""Many questions, a bounded number at a time, and the outcome of each."""
+"""The questions on Python's help topics, a bounded number at a time, and their outcomes."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pydoc_data import topics as pydoc_topics
 
 import openai
 
@@ -54,3 +56,14 @@ async def _row(name: str, ask: Ask) -> Question:
         except (openai.OpenAIError, ValueError) as error:
             return Question(name, None, tuple(calls), error)
     return Question(name, answer, tuple(calls))
+
+
+LONGEST = 6_000
+"""Characters of a topic that are sent."""
+
+
+def topics(count: int | None = None) -> dict[str, str]:
+    """The help topics that come with this Python, without their headings."""
+    texts: dict[str, str] = pydoc_topics.topics
+    chosen = sorted(texts)[:count]
+    return {name: re.sub(r"\A.*\n\*+\n+", "", texts[name])[:LONGEST] for name in chosen}

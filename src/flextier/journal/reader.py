@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from flextier._utils.sqlite_file import open_read_only
 from flextier.journal.batches import COLUMNS, BatchRow
 from flextier.journal.errors import JournalError
 from flextier.journal.records import unpacked
@@ -37,7 +38,7 @@ class JournalReader:
         if not os.path.isfile(self.path):
             raise JournalError(f"there is no journal {self.path}")
         try:
-            self._connection = _opened(self.path)
+            self._connection = open_read_only(self.path)
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"the journal {self.path} cannot be read: {error}") from error
         try:
@@ -97,27 +98,6 @@ class JournalReader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _opened(path: str) -> sqlite3.Connection:
-    uri = f"{Path(path).resolve().as_uri()}?mode=ro"
-    try:
-        return _tried(uri)
-    except sqlite3.OperationalError:
-        # Without the -wal file, which the directory may forbid to create, no process writes to it.
-        if os.path.exists(f"{path}-wal"):
-            raise
-        return _tried(f"{uri}&immutable=1")
-
-
-def _tried(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=60, isolation_level=None)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def counts(sql: Sql) -> dict[str, int]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 
+from flextier._utils.sqlite_file import open_private
 from flextier.journal.errors import JournalError, NewerJournalError
 
 APPLICATION_ID = 0x464C584A
@@ -72,10 +72,7 @@ def connect(path: str) -> sqlite3.Connection:
         JournalError: it cannot be opened, or is something else's file.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(
-            path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-        )
+        connection = open_private(path, timeout=_PATIENCE)
     except (OSError, sqlite3.Error) as error:
         raise JournalError(f"{_named(path)} cannot be opened: {error}") from error
     try:

@@ -6,13 +6,15 @@ no callback for every call's end. For a cancelled run it calls none.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar, Token
+from threading import Lock
 from typing import Any
 
 from flextier._utils.extras import needs_extra
 from flextier.calls.context import current_scope, listen
 from flextier.calls.report import CallReport, Retry
-from flextier.langchain.callback_blocks import listening
 
 with needs_extra("langchain"):
     from langchain_core.callbacks import (
@@ -88,3 +90,42 @@ def _handlers(callbacks: Any) -> list[Any]:
     if isinstance(callbacks, BaseCallbackManager):
         return list(callbacks.handlers)
     return list(callbacks or ())
+
+
+with needs_extra("langchain"):
+    from langchain_core.callbacks import BaseCallbackHandler
+    from langchain_core.tracers.context import register_configure_hook
+
+_Place = ContextVar[BaseCallbackHandler | None]
+
+# LangChain asks every variable that was ever registered, at every run, and forgets none: one for
+# each level of blocks inside blocks is enough.
+_places: list[_Place] = []
+_adding = Lock()
+
+
+@contextmanager
+def listen_with(handler: BaseCallbackHandler) -> Iterator[None]:
+    """Notify ``handler`` of all runs begun inside, beside the handlers they have anyway."""
+    place, token = _take(handler)
+    try:
+        yield
+    finally:
+        place.reset(token)
+
+
+def listening() -> list[BaseCallbackHandler]:
+    """The handlers of the blocks around the running code, the outermost first."""
+    return [handler for place in _places if (handler := place.get()) is not None]
+
+
+def _take(handler: BaseCallbackHandler) -> tuple[_Place, Token[Any]]:
+    with _adding:
+        for place in _places:
+            if place.get() is None:
+                break
+        else:
+            place = ContextVar(f"flextier_block_{len(_places)}", default=None)
+            register_configure_hook(place, inheritable=True)
+            _places.append(place)
+    return place, place.set(handler)

@@ -16,7 +16,7 @@ from flextier.calls.report import CallReport, report_of
 from flextier.costs.dedupe import Seen
 from flextier.costs.records import CallRecord, OnRecord, record_of
 from flextier.costs.totals import CostTotals
-from flextier.langchain.callback_blocks import listen_with
+from flextier.langchain.callbacks import listen_with
 from flextier.langchain.records import (
     FRAMEWORK,
     FinishedRun,

@@ -137,8 +137,7 @@ class PriceBook:
         """The sheet, and whether it holds for the whole day."""
         from flextier.pricing import price_list
         from flextier.pricing.lane_discounts import LIST_PRICED
-        from flextier.pricing.own_rates import share_of_own
-        from flextier.pricing.price_rules import quote
+        from flextier.pricing.price_rules import quote, share_of_own
 
         target = self._aliases.get(model, model)
         names = (model, target, _DATE.sub("", target))

@@ -14,9 +14,8 @@ from flextier.calls.report import CallReport
 from flextier.client.clients import AsyncFlexOpenAI
 from flextier.lanes import LANES
 from flextier.policy import FlexPolicy
-from flextier.rehearsal.consistency_check import check
 from flextier.rehearsal.provider import BASE_URL
-from flextier.rehearsal.result import Rehearsal
+from flextier.rehearsal.result import Rehearsal, check
 from flextier.rehearsal.simulate import PROMPT, Call, run_trace
 from flextier.rehearsal.trace import Trace
 

@@ -1,15 +1,15 @@
-"""What came of a trace: the figures of flextier's client, or of any other way to make the calls."""
+"""The result of a trace, of flextier's client or a baseline, checked against the provider."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from flextier.calls.report import CallReport
+from flextier.calls.report import CANCELLED, CallReport
 from flextier.lanes import tier_lane
 from flextier.policy import FlexPolicy
 from flextier.pricing.decimals import total, written
@@ -190,3 +190,30 @@ def _sum(amounts: Sequence[Decimal | None]) -> Decimal | None:
 
 def _digits(amount: Decimal | None) -> str | None:
     return None if amount is None else written(amount)
+
+
+class MiscountError(RuntimeError):
+    """The client's reports and the provider's counts differ: a bug in flextier."""
+
+
+def check(reports: Iterable[CallReport], counts: ProviderCounts) -> None:
+    """Compare the two accounts of a rehearsal.
+
+    Raises:
+        MiscountError: They differ; the message says in what.
+    """
+    calls = list(reports)
+    outcomes = Counter(attempt.outcome for call in calls for attempt in call.attempts)
+    served = Counter({tier_lane(tier).name: n for tier, n in counts.served.items()})
+    pairs = {
+        "requests": (outcomes.total(), counts.requests),
+        "refusals": (outcomes["capacity"], counts.refusals),
+        "rate limits": (outcomes["rate_limited"], counts.rate_limited),
+        "given up": (outcomes["timeout"] + outcomes[CANCELLED], counts.abandoned),
+        "served": (Counter(call.lane for call in calls if call.served), served),
+    }
+    wrong = [
+        f"{what}: {ours} and {theirs}" for what, (ours, theirs) in pairs.items() if ours != theirs
+    ]
+    if wrong:
+        raise MiscountError(f"calls reported, and the provider counted, {'; '.join(wrong)}")

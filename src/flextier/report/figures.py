@@ -9,8 +9,8 @@ from itertools import accumulate
 from flextier._utils.formatting import count, dollars, percent, plain, seconds
 from flextier.pricing.decimals import added
 from flextier.report import charts
+from flextier.report.charts import inlined
 from flextier.report.summary import HOURS, WEEKDAYS, Summary
-from flextier.report.svg import inlined
 from flextier.report.time_buckets import slot_name
 
 Cells = tuple[str, ...]

@@ -1,0 +1,48 @@
+"""Opening SQLite files: for the program that owns one, or for a reader that must not write."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+
+def open_private(path: str | Path, timeout: float = 5.0) -> sqlite3.Connection:
+    """Open a file in autocommit mode, for any thread; create it readable by its owner only.
+
+    Args:
+        path: the file.
+        timeout: seconds to wait for another connection's lock.
+
+    Raises:
+        OSError: the file cannot be created or opened.
+        sqlite3.Error: SQLite cannot open it.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+
+
+def open_read_only(path: str | Path, timeout: float = 60.0) -> sqlite3.Connection:
+    """Open a file for reading, also where its directory may not be written to.
+
+    Raises:
+        sqlite3.Error: it cannot be opened, or is no database.
+    """
+    uri = f"{Path(path).resolve().as_uri()}?mode=ro"
+    try:
+        return _checked(uri, timeout)
+    except sqlite3.OperationalError:
+        # Without the -wal file, which the directory may forbid to create, no process writes to it.
+        if os.path.exists(f"{path}-wal"):
+            raise
+        return _checked(f"{uri}&immutable=1", timeout)
+
+
+def _checked(uri: str, timeout: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
