@@ -194,7 +194,7 @@ def test_without_answers_and_deleted(asker: Asker, sim: Simulator, policy: FlexP
     """Then it is asked for anew; that this can happen is told once."""
     sim.weather = background(keep=0.5)
     lean = policy.replace(journal_store_responses=False)
-    with pytest.warns(UserWarning, match="not stored .* a program that is away for longer"):
+    with pytest.warns(UserWarning, match="not stored .* a program that restarts later"):
         asker(sim, lean, store=False)
     forget()
     until(lambda: sim.stats()["background"]["deleted"])

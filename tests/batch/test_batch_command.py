@@ -226,7 +226,7 @@ def test_wait_no_longer(made: Callable[..., str], capsys: Capture) -> None:
     """Status 1 when time is out."""
     batch_id = made(outcome=BatchOutcome.stay("in_progress"))
     assert batch("wait", batch_id, "--poll", "0.01", "--timeout", "0.03") == 1
-    assert f"{batch_id} is in_progress after 0.03 s, and goes on" in capsys.readouterr().err
+    assert f"{batch_id} is in_progress after 0.03 s; it goes on" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process there")
@@ -297,7 +297,7 @@ def test_fetch_too_early(made: Callable[..., str], tmp_path: Path, capsys: Captu
     """Status 1, and no file."""
     batch_id = made(outcome=BatchOutcome.stay("finalizing"))
     assert batch("fetch", batch_id, str(tmp_path / "out")) == 1
-    assert " is finalizing: its files are there when it has ended" in capsys.readouterr().err
+    assert " is finalizing: fetch its results when it has ended" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -351,7 +351,7 @@ def test_no_key(sim: Simulator, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([line(0), line(0)], "line 2: custom_id: 'cat-0' was there before"),
+        ([line(0), line(0)], "line 2: custom_id: 'cat-0' is used by an earlier line"),
         ([], "there are no lines"),
         (None, "cannot be read: No such file or directory"),
     ],

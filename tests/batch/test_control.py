@@ -235,7 +235,7 @@ def test_files_that_cannot_be(
     bad: bytes, client: openai.OpenAI, sim: Simulator, tmp_path: Path
 ) -> None:
     """Blank lines count, as they do for an editor."""
-    with pytest.raises(BatchLineError, match=r"^line 3: is no JSON"):
+    with pytest.raises(BatchLineError, match=r"^line 3: is not (a )?JSON"):
         create(client, written(tmp_path / "in.jsonl", [line(0), b"", bad]))
     assert stayed_empty(sim)
 
@@ -243,15 +243,15 @@ def test_files_that_cannot_be(
 def test_too_much(client: openai.OpenAI, sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines, bytes and texts to embed are counted before anything is sent."""
     monkeypatch.setattr("flextier.batch.jsonl.MAX_LINES", 3)
-    with pytest.raises(BatchLineError, match=r"^line 4: a batch takes 3 lines at most"):
+    with pytest.raises(BatchLineError, match=r"^line 4: a batch takes at most 3 lines"):
         create(client, map(body, range(9)))
     monkeypatch.setattr("flextier.batch.jsonl._MAX_BYTES", 400)
-    with pytest.raises(BatchLineError, match=r"^line 3: a batch takes 200 MB at most"):
+    with pytest.raises(BatchLineError, match=r"^line 3: a batch takes at most 200 MB"):
         create(client, map(body, range(9)))
     monkeypatch.setattr("flextier.batch.jsonl._MAX_TEXTS", 4)
     texts = {"model": "e", "input": ["cat", "dog"]}
     tokens = {"model": "e", "input": [1, 2, 3]}
-    with pytest.raises(BatchLineError, match=r"^line 3: body.input: a batch takes 4 texts"):
+    with pytest.raises(BatchLineError, match=r"^line 3: body.input: a batch takes at most 4 texts"):
         create(client, [texts, tokens, texts], endpoint="embeddings")
     assert stayed_empty(sim)
 
@@ -259,10 +259,10 @@ def test_too_much(client: openai.OpenAI, sim: Simulator, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        ({"flextier": "x"}, "'flextier' is what flextier finds"),
+        ({"flextier": "x"}, "the key 'flextier' is reserved: flextier finds"),
         ({str(n): "x" for n in range(16)}, "16 pairs"),
-        ({"n": 7}, "not both texts"),
-        ({"k" * 65: "x"}, "64 signs"),
+        ({"n": 7}, "must both be strings"),
+        ({"k" * 65: "x"}, "64 characters"),
         ({"k": "x" * 513}, "values 512"),
     ],
 )
@@ -422,7 +422,7 @@ def test_every_status_on_the_way(
     sim.script_batches(BatchOutcome.stay(status))
     batch = made(client, time)
     began = time.now
-    with pytest.raises(TimeoutError, match=f"{batch.id} is {status} after 500 s, and goes on"):
+    with pytest.raises(TimeoutError, match=f"{batch.id} is {status} after 500 s; it goes on"):
         wait(client, batch.id, timeout=500, clock=time.clock)
     assert time.now == pytest.approx(began + 500)
     out = tmp_path / "out"
@@ -454,7 +454,7 @@ def test_faults_are_waited_out(client: openai.OpenAI, sim: Simulator, time: Time
     assert over.status == "completed"
     assert seen == ["completed"]
     sim.script(*[Fault.status(500).on(**on_batch)] * 3)
-    with pytest.raises(TimeoutError, match="could not be seen after 0 s") as raised:
+    with pytest.raises(TimeoutError, match="could not be polled after 0 s") as raised:
         wait(client, batch.id, timeout=0, clock=time.clock)
     assert isinstance(raised.value.__cause__, openai.InternalServerError)
     sim.reset()

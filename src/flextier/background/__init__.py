@@ -1,1 +1,1 @@
-"""Background responses: accepted at once, polled until they are done, cancelled in time."""
+"""Background responses: created, polled until they end, cancelled at the deadline."""

@@ -1,4 +1,4 @@
-"""The requests of one background response: create, look, cancel; and what their answers say."""
+"""Requests for one background response: create, poll, cancel; and the parsed responses."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from flextier._openai.request_options import attempt_options
 from flextier.errors import MalformedAnswerError
 from flextier.lanes import Lane
 
-# Seconds. What is asked of a response is answered at once; a creation has its whole input to send.
+# Seconds. Polls and cancellations are answered at once; a creation sends its whole input.
 _QUICK, _CREATION = 30.0, 120.0
 _CONNECTING = 10.0
-# A request that is made when it is late already has still a chance to be answered.
+# A request made after its time is up still gets a short chance.
 _LEAST = 0.1
 
 ENDED = frozenset({"completed", "failed", "incomplete", "cancelled"})
-"""The statuses after which nothing comes."""
+"""The statuses of a response that has ended."""
 
 PENDING = frozenset({"queued", "in_progress"})
-"""Statuses of a pending response. A status in neither set was unknown when this was written."""
+"""The statuses before the end. Any other status is unknown, and counts as in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawRequest:
-    """A request that is to be made now, raw."""
+    """A step: make this request, and return its raw HTTP response."""
 
     options: Any
     whole: bool = False
-    """Whether it is completed although no call waits any more: it creates something."""
+    """Whether it completes even if the call is cancelled, as it creates something."""
     seconds: float = math.inf
-    """How long it may take, all of it."""
+    """The most seconds that it may take in total."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolledResponse:
-    """What the API says of a response."""
+    """The state of a background response, as polled."""
 
     id: str
     status: str
     body: dict[str, Any]
-    """The ``response`` object; before its end, of which thousands may wait, ``store`` alone."""
+    """The ``response`` object; before its end only ``store``, as thousands may be pending."""
     content: bytes
     """The same as JSON; before its end, nothing."""
     request_id: str | None
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will become of it."""
+        """Whether the response has ended."""
         return self.status in ENDED
 
     @property
@@ -62,12 +62,12 @@ class PolledResponse:
 
     @property
     def stored(self) -> bool:
-        """Whether it is kept for longer than it takes to ask about it."""
+        """Whether the server keeps it after its end for more than minutes."""
         return self.body.get("store") is not False
 
 
 class BackgroundRequests:
-    """Made from the SDK's options of a call; each within its ``seconds``."""
+    """Requests made from a call's SDK options, each with a limit in ``seconds``."""
 
     __slots__ = ("_options", "_query")
 
@@ -76,7 +76,7 @@ class BackgroundRequests:
         self._query = options.url.partition("?")[2]
 
     def create(self, lane: Lane, run: str | None, seconds: float) -> RawRequest:
-        """Have the response made; ``run``: what ties it to others."""
+        """Create the response; ``run`` is the continuation id."""
         limit = max(seconds, _LEAST)
         options = attempt_options(
             self._options,
@@ -89,18 +89,18 @@ class BackgroundRequests:
         return RawRequest(options, whole=True, seconds=limit)
 
     def look(self, name: str, seconds: float) -> RawRequest:
-        """How it stands."""
+        """Poll the response."""
         return self._about(seconds, name, "get")
 
     def cancel(self, name: str, seconds: float) -> RawRequest:
-        """Stop it; what has ended stays as it is."""
+        """Cancel the response; one that has ended is unchanged."""
         return self._about(seconds, name, "post", "/cancel")
 
     def _about(self, seconds: float, name: str, method: str, verb: str = "") -> RawRequest:
         limit = min(max(seconds, _LEAST), _QUICK)
         given = self._options.headers if is_given(self._options.headers) else {}
         query = f"?{self._query}" if self._query else ""
-        # Its headers may say whose it is: an organization, or a gateway's key.
+        # Headers of the call may carry its account: an organization, or a gateway's key.
         options = FinalRequestOptions.construct(
             method=method,
             url=f"/responses/{name}{verb}{query}",
@@ -118,19 +118,19 @@ def _timeout(usual: float, limit: float) -> Any:
 
 
 def polled(response: Any) -> PolledResponse:
-    """What an HTTP response says of a background response.
+    """The state of a background response, from an HTTP response.
 
     Raises:
-        MalformedAnswerError: it is no such thing.
+        MalformedAnswerError: it has no such state.
     """
     content = response.content
     try:
         body = json.loads(content)
     except ValueError as error:
-        raise _unreadable(f"the answer is cut or not JSON: {error}") from error
+        raise _unreadable(f"the response is truncated or not JSON: {error}") from error
     name, status = (body.get("id"), body.get("status")) if isinstance(body, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(status, str):
-        raise _unreadable(f"the answer is no response, but begins {content[:80]!r}")
+        raise _unreadable(f"expected a background response, but got {content[:80]!r}")
     request_id = response.headers.get("x-request-id")
     if status not in ENDED:
         return PolledResponse(name, status, {"store": body.get("store")}, b"", request_id)

@@ -1,4 +1,4 @@
-"""The accounts of one call's background response: the journal, the limiter, the report."""
+"""Passes events of a background response to the call's journal, limiter and report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flextier.planning.admission import Admission
 
 
 class CallHooks:
-    """Called by the life cycle of the response; none of it blocks."""
+    """Callbacks of the response's lifecycle; none of them blocks."""
 
     __slots__ = ("_clock", "_lane", "_memory", "_model", "_read", "_turn")
 
@@ -36,20 +36,20 @@ class CallHooks:
 
     @property
     def is_known(self) -> bool:
-        """Whether a journal knows the call."""
+        """Whether a journal has an entry of the call."""
         return self._memory is not None
 
     def accepted(self, response_id: str) -> None:
-        """The response was created: have the journal know before anybody else, then the limiter."""
+        """The response was created: write it to the journal first, then notify the limiter."""
         if self._memory is not None:
             self._memory.accepted(response_id, self._lane, self._model)
         self._turn.served(self._clock.now())
 
     def called_off(self) -> None:
-        """The response is abandoned: the next call with the same key is made again."""
+        """The response is abandoned: the same call will be sent again."""
         if self._memory is not None:
             self._memory.called_off()
 
     def finished_unwatched(self, polled: PolledResponse) -> None:
-        """The response is paid for, and who waited for it is gone: it counts, and is remembered."""
+        """The response has finished after its call ended: billed, and in the journal."""
         self._read(polled, Response.construct(**polled.body))

@@ -1,7 +1,6 @@
-"""The life cycle of one background response, from its creation to its end or cancellation.
+"""The lifecycle of one background response, from its creation to its end or cancellation.
 
-Written once, as a generator of steps; who drives it makes the requests and waits, in a thread or in
-a task (``driving.py``).
+A generator of steps; ``runner.py`` makes the requests and waits, in a thread or a task.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from flextier.lanes.retry_after import retry_after
 from flextier.planning.fallback import CANCEL_TIME
 
 _DENIALS = 5
-"""How often in a row we may be denied a response, before we believe it."""
+"""Rejected polls in a row, until the response is given up."""
 
 _LASTING = frozenset({"rejected", "quota", "lane_unsupported", "stream_unverified"})
-"""Failures that the next look would probably have, too."""
+"""Failures that the next poll would probably meet again."""
 
 _FRESH = 0.5
-"""Seconds within which what has not begun will hardly have begun."""
+"""Seconds for which a response that was seen in the queue counts as not begun."""
 
 _DROPPED = 10.0
 """Seconds that cancelling may take when no call waits any more."""
@@ -44,11 +43,11 @@ _DROPPED = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for the given seconds."""
+    """A step: wait for ``seconds``."""
 
     seconds: float
     deaf: bool = False
-    """Whether to wait to the end, whatever news there is."""
+    """Whether the wait cannot be woken."""
 
 
 Step: TypeAlias = "RawRequest | Pause"
@@ -56,34 +55,34 @@ Steps: TypeAlias = "Generator[Step, Any, PolledResponse]"
 
 
 class LifecycleHooks(Protocol):
-    """Who keeps the accounts of a response."""
+    """Callbacks for the events of a response."""
 
     @property
     def is_known(self) -> bool:
-        """Whether a journal knows it, so that it can go on without this process."""
+        """Whether a journal knows it, so that a later process can resume it."""
 
     def accepted(self, response_id: str) -> None:
-        """It was created: whatever happens from now on, this is what it is known by."""
+        """It was created, with this id."""
 
     def called_off(self) -> None:
-        """It is abandoned, and no other call is to wait for it."""
+        """It is abandoned: no later call may resume it."""
 
     def finished_unwatched(self, polled: PolledResponse) -> None:
-        """It is finished and paid for, and who waited for it is gone."""
+        """It has finished, and is billed, after its call ended."""
 
 
 @lru_cache(maxsize=1)
 def warn_unstored() -> None:
-    """Say once what a journal cannot help with."""
+    """Warn once that a journal cannot resume responses that are not stored."""
     safe_warn(
         "background responses that are not stored (store=False, or a project that keeps none) are "
-        "deleted about ten minutes after their end: a program that is away for longer does not "
-        "find them by its journal, and makes them again"
+        "deleted about ten minutes after their end: a program that restarts later cannot resume "
+        "them from its journal, and sends the calls again"
     )
 
 
 class BackgroundLifecycle:
-    """One response. Not shared; ``stop`` may come from any thread."""
+    """The steps of one response. One call owns it; ``stop`` is thread-safe."""
 
     __slots__ = (
         "_accepted_at", "_account", "_attempt_ends_by", "_backoff", "_cancel_at", "_clock",
@@ -104,19 +103,19 @@ class BackgroundLifecycle:
         attempt_ends_by: float,
         response_id: str | None = None,
     ) -> None:
-        """Begin.
+        """Make no request yet.
 
         Args:
             requests: makes the requests.
-            lane: what it is to be asked for as.
-            run: the run that it is a step of.
-            pace: how often its account may be asked.
+            lane: its lane.
+            run: the continuation id of its run.
+            pace: the poll schedule of its account.
             clock: the call's.
-            account: who keeps the accounts.
-            longest: the most seconds between two looks.
-            cancel_at: when the pending response is cancelled, on the clock.
-            attempt_ends_by: when the call goes on, whatever has become of that.
-            response_id: of one that was created before; None: there is none yet.
+            account: is notified of its events.
+            longest: the most seconds between two polls.
+            cancel_at: time at which it is cancelled, on the clock.
+            attempt_ends_by: time at which the wait ends, cancelled or not.
+            response_id: id of a response to resume; None: create one.
         """
         self._requests = requests
         self._lane = lane
@@ -135,9 +134,9 @@ class BackgroundLifecycle:
         self._denied = 0
         self._wondered = ""
         self.stopping: str = ""
-        """Why it is to end now: ``"closed"`` or ``"detached"``; empty: it is not."""
+        """Why the wait is to end now: ``"closed"`` or ``"detached"``; empty: it is not."""
         self.news: Any = None
-        """What wakes who waits."""
+        """Wakes the waiting thread or task."""
 
     # --- from any thread ----------------------------------------------------------------------
 
@@ -147,7 +146,7 @@ class BackgroundLifecycle:
         return self._account.is_known
 
     def stop(self, why: str) -> None:
-        """End it as soon as may be: ``"closed"``: cancelled; ``"detached"``: it goes on alone."""
+        """End the wait soon: ``"closed"`` cancels the response, ``"detached"`` does not."""
         self.stopping = why
         if self.news is not None:
             self.news()
@@ -155,13 +154,13 @@ class BackgroundLifecycle:
     # --- the steps ----------------------------------------------------------------------------
 
     def steps(self) -> Steps:
-        """All of it; returns how it ended: completed, incomplete or failed.
+        """The ended response: completed, incomplete or failed.
 
         Raises:
-            BackgroundUnfinished: it was cancelled, or left.
+            BackgroundUnfinished: it was cancelled, or the wait ended.
             BackgroundLost: it cannot be found any more.
             BackgroundDetached: it was detached.
-            ClientClosedError: the client was closed; it was cancelled before, if it could be.
+            ClientClosedError: the client was closed; it was cancelled first, if possible.
             openai.OpenAIError: it was not created.
         """
         try:
@@ -190,7 +189,7 @@ class BackgroundLifecycle:
             if self._is_to_stop():
                 return (yield from self._called_off())
             yield Pause(self._seconds())
-            # Another call may have been rate-limited meanwhile.
+            # Another call's poll may have been rate limited meanwhile.
             if not self._is_to_stop() and not self._pace.opens_in(self._clock.now()):
                 last = yield from self._looked()
         if last.status == "cancelled":
@@ -212,10 +211,10 @@ class BackgroundLifecycle:
         return last
 
     def _looked(self) -> Steps:
-        """How it stands now; asked again, where asking failed in a way that passes.
+        """Poll the response; transient failures are retried.
 
         Raises:
-            BackgroundLost: it cannot be found any more, or we may not ask.
+            BackgroundLost: it cannot be found any more, or polls are denied.
         """
         assert self._id is not None
         tries = 0
@@ -236,15 +235,15 @@ class BackgroundLifecycle:
             return last
 
     def _known(self) -> PolledResponse:
-        """What was known of it last; of one of an earlier run, that it was accepted."""
+        """Its last known state; of a resumed response before its first poll: in progress."""
         assert self._id is not None
         return self._last or PolledResponse(self._id, "in_progress", {}, b"", None)
 
     def _pause_after(self, error: openai.APIError, tries: int) -> float:
-        """Seconds until it should be asked again.
+        """Seconds before the retry of a failed poll.
 
         Raises:
-            BackgroundLost: it can no longer be polled.
+            BackgroundLost: polls were rejected too often in a row.
         """
         failure = failure_of(error) or Failure()
         now, kind = self._clock.now(), classify(failure, STANDARD)
@@ -259,7 +258,7 @@ class BackgroundLifecycle:
             return self._pace.interval(now, 0.0, self._longest, self._clock.random())
         return backoff if server_wait is None else server_wait * (1.0 + 0.2 * self._clock.random())
 
-    # --- when to look -------------------------------------------------------------------------
+    # --- when to poll -------------------------------------------------------------------------
 
     def _seconds(self) -> float:
         now = self._clock.now()
@@ -276,40 +275,40 @@ class BackgroundLifecycle:
         if last.status not in PENDING and last.status != self._wondered:
             self._wondered = last.status
             safe_warn(
-                f"background response {last.id}: its status {last.status!r} is not known to this "
-                "flextier: it is waited for as if it were in progress"
+                f"background response {last.id} has the unknown status {last.status!r}: waited "
+                "for as if it were in progress"
             )
 
     # --- the end ------------------------------------------------------------------------------
 
     def _called_off(self) -> Steps:
-        """Cancel it; what has finished by then is as good as ever.
+        """Cancel the response; return it if it has finished first.
 
         Raises:
-            BackgroundUnfinished: it is cancelled, or may still run: the server did not answer.
+            BackgroundUnfinished: it is cancelled, or cancelling failed.
             BackgroundDetached: it goes on.
-            ClientClosedError: as BackgroundUnfinished, of a client that is closed.
+            ClientClosedError: as BackgroundUnfinished, if the client was closed.
         """
         if self.stopping == "detached":
             raise BackgroundDetached(
-                f"the program is to end; background response {self._id} goes on, and with the same "
-                "journal (FLEXTIER_JOURNAL) the answer will be found there"
+                f"detached, as the program ends; background response {self._id} goes on, "
+                "and the same call with the same journal (FLEXTIER_JOURNAL) gets its answer"
             )
         why = (
             "was cancelled, as its client was closed"
             if self.stopping
-            else "was left, so that FlexPolicy.deadline (FLEXTIER_DEADLINE) or the lane's "
-            f"{self._lane.timeout_field} (FLEXTIER_{str(self._lane.timeout_field).upper()}) is kept"
+            else "was cancelled to keep FlexPolicy.deadline (FLEXTIER_DEADLINE) or the lane's "
+            f"{self._lane.timeout_field} (FLEXTIER_{str(self._lane.timeout_field).upper()})"
         )
         now = self._clock.now()
         begun = self._known().status != "queued" or now - self._seen_at > _FRESH
-        # A client that is closed waits for this, however long the call could wait.
+        # Closing the client waits for this, however long the call could wait.
         until = now + _DROPPED if self.stopping else self._attempt_ends_by
         last = yield from self._cancelled(until)
         if last is not None and last.status != "cancelled":
             return last
         if last is None:
-            why, begun = f"{why}, and may go on: cancelling it failed", True
+            why, begun = f"{why}, but cancelling failed: it may go on", True
         if self.stopping:  # there is no next lane for it, either
             if last is not None:
                 self._account.called_off()
@@ -317,7 +316,7 @@ class BackgroundLifecycle:
         raise self._unfinished(why, billed=begun)
 
     def _cancelled(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
-        """How it ended, cancelled or not; None: unknown.
+        """The ended response, cancelled or not; None if cancelling could not be confirmed.
 
         Raises:
             BackgroundLost: it cannot be found any more.
@@ -327,7 +326,7 @@ class BackgroundLifecycle:
         while True:
             left = until - self._clock.now()
             asking = self._requests.cancel(self._id, left)
-            if tries % 2:  # what has ended by itself cannot be cancelled: how did it end?
+            if tries % 2:  # an ended response cannot be cancelled: poll it
                 asking = self._requests.look(self._id, left)
             try:
                 last = polled((yield asking))
@@ -350,23 +349,23 @@ class BackgroundLifecycle:
                 yield Pause(pause, deaf=True)
 
     def _dropped(self) -> Generator[Step, Any, None]:
-        """Cancel it, as far as that is possible now: no call waits any more."""
+        """Cancel the response of a call that does not wait any more, if possible."""
         last = yield from self._withdrawn(self._clock.now() + _DROPPED)
         if last is not None:
             self.unwatched(last)
 
     def unwatched(self, last: PolledResponse) -> None:
-        """It has ended, and who waited for it is gone."""
+        """Report a response that has ended after its call."""
         if last.status in ("completed", "incomplete"):
             self._account.finished_unwatched(last)
 
     def _withdrawn(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
-        """As :meth:`_cancelled`, whatever goes wrong."""
+        """As :meth:`_cancelled`, but errors return None."""
         try:
             last = yield from self._cancelled(until)
-        except (openai.OpenAIError, RuntimeError):  # no one is left to be notified
+        except (openai.OpenAIError, RuntimeError):  # no call is left to raise it in
             return None
-        # One that may go on is found by the next same call with the same journal.
+        # A response that may go on can be resumed by the same call with the same journal.
         if last is not None and last.status not in ("completed", "incomplete"):
             self._account.called_off()
         return last
@@ -381,15 +380,15 @@ class BackgroundLifecycle:
         )
 
     def _lost(self, error: Exception, gone: bool) -> BackgroundLost:
-        """What to raise where the response cannot be asked about: it is gone, or denied to us."""
+        """The error for a response that cannot be polled: it is gone, or access is denied."""
         if gone:
             self._account.called_off()
-        why = "is not there any more: one that is not stored is deleted about ten minutes after"
+        why = "is gone: a response that is not stored is deleted about ten minutes after"
         lost = BackgroundLost(
             new_request("https://api.openai.com/v1/responses"),
             f"background response {self._id} {why} its end"
             if gone
-            else f"background response {self._id} may not be looked at: {error}",
+            else f"background response {self._id} cannot be polled: {error}",
             response_id=self._id,
             denied=not gone,
         )

@@ -1,4 +1,4 @@
-"""Those who drive the course of a background response: a thread, or a task."""
+"""Runs the lifecycle of a background response in a thread or a task."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from flextier.background.waiters import ClientWaiters
 from flextier.transport.attempt_timeout import time_limit
 
 _LEAVING = 10.0
-"""Seconds that a request may take which a task makes that was cancelled."""
+"""The most seconds of a request in a task that was cancelled."""
 
 
 def drive(
     course: BackgroundLifecycle, pending: ClientWaiters, clock: Clock, ask: Callable[[Any], Any]
 ) -> PolledResponse:
-    """Take all steps in this thread; how the response ended.
+    """The ended response; takes all steps in this thread.
 
     Args:
-        course: the response's.
-        pending: those whose client may be closed meanwhile.
+        course: the response's lifecycle.
+        pending: the waiting calls of its client.
         clock: the call's.
         ask: makes a request with the SDK's options; its HTTP response.
 
     Raises:
-        BaseException: what ended the course.
+        BaseException: what ended the lifecycle.
     """
     wait = ThreadWait()
     wait.prepare()
@@ -56,7 +56,7 @@ def drive(
             while True:
                 try:
                     answer = take(step)
-                except BaseException as error:  # noqa: BLE001, PERF203 - the course decides
+                except BaseException as error:  # noqa: BLE001, PERF203 - the lifecycle decides
                     step = steps.throw(error)
                 else:
                     step, answer = steps.send(answer), None  # hours may pass: it is not kept
@@ -71,7 +71,7 @@ async def adrive(
     clock: Clock,
     ask: Callable[[Any], Awaitable[Any]],
 ) -> PolledResponse:
-    """The async version of :func:`drive`."""
+    """The async form of :func:`drive`."""
     wait = task_wait()
     wait.prepare()
     steps = course.steps()
@@ -85,7 +85,7 @@ async def adrive(
                 except _Interrupted as interrupted:  # noqa: PERF203 - each step is a request
                     leaving = True
                     step = _notified(course, steps, interrupted)
-                except BaseException as error:  # noqa: BLE001 - the course decides
+                except BaseException as error:  # noqa: BLE001 - the lifecycle decides
                     leaving = leaving or not isinstance(error, Exception)
                     step = steps.throw(error)
                 else:
@@ -103,7 +103,7 @@ async def _taken(
     ask: Callable[[Any], Awaitable[Any]],
     leaving: bool,
 ) -> Any:
-    """What came of a step. Of a task that was cancelled, a request that is not cancelled again."""
+    """The result of a step. In a cancelled task, the request is shielded."""
     if isinstance(step, RawRequest):
         if step.whole and not leaving:
             return await _unbroken(_in_time(ask(step.options), step.seconds))
@@ -119,10 +119,10 @@ async def _taken(
 
 
 async def _in_time(request: Awaitable[Any], seconds: float, *, shield: bool = False) -> Any:
-    """The outcome of a request within the given seconds.
+    """The response to a request within ``seconds``.
 
     Raises:
-        openai.APITimeoutError: nothing.
+        openai.APITimeoutError: there was none in time.
     """
     with anyio.move_on_after(seconds, shield=shield):
         return await request
@@ -130,7 +130,7 @@ async def _in_time(request: Awaitable[Any], seconds: float, *, shield: bool = Fa
 
 
 class _Interrupted(Exception):
-    """The task was cancelled while a request was under way, which was seen through."""
+    """The task was cancelled during a request, which was completed first."""
 
     def __init__(self, by: BaseException, answer: Any) -> None:
         super().__init__()
@@ -139,10 +139,10 @@ class _Interrupted(Exception):
 
 
 def _notified(course: BackgroundLifecycle, steps: Steps, interrupted: _Interrupted) -> Step:
-    """The step after a creation that was answered, but is not waited for any more."""
+    """The step after a creation that succeeded although its task was cancelled."""
     try:
         steps.send(interrupted.answer)
-    except StopIteration as end:  # by a server that has answered directly
+    except StopIteration as end:  # the server has answered directly
         course.unwatched(end.value)
         raise interrupted.by from None
     except openai.APIError:
@@ -151,10 +151,10 @@ def _notified(course: BackgroundLifecycle, steps: Steps, interrupted: _Interrupt
 
 
 async def _unbroken(request: Awaitable[Any]) -> Any:
-    """What came of a request that creates something: seen through, also if the task is cancelled.
+    """The response to a request that creates something: completes even if the task is cancelled.
 
     Raises:
-        _Interrupted: it was answered, and the task was cancelled meanwhile.
+        _Interrupted: the task was cancelled meanwhile; carries the response.
     """
     if running_loop() is None:  # trio: the next await raises the cancellation
         with anyio.CancelScope(shield=True):

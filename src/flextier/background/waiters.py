@@ -1,7 +1,7 @@
-"""Calls that wait for background responses, by the HTTP client that they ask with.
+"""Calls that wait for background responses, by their HTTP client.
 
-Who closes a client, or ends a program, lets them go first: the responses are cancelled at the
-server, or go on known to a journal.
+Closing a client cancels their responses at the server first; ``detach`` leaves the responses
+running, if a journal knows them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import anyio
 from flextier._utils.fork import after_fork_in_child
 
 _LONGEST = 10.0
-"""Seconds that closing a client takes at most for it."""
+"""The most seconds that closing a client waits for cancellations."""
 
 _LOOK = 0.01
 
 
 class Waiter(Protocol):
-    """The course of a response that a call waits for."""
+    """The lifecycle of a response that a call waits for."""
 
     news: Any
 
@@ -33,11 +33,11 @@ class Waiter(Protocol):
         """Whether a journal knows the response."""
 
     def stop(self, why: str) -> None:
-        """End the wait as soon as may be."""
+        """End the wait soon."""
 
 
 class ClientWaiters:
-    """The calls of one HTTP client. Threads and event loops share it."""
+    """The waiting calls of one HTTP client. Threads and event loops share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,7 +46,7 @@ class ClientWaiters:
 
     @contextmanager
     def counting(self, course: Waiter, wake: Callable[[], None]) -> Iterator[None]:
-        """A call waits, for as long as this lasts; ``wake`` is called when there is news."""
+        """Count a call as waiting during the context; ``wake`` ends its pauses."""
         course.news = wake
         with self._lock:
             self._waiting.add(course)
@@ -60,7 +60,7 @@ class ClientWaiters:
                 self._waiting.discard(course)
 
     def stop(self, why: str) -> int:
-        """End all waits; how many. Let go of (``"detached"``) are only those a journal knows."""
+        """End all waits, or only those a journal knows (``"detached"``); return how many."""
         with self._lock:
             self._closed = self._closed or why == "closed"
             waiting = [x for x in self._waiting if why == "closed" or x.is_known]
@@ -76,7 +76,7 @@ class ClientWaiters:
 
 
 def _notify(course: Waiter, why: str) -> bool:
-    """Whether the call could be notified: not if its event loop has ended."""
+    """Stop a wait; return False if its event loop has ended."""
     try:
         course.stop(why)
     except RuntimeError:
@@ -89,7 +89,7 @@ _LOCK = threading.Lock()
 
 
 def pending_of(http_client: Any) -> ClientWaiters:
-    """The calls that wait with this HTTP client."""
+    """The waiting calls of this HTTP client."""
     with _LOCK:
         pending = _BY_CLIENT.get(http_client)
         if pending is None:
@@ -98,7 +98,7 @@ def pending_of(http_client: Any) -> ClientWaiters:
 
 
 def left(http_client: Any) -> ClientWaiters | None:
-    """The calls that were notified that their client closes; None: there is none."""
+    """Stop the waiting calls of a client that is to be closed; None if there are none."""
     pending = _BY_CLIENT.get(http_client) if _BY_CLIENT else None
     return pending if pending is not None and pending.stop("closed") else None
 
@@ -111,21 +111,21 @@ def await_left(pending: ClientWaiters) -> None:
 
 
 async def aawait_left(pending: ClientWaiters) -> None:
-    """The async version of :func:`await_left`."""
+    """The async form of :func:`await_left`."""
     with anyio.move_on_after(_LONGEST):
         while not pending.empty:
             await anyio.sleep(_LOOK)
 
 
 def detach() -> int:
-    """Let go of all calls whose responses a journal knows; how many."""
+    """Detach all calls whose responses a journal knows; return how many."""
     with _LOCK:
         everyone = list(_BY_CLIENT.values())
     return sum(pending.stop("detached") for pending in everyone)
 
 
 def _forget_all() -> None:
-    """A child has none of its parent's waiting calls."""
+    """Start empty: waiting calls belong to the parent process."""
     global _LOCK
     _LOCK = threading.Lock()
     _BY_CLIENT.clear()

@@ -29,7 +29,7 @@ __all__ = [
     "wait",
 ]
 
-# Loaded when first used: a client needs none of them.
+# Loaded on first use: a client needs none of them.
 _HOMES = {
     "BatchLineError": "flextier.batch.jsonl",
     "Fetched": "flextier.batch.results",

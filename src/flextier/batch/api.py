@@ -1,4 +1,4 @@
-"""The requests that a batch takes: upload, create, find, look, cancel, download. All blocking."""
+"""Requests of the Batch API: upload, create, find, list, retrieve, cancel, download. Blocking."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from flextier._openai.compat import connection_errors, http, new_request, timeou
 from flextier.errors import MalformedAnswerError
 
 TAG = "flextier"
-"""The key in a batch's metadata under which its tag stands."""
+"""The metadata key of the tag by which a batch is found again."""
 
 WINDOW: Any = "24h"
-"""The only completion window there is."""
+"""The only completion window that the API accepts."""
 
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
-"""The statuses after which nothing comes. A status that is not known is none of them."""
+"""The statuses of a batch that has ended. An unknown status counts as still running."""
 
 _SOMEWHERE = "https://api.openai.com/v1/batches"
 
 _T = TypeVar("_T")
 
-# A 200 MB file over a slow line takes its time; what is asked of a batch does not.
+# Uploading 200 MB over a slow connection takes minutes; all other requests are quick.
 _TRANSFER = openai.Timeout(900.0, connect=10.0)
 _QUICK = openai.Timeout(60.0, connect=10.0)
 
@@ -36,7 +36,7 @@ _QUICK = openai.Timeout(60.0, connect=10.0)
 class BatchAPI:
     """The Batch API over one client.
 
-    Every method raises what the SDK raises, and tries nothing twice: that is the caller's part.
+    Every method raises what the SDK raises, and does not retry: that is up to the caller.
     """
 
     def __init__(self, client: openai.OpenAI) -> None:
@@ -44,14 +44,14 @@ class BatchAPI:
         self._transfers = client.with_options(max_retries=0, timeout=_TRANSFER)
 
     def upload(self, name: str, content: IO[bytes]) -> str:
-        """Send a file of lines; its id."""
+        """Upload an input file; return its id."""
         content.seek(0)
         with _readable():
             file = self._transfers.files.create(file=(name, content), purpose="batch")
         return _checked(file, FileObject).id
 
     def create(self, file_id: str, endpoint: str, metadata: dict[str, str]) -> Batch:
-        """Have the lines of a file done; ``endpoint`` with ``/v1``."""
+        """Create a batch of an uploaded file; ``endpoint`` with ``/v1``."""
         where: Any = endpoint
         with _readable():
             batch = self._client.batches.create(
@@ -62,7 +62,7 @@ class BatchAPI:
     def find(self, tag: str, since: float) -> Batch | None:
         """The batch with that tag, created after ``since`` (seconds since the epoch).
 
-        One that failed counts only where there is no other: a tag may have been tried again.
+        A failed batch is returned only if there is no other: its tag may have been used again.
         """
         failed = None
         with _readable():
@@ -76,22 +76,22 @@ class BatchAPI:
         return failed
 
     def page(self, limit: int, after: str | None) -> Any:
-        """Batches, the newest first, from the one after ``after`` on."""
+        """A page of batches, the newest first, starting after the batch ``after``."""
         start: Any = openai.omit if after is None else after
         return self._client.batches.list(limit=limit, after=start)
 
     def retrieve(self, batch_id: str) -> Batch:
-        """How a batch stands."""
+        """The current state of a batch."""
         with _readable():
             return _checked(self._client.batches.retrieve(batch_id), Batch)
 
     def cancel(self, batch_id: str) -> Batch:
-        """Stop a batch; what it has done by then is kept, and charged."""
+        """Cancel a batch; lines that are done by then are kept, and charged."""
         with _readable():
             return _checked(self._client.batches.cancel(batch_id), Batch)
 
     def download(self, file_id: str, out: IO[bytes]) -> None:
-        """Write a file's content to ``out``, from its beginning."""
+        """Write a file's content to ``out``, replacing what is in it."""
         out.seek(0)
         out.truncate()
         with _readable():
@@ -108,37 +108,37 @@ class BatchAPI:
 
 @contextmanager
 def _readable() -> Iterator[None]:
-    """What breaks off, or cannot be read, is a connection's failure: it may be asked again."""
+    """Raise truncated and unreadable responses as connection errors, which are retried."""
     try:
         yield
     except json.JSONDecodeError as error:
         raise MalformedAnswerError(
-            message=f"the answer is cut or not JSON: {error}", request=new_request(_SOMEWHERE)
+            message=f"the response is cut or not JSON: {error}", request=new_request(_SOMEWHERE)
         ) from error
     except (*timeout_errors, *connection_errors) as error:
         raise openai.APIConnectionError(
-            message=f"the answer broke off: {error}", request=new_request(_SOMEWHERE)
+            message=f"the response broke off: {error}", request=new_request(_SOMEWHERE)
         ) from error
 
 
 def _checked(answer: Any, kind: type[_T]) -> _T:
-    """The answer, if it is what it should be, and not some proxy's page."""
+    """The response, if it is of the expected type, and not some proxy's page."""
     if not isinstance(answer, kind) or not getattr(answer, "id", None):
         raise MalformedAnswerError(
-            message=f"the answer is no {kind.__name__}, but begins {str(answer)[:80]!r}",
+            message=f"expected a {kind.__name__}, but the response begins {str(answer)[:80]!r}",
             request=new_request(_SOMEWHERE),
         )
     return answer
 
 
 def _check_lines(content: IO[bytes]) -> None:
-    """A file of answers begins and ends with one; else it is a page, or was cut."""
+    """Check the first and the last line: a proxy's page or a truncated file has others."""
     content.seek(0)
     first = content.readline()
     for line in (first, _last_line(content)):
         if line.strip() and read_line(line) is None:
             raise MalformedAnswerError(
-                message=f"the file is not JSONL, or was cut: there is a line {line[:80]!r}",
+                message=f"the file is truncated or not JSONL: it has a line {line[:80]!r}",
                 request=new_request(_SOMEWHERE),
             )
 
@@ -157,9 +157,9 @@ def _last_line(content: IO[bytes]) -> bytes:
 def lines_of(
     content: IO[bytes], lock: AbstractContextManager[Any] | None = None
 ) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
-    """The lines of an output or error file: where each begins, how long it is, what it says.
+    """The lines of an output or error file: offset, length and parsed content of each.
 
-    None for a line that is no JSON object. ``lock`` is for a file that others read meanwhile.
+    The content is None if the line is no JSON object. ``lock`` guards a file that is shared.
     """
     at = 0
     while True:
@@ -174,7 +174,7 @@ def lines_of(
 
 
 def read_line(line: bytes) -> dict[str, Any] | None:
-    """One line; None if it is no JSON object."""
+    """The line parsed; None if it is no JSON object."""
     try:
         parsed = json.loads(line)
     except ValueError:
@@ -183,7 +183,7 @@ def read_line(line: bytes) -> dict[str, Any] | None:
 
 
 def response_of(line: dict[str, Any]) -> tuple[int, str | None, bytes] | None:
-    """Status, request id and JSON body of a line's response; None: there is none."""
+    """Status, request id and JSON body of a line's response; None if it has no response."""
     response = line.get("response")
     if not isinstance(response, dict):
         return None
@@ -197,15 +197,15 @@ def response_of(line: dict[str, Any]) -> tuple[int, str | None, bytes] | None:
 
 
 def is_failed(body: Any) -> bool:
-    """Whether the body of a 2xx response reports a failure, as Responses may."""
+    """Whether the body of a 200 response reports a failure, as the Responses API may."""
     return isinstance(body, dict) and body.get("status") == "failed"
 
 
 def http_response(status: int, request_id: str | None, body: bytes, request: Any) -> Any:
-    """A line's response as the one to a request of its own."""
+    """A line's response as the HTTP response to ``request``."""
     headers = {"content-type": "application/json"}
     if request_id:
         headers["x-request-id"] = request_id
     response = http.Response(status, headers=headers, content=body, request=request)
-    response.elapsed = timedelta()  # raw responses are asked for it
+    response.elapsed = timedelta()  # the SDK's raw responses read it
     return response

@@ -1,4 +1,4 @@
-"""Errors of the Batch API for a rejected file, and the errors of its calls."""
+"""Errors of the Batch API, and how they are raised in the calls of a batch."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _ROOM = re.compile(r"token_limit|enqueued token", re.IGNORECASE)
 _MODEL = re.compile(r"model(?!_mismatch)", re.IGNORECASE)
 
 NOT_HERE = frozenset({401, 403, 404, 405, 501})
-"""Statuses of an upload or a creation that say that there is no Batch API for this key at all."""
+"""Statuses of an upload or a creation that mean: this key has no access to the Batch API."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationFailure:
-    """One of the errors of a batch that failed its validation."""
+    """One validation error of a failed batch."""
 
     code: str
     message: str
     line: int | None
-    """Of the input file, from 1; None: it is about the whole file."""
+    """Line number in the input file, from 1; None: the error is about the whole file."""
     param: str | None
 
     @property
     def is_about_room(self) -> bool:
-        """Whether too many tokens are enqueued: there is room later."""
+        """Whether too many tokens are enqueued: the batch may be sent again later."""
         return is_about_room(self.code, self.message)
 
     @property
@@ -42,12 +42,12 @@ class ValidationFailure:
 
 
 def is_about_room(code: str | None, message: str) -> bool:
-    """Whether an error says that too many tokens are enqueued."""
+    """Whether an error reports that too many tokens are enqueued."""
     return _ROOM.search(f"{code} {message}") is not None
 
 
 def refusals_of(batch: Batch) -> list[ValidationFailure]:
-    """Why a batch failed."""
+    """The validation errors of a failed batch."""
     entries = (batch.errors and batch.errors.data) or []
     return [
         ValidationFailure(e.code or "failed", e.message or "", e.line, e.param) for e in entries
@@ -55,12 +55,12 @@ def refusals_of(batch: Batch) -> list[ValidationFailure]:
 
 
 def is_denied(failure: Failure) -> bool:
-    """Whether an upload or a creation failed in a way that leaves the other lanes as they are."""
+    """Whether an upload or a creation was rejected for reasons that other lanes may not have."""
     return failure.status is not None and 400 <= failure.status < 500 and failure.status != 429
 
 
 def again(error: Exception, request: Any) -> Exception:
-    """The same error once more, for another call: each carries a report of its own."""
+    """A copy of the error for one call: each call attaches its own report to it."""
     if isinstance(error, openai.APIStatusError):
         return type(error)(error.message, response=error.response, body=error.body)
     if isinstance(error, openai.APITimeoutError):
@@ -77,15 +77,15 @@ def again(error: Exception, request: Any) -> Exception:
 
 
 def detached(request: Any) -> Exception:
-    """For a call that is detached."""
+    """The error of a call that is detached from its batch."""
     return BatchDetached(
-        "the program is to end; the batch goes on, and with the same journal "
-        "(FLEXTIER_JOURNAL) the answer will be found there"
+        "the call was detached, as the program ends; the batch goes on, and the same call with the "
+        "same journal (FLEXTIER_JOURNAL) gets its answer"
     )
 
 
 def surely_not_sent(error: Exception) -> bool:
-    """Whether nothing can have come of the request that failed."""
+    """Whether the server cannot have acted on the request that failed."""
     failure = failure_of(error)
     if failure is None:
         return False

@@ -1,4 +1,4 @@
-"""Asking again, where a request failed in a way that passes."""
+"""Retries of Batch API requests after transient failures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from flextier.lanes.retry_after import retry_after
 _T = TypeVar("_T")
 
 _TRIES = 6
-"""Of one request: a fault of half a minute is waited out."""
+"""Attempts of one request: they span a fault of about half a minute."""
 
 _FIRST, _LONGEST = 1.0, 60.0
-"""Seconds: the upper ends of the first wait and of the longest one."""
+"""Seconds: the most before the first retry, and before any retry."""
 
 _LASTING = frozenset({"rejected", "quota", "lane_unsupported", "stream_unverified"})
-"""Failures that the next request would have, too."""
+"""Failures that a retry would meet again."""
 
 
 def lasts(failure: Failure) -> bool:
@@ -31,7 +31,7 @@ def lasts(failure: Failure) -> bool:
 
 
 def pause_after(error: openai.OpenAIError, clock: Clock, backoff: float) -> float | None:
-    """Seconds to wait before the next try: ``backoff``, or what the server says. None: no use."""
+    """Seconds before the retry: the server's ``Retry-After``, else ``backoff``. None: no retry."""
     failure = failure_of(error)
     if failure is None or lasts(failure):
         return None
@@ -40,21 +40,21 @@ def pause_after(error: openai.OpenAIError, clock: Clock, backoff: float) -> floa
 
 
 def usual_backoff(tries: int, clock: Clock) -> float:
-    """Seconds of backoff after the given number of failed attempts, by default."""
+    """Seconds to wait after ``tries`` failed attempts, without a policy's own backoff."""
     return clock.random() * min(_LONGEST, _FIRST * 2.0 ** min(tries, 10))
 
 
 def persist(ask: Callable[[], _T], clock: Clock) -> _T:
-    """What ``ask`` returns, at the sixth try at the latest.
+    """What ``ask`` returns, after at most six attempts.
 
     Raises:
-        openai.OpenAIError: what the last try raised.
+        openai.OpenAIError: what the last attempt raised.
     """
     tries = 0
     while True:
         try:
             return ask()
-        except openai.OpenAIError as error:  # noqa: PERF203 - each try is a request
+        except openai.OpenAIError as error:  # noqa: PERF203 - each attempt is a request
             tries += 1
             pause = pause_after(error, clock, usual_backoff(tries, clock))
             if pause is None or tries >= _TRIES or pause > _LONGEST:

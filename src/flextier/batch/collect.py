@@ -1,4 +1,4 @@
-"""The answers of a batch: recorded in the journal, then handed over, a few at a time."""
+"""Results of a batch: recorded in the journal, then passed to the calls, in chunks."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ from flextier.journal.records import JournaledResponse
 from flextier.lanes import BATCH
 
 _CHUNK = 250
-"""Lines that are recorded, and handed over, together."""
+"""Lines that are recorded and passed on together."""
 
 _UNREAD = 60.0
-"""Seconds that the next lines wait for those who have not read theirs: their loop may be busy."""
-
+"""The most seconds to wait for calls that have not read their line, before the next chunk."""
 
 _TURNS = threading.BoundedSemaphore(2)
-"""How many batches hand over at once: what is handed over takes memory until it is dealt with."""
+"""Batches that pass on results at once: responses take memory until their calls return."""
 
 
 class _Line(NamedTuple):
     custom_id: str
     said: ResultLine
     recorded: JournaledResponse | None
-    """None: it failed, and was not billed."""
+    """None: the line failed, and was not billed."""
 
 
 def collect_results(
     batch: Batch, tag: str, requests: RetryingBatchAPI, terms: GroupKey, calls: PendingCalls
 ) -> None:
-    """Hand over what was answered; what was not, is free in the journal to go another way."""
+    """Pass the responses to their calls; release the other lines in the journal."""
     for file_id in (batch.output_file_id, batch.error_file_id):
         if file_id is None:
             continue
@@ -53,17 +52,17 @@ def collect_results(
 
 
 def record(journal: Journal | None, write: Callable[[Journal], Any]) -> None:
-    """Have the journal know; what it cannot take, is handed over all the same."""
+    """Write to the journal; if that fails, warn and go on."""
     if journal is None:
         return
     try:
         write(journal)
     except JournalError as error:
-        safe_warn(f"an answer is not remembered: {error}", JournalWarning)
+        safe_warn(f"a response is not in the journal: {error}", JournalWarning)
 
 
 def _lines(content: DownloadedFile) -> Iterator[_Line]:
-    """The lines of a file that have a response; others report that theirs was not done."""
+    """The lines of a file that have a response; the others were not processed."""
     for at, length, line in lines_of(content.file, content.lock):
         response = None if line is None else response_of(line)
         if line is None or response is None:

@@ -1,4 +1,4 @@
-"""How much may be enqueued at once: the limit is learnt from what was refused."""
+"""The limit of enqueued tokens of a model, learnt from the API's refusals."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 _LIMIT = re.compile(r"limit:?\s*([\d,]+)\s*enqueued tokens", re.IGNORECASE)
 
 _BYTES_A_TOKEN = 4
-"""Of a line, which is English text in JSON: an estimate, as the limit is OpenAI's to count."""
+"""Estimate for English text in JSON; OpenAI counts the tokens of the limit by itself."""
 
 
 def tokens_of(size: int) -> int:
-    """Estimated tokens in the given bytes of lines."""
+    """Estimated tokens of ``size`` bytes of lines."""
     return max(1, size // _BYTES_A_TOKEN)
 
 
 class EnqueueLimit:
-    """The batches of one model that are on their way, and how many may be. Not locked."""
+    """The enqueued batches of one model, and the limit of their tokens. Not locked."""
 
     def __init__(self) -> None:
         self._flying: dict[Any, int] = {}
         self.limit = math.inf
-        """Tokens, as far as it is known."""
+        """Tokens; infinite until a refusal is seen."""
 
     def may_go(self, batch: Any, tokens: int) -> bool:
-        """Whether a batch may be created now; it then counts as on its way."""
+        """Whether a batch may be created now; if so, it counts as enqueued."""
         flying = sum(self._flying.values())
         if batch not in self._flying and self._flying and flying + tokens > self.limit:
             return False
@@ -34,11 +34,11 @@ class EnqueueLimit:
         return True
 
     def over(self, batch: Any) -> None:
-        """A batch is not on its way, or no more."""
+        """Remove a batch: it is not enqueued any more."""
         self._flying.pop(batch, None)
 
     def refused(self, batch: Any, message: str) -> bool:
-        """There was no room for a batch; whether that was with none of ours on its way."""
+        """Learn from a refusal; return whether no other batch of ours is enqueued."""
         tokens = self._flying.pop(batch, 0)
         flying = sum(self._flying.values())
         match = _LIMIT.search(message)

@@ -30,7 +30,7 @@ _MOST_ERRORS = 20
 
 
 def table(batches: Iterable[Batch], now: float) -> str:
-    """A line for each batch."""
+    """A table with a row for each batch."""
     rows = [_HEADS, *(_row(batch, now) for batch in batches)]
     if len(rows) == 1:
         return "No batches.\n"
@@ -50,13 +50,13 @@ def _row(batch: Batch, now: float) -> tuple[str, ...]:
 
 
 def done_of(batch: Batch) -> str:
-    """``3/10``: how many lines are done, and how many there are."""
+    """``3/10``: lines done, and lines in total."""
     counts = batch.request_counts
     return "-" if counts is None else f"{counts.completed}/{counts.total}"
 
 
 def page(batch: Batch) -> str:
-    """All that is known of a batch."""
+    """All details of a batch, as text."""
     facts = [*_names(batch), *_times(batch), *_amounts(batch)]
     facts += [("metadata", f"{key}={value}") for key, value in (batch.metadata or {}).items()]
     width = max(len(name) for name, _ in facts)
@@ -115,7 +115,7 @@ def _errors(batch: Batch) -> list[str]:
 
 
 def errors_of(batch: Batch) -> list[str]:
-    """Why a batch failed, a line for each reason."""
+    """The validation errors of a batch, as a line of text each."""
     return [
         plain(
             f"line {refusal.line}: " * (refusal.line is not None)
@@ -127,7 +127,7 @@ def errors_of(batch: Batch) -> list[str]:
 
 
 def as_json(shown: Any) -> str:
-    """JSON for another program: ASCII, which goes through every pipe."""
+    """JSON for another program: ASCII only, whatever the encoding of the pipe."""
     return json.dumps(shown, indent=2) + "\n"
 
 

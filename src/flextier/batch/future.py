@@ -1,4 +1,4 @@
-"""One call's place in a batch: what it waits for, and what came of it."""
+"""The future of one call in a batch, and the outcomes that it can have."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from flextier.journal.records import JournaledResponse, JournalEntry
 
 
 class LineOutcome(Protocol):
-    """What came of a line."""
+    """The outcome of a batch line: a response or an error."""
 
     def response(self, request: Any) -> Any:
-        """The HTTP response that the call would have had.
+        """The HTTP response for the call.
 
         Raises:
-            openai.OpenAIError: there is none.
+            openai.OpenAIError: there is no response.
         """
 
 
 class FutureWaiter(Protocol):
-    """A waiting thread or task."""
+    """Wakes the thread or task of a waiting call."""
 
     def wake(self) -> None:
-        """From any thread."""
+        """End the wait. Thread-safe."""
 
 
 class BatchFuture:
-    """A call that waits for its line of a batch. Not shared, but settled by another thread."""
+    """A call that waits for its batch line. One call owns it; the batch thread settles it."""
 
     __slots__ = (
         "_attempt_ends_by", "_calls", "_clock", "_lock", "_wait", "also", "cancel_at", "custom_id",
@@ -55,11 +55,11 @@ class BatchFuture:
         self.entry = entry
         self.span: LineSpan | None = None
         self.also: BatchFuture | None = None
-        """The next one that waits for the same line."""
+        """The next call that waits for the same line."""
         self.cancel_at = cancel_at
-        """When the batch is to be cancelled, for this call's sake, on its clock."""
+        """Time at which this call needs its batch cancelled, on its clock."""
         self.outcome: LineOutcome | None = None
-        """None: it is still to come."""
+        """None: the call still waits."""
         self._attempt_ends_by = attempt_ends_by
         self._clock = clock
         self._wait: FutureWaiter | None = None
@@ -67,14 +67,14 @@ class BatchFuture:
         self._lock = lock
 
     def all(self) -> Iterator[BatchFuture]:
-        """This one and those after it that wait for the same line."""
+        """This future and the following ones of the same line."""
         future: BatchFuture | None = self
         while future is not None:
             yield future
             future = future.also
 
     def look(self, wait: FutureWaiter) -> float:
-        """Seconds to wait, or until woken, before looking again; 0: it is over, or out of time."""
+        """Seconds to wait, unless woken, before checking again; 0: settled, or out of time."""
         with self._lock:
             if self.outcome is not None:
                 return 0.0
@@ -82,17 +82,17 @@ class BatchFuture:
         return max(self._attempt_ends_by - self._clock.now(), 0.0)
 
     def settle(self, outcome: LineOutcome) -> Callable[[], None] | None:
-        """It is over, under the lock; what wakes who waits, to be called without it."""
+        """Set the outcome, under the lock; return what wakes the call, to be run without it."""
         self.outcome = outcome
         wait, self._wait = self._wait, None
         return None if wait is None else wait.wake
 
     def move(self, calls: Any) -> None:
-        """It waits among others now: under the lock, which they have in common."""
+        """Move to the calls of another batch: under the lock, which batches share."""
         self._calls = calls
 
     def leave(self) -> bool:
-        """Abandon it; whether the line may have been sent."""
+        """Stop waiting; return whether the line may have been sent."""
         sent: bool = self._calls is None or self._calls.left(self)
         if isinstance(self.outcome, ResultLine):
             self.outcome.unread()
@@ -100,9 +100,9 @@ class BatchFuture:
 
 
 class UnreadResults:
-    """Answers that were handed over and not read yet: the collector waits for that.
+    """Counts results that were passed to calls and not read yet, so that the next chunk can wait.
 
-    Else all calls of a batch would be busy with their answers at once, which takes memory.
+    Otherwise all calls of a batch would parse their responses at once, which takes memory.
     """
 
     __slots__ = ("_left", "_read")
@@ -112,15 +112,15 @@ class UnreadResults:
         self._read: SimpleQueue[None] = SimpleQueue()
 
     def more(self, count: int) -> None:
-        """So many were handed over."""
+        """Count results that were passed to calls."""
         self._left += count
 
     def read(self) -> None:
-        """One was read, in whatever thread."""
+        """Count one as read. Thread-safe."""
         self._read.put(None)
 
     def wait(self, seconds: float) -> None:
-        """Until all were read, or none for so long: an event loop may have ended before."""
+        """Wait until all are read, or none for ``seconds``: an event loop may have ended."""
         with suppress(Empty):
             while self._left:
                 self._read.get(timeout=seconds)
@@ -128,7 +128,7 @@ class UnreadResults:
 
 
 class DownloadedFile:
-    """A downloaded file, which calls read from until the last of them has."""
+    """A downloaded file, closed when the last result line of it is dropped."""
 
     __slots__ = ("file", "lock")
 
@@ -137,7 +137,7 @@ class DownloadedFile:
         self.lock = threading.Lock()
 
     def read(self, at: int, length: int) -> bytes:
-        """A line."""
+        """The bytes of one line."""
         with self.lock:
             self.file.seek(at)
             return self.file.read(length)
@@ -147,7 +147,7 @@ class DownloadedFile:
 
 
 class ResultLine:
-    """A line of an output or error file; read when it is asked for, as there may be many."""
+    """A line of an output or error file; read on demand, as there may be many."""
 
     __slots__ = ("_at", "_content", "_length", "backlog")
 
@@ -158,7 +158,7 @@ class ResultLine:
         self.backlog: UnreadResults | None = None
 
     def unread(self) -> None:
-        """It will not be read, or needs no waiting."""
+        """Count it as read, so that the next chunk does not wait for it."""
         if self.backlog is not None:
             self.backlog.read()
 
@@ -170,7 +170,7 @@ class ResultLine:
 
 
 class JournaledResult:
-    """An answer that the journal has by now."""
+    """A response that the journal has."""
 
     __slots__ = ("_said",)
 
@@ -183,7 +183,7 @@ class JournaledResult:
 
 
 class ErrorResult:
-    """An error answer for a call, in OpenAI's form; ``kind`` is its ``type``."""
+    """An error response in OpenAI's form; ``kind`` is its ``type``."""
 
     __slots__ = ("_error", "_status")
 
@@ -199,7 +199,7 @@ class ErrorResult:
 
 
 class RaisedError:
-    """An exception, created for each call that it ends."""
+    """An exception, made for each call separately."""
 
     __slots__ = ("_make",)
 
@@ -211,10 +211,10 @@ class RaisedError:
 
 
 class SendAgain:
-    """The line was never sent, or is gone: it is to be sent again."""
+    """The line was never sent, or is lost: the call is to be sent again."""
 
     def response(self, request: Any) -> Any:
-        raise AssertionError("a free line has no answer")
+        raise AssertionError("a line to send again has no response")
 
 
 FREE = SendAgain()

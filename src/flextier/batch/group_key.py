@@ -12,27 +12,27 @@ from flextier.policy import FlexPolicy
 
 @dataclass(frozen=True, slots=True)
 class GroupKey:
-    """One model and endpoint a file, and the knobs that it is handled by."""
+    """The endpoint, model, policy and journal that all calls of one batch share."""
 
     base_url: str
     endpoint: str
-    """With ``/v1``, as the Batch API wants it."""
+    """With ``/v1``, as the Batch API requires."""
     model: str
     clock: Clock
     policy: FlexPolicy
-    """Without its deadline: calls of several deadlines may go together."""
+    """Without its deadline: a batch may have calls with several deadlines."""
     journal: Journal | None
 
     @property
     def least(self) -> int:
-        """The fewest calls that are worth a file: one, where there is no other lane for them."""
+        """The fewest calls that make a batch: one, if there is no lane after batch."""
         return 1 if self.policy.lanes[-1] == BATCH.name else self.policy.batch_min_calls
 
     @property
     def poll(self) -> float:
-        """The most seconds between two looks."""
+        """The most seconds between two polls."""
         return self.policy.batch_poll_interval
 
     def backoff(self, tries: int) -> float:
-        """Seconds of backoff after the given number of failed attempts."""
+        """Seconds to wait after ``tries`` failed attempts."""
         return self.clock.random() * self.policy.backoff(tries)

@@ -1,4 +1,4 @@
-"""The lines of a batch that is to be created: checked one by one, and put on disk."""
+"""Input files of batches: lines are checked one by one, and written to disk."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from flextier._openai.compat import dumps
 from flextier.batch.spool_file import MAX_LINES, SpoolFile
 
 Line: TypeAlias = "Mapping[str, Any] | tuple[str, Mapping[str, Any]]"
-"""A request's body, a ``(custom_id, body)``, or a whole line: a mapping with ``custom_id`` or
-``body`` in it."""
+"""A request's body, a ``(custom_id, body)``, or a complete line: a mapping with ``custom_id`` or
+``body``."""
 
 Lines: TypeAlias = "str | os.PathLike[str] | Iterable[Line]"
 """The path of a JSONL file, or lines."""
@@ -26,14 +26,14 @@ _WHOLE = ("custom_id", "method", "url", "body")
 
 
 class BatchLineError(ValueError):
-    """A line that the Batch API would not take; nothing was sent."""
+    """A line that the Batch API would reject; nothing was sent."""
 
     def __init__(self, line: int, field: str, problem: str) -> None:
         super().__init__(f"line {line}: {field}: {problem}" if field else f"line {line}: {problem}")
         self.line = line
         """Its number in the file, or in the iterable, from 1."""
         self.field = field
-        """Such as ``custom_id`` or ``body.model``; empty: it is about the line as a whole."""
+        """Such as ``custom_id`` or ``body.model``; empty: the whole line is wrong."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self.args[0], self.line, self.field)
@@ -46,7 +46,7 @@ def _again(kind: type[BatchLineError], message: str, line: int, field: str) -> B
 
 
 class BatchInputFile:
-    """A batch's input file in the making."""
+    """A batch's input file, written line by line."""
 
     def __init__(self, endpoint: str | None) -> None:
         self._spool = SpoolFile()
@@ -57,31 +57,31 @@ class BatchInputFile:
 
     @property
     def file(self) -> IO[bytes]:
-        """What is to be uploaded."""
+        """The file to upload."""
         return self._spool.file
 
     @property
     def endpoint(self) -> str:
-        """What all lines ask, with ``/v1``.
+        """The endpoint of all lines, with ``/v1``.
 
         Raises:
             ValueError: there are no lines.
         """
         if self._endpoint is None or not self._spool.lines:
-            raise ValueError("there are no lines: a batch needs one at least")
+            raise ValueError("there are no lines: a batch needs at least one")
         return self._endpoint
 
     def add(self, number: int, given: Any) -> None:
-        """Check a line, and write it down.
+        """Check a line, and write it to the file.
 
         Raises:
-            BatchLineError: the Batch API would not take it.
-            OSError: the disk does not.
+            BatchLineError: the Batch API would reject it.
+            OSError: it cannot be written to the disk.
         """
         whole, raw = _read(number, given)
         body = whole.get("body")
         if not isinstance(body, Mapping):
-            raise BatchLineError(number, "body", "is no JSON object")
+            raise BatchLineError(number, "body", "is not a JSON object")
         self._check_id(number, whole.get("custom_id"))
         if whole.setdefault("method", "POST") != "POST":
             raise BatchLineError(number, "method", f"{whole['method']!r} is not POST")
@@ -89,56 +89,56 @@ class BatchInputFile:
         self._check_body(number, body)
         line = raw or _encoded(number, {name: whole[name] for name in _WHOLE})
         if self._spool.lines >= MAX_LINES:
-            raise BatchLineError(number, "", f"a batch takes {MAX_LINES:,} lines at most")
+            raise BatchLineError(number, "", f"a batch takes at most {MAX_LINES:,} lines")
         if self._spool.size + len(line) + 1 > _MAX_BYTES:
-            raise BatchLineError(number, "", "a batch takes 200 MB at most, and here they are full")
+            raise BatchLineError(number, "", "a batch takes at most 200 MB")
         self._spool.add(line + b"\n")
 
     def _check_id(self, number: int, custom_id: Any) -> None:
         if not isinstance(custom_id, str) or not custom_id:
-            raise BatchLineError(number, "custom_id", f"{custom_id!r} is no text, or empty")
+            raise BatchLineError(number, "custom_id", f"{custom_id!r} is not a string, or empty")
         if custom_id in self._ids:
-            raise BatchLineError(number, "custom_id", f"{custom_id!r} was there before")
+            raise BatchLineError(number, "custom_id", f"{custom_id!r} is used by an earlier line")
         self._ids.add(custom_id)
 
     def _check_url(self, number: int, whole: dict[str, Any], body: Mapping[str, Any]) -> None:
         url = whole.setdefault("url", self._endpoint or _guess(number, body))
         if not isinstance(url, str) or not url.startswith("/v1/"):
-            raise BatchLineError(number, "url", f"{url!r} is no endpoint such as /v1/responses")
+            raise BatchLineError(number, "url", f"{url!r} is not an endpoint such as /v1/responses")
         self._endpoint = self._endpoint or url
         if url != self._endpoint:
-            message = f"{url} is not {self._endpoint}: a batch has one endpoint"
+            message = f"{url} differs from {self._endpoint}: a batch has one endpoint"
             raise BatchLineError(number, "url", message)
 
     def _check_body(self, number: int, body: Mapping[str, Any]) -> None:
         model = body.get("model")
         if not isinstance(model, str) or not model:
-            raise BatchLineError(number, "body.model", f"{model!r} is no model's name")
+            raise BatchLineError(number, "body.model", f"{model!r} is not the name of a model")
         self._model = self._model or model
         if model != self._model:
-            message = f"{model!r} is not {self._model!r}: a batch has one model"
+            message = f"{model!r} differs from {self._model!r}: a batch has one model"
             raise BatchLineError(number, "body.model", message)
         for name in ("stream", "background"):
             if body.get(name):
-                raise BatchLineError(number, f"body.{name}", "there is no such thing in a batch")
+                raise BatchLineError(number, f"body.{name}", "a batch does not support it")
         if self._endpoint == _EMBEDDINGS:
             self._texts += _texts(body.get("input"))
             if self._texts > _MAX_TEXTS:
-                message = f"a batch takes {_MAX_TEXTS:,} texts to embed at most"
+                message = f"a batch takes at most {_MAX_TEXTS:,} texts to embed"
                 raise BatchLineError(number, "body.input", message)
 
     def close(self) -> None:
-        """Give the space back."""
+        """Close the file, which deletes it."""
         self._spool.close()
 
 
 @contextmanager
 def drafted(lines: Lines, endpoint: str | None) -> Iterator[BatchInputFile]:
-    """All lines on disk, checked, for as long as this lasts.
+    """An input file of all lines, checked; deleted when the context ends.
 
     Raises:
-        BatchLineError: the first line that the Batch API would not take.
-        ValueError: there are none.
+        BatchLineError: the first line that the Batch API would reject.
+        ValueError: there are no lines.
         OSError: the file cannot be read, or the disk is full.
     """
     draft = BatchInputFile(endpoint)
@@ -163,7 +163,7 @@ def _numbered(lines: Lines) -> Iterator[tuple[int, Any]]:
 
 
 def _read(number: int, given: Any) -> tuple[dict[str, Any], bytes | None]:
-    """The line as a whole; and as it is to be written, where nothing is missing in it."""
+    """The complete line as a dict; and its bytes, if they can be written as they are."""
     if isinstance(given, bytes):
         whole = _parsed(number, given)
         return whole, given if all(name in whole for name in _WHOLE) else None
@@ -174,7 +174,7 @@ def _read(number: int, given: Any) -> tuple[dict[str, Any], bytes | None]:
     if isinstance(given, (tuple, list)) and len(given) == 2:
         return {"custom_id": given[0], "body": given[1]}, None
     raise BatchLineError(
-        number, "", "is neither a body, nor a (custom_id, body), nor a line with custom_id and body"
+        number, "", "must be a body, a (custom_id, body), or a line with custom_id and body"
     )
 
 
@@ -182,9 +182,9 @@ def _parsed(number: int, line: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise BatchLineError(number, "", f"is no JSON: {error}") from error
+        raise BatchLineError(number, "", f"is not JSON: {error}") from error
     if not isinstance(parsed, dict):
-        raise BatchLineError(number, "", "is no JSON object")
+        raise BatchLineError(number, "", "is not a JSON object")
     return parsed
 
 
@@ -204,7 +204,7 @@ def _guess(number: int, body: Mapping[str, Any]) -> str:
         return "/v1/chat/completions"
     if "input" in body and "embed" not in str(body.get("model")):
         return "/v1/responses"
-    raise BatchLineError(number, "url", "which endpoint this is for, has to be said: endpoint=...")
+    raise BatchLineError(number, "url", "the body does not show its endpoint: pass endpoint=...")
 
 
 def _with_version(endpoint: str) -> str:
@@ -213,7 +213,7 @@ def _with_version(endpoint: str) -> str:
 
 
 def _texts(given: Any) -> int:
-    """How many texts are to be embedded: numbers are the tokens of one."""
+    """Number of texts to embed: a list of numbers is one text, as tokens."""
     if isinstance(given, list) and not all(isinstance(part, int) for part in given):
         return len(given)
     return 1

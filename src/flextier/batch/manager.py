@@ -1,4 +1,4 @@
-"""All batches of one account in this process, and which one a call joins."""
+"""The batches of each account in this process, and which one a call joins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from flextier.journal.records import BatchPlace, JournalEntry
 from flextier.lanes.batch import LINE_ERROR
 
 _LEAVING = 5.0
-"""Seconds that a process which ends takes to cancel what no one will collect."""
+"""Seconds that a process which ends may take to cancel batches that no journal knows."""
 
 
 class BatchManager:
@@ -53,15 +53,15 @@ class BatchManager:
         cancel_at: float,
         attempt_ends_by: float,
     ) -> BatchFuture:
-        """Give a call to the next batch.
+        """A future for a call that joins the next batch.
 
         Args:
-            client: the call's: the batch goes where its requests go.
-            terms: what it shares with the others.
+            client: the call's; the batch uses its address, account and connections.
+            terms: what it has in common with the other calls of the batch.
             body: JSON.
-            entry: its place in the journal.
-            cancel_at: when its batch is to be cancelled, on its clock.
-            attempt_ends_by: when it does not wait any more.
+            entry: its journal entry.
+            cancel_at: time at which its batch is cancelled, on its clock.
+            attempt_ends_by: time at which it stops waiting.
 
         Raises:
             OSError: the line cannot be written to the disk.
@@ -91,7 +91,7 @@ class BatchManager:
         cancel_at: float,
         attempt_ends_by: float,
     ) -> BatchFuture:
-        """Wait for a line that was sent before, maybe by another process."""
+        """A future for a batch line that was sent before, maybe by another process."""
         assert terms.journal is not None
         row = terms.journal.batches.get(place.tag)
         with self.lock:
@@ -126,25 +126,25 @@ class BatchManager:
         return work
 
     def _use(self, client: Any) -> None:
-        """Make requests as this call does, where they depend on its client.
+        """Make requests with this call's client, if there is none yet or they depend on it.
 
-        Called where the call is made: it may have to go over the event loop that runs there.
+        Runs in the call's thread: requests may have to use the event loop that runs there.
         """
         if self._api is None or (self._bound and self._client() is not client):
             plain, self._bound = sync_client_for(client)
             self._client = weakref.ref(client)
             self._api = BatchAPI(plain)
 
-    # --- for works, under the lock ------------------------------------------------------------
+    # --- for workers, under the lock ----------------------------------------------------------
 
     def begin(self, terms: GroupKey) -> BatchWorker:
-        """A new batch."""
+        """A worker for a new batch."""
         work = BatchWorker(self, terms, os.urandom(8).hex())
         self._by_tag[work.tag] = work
         return work
 
     def over(self, work: BatchWorker) -> None:
-        """A batch has ended."""
+        """Remove a worker whose batch has ended."""
         self.pacing(work.terms.model).over(work)
         if self._by_tag.get(work.tag) is work:
             del self._by_tag[work.tag]
@@ -155,14 +155,14 @@ class BatchManager:
             self._open.pop(work.terms, None)
 
     def pacing(self, model: str) -> EnqueueLimit:
-        """How much of a model may be enqueued."""
+        """The limit of enqueued tokens of a model."""
         return self._pacing.setdefault(model, EnqueueLimit())
 
     def too_large(self, size: int) -> None:
-        """A file of this many bytes was rejected as too large."""
+        """Make later files smaller: one of ``size`` bytes was rejected."""
         self._max_bytes = min(self._max_bytes, max(1, size * 3 // 5))
 
-    # --- for works, without the lock ----------------------------------------------------------
+    # --- for workers, without the lock --------------------------------------------------------
 
     def api(self) -> BatchAPI:
         """The Batch API of this account."""
@@ -171,7 +171,7 @@ class BatchManager:
             return self._api
 
     def news(self) -> None:
-        """There may be room now for a batch that waits."""
+        """Wake all workers: a batch that waits may fit the limit of enqueued tokens now."""
         with self.lock:
             for work in self._by_tag.values():
                 work.wake()
@@ -179,14 +179,14 @@ class BatchManager:
     # --- the end ------------------------------------------------------------------------------
 
     def detach(self) -> int:
-        """Let go of all calls that the journal knows; how many."""
+        """Detach all calls that a journal knows; return how many."""
         with self.lock:
             wakes = [wake for work in self._by_tag.values() for wake in work.detach()]
         wake_all(wakes)
         return len(wakes)
 
     def leave(self, until: float) -> None:
-        """The process ends: cancel what no one can collect any more."""
+        """Cancel the batches that no journal knows, as the process ends."""
         with self.lock:
             lost = [work for work in self._by_tag.values() if not work.is_known]
             for work in lost:
@@ -201,7 +201,7 @@ _LOCK = threading.Lock()
 
 
 def manager_of(base_url: str, account: str) -> BatchManager:
-    """The batch manager of an account."""
+    """The manager of an account."""
     manager = _MANAGERS.get((base_url, account))
     if manager is None:
         with _LOCK:
@@ -210,14 +210,14 @@ def manager_of(base_url: str, account: str) -> BatchManager:
 
 
 def detach() -> int:
-    """Let go of all calls of this process that wait for batches, or background responses, that a
+    """Detach all calls of this process that wait for batches, or background responses, that a
     journal knows.
 
-    They raise :class:`flextier.Detached`; their requests continue, and the same calls
-    with the same journal get the responses. For programs that end early.
+    They raise :class:`flextier.Detached`; batches and responses go on, and the same calls with the
+    same journal get the answers. For programs that have to end, as after SIGTERM.
 
     Returns:
-        How many calls were detached.
+        The number of detached calls.
     """
     return waiters.detach() + sum(manager.detach() for manager in list(_MANAGERS.values()))
 
@@ -230,7 +230,7 @@ def _leave() -> None:
 
 
 def _forget_all() -> None:
-    """The threads that work are the parent's."""
+    """Start without managers: their threads run in the parent process only."""
     global _LOCK
     _LOCK = threading.Lock()
     _MANAGERS.clear()

@@ -1,6 +1,6 @@
-"""Batches by hand: create, look, list, wait, cancel. What the batch lane does by itself.
+"""Batches by hand: create, retrieve, list, wait, cancel. The batch lane does these by itself.
 
-All of it is blocking; from async code: ``await asyncio.to_thread(wait, client, batch_id)``.
+All functions block; from async code: ``await asyncio.to_thread(wait, client, batch_id)``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flextier.batch.api_retry import pause_after, persist, usual_backoff
 from flextier.batch.jsonl import Lines, drafted
 
 _SETTLING = 5.0
-"""Seconds until a batch, if it was created, can be found in the list."""
+"""Seconds until a created batch appears in the list."""
 
 _CLOCKS_APART = 3600.0
 """Seconds by which the server's clock may be behind this machine's."""
@@ -37,27 +37,27 @@ def create(
     metadata: Mapping[str, str] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Batch:
-    """Upload requests and have them done as a batch, within 24 hours and at half price.
+    """Upload requests and create a batch of them, done within 24 hours at half price.
 
-    Every line is checked before anything is sent. The batch is created once, also where the answer
+    Every line is checked before anything is sent. The batch is created once, even if the response
     to that is lost: it is found again by a tag, which is ``metadata["flextier"]``.
 
     Args:
         client: any client of the SDK, also a ``FlexOpenAI``.
-        lines: the path of a JSONL file, or an iterable of request bodies, which are then called
-            ``request-1`` and so on; of ``(custom_id, body)``; or of whole lines as dicts. It is
-            gone through once, and put on disk.
-        endpoint: such as ``"/v1/responses"``. None: as the lines' ``url`` say, else Chat
+        lines: the path of a JSONL file, or an iterable of request bodies, whose ids are then
+            ``request-1`` and so on; of ``(custom_id, body)``; or of complete lines as dicts. It is
+            iterated once, and written to disk.
+        endpoint: such as ``"/v1/responses"``. None: the lines' ``url``, else Chat
             Completions for bodies with ``messages``, Responses for those with ``input``.
         metadata: up to 15 pairs of your own.
-        clock: time, sleep and chance, for tests.
+        clock: time, sleep and random numbers, for tests.
 
     Raises:
-        BatchLineError: a line that the Batch API would not take; a ValueError that has ``line`` and
+        BatchLineError: a line that the Batch API would reject; a ValueError with ``line`` and
             ``field``.
-        ValueError: there are no lines, or the metadata are not such.
+        ValueError: there are no lines, or the metadata are invalid.
         OSError: a file cannot be read, or the disk is full.
-        openai.OpenAIError: the API cannot be reached, or has refused.
+        openai.OpenAIError: the API cannot be reached, or rejects a request.
     """
     tag = os.urandom(8).hex()
     pairs = {**_checked(metadata), TAG: tag}
@@ -91,21 +91,22 @@ def _create_once(
 def _checked(metadata: Mapping[str, str] | None) -> dict[str, str]:
     pairs = dict(metadata or {})
     if TAG in pairs:
-        raise ValueError(f"metadata: {TAG!r} is what flextier finds the batch again by")
+        raise ValueError(f"metadata: the key {TAG!r} is reserved: flextier finds the batch by it")
     if len(pairs) >= _MOST_PAIRS:
-        raise ValueError(f"metadata: {len(pairs)} pairs, and {_MOST_PAIRS - 1} is the most")
+        raise ValueError(f"metadata: {len(pairs)} pairs, but at most {_MOST_PAIRS - 1} are allowed")
     for key, value in pairs.items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise ValueError(f"metadata: {key!r}: {value!r} are not both texts")  # noqa: TRY004
+            raise ValueError(f"metadata: {key!r}: {value!r} must both be strings")  # noqa: TRY004
         if len(key) > _LONGEST_KEY or len(value) > _LONGEST_VALUE:
             raise ValueError(
-                f"metadata: {key!r}: keys have up to {_LONGEST_KEY} signs, values {_LONGEST_VALUE}"
+                f"metadata: {key!r}: keys have up to {_LONGEST_KEY} characters, "
+                f"values {_LONGEST_VALUE}"
             )
     return pairs
 
 
 def retrieve(client: openai.OpenAI, batch_id: str, *, clock: Clock = SYSTEM_CLOCK) -> Batch:
-    """How a batch stands.
+    """The current state of a batch.
 
     Raises:
         openai.OpenAIError: the API cannot be reached, or does not know it.
@@ -122,22 +123,22 @@ def list_batches(
     since: datetime | float | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Iterator[Batch]:
-    """The batches of the project, the newest first; pages are asked for as they are needed.
+    """The batches of the project, the newest first; pages are requested as they are needed.
 
     Args:
         client: any client of the SDK.
-        limit: the most of them. None: all.
-        status: only those in it, or in one of them. None: any.
-        since: only those created then or later: a time (UTC, where it has no zone) or seconds since
-            the epoch. None: also the oldest.
-        clock: time, sleep and chance, for tests.
+        limit: the most batches. None: all.
+        status: only batches with this status, or one of these. None: any.
+        since: only batches created then or later: a time (UTC, if it has no zone) or seconds since
+            the epoch. None: no limit.
+        clock: time, sleep and random numbers, for tests.
 
     Raises:
         ValueError: ``limit`` is less than 1.
-        openai.OpenAIError: the API cannot be reached, or has refused.
+        openai.OpenAIError: the API cannot be reached, or rejects a request.
     """
     if limit is not None and limit < 1:
-        raise ValueError(f"limit={limit}: 1 or more, or None for all")
+        raise ValueError(f"limit={limit}: must be at least 1, or None for all")
     wanted = {status} if isinstance(status, str) else None if status is None else set(status)
     size = _PAGE if limit is None or wanted is not None else min(limit, _PAGE)
     return _listed(BatchAPI(client), size, limit, wanted, _epoch(since), clock)
@@ -185,23 +186,23 @@ def wait(
     on_status: Callable[[Batch], Any] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Batch:
-    """Wait until a batch has ended, well or not: see ``status``. Transient failures are retried.
+    """The batch when it has ended, well or not: see its ``status``. Transient faults are retried.
 
     Args:
         client: any client of the SDK.
         batch_id: the batch.
-        poll: the most seconds between two looks; the first come sooner.
-        timeout: the most seconds to wait. None: no limit. 0: one look.
-        on_status: called with the batch at the first look, and whenever its status has changed.
-        clock: time, sleep and chance, for tests.
+        poll: the most seconds between two polls; the first ones come sooner.
+        timeout: the most seconds to wait. None: no limit. 0: one poll.
+        on_status: called with the batch at the first poll, and whenever its status has changed.
+        clock: time, sleep and random numbers, for tests.
 
     Raises:
         TimeoutError: it has not ended in that time; it goes on.
-        ValueError: ``poll`` is not more than 0, or ``timeout`` less.
-        openai.OpenAIError: the API does not know the batch, or does not let us see it.
+        ValueError: ``poll`` is not more than 0, or ``timeout`` is less than 0.
+        openai.OpenAIError: the API does not know the batch, or denies access to it.
     """
     if not poll > 0 or (timeout is not None and not timeout >= 0):
-        raise ValueError(f"poll={poll}, timeout={timeout}: seconds, more than 0, and 0 or more")
+        raise ValueError(f"poll={poll} must be more than 0 s, timeout={timeout} at least 0 s")
     api = BatchAPI(client)
     until = math.inf if timeout is None else clock.now() + timeout
     status, looks, tries = None, 0, 0
@@ -226,13 +227,13 @@ def wait(
                 return batch
         left = until - clock.now()
         if left <= 0:
-            seen = f"is {status}" if status else "could not be seen"
-            raise TimeoutError(f"{batch_id} {seen} after {timeout:g} s, and goes on") from fault
+            seen = f"is {status}" if status else "could not be polled"
+            raise TimeoutError(f"{batch_id} {seen} after {timeout:g} s; it goes on") from fault
         clock.sleep(min(pause, left))
 
 
 def _interval(looks: int, poll: float, clock: Clock) -> float:
-    """Seconds between two looks: a file of a few lines is often done within a minute."""
+    """Seconds to the next poll: a file of a few lines is often done within a minute."""
     return min(poll, 1.5 ** min(looks, 60)) * (0.75 + 0.25 * clock.random())
 
 
@@ -245,18 +246,18 @@ def cancel(
     timeout: float | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Batch:
-    """Stop a batch. What it has done by then is kept, and charged: see :func:`fetch`.
+    """Cancel a batch. Lines that are done by then are kept, and charged: see :func:`fetch`.
 
-    It is ``cancelling`` for up to ten minutes. One that had ended before is returned as it is: its
-    see ``status``.
+    It is ``cancelling`` for up to ten minutes. A batch that has already ended is returned as it is:
+    see its ``status``.
 
     Args:
         client: any client of the SDK.
         batch_id: the batch.
         wait: whether to wait until it has ended.
-        poll: the most seconds between two looks.
+        poll: the most seconds between two polls.
         timeout: the most seconds to wait. None: no limit.
-        clock: time, sleep and chance, for tests.
+        clock: time, sleep and random numbers, for tests.
 
     Raises:
         TimeoutError: it has not ended in that time.
@@ -279,4 +280,4 @@ def _stopped(api: BatchAPI, batch_id: str) -> Batch:
         return batch
 
 
-_wait = wait  # by which ``cancel`` calls it: there the name is an argument's
+_wait = wait  # in ``cancel`` the name ``wait`` is a parameter

@@ -1,4 +1,4 @@
-"""The calls that wait for one batch, and their lines on disk."""
+"""The calls of one batch that have no outcome yet, and their lines on disk."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from flextier.batch.future import BatchFuture, LineOutcome
 from flextier.batch.spool_file import MAX_LINES, SpoolFile, line_of
 
 Wakes = list[Callable[[], None]]
-"""What wakes those whose wait is over; to be called without the lock."""
+"""Functions that wake settled calls; to be run without the lock."""
 
 
 class PendingCalls:
-    """Who waits, and in which line. What is marked *locked* is called with the lock held."""
+    """The waiting calls, by line. Methods marked *locked* are called with the lock held."""
 
     def __init__(
         self, lock: threading.Lock, clock: Clock, wake: Callable[[], None], *, gathers: bool
     ) -> None:
-        """Begin with none.
+        """Start without calls.
 
         Args:
             lock: the manager's, which all of its batches share.
             clock: the calls'.
-            wake: wakes the thread that works for them.
-            gathers: whether lines can be added; else they were sent before.
+            wake: wakes the batch's thread.
+            gathers: whether lines can be added; otherwise they were sent before.
         """
         self.lock = lock
         self.open = gathers
-        """Whether one more line may be added."""
+        """Whether lines may be added."""
         self.order: list[str] = []
-        """The lines of the file, by custom_id."""
+        """The custom_ids of the file's lines."""
         self.spool = SpoolFile() if gathers else None
         self._clock = clock
         self._wake = wake
         self._waiting: dict[str, BatchFuture] = {}
         self._earliest = math.inf
 
-    # --- they come ----------------------------------------------------------------------------
+    # --- joining ------------------------------------------------------------------------------
 
     def take(self, cancel_at: float, size: int, most: tuple[int, float], apart: float) -> bool:
-        """Whether one more line may join; closes if it is full: locked.
+        """Whether a call may join; closes the file if it is full: locked.
 
-        A call that has to leave much sooner than the others would end the batch for all of them.
+        A call with a much earlier deadline would have the batch cancelled for all of them.
 
         Args:
-            cancel_at: when the call has to leave.
+            cancel_at: time at which the call needs its batch cancelled.
             size: the bytes of its body.
             most: the bytes and the tokens that a file may have.
-            apart: seconds by which times to leave may differ in any case.
+            apart: seconds by which ``cancel_at`` may differ in any case.
         """
         if not self.open or self.spool is None:
             return False
@@ -67,7 +67,7 @@ class PendingCalls:
         return abs(ours - cancel_at) <= max(apart, left / 10)
 
     def add(self, future: BatchFuture, endpoint: str, body: bytes) -> None:
-        """Write a line: locked.
+        """Write a call's line: locked.
 
         Raises:
             OSError: it cannot be written to the disk.
@@ -80,7 +80,7 @@ class PendingCalls:
             self.close()
 
     def wait_for(self, future: BatchFuture) -> None:
-        """A call waits for its line, maybe next to others that ask the same: locked."""
+        """Add a call to its line, which others of the same request may wait for: locked."""
         before = self._waiting.get(future.custom_id)
         if before is not None:
             future.also, future.span = before, before.span
@@ -88,7 +88,7 @@ class PendingCalls:
         self._earliest = min(self._earliest, future.cancel_at)
 
     def inherit(self, others: PendingCalls, futures: Iterable[BatchFuture]) -> list[BatchFuture]:
-        """Take over lines of other calls, and who waits for them: locked."""
+        """Take over lines from another batch, with their calls: locked."""
         assert self.spool is not None
         assert others.spool is not None
         taken: list[BatchFuture] = []
@@ -106,14 +106,14 @@ class PendingCalls:
         return taken
 
     def close(self) -> None:
-        """No more lines: locked."""
+        """Accept no more lines: locked."""
         self.open = False
         self._wake()
 
-    # --- they go ------------------------------------------------------------------------------
+    # --- leaving ------------------------------------------------------------------------------
 
     def left(self, future: BatchFuture) -> bool:
-        """A call waits no more; whether its line can have been sent."""
+        """Remove a call; return whether its line may have been sent."""
         with self.lock:
             self._leave(future)
             if not self._waiting:
@@ -133,12 +133,12 @@ class PendingCalls:
                     return
 
     def abandon(self) -> None:
-        """No call waits any more: locked."""
+        """Drop all calls: locked."""
         self._waiting.clear()
         self.close()
 
     def settle(self, lines: Iterable[str] | None, outcome: LineOutcome) -> Wakes:
-        """The wait for these lines is over, or for all: locked."""
+        """Set the outcome of these lines, or of all; return what wakes their calls: locked."""
         wakes: Wakes = []
         for custom_id in list(self._waiting) if lines is None else lines:
             future = self._waiting.pop(custom_id, None)
@@ -147,13 +147,13 @@ class PendingCalls:
         return wakes
 
     def resolve(self, outcome: LineOutcome, lines: Iterable[str] | None = None) -> None:
-        """The wait for these lines is over, or for all."""
+        """Set the outcome of these lines, or of all, and wake their calls."""
         with self.lock:
             wakes = self.settle(lines, outcome)
         wake_all(wakes)
 
     def compact(self) -> None:
-        """Drop the lines that no call waits for any more: locked."""
+        """Drop the lines that no call waits for: locked."""
         if len(self._waiting) == len(self.order):
             return
         old, self.spool, self.order = self.spool, SpoolFile(), []
@@ -166,7 +166,7 @@ class PendingCalls:
             self.order.append(future.custom_id)
         old.close()
 
-    # --- who is there -------------------------------------------------------------------------
+    # --- state --------------------------------------------------------------------------------
 
     @property
     def empty(self) -> bool:
@@ -175,17 +175,17 @@ class PendingCalls:
 
     @property
     def futures(self) -> list[BatchFuture]:
-        """One of those who wait for each line: locked."""
+        """The first future of each line: locked."""
         return list(self._waiting.values())
 
     @property
     def earliest(self) -> float:
-        """When the first of them has to leave; who that was may have left by now: locked."""
+        """The earliest ``cancel_at``; its call may have left since: locked."""
         return self._earliest
 
     @property
     def late(self) -> bool:
-        """Whether one of them has to leave now: locked."""
+        """Whether a call needs the batch cancelled now: locked."""
         if self._earliest > self._clock.now():
             return False
         waiting = (one for future in self._waiting.values() for one in future.all())
@@ -194,7 +194,7 @@ class PendingCalls:
 
 
 def wake_all(wakes: Wakes) -> None:
-    """Wake those whose wait is over."""
+    """Wake settled calls."""
     for wake in wakes:
-        with suppress(RuntimeError):  # its event loop has ended: no one is left to wake
+        with suppress(RuntimeError):  # the event loop of the call has ended
             wake()

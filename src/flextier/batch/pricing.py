@@ -1,4 +1,4 @@
-"""What the lines of a batch cost, by the price book."""
+"""The cost of batches and of their lines, by the price book."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SEVERAL = "the tokens of all lines together, at the rates of short prompts"
 
 
 class Bill:
-    """What lines cost together."""
+    """The total cost and usage of the lines of a batch."""
 
     def __init__(self, batch: Batch) -> None:
         self._model = getattr(batch, "model", None)
@@ -31,21 +31,21 @@ class Bill:
 
     @property
     def cost(self) -> Decimal | None:
-        """US$ of the lines that have a price; None: there are lines, and none has."""
+        """US$ of the lines with a known price; None: there are lines, but none has one."""
         return None if self.unpriced and not self._priced else self._cost
 
     @property
     def saved(self) -> Decimal | None:
-        """US$ less than on the standard lane, where both have a price."""
+        """US$ saved against the standard lane, for lines with a price on both."""
         return None if self.cost is None else difference(self._standard, self._compared)
 
     @property
     def usage(self) -> Usage:
-        """The tokens of all lines that report them."""
+        """The tokens of all lines that report their usage."""
         return Usage(**self._tokens)
 
     def add(self, body: Any) -> None:
-        """One line that was done, by the body of its answer."""
+        """Add a line that was done, by the body of its response."""
         usage = usage_in(body)
         cost = None
         if usage is not None:
@@ -64,7 +64,7 @@ class Bill:
 
 
 def usage_in(body: Any) -> Usage | None:
-    """The usage in a response's JSON body."""
+    """The usage in a response's JSON body; None if it reports none."""
     fields = body.get("usage") if isinstance(body, dict) else None
     if not isinstance(fields, dict):
         return None
@@ -74,10 +74,10 @@ def usage_in(body: Any) -> Usage | None:
 
 
 def cost_of(batch: Batch) -> Cost | None:
-    """The cost of a batch, by its reported sums; None: it reports none.
+    """The cost of a batch by its total usage; None if it reports none.
 
-    An estimate where long prompts have other rates: sums do not say how long each one was. The
-    lines themselves do, see :func:`flextier.batch.fetch`.
+    An estimate for models with other rates for long prompts: totals do not show their lengths. The
+    lines do, see :func:`flextier.batch.fetch`.
     """
     usage, model = Usage.from_openai(getattr(batch, "usage", None)), getattr(batch, "model", None)
     if usage is None or not model or not usage.input_tokens:

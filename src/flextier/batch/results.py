@@ -1,4 +1,4 @@
-"""The answers of a batch in one file, a line for each request."""
+"""Fetches the results of a batch into one file, a line for each request."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from flextier.pricing.decimals import written
 from flextier.pricing.usage import Usage
 
 _NOT_DONE = frozenset({"batch_expired", "batch_cancelled"})
-"""What a line's error says where the batch ended before its turn: it was not charged."""
+"""Error codes of lines that the batch did not reach before its end: they are not charged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What became of the requests of a batch."""
+    """The results of a batch: where they are, their counts and their cost."""
 
     batch: Batch
-    """How it ended."""
+    """The batch, ended."""
     path: str
-    """The file that its lines are in."""
+    """The file with the lines."""
     done: int
-    """Requests that were answered; these are charged."""
+    """Requests with a successful response; these are charged."""
     failed: int
-    """Requests that were answered with an error, or in no way that can be read."""
+    """Requests with an error, or with a line that cannot be read."""
     unfinished: int
-    """Requests whose turn did not come."""
+    """Requests that the batch did not process before its end."""
     in_order: bool
-    """Whether the lines are in the order of the input file. Not, where that cannot be had any more:
-    then those of the output file come first, and requests without any line have none."""
+    """Whether the lines are in the order of the input file. False if that file is deleted: then the
+    lines of the output file come first, and requests without a result have no line."""
     usage: Usage
-    """The tokens of the answers."""
+    """The tokens of the responses."""
     cost: Decimal | None
-    """US$ for the answers that have a known price; None: there are some, and none has."""
+    """US$ for the responses with a known price; None: there are responses, but none has one."""
     saved: Decimal | None
-    """US$ less than the standard lane would have cost."""
+    """US$ saved against the standard lane."""
     unpriced: int
-    """Answers without a known price: they are in no amount."""
+    """Responses without a known price: not counted in ``cost`` and ``saved``."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it but the batch as plain JSON types; money in plain digits."""
+        """All fields as plain JSON types, of the batch only id and status; money as digits."""
         return {
             "batch_id": self.batch.id,
             "status": self.batch.status,
@@ -76,29 +76,28 @@ def fetch(
     *,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Fetched:
-    """Write what a batch came to, as JSONL: one line for each of its requests.
+    """Write the results of a batch as JSONL: one line for each of its requests.
 
     The lines are as OpenAI writes them (``id``, ``custom_id``, ``response``, ``error``), of output
-    and error file, joined with the input file on ``custom_id``: in its order, and where a request
-    has no line in either, one with the error ``batch_<status>``. Batches that expired or were
-    cancelled keep what they had done by then, which is charged.
+    and error file, joined with the input file on ``custom_id``: in its order; a request without a
+    line in either gets one with the error ``batch_<status>``. Batches that expired or were
+    cancelled keep the lines that were done by then, which are charged.
 
     Args:
         client: any client of the SDK, also a ``FlexOpenAI``.
         batch_id: the batch, which has ended.
         out: the file. It is replaced as a whole, and only its owner can read it.
-        clock: time, sleep and chance, for tests.
+        clock: time, sleep and random numbers, for tests.
 
     Raises:
         ValueError: the batch has not ended, or ``out`` is a database.
         OSError: ``out`` cannot be written.
-        openai.OpenAIError: the API cannot be reached, or does not know the batch, or its files any
-            more.
+        openai.OpenAIError: the API cannot be reached, or does not know the batch or its files.
     """
     api = BatchAPI(client)
     batch = persist(lambda: api.retrieve(batch_id), clock)
     if batch.status not in TERMINAL:
-        raise ValueError(f"{batch.id} is {batch.status}: its files are there when it has ended")
+        raise ValueError(f"{batch.id} is {batch.status}: fetch its results when it has ended")
     bill = Bill(batch)
     with atomic_write(out) as file, ExitStack() as stack:
         results = _Results(bill)
@@ -129,7 +128,7 @@ def _content(api: BatchAPI, file_id: str, clock: Clock, stack: ExitStack) -> IO[
 
 
 def _requests(api: BatchAPI, batch: Batch, clock: Clock, stack: ExitStack) -> IO[bytes] | None:
-    """The input file; None: it is not there any more, or not for us."""
+    """The input file; None if it is deleted, or we may not read it."""
     try:
         return _content(api, batch.input_file_id, clock, stack)
     except openai.APIStatusError as error:
@@ -139,7 +138,7 @@ def _requests(api: BatchAPI, batch: Batch, clock: Clock, stack: ExitStack) -> IO
 
 
 class _Results:
-    """Where the lines are, and how many of each kind."""
+    """The places of the lines in the files, and their counts."""
 
     def __init__(self, bill: Bill) -> None:
         self.done = self.failed = self.unfinished = 0
@@ -148,7 +147,7 @@ class _Results:
         self._others: list[tuple[IO[bytes], int, int]] = []
 
     def take(self, content: IO[bytes]) -> None:
-        """The lines of the output or error file."""
+        """Add the lines of the output or error file."""
         for at, length, line in lines_of(content):
             self._count(line)
             custom_id = None if line is None else line.get("custom_id")
@@ -173,7 +172,7 @@ class _Results:
             self.failed += 1
 
     def write(self, file: BinaryIO, requests: IO[bytes] | None, batch: Batch) -> None:
-        """All lines, those of the input file in its order."""
+        """Write all lines, in the order of the input file if it is given."""
         for custom_id in () if requests is None else _ids(requests):
             place = self._places.pop(custom_id or "", None)
             if place is not None:
@@ -201,6 +200,6 @@ def _line(place: tuple[IO[bytes], int, int]) -> bytes:
 
 
 def _missing(custom_id: str | None, status: str) -> bytes:
-    error = {"code": f"batch_{status}", "message": "There is no line for it in the batch's files."}
+    error = {"code": f"batch_{status}", "message": "The batch has no line for this request."}
     line = {"id": None, "custom_id": custom_id, "response": None, "error": error}
     return json.dumps(line).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""The requests of one batch, each tried until it is answered, and none made twice."""
+"""The API requests of one batch, with retries; a batch is created only once."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from flextier.batch.group_key import GroupKey
 _T = TypeVar("_T")
 
 SETTLING = 5.0
-"""Seconds until a batch, if it was created, can be found in the list."""
+"""Seconds until a created batch appears in the list."""
 
 CLOCKS_APART = 3600.0
 """Seconds by which the server's clock may be behind this machine's."""
 
 _PATIENT_LOOKS = 5
-"""How often we may be denied a batch that runs, before we believe it."""
+"""Rejected polls in a row, as with 401 or 404, until the batch is given up."""
 
 
 class RequestRunner(Protocol):
-    """Who makes the requests."""
+    """What the requests need of the worker."""
 
     def api(self) -> BatchAPI:
         """The Batch API."""
 
     def pause(self, seconds: float) -> None:
-        """Sleep, unless there is news."""
+        """Sleep, unless woken."""
 
     def check_time(self) -> None:
-        """Raises, if it is not worth to go on."""
+        """Raise if no call needs the batch any more."""
 
 
 class RetryingBatchAPI:
-    """The requests of one batch."""
+    """The API requests of one batch, with retries."""
 
     def __init__(self, worker: RequestRunner, terms: GroupKey) -> None:
         self._worker = worker
@@ -49,16 +49,16 @@ class RetryingBatchAPI:
         self._clock = terms.clock
         self._denied = 0
         self.unsure = False
-        """Whether it is unknown if a batch was created."""
+        """Whether the batch may have been created, as a creation had no response."""
 
     def upload(self, tag: str, content: IO[bytes], until: float) -> str:
-        """Send the file; its id."""
+        """Upload the file; return its id."""
         return self._persist(
             lambda api: api.upload(f"flextier-{tag}.jsonl", content), lambda: until
         )
 
     def create(self, tag: str, file_id: str, until: float) -> Batch:
-        """Create the batch: once, also where the answer to that is lost."""
+        """Create the batch: once, even if the response to that is lost."""
         since = self._clock.wall() - CLOCKS_APART
 
         def create(api: BatchAPI) -> Batch:
@@ -78,14 +78,14 @@ class RetryingBatchAPI:
         return batch
 
     def find(self, tag: str, sealed: float) -> Batch | None:
-        """The batch that was to be created at ``sealed``, if it was."""
+        """The batch with this tag, created at ``sealed`` or later; None if there is none."""
         return self._persist(lambda api: api.find(tag, sealed - CLOCKS_APART))
 
     def retrieve(self, batch_id: str) -> Batch:
-        """A batch that is to be there.
+        """The batch, which should exist.
 
         Raises:
-            openai.NotFoundError: it is not, and was not a moment later either.
+            openai.NotFoundError: it does not, nor a few seconds later.
         """
         try:
             return self._persist(lambda api: api.retrieve(batch_id))
@@ -94,12 +94,12 @@ class RetryingBatchAPI:
             return self._persist(lambda api: api.retrieve(batch_id))
 
     def look(self, batch: Batch) -> Batch:
-        """How a batch stands by now; as it stood before, where that cannot be known.
+        """The current state of a batch; its last known state if the poll fails.
 
-        What was sent is paid for, so we are patient.
+        A batch that was sent is paid for, so a failed poll does not end the wait.
 
         Raises:
-            openai.APIStatusError: it is gone, or we have been denied it too often.
+            openai.APIStatusError: the poll was rejected too often in a row.
         """
         try:
             seen = self._worker.api().retrieve(batch.id)
@@ -117,7 +117,7 @@ class RetryingBatchAPI:
         return seen
 
     def cancel(self, batch_id: str) -> bool:
-        """Stop a batch; whether that is done, or comes too late."""
+        """Cancel a batch; return whether it is cancelled or has ended."""
         try:
             self._worker.api().cancel(batch_id)
         except openai.APIStatusError as error:
@@ -127,7 +127,7 @@ class RetryingBatchAPI:
         return True
 
     def download(self, file_id: str, out: IO[bytes]) -> bool:
-        """Write a file's content to ``out``; False: it is not there any more."""
+        """Write a file's content to ``out``; return False if the file is deleted."""
         try:
             self._persist(lambda api: api.download(file_id, out))
         except openai.NotFoundError:
@@ -137,12 +137,12 @@ class RetryingBatchAPI:
     def _persist(
         self, ask: Callable[[BatchAPI], _T], until: Callable[[], float] = lambda: math.inf
     ) -> _T:
-        """Ask until there is an answer, or an error that would come again, or ``until``."""
+        """Retry until a response comes, an error that would come again, or ``until``."""
         tries = 0
         while True:
             try:
                 return ask(self._worker.api())
-            except openai.OpenAIError as error:  # noqa: PERF203 - each try is a request
+            except openai.OpenAIError as error:  # noqa: PERF203 - each attempt is a request
                 tries += 1
                 wait = self._wait_after(error, tries)
                 if wait is None or self._clock.now() + wait >= until():
@@ -151,7 +151,7 @@ class RetryingBatchAPI:
                 self._worker.check_time()
 
     def _wait_after(self, error: openai.OpenAIError, tries: int) -> float | None:
-        """Seconds before the next try; None: there is no use in one."""
+        """Seconds before the retry; None: no retry."""
         if isinstance(error, openai.APIError) and is_about_room(error.code, error.message):
             return None
         return pause_after(error, self._clock, self._terms.backoff(tries))

@@ -1,4 +1,4 @@
-"""The file of lines that a batch is made from, on disk as the calls come."""
+"""A batch's input file on disk, written line by line as calls come."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import tempfile
 from typing import NamedTuple
 
 MAX_LINES = 50_000
-"""What a batch takes."""
+"""The API's limit for a batch."""
 
 MAX_BYTES = 150_000_000
-"""A batch takes 200 MB; uploads of 158 MB have been rejected (bespokelabsai/curator#610)."""
+"""The API allows 200 MB, but has rejected uploads of 158 MB (bespokelabsai/curator#610)."""
 
 
 class LineSpan(NamedTuple):
-    """Where a line is in its file."""
+    """Offset and length of a line in its file."""
 
     at: int
     length: int
 
 
 class SpoolFile:
-    """Lines on disk, in a file without a name: whatever happens, nothing is left of it."""
+    """Lines in an unnamed temporary file, which the system deletes in any case."""
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile(prefix="flextier-", buffering=0)  # noqa: SIM115
@@ -33,7 +33,7 @@ class SpoolFile:
         """Write one line, which ends in a newline.
 
         Raises:
-            OSError: it cannot be written. What was written before is as it was.
+            OSError: it cannot be written. The lines before it are unchanged.
         """
         span = LineSpan(self.size, len(line))
         self.file.seek(self.size)
@@ -50,12 +50,12 @@ class SpoolFile:
         return span
 
     def read(self, span: LineSpan) -> bytes:
-        """One line."""
+        """The bytes of one line."""
         self.file.seek(span.at)
         return self.file.read(span.length)
 
     def close(self) -> None:
-        """Give the space back."""
+        """Close the file, which deletes it."""
         self.file.close()
 
 

@@ -1,4 +1,4 @@
-"""From a call to its future: into the next batch, or to the line that it has already."""
+"""Submits a call to the next batch, or attaches it to the batch line that it has already."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from flextier.policy import FlexPolicy
 
 
 class JournaledCall(Protocol):
-    """A call's place in the journal."""
+    """A call's journal entry."""
 
     journal: Journal
     entry: JournalEntry
 
     @property
     def answer(self) -> JournaledResponse | None:
-        """The answer, if it is there."""
+        """The response, if the journal has it."""
 
     @property
     def place(self) -> BatchPlace | None:
-        """The line of a batch that the call is in."""
+        """The batch line of the call, if it has one."""
 
     def refresh(self) -> None:
-        """How it stands now."""
+        """Read the entry again."""
 
 
 class CallTimes(Protocol):
-    """When a call has to go on."""
+    """The times at which a call's batch is cancelled, and its wait ends."""
 
     @property
     def cancel_at(self) -> float:
-        """When its batch is to be cancelled."""
+        """Time at which its batch is cancelled."""
 
     @property
     def attempt_ends_by(self) -> float:
-        """When it does not wait any more, whatever has become of that."""
+        """Time at which the call stops waiting, cancelled or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchCall:
-    """A call that is to be a line of a batch."""
+    """A call to be submitted as a batch line."""
 
     where: tuple[str, str]
     """Base URL and account."""
@@ -58,15 +58,15 @@ class BatchCall:
     memory: JournaledCall | None
     times: CallTimes
     least: int = 1
-    """The fewest calls that are worth a file, if the policy is content with fewer."""
+    """The fewest calls that make a batch, if more than the policy's ``batch_min_calls``."""
 
 
 def pool(client: Any, call: BatchCall) -> BatchFuture:
     """A future for the call.
 
     Args:
-        client: what it was made with.
-        call: what it is.
+        client: the client of the call.
+        call: the request, its policy, journal entry and times.
 
     Raises:
         OSError: its line cannot be written to the disk.

@@ -1,4 +1,4 @@
-"""A plain sync client that goes where one of ours goes, for work that outlives any one call."""
+"""A plain sync client for a batch's thread, with the settings of a call's client."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _T = TypeVar("_T")
 def sync_client_for(client: Any) -> tuple[openai.OpenAI, bool]:
     """The SDK's own sync client with the address, the account and the connections of ``client``.
 
-    It has no retries of its own. An async client with an HTTP client of the caller's is spoken
-    through on the event loop that runs now, which has to go on running.
+    It does not retry. If an async client has an HTTP client of the caller's, requests go through
+    it on the event loop that runs now, which has to keep running.
 
     Returns:
-        The sync client, and whether it depends on the given client's HTTP client.
+        The sync client, and whether it depends on the client's own HTTP client.
     """
     http_client, bound = _http_client(client)
     sync_client = openai.OpenAI(

@@ -1,4 +1,4 @@
-"""One batch, from its first line to its last answer: a thread that mostly sleeps."""
+"""The thread of one batch: gathers lines, submits them, polls, and collects the results."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
     from flextier.batch.manager import BatchManager
 
 _MAX_REPAIRS = 3
-"""How often a file is sent again without the lines that the server did not like."""
+"""How often a file is sent again without the lines that failed validation."""
 
 _CANCELS = 5
-"""Attempts at cancelling a batch that no call waits for."""
+"""Attempts to cancel a batch that no call waits for."""
 
 _ALONE = 3
-"""How often there is no room for a batch, with none of ours on its way, until it is split."""
+"""Refusals for the enqueued-token limit, with no other batch of ours, until a file is split."""
 
 
 class _BatchFinished(Exception):
-    """The batch is finished; its waiting calls have been notified."""
+    """The batch needs no more work here; its calls have their outcome."""
 
 
 class BatchWorker:
-    """A batch, and the calls that wait for it. The manager starts it, and holds the lock for it."""
+    """A batch and its waiting calls. The manager creates it, and shares its lock with it."""
 
     def __init__(
         self, manager: BatchManager, terms: GroupKey, tag: str, row: BatchRow | None = None
     ) -> None:
-        """Begin to gather lines; with ``row``, go on with a batch that the journal knows."""
+        """Start to gather lines; with ``row``, resume a batch that the journal knows."""
         self.terms = terms
         self.tag = tag
         self._wait = ThreadWait()
@@ -78,13 +78,13 @@ class BatchWorker:
     # --- for the manager, which holds the lock ---------------------------------------------------
 
     def join(self, future: BatchFuture) -> bool:
-        """Wait for a line that was sent before; False: the work is over."""
+        """Add a call to a line that was sent before; False: the worker has ended."""
         if not self.ended:
             self.calls.wait_for(future)
         return not self.ended
 
     def detach(self) -> Wakes:
-        """Let go of all calls, where the journal knows what becomes of them."""
+        """Detach all calls if a journal knows the batch; return what wakes them."""
         if self._journal is None:
             return []
         wakes = self.calls.settle(None, RaisedError(detached))
@@ -92,12 +92,12 @@ class BatchWorker:
         return wakes
 
     def wake(self) -> None:
-        """There is news."""
+        """Wake the thread."""
         self._wait.wake()
 
     @property
     def is_known(self) -> bool:
-        """Whether the journal knows it, so that it may go on without this process."""
+        """Whether a journal knows the batch, so that a later process can resume it."""
         return self._journal is not None
 
     # --- for its requests ---------------------------------------------------------------------
@@ -107,17 +107,17 @@ class BatchWorker:
         return self._manager.api()
 
     def pause(self, seconds: float) -> None:
-        """Sleep, unless there is news."""
+        """Sleep, unless woken."""
         if seconds > 0:
             self._clock.pause(self._wait, seconds)
             with self._lock:
                 self._wait.prepare()
 
     def check_time(self) -> None:
-        """Whether it is still worth to send anything; what was sent, is seen through.
+        """Check that calls still have time to wait; a created batch is followed in any case.
 
         Raises:
-            _BatchFinished: no call waits, or those that do must fall back now.
+            _BatchFinished: no call waits, or their time is up.
         """
         with self._lock:
             if self._batch is not None or not (self.calls.empty or self.calls.late):
@@ -142,7 +142,7 @@ class BatchWorker:
                 self._send()
         except _BatchFinished:
             pass
-        except Exception as error:  # noqa: BLE001 - every waiting call gets the error
+        except Exception as error:  # noqa: BLE001 - the waiting calls get the error
             self._fail(error)
         finally:
             with self._lock:
@@ -165,7 +165,7 @@ class BatchWorker:
             self.pause(left)
 
     def _seal(self) -> None:
-        """Settle which lines are sent, and have the journal know before anybody else does."""
+        """Fix which lines are sent, and write that to the journal before sending."""
         with self._lock:
             if self.calls.empty:
                 raise _BatchFinished
@@ -200,7 +200,7 @@ class BatchWorker:
             self._drop_bad_lines(batch)
 
     def _submit(self) -> Batch | None:
-        """Upload the file and create the batch; None: there is no room for it, try again."""
+        """Upload the file and create the batch; None: over the enqueued-token limit, retry."""
         assert self.calls.spool is not None
         self._line_up(tokens_of(self.calls.spool.size))
         patience = self.terms.policy.patience
@@ -224,7 +224,7 @@ class BatchWorker:
         return batch
 
     def _line_up(self, tokens: int) -> None:
-        """Wait until there is room for the batch among the tokens that may be enqueued."""
+        """Wait until the batch fits the limit of enqueued tokens."""
         while True:
             self.check_time()
             with self._lock:
@@ -233,7 +233,7 @@ class BatchWorker:
             self.pause(self.terms.poll)
 
     def _follow(self, batch: Batch) -> Batch:
-        """Look at the batch until it has ended; cancel it when its time has come."""
+        """Poll the batch until it has ended; cancel it when a call needs that."""
         self._batch = batch
         looks, cancels, cancelled = 0, 0, False
         while batch.status not in TERMINAL:
@@ -251,17 +251,17 @@ class BatchWorker:
         return batch
 
     def _check_use(self, cancels: int) -> None:
-        """Whether there is any use in going on to cancel a batch.
+        """Give up cancelling a batch that no call waits for, after some attempts.
 
         Raises:
-            _BatchFinished: no call waits, and it cannot be done over their connection.
+            _BatchFinished: no call waits, and cancelling fails.
         """
         with self._lock:
             if cancels >= _CANCELS and self.calls.empty:
                 raise _BatchFinished
 
     def _interval(self, looks: int, cancelled: bool) -> float:
-        """Seconds to the next look: few at first, and while it is being cancelled."""
+        """Seconds to the next poll: few at first, and while the batch is being cancelled."""
         longest = self.terms.poll / 4 if cancelled else self.terms.poll
         usual = min(longest, self.terms.poll / 10 * 1.5 ** min(looks, 20))
         jittered = usual * (0.8 + 0.4 * self._clock.random())
@@ -275,20 +275,20 @@ class BatchWorker:
         """Whether the batch is to be cancelled now.
 
         Raises:
-            _BatchFinished: no call waits, and the journal has the batch.
+            _BatchFinished: no call waits, and the journal knows the batch.
         """
         with self._lock:
             if self.calls.empty and self._journal is not None:
                 raise _BatchFinished
             return self.calls.empty or self.calls.late
 
-    # --- a file that the server did not take; nothing of it was done --------------------------
+    # --- a file that failed validation: no line of it was processed ---------------------------
 
     def _drop_bad_lines(self, batch: Batch) -> None:
-        """Make the best of a batch that failed its validation.
+        """Send the good lines of a batch that failed validation again.
 
         Raises:
-            _BatchFinished: it goes on in other batches, or on other lanes.
+            _BatchFinished: its calls go on in other batches, or on other lanes.
         """
         refusals = refusals_of(batch)
         self._batch = None
@@ -317,7 +317,7 @@ class BatchWorker:
         raise _BatchFinished
 
     def _wait_for_room(self, message: str) -> None:
-        """Too much is enqueued: wait for what is on its way, or ask for less at once."""
+        """After a refusal for the enqueued-token limit: wait, or split the file."""
         assert self.calls.spool is not None
         with self._lock:
             pacing = self._manager.pacing(self.terms.model)
@@ -341,20 +341,20 @@ class BatchWorker:
             return self.calls.futures
 
     def _split(self) -> None:
-        """Go on as two smaller batches.
+        """Send the lines as two smaller batches.
 
         Raises:
-            _BatchFinished: this one is done with.
+            _BatchFinished: always; this worker has ended.
         """
         futures = self._futures()
         half = (len(futures) + 1) // 2
         self._restart([futures[:half], futures[half:]])
 
     def _restart(self, parts: list[list[BatchFuture]]) -> None:
-        """Go on as other batches, each of some of the calls.
+        """Send the lines as new batches, one for each part of the calls.
 
         Raises:
-            _BatchFinished: this one is done with.
+            _BatchFinished: always; this worker has ended.
         """
         for part in parts:
             with self._lock:
@@ -369,7 +369,7 @@ class BatchWorker:
     # --- batches of an earlier run, or of another process -------------------------------------
 
     def _go_on(self, row: BatchRow) -> None:
-        """Go on with a batch that the journal knows, wherever it was left."""
+        """Resume a batch that the journal knows, whatever its state."""
         assert self._journal is not None
         batch: Batch | None = None
         found: BatchRow | None = row
@@ -382,14 +382,14 @@ class BatchWorker:
                 batch = self._follow(batch)
             if batch is None or batch.status != "failed" or self._journal.batches.adopt(self.tag):
                 break
-            self.pause(min(1.0, self.terms.poll))  # whose it is, will try again
+            self.pause(min(1.0, self.terms.poll))  # its owner will send it again
             found = self._journal.batches.get(self.tag)
         if batch is None or not (batch.output_file_id or batch.error_file_id):
             self._journal.gone(self.tag)
-            return  # its lines are to be sent again
+            return  # its lines will be sent again
         waiting = {future.custom_id for future in self._futures()}
         collect_results(batch, self.tag, self._requests, self.terms, self.calls)
-        # Who has come meanwhile may have come too late for the line, but not for the journal.
+        # A call that joined meanwhile may have missed its line, but finds it in the journal.
         lost = waiting & {future.custom_id for future in self._futures()}
         if lost:
             keep = self.terms.policy.journal_store_responses
@@ -398,7 +398,7 @@ class BatchWorker:
             self.calls.resolve(self._unfinished(batch.status), lost)
 
     def _recover(self, row: BatchRow) -> Batch | None:
-        """The batch; None: it was never created."""
+        """The batch; None if it was never created."""
         assert self._journal is not None
         while row.batch_id is None and not self._journal.batches.adopt(self.tag):
             self.pause(min(1.0, self.terms.poll))
@@ -419,7 +419,7 @@ class BatchWorker:
             self._note(batch_id=batch.id, status=batch.status)
         return batch
 
-    # --- how it ends --------------------------------------------------------------------------
+    # --- ends ---------------------------------------------------------------------------------
 
     def _note(self, **facts: str | None) -> None:
         record(self._journal, lambda journal: journal.batches.note(self.tag, **facts))
@@ -432,7 +432,7 @@ class BatchWorker:
         )
 
     def _fail(self, error: Exception) -> None:
-        """It cannot go on: those who wait get the error, each one of its own."""
+        """End the batch with an error: each waiting call gets its own copy."""
         unsure = self._requests.unsure
         never = self._batch is None and not unsure and surely_not_sent(error)
         if self._sealed and never:
@@ -442,7 +442,7 @@ class BatchWorker:
         if unsure or self._batch is not None:
             outcome = RaisedError(lambda request: _unknown_result(request, error))
         if never and failure is not None and is_denied(failure):
-            # The other lanes may do all the same: a key may not be for files, a server have none.
+            # Other lanes may still work: the key may not allow files, or the server has none.
             kind = MODEL_ERROR if failure.status in NOT_HERE else LINE_ERROR
             status = failure.status or 400
             outcome = ErrorResult(kind, failure.code, failure.message, failure.param, status)
@@ -451,17 +451,17 @@ class BatchWorker:
     def _unfinished(self, status: str, why: str = "", batch_id: str | None = None) -> LineOutcome:
         if self._batch is not None:
             batch_id = self._batch.id
-        what = "a batch that was not created yet" if batch_id is None else f"batch {batch_id}"
+        what = "a batch that is not created yet" if batch_id is None else f"batch {batch_id}"
         if status == "alone":
             message = (
                 "fewer calls than batch_min_calls (FLEXTIER_BATCH_MIN_CALLS), "
-                f"{self.terms.least}, came within batch_window "
+                f"{self.terms.least}, joined within batch_window "
                 f"(FLEXTIER_BATCH_WINDOW), {self.terms.policy.batch_window:g} s: no batch was made"
             )
         elif status == "deadline":
-            message = f"{what} was left, so that FlexPolicy.deadline (FLEXTIER_DEADLINE) is kept"
+            message = f"{what}: the wait ended to keep FlexPolicy.deadline (FLEXTIER_DEADLINE)"
         else:
-            message = f"{what}: {status}{f' ({why})' if why else ''}, without this call's answer"
+            message = f"{what}: {status}{f' ({why})' if why else ''}, without a response to it"
 
         def make(request: Any) -> Exception:
             return BatchUnfinished(request, message, batch_id=batch_id, status=status)
@@ -470,7 +470,7 @@ class BatchWorker:
 
 
 def _unknown_result(request: Any, why: Exception | None) -> Exception:
-    """The batch may be done, and billed, and its answers are not to be had: as after a timeout."""
+    """The error where a batch may be done and billed, but its results cannot be read."""
     error = openai.APITimeoutError(request)
     error.__cause__ = why
     return error

@@ -31,21 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--limit", type=_whole, default=20, metavar="N", help="[%(default)s]")
     listing.add_argument("--status", action="append", help="only these; may be given again")
     listing.add_argument("--json", action="store_true", help="as JSON")
-    showing = verb("show", "all that is known of a batch")
+    showing = verb("show", "all details of a batch")
     showing.add_argument("id", metavar="ID")
     showing.add_argument("--json", action="store_true", help="as JSON")
     waiting = verb("wait", "wait until a batch has ended; the exit status is 0 if it is completed")
     waiting.add_argument("id", metavar="ID")
     _add_times(waiting)
-    stopping = verb("cancel", "stop a batch; what it has done is kept, and charged")
+    stopping = verb("cancel", "cancel a batch; lines that are done are kept, and charged")
     stopping.add_argument("id", metavar="ID")
     stopping.add_argument("--wait", action="store_true", help="until it has ended")
     _add_times(stopping)
-    fetching = verb("fetch", "write what became of each request of a batch to a JSONL file")
+    fetching = verb("fetch", "write the results of a batch to a JSONL file")
     fetching.add_argument("id", metavar="ID")
     fetching.add_argument("out", metavar="OUT", help="is replaced as a whole")
     fetching.add_argument("--json", action="store_true", help="counts and cost as JSON")
-    creating = verb("create", "check a JSONL file, upload it, and have it done; prints the id")
+    creating = verb("create", "check a JSONL file, upload it, create a batch of it; prints the id")
     creating.add_argument("file", metavar="FILE", help="lines of custom_id, method, url and body")
     creating.add_argument("--endpoint", metavar="URL", help="[as the lines say]")
     creating.add_argument(
@@ -59,7 +59,7 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="the most between two looks [%(default)s]",
+        help="the most between two polls [%(default)s]",
     )
     parser.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="wait no longer than that [no limit]"
@@ -67,7 +67,7 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it; returns 0, 1 where the API or the batch has failed, or 2 for what cannot be asked."""
+    """Run a verb; return 0, 1 if the API or the batch has failed, or 2 for invalid arguments."""
     import openai
 
     try:
@@ -174,7 +174,7 @@ def _fetch(client: openai.OpenAI, options: argparse.Namespace) -> int:
     except ValueError as error:
         return fail("batch", str(error), 1)
     except BrokenPipeError:
-        return 0  # OUT is a pipe, and who reads it has seen enough
+        return 0  # OUT is a pipe whose reader has ended
     except OSError as error:
         return fail("batch", f"{options.out} cannot be written: {error.strerror or error}", 2)
     if options.json:
