@@ -6,10 +6,10 @@ VENV ?= .venv
 VENV3 := $(VENV)-openai3
 # What checks the style need not be able to import flextier, nor run on the oldest Python.
 VENV_LINT := $(VENV)-lint
-# The tests run on all cores; a few of them are done sooner on one: make test WORKERS=0 ARGS=tests/sim
+# The tests run on all cores; a few of them are done sooner on one: make test WORKERS=0 TESTS=tests/sim
 WORKERS ?= auto
 # The packages that touch the SDK or HTTP: what the others do is the same under both majors.
-OPENAI3_TESTS := $(addprefix tests/,_openai background batch calls client journal langchain otel routing) \
+OPENAI3_TESTS := $(addprefix tests/,_openai background batch calls client costs journal langchain otel routing) \
     $(wildcard tests/test_*.py)
 PYTEST = -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 # Tests start hundreds of processes: what they import is compiled once, whatever the machine's settings.
@@ -28,10 +28,10 @@ demo: $(VENV)/.ready ## Summarise real text on the flex lane, against the built-
 test: test-openai2 test-openai3 ## Run the tests, under openai 2.x and 3.x
 
 test-openai2: $(VENV)/.ready-test ## Run the tests under openai 2.x
-	$(VENV)/bin/python $(PYTEST) $(ARGS)
+	$(VENV)/bin/python $(PYTEST) $(TESTS) $(ARGS)
 
 test-openai3: $(VENV3)/.ready-test ## Run the tests of what depends on the SDK's major under openai 3.x
-	$(VENV3)/bin/python $(PYTEST) $(OPENAI3_TESTS) $(ARGS)
+	$(VENV3)/bin/python $(PYTEST) $(or $(TESTS),$(OPENAI3_TESTS)) $(ARGS)
 
 test-all: test test-rest ## Run all tests: also kills, fuzz, stress and more seeds, and all of them under openai 3.x
 
