@@ -18,8 +18,9 @@ import pytest
 from flextier.cli import main
 from flextier.journal import Journal, JournalError, NewerJournalError
 from flextier.journal.batches import BatchRow
+from flextier.journal.cache_key import cache_key
 from flextier.journal.reader import JournalReader
-from flextier.journal.records import JournaledResponse, digest_of, key_of
+from flextier.journal.records import JournaledResponse, digest_of
 
 Capture = pytest.CaptureFixture[str]
 DAY = 86_400.0
@@ -54,7 +55,7 @@ def journal(path: Path, wall: Wall) -> Iterator[Journal]:
 
 
 def key(number: int) -> bytes:
-    return key_of("https://api.openai.com/v1", "/responses", b'{"input": %d}' % number, "")
+    return cache_key("https://api.openai.com/v1", "/responses", b'{"input": %d}' % number, "")
 
 
 def answered(journal: Journal, number: int, *, keep: bool = True, text: str = SECRET) -> bytes:

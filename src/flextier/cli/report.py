@@ -116,11 +116,11 @@ def _page() -> Callable[[Summary, str | None], str]:
 
 
 def _written(summary: Summary, options: argparse.Namespace) -> str:
-    from flextier.report import output, tables
+    from flextier.report import formats, output
 
     if options.format == "json":
-        return tables.as_json(summary, options.by)
+        return formats.as_json(summary, options.by)
     if options.format == "csv":
         seen = output.is_terminal(options.output)
-        return tables.comma_separated(summary, options.by or _BY, for_terminal=seen)
-    return tables.text(summary, options.by) + "\n"
+        return formats.comma_separated(summary, options.by or _BY, for_terminal=seen)
+    return formats.text(summary, options.by) + "\n"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from typing import Any
 
 import openai
@@ -15,6 +13,7 @@ from flextier.calls.budget import budgets_in_force, load_prices
 from flextier.calls.context import current_scope
 from flextier.calls.hooks import with_hooks
 from flextier.capacity import LimiterRegistry
+from flextier.client.account_key import account_key
 from flextier.errors import ClientClosedError
 from flextier.policy import FlexPolicy
 from flextier.routing.call import Route
@@ -97,7 +96,7 @@ class Router:
         # A provider may return another key each time, so it identifies the account itself.
         provider = getattr(client, "_api_key_provider", None)
         key = client.api_key if provider is None else f"provider {id(provider)}"
-        return _account_key(self._url_text, key, client.organization, client.project)
+        return account_key(self._url_text, key, client.organization, client.project)
 
 
 def check_open(client: Any) -> None:
@@ -111,12 +110,3 @@ def check_open(client: Any) -> None:
             f"this {type(client).__name__} (or the http_client it was given) has been closed: "
             "create a new one, or keep its `with` block open while calls run"
         )
-
-
-@lru_cache(maxsize=64)
-def _account_key(
-    base_url: str, api_key: str, organization: str | None, project: str | None
-) -> tuple[str, str]:
-    """The account's identity: the base URL, and a hash of key, organization and project."""
-    parts = "\0".join((api_key, organization or "", project or ""))
-    return base_url, hashlib.sha256(parts.encode()).hexdigest()[:12]

@@ -9,12 +9,12 @@ from flextier._openai.compat import LegacyAPIResponse, dumps
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
 from flextier.journal import JournalError, JournalWarning, journal_at
+from flextier.journal.cache_key import cache_key
 from flextier.journal.records import (
     AcceptedResponse,
     BatchPlace,
     JournaledResponse,
     JournalEntry,
-    key_of,
 )
 from flextier.lanes import BACKGROUND_FLEX, BATCH, FLEX, LANES, CallFacts, Lane
 from flextier.policy import FlexPolicy
@@ -45,7 +45,7 @@ class CallEntry:
         self._look_in = _SOONEST
         self._stale = False
         self._settled = False
-        key = key_of(base_url, asked.endpoint, dumps(asked.body), policy.journal_namespace)
+        key = cache_key(base_url, asked.endpoint, dumps(asked.body), policy.journal_namespace)
         once = policy.journal_duplicates == "once"
         self.entry: JournalEntry = self.journal.take(key, once=once, keep=policy.journal_ttl)
         memories = MEMORIES.get()

@@ -134,7 +134,7 @@ class Journal:
         """The entry of a call that is to be made now.
 
         Args:
-            key: what it asks (:func:`flextier.journal.records.key_of`).
+            key: its cache key (:func:`flextier.journal.cache_key.cache_key`).
             once: whether all calls that ask the same share one entry; else each of this run has
                 its own, the first one that of the first in an earlier run, and so on.
             keep: seconds for which responses count; None: without end.

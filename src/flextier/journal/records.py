@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -54,13 +53,6 @@ class JournalEntry:
     """Whether it was answered, in a batch or in the background, and the journal has left the answer
     out."""
     running: AcceptedResponse | None = None
-
-
-def key_of(base_url: str, endpoint: str, body: bytes, salt: str) -> bytes:
-    """The name of what is asked: the same for the same base URL, endpoint, JSON body and salt."""
-    parts = [base_url, endpoint, json.loads(body), salt]
-    words = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def packed(body: bytes) -> bytes:

@@ -1,6 +1,11 @@
 """The lanes: ways to send a call, at different prices and latencies; one file a lane."""
 
-from flextier.lanes.background import BACKGROUND, BACKGROUND_FLEX, WINDOWS, with_whole_window
+from flextier.lanes.background_windows import (
+    BACKGROUND,
+    BACKGROUND_FLEX,
+    WINDOWS,
+    with_whole_window,
+)
 from flextier.lanes.base import JOURNAL, RAW_BODY, CallFacts, Lane, Window
 from flextier.lanes.batch import BATCH
 from flextier.lanes.eligibility import choose, warn_about_windows, warn_ineligible

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Protocol
 
-from flextier.lanes.background import BACKGROUND, BACKGROUND_FLEX
+from flextier.lanes.background_windows import BACKGROUND, BACKGROUND_FLEX
 from flextier.lanes.base import Lane, Window
 from flextier.lanes.batch import BATCH
 from flextier.lanes.flex import FLEX

@@ -11,9 +11,9 @@ from flextier._utils.formatting import count, dollars, moment, percent, plain, s
 from flextier._version import __version__
 from flextier.costs.totals import Sums
 from flextier.report.figures import Figure, Table, figures
+from flextier.report.formats import foremost, groups, span
 from flextier.report.notes import notes
 from flextier.report.summary import NotableCall, Summary
-from flextier.report.tables import foremost, groups, span
 
 _LONGEST = 60
 _BY = ("model", "lane", "tag", "day")

@@ -33,9 +33,9 @@ from flextier._openai.response_metadata import (
 )
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import notify
-from flextier.calls.attempt_log import AttemptLog
 from flextier.calls.context import Scope
 from flextier.calls.report import CANCELLED, SERVED, CallReport, Retry, attach_report
+from flextier.calls.report_builder import AttemptLog
 from flextier.capacity import LaneKey, LimiterRegistry
 from flextier.errors import BatchUnfinished, FlexDeadlineExceeded
 from flextier.lanes import AUTO, JOURNAL, CallFacts, Lane, choose, tier_lane, warn_about_windows
