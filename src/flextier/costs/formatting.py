@@ -74,7 +74,7 @@ def _notes(totals: CostTotals) -> Iterator[str]:
             f"been billed: at most ${dollars(totals.possibly_billed, digits)} where that is known."
         )
     if totals.unpriced_calls:
-        yield f"{_counted(totals.unpriced_calls, 'call')} could not be priced: in no amount."
+        yield f"{_counted(totals.unpriced_calls, 'call')} could not be priced: not in any amount."
     if totals.estimated_calls:
         yield f"{_counted(totals.estimated_calls, 'call')} priced by an estimate."
 

@@ -192,7 +192,7 @@ def notes(totals: CostTotals) -> Iterator[str]:
     if "LlamaIndex" in totals.by_tag:
         yield "LlamaIndex's embeddings are not in it: they have no lanes, and go past flextier."
     if totals.unpriced_calls:
-        yield f"Calls without a known price: {totals.unpriced_calls}. They are in no amount."
+        yield f"Calls without a known price: {totals.unpriced_calls}. They are not in any amount."
 
 
 def _row(name: str, sums: Sums, digits: int) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def _money(summary: Summary) -> Iterator[str]:
     total = summary.total
     if total.unpriced_calls:
         yield (
-            f"{count(total.unpriced_calls, 'call')} without a known price: in no amount, so the "
+            f"{count(total.unpriced_calls, 'call')} without a known price, not in any amount: the "
             "real cost is higher."
         )
     if total.estimated_calls:
