@@ -14,9 +14,9 @@ from flextier import FlexPolicy, PolicyError
 from flextier.auto import Plan, explain
 from flextier.costs import PriceBook, set_price_book
 from flextier.lanes import BACKGROUND, BACKGROUND_FLEX, LANES
+from flextier.planning.agent_runs import RunTracker
 from flextier.planning.auto_plan import plan, span
 from flextier.planning.fallback import Ladder
-from flextier.planning.run_tracker import RunTracker
 
 HOUR = 3600.0
 MODELS = ["gpt-6.2-sol", "gpt-6.1-terra", "o3", "gpt-4.1", "gpt-5.3-codex", "my-deployment"]
