@@ -69,7 +69,7 @@ resolve: ## Check, with uv, that extras and groups can be installed on Python 3.
 	echo 'openai>=3' | $(RESOLVE) pyproject.toml $(addprefix --extra ,$(EXTRAS3)) --group test -c -
 
 clean: ## Remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV3) $(VENV_LINT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV3) $(VENV_LINT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # --- virtual environments -----------------------------------------------------------------------
 
