@@ -19,7 +19,7 @@ Ask = Callable[[], Awaitable[str]]
 
 @dataclass(frozen=True)
 class Question:
-    """What became of one question."""
+    """One question, and its outcome."""
 
     name: str
     answer: str | None
