@@ -46,7 +46,7 @@ class Journal:
     A program that is killed and started again gets the answers that it had, finds its batches, and
     asks only for the rest. The file, and what SQLite puts beside it, can be read by its owner only.
 
-    Calls are known by what they ask: base URL, endpoint, body (without the service tier) and namespace.
+    A call is known by its base URL, endpoint, body (without the service tier) and namespace.
     Streams are not remembered.
 
     Example::
