@@ -13,11 +13,11 @@ import flextier.journal.journal
 import flextier.routing.deferred  # noqa: F401 - all of them loaded before the fork, once
 from flextier import FlexPolicy
 from flextier.calls.report import CallReport
-from flextier.pricing.best_effort import cost_known
+from flextier.pricing.price_book import cost_or_unpriced
 from flextier.pricing.usage import Usage
 from tests.batch.crowd import POLICY, options, patch_all, tasks
 
-cost_known(Usage(1, 1), ("o3",), "batch", 0.0)  # reads the prices: before the fork, too
+cost_or_unpriced(Usage(1, 1), ("o3",), "batch", 0.0)  # reads the prices: before the fork, too
 
 ONE_FILE = {"batch_window": 20.0}
 """All lines in one file, which goes when it is full."""

@@ -16,7 +16,7 @@ from genai_prices.types import ClauseEquals, ModelInfo, ModelPrice, Provider
 
 from flextier import costs
 from flextier.costs import Cost, PriceBook, Rates, Usage, price, price_book, set_price_book
-from flextier.pricing.price_book import _REMEMBERED
+from flextier.pricing.price_book import _MAX_CACHED_SHEETS
 from tests.pricing.listed import skip_if_too_new
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -219,9 +219,9 @@ def test_charges_that_no_usage_counts() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     """A process that prices ever new names does not grow."""
     book = PriceBook()
-    for number in range(_REMEMBERED + 10):
+    for number in range(_MAX_CACHED_SHEETS + 10):
         book.price(SMALL, model=f"{number}", lane="flex", at=AUTUMN)
-    assert len(book._known[1]) <= _REMEMBERED
+    assert len(book._cache[1]) <= _MAX_CACHED_SHEETS
 
 
 def test_newer_prices_are_used() -> None:

@@ -9,7 +9,7 @@ from flextier.costs import price_book
 from flextier.lanes import AUTO, LANES, CallFacts
 from flextier.planning.auto_plan import RUN_STEP, Considered, Plan, plan, span
 from flextier.policy import FlexPolicy
-from flextier.pricing.decimals import written
+from flextier.pricing.decimals import plain_digits
 
 ENDPOINTS = {"responses": "/responses", "chat": "/chat/completions"}
 
@@ -95,7 +95,7 @@ def _rates(model: str, lane: str) -> tuple[str, str] | None:
         return None
     if band.rates is None:
         return None
-    return written(band.rates.input), written(band.rates.output)
+    return plain_digits(band.rates.input), plain_digits(band.rates.output)
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

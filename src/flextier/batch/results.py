@@ -19,7 +19,7 @@ from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.batch.api import TERMINAL, BatchAPI, lines_of
 from flextier.batch.api_retry import persist
 from flextier.batch.pricing import Bill
-from flextier.pricing.decimals import written
+from flextier.pricing.decimals import plain_digits
 from flextier.pricing.usage import Usage
 
 _NOT_DONE = frozenset({"batch_expired", "batch_cancelled"})
@@ -63,8 +63,8 @@ class Fetched:
             "unfinished": self.unfinished,
             "in_order": self.in_order,
             "usage": self.usage.to_dict(),
-            "cost": None if self.cost is None else written(self.cost),
-            "saved": None if self.saved is None else written(self.saved),
+            "cost": None if self.cost is None else plain_digits(self.cost),
+            "saved": None if self.saved is None else plain_digits(self.saved),
             "unpriced": self.unpriced,
         }
 

@@ -12,7 +12,7 @@ from flextier.calls.report import CallReport
 from flextier.costs.records import CallRecord, record_of
 from flextier.costs.totals import CostTotals
 from flextier.errors import BudgetExceeded
-from flextier.pricing.decimals import total, written
+from flextier.pricing.decimals import plain_digits, total
 
 ROW: ContextVar[Row | None] = ContextVar("flextier_bulk_row", default=None)
 """The row that the running code works for."""
@@ -61,4 +61,4 @@ def costs_of(records: list[CallRecord]) -> dict[str, Any]:
 
 def _sum(amounts: list[Any]) -> str | None:
     known = [amount for amount in amounts if amount is not None]
-    return written(total(known)) if known and len(known) == len(amounts) else None
+    return plain_digits(total(known)) if known and len(known) == len(amounts) else None

@@ -27,7 +27,7 @@ from flextier.bulk.worker_threads import WorkerThreads
 from flextier.calls.context import current_scope, listen, scoped
 from flextier.costs.totals import CostTotals
 from flextier.journal import JournalError, begin_again
-from flextier.pricing.best_effort import warm
+from flextier.pricing.price_book import load_price_list
 
 OnProgress = Callable[[Progress], object]
 
@@ -149,7 +149,7 @@ class _Runner:
             if left is not None:
                 budgets = (*current_scope().budgets, (RunBudget(), left))
                 stack.enter_context(scoped(budgets=budgets))
-            warm()
+            load_price_list()
             begin_again(str(run_options.state / "journal.db"))
             stack.enter_context(listen(books.on_report))
             terms = PolicyOverrides(

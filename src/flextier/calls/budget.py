@@ -99,11 +99,11 @@ def budget(limit: Decimal | int | float | str) -> Iterator[Spending]:
 
 def load_prices() -> None:
     """Load the price list now, and not at the end of the first call."""
-    from flextier.pricing.best_effort import (
-        warm,  # here: `import flextier` does not load the price list
+    from flextier.pricing.price_book import (
+        load_price_list,  # here: `import flextier` does not load the price list
     )
 
-    warm()
+    load_price_list()
 
 
 def _validated(limit: Decimal | int | float | str) -> Decimal:

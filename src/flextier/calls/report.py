@@ -112,9 +112,9 @@ class CallReport:
 
         Unpriced for a call without usage, or a model without a price; neither raises.
         """
-        from flextier.pricing.best_effort import cost_known
+        from flextier.pricing.price_book import cost_or_unpriced
 
-        return cost_known(self.usage, self.models, self.lane, self.at)
+        return cost_or_unpriced(self.usage, self.models, self.lane, self.at)
 
     @property
     def models(self) -> tuple[str, ...]:

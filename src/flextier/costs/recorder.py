@@ -11,7 +11,7 @@ from flextier.calls.context import listen
 from flextier.calls.report import CallReport
 from flextier.costs.records import OnRecord, record_of
 from flextier.costs.totals import CostTotals
-from flextier.pricing.best_effort import warm
+from flextier.pricing.price_book import load_price_list
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def record_calls(
             client.chat.completions.create(model="o3", messages=[...])
         print(totals)
     """
-    warm()
+    load_price_list()
     totals = CostTotals()
     labels = tuple(tags)
 

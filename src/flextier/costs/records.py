@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Any
 
 from flextier.calls.report import Attempt, CallReport
-from flextier.pricing.best_effort import cost_known
 from flextier.pricing.cost import Cost
-from flextier.pricing.decimals import difference, total, written
+from flextier.pricing.decimals import difference, plain_digits, total
+from flextier.pricing.price_book import cost_or_unpriced
 from flextier.pricing.usage import Usage
 
 REFUSED = "capacity"
@@ -161,7 +161,7 @@ def _premium(report: CallReport, cost: Cost) -> Decimal | None:
     """
     if report.fallback in (None, "lane_unsupported") or cost.total is None:
         return None
-    meant = cost_known(report.usage, report.models, report.first_lane, report.at)
+    meant = cost_or_unpriced(report.usage, report.models, report.first_lane, report.at)
     return None if meant.total is None else difference(cost.total, meant.total)
 
 
@@ -177,10 +177,10 @@ def _bound(report: CallReport) -> Decimal | None:
         return None
     written_at_most = max(usage.output_tokens, report.output_limit or 0)
     most = Usage(usage.input_tokens, written_at_most)
-    costs = [cost_known(most, report.models, lane, report.at).total for lane in lanes]
+    costs = [cost_or_unpriced(most, report.models, lane, report.at).total for lane in lanes]
     known = [cost for cost in costs if cost is not None]
     return total(known) if len(known) == len(costs) else None
 
 
 def _written(amount: Decimal | None) -> str | None:
-    return None if amount is None else written(amount)
+    return None if amount is None else plain_digits(amount)

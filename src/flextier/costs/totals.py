@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from flextier.costs.records import CallRecord
-from flextier.pricing.decimals import added, difference, written
+from flextier.pricing.decimals import added, difference, plain_digits
 
 _COUNTS = (
     "calls",
@@ -101,7 +101,7 @@ class Sums:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; money as strings of US$."""
         counts = {name: getattr(self, name) for name in _COUNTS}
-        return counts | {name: written(getattr(self, name)) for name in _AMOUNTS}
+        return counts | {name: plain_digits(getattr(self, name)) for name in _AMOUNTS}
 
 
 def _counts(record: CallRecord) -> _Counts:

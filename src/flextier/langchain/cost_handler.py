@@ -27,7 +27,7 @@ from flextier.langchain.records import (
     record_of_plain,
 )
 from flextier.langchain.usage import ReportedUsage
-from flextier.pricing.best_effort import warm
+from flextier.pricing.price_book import load_price_list
 
 with needs_extra("langchain"):
     from langchain_core.callbacks import BaseCallbackHandler
@@ -102,7 +102,7 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
 
     def __init__(self, *, on_record: OnRecord | None = None, keep_records: int | None = 0) -> None:
         super().__init__()
-        warm()
+        load_price_list()
         self.totals = CostTotals()
         """What the calls came to so far."""
         self._on_record = on_record

@@ -11,8 +11,8 @@ from flextier.costs.records import CallRecord
 from flextier.lanes import tier_lane
 from flextier.langchain.model_names import listed_as
 from flextier.langchain.usage import NOTHING, ReportedUsage, reported_usage, usage_in
-from flextier.pricing.best_effort import cost_known
 from flextier.pricing.cost import Cost
+from flextier.pricing.price_book import cost_or_unpriced
 
 FRAMEWORK = "langchain"
 
@@ -142,7 +142,7 @@ def _cost(answer: FinishedRun, asked: StartedRun, lane: str) -> Cost:
     reported = answer.reported
     if reported.unpriced is not None:
         return Cost(names[0], lane, "unpriced", reported.unpriced)
-    cost = cost_known(reported.usage, names, lane, asked.at)
+    cost = cost_or_unpriced(reported.usage, names, lane, asked.at)
     if reported.estimated is None or cost.basis == "unpriced":
         return cost
     reasons = (cost.reason, reported.estimated)

@@ -18,7 +18,7 @@ from flextier.costs.records import CallRecord
 from flextier.ledger.decimal_columns import amount, columns, countable
 from flextier.ledger.schema import AMOUNTS, RATES, TOKENS
 from flextier.pricing.cost import Cost
-from flextier.pricing.decimals import dollars, written
+from flextier.pricing.decimals import dollars, plain_digits
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
@@ -77,9 +77,11 @@ def row_of(record: CallRecord) -> Row:
     for name, value in _amounts(record).items():
         _put_amount(row, name, value, exact)
     for name in RATES:
-        row[f"rate_{name}"] = None if cost.rates is None else written(getattr(cost.rates, name))
+        row[f"rate_{name}"] = (
+            None if cost.rates is None else plain_digits(getattr(cost.rates, name))
+        )
     if _parts(cost) != _parts_of(cost.rates, record.usage):
-        exact.update((name, written(part)) for name, part in _parts(cost).items())
+        exact.update((name, plain_digits(part)) for name, part in _parts(cost).items())
     row["exact"] = json.dumps(exact) if exact else None
     return row
 
@@ -181,7 +183,7 @@ def _put_amount(row: Row, name: str, value: Decimal | None, exact: dict[str, str
         return
     held = columns(value)
     if held is None:
-        exact[name] = written(value)
+        exact[name] = plain_digits(value)
         held = (0, 0)
     row[nano], row[atto] = held
 

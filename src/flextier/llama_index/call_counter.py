@@ -19,7 +19,7 @@ from flextier.llama_index._requires import needs_llama_index
 from flextier.llama_index.openai import OpenAIFlex
 from flextier.llama_index.openai_responses import OpenAIResponsesFlex
 from flextier.llama_index.records import FRAMEWORK, record_of_answer, record_of_failure
-from flextier.pricing.best_effort import warm
+from flextier.pricing.price_book import load_price_list
 
 with needs_llama_index():
     from llama_index.core.llms.structured_llm import StructuredLLM
@@ -47,7 +47,7 @@ class CallCounter:
     """Counts each call once, whichever event reports its end first."""
 
     def __init__(self, on_record: OnRecord | None) -> None:
-        warm()
+        load_price_list()
         self.totals = CostTotals()
         self._on_record = on_record
         self._begun: OrderedDict[str, _OpenCall] = OrderedDict()

@@ -8,7 +8,7 @@ from typing import Any
 
 from flextier.costs.records import CallRecord
 from flextier.lanes import tier_lane
-from flextier.pricing.best_effort import cost_known
+from flextier.pricing.price_book import cost_or_unpriced
 from flextier.pricing.usage import Usage
 
 FRAMEWORK = "llama-index"
@@ -45,7 +45,7 @@ def record_of_answer(
         first_lane=lane,
         answered=True,
         usage=usage,
-        cost=cost_known(usage, models, lane, began.timestamp()),
+        cost=cost_or_unpriced(usage, models, lane, began.timestamp()),
         elapsed=(ended - began).total_seconds(),
         **about,
     )
@@ -72,7 +72,7 @@ def record_of_failure(
         first_lane=lane,
         answered=False,
         usage=None,
-        cost=cost_known(None, (model,), lane, began.timestamp()),
+        cost=cost_or_unpriced(None, (model,), lane, began.timestamp()),
         elapsed=(ended - began).total_seconds(),
         error=error,
         **about,

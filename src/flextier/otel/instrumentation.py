@@ -14,7 +14,7 @@ from flextier.calls.report import CallReport, Retry
 from flextier.otel.attributes import SCHEMA_URL, of_call
 from flextier.otel.meters import Meters
 from flextier.otel.spans import SpanTimes, span_of
-from flextier.pricing.best_effort import warm
+from flextier.pricing.price_book import load_price_list
 
 with needs_extra("otel"):
     from opentelemetry.context import get_current
@@ -76,7 +76,7 @@ class Instrumentation:
         self._providers = (tracer_provider, meter_provider)
         self._tracer = get_tracer(SCOPE, __version__, tracer_provider, SCHEMA_URL)
         self._meters = Meters(get_meter(SCOPE, __version__, meter_provider, SCHEMA_URL))
-        warm()
+        load_price_list()
 
     def uninstrument(self) -> None:
         """Switch it off. Calls that have begun are still exported; further ones are not."""

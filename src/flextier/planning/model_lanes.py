@@ -75,14 +75,18 @@ def needs_windows(model: str, lane_support: Sequence[str] = ()) -> bool:
 
 def _listed(model: str) -> ModelLanes:
     from flextier.pricing import price_list
-    from flextier.pricing.lane_discounts import TERMS
+    from flextier.pricing.lane_discounts import LANE_DISCOUNTS
 
     windows = {"background"} if has_windows(model) else set()
-    listing = price_list.find(price_list.snapshot(), model, None)
-    if listing is None:
+    entry = price_list.find_entry(price_list.snapshot(), model, None)
+    if entry is None:
         return ModelLanes(frozenset({"batch", "flex", *windows}), "")
-    found = {x for x in ("batch", "flex") if listing.tier_since(TERMS[x].context) is not None}
-    source = f"the price list's entry {listing.name}"
+    found = {
+        x
+        for x in ("batch", "flex")
+        if entry.tier_since(LANE_DISCOUNTS[x].price_context) is not None
+    }
+    source = f"the price list's entry {entry.name}"
     return ModelLanes(frozenset(found | windows), source, names_windows=False)
 
 

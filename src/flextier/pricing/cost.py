@@ -6,30 +6,30 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from flextier.pricing.decimals import difference, total, written
+from flextier.pricing.decimals import difference, plain_digits, total
 from flextier.pricing.rates import Rates
 
 Basis = Literal["exact", "estimated", "unpriced"]
-"""How far a cost is to be trusted: at published rates; by a rule; not at all."""
+"""How reliable a cost is: published rates, an estimate by a rule, or no price."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """US$ for one call's tokens. Unpriced, every amount is None: unknown is not zero."""
+    """US$ for one call's tokens. If unpriced, every amount is None: unknown is not zero."""
 
     model: str
-    """The model as it was asked about."""
+    """The model, by the name that was looked up."""
     lane: str
     """The lane it was priced on."""
     basis: Basis
-    """``"exact"``: rates that the vendor published. ``"estimated"``: a rule stands in for some of
-    them. ``"unpriced"``: no price is known, and all amounts are None."""
+    """``"exact"``: at the vendor's published rates. ``"estimated"``: some rates follow from a rule.
+    ``"unpriced"``: no price is known, and all amounts are None."""
     reason: str | None = None
-    """Why it is not exact."""
+    """Why it is not exact; None: it is."""
     priced_as: str | None = None
-    """The entry of the price list that the rates are of, as ``vendor/model``."""
+    """The price list's entry whose rates were used, as ``vendor/model``."""
     rates: Rates | None = None
-    """The rates it was priced at, US$ per million tokens."""
+    """The rates that were used, US$ per million tokens."""
     input: Decimal | None = None
     """For input that was neither read from a cache nor written to one."""
     cached_input: Decimal | None = None
@@ -39,26 +39,24 @@ class Cost:
     output: Decimal | None = None
     """For output, reasoning included."""
     standard: Decimal | None = None
-    """What the standard lane would have cost for the same tokens. None also where the call has a
-    price and the standard lane has none."""
+    """The cost of the same tokens on the standard lane. None if that lane has no price, even where
+    the call has one."""
 
     @property
     def total(self) -> Decimal | None:
-        """The parts together."""
+        """The sum of the parts; None if one is unknown."""
         parts = (self.input, self.cached_input, self.cache_write, self.output)
         known = [part for part in parts if part is not None]
         return total(known) if len(known) == len(parts) else None
 
     @property
     def saved(self) -> Decimal | None:
-        """``standard`` less ``total``; negative on a dearer lane."""
-        whole = self.total
-        if whole is None or self.standard is None:
-            return None
-        return difference(self.standard, whole)
+        """``standard`` minus ``total``; negative on a lane that costs more."""
+        cost = self.total
+        return None if cost is None or self.standard is None else difference(self.standard, cost)
 
     def to_dict(self) -> dict[str, Any]:
-        """The cost as plain JSON types; money in plain digits."""
+        """The cost as plain JSON types; amounts as plain digits."""
         return {
             "model": self.model,
             "lane": self.lane,
@@ -77,4 +75,4 @@ class Cost:
 
 
 def _digits(amount: Decimal | None) -> str | None:
-    return None if amount is None else written(amount)
+    return None if amount is None else plain_digits(amount)

@@ -1,62 +1,62 @@
-"""Decimal arithmetic that loses no digit, whatever the program has set its own context to."""
+"""Exact Decimal arithmetic, independent of the decimal context that the program has set."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Context, Decimal
 
-# Rates have a handful of digits, token counts rarely ten: a hundred leaves room for any of them.
+# Rates have a few digits, token counts rarely ten: a precision of 100 loses none of them.
 _CONTEXT = Context(prec=100)
 _ONE = Decimal(1)
-_NOTHING = Decimal(0)
+_ZERO = Decimal(0)
 
 added = _CONTEXT.add
-"""One plus the other."""
+"""The sum of two amounts, trailing zeros kept."""
 
 
 def product(one: Decimal, other: Decimal | int) -> Decimal:
-    """One times the other."""
-    return _plain(_CONTEXT.multiply(one, other))
+    """The product of two numbers."""
+    return _normalized(_CONTEXT.multiply(one, other))
 
 
 def dollars(rate: Decimal, tokens: int) -> Decimal:
-    """What tokens cost at a rate in US$ per million."""
+    """The cost of tokens at a rate in US$ per million."""
     if not tokens:  # most calls have no tokens of some kind
-        return _NOTHING
-    return _plain(_CONTEXT.scaleb(_CONTEXT.multiply(rate, tokens), -6))
+        return _ZERO
+    return _normalized(_CONTEXT.scaleb(_CONTEXT.multiply(rate, tokens), -6))
 
 
-def dollars_in_all(parts: Iterable[tuple[Decimal, int]]) -> Decimal:
-    """What several rates in US$ per million come to, each for its tokens."""
-    result = _NOTHING
+def total_dollars(parts: Iterable[tuple[Decimal, int]]) -> Decimal:
+    """The total cost of parts: a rate in US$ per million, and the tokens, of each."""
+    result = _ZERO
     for rate, tokens in parts:
         if tokens:
             result = _CONTEXT.fma(rate, tokens, result)
-    return _plain(_CONTEXT.scaleb(result, -6))
+    return _normalized(_CONTEXT.scaleb(result, -6))
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
-    """The sum."""
-    result = _NOTHING
+    """The sum of amounts."""
+    result = _ZERO
     for amount in amounts:
         result = _CONTEXT.add(result, amount)
-    return _plain(result)
+    return _normalized(result)
 
 
 def difference(one: Decimal, other: Decimal) -> Decimal:
-    """One minus the other."""
-    return _plain(_CONTEXT.subtract(one, other))
+    """The first amount minus the second."""
+    return _normalized(_CONTEXT.subtract(one, other))
 
 
-def written(amount: Decimal) -> str:
-    """The amount in plain digits: no exponent, no zeros at the end."""
-    return f"{_plain(amount):f}"
+def plain_digits(amount: Decimal) -> str:
+    """The amount in plain digits: no exponent, no trailing zeros."""
+    return f"{_normalized(amount):f}"
 
 
-def _plain(amount: Decimal) -> Decimal:
-    """The same number without zeros at its end, so that it prints as it is read."""
+def _normalized(amount: Decimal) -> Decimal:
+    """The same number without trailing zeros, and without an exponent for whole numbers."""
     short = amount.normalize(_CONTEXT)
-    if short.adjusted() <= 0:  # less than ten: no digit of it stands left of the units
+    if short.adjusted() <= 0:  # less than ten: there is no exponent above 0
         return short
     exponent = short.as_tuple().exponent
     if isinstance(exponent, int) and exponent > 0:

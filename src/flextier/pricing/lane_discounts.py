@@ -1,6 +1,6 @@
-"""How each lane is priced: which rates of the price list apply, and from when its share holds.
+"""How each lane is priced: which rates of the price list apply, and since when its discount exists.
 
-The shares themselves stand in ``flextier.lanes``, as ``Lane.price_share``.
+The discounts themselves are ``Lane.price_share`` in ``flextier.lanes``.
 """
 
 from __future__ import annotations
@@ -15,55 +15,49 @@ from flextier.lanes.registry import LANES
 
 @dataclass(frozen=True, slots=True)
 class LaneDiscount:
-    """How one lane is sold."""
+    """Where a lane's rates are listed, and its price where they are not."""
 
-    context: Mapping[str, str]
+    price_context: Mapping[str, str]
     """The ``price_context`` that selects its rates in genai-prices."""
     share: Decimal | None = None
-    """Its share of OpenAI's standard price, for days before the first rate that genai-prices has.
-    None: there is no such rule, and what is not listed is not known."""
+    """Its price as a share of OpenAI's standard price, for days before its first listed rate. None:
+    without a listed rate it has no price."""
     since: date | None = None
     """The day OpenAI began to sell it."""
-    general: str | None = None
-    """Where OpenAI says that the share is of every model token rate: then it holds for any of its
-    models, no rate of the lane has to be listed. None: it holds for models that have one listed."""
+    all_models_source: str | None = None
+    """Where OpenAI says that the discount applies to every model: then no rate of the lane has to
+    be listed. None: it applies only to models that have a listed rate for the lane."""
 
 
-LIST_PRICED = frozenset({"background-soonest"})
-"""Lanes that cost what standard does: https://developers.openai.com/api/docs/guides/background, its
-table of windows: no discount."""
+FULL_PRICE_LANES = frozenset({"background-soonest"})
+"""Lanes at the standard price: the table of windows shows no discount for them.
+https://developers.openai.com/api/docs/guides/background"""
 
-_BACKGROUND = "https://developers.openai.com/api/docs/guides/background"
+_BACKGROUND_GUIDE = "https://developers.openai.com/api/docs/guides/background"
 # The windows came with GPT-6.2, whose page names them: on 6 November 2026 the guide had none.
-_WINDOWS = date(2026, 11, 17)
+_WINDOWS_SINCE = date(2026, 11, 17)
 
-TERMS: Mapping[str, LaneDiscount] = {
-    # https://developers.openai.com/api/docs/guides/flex-processing: tokens cost what Batch costs.
-    "flex": LaneDiscount(
-        {"service_tier": "flex"}, share=LANES["flex"].price_share, since=date(2025, 4, 17)
-    ),
-    # https://developers.openai.com/api/docs/guides/batch: half of the standard price.
-    "batch": LaneDiscount(
-        {"processing": "batch"}, share=LANES["batch"].price_share, since=date(2024, 4, 15)
-    ),
+
+def _background(window: str) -> LaneDiscount:
     # 30% and 40% below Standard: "The discount applies to model token rates on each eligible
     # request", those of cached input and cache writes among them.
-    "background-2h": LaneDiscount(
-        {"completion_window": "2h"},
-        share=LANES["background-2h"].price_share,
-        since=_WINDOWS,
-        general=_BACKGROUND,
-    ),
-    "background-8h": LaneDiscount(
-        {"completion_window": "8h"},
-        share=LANES["background-8h"].price_share,
-        since=_WINDOWS,
-        general=_BACKGROUND,
-    ),
-    "priority": LaneDiscount({"service_tier": "priority"}),
-    "fast": LaneDiscount({"service_tier": "fast"}),  # what priority is called when it is asked for
-}
-"""The lanes that have rates of their own, by name, beside standard."""
+    share = LANES[f"background-{window}"].price_share
+    return LaneDiscount({"completion_window": window}, share, _WINDOWS_SINCE, _BACKGROUND_GUIDE)
 
-WINDOWS = tuple(lane for lane, terms in TERMS.items() if "completion_window" in terms.context)
-"""The discounted windows of background responses."""
+
+LANE_DISCOUNTS: Mapping[str, LaneDiscount] = {
+    # https://developers.openai.com/api/docs/guides/flex-processing: tokens cost what Batch costs.
+    "flex": LaneDiscount({"service_tier": "flex"}, LANES["flex"].price_share, date(2025, 4, 17)),
+    # https://developers.openai.com/api/docs/guides/batch: half of the standard price.
+    "batch": LaneDiscount({"processing": "batch"}, LANES["batch"].price_share, date(2024, 4, 15)),
+    "background-2h": _background("2h"),
+    "background-8h": _background("8h"),
+    "priority": LaneDiscount({"service_tier": "priority"}),
+    "fast": LaneDiscount(
+        {"service_tier": "fast"}
+    ),  # another name under which priority is requested
+}
+"""The lanes with rates of their own, besides standard."""
+
+DISCOUNTED_WINDOWS = ("background-2h", "background-8h")
+"""The discounted completion windows of background responses."""

@@ -1,16 +1,17 @@
-"""Prices: what a usage costs on a lane, by the public price list or by rates of your own."""
+"""Prices: the cost of a usage on a lane, by the public price list or by custom rates."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timezone
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from flextier.lanes import tier_lane
+from flextier.lanes import JOURNAL, tier_lane
 from flextier.pricing.cost import Cost
-from flextier.pricing.rate_sheet import RateBand, RateSheet, unpriced
+from flextier.pricing.rate_sheet import RateBand, RateSheet
 from flextier.pricing.rates import Money, Rates
 from flextier.pricing.usage import Usage
 
@@ -18,17 +19,20 @@ if TYPE_CHECKING:
     from flextier.pricing.price_list import PriceList
 
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
-_REMEMBERED = 2048  # sheets: models, lanes and days
-_OWN = "the price book"
+_MAX_CACHED_SHEETS = 2048  # one for each model, lane and day
+_NO_USAGE = (
+    "the response reports no readable usage; a chat stream reports it with "
+    'stream_options={"include_usage": True}'
+)
 
-OwnRates = Rates | Mapping[str, Money] | Mapping[str, Rates | Mapping[str, Money]]
-"""Rates of your own for a model: standard ones, or by lane."""
+CustomRates = Rates | Mapping[str, Money] | Mapping[str, Rates | Mapping[str, Money]]
+"""Custom rates of a model: the standard ones, or by lane."""
 
 _Key = tuple[str, str, str | None, date]
 
 
 class PriceBook:
-    """Prices by model and lane: the public list, with names and rates of your own.
+    """Prices by model and lane: the public list, plus your aliases and rates.
 
     The public list is that of genai-prices. Nothing is fetched; the list is as new as the installed
     package.
@@ -38,29 +42,29 @@ class PriceBook:
         self,
         *,
         aliases: Mapping[str, str] | None = None,
-        rates: Mapping[str, OwnRates] | None = None,
+        rates: Mapping[str, CustomRates] | None = None,
     ) -> None:
-        """Make a price book; it does not change later.
+        """Make a price book; it is immutable.
 
         Args:
-            aliases: the model behind each name that a gateway or a deployment gave it, as in
+            aliases: names that a gateway or a deployment gave to models, as in
                 ``{"my-o3": "o3", "prod-chat": "azure/gpt-4.1"}``.
-            rates: your rates, by the model's name or alias: :class:`Rates` or their fields in US$
-                per million tokens, as in ``{"my-model": {"input": "2", "output": "8"}}``, which
-                are standard rates; or rates by lane, as in ``{"o3": {"flex": {...}}}``. They are
-                for the model's dated snapshots, too. Lanes that you give no rates for are priced
-                by the public list, if that has the model; background windows that it has no rates
-                of are a share of your standard ones.
+            rates: your rates, by the model's name or alias. Either standard rates, as
+                :class:`Rates` or their fields in US$ per million tokens:
+                ``{"my-model": {"input": "2", "output": "8"}}``; or rates by lane:
+                ``{"o3": {"flex": {...}}}``. They also apply to the model's dated snapshots. Lanes
+                without custom rates are priced by the public list, if it has the model; background
+                windows without a public rate, by OpenAI's discount on your standard rates.
 
         Raises:
-            ValueError: rates that are incomplete, negative, or floats. The message names the model.
+            ValueError: rates are incomplete, negative, or floats. The message names the model.
         """
         self._aliases = dict(aliases or {})
         self._rates = {model: _by_lane(model, given) for model, given in (rates or {}).items()}
-        self._known: tuple[PriceList | None, dict[_Key, RateSheet]] = (None, {})
+        self._cache: tuple[PriceList | None, dict[_Key, RateSheet]] = (None, {})
 
-    def has_own(self, model: str) -> bool:
-        """Whether the book has rates or another name for a model."""
+    def has_custom(self, model: str) -> bool:
+        """Whether the book has custom rates or an alias for a model."""
         return model in self._aliases or model in self._rates
 
     def __repr__(self) -> str:
@@ -75,7 +79,7 @@ class PriceBook:
         at: date | datetime | None = None,
         provider: str | None = None,
     ) -> Cost:
-        """What a usage costs.
+        """The cost of a usage.
 
         Args:
             usage: the tokens.
@@ -84,16 +88,16 @@ class PriceBook:
             lane: the lane that was billed: ``"flex"``, ``"standard"``, ``"batch"``,
                 ``"background-soonest"``, ``"background-2h"``, ``"background-8h"``, or a service
                 tier as the server reports it, ``"default"`` and ``"priority"`` among them.
-            at: when: a date, or a time, which is UTC where it has no zone. None: now.
-            provider: the vendor, by its name in genai-prices. None: the one that the model's name
-                says, else OpenAI.
+            at: the date or time of the call; a time without a zone is UTC. None: now.
+            provider: the vendor's id in genai-prices. None: derived from the model's name, else
+                OpenAI.
 
         Returns:
-            The cost. What has no known price comes back unpriced, with the reason.
+            The cost; without a known price it is unpriced, with the reason.
 
         Raises:
-            ValueError: tokens that cannot be, a date before the model existed, or a provider that
-                there is none of.
+            ValueError: the usage is impossible, the date is before the model existed, or the
+                provider is unknown.
         """
         usage.check()
         return self.sheet(model=model, lane=lane, at=at, provider=provider).cost(usage)
@@ -106,22 +110,22 @@ class PriceBook:
         at: date | datetime | None = None,
         provider: str | None = None,
     ) -> RateSheet:
-        """The rates that :meth:`price` applies; the same arguments and errors."""
-        # Here, for the first price of a process: `import flextier` does not load the price list.
+        """The rates that :meth:`price` applies; it takes the same arguments."""
+        # Imported here, so that `import flextier` does not load the price list.
         from flextier.pricing import price_list
 
         moment = _moment(at)
         prices = price_list.snapshot()
-        snapshot, sheets = self._known
+        snapshot, sheets = self._cache
         if snapshot is not prices:
             sheets = {}
-            self._known = prices, sheets
+            self._cache = prices, sheets
         key = (model, lane, provider, moment.date())
         sheet = sheets.get(key)
         if sheet is None:
-            sheet, lasting = self._make(prices, model, tier_lane(lane).name, provider, moment)
-            if lasting:
-                if len(sheets) >= _REMEMBERED:
+            sheet, cacheable = self._make(prices, model, tier_lane(lane).name, provider, moment)
+            if cacheable:
+                if len(sheets) >= _MAX_CACHED_SHEETS:
                     sheets.clear()
                 sheets[key] = sheet
         return sheet
@@ -134,45 +138,39 @@ class PriceBook:
         provider: str | None,
         moment: datetime,
     ) -> tuple[RateSheet, bool]:
-        """The sheet, and whether it holds for the whole day."""
+        """The rates, and whether they apply for the whole day."""
         from flextier.pricing import price_list
-        from flextier.pricing.lane_discounts import LIST_PRICED
-        from flextier.pricing.price_rules import quote, share_of_own
+        from flextier.pricing.lane_discounts import FULL_PRICE_LANES
+        from flextier.pricing.missing_rates import CUSTOM, discounted_custom_rates, unlisted_model
+        from flextier.pricing.quote import quote
 
         target = self._aliases.get(model, model)
         names = (model, target, _DATE.sub("", target))
-        own = next((self._rates[name] for name in names if name in self._rates), {})
-        if lane in LIST_PRICED and lane not in own:
-            sheet, lasting = self._make(prices, model, "standard", provider, moment)
-            return replace(sheet, lane=lane), lasting
-        listing = price_list.find(prices, target, provider)
-        if lane not in own and "standard" in own:
-            shared = share_of_own(own["standard"], model, lane, listing, moment)
-            if shared is not None:
-                return shared, True
-        if listing is None:
-            return self._unlisted(model, target, lane, own), True
-        day = moment.date()
-        if listing.since is not None and day < listing.since and not own:
-            raise ValueError(f"no price of {target} is known before {listing.since}: at={day}")
-        if lane not in own:
-            return _beside(own, quote(listing, model, lane, moment)), not listing.hourly
-        standard = _beside(own, quote(listing, model, "standard", moment))
-        bands = tuple(RateBand(band.above, own[lane], band.standard) for band in standard.bands)
-        return RateSheet(model, lane, bands, _OWN), not listing.hourly
-
-    def _unlisted(self, model: str, target: str, lane: str, own: Mapping[str, Rates]) -> RateSheet:
-        """The sheet of a model that the public list does not have."""
-        if lane in own:
-            return RateSheet(model, lane, (RateBand(0, own[lane], own.get("standard")),), _OWN)
-        if own:
-            return unpriced(model, lane, f"the price book has no {lane} rates of {model}")
-        return unpriced(model, lane, f"no price of a model {target!r} is listed")
+        custom = next((self._rates[name] for name in names if name in self._rates), {})
+        if lane in FULL_PRICE_LANES and lane not in custom:
+            sheet, cacheable = self._make(prices, model, "standard", provider, moment)
+            return replace(sheet, lane=lane), cacheable
+        entry = price_list.find_entry(prices, target, provider)
+        if lane not in custom and "standard" in custom:
+            standard = custom["standard"]
+            if discounted := discounted_custom_rates(standard, model, lane, entry, moment):
+                return discounted, True
+        if entry is None:
+            return unlisted_model(model, target, lane, custom), True
+        first, day = entry.first_sold, moment.date()
+        if first is not None and day < first and not custom:
+            raise ValueError(f"no price of {target} is known before {first}: at={day}")
+        if lane not in custom:
+            sheet = _with_custom_standard(custom, quote(entry, model, lane, moment))
+            return sheet, not entry.varies_by_hour
+        sheet = _with_custom_standard(custom, quote(entry, model, "standard", moment))
+        bands = tuple(RateBand(band.above, custom[lane], band.standard) for band in sheet.bands)
+        return RateSheet(model, lane, bands, CUSTOM), not entry.varies_by_hour
 
 
-def _beside(own: Mapping[str, Rates], sheet: RateSheet) -> RateSheet:
-    """A sheet of the public list, next to standard rates of your own if there are any."""
-    standard = own.get("standard")
+def _with_custom_standard(custom: Mapping[str, Rates], sheet: RateSheet) -> RateSheet:
+    """A sheet of the public list, with custom standard rates if there are any."""
+    standard = custom.get("standard")
     if standard is None:
         return sheet
     return replace(sheet, bands=tuple(replace(band, standard=standard) for band in sheet.bands))
@@ -203,15 +201,15 @@ _book = PriceBook()
 
 
 def price_book() -> PriceBook:
-    """The price book of this process: what :func:`price` and every report of a cost go by."""
+    """The price book of this process, which :func:`price` and all call reports use."""
     return _book
 
 
 def set_price_book(book: PriceBook | None) -> PriceBook:
-    """Make a book that of this process; None: the public list alone. Returns the one before."""
+    """Set the price book of this process; None: the public list alone. Returns the previous one."""
     global _book
-    before, _book = _book, PriceBook() if book is None else book
-    return before
+    previous, _book = _book, PriceBook() if book is None else book
+    return previous
 
 
 def price(
@@ -223,19 +221,54 @@ def price(
     provider: str | None = None,
     book: PriceBook | None = None,
 ) -> Cost:
-    """What a usage costs, by :meth:`PriceBook.price`.
+    """The cost of a usage.
 
     Args:
-        usage: the tokens.
+        usage: as for :meth:`PriceBook.price`, like ``model``, ``lane``, ``at`` and ``provider``.
         model: the model's name.
         lane: the lane that was billed.
-        at: when; None: now.
-        provider: the vendor; None: by the model's name, else OpenAI.
-        book: the price book to go by. None: that of this process.
+        at: the date or time of the call; None: now.
+        provider: the vendor's id in genai-prices; None: derived from the model's name, else OpenAI.
+        book: the price book to use. None: that of this process.
 
     Raises:
-        ValueError: tokens that cannot be, a date before the model existed, or a provider that there
-            is none of.
+        ValueError: the usage is impossible, the date is before the model existed, or the provider
+            is unknown.
     """
     book = price_book() if book is None else book
     return book.price(usage, model=model, lane=lane, at=at, provider=provider)
+
+
+def cost_or_unpriced(usage: Usage | None, models: Sequence[str], lane: str, at: float) -> Cost:
+    """The cost of a call; without a known price it is unpriced, with the reason. Never raises.
+
+    Args:
+        usage: the tokens; None: unknown.
+        models: names of the model, the most likely first. The first one with a price is used;
+            names with custom rates or an alias in the price book come before the others.
+        lane: the lane that was billed.
+        at: the time of the call, in seconds since the epoch.
+    """
+    if lane == JOURNAL:
+        return Cost(models[0], lane, "exact", None, None, None, *[Decimal(0)] * 5)
+    if usage is None:
+        return Cost(models[0], lane, "unpriced", _NO_USAGE)
+    moment = datetime.fromtimestamp(at, timezone.utc)
+    unpriced: Cost | None = None
+    if len(models) > 1:
+        models = sorted(models, key=lambda name: not _book.has_custom(name))
+    for model in models:
+        try:
+            cost = _book.price(usage, model=model, lane=lane, at=moment)
+        except ValueError as error:
+            cost = Cost(model, lane, "unpriced", str(error))
+        if cost.basis != "unpriced":
+            return cost
+        unpriced = unpriced or cost
+    assert unpriced is not None, "models is empty"
+    return unpriced
+
+
+def load_price_list() -> None:
+    """Load the price list now (a fifth of a second), so that no call waits for it later."""
+    cost_or_unpriced(Usage(0, 0), ("o3",), "flex", datetime.now().timestamp())

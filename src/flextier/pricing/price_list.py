@@ -1,11 +1,11 @@
-"""The price list: genai-prices, read here and nowhere else.
+"""The price list: entries of genai-prices by model, and the rates in them.
 
-Its list is loaded from disk with the first price (a sixth of a second), and nothing is fetched. A
-program that runs genai-prices' own ``UpdatePrices`` is priced by what that has fetched.
+genai-prices is loaded from disk with the first price (a sixth of a second), and nothing is fetched.
+A program that runs genai-prices' own ``UpdatePrices`` gets the prices that it has fetched.
 
-genai-prices answers with the standard price where a model has no rate for a tier. So it is not
-asked for prices: its entries are read, and what an entry does not say comes out as None. Models
-that it does not have yet are those of :mod:`flextier.pricing.missing_models`.
+For a tier without a rate, genai-prices returns the standard price. So its price functions are not
+used: its entries are read, and a missing rate comes out as None. Models that it does not have yet
+are in :mod:`flextier.pricing.price_list_additions`.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
-from flextier.pricing import missing_models, vendor_facts
+from flextier.pricing import price_list_additions
 from flextier.pricing.rates import Rates
 
 PriceList = DataSnapshot
 """The whole list."""
 Price = Decimal | TieredPrices
 """A rate, US$ per million tokens, or several, by the length of the prompt."""
-Listed = Mapping[str, Price]
-"""The listed rates of the parts of a cost, of those that have one."""
+ListedRates = Mapping[str, Price]
+"""The listed rates, by part of a cost; a part without a rate is absent."""
 
 _PARTS = {
     "input": "input_mtok",
@@ -46,7 +46,7 @@ _PARTS = {
     "cached_input": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
 }
-_UNCOUNTED = {
+_UNCOUNTED_CHARGES = {
     "requests_kcount": "a fee per request",
     "output_reasoning_mtok": "a rate for reasoning",
     "output_citation_mtok": "a rate for citations",
@@ -56,71 +56,76 @@ _DATED = re.compile(r"-(20\d\d)-?(\d\d)-?(\d\d)$")
 
 @dataclass(frozen=True, slots=True)
 class PriceListEntry:
-    """One model's entry, and what is to be said of it."""
+    """The entry of one model."""
 
     vendor: str
     info: ModelInfo
     variants: tuple[PriceVariant, ...] = ()
-    """Its rates that depend on the tier."""
-    since: date | None = None
-    """The first day there was something to price; None: not known."""
-    tuned: Rates | None = None
-    """The standard rates of models fine-tuned from it, if it is such a model that was asked for."""
-    doubt: str | None = None
-    """Why none of its rates is exact."""
-    doubts: Mapping[str, str] = field(default_factory=dict)
-    """Why those of one part of a cost are not."""
+    """Its rates on other tiers than standard."""
+    first_sold: date | None = None
+    """The first day that it was sold; None: unknown."""
+    fine_tuned_rates: Rates | None = None
+    """For a fine-tuned model, its standard rates: the rest of the entry is its base model's."""
+    estimate_reason: str | None = None
+    """Why all of its rates are estimates."""
+    estimated_parts: Mapping[str, str] = field(default_factory=dict)
+    """Parts of a cost whose rate is an estimate, each with the reason."""
 
     @property
     def name(self) -> str:
-        """The entry's own name."""
-        tuned = "ft:" if self.tuned is not None else ""
-        return f"{self.vendor}/{tuned}{self.info.id}"
+        """``vendor/model``."""
+        prefix = "ft:" if self.fine_tuned_rates is not None else ""
+        return f"{self.vendor}/{prefix}{self.info.id}"
 
     @property
-    def hourly(self) -> bool:
+    def varies_by_hour(self) -> bool:
         """Whether its prices depend on the time of day."""
         dated = self.info.prices if isinstance(self.info.prices, list) else []
         constraints = [price.constraint for price in dated]
         constraints += [variant.constraint for variant in self.variants]
         return any(isinstance(constraint, TimeOfDateConstraint) for constraint in constraints)
 
-    def standard(self, moment: datetime) -> Listed:
-        """The standard rates of that moment."""
-        if self.tuned is not None:
-            return {part: getattr(self.tuned, part) for part in _PARTS}
+    def standard_rates(self, moment: datetime) -> ListedRates:
+        """The standard rates at a time."""
+        if self.fine_tuned_rates is not None:
+            return {part: getattr(self.fine_tuned_rates, part) for part in _PARTS}
         listed = _listed(self.info.get_prices(moment))
-        until, rate = vendor_facts.CACHED_INPUT_UNTIL.get(self.name, (date.min, Decimal(0)))
+        corrections = price_list_additions.CACHED_INPUT_UNTIL
+        until, rate = corrections.get(self.name, (date.min, Decimal(0)))
         return {**listed, "cached_input": rate} if moment.date() < until else listed
 
-    def tier(self, context: Mapping[str, str], moment: datetime) -> Listed | None:
-        """The rates of a tier at that moment: those that differ from standard. None: not listed."""
-        if self.tuned is not None:
+    def tier_rates(self, context: Mapping[str, str], moment: datetime) -> ListedRates | None:
+        """The rates of a tier that differ from standard, at a time; None: it is not listed."""
+        if self.fine_tuned_rates is not None:
             return None
         found: dict[str, Price] = {}
-        active = [variant for variant in self._of(context) if _active(variant, moment)]
-        for variant in reversed(active):  # the first has the last word, as in genai-prices
+        active = [variant for variant in self._variants_for(context) if _active(variant, moment)]
+        for variant in reversed(active):  # the first one takes precedence, as in genai-prices
             found.update(_listed(variant.prices))
         return found if active else None
 
     def tier_since(self, context: Mapping[str, str]) -> date | None:
-        """The day of its first rate for a tier; ``date.min`` if that has no date, None if none."""
-        starts = [getattr(item.constraint, "start_date", date.min) for item in self._of(context)]
+        """The day of its first rate for a tier: ``date.min`` if undated, None if there is none."""
+        starts = [
+            getattr(item.constraint, "start_date", date.min) for item in self._variants_for(context)
+        ]
         return min(starts, default=None)
 
     def tier_parts(self, context: Mapping[str, str]) -> set[str]:
         """The parts that have a rate for a tier, on any day."""
-        return {part for variant in self._of(context) for part in _listed(variant.prices)}
+        return {part for variant in self._variants_for(context) for part in _listed(variant.prices)}
 
     def uncounted(self, moment: datetime) -> str | None:
-        """What the vendor also charges for, and a :class:`Usage` does not count."""
+        """Charges of the vendor that a :class:`Usage` does not count; None: there are none."""
         prices = self.info.get_prices(moment)
-        also = [words for key, words in _UNCOUNTED.items() if getattr(prices, key) is not None]
+        also = [
+            words for key, words in _UNCOUNTED_CHARGES.items() if getattr(prices, key) is not None
+        ]
         if also:
             return f"{self.name} also has {' and '.join(also)}"
-        return vendor_facts.REMARKS.get(self.name)
+        return price_list_additions.UNCOUNTED_CHARGES.get(self.name)
 
-    def _of(self, context: Mapping[str, str]) -> Iterator[PriceVariant]:
+    def _variants_for(self, context: Mapping[str, str]) -> Iterator[PriceVariant]:
         for variant in self.variants:
             if all(context.get(key) == value for key, value in variant.when.items()):
                 yield variant
@@ -130,69 +135,79 @@ def _active(variant: PriceVariant, moment: datetime) -> bool:
     return variant.constraint is None or variant.constraint.active(moment)
 
 
-def _listed(prices: ModelPrice) -> Listed:
+def _listed(prices: ModelPrice) -> ListedRates:
     found = {part: getattr(prices, key) for part, key in _PARTS.items()}
     return {part: price for part, price in found.items() if price is not None}
 
 
-def rate(price: Price, above: int) -> Decimal:
-    """The rate of prompts longer than that, up to where the next one begins."""
+def rates_above(listed: ListedRates, above: int) -> Rates:
+    """The rates of prompts with just more than ``above`` input tokens."""
+    rates = {part: _rate_above(price, above) for part, price in listed.items()}
+    input = rates["input"]
+    return Rates(
+        input=input,
+        output=rates.get("output", Decimal(0)),  # embeddings have no output
+        cached_input=rates.get("cached_input", input),
+        cache_write=rates.get("cache_write", input),
+    )
+
+
+def _rate_above(price: Price, above: int) -> Decimal:
     if isinstance(price, Decimal):
         return price
     steps = [tier.price for tier in price.tiers if tier.start <= above]
     return steps[-1] if steps else price.base
 
 
-def starts(price: Price) -> list[int]:
-    """The lengths of prompts, in input tokens, above which another rate begins."""
+def tier_starts(price: Price) -> list[int]:
+    """The numbers of input tokens above which another rate applies."""
     return [tier.start for tier in price.tiers] if isinstance(price, TieredPrices) else []
 
 
 def snapshot() -> PriceList:
-    """The price list in force: another object after each update."""
+    """The current price list; a new object after each update."""
     return data_snapshot.get_snapshot()
 
 
-def find(prices: PriceList, model: str, provider: str | None) -> PriceListEntry | None:
+def find_entry(prices: PriceList, model: str, provider: str | None) -> PriceListEntry | None:
     """The entry of a model; None if there is none.
 
     Args:
         prices: the price list.
         model: a model's name, a dated snapshot's, a fine-tuned model's, or ``vendor/model``.
-        provider: the vendor, as genai-prices calls it. None: by the name, else
-            OpenAI.
+        provider: the vendor's id in genai-prices. None: derived from the name, else OpenAI.
 
     Raises:
         ValueError: there is no such provider.
     """
     if model.startswith("ft:"):
         return _fine_tuned(prices, model, provider)
-    listing = _exact(prices, model, provider)
+    entry = _find_exact(prices, model, provider)
     base = _DATED.sub("", model)
-    if listing is not None or base == model:
-        return listing
-    listing = _exact(prices, base, provider)
-    doubt = f"{model} is not listed: priced as {base}"
-    return listing and replace(listing, since=_day_of(model), doubt=doubt)
+    if entry is not None or base == model:
+        return entry
+    entry = _find_exact(prices, base, provider)
+    reason = f"{model} is not listed: priced as {base}"
+    return entry and replace(entry, first_sold=_day_of(model), estimate_reason=reason)
 
 
-def close_to(prices: PriceList, model: str, limit: int = 3) -> list[str]:
-    """The models whose names are most like a name, best first."""
+def similar_names(prices: PriceList, model: str, limit: int = 3) -> list[str]:
+    """The models whose names are most similar to a name, best first."""
     names = {
         info.id
         for vendor in prices.providers
         if vendor.model_match is not None
         for info in vendor.models
-    }.union(missing_models.names())
+    }.union(price_list_additions.MISSING_MODELS)
     return difflib.get_close_matches(model, sorted(names), n=limit)
 
 
-def _exact(prices: PriceList, model: str, provider: str | None) -> PriceListEntry | None:
+def _find_exact(prices: PriceList, model: str, provider: str | None) -> PriceListEntry | None:
     for vendor, name in _candidates(prices, model, provider):
         info = vendor.find_model(name, all_providers=prices.providers)
-        info = info or missing_models.find(vendor, name)
+        info = info or price_list_additions.find_added(vendor, name)
         if info is not None:
-            return _listing(vendor, info, name)
+            return _entry(vendor, info, name)
     return None
 
 
@@ -217,28 +232,30 @@ def _candidates(
         yield openai, model
 
 
-def _listing(vendor: Provider, info: ModelInfo, name: str) -> PriceListEntry:
-    # A vendor that resells another's model has that one's standard prices, not its tiers.
-    own = any(info is model for model in (*vendor.models, *missing_models.sold_by(vendor)))
-    variants = tuple(info.price_variants or ()) if own else ()
-    since = _day_of(name) or _first_day(info, name.lower())
-    since = since or vendor_facts.FIRST_SOLD.get(f"{vendor.id}/{info.id}")
-    return PriceListEntry(vendor.id, info, variants, since, doubts=missing_models.doubts(info))
+def _entry(vendor: Provider, info: ModelInfo, name: str) -> PriceListEntry:
+    # A reseller of another vendor's model has its standard prices, but not its tiers.
+    added = price_list_additions.added_models(vendor)
+    is_vendors = any(info is model for model in (*vendor.models, *added))
+    variants = tuple(info.price_variants or ()) if is_vendors else ()
+    day = _day_of(name) or _first_snapshot_day(info, name.lower())
+    day = day or price_list_additions.FIRST_SOLD.get(f"{vendor.id}/{info.id}")
+    estimated = price_list_additions.estimated_parts(info)
+    return PriceListEntry(vendor.id, info, variants, day, estimated_parts=estimated)
 
 
 def _fine_tuned(prices: PriceList, model: str, provider: str | None) -> PriceListEntry | None:
-    """The entry of what a model was fine-tuned from, with the rates of its fine-tuned models."""
+    """The entry of a fine-tuned model's base model, with the rates of its fine-tuned models."""
     snapshot_name = model.split(":")[1]
     base = _DATED.sub("", snapshot_name)
-    rates = vendor_facts.FINE_TUNED.get(base)
+    rates = price_list_additions.FINE_TUNED.get(base)
     if rates is None or provider not in (None, "openai"):
-        return _exact(prices, model, provider)
-    listing = _exact(prices, snapshot_name, "openai") or _exact(prices, base, "openai")
-    return listing and replace(listing, tuned=rates)
+        return _find_exact(prices, model, provider)
+    entry = _find_exact(prices, snapshot_name, "openai") or _find_exact(prices, base, "openai")
+    return entry and replace(entry, fine_tuned_rates=rates)
 
 
-def _first_day(info: ModelInfo, name: str) -> date | None:
-    """The day in the name of the model's first snapshot."""
+def _first_snapshot_day(info: ModelInfo, name: str) -> date | None:
+    """The day in the name of the model's earliest snapshot."""
     snapshots = (other for other in _names(info.match) if other.startswith(f"{name}-"))
     days = [_day_of(other) for other in snapshots if _DATED.sub("", other) == name]
     return min((day for day in days if day is not None), default=None)

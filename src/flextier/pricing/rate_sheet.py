@@ -1,61 +1,65 @@
-"""A price sheet: one model's rates on one lane, on one day, next to the standard ones."""
+"""A rate sheet: one model's rates on one lane, on one day, next to the standard rates."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from flextier.pricing.cost import Cost
-from flextier.pricing.decimals import dollars, dollars_in_all
+from flextier.pricing.decimals import dollars, total_dollars
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
 class RateBand:
-    """The rates of prompts of some lengths: the whole call is billed at them."""
+    """The rates for a range of prompt lengths: they apply to all tokens of a call in it."""
 
     above: int
-    """It is for prompts of more input tokens than this, up to where the next band begins."""
+    """It applies to prompts of more input tokens than this, up to the start of the next band."""
     rates: Rates | None
-    """The lane's rates; None: not known."""
+    """The lane's rates; None: unknown."""
     standard: Rates | None
-    """The standard rates; None: not known."""
+    """The standard rates; None: unknown."""
     reason: str | None = None
-    """Why the rates are estimated, or not known; None: they are the vendor's."""
-    doubts: Mapping[str, str] = field(default_factory=dict)
-    """Why the rate of one part of a cost is estimated; it matters to calls that have that part."""
+    """Why the rates are estimated or unknown; None: they are the vendor's."""
+    estimated_parts: Mapping[str, str] = field(default_factory=dict)
+    """Parts of a cost whose rate is an estimate, with the reason; others of the call are exact."""
+
+    def unpriced(self, reason: str) -> RateBand:
+        """The band without rates, and the reason."""
+        return replace(self, rates=None, reason=reason, estimated_parts={})
 
 
 @dataclass(frozen=True, slots=True)
 class RateSheet:
-    """What turns a usage into a cost."""
+    """The rates of a model on a lane, for any prompt length; computes costs."""
 
     model: str
     lane: str
     bands: tuple[RateBand, ...]
-    """Longest prompts first; the last one is for all that the others are not for."""
+    """By ``above``, highest first; the last one applies to all prompts that no other covers."""
     priced_as: str | None = None
+    """As :attr:`Cost.priced_as`."""
 
     def band(self, input_tokens: int) -> RateBand:
-        """The rates for a prompt of that length."""
+        """The band for a prompt of that length."""
         for band in self.bands:
             if input_tokens > band.above:
                 return band
         return self.bands[-1]
 
     def cost(self, usage: Usage) -> Cost:
-        """The cost of a usage that has been checked."""
+        """The cost of a usage, which :meth:`Usage.check` has accepted."""
         band = self.band(usage.input_tokens)
         if band.rates is None:
             return Cost(self.model, self.lane, "unpriced", band.reason, self.priced_as)
         reasons = [band.reason] if band.reason else []
-        if band.doubts:
-            reasons += [
-                why for part, why in band.doubts.items() if getattr(usage, f"{part}_tokens")
-            ]
-        plain, cached, write, output = (dollars(*part) for part in _parts(band.rates, usage))
+        for part, reason in band.estimated_parts.items():
+            if getattr(usage, f"{part}_tokens"):
+                reasons.append(reason)
+        input, cached, write, output = (dollars(*part) for part in _parts(band.rates, usage))
         standard = band.standard
         return Cost(
             model=self.model,
@@ -64,21 +68,21 @@ class RateSheet:
             reason="; ".join(reasons) or None,
             priced_as=self.priced_as,
             rates=band.rates,
-            input=plain,
+            input=input,
             cached_input=cached,
             cache_write=write,
             output=output,
-            standard=None if standard is None else dollars_in_all(_parts(standard, usage)),
+            standard=None if standard is None else total_dollars(_parts(standard, usage)),
         )
 
 
 def unpriced(model: str, lane: str, reason: str, priced_as: str | None = None) -> RateSheet:
-    """The sheet of what has no price."""
+    """A sheet without rates, and the reason."""
     return RateSheet(model, lane, (RateBand(0, None, None, reason),), priced_as)
 
 
 def _parts(rates: Rates, usage: Usage) -> tuple[tuple[Decimal, int], ...]:
-    """Rate and tokens of input, cached input, cache write, output."""
+    """Rate and tokens of each: uncached input, cached input, cache write, output."""
     cached, written = usage.cached_input_tokens, usage.cache_write_tokens
     return (
         (rates.input, usage.input_tokens - cached - written),

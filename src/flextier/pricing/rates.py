@@ -1,4 +1,4 @@
-"""Rates: what a million tokens of each kind cost."""
+"""Rates: US$ per million tokens of each kind."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from flextier.pricing.decimals import product, written
+from flextier.pricing.decimals import plain_digits, product
 
 Money = Decimal | int | str
-"""US$. No float: 0.1 is not a tenth."""
+"""US$. No float, which is not exact: 0.1 is not a tenth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class Rates:
         Args:
             input: per million input tokens.
             output: per million output tokens.
-            cached_input: the same read from a cache; None: as any input.
-            cache_write: the same written to a cache; None: as any input.
+            cached_input: per million input tokens read from a cache; None: the rate of input.
+            cache_write: per million input tokens written to a cache; None: the rate of input.
 
         Raises:
-            TypeError: one is a float, which is not the number that was written, or no number.
-            ValueError: one is negative, or its digits are no number.
+            TypeError: a rate is a float, which is not exact, or no number.
+            ValueError: a rate is negative, or its digits are no number.
         """
         plain = _money("input", input)
         return cls(
@@ -67,7 +67,7 @@ class Rates:
         return cls.of(**given)
 
     def times(self, share: Decimal) -> Rates:
-        """A share of each."""
+        """Each rate multiplied by ``share``."""
         return Rates(
             input=product(self.input, share),
             output=product(self.output, share),
@@ -76,12 +76,12 @@ class Rates:
         )
 
     def to_dict(self) -> dict[str, str]:
-        """The rates by name, in plain digits."""
+        """The rates by name, as plain digits."""
         return {
-            "input": written(self.input),
-            "output": written(self.output),
-            "cached_input": written(self.cached_input),
-            "cache_write": written(self.cache_write),
+            "input": plain_digits(self.input),
+            "output": plain_digits(self.output),
+            "cached_input": plain_digits(self.cached_input),
+            "cache_write": plain_digits(self.cache_write),
         }
 
 

@@ -1,4 +1,4 @@
-"""Usage: the tokens that a call was billed for."""
+"""Usage: the tokens of a call, by kind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call. Cached and cache-write are parts of input, reasoning part of output."""
+    """Tokens of one call. Cached and cache-write tokens are part of input, reasoning of output."""
 
     input_tokens: int
     output_tokens: int
@@ -18,9 +18,9 @@ class Usage:
 
     @classmethod
     def from_openai(cls, usage: Any) -> Usage | None:
-        """The usage of an SDK object, of Chat Completions or Responses.
+        """The usage in the ``usage`` object of a response, of Chat Completions or Responses.
 
-        None where it has none, or one that cannot be read: unknown, not zero.
+        None if ``usage`` is None or malformed: unknown, not zero.
         """
         try:
             return None if usage is None else cls._read(usage)
@@ -30,21 +30,21 @@ class Usage:
     @classmethod
     def _read(cls, usage: Any) -> Usage:
         chat = hasattr(usage, "prompt_tokens")
-        given, made = ("prompt", "completion") if chat else ("input", "output")
-        inputs = getattr(usage, f"{given}_tokens_details", None)
-        outputs = getattr(usage, f"{made}_tokens_details", None)
+        inbound, outbound = ("prompt", "completion") if chat else ("input", "output")
+        inputs = getattr(usage, f"{inbound}_tokens_details", None)
+        outputs = getattr(usage, f"{outbound}_tokens_details", None)
         return cls(
-            input_tokens=_whole(getattr(usage, f"{given}_tokens", None)),
-            output_tokens=_whole(getattr(usage, f"{made}_tokens", None)),
+            input_tokens=_checked_count(getattr(usage, f"{inbound}_tokens", None)),
+            output_tokens=_checked_count(getattr(usage, f"{outbound}_tokens", None)),
             cached_input_tokens=_count(inputs, "cached_tokens"),
             cache_write_tokens=_count(inputs, "cache_write_tokens"),
             reasoning_tokens=_count(outputs, "reasoning_tokens"),
         )
 
     def check(self) -> None:
-        """Raise a ValueError that names the field which cannot be: negative, more than its whole.
+        """Raise a ValueError for a field that is negative or exceeds its total; names the field.
 
-        Not done when a usage is made: what a server reports is kept as it is.
+        The constructor does not check: what a server reports is kept as it is.
         """
         for name, tokens in self.to_dict().items():
             if type(tokens) is not int or tokens < 0:
@@ -54,12 +54,12 @@ class Usage:
             raise ValueError(
                 f"cached_input_tokens={self.cached_input_tokens} and cache_write_tokens="
                 f"{self.cache_write_tokens} are parts of input_tokens={self.input_tokens}, "
-                "and more than it"
+                "and exceed it"
             )
         if self.reasoning_tokens > self.output_tokens:
             raise ValueError(
                 f"reasoning_tokens={self.reasoning_tokens} is a part of output_tokens="
-                f"{self.output_tokens}, and more than it"
+                f"{self.output_tokens}, and exceeds it"
             )
 
     def to_dict(self) -> dict[str, int]:
@@ -73,13 +73,13 @@ class Usage:
         }
 
 
-def _count(holder: Any, name: str) -> int:
-    """A count that may be missing or null: then there are no such tokens."""
-    tokens = getattr(holder, name, None)
-    return 0 if tokens is None else _whole(tokens)
+def _count(details: Any, name: str) -> int:
+    """The count, or 0 if it is missing or null."""
+    tokens = getattr(details, name, None)
+    return 0 if tokens is None else _checked_count(tokens)
 
 
-def _whole(tokens: Any) -> int:
+def _checked_count(tokens: Any) -> int:
     if type(tokens) is not int:
         raise TypeError(f"{tokens!r} is no number of tokens")
     return tokens

@@ -12,7 +12,7 @@ from typing import Any
 from flextier.calls.report import CANCELLED, CallReport
 from flextier.lanes import tier_lane
 from flextier.policy import FlexPolicy
-from flextier.pricing.decimals import total, written
+from flextier.pricing.decimals import plain_digits, total
 from flextier.rehearsal.oracle import Clairvoyant
 from flextier.rehearsal.provider import ProviderCounts
 from flextier.rehearsal.trace import Trace, TraceJob
@@ -189,7 +189,7 @@ def _sum(amounts: Sequence[Decimal | None]) -> Decimal | None:
 
 
 def _digits(amount: Decimal | None) -> str | None:
-    return None if amount is None else written(amount)
+    return None if amount is None else plain_digits(amount)
 
 
 class MiscountError(RuntimeError):

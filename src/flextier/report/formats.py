@@ -11,7 +11,7 @@ from typing import Any
 from flextier._utils.formatting import count, dollars, moment, percent, plain, text_table
 from flextier.costs.totals import Sums
 from flextier.ledger.sessions import Session
-from flextier.pricing.decimals import written
+from flextier.pricing.decimals import plain_digits
 from flextier.report.notes import notes
 from flextier.report.summary import WAITS, WEEKDAYS, Fallbacks, NotableCall, Summary
 
@@ -163,7 +163,7 @@ def _fallback(one: Fallbacks) -> dict[str, Any]:
     return {
         "reason": one.reason,
         "calls": one.calls,
-        "premium": written(one.premium),
+        "premium": plain_digits(one.premium),
         "calls_of_unknown_premium": one.unknown,
     }
 
@@ -177,7 +177,7 @@ def _call(call: NotableCall) -> dict[str, Any]:
         "tags": list(call.tags),
         "answered": call.answered,
         "basis": call.basis,
-        "cost": None if call.cost is None else written(call.cost),
+        "cost": None if call.cost is None else plain_digits(call.cost),
         "waited": call.waited,
         "elapsed": call.elapsed,
         "refusals": call.refusals,

@@ -1,0 +1,163 @@
+"""Models and rates that we add to the price list, because genai-prices 0.2 lacks them.
+
+Each has its source. A model is looked up here only where the list has no entry for it: once the
+list has one, that entry counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+
+from genai_prices.types import (
+    ClauseEquals,
+    ModelInfo,
+    ModelPrice,
+    PriceVariant,
+    Provider,
+    Tier,
+    TieredPrices,
+)
+
+from flextier.pricing.lane_discounts import LANE_DISCOUNTS
+from flextier.pricing.rates import Rates
+
+FINE_TUNED: Mapping[str, Rates] = {
+    "gpt-4.1": Rates.of("3", "12", cached_input="0.75"),
+    "gpt-4.1-mini": Rates.of("0.80", "3.20", cached_input="0.20"),
+    "gpt-4.1-nano": Rates.of("0.20", "0.80", cached_input="0.05"),
+    "gpt-4o": Rates.of("3.75", "15", cached_input="1.875"),
+    "gpt-4o-mini": Rates.of("0.30", "1.20", cached_input="0.15"),
+    "o4-mini": Rates.of("4", "16", cached_input="1"),
+}
+"""Standard rates of models that were fine-tuned from these, without sharing data with OpenAI. They
+are higher than those of the base models (https://developers.openai.com/api/docs/pricing,
+fine-tuning)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingModel:
+    """The published prices of a model that genai-prices does not list."""
+
+    rates: Rates
+    """Standard rates."""
+    long_above: int
+    """A request with more input tokens than this is billed at ``long_rates`` as a whole."""
+    long_rates: Rates
+    shares: Mapping[str, Decimal]
+    """The published price of other lanes, as a share of standard."""
+    estimated_parts: Mapping[str, str] = field(default_factory=dict)
+    """Parts of a cost whose rate is an estimate, each with the reason."""
+
+
+_LONG_PROMPT = 272_000
+
+MISSING_MODELS: Mapping[str, MissingModel] = {
+    # https://developers.openai.com/api/docs/models/gpt-6.2-sol: above 272K input tokens "input and
+    # cache rates double and output costs 1.5 times the short-context rate for the full request";
+    # "Batch costs 50% of Standard rates. Fast mode costs twice the Standard rate". No flex, by
+    # https://developers.openai.com/api/docs/guides/flex-processing. The write to a cache is that
+    # for 30 minutes: one for 12 hours costs twice that, and a usage does not distinguish them.
+    "gpt-6.2-sol": MissingModel(
+        Rates.of("2", "10", cached_input="0.10", cache_write="2.50"),
+        _LONG_PROMPT,
+        Rates.of("4", "15", cached_input="0.20", cache_write="5"),
+        {"batch": Decimal("0.5"), "priority": Decimal(2), "fast": Decimal(2)},
+    ),
+    # https://developers.openai.com/api/docs/models: 8 and 40. Batch: its guide. Long requests: as
+    # all since GPT-5.4. Writes to a cache: 1.25 times input since GPT-5.6,
+    # https://developers.openai.com/api/docs/guides/prompt-caching. Cached input: 60% below
+    # gpt-6-astra's 1.00, by https://github.com/BerriAI/litellm/discussions/52347 and
+    # https://docs.apiyi.com/en/news/gpt-6-2-astra-sol-launch.md; 5% of input, as gpt-6.2-sol's.
+    "gpt-6.2-astra": MissingModel(
+        Rates.of("8", "40", cached_input="0.40", cache_write="10"),
+        _LONG_PROMPT,
+        Rates.of("16", "60", cached_input="0.80", cache_write="20"),
+        {"batch": Decimal("0.5")},
+        {
+            "cached_input": "cached input of openai/gpt-6.2-astra is taken as 0.05 of input, as "
+            "resellers report"
+        },
+    ),
+}
+"""Models of OpenAI that genai-prices does not list, by name."""
+
+FIRST_SOLD: Mapping[str, date] = {
+    "google/gemini-2.5-flash": date(2025, 6, 17),
+    "openai/gpt-5-nano": date(2025, 8, 7),
+    "openai/gpt-5.6-luna": date(2026, 7, 9),
+    "openai/gpt-5.6-sol": date(2026, 7, 9),
+    "openai/gpt-5.6-terra": date(2026, 7, 9),
+    "openai/gpt-6-astra": date(2026, 9, 3),
+    "openai/gpt-6-luna": date(2026, 9, 22),
+    "openai/gpt-6-sol": date(2026, 9, 22),
+    "openai/gpt-6.1-sol": date(2026, 9, 29),
+    "openai/gpt-6.1-terra": date(2026, 10, 26),
+    "openai/gpt-6.2-astra": date(2026, 11, 17),
+    "openai/gpt-6.2-sol": date(2026, 11, 17),
+}
+"""Release dates of models that have no snapshot with a date in its name:
+https://developers.openai.com/api/docs/changelog, https://ai.google.dev/gemini-api/docs/changelog"""
+
+CACHED_INPUT_UNTIL: Mapping[str, tuple[date, Decimal]] = {
+    # https://openai.com/index/introducing-o3-and-o4-mini/: 10 in, 2.50 cached, 40 out, until all
+    # three were cut to a fifth. genai-prices has the later cached rate on both sides of that day.
+    "openai/o3": (date(2025, 6, 10), Decimal("2.50")),
+}
+"""Rates of cached input that applied until a day, where genai-prices has a later rate."""
+
+UNCOUNTED_CHARGES: Mapping[str, str] = {
+    "google/gemini-2.5-flash-preview": "output of a thinking model was billed at 3.50, not 0.60",
+}
+"""Charges that a single rate for output cannot express."""
+
+_VENDOR = "openai"
+
+
+def _entry(name: str, missing: MissingModel) -> ModelInfo:
+    variants = [
+        PriceVariant(dict(LANE_DISCOUNTS[lane].price_context), _prices(missing, share))
+        for lane, share in missing.shares.items()
+    ]
+    standard = _prices(missing, Decimal(1))
+    return ModelInfo(id=name, match=ClauseEquals(name), prices=standard, price_variants=variants)
+
+
+def _prices(missing: MissingModel, share: Decimal) -> ModelPrice:
+    short, long = missing.rates.times(share), missing.long_rates.times(share)
+
+    def price(part: str) -> TieredPrices:
+        tier = Tier(missing.long_above, getattr(long, part))
+        return TieredPrices(getattr(short, part), [tier])
+
+    return ModelPrice(
+        input_mtok=price("input"),
+        output_mtok=price("output"),
+        cache_read_mtok=price("cached_input"),
+        cache_write_mtok=price("cache_write"),
+    )
+
+
+_ENTRIES: Mapping[str, ModelInfo] = {
+    name: _entry(name, missing) for name, missing in MISSING_MODELS.items()
+}
+
+
+def find_added(vendor: Provider, name: str) -> ModelInfo | None:
+    """Our entry for a model that ``vendor`` sells or resells; None if we have none."""
+    if _VENDOR in (vendor.id, *(vendor.fallback_model_providers or ())):
+        return _ENTRIES.get(name.lower())
+    return None
+
+
+def added_models(vendor: Provider) -> Iterator[ModelInfo]:
+    """Our entries for models of this vendor."""
+    if vendor.id == _VENDOR:
+        yield from _ENTRIES.values()
+
+
+def estimated_parts(info: ModelInfo) -> Mapping[str, str]:
+    """Parts of a cost whose rate we estimate, with the reason; none for genai-prices' entries."""
+    return MISSING_MODELS[info.id].estimated_parts if info is _ENTRIES.get(info.id) else {}
