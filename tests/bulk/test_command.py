@@ -143,7 +143,7 @@ def test_interrupted_twice(place: Path) -> None:
     child.send_signal(signal.SIGINT)
     status, out, err = ended(child)
     assert (status, err) == (130, "")
-    assert "20 rows are still to be done" in out
+    assert "20 rows are pending" in out
 
 
 def test_calls_of_the_run(place: Path, flextier_sim: Simulator) -> None:

@@ -1,25 +1,23 @@
-"""What a run is told: how many rows are under way if nothing says so."""
+"""The arguments of a run: their names, and the default number of rows in flight."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flextier.bulk import arun, run
 from flextier.bulk.options import RunOptions, options
 
 
-def told(place: Path, **given: Any) -> RunOptions:
+def checked(place: Path, **arguments: Any) -> RunOptions:
     """The options of a run of an empty file."""
     source = place / "in.jsonl"
     source.touch()
-    usual: dict[str, Any] = dict.fromkeys(
-        ("key", "input_column", "lanes", "deadline", "concurrency", "budget", "errors")
-    )
-    usual |= dict.fromkeys(("with_cost", "retry_errors", "overwrite"), False)
-    usual |= {"output_column": "output", "order": "input", **given}
-    return options(source, place / "out.jsonl", **usual)
+    return options(source, place / "out.jsonl", **arguments)
 
 
 @pytest.mark.parametrize(
@@ -36,8 +34,8 @@ def told(place: Path, **given: Any) -> RunOptions:
 )
 def test_rows_at_a_time(lanes: str | None, deadline: str | None, rows: int, tmp_path: Path) -> None:
     """Many where they may wait offline; few where each has a connection."""
-    assert told(tmp_path, lanes=lanes, deadline=deadline).concurrency == rows
-    assert told(tmp_path, lanes=lanes, deadline=deadline, concurrency=7).concurrency == 7
+    assert checked(tmp_path, lanes=lanes, deadline=deadline).concurrency == rows
+    assert checked(tmp_path, lanes=lanes, deadline=deadline, concurrency=7).concurrency == 7
 
 
 @pytest.mark.parametrize(
@@ -46,10 +44,33 @@ def test_rows_at_a_time(lanes: str | None, deadline: str | None, rows: int, tmp_
 )
 def test_rows_at_a_time_under_a_budget(lanes: str, rows: int, tmp_path: Path) -> None:
     """What is under way is not stopped by it: only a file of calls is worth so many."""
-    assert told(tmp_path, lanes=lanes, budget=5).concurrency == rows
+    assert checked(tmp_path, lanes=lanes, budget=5).concurrency == rows
 
 
 def test_the_lanes_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They count where the run names none."""
     monkeypatch.setenv("FLEXTIER_LANES", "background,standard")
-    assert told(tmp_path).concurrency == 50_000
+    assert checked(tmp_path).concurrency == 50_000
+
+
+async def test_a_misspelt_argument(tmp_path: Path) -> None:
+    """The error suggests the right name."""
+    with pytest.raises(TypeError, match="argument 'retry_error': did you mean 'retry_errors'"):
+        run(len, tmp_path / "in.csv", tmp_path / "out.csv", retry_error=True)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'xyz'$"):
+        await arun(len, tmp_path / "in.csv", tmp_path / "out.csv", xyz=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("function", [run, arun])
+def test_help_shows_every_argument(function: Callable[..., Any]) -> None:
+    """Names, types and defaults are in the signature, as if they were written there."""
+    parameters = inspect.signature(function).parameters
+    assert [*parameters][:4] == ["runnable", "input", "output", "key"]
+    assert {name: one.default for name, one in parameters.items() if one.default} == {
+        "runnable": inspect.Parameter.empty,
+        "input": inspect.Parameter.empty,
+        "output": inspect.Parameter.empty,
+        "output_column": "output",
+        "order": "input",
+    }
+    assert parameters["concurrency"].annotation == int | None

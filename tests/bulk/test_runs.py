@@ -15,7 +15,7 @@ import pytest
 
 from flextier.bulk import BulkError, InUseError, Progress, arun, run, worker
 from flextier.bulk.checkpoint_db import CheckpointDB
-from flextier.bulk.lock import locked
+from flextier.bulk.state_dir import locked
 from tests.bulk.helpers import read_jsonl, upper, write_jsonl
 
 
@@ -354,7 +354,7 @@ async def test_a_run_that_is_cancelled(source: Path, tmp_path: Path) -> None:
     result = await arun(ask_x, source, tmp_path / "two.jsonl")
     assert result.done == 3
     state = CheckpointDB(tmp_path / "out.jsonl.run" / "rows.db")
-    assert [*state.known([1, 2, 3])] == [1]
+    assert [*state.look_up([1, 2, 3])] == [1]
     state.close()
 
 
@@ -407,8 +407,10 @@ def test_a_full_disk(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     ask, output = Counting(), tmp_path / "out.jsonl"
     monkeypatch.setattr(CheckpointDB, "_prepare", small)
-    monkeypatch.setattr(worker, "_BACKLOG", 100)  # or a slow disk is only full when all is asked
-    with pytest.raises(BulkError, match=r"full.*could not be kept"):
+    monkeypatch.setattr(
+        worker, "_MAX_BACKLOG", 100
+    )  # or a slow disk is only full when all is asked
+    with pytest.raises(BulkError, match=r"full.*could not be written"):
         run(ask, rows, output, concurrency=4)
     assert 0 < len(ask.asked) < 3000
     assert not output.exists()

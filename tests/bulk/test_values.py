@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
-from flextier.bulk.serialize import dumped, plain
+from flextier.bulk.serialize import to_json, to_plain
 
 
 class Colour(Enum):
@@ -55,25 +55,25 @@ AT = datetime(2026, 11, 20, tzinfo=timezone.utc)
 )
 def test_plain(value: Any, expected: Any) -> None:
     """Texts and messages are text, models are objects, the rest is what JSON has for it."""
-    assert plain(value) == expected
+    assert to_plain(value) == expected
 
 
 def test_tool_calls_are_not_lost() -> None:
     """A message that calls tools is an object, with its text beside them."""
     call = {"name": "look_up", "args": {"q": "tide"}, "id": "call_1", "type": "tool_call"}
-    assert plain(AIMessage("", tool_calls=[call])) == {"content": "", "tool_calls": [call]}
+    assert to_plain(AIMessage("", tool_calls=[call])) == {"content": "", "tool_calls": [call]}
 
 
 def test_answers_of_the_sdk() -> None:
     """A chat completion is its message's text, or its tool calls."""
     function = {"name": "look_up", "arguments": "{}"}
     message: dict[str, Any] = {"role": "assistant", "content": "hello"}
-    assert plain(_completion(message)) == "hello"
+    assert to_plain(_completion(message)) == "hello"
     message |= {
         "content": None,
         "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
     }
-    told = plain(_completion(message))
+    told = to_plain(_completion(message))
     assert told["tool_calls"][0]["function"] == function
 
 
@@ -88,10 +88,10 @@ def _completion(message: dict[str, Any]) -> ChatCompletion:
 def test_what_cannot_be_json(value: Any) -> None:
     """It is an error, not a guess."""
     with pytest.raises((TypeError, ValueError)):
-        plain(value)
+        to_plain(value)
 
 
 def test_half_a_surrogate_pair() -> None:
     """It is written as an escape, as UTF-8 has no bytes for it."""
-    text = dumped({"a": "\ud83d"})
+    text = to_json({"a": "\ud83d"})
     assert json.loads(text.encode()) == {"a": "\ud83d"}

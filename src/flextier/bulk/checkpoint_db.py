@@ -1,7 +1,6 @@
-"""``rows.db``: what a run has done so far, one record a row, in SQLite beside the
-output, and the thread that writes it.
+"""``OUTPUT.run/rows.db``: the finished rows of a run, in SQLite, and the thread that writes them.
 
-A record is made when its row is finished, and never before: what is not there is still to be done.
+Only finished rows are in it: a row that is missing is still pending.
 """
 
 from __future__ import annotations
@@ -22,53 +21,58 @@ from flextier.bulk.row import Identity
 from flextier.journal import Journal, JournalError
 from flextier.journal.records import JournalEntry
 
-APPLICATION = 0x666C7872  # "flxr"
+APPLICATION_ID = 0x666C7872  # "flxr"
 VERSION = 1
 DONE, FAILED = 1, 2
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE rows (
-    done INTEGER PRIMARY KEY,  -- grows in the order in which rows are finished
+    done INTEGER PRIMARY KEY,  -- the order in which rows are finished
     identity NOT NULL UNIQUE,  -- the row's line, or its key as JSON text
-    line INTEGER NOT NULL,     -- where the row stands in the input
-    digest BLOB NOT NULL,      -- of its content
+    line INTEGER NOT NULL,     -- of the input
+    digest BLOB NOT NULL,      -- of the row's content
     state INTEGER NOT NULL,    -- 1 done, 2 failed
-    seen INTEGER NOT NULL,     -- the last version of the input that it was in
-    line_json TEXT NOT NULL         -- its line of the output, or of the errors file, as JSON
+    seen INTEGER NOT NULL,     -- the last version of the input that has the row
+    line_json TEXT NOT NULL    -- its line of the output or of the errors file, as JSON
 );
 """
 
 
 class FinishedRow(NamedTuple):
-    """A finished row, as it is kept."""
+    """A finished row, as it is stored."""
 
     identity: Identity
     line: int
     digest: bytes
     state: int
-    seen: int
-    stored_line: str
+    input_version: int
+    line_json: str
 
 
 class CheckpointEntry(NamedTuple):
-    """What is known of a row that was finished before."""
+    """The stored facts about a finished row, without its line of the output."""
 
     line: int
     digest: bytes
     state: int
-    seen: int
+    input_version: int
+
+
+SeenMark = tuple[int, int, Identity]
+"""Line, version of the input and identity of a finished row that is still in the input."""
+Finished = dict[Identity, CheckpointEntry]
 
 
 class CheckpointDB:
     """The database of a run. Used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, or make it.
+        """Open the database; create it if there is none.
 
         Raises:
-            BulkError: it is another program's, or a newer flextier's.
-            StorageError: it cannot be made.
+            BulkError: it belongs to another program, or to a newer flextier.
+            StorageError: it cannot be opened or created.
         """
         self.path = path
         try:
@@ -87,17 +91,17 @@ class CheckpointDB:
     def _prepare(self) -> None:
         application = self._pragma("application_id")
         version = self._pragma("user_version")
-        if application not in (0, APPLICATION):
-            raise BulkError(f"{self.path} is not of flextier: move it away")
+        if application not in (0, APPLICATION_ID):
+            raise BulkError(f"{self.path} belongs to another program: move it away")
         if version > VERSION:
-            raise BulkError(f"{self.path} was made by a newer flextier (version {version} of it)")
+            raise BulkError(f"{self.path} was written by a newer flextier (format {version})")
         self._db.execute("PRAGMA journal_mode = WAL")
-        # Each commit reaches the disk itself: a thread of its own waits for it, no row does.
+        # A commit returns when it is on the disk. Only the writer's thread waits for that.
         self._db.execute("PRAGMA synchronous = FULL")
         if version == 0:
-            # One transaction: if killed midway, it is made again.
+            # One transaction: after a kill midway, it is repeated.
             self._db.executescript(
-                f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION};"
+                f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {VERSION}; COMMIT;"
             )
 
@@ -105,24 +109,24 @@ class CheckpointDB:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
 
     def close(self) -> None:
-        """Close it. What was stored is kept."""
+        """Close the database."""
         self._db.close()
 
-    # --- facts about the run ------------------------------------------------------------------
+    # --- metadata of the run ------------------------------------------------------------------
 
-    def fact(self, name: str) -> Any:
-        """A fact about the run; None: it is not known."""
+    def get_meta(self, name: str) -> Any:
+        """A value of the run's metadata; None: it is not stored."""
         found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if found is None else json.loads(found[0])
 
-    def set_facts(self, facts: dict[str, Any]) -> None:
-        """Keep facts about the run.
+    def set_meta(self, meta: dict[str, Any]) -> None:
+        """Store values of the run's metadata.
 
         Raises:
-            StorageError: that cannot be written.
+            StorageError: they cannot be written.
         """
         try:
-            self.store((), (), facts)
+            self.store((), (), meta)
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: {error}") from error
 
@@ -135,32 +139,31 @@ class CheckpointDB:
 
     def store(
         self,
-        records: Iterable[FinishedRow],
-        marks: Iterable[tuple[int, int, Identity]],
-        facts: dict[str, Any],
+        rows: Iterable[FinishedRow],
+        marks: Iterable[SeenMark],
+        meta: dict[str, Any],
     ) -> None:
-        """Keep finished rows, all or none of them; each in place of what was known of it.
+        """Store finished rows, all or none of them; each replaces its older record.
 
         Args:
-            records: the rows.
-            marks: line, version of the input and identity of rows that were finished before, and
-                are still in the input.
-            facts: facts about the run that go with them.
+            rows: the rows.
+            marks: of rows that were finished before, and are still in the input.
+            meta: metadata that must fit the rows.
 
         Raises:
-            sqlite3.Error: that cannot be written; nothing was.
+            sqlite3.Error: they cannot be written; nothing was.
         """
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany(
                 "REPLACE INTO rows (identity, line, digest, state, seen, line_json) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
-                records,
+                rows,
             )
             self._db.executemany("UPDATE rows SET line = ?, seen = ? WHERE identity = ?", marks)
             self._db.executemany(
                 "REPLACE INTO meta VALUES (?, ?)",
-                [(name, json.dumps(value)) for name, value in facts.items()],
+                [(name, json.dumps(value)) for name, value in meta.items()],
             )
             self._db.execute("COMMIT")
         except BaseException:
@@ -168,101 +171,108 @@ class CheckpointDB:
                 self._db.execute("ROLLBACK")
             raise
 
-    def known(self, identities: list[Identity]) -> dict[Identity, CheckpointEntry]:
-        """What is known of some rows: of those that were finished before."""
-        found = {}
+    def look_up(self, identities: list[Identity]) -> Finished:
+        """Those of the rows that are finished."""
+        found: Finished = {}
         for first in range(0, len(identities), 500):
-            some = identities[first : first + 500]
-            marks = ",".join("?" * len(some))
+            chunk = identities[first : first + 500]
+            marks = ",".join("?" * len(chunk))
             query = (
                 f"SELECT identity, line, digest, state, seen FROM rows WHERE identity IN ({marks})"
             )
-            for identity, *known in self._db.execute(query, some):
-                found[identity] = CheckpointEntry(*known)
+            for identity, *fields in self._db.execute(query, chunk):
+                found[identity] = CheckpointEntry(*fields)
         return found
 
-    def stored_lines(self, state: int, seen: int, *, by_line: bool) -> Iterator[str]:
-        """What was kept of the rows of one version of the input, in its order or as they came."""
+    def stored_lines(self, state: int, input_version: int, *, by_line: bool) -> Iterator[str]:
+        """The JSON lines of the finished rows in a version of the input.
+
+        ``by_line``: in the order of the input; else in the order in which they were finished.
+        """
         if by_line:
             self._db.execute("CREATE INDEX IF NOT EXISTS by_line ON rows (line)")
         query = "SELECT line_json FROM rows WHERE seen = ? AND state = ? ORDER BY "
-        found = self._db.execute(query + ("line" if by_line else "done"), (seen, state))
+        order = "line" if by_line else "done"
+        found = self._db.execute(query + order, (input_version, state))
         return (row[0] for row in found)
 
 
-_AT_ONCE = 2000
-"""Records of one transaction, at most."""
-_FACTS_EVERY = 0.25
-"""Seconds between two accounts of what was spent."""
-_TRY_AGAIN = 0.25
-"""Seconds until a disk that was full is tried again."""
+_MAX_ROWS = 2000
+"""Rows of one transaction, at most."""
+_META_INTERVAL = 0.25
+"""Seconds between two updates of the metadata (what was spent)."""
+_RETRY_INTERVAL = 0.25
+"""Seconds until a failed write is retried."""
+_MIN_INTERVAL = 0.005
+"""Seconds between two transactions. A thousand rows a second, each in its own transaction, would
+take an eighth of the event loop's time."""
 
-_PAUSE = 0.005
-"""Seconds between two transactions. A thousand rows a second, each in one of its own, would take
-the loop an eighth of its time."""
-
-Mark = tuple[int, int, Identity]
 Used = tuple[Journal, JournalEntry]
-_Look = tuple[list[Identity], "Future[dict[Identity, CheckpointEntry]]"]
+"""A journal entry whose response a finished row has used."""
 _END = object()
 
 
-class CheckpointWriter:
-    """Writes to a :class:`CheckpointDB` within milliseconds, whatever there is together.
+class _Lookup(NamedTuple):
+    identities: list[Identity]
+    future: Future[Finished]
 
-    A look-up sees all that was handed over before it.
+
+class CheckpointWriter:
+    """Writes to a :class:`CheckpointDB` in a thread, within milliseconds, in few transactions.
+
+    A look-up sees all rows that were added before it.
 
     Args:
-        state: the database.
-        facts: returns what is to be kept besides rows.
-        on_failure: called in this thread at the first failed write.
-        part: a file that the lines of done rows are added to, for readers in a hurry.
+        database: the database.
+        meta: returns the metadata to store with the rows.
+        on_failure: called in the thread at the first failed write.
+        part_file: a file to which the lines of done rows are appended, for early readers.
     """
 
     def __init__(
         self,
-        state: CheckpointDB,
+        database: CheckpointDB,
         *,
-        facts: Callable[[], dict[str, Any]],
+        meta: Callable[[], dict[str, Any]],
         on_failure: Callable[[Exception], None],
-        part: Path | None = None,
+        part_file: Path | None = None,
     ) -> None:
-        self._state = state
-        self._facts = facts
+        self._database = database
+        self._meta = meta
         self._on_failure = on_failure
-        self._part = None if part is None else part.open("a", encoding="utf-8")
-        self._things: SimpleQueue[Any] = SimpleQueue()
-        self._handed = self._kept = 0
-        self._records: list[FinishedRow] = []
-        self._marks: list[Mark] = []
-        self._looks: list[_Look] = []
+        self._part = None if part_file is None else part_file.open("a", encoding="utf-8")
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._added = self._written = 0
+        self._rows: list[FinishedRow] = []
+        self._marks: list[SeenMark] = []
+        self._lookups: list[_Lookup] = []
         self._used: list[Used] = []
-        self._facts_at = 0.0
+        self._meta_at = 0.0
         self.failure: Exception | None = None
         """Why the last write failed; None: it did not."""
-        self._thread = threading.Thread(target=self._work, name="flextier-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="flextier-checkpoint", daemon=True)
         self._thread.start()
 
     @property
     def backlog(self) -> int:
         """Finished rows that are not on the disk yet."""
-        return self._handed - self._kept
+        return self._added - self._written
 
-    def keep(self, record: FinishedRow, used: Sequence[Used] = ()) -> None:
-        """Keep a finished row; then, no other one is to get the answers that it used."""
-        self._handed += 1
-        self._things.put(record)
+    def add(self, row: FinishedRow, used: Sequence[Used] = ()) -> None:
+        """Store a finished row; after that, no other call gets the responses that it used."""
+        self._added += 1
+        self._queue.put(row)
         if used:
-            self._things.put([*used])
+            self._queue.put([*used])
 
-    def mark(self, line: int, seen: int, identity: Identity) -> None:
-        """Note that a row which was finished before is in this version of the input, and where."""
-        self._things.put((line, seen, identity))
+    def mark_seen(self, line: int, input_version: int, identity: Identity) -> None:
+        """Record that a finished row is in this version of the input, and on which line."""
+        self._queue.put((line, input_version, identity))
 
-    def look_up(self, identities: list[Identity]) -> Future[dict[Identity, CheckpointEntry]]:
-        """What is known of some rows, all that was handed over so far included."""
-        future: Future[dict[Identity, CheckpointEntry]] = Future()
-        self._things.put((identities, future))
+    def look_up(self, identities: list[Identity]) -> Future[Finished]:
+        """Those of the rows that are finished."""
+        future: Future[Finished] = Future()
+        self._queue.put(_Lookup(identities, future))
         return future
 
     def close(self) -> None:
@@ -271,14 +281,14 @@ class CheckpointWriter:
         Raises:
             StorageError: some of it cannot be written.
         """
-        self._things.put(_END)
+        self._queue.put(_END)
         self._thread.join()
         if self._part is not None:
             self._part.close()
         if self.failure is not None:
             raise StorageError(
-                f"{self._state.path}: {self.failure}; {len(self._records)} rows are answered that "
-                "could not be kept. Make room, and run the same again"
+                f"{self._database.path}: {self.failure}; {len(self._rows)} finished rows could not "
+                "be written. Free disk space, and run the same again"
             )
 
     def _work(self) -> None:
@@ -288,51 +298,52 @@ class CheckpointWriter:
             try:
                 self._write(ended)
             except (sqlite3.Error, OSError) as error:
-                first, self.failure = self.failure is None, error
-                if first:
+                is_first, self.failure = self.failure is None, error
+                if is_first:
                     self._on_failure(error)
-            if self._looks:
-                self._answer()
-            elif not ended:
-                sleep(_PAUSE)
+            if not self._lookups and not ended:
+                sleep(_MIN_INTERVAL)
+            while self._lookups:
+                self._answer(self._lookups.pop())
 
     def _gather(self) -> bool:
-        """Wait for something to do, and take what else there is; whether it is the last."""
+        """Wait for an item, and take all that are queued; return whether the last one was."""
         try:
-            thing = self._things.get(timeout=_TRY_AGAIN if self.failure else None)
-            while thing is not _END:
-                self._sort(thing)
-                if len(self._records) >= _AT_ONCE:
+            item = self._queue.get(timeout=_RETRY_INTERVAL if self.failure else None)
+            while item is not _END:
+                self._sort(item)
+                if len(self._rows) >= _MAX_ROWS:
                     return False
-                thing = self._things.get_nowait()
+                item = self._queue.get_nowait()
         except Empty:
             return False
         return True
 
-    def _sort(self, thing: Any) -> None:
-        if type(thing) is FinishedRow:
-            self._records.append(thing)
-        elif type(thing) is list:
-            self._used += thing
-        elif len(thing) == 2:
-            self._looks.append(thing)
-        else:
-            self._marks.append(thing)
+    def _sort(self, item: Any) -> None:
+        match item:
+            case FinishedRow():
+                self._rows.append(item)
+            case _Lookup():
+                self._lookups.append(item)
+            case list():
+                self._used += item
+            case _:
+                self._marks.append(item)
 
-    def _write(self, last: bool) -> None:
-        facts: dict[str, Any] = {}
-        if last or monotonic() - self._facts_at >= _FACTS_EVERY:
-            facts = self._facts()
-        if self._records or self._marks or facts:
-            self._state.store(self._records, self._marks, facts)
-        if facts:
-            self._facts_at = monotonic()
+    def _write(self, is_last: bool) -> None:
+        meta: dict[str, Any] = {}
+        if is_last or monotonic() - self._meta_at >= _META_INTERVAL:
+            meta = self._meta()
+        if self._rows or self._marks or meta:
+            self._database.store(self._rows, self._marks, meta)
+        if meta:
+            self._meta_at = monotonic()
         if self._part is not None:
-            lines = [f"{record.stored_line}\n" for record in self._records if record.state == DONE]
+            lines = [f"{row.line_json}\n" for row in self._rows if row.state == DONE]
             self._part.write("".join(lines))
             self._part.flush()
-        self._kept += len(self._records)
-        self._records, self._marks, self.failure = [], [], None
+        self._written += len(self._rows)
+        self._rows, self._marks, self.failure = [], [], None
         self._use_up()
 
     def _use_up(self) -> None:
@@ -340,18 +351,11 @@ class CheckpointWriter:
         try:
             for journal in {journal for journal, _ in used}:
                 journal.use_up([entry for its, entry in used if its is journal])
-        except JournalError:  # the rows are kept; the journal says so itself to calls
+        except JournalError:  # the rows are stored; calls get the journal's error themselves
             self._used = used
 
-    def _answer(self) -> None:
-        for look in self._looks:
-            self._answer_one(*look)
-        self._looks = []
-
-    def _answer_one(
-        self, identities: list[Identity], future: Future[dict[Identity, CheckpointEntry]]
-    ) -> None:
+    def _answer(self, lookup: _Lookup) -> None:
         try:
-            future.set_result(self._state.known(identities))
+            lookup.future.set_result(self._database.look_up(lookup.identities))
         except sqlite3.Error as error:
-            future.set_exception(StorageError(f"{self._state.path}: {error}"))
+            lookup.future.set_exception(StorageError(f"{self._database.path}: {error}"))

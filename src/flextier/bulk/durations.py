@@ -1,4 +1,4 @@
-"""How long a run may take, as people write it: ``6h``, ``90m``, ``3600``, ``06:00``."""
+"""Durations and times of day as text: ``6h``, ``90m``, ``3600``, ``06:00``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
 def seconds(span: Span, *, now: datetime | None = None) -> float:
-    """A time span in seconds.
+    """A duration in seconds.
 
     Args:
-        span: seconds, a timedelta, ``"90m"``, ``"1h30m"``, or a time of day such as ``"06:00"``:
-            until the clock of this machine says so next.
-        now: the time of day to count from. None: now.
+        span: seconds, a timedelta, ``"90m"``, ``"1h30m"``, or the local time of day at which it
+            ends next, such as ``"06:00"``.
+        now: the time that it begins. None: now.
 
     Raises:
         BulkError: it is none of these, or not above 0.

@@ -1,21 +1,21 @@
-"""What ends a bulk run, or keeps it from beginning. A row that fails is none of these::
+"""The errors that end a bulk run or prevent it. A failed row raises none of them::
 
 ValueError
-└── BulkError          the run cannot begin, or cannot go on: names the option or the file
-    ├── InputError     the input cannot be read any further
+└── BulkError          the run cannot begin, or cannot continue: names the option or the file
+    ├── InputError     the input cannot be read to its end
     ├── InUseError     another process works on the same output
-    └── StorageError   what was answered, or the output, could not be written
+    └── StorageError   responses or the output could not be written
 """
 
 from __future__ import annotations
 
 
 class BulkError(ValueError):
-    """The run cannot begin, or cannot go on. The message names the option or the file."""
+    """The run cannot begin, or cannot continue. The message names the option or the file."""
 
 
 class InputError(BulkError):
-    """The input cannot be read, or not any further. What was read before is done and kept."""
+    """The input cannot be read to its end. The rows before that point are done and kept."""
 
 
 class InUseError(BulkError):

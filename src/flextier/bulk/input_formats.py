@@ -1,4 +1,4 @@
-"""Inputs, read a row at a time: JSON lines, CSV, Parquet. Nothing is held but the row at hand."""
+"""Input formats: JSON lines, CSV and Parquet files, streamed a row at a time."""
 
 from __future__ import annotations
 
@@ -18,57 +18,57 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-_LARGEST_FIELD = 64 * 2**20
+_MAX_FIELD = 64 * 2**20
 """Bytes of a CSV field: a quote that is never closed must not read the whole file into one."""
 
 
 class InputSource(Protocol):
-    """An input."""
+    """An input file."""
 
     columns: tuple[str, ...] | None
-    """What all rows have; None: each row has its own."""
+    """The columns of all rows; None: each row has its own."""
 
     def rows(self) -> Iterator[Row]:
-        """The rows, from the first; those that cannot be read with their problem.
+        """The rows, from the first; unreadable ones with their problem.
 
         Raises:
-            InputError: it cannot be read any further.
+            InputError: it cannot be read to its end.
         """
 
     def count(self) -> int:
-        """How many rows there are, corrupt ones included."""
+        """The number of rows, unreadable ones included."""
 
 
 def format_of(path: Path, what: str) -> str:
-    """The format, by a file's name.
+    """The format of a file, by its suffix.
 
     Raises:
-        BulkError: the name has no known ending.
+        BulkError: the suffix is unknown.
     """
     found = FORMATS.get(path.suffix.lower())
     if found is None:
-        raise BulkError(f"{what} {path}: name it .jsonl, .csv or .parquet, whichever it is")
+        raise BulkError(f"{what} {path}: name it .jsonl, .csv or .parquet")
     return found
 
 
 def source_of(path: Path) -> InputSource:
-    """The input in a file.
+    """The reader of an input file.
 
     Raises:
-        BulkError: it is no file, or of no format that can be read.
+        BulkError: it is not a file, or has no known format.
     """
-    kind = format_of(path, "input")
+    input_format = format_of(path, "input")
     if not path.is_file():
         raise BulkError(f"input {path}: no such file")
-    if kind == "parquet":
+    if input_format == "parquet":
         from flextier.bulk.parquet import ParquetSource
 
         return ParquetSource(path)
-    return CsvSource(path) if kind == "csv" else JsonLines(path)
+    return CsvSource(path) if input_format == "csv" else JsonLines(path)
 
 
 def fingerprint(path: Path) -> list[int]:
-    """What changes when the file does: its size, and when it was written in nanoseconds."""
+    """Size and modification time (nanoseconds) of a file, which change when its content does."""
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]
 
@@ -76,15 +76,15 @@ def fingerprint(path: Path) -> list[int]:
 # --- JSON lines -------------------------------------------------------------------------------
 
 
-def _no_json(constant: str) -> NoReturn:
+def _reject_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_json)
+_DECODER = json.JSONDecoder(parse_constant=_reject_constant)
 
 
 class JsonLines:
-    """An object a line; empty lines are passed over."""
+    """A JSON object a line; empty lines are skipped."""
 
     columns: tuple[str, ...] | None = None
 
@@ -92,13 +92,13 @@ class JsonLines:
         self._path = path
 
     def rows(self) -> Iterator[Row]:
-        """One row a line."""
+        """One row for each line."""
         try:
             with self._path.open("rb") as file:
                 for number, content in enumerate(file, 1):
                     stripped = content.strip()
                     if stripped:
-                        yield _object(number, stripped)
+                        yield _json_row(number, stripped)
         except OSError as error:
             raise InputError(f"input {self._path}: {error}") from error
 
@@ -108,19 +108,19 @@ class JsonLines:
             return sum(1 for line in file if not line.isspace())
 
 
-def _object(line: int, content: bytes) -> Row:
+def _json_row(line: int, content: bytes) -> Row:
     try:
         text = content.decode("utf-8-sig" if line == 1 else "utf-8")
         values: Any = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        return Row(line, None, content, text=_shown(content), problem=f"not JSON: {error}")
+        return Row(line, None, content, text=_escaped(content), problem=f"not JSON: {error}")
     if not isinstance(values, dict):
         problem = f"not an object, but a {type(values).__name__}"
-        return Row(line, None, content, text=_shown(content), problem=problem)
+        return Row(line, None, content, text=_escaped(content), problem=problem)
     return Row(line, values, content, text=text)
 
 
-def _shown(content: bytes) -> str:
+def _escaped(content: bytes) -> str:
     return content.decode("utf-8", "backslashreplace")
 
 
@@ -128,45 +128,45 @@ def _shown(content: bytes) -> str:
 
 
 class CsvSource:
-    """A header and records, separated by commas, quoted by double quotes; all values are texts."""
+    """A header and records, separated by commas, quoted by double quotes; all values are text."""
 
     columns: tuple[str, ...] | None
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_FIELD))
+        csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
         for _, fields, problem in _records(path):
             if problem is not None:
                 raise BulkError(f"input {path}: the header cannot be read: {problem}")
-            self.columns = self._checked(fields)
+            self.columns = self._unique(fields)
             return
-        raise BulkError(f"input {path} is empty: a CSV file begins with the names of its columns")
+        raise BulkError(f"input {path} is empty: a CSV file begins with its column names")
 
-    def _checked(self, header: list[str]) -> tuple[str, ...]:
+    def _unique(self, header: list[str]) -> tuple[str, ...]:
         for name in header:
             if header.count(name) > 1:
                 raise BulkError(f"input {self._path}: two columns are called {name!r}")
         return tuple(header)
 
     def rows(self) -> Iterator[Row]:
-        """One row a record; its line is that on which it begins."""
+        """One row for each record; its line is the one that it begins on."""
         names = self.columns or ()
         try:
             records = _records(self._path)
             next(records)
             for line, fields, problem in records:
-                yield _record(line, names, fields, problem)
+                yield _csv_row(line, names, fields, problem)
         except OSError as error:
             raise InputError(f"input {self._path}: {error}") from error
 
     def count(self) -> int:
-        """Records without the header."""
+        """The number of records after the header."""
         return sum(1 for _ in _records(self._path)) - 1
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str], str | None]]:
-    """The line that each record begins on, its fields, and what is wrong with it."""
-    # What is not UTF-8 becomes lone surrogates, which no valid text has: its record is reported.
+    """The line that each record begins on, its fields, and its problem."""
+    # Bytes that are not UTF-8 become lone surrogates, which valid text never has.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         # strict: a quote that is not closed at the end of the file is an error, not a field.
         reader = csv.reader(file, strict=True)
@@ -183,10 +183,10 @@ def _records(path: Path) -> Iterator[tuple[int, list[str], str | None]]:
                 yield line, fields, None
 
 
-def _record(line: int, names: tuple[str, ...], fields: list[str], problem: str | None) -> Row:
+def _csv_row(line: int, names: tuple[str, ...], fields: list[str], problem: str | None) -> Row:
     text = "\x1f".join(fields)
     if problem is None and len(fields) != len(names):
-        problem = f"not a whole record: {len(fields)} fields, and {len(names)} columns"
+        problem = f"{len(fields)} fields, but {len(names)} columns"
     try:
         content = text.encode()
     except UnicodeEncodeError:

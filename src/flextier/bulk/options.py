@@ -1,66 +1,134 @@
-"""RunOptions: every option of a run, checked."""
+"""The options of a run: the keyword arguments of run() and arun(), and what they are checked to."""
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from typing_extensions import TypedDict, Unpack
 
 from flextier.bulk.durations import Span, seconds
 from flextier.bulk.errors import BulkError
 from flextier.bulk.input_formats import format_of
+from flextier.bulk.result import Progress
 from flextier.lanes import AUTO, BATCH, LANES, WINDOWS
 from flextier.policy import FlexPolicy
 
-CONCURRENCY = 64
-"""Rows under way at a time."""
-BATCH_CONCURRENCY = 50_000
-"""The same where rows wait offline: together for a batch to be full, or each for its window."""
-COSTS = ("lane", "cost", "standard_cost")
-"""The columns of ``with_cost``."""
+PathLike = str | os.PathLike[str]
+OnProgress = Callable[[Progress], object]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
-ORDERS = ("input", "done")
+DEFAULT_CONCURRENCY = 64
+DEFERRED_CONCURRENCY = 50_000
+"""The default where rows wait without a connection: for a full batch, or each for its window."""
+COST_COLUMNS = ("lane", "cost", "standard_cost")
+"""The columns that ``with_cost`` adds."""
+
+
+class RunArguments(TypedDict, total=False):
+    """The keyword arguments of :func:`flextier.bulk.run` and :func:`flextier.bulk.arun`."""
+
+    key: str | None
+    """The column that identifies a row across starts. None: its line does."""
+    input_column: str | None
+    """The column that the runnable is given. None: the whole row as a dict; where a text is needed,
+    the only column, or the one called prompt, input, question, query or text."""
+    output_column: str
+    """The column for the responses, ``"output"`` by default."""
+    lanes: str | Iterable[str] | None
+    """The lanes of the calls in order, such as ``("flex",)``. None: those of their client."""
+    deadline: Span | None
+    """For the whole run: seconds, ``"6h"``, ``"90m"``, or a time of day like ``"06:00"``. None: no
+    limit. After it, no call is made, and unfinished rows stay pending."""
+    concurrency: int | None
+    """The maximum number of rows in flight. None: 64; with the batch lane 50,000."""
+    budget: Decimal | int | float | str | None
+    """US$ for the whole run, however often it is started. None: no limit."""
+    order: Literal["input", "done"]
+    """The order of the output's rows: ``"input"`` (the default), or ``"done"``, as they finish;
+    then, with JSON lines, ``OUTPUT.part`` has them during the run."""
+    with_cost: bool
+    """Whether to add the columns lane, cost and standard_cost; False by default."""
+    retry_errors: bool
+    """Whether to run rows again that failed in an earlier start; by default they stay failed."""
+    overwrite: bool
+    """Whether to replace an output that this run did not write; False by default."""
+    errors: PathLike | None
+    """The file for failed rows. None: ``OUTPUT.errors.jsonl``."""
+    progress: bool | OnProgress | None
+    """True: a progress bar; False: none; None: one if standard error is a terminal; a function: it
+    is called with a :class:`Progress` ten times a second."""
+
+
+_DEFAULTS: RunArguments = {
+    "key": None,
+    "input_column": None,
+    "output_column": "output",
+    "lanes": None,
+    "deadline": None,
+    "concurrency": None,
+    "budget": None,
+    "order": "input",
+    "with_cost": False,
+    "retry_errors": False,
+    "overwrite": False,
+    "errors": None,
+    "progress": None,
+}
+
+
+def lists_arguments(function: _Function) -> _Function:
+    """Show the fields of :class:`RunArguments`, not ``**arguments``, in the function's help."""
+    signature = inspect.signature(function)
+    positional = list(signature.parameters.values())[:-1]
+    keywords = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        for (name, default), hint in zip(
+            _DEFAULTS.items(), get_type_hints(RunArguments).values(), strict=True
+        )
+    ]
+    shown = signature.replace(parameters=[*positional, *keywords])
+    function.__signature__ = shown  # type: ignore[attr-defined]  # read by inspect.signature
+    return function
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options of a run."""
+    """The checked options of a run; those without a word are as in :class:`RunArguments`."""
 
     input: Path
     output: Path
     errors: Path
-    """Where the rows go that failed."""
-    state: Path
-    """The directory that keeps what is done so far."""
+    state_dir: Path
+    """``OUTPUT.run``, the directory of the checkpoints and the journal."""
     key: str | None
-    """The column that rows are known by; None: by their line."""
     input_column: str | None
-    """What the runnable is given; None: the whole row, or the obvious text."""
     output_column: str
     lanes: tuple[str, ...] | None
-    """The ladder of the calls; None: that of their client."""
     deadline: float | None
-    """Seconds, for the whole run."""
+    """Seconds."""
     concurrency: int
     budget: Decimal | None
-    """US$, for the whole run, however often it is started."""
     order: str
-    """``"input"`` or ``"done"``: of the output's rows."""
     with_cost: bool
     retry_errors: bool
     overwrite: bool
+    progress: bool | OnProgress | None
 
     @property
-    def added(self) -> tuple[str, ...]:
+    def added_columns(self) -> tuple[str, ...]:
         """The columns that the output has and the input must not have."""
-        return (self.output_column, *(COSTS if self.with_cost else ()))
+        return (self.output_column, *(COST_COLUMNS if self.with_cost else ()))
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What must be the same for rows that are done to count as done."""
+        """The options that must not change between the starts of a run."""
         return {
             "key": self.key,
             "input_column": self.input_column,
@@ -69,73 +137,76 @@ class RunOptions:
         }
 
     @property
-    def part(self) -> Path | None:
-        """Where results can be read while the run goes on; None: nowhere."""
+    def part_file(self) -> Path | None:
+        """The file in which finished rows can be read during the run; None: there is none."""
         if self.order != "done" or format_of(self.output, "output") != "jsonl":
             return None
-        return beside(self.output, ".part")
+        return _with_suffix(self.output, ".part")
 
 
-def options(
-    source: str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    *,
-    key: str | None,
-    input_column: str | None,
-    output_column: str,
-    lanes: str | Iterable[str] | None,
-    deadline: Span | None,
-    concurrency: int | None,
-    budget: Decimal | int | float | str | None,
-    order: str,
-    with_cost: bool,
-    retry_errors: bool,
-    overwrite: bool,
-    errors: str | os.PathLike[str] | None,
-) -> RunOptions:
+def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]) -> RunOptions:
     """The options, checked.
 
     Raises:
-        BulkError: one of them cannot be; the message names it.
-        PolicyError: the lanes, or a variable of the environment, cannot be.
+        BulkError: a value is wrong; the message names the option.
+        PolicyError: the lanes, or an environment variable, are wrong.
+        TypeError: an argument has an unknown name.
     """
-    # Of a link that it is, the output is what it points to.
-    out = Path(os.path.realpath(output))
-    ladder = _ladder(lanes)
-    left = None if deadline is None else seconds(deadline)
-    if order not in ORDERS:
-        raise BulkError(f"order (--order) is input or done, not {order!r}")
+    _check_names(arguments)
+    given: RunArguments = {**_DEFAULTS, **arguments}
+    # A link stays a link: the output is the file that it points to.
+    target = Path(os.path.realpath(output))
+    errors, budget, concurrency = given["errors"], given["budget"], given["concurrency"]
+    lanes = _lanes(given["lanes"])
+    deadline = None if given["deadline"] is None else seconds(given["deadline"])
+    if given["order"] not in ("input", "done"):
+        raise BulkError(f"order (--order) is input or done, not {given['order']!r}")
     if concurrency is not None and concurrency < 1:
         raise BulkError(f"concurrency (--concurrency) must be at least 1, not {concurrency}")
-    if output_column in COSTS and with_cost:
-        raise BulkError(f"output_column (--output-column): {output_column!r} is of with_cost")
+    if given["output_column"] in COST_COLUMNS and given["with_cost"]:
+        raise BulkError(
+            f"output_column (--output-column): with_cost adds a column {given['output_column']!r}"
+        )
     checked = RunOptions(
-        input=Path(source),
-        output=out,
-        errors=beside(out, ".errors.jsonl") if errors is None else Path(os.path.realpath(errors)),
-        state=beside(out, ".run"),
-        key=key,
-        input_column=input_column,
-        output_column=output_column,
-        lanes=ladder,
-        deadline=left,
-        concurrency=concurrency or _usual(ladder, left, budget is not None),
+        input=Path(input),
+        output=target,
+        errors=(
+            _with_suffix(target, ".errors.jsonl")
+            if errors is None
+            else Path(os.path.realpath(errors))
+        ),
+        state_dir=_with_suffix(target, ".run"),
+        key=given["key"],
+        input_column=given["input_column"],
+        output_column=given["output_column"],
+        lanes=lanes,
+        deadline=deadline,
+        concurrency=concurrency or _default_concurrency(lanes, deadline, budget is not None),
         budget=None if budget is None else _amount(budget),
-        order=order,
-        with_cost=with_cost,
-        retry_errors=retry_errors,
-        overwrite=overwrite,
+        order=given["order"],
+        with_cost=given["with_cost"],
+        retry_errors=given["retry_errors"],
+        overwrite=given["overwrite"],
+        progress=given["progress"],
     )
     _check_files(checked)
     return checked
 
 
-def beside(output: Path, ending: str) -> Path:
-    """The file next to the output whose name is longer by ``ending``."""
-    return output.with_name(output.name + ending)
+def _check_names(arguments: Iterable[str]) -> None:
+    for name in arguments:
+        if name not in _DEFAULTS:
+            close = difflib.get_close_matches(name, _DEFAULTS, n=1)
+            hint = f": did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"unexpected keyword argument {name!r}{hint}")
 
 
-def _ladder(lanes: str | Iterable[str] | None) -> tuple[str, ...] | None:
+def _with_suffix(output: Path, suffix: str) -> Path:
+    """The path of the output with a suffix added to its name."""
+    return output.with_name(output.name + suffix)
+
+
+def _lanes(lanes: str | Iterable[str] | None) -> tuple[str, ...] | None:
     if lanes is None:
         return None
     names = lanes.split(",") if isinstance(lanes, str) else lanes
@@ -144,41 +215,41 @@ def _ladder(lanes: str | Iterable[str] | None) -> tuple[str, ...] | None:
     return ladder
 
 
-def _usual(ladder: tuple[str, ...] | None, deadline: float | None, capped: bool) -> int:
-    """Offline, rows take no connection while they wait, and files are to be full.
+def _default_concurrency(
+    lanes: tuple[str, ...] | None, deadline: float | None, has_budget: bool
+) -> int:
+    """Many rows where they wait without a connection, and batches should be full.
 
-    What is under way is not stopped by a budget: with one, only a batch is worth that many at once.
+    A budget does not stop rows in flight: with one, only a batch is worth that many.
     """
-    names = ladder or FlexPolicy().lanes
-    if capped and BATCH.name not in names and names != (AUTO,):
-        return CONCURRENCY
-    if names == (AUTO,):  # which has no time for a window then, nor for a batch
-        online = deadline is not None and deadline <= WINDOWS["2h"]
+    names = lanes or FlexPolicy().lanes
+    if has_budget and BATCH.name not in names and names != (AUTO,):
+        return DEFAULT_CONCURRENCY
+    if names == (AUTO,):  # a short deadline leaves no time for a window, nor for a batch
+        is_direct = deadline is not None and deadline <= WINDOWS["2h"]
     else:
-        online = all(name in LANES and not LANES[name].deferred for name in names)
-    return CONCURRENCY if online else BATCH_CONCURRENCY
+        is_direct = all(name in LANES and not LANES[name].deferred for name in names)
+    return DEFAULT_CONCURRENCY if is_direct else DEFERRED_CONCURRENCY
 
 
-def _amount(run_options: Decimal | int | float | str) -> Decimal:
+def _amount(budget: Decimal | int | float | str) -> Decimal:
     try:
-        amount = Decimal(str(run_options))
+        amount = Decimal(str(budget))
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite() or amount <= 0:
-        raise BulkError(f"budget ({run_options!r}): US$ above 0")
+        raise BulkError(f"budget ({budget!r}): must be a number of US$ above 0")
     return amount
 
 
 def _check_files(run_options: RunOptions) -> None:
-    format_of(run_options.output, "output")
-    if not run_options.output.parent.is_dir():
-        raise BulkError(
-            f"output {run_options.output}: there is no directory {run_options.output.parent}"
-        )
-    if not run_options.errors.parent.is_dir():
-        raise BulkError(f"errors (--errors): there is no directory {run_options.errors.parent}")
-    if run_options.output.exists() and not run_options.output.is_file():
-        raise BulkError(f"output {run_options.output} is no file")
+    output, errors = run_options.output, run_options.errors
+    format_of(output, "output")
+    for what, path in ((f"output {output}", output), ("errors (--errors)", errors)):
+        if not path.parent.is_dir():
+            raise BulkError(f"{what}: there is no directory {path.parent}")
+    if output.exists() and not output.is_file():
+        raise BulkError(f"output {output} is not a file")
     used: dict[Path, str] = {}
     for name in ("input", "output", "errors"):
         path = Path(os.path.realpath(getattr(run_options, name)))

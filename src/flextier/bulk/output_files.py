@@ -1,4 +1,4 @@
-"""The output and the errors file, written from what was kept: whole, or not at all."""
+"""The output and the errors file, written from the checkpoints: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -16,109 +16,122 @@ from flextier.bulk.errors import StorageError
 from flextier.bulk.input_formats import InputSource, fingerprint, format_of
 from flextier.bulk.options import RunOptions
 
-_KEPT = 4
-"""How many fingerprints of files that a run wrote are kept."""
+_MAX_FINGERPRINTS = 4
+"""Fingerprints that are stored of the last versions of a written file."""
 
 
 def write_output(
-    state: CheckpointDB, run_options: RunOptions, source: InputSource, seen: int, done: int
+    database: CheckpointDB,
+    run_options: RunOptions,
+    source: InputSource,
+    input_version: int,
+    done: int,
 ) -> None:
-    """Put the output in its place.
+    """Write the output.
 
     Args:
-        state: where the rows are kept.
+        database: the finished rows.
         run_options: the run's options.
         source: its input.
-        seen: the version of the input.
-        done: how many rows the output must have.
+        input_version: the version of the input.
+        done: the number of rows that the output must have.
 
     Raises:
-        StorageError: it cannot be written, or would lose rows; the existing file is unchanged.
+        StorageError: it cannot be written, or rows are missing; the existing file is unchanged.
     """
 
     def lines() -> Iterator[str]:
-        return state.stored_lines(DONE, seen, by_line=run_options.order == "input")
+        return database.stored_lines(DONE, input_version, by_line=run_options.order == "input")
 
     def write(path: Path) -> None:
-        kind = format_of(run_options.output, "output")
-        count = _Counted(lines)
-        if kind == "jsonl":
-            _write_lines(path, count())
-        elif kind == "csv":
-            _write_csv(path, count, _columns(lines, source, run_options))
+        output_format = format_of(run_options.output, "output")
+        counted = _CountedLines(lines)
+        if output_format == "jsonl":
+            _write_lines(path, counted())
+        elif output_format == "csv":
+            _write_csv(path, counted, _columns(lines, source, run_options))
         else:
             from flextier.bulk import parquet
 
-            known = getattr(source, "schema", None)
-            types = None if known is None else {field.name: field.type for field in known}
-            parquet.write(path, count.objects, _columns(lines, source, run_options), types)
-        if count.last != done:
-            raise StorageError(f"{state.path} has {count.last} answers, and {done} were counted")
+            schema = getattr(source, "schema", None)
+            types = None if schema is None else {field.name: field.type for field in schema}
+            parquet.write(path, counted.objects, _columns(lines, source, run_options), types)
+        if counted.count != done:
+            raise StorageError(
+                f"{database.path} has {counted.count} finished rows, but {done} were counted"
+            )
 
-    _put(state, run_options, run_options.output, write)
+    _replace(database, run_options, run_options.output, write)
 
 
-def write_errors(state: CheckpointDB, run_options: RunOptions, seen: int, failed: int) -> None:
-    """Put the errors file in its place, or take away an old one of this run.
+def write_errors(
+    database: CheckpointDB, run_options: RunOptions, input_version: int, failed: int
+) -> None:
+    """Write the errors file; if no row failed, remove an old one of this run.
 
     Raises:
         StorageError: it cannot be written.
     """
     if failed:
-        _put(
-            state,
+        _replace(
+            database,
             run_options,
             run_options.errors,
-            lambda path: _write_lines(path, state.stored_lines(FAILED, seen, by_line=True)),
+            lambda path: _write_lines(
+                path, database.stored_lines(FAILED, input_version, by_line=True)
+            ),
         )
-    elif is_ours(state, run_options.errors):
+    elif is_own_file(database, run_options.errors):
         run_options.errors.unlink(missing_ok=True)
 
 
-def is_ours(state: CheckpointDB, path: Path) -> bool:
-    """Whether a file is as this run has written it."""
-    return path.is_file() and fingerprint(path) in (state.fact(f"wrote {path}") or [])
+def is_own_file(database: CheckpointDB, path: Path) -> bool:
+    """Whether this run wrote a file, and it is unchanged."""
+    return path.is_file() and fingerprint(path) in (database.get_meta(f"wrote {path}") or [])
 
 
-def write_part(state: CheckpointDB, part: Path, seen: int) -> None:
-    """Begin the file of results so far with what an earlier start has done.
+def write_part(database: CheckpointDB, part: Path, input_version: int) -> None:
+    """Begin the part file with the rows that earlier starts have done.
 
     Raises:
         StorageError: it cannot be written.
     """
     try:
-        _write_lines(part, state.stored_lines(DONE, seen, by_line=False))
+        _write_lines(part, database.stored_lines(DONE, input_version, by_line=False))
     except OSError as error:
         raise StorageError(f"{part} cannot be written: {error}") from error
 
 
-class _Counted:
-    """Gives lines, and says how many the last time were."""
+class _CountedLines:
+    """Returns an iterator of lines at each call, and counts the lines of the last one."""
 
     def __init__(self, lines: Callable[[], Iterator[str]]) -> None:
         self._lines = lines
-        self.last = 0
+        self.count = 0
 
     def __call__(self) -> Iterator[str]:
-        self.last = 0
+        self.count = 0
         for line in self._lines():
-            self.last += 1
+            self.count += 1
             yield line
 
     def objects(self) -> Iterator[dict[str, Any]]:
-        """Them as objects."""
+        """The lines as JSON objects."""
         return map(json.loads, self())
 
 
 def _columns(
     lines: Callable[[], Iterator[str]], source: InputSource, run_options: RunOptions
 ) -> list[str]:
-    """The input's columns, where need be those of all rows, and the added ones."""
+    """The columns of the input, or else of all rows, and then the added ones."""
     columns: dict[str, None] = dict.fromkeys(source.columns or ())
     if source.columns is None:
         for line in lines():
             columns.update(dict.fromkeys(json.loads(line)))
-    return [*(name for name in columns if name not in run_options.added), *run_options.added]
+    return [
+        *(name for name in columns if name not in run_options.added_columns),
+        *run_options.added_columns,
+    ]
 
 
 def _write_lines(path: Path, lines: Iterator[str]) -> None:
@@ -128,15 +141,15 @@ def _write_lines(path: Path, lines: Iterator[str]) -> None:
 
 def _write_csv(path: Path, lines: Callable[[], Iterator[str]], columns: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.writer(_Unix(file))
+        writer = csv.writer(_UnixLines(file))
         writer.writerow(columns)
         for line in lines():
             values = json.loads(line)
             writer.writerow([_cell(values.get(name)) for name in columns])
 
 
-class _Unix:
-    """Ends lines with ``\\n``. The writer must not know: it would leave a lone ``\\r`` unquoted."""
+class _UnixLines:
+    """Ends records with ``\\n``; as csv's ``lineterminator`` it would leave ``\\r`` unquoted."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -151,43 +164,47 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _put(
-    state: CheckpointDB, run_options: RunOptions, path: Path, write: Callable[[Path], None]
+def _replace(
+    database: CheckpointDB, run_options: RunOptions, path: Path, write: Callable[[Path], None]
 ) -> None:
-    """Write a file beside its place, make sure that it is on the disk, and put it there."""
-    near = path.parent == run_options.output.parent  # a rename does not cross file systems
-    beside = run_options.state / f"{path.name}.tmp" if near else path.with_name(f".{path.name}.tmp")
+    """Write a temporary file, sync it to the disk, and rename it to its path."""
+    is_near = path.parent == run_options.output.parent  # a rename stays on one file system
+    temporary = (
+        run_options.state_dir / f"{path.name}.tmp"
+        if is_near
+        else path.with_name(f".{path.name}.tmp")
+    )
     try:
-        write(beside)
+        write(temporary)
         if path.exists():
-            beside.chmod(stat.S_IMODE(path.stat().st_mode))
-        _sync(beside)
-        # Before it is there: killed between the two, the run still knows the file as its own.
-        wrote = [*(state.fact(f"wrote {path}") or []), fingerprint(beside)]
-        state.set_facts({f"wrote {path}": wrote[-_KEPT:]})
-        beside.replace(path)
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        _sync(temporary)
+        # Before the rename: after a kill between the two, the file still counts as the run's own.
+        wrote = [*(database.get_meta(f"wrote {path}") or []), fingerprint(temporary)]
+        database.set_meta({f"wrote {path}": wrote[-_MAX_FINGERPRINTS:]})
+        temporary.replace(path)
         _sync(path.parent)
     except StorageError:
         raise
     except (OSError, ValueError, ArithmeticError, sqlite3.Error) as error:
         raise StorageError(
-            f"{path} cannot be written: {error}. All answers are kept in {run_options.state}: run "
-            "the same again when that is fixed"
+            f"{path} cannot be written: {error}. All responses are in {run_options.state_dir}: fix "
+            "that, and run the same again"
         ) from error
     finally:
-        _forget(beside)
+        _remove(temporary)
 
 
-def _forget(path: Path) -> None:
+def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
-    except OSError:  # the disk is in a state; the next start writes over it
+    except OSError:  # the next start overwrites it
         return
 
 
 def _sync(path: Path) -> None:
     if path.is_dir() and os.name == "nt":
-        return  # which knows no such thing
+        return  # Windows cannot sync a directory
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)

@@ -1,46 +1,43 @@
-"""What a run shows: a bar for people, lines for machines, nothing for files."""
+"""The progress of a run: a bar on a terminal, JSON lines for programs, and its summary."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from flextier._utils.extras import needs_extra
 from flextier._utils.safe_warn import safe_warn
+from flextier.bulk.options import OnProgress
+from flextier.bulk.result import BulkResult, Progress
 
-if TYPE_CHECKING:
-    from flextier.bulk.result import BulkResult, Progress
-
-OnProgress = Callable[["Progress"], object]
-
-_LINE_EVERY = 1.0
-"""Seconds between two lines for machines."""
+_LINE_INTERVAL = 1.0
+"""Seconds between two JSON lines."""
 
 
 @contextmanager
-def showing(progress: bool | OnProgress | None) -> Iterator[OnProgress | None]:
-    """The progress callback, while this lasts; None: none.
+def progress_callback(progress: bool | OnProgress | None) -> Iterator[OnProgress | None]:
+    """Yield the progress callback of a run; None: it has none.
 
     Args:
-        progress: True: a bar; False: none; None: a bar on a terminal; or a callback.
+        progress: as in :class:`flextier.bulk.options.RunArguments`.
     """
     if progress is None:
         progress = sys.stderr is not None and sys.stderr.isatty()
     if callable(progress):
-        yield _harmless(progress)
+        yield _guarded(progress)
     elif progress:
-        with bar() as on_progress:
+        with _bar() as on_progress:
             yield on_progress
     else:
         yield None
 
 
-def _harmless(progress: OnProgress) -> OnProgress:
-    """The same, which is not asked again when it has failed: the rows are worth more."""
+def _guarded(progress: OnProgress) -> OnProgress:
+    """The callback, which is not called again once it has raised: the rows go on."""
     failed = False
 
     def on_progress(now: Progress) -> None:
@@ -51,7 +48,7 @@ def _harmless(progress: OnProgress) -> OnProgress:
             progress(now)
         except BrokenPipeError:  # the reader has gone
             failed = True
-        except Exception as error:  # noqa: BLE001 - it is the user's
+        except Exception as error:  # noqa: BLE001 - the user's callback
             failed = True
             safe_warn(f"progress callback raised {error!r}; it is not called again")
 
@@ -59,7 +56,7 @@ def _harmless(progress: OnProgress) -> OnProgress:
 
 
 @contextmanager
-def bar() -> Iterator[OnProgress]:
+def _bar() -> Iterator[OnProgress]:
     """A bar on standard error."""
     with needs_extra("bulk"):
         from rich.console import Console
@@ -81,14 +78,14 @@ def bar() -> Iterator[OnProgress]:
                 description=f"stopping ({now.stopping})" if now.stopping else "running",
                 total=now.total,
                 completed=now.finished,
-                about=about(now),
+                about=_status(now),
             )
 
         yield on_progress
 
 
-def about(now: Progress) -> str:
-    """Lanes, money, refusals, failures and the time left, in a line."""
+def _status(now: Progress) -> str:
+    """Calls by lane, money, refusals, failures and the time left, in a line."""
     totals = now.totals.copy()
     parts = [f"{lane} {sums.calls:,}" for lane, sums in totals.by_lane.items()]
     parts += [f"${totals.cost:.4f} spent", f"${totals.saved:.4f} saved"]
@@ -103,11 +100,11 @@ def about(now: Progress) -> str:
 
 
 def json_lines(file: TextIO) -> OnProgress:
-    """Who writes the progress as a line of JSON, once a second."""
-    last = [-_LINE_EVERY]
+    """A progress callback that writes a line of JSON once a second."""
+    last = [-_LINE_INTERVAL]
 
     def on_progress(now: Progress) -> None:
-        if monotonic() - last[0] >= _LINE_EVERY:
+        if monotonic() - last[0] >= _LINE_INTERVAL:
             last[0] = monotonic()
             write_json(file, {"event": "progress", **now.to_dict()})
 
@@ -121,7 +118,7 @@ def write_json(file: TextIO, event: dict[str, Any]) -> None:
 
 
 def summary(result: BulkResult) -> list[str]:
-    """What a run came to, in a few lines."""
+    """The result in a few lines of text."""
     if result.resumed == result.rows and result.stopped is None:
         lines = [f"nothing is left to do: all {result.rows:,} rows are finished"]
     else:
@@ -138,11 +135,11 @@ def summary(result: BulkResult) -> list[str]:
     if result.pending:
         why = {
             "interrupted": "interrupted",
-            "deadline": "the deadline is over",
+            "deadline": "the deadline has passed",
             "budget": "the budget is spent",
             "storage": "the disk is full",
         }.get(result.stopped or "", "stopped")
-        lines.append(f"{why}: {result.pending:,} rows are still to be done; the same again goes on")
+        lines.append(f"{why}: {result.pending:,} rows are pending; run the same again to continue")
     if result.output is not None:
         lines.append(f"output: {result.output}")
     return lines

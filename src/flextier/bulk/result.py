@@ -1,4 +1,4 @@
-"""What a run came to, and what it has come to so far."""
+"""The result of a run, and its progress."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Reason = Literal["interrupted", "deadline", "budget", "storage"]
 
 @dataclass(frozen=True, slots=True)
 class BulkResult:
-    """What a run came to."""
+    """The result of a run."""
 
     rows: int
-    """In the input, corrupt ones included."""
+    """Rows of the input, unreadable ones included."""
     done: int
-    """Rows that are answered."""
+    """Rows with a response."""
     failed: int
-    """Rows that are in the errors file."""
+    """Rows in the errors file."""
     resumed: int
-    """Rows of both kinds that an earlier start had finished already."""
+    """Of ``done`` and ``failed``: rows that an earlier start had finished."""
     totals: CostTotals
-    """What the calls came to, those of earlier starts included."""
+    """The costs of the calls, those of earlier starts included."""
     elapsed: float
     """Seconds of this start."""
     output: Path | None
-    """The output; None: it is not written yet, as rows are still to be done."""
+    """The output; None: it is not written yet, as rows are pending."""
     errors: Path | None
     """The errors file; None: no row failed."""
     stopped: Reason | None = None
@@ -36,12 +36,12 @@ class BulkResult:
 
     @property
     def pending(self) -> int:
-        """Rows that are still to be done: the same run, started again, does them."""
+        """Rows that are not finished: the same run, started again, continues with them."""
         return self.rows - self.done - self.failed
 
     @property
     def exit_status(self) -> int:
-        """That of the command: 0 all is done, 1 rows failed or are pending, 130 interrupted."""
+        """Of the command: 0 all rows are done, 1 rows failed or are pending, 130 interrupted."""
         if self.stopped == "interrupted":
             return 130
         return 1 if self.failed or self.pending else 0
@@ -64,21 +64,21 @@ class BulkResult:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """The progress of a run."""
 
     total: int | None
     """Rows of the input; None: not counted yet."""
     done: int
     failed: int
     resumed: int
-    """Of ``done`` and ``failed``: what an earlier start had finished already."""
+    """Of ``done`` and ``failed``: rows that an earlier start had finished."""
     in_flight: int
     elapsed: float
     """Seconds."""
     totals: CostTotals
-    """What the calls came to so far. Live: copy it to keep it."""
+    """The costs of the calls so far. Live: copy them to keep them."""
     stopping: Reason | None = None
-    """Why no new row is begun; None: rows are."""
+    """Why no new row begins; None: rows still begin."""
 
     @property
     def finished(self) -> int:
@@ -92,7 +92,7 @@ class Progress:
 
     @property
     def eta(self) -> float | None:
-        """Seconds until all is done, at this speed; None: not known."""
+        """Seconds until all rows are finished, at this speed; None: unknown."""
         speed = self.per_second
         return None if self.total is None or not speed else (self.total - self.finished) / speed
 

@@ -1,4 +1,4 @@
-"""Row: one record of the input, or why there is none."""
+"""Row: one record of the input, or the problem with it; and which of its values is the input."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from flextier.journal.call_entry import CallEntry
 
 Identity = int | str
-"""What a row is known by: its line, or its key as JSON text; ``#line`` where it has no key."""
+"""Identifies a row: its line, or its key as JSON text; ``#line`` for a row without its key."""
 
 
 class RowProblem(Exception):
-    """Why a row cannot be run. The message is for the errors file."""
+    """Why a row cannot be run; the message goes into the errors file."""
 
 
 class Row:
     """One record of the input."""
 
-    # Made once a row, by the million: no dataclass, and nothing that is worked out twice.
+    # Created by the million: no dataclass, and nothing is computed twice.
     __slots__ = (
         "digest",
+        "hit_budget",
         "identity",
-        "is_cut",
+        "journal_entries",
         "key",
         "line",
-        "memories",
         "problem",
         "records",
         "text",
@@ -48,91 +48,90 @@ class Row:
         problem: str | None = None,
     ) -> None:
         self.line = line
-        """Where it stands in the input: the line it begins on, from 1; in Parquet, which row."""
+        """The line of the input that it begins on, from 1; in Parquet, the number of the row."""
         self.values = values
         """Its columns; None: it could not be read."""
         self.text = text
-        """Its JSON as it stands in the input, where that is JSON."""
+        """Its text in a JSON lines input, unchanged."""
         self.problem = problem
-        """Why it cannot be run; None: it can."""
+        """Why it cannot be run; None: it can be."""
         self.digest = hashlib.blake2b(content, digest_size=16).digest()
-        """Of its content: another one is another row."""
+        """Digest of its content: a row whose content has changed is run again."""
         self.key: Any = None
         """The value of its key column."""
         self.identity: Identity = line
         self.records: list[CallRecord] = []
-        """The calls made for it."""
-        self.memories: list[CallEntry] = []
-        """What the journal knows of them, in the order in which they began."""
-        self.is_cut = False
-        """Whether a call was not made, as the budget of the run is spent."""
+        """The records of its calls."""
+        self.journal_entries: list[CallEntry] = []
+        """The journal's entries of these calls, in the order in which they began."""
+        self.hit_budget = False
+        """Whether a call was not made because the run's budget is spent."""
 
-    def name(self, key: str) -> None:
-        """Know it by the value of a column from now on."""
+    def identify_by(self, column: str) -> None:
+        """Identify it by the value of a column, not by its line."""
         if self.values is not None:
-            self.key = self.values.get(key)
+            self.key = self.values.get(column)
             if self.key not in (None, ""):
                 self.identity = json.dumps(self.key, sort_keys=True, default=str)
                 return
-            self.problem = f"no value in the key column {key!r}"
-        self.identity = self.by_place
+            self.problem = f"no value in the key column {column!r}"
+        self.identity = self.line_identity
 
     @property
-    def by_place(self) -> str:
-        """What a row is known by that has no key of its own, where rows have keys."""
+    def line_identity(self) -> str:
+        """The identity of a row without a key of its own, where rows have keys."""
         return f"#{self.line}"
 
 
-Pick = Callable[[Row], Any]
-"""What is given to the runnable for a row."""
+SelectInput = Callable[[Row], Any]
+"""Returns what the runnable is given for a row."""
 
-COLUMNS = ("prompt", "input", "question", "query", "text")
-"""Columns that a runnable which takes a text is given by default."""
+INPUT_COLUMNS = ("prompt", "input", "question", "query", "text")
+"""Columns that are the default input of a runnable that takes text."""
 
 
-def picker(column: str | None, *, needs_text: bool, first: Row | None) -> Pick:
-    """What rows give a runnable.
+def input_selector(column: str | None, *, needs_text: bool, first: Row | None) -> SelectInput:
+    """The function that returns what the runnable is given for a row.
 
     Args:
-        column: the column to give. None: the whole row, or, to what needs a text, the only column
-            or the one of :data:`COLUMNS`.
-        needs_text: whether the runnable takes a text rather than a dict.
-        first: the first row that can be read. None: there is none.
+        column: its value is the input. None: the whole row is; where text is needed, the only
+            column, or the one of :data:`INPUT_COLUMNS`.
+        needs_text: whether the runnable takes text, not a dict.
+        first: the first readable row. None: there is none.
 
     Raises:
-        BulkError: the first row has no such column, or it is not clear which one to give.
+        BulkError: the first row has no such column, or which column is the input is ambiguous.
     """
     columns = list(first.values or ()) if first is not None else None
     if column is None and needs_text:
-        column = _obvious(columns)
+        column = _default_column(columns)
     if column is None:
         return lambda row: dict(row.values or ())
     if columns is not None and column not in columns:
-        raise BulkError(f"input_column (--input): no column {column!r}; {_there_are(columns)}")
-    wanted = column
+        raise BulkError(f"input_column (--input): no column {column!r}; {_listed(columns)}")
+    selected = column
 
-    def pick(row: Row) -> Any:
+    def select(row: Row) -> Any:
         values = row.values or {}
-        if wanted not in values:
-            raise RowProblem(f"no column {wanted!r}")
-        return values[wanted]
+        if selected not in values:
+            raise RowProblem(f"no column {selected!r}")
+        return values[selected]
 
-    return pick
+    return select
 
 
-def _obvious(columns: list[str] | None) -> str:
+def _default_column(columns: list[str] | None) -> str:
     if not columns:
-        return COLUMNS[0]
+        return INPUT_COLUMNS[0]
     if len(columns) == 1:
         return columns[0]
-    named = [column for column in columns if column.lower() in COLUMNS]
+    named = [column for column in columns if column.lower() in INPUT_COLUMNS]
     if len(named) == 1:
         return named[0]
     raise BulkError(
-        "this runnable takes a text: say which column it is in with input_column (--input); "
-        + _there_are(columns)
+        "this runnable takes text: name its column with input_column (--input); " + _listed(columns)
     )
 
 
-def _there_are(columns: list[str]) -> str:
+def _listed(columns: list[str]) -> str:
     return "the columns are: " + ", ".join(map(repr, columns))

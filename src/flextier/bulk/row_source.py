@@ -1,4 +1,4 @@
-"""The rows that are to be run, in the input's order, a chunk ahead of those under way."""
+"""The rows to run, in the input's order, read a chunk ahead; finished rows are left out."""
 
 from __future__ import annotations
 
@@ -18,58 +18,59 @@ _CHUNK = 500
 
 
 class RowSource:
-    """Reads the input, and leaves out what is finished.
+    """Reads the input, and leaves out finished rows.
 
     Args:
         source: the input.
         run_options: the run's options.
-        keeper: who knows what is finished.
-        seen: the version of the input.
-        is_fresh: whether nothing is finished yet.
+        writer: looks up finished rows.
+        input_version: the version of the input.
+        is_fresh: whether no row is finished yet.
     """
 
     def __init__(
         self,
         source: InputSource,
         run_options: RunOptions,
-        keeper: CheckpointWriter,
-        seen: int,
+        writer: CheckpointWriter,
+        input_version: int,
         *,
         is_fresh: bool,
     ) -> None:
         self._rows: Iterator[Row] = source.rows()
-        self._run_options = run_options
-        self._keeper = keeper
-        self._seen = seen
-        # Without keys a row is known by its line, so none can come twice.
-        self._is_new = is_fresh and run_options.key is None
-        self._added = frozenset(run_options.added)
-        self._broken: InputError | None = None
-        self._begun: dict[Identity, int] = {}
+        self._key = run_options.key
+        self._retry_errors = run_options.retry_errors
+        self._writer = writer
+        self._input_version = input_version
+        # Without keys a row's identity is its line, so none can come twice.
+        self._needs_no_lookup = is_fresh and run_options.key is None
+        self._added_columns = frozenset(run_options.added_columns)
+        self._read_error: InputError | None = None
+        self._lines_in_flight: dict[Identity, int] = {}
         self.read = 0
         """Rows that were read."""
         self.skipped = {DONE: 0, FAILED: 0}
-        """Rows that were finished before, by how."""
+        """Rows that an earlier start finished, by state."""
         self.is_at_end = False
         """Whether the whole input was read."""
 
-    def finished(self, row: Row) -> None:
-        """Set when a row was passed to the writer, or given up."""
-        self._begun.pop(row.identity, None)
+    def release(self, row: Row) -> None:
+        """Note that a row is no longer in flight: it was passed to the writer, or abandoned."""
+        self._lines_in_flight.pop(row.identity, None)
 
     async def __call__(self) -> AsyncIterator[Row]:
-        """The rows to run; those with a problem are only reported.
+        """The rows to run; a row with a problem is only to be reported.
 
         Raises:
-            InputError: the input cannot be read any further.
-            StorageError: what is finished cannot be looked up.
+            InputError: the input cannot be read to its end.
+            StorageError: finished rows cannot be looked up.
         """
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="flextier-reader") as reader:
-            ahead = loop.run_in_executor(reader, self._take)
+            ahead = loop.run_in_executor(reader, self._read_chunk)
             try:
                 while chunk := await ahead:
-                    ahead = loop.run_in_executor(reader, self._take)
+                    ahead = loop.run_in_executor(reader, self._read_chunk)
                     self.read += len(chunk)
                     for row in await self._unfinished(chunk):
                         yield row
@@ -77,65 +78,63 @@ class RowSource:
             finally:
                 await asyncio.wait([ahead])
                 if not ahead.cancelled():
-                    ahead.exception()  # it is known, or no longer of interest
+                    ahead.exception()  # raised above already, or no longer of interest
 
-    def _take(self) -> list[Row]:
-        """The next rows. What breaks the input off is raised when those before it were taken."""
-        if self._broken is not None:
-            raise self._broken
+    def _read_chunk(self) -> list[Row]:
+        """The next rows. An error is raised only after the rows before it were returned."""
+        if self._read_error is not None:
+            raise self._read_error
         chunk: list[Row] = []
         try:
             chunk.extend(islice(self._rows, _CHUNK))
         except InputError as error:
-            self._broken = error
-        return chunk or ([] if self._broken is None else self._take())
+            self._read_error = error
+        return chunk or ([] if self._read_error is None else self._read_chunk())
 
     async def _unfinished(self, chunk: list[Row]) -> list[Row]:
         for row in chunk:
             self._register(row)
-        if self._is_new:
+        if self._needs_no_lookup:
             return chunk
-        # Whatever is no longer under way was handed to the keeper before, so it is found.
-        future = self._keeper.look_up([row.identity for row in chunk])
-        known = await asyncio.wrap_future(future)
-        return [row for row in chunk if not self._is_finished(row, known.get(row.identity))]
+        # A row that is no longer in flight was passed to the writer before, so it is found.
+        future = self._writer.look_up([row.identity for row in chunk])
+        finished = await asyncio.wrap_future(future)
+        return [row for row in chunk if not self._skips(row, finished.get(row.identity))]
 
     def _register(self, row: Row) -> None:
-        """Name a row, and see what is wrong with it before anything is spent on it."""
-        if self._run_options.key is not None:
-            row.name(self._run_options.key)
-            first = self._begun.get(row.identity)
-            if first is not None:
-                self._repeats(row, first)
-        for name in self._added.intersection(row.values or ()):
+        """Identify a row, and find its problems before it costs anything."""
+        if self._key is not None:
+            row.identify_by(self._key)
+            first_line = self._lines_in_flight.get(row.identity)
+            if first_line is not None:
+                self._mark_duplicate(row, first_line)
+        for name in self._added_columns.intersection(row.values or ()):
             row.problem = (
                 f"there is a column {name!r} already: choose another with output_column "
                 "(--output-column)"
             )
-        self._begun[row.identity] = row.line
+        self._lines_in_flight[row.identity] = row.line
 
-    def _repeats(self, row: Row, first: int) -> None:
-        row.problem = f"line {row.line} has the same key {row.key!r} as line {first}"
-        row.identity = row.by_place
+    def _mark_duplicate(self, row: Row, first_line: int) -> None:
+        row.problem = f"line {row.line} has the same key {row.key!r} as line {first_line}"
+        row.identity = row.line_identity
 
-    def _is_finished(self, row: Row, known: CheckpointEntry | None) -> bool:
-        """Whether nothing is to be done for a row; if so it is counted."""
-        if known is None:
+    def _skips(self, row: Row, finished: CheckpointEntry | None) -> bool:
+        """Whether a row is finished already; if so, count it."""
+        if finished is None:
             return False
-        if (
-            self._run_options.key is not None
-            and known.seen == self._seen
-            and known.line != row.line
-        ):
-            self.finished(row)
-            self._repeats(row, known.line)
+        same_line = finished.line == row.line
+        same_version = finished.input_version == self._input_version
+        if self._key is not None and same_version and not same_line:
+            self.release(row)
+            self._mark_duplicate(row, finished.line)
             return False
-        if known.digest != row.digest:
+        if finished.digest != row.digest:
             return False
-        if known.state == FAILED and self._run_options.retry_errors:
+        if finished.state == FAILED and self._retry_errors:
             return False
-        if (known.line, known.seen) != (row.line, self._seen):
-            self._keeper.mark(row.line, self._seen, row.identity)
-        self.skipped[known.state] += 1
-        self.finished(row)
+        if not (same_line and same_version):
+            self._writer.mark_seen(row.line, self._input_version, row.identity)
+        self.skipped[finished.state] += 1
+        self.release(row)
         return True

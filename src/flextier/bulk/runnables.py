@@ -1,41 +1,45 @@
-"""RUNNABLEs: imported by MODULE:NAME, recognised by their methods, called with a row."""
+"""RUNNABLEs: imported by MODULE:NAME, recognised by their methods, called with a row's input."""
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import inspect
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from queue import SimpleQueue
 from typing import Any
 
 from flextier.bulk.errors import BulkError
 from flextier.bulk.row import RowProblem
-from flextier.bulk.worker_threads import WorkerThreads
 
-Ask = Callable[[Any], Awaitable[Any]]
+Invoke = Callable[[Any], Awaitable[Any]]
+"""Calls a runnable with the input of a row; returns its response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A runnable, ready to be asked."""
+    """A runnable, ready to be called."""
 
-    ask: Ask
+    invoke: Invoke
     needs_text: bool
-    """Whether it takes a text, not a dict."""
+    """Whether it takes text, not a dict."""
     label: str
-    """A name for it, the same in the next run."""
+    """Its name, the same at the next start."""
 
 
 def target_of(runnable: Any, threads: WorkerThreads, label: str | None = None) -> Target:
-    """The target that a runnable is.
+    """How to call a runnable.
 
     Args:
         runnable: a LangChain Runnable, an LLM, query engine or chat engine of LlamaIndex, or a
             function, async or not.
-        threads: where functions run that are not async.
-        label: its name. None: that of the function, or of its class.
+        threads: run sync functions.
+        label: its name. None: the name of the function, or of its class.
 
     Raises:
         BulkError: it is none of these.
@@ -44,10 +48,10 @@ def target_of(runnable: Any, threads: WorkerThreads, label: str | None = None) -
         raise BulkError(f"{runnable.__name__} is a class: give an object, {runnable.__name__}()")
     name = label or _name(runnable)
     if hasattr(runnable, "ainvoke"):
-        return Target(runnable.ainvoke, _begins_with_a_model(runnable), name)
+        return Target(runnable.ainvoke, _starts_with_model(runnable), name)
     for method in ("aquery", "acomplete", "achat"):
         if hasattr(runnable, method):
-            return Target(_with_text(getattr(runnable, method)), True, name)
+            return Target(_text_only(getattr(runnable, method)), True, name)
     if not callable(runnable):
         raise BulkError(
             f"a {type(runnable).__name__} cannot be run: give a LangChain Runnable, an LLM or "
@@ -63,8 +67,8 @@ def _name(runnable: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _begins_with_a_model(runnable: Any) -> bool:
-    """Whether a Runnable is a language model, or hands its input to one as it is."""
+def _starts_with_model(runnable: Any) -> bool:
+    """Whether a Runnable is a language model, or passes its input to one unchanged."""
     seen = runnable
     for _ in range(20):
         if hasattr(seen, "agenerate_prompt"):
@@ -76,25 +80,25 @@ def _begins_with_a_model(runnable: Any) -> bool:
     return False
 
 
-def _with_text(method: Ask) -> Ask:
-    def ask(given: Any) -> Awaitable[Any]:
-        if not isinstance(given, str):
-            raise RowProblem(f"a text is needed, and this is a {type(given).__name__}")
-        return method(given)
+def _text_only(method: Invoke) -> Invoke:
+    def invoke(value: Any) -> Awaitable[Any]:
+        if not isinstance(value, str):
+            raise RowProblem(f"text is needed, not a {type(value).__name__}")
+        return method(value)
 
-    return ask
+    return invoke
 
 
-def _function(function: Callable[[Any], Any], threads: WorkerThreads) -> Ask:
+def _function(function: Callable[[Any], Any], threads: WorkerThreads) -> Invoke:
     if _is_async(function):
         return function
 
-    async def ask(given: Any) -> Any:
-        answer = await threads.run(function, given)
+    async def invoke(value: Any) -> Any:
+        response = await threads.run(function, value)
         # A lambda around an async function does not look like one.
-        return await answer if inspect.isawaitable(answer) else answer
+        return await response if inspect.isawaitable(response) else response
 
-    return ask
+    return invoke
 
 
 def _is_async(function: Any) -> bool:
@@ -108,10 +112,10 @@ def _is_async(function: Any) -> bool:
 def load(spec: str) -> Any:
     """The object that ``MODULE:NAME`` names; with ``()`` at its end, what calling it returns.
 
-    The current directory comes first where modules are looked for.
+    Modules of the current directory come first.
 
     Raises:
-        BulkError: there is none, or it cannot be imported.
+        BulkError: it does not exist, or cannot be imported.
     """
     module_name, colon, name = spec.partition(":")
     is_factory = name.endswith("()")
@@ -146,3 +150,66 @@ def _called(spec: str, factory: Any) -> Any:
         return factory()
     except Exception as error:
         raise BulkError(f"RUNNABLE {spec!r} raised {type(error).__name__}: {error}") from error
+
+
+# --- threads for sync functions ---------------------------------------------------------------
+
+_Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
+
+
+class WorkerThreads:
+    """Runs sync functions in a bounded number of threads, each in a copy of the caller's context.
+
+    Unlike an executor's, the threads are daemons: a run that is aborted must not wait for them.
+    """
+
+    def __init__(self, max_threads: int) -> None:
+        self._max_threads = max_threads
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._started = 0
+        self._busy = 0
+
+    async def run(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        """Call the function with the argument; return its result."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        context = contextvars.copy_context()
+        self._busy += 1
+        if self._busy > self._started < self._max_threads:
+            self._started += 1
+            threading.Thread(target=self._work, daemon=True, name="flextier-bulk").start()
+        self._jobs.put((loop, future, lambda: context.run(function, argument)))
+        try:
+            return await future
+        finally:
+            self._busy -= 1
+
+    def close(self) -> None:
+        """End the threads once their queue is empty."""
+        for _ in range(self._started):
+            self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            loop, future, call = job
+            result: Any = None
+            error: BaseException | None = None
+            if future.cancelled():
+                continue
+            try:
+                result = call()
+            except BaseException as raised:  # noqa: BLE001 - it is raised where run() is awaited
+                error = raised
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle, future, result, error)
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, StopIteration):  # a future does not accept it
+        future.set_exception(RuntimeError(f"the function raised {error!r}"))
+    else:
+        future.set_exception(error)

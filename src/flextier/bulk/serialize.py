@@ -1,4 +1,4 @@
-"""What a runnable answers, as JSON: texts stay texts, tool calls stay with their message."""
+"""Responses and finished rows as JSON: text stays text, tool calls stay with their message."""
 
 from __future__ import annotations
 
@@ -14,24 +14,102 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
+from flextier.bulk.row import Row, RowProblem
+from flextier.costs.records import CallRecord
+from flextier.pricing.decimals import plain_digits, total
+
+_MAX_MESSAGE = 10_000
+"""Characters of an error's message in the errors file."""
 _SIMPLE = (str, int, float, bool, type(None))
-_AS_TEXT = (date, datetime, time, timedelta, Decimal, UUID, PurePath)
+_TEXT_TYPES = (date, datetime, time, timedelta, Decimal, UUID, PurePath)
 
 
-def dumped(value: Any) -> str:
-    """Plain values as JSON text that can be written as UTF-8."""
+# --- the lines of the output and of the errors file -------------------------------------------
+
+
+def output_line(row: Row, response: Any, column: str, *, with_cost: bool) -> str:
+    """The row's columns and the response.
+
+    Raises:
+        RowProblem: the response cannot be JSON.
+    """
+    try:
+        added = {column: to_plain(response)}
+        if with_cost:
+            added |= _cost_columns(row.records)
+        if row.text is None:
+            return to_json({**to_plain(row.values or {}), **added})
+        fields = to_json(added)
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise RowProblem(f"output: {error}") from error
+    # The row's own text: nothing of it is lost, and most of the work is saved.
+    return f"{row.text[:-1].rstrip()}{', ' if row.values else ''}{fields[1:]}"
+
+
+def error_line(row: Row, error: BaseException | str) -> str:
+    """The row's line in the errors file: where it stands, the error, its attempts and cost."""
+    fields: dict[str, Any] = {
+        "line": row.line,
+        "key": _plain_or_repr(row.key),
+        "error": _error(error),
+    }
+    if row.records:
+        last = row.records[-1]
+        fields["lane"] = last.lane
+        fields["attempts"] = [attempt.to_dict() for attempt in last.attempts]
+        fields["cost"] = _cost_columns(row.records)["cost"]
+    fields["row"] = row.text if row.values is None else _plain_or_repr(row.values)
+    return to_json(fields)
+
+
+def _cost_columns(records: list[CallRecord]) -> dict[str, Any]:
+    """The columns of ``with_cost``; None: unknown."""
+    return {
+        "lane": ",".join(dict.fromkeys(record.lane for record in records)) or None,
+        "cost": _sum([record.cost.total for record in records]),
+        "standard_cost": _sum([record.cost.standard for record in records]),
+    }
+
+
+def _sum(amounts: list[Decimal | None]) -> str | None:
+    known = [amount for amount in amounts if amount is not None]
+    return plain_digits(total(known)) if known and len(known) == len(amounts) else None
+
+
+def _error(error: BaseException | str) -> dict[str, str]:
+    if isinstance(error, str):
+        return {"type": "RowProblem", "message": error}
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - its own __str__ may fail, too
+        message = ""
+    return {"type": type(error).__name__, "message": message[:_MAX_MESSAGE]}
+
+
+def _plain_or_repr(value: Any) -> Any:
+    try:
+        return to_plain(value)
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        return repr(value)
+
+
+# --- values -----------------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> str:
+    """Plain values as JSON text that can be encoded as UTF-8."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair: only an escape can say it
+    except UnicodeEncodeError:  # half of a surrogate pair: only an escape can represent it
         text = json.dumps(value, allow_nan=False)
     return text
 
 
-def plain(value: Any) -> Any:
-    """An answer as plain JSON types.
+def to_plain(value: Any) -> Any:
+    """A response as plain JSON types.
 
-    Messages and answers of LangChain, LlamaIndex and the SDK become their text, or, with tool
+    Messages and responses of LangChain, LlamaIndex and the SDK become their text, or, with tool
     calls, ``{"content": ..., "tool_calls": [...]}``; pydantic models and dataclasses objects.
 
     Raises:
@@ -39,15 +117,15 @@ def plain(value: Any) -> Any:
     """
     if type(value) in _SIMPLE:
         return _finite(value)
-    for read in (_enum, _as_text, _message, _answer, _container, _model, _number):
-        found = read(value)
-        if found is not _NONE:
+    for convert in (_enum, _as_text, _message, _response, _container, _model, _number):
+        found = convert(value)
+        if found is not _NO_MATCH:
             return found
     raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
 
 
-_NONE: Any = object()
-"""Not of this kind; None is an answer."""
+_NO_MATCH: Any = object()
+"""Returned by a converter for a value that is not of its kind; None is a valid result."""
 
 
 def _finite(value: Any) -> Any:
@@ -58,11 +136,11 @@ def _finite(value: Any) -> Any:
 
 def _enum(value: Any) -> Any:
     if isinstance(value, Enum):
-        return plain(value.value)
+        return to_plain(value.value)
     for kind in (str, bool, int, float):  # their subclasses
         if isinstance(value, kind):
             return _finite(kind(value))
-    return _NONE
+    return _NO_MATCH
 
 
 def _as_text(value: Any) -> Any:
@@ -70,89 +148,91 @@ def _as_text(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, bytes | bytearray):
         return base64.b64encode(value).decode()
-    return str(value) if isinstance(value, _AS_TEXT) else _NONE
+    return str(value) if isinstance(value, _TEXT_TYPES) else _NO_MATCH
 
 
 def _container(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {_name(name): plain(one) for name, one in value.items()}
+        return {_field_name(name): to_plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(one) for one in value]
-    return _NONE
+        return [to_plain(one) for one in value]
+    return _NO_MATCH
 
 
-def _name(name: Any) -> str:
-    plainly = plain(name)
-    if isinstance(plainly, str):
-        return plainly
-    if isinstance(plainly, dict | list):
+def _field_name(name: Any) -> str:
+    text = to_plain(name)
+    if isinstance(text, str):
+        return text
+    if isinstance(text, dict | list):
         raise TypeError(f"a {type(name).__name__} cannot be the name of a JSON field")
-    return json.dumps(plainly)
+    return json.dumps(text)
 
 
 def _model(value: Any) -> Any:
     if isinstance(value, type):
-        return _NONE
+        return _NO_MATCH
     if callable(dump := getattr(value, "model_dump", None)):
-        return plain(dump(mode="json"))
+        return to_plain(dump(mode="json"))
     if dataclasses.is_dataclass(value):
         fields = dataclasses.fields(value)
-        return {field.name: plain(getattr(value, field.name)) for field in fields}
-    return _NONE
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields}
+    return _NO_MATCH
 
 
 def _number(value: Any) -> Any:
     """Numbers and arrays of numpy and the like."""
-    return plain(value.tolist()) if callable(getattr(value, "tolist", None)) else _NONE
+    return to_plain(value.tolist()) if callable(getattr(value, "tolist", None)) else _NO_MATCH
 
 
-# --- by their looks, as neither framework need be installed ----------------------------------
+# --- messages and responses, recognised by their attributes: no framework is imported --------
 
 
 def _message(value: Any) -> Any:
-    """A message of LangChain: it has a type and content, and is a model."""
+    """The text of a LangChain message, with its tool calls."""
     if not (hasattr(value, "content") and hasattr(value, "type") and hasattr(value, "model_dump")):
-        return _NONE
-    return _with_calls(_text_of(value), getattr(value, "tool_calls", None))
+        return _NO_MATCH
+    return _with_tool_calls(_text_of(value), getattr(value, "tool_calls", None))
 
 
-def _answer(value: Any) -> Any:
-    """An answer of the SDK or of LlamaIndex."""
+def _response(value: Any) -> Any:
+    """The text or parsed object of a response of the SDK or of LlamaIndex."""
     if isinstance(value, type):
-        return _NONE
-    if _listed(value, "choices"):  # a chat completion
-        answers = [_chat_message(choice.message) for choice in value.choices]
-        return answers[0] if len(answers) == 1 else answers
-    if hasattr(value, "output_text") and _listed(value, "output"):  # of the Responses API
+        return _NO_MATCH
+    if _has_list(value, "choices"):  # a chat completion
+        contents = [_chat_message(choice.message) for choice in value.choices]
+        return contents[0] if len(contents) == 1 else contents
+    if hasattr(value, "output_text") and _has_list(value, "output"):  # the Responses API
         calls = [item for item in value.output if getattr(item, "type", None) == "function_call"]
         parsed = getattr(value, "output_parsed", None)
-        return _with_calls(value.output_text if parsed is None else plain(parsed), calls)
-    if _listed(getattr(value, "message", None), "blocks"):  # LlamaIndex: ChatResponse
+        return _with_tool_calls(value.output_text if parsed is None else to_plain(parsed), calls)
+    if _has_list(getattr(value, "message", None), "blocks"):  # LlamaIndex: ChatResponse
         return _llama_message(value.message)
-    if _listed(value, "blocks") and hasattr(value, "role"):
+    if _has_list(value, "blocks") and hasattr(value, "role"):
         return _llama_message(value)
-    if hasattr(value, "response") and hasattr(value, "source_nodes"):  # of an engine
-        return plain(value.response)
+    if hasattr(value, "response") and hasattr(
+        value, "source_nodes"
+    ):  # LlamaIndex: an engine's response
+        return to_plain(value.response)
     if hasattr(value, "logprobs") and isinstance(getattr(value, "text", None), str):
         return value.text  # LlamaIndex: CompletionResponse
-    return _NONE
+    return _NO_MATCH
 
 
-def _listed(value: Any, name: str) -> bool:
+def _has_list(value: Any, name: str) -> bool:
     return isinstance(getattr(value, name, None), list)
 
 
 def _chat_message(message: Any) -> Any:
     parsed = getattr(message, "parsed", None)
     if parsed is not None:
-        return _with_calls(plain(parsed), message.tool_calls)
+        return _with_tool_calls(to_plain(parsed), message.tool_calls)
     content = message.content if message.content is not None else message.refusal
-    return _with_calls(content, message.tool_calls)
+    return _with_tool_calls(content, message.tool_calls)
 
 
 def _llama_message(message: Any) -> Any:
     calls = [block for block in message.blocks if hasattr(block, "tool_kwargs")]
-    return _with_calls(message.content, calls or message.additional_kwargs.get("tool_calls"))
+    return _with_tool_calls(message.content, calls or message.additional_kwargs.get("tool_calls"))
 
 
 def _text_of(message: Any) -> str:
@@ -160,5 +240,5 @@ def _text_of(message: Any) -> str:
     return str(text() if callable(text) and not isinstance(text, str) else text)
 
 
-def _with_calls(content: Any, calls: Any) -> Any:
-    return {"content": content, "tool_calls": plain(calls)} if calls else content
+def _with_tool_calls(content: Any, calls: Any) -> Any:
+    return {"content": content, "tool_calls": to_plain(calls)} if calls else content

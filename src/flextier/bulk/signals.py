@@ -1,4 +1,4 @@
-"""How a run is brought to an end: first gently, then at once."""
+"""Stopping a run: first it drains (rows in flight are finished), then it aborts."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from contextlib import contextmanager
 from flextier.bulk.result import Reason
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_MOST = 2
-"""Signals that the loop handles. If it has not ended by the next, a row blocks it."""
+_MAX_SIGNALS = 2
+"""Signals that the event loop handles. If it still runs at the next one, a row blocks it."""
 
 
 class StopSignal:
-    """Whether a run is to end, and why.
+    """Whether a run is stopping, and why.
 
     Args:
-        on_soon: called once, when no new row is to be started.
-        on_now: called once, when running rows are to be abandoned.
+        on_drain: called when no new row may begin.
+        on_abort: called once, when the rows in flight are to be abandoned.
     """
 
-    def __init__(self, on_soon: Callable[[], None], on_now: Callable[[], None]) -> None:
-        self._on_soon = on_soon
-        self._on_now = on_now
+    def __init__(self, on_drain: Callable[[], None], on_abort: Callable[[], None]) -> None:
+        self._on_drain = on_drain
+        self._on_abort = on_abort
         self.reason: Reason | None = None
-        """Why no new row is begun; None: rows are."""
-        self.is_now = False
+        """Why no new row begins; None: rows still begin."""
+        self.is_aborted = False
 
-    def soon(self, reason: Reason) -> None:
-        """Begin no new row, finish those under way."""
+    def drain(self, reason: Reason) -> None:
+        """Begin no new row; finish those in flight."""
         if self.reason is None:
             self.reason = reason
-            self._on_soon()
+            self._on_drain()
 
-    def now(self) -> None:
-        """Give up the rows under way, too."""
-        self.soon("interrupted")
-        if not self.is_now:
-            self.is_now = True
-            self._on_now()
+    def abort(self) -> None:
+        """Abandon the rows in flight, too."""
+        self.drain("interrupted")
+        if not self.is_aborted:
+            self.is_aborted = True
+            self._on_abort()
 
     def interrupt(self) -> None:
-        """A signal: the first one means soon, the next one now."""
+        """Handle a signal: drain at the first one, abort at the next."""
         if self.reason == "interrupted":
-            self.now()
+            self.abort()
         elif self.reason is None:
-            self.soon("interrupted")
-        else:  # it drains for another reason: now for this one
+            self.drain("interrupted")
+        else:  # it is draining for another reason
             self.reason = "interrupted"
-            self._on_soon()
+            self._on_drain()
 
 
 @contextmanager
-def heeding_signals(stop: StopSignal) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the run, while this lasts. Only the main thread receives signals."""
+def stop_on_signals(stop: StopSignal) -> Iterator[None]:
+    """Stop the run on Ctrl-C and SIGTERM; no effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -66,14 +66,14 @@ def heeding_signals(stop: StopSignal) -> Iterator[None]:
     def interrupt(*_: object) -> None:
         nonlocal received
         received += 1
-        if received > _MOST:
+        if received > _MAX_SIGNALS:
             raise KeyboardInterrupt
         loop.call_soon_threadsafe(stop.interrupt)
 
-    # Plain handlers, which are there on Windows, too; the loop may be asleep when they run.
-    usual = [signal.signal(number, interrupt) for number in _SIGNALS]
+    # Not loop.add_signal_handler, which Windows lacks. The loop may be asleep: wake it.
+    previous = [signal.signal(number, interrupt) for number in _SIGNALS]
     try:
         yield
     finally:
-        for number, handler in zip(_SIGNALS, usual, strict=True):
+        for number, handler in zip(_SIGNALS, previous, strict=True):
             signal.signal(number, handler)

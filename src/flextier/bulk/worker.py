@@ -1,4 +1,4 @@
-"""The run itself: rows in, a bounded number at a time, finished ones to the writer."""
+"""Runs the rows: a bounded number at a time; finished rows go to the checkpoint writer."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from contextlib import aclosing
 from time import monotonic
 
 from flextier.batch import detach
+from flextier.bulk.call_scope import ROW, PolicyOverrides
 from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointWriter, FinishedRow
-from flextier.bulk.cost_tracking import ROW
 from flextier.bulk.errors import BulkError
 from flextier.bulk.options import RunOptions
-from flextier.bulk.policy_overrides import PolicyOverrides
-from flextier.bulk.row import Pick, Row, RowProblem
-from flextier.bulk.row_result import answered, failed
+from flextier.bulk.row import Row, RowProblem, SelectInput
 from flextier.bulk.row_source import RowSource
-from flextier.bulk.runnables import Ask
+from flextier.bulk.runnables import Invoke
+from flextier.bulk.serialize import error_line, output_line
 from flextier.bulk.signals import StopSignal
 from flextier.calls.context import scoped
 from flextier.errors import (
@@ -26,99 +25,100 @@ from flextier.errors import (
     Detached,
     FlexDeadlineExceeded,
 )
-from flextier.journal.call_entry import MEMORIES, CallEntry
+from flextier.journal.call_entry import CALL_ENTRIES, CallEntry
 
 _DETACHED = (BackgroundDetached.__name__, BatchDetached.__name__)
-_BACKLOG = 10_000
-"""Finished rows that wait for the disk: with more of them, no new row is begun."""
-_MOMENT = 0.01
-_DETACH_AGAIN = 0.2
-"""Seconds after which calls that have come to wait for a batch since are detached, too."""
+_MAX_BACKLOG = 10_000
+"""Finished rows that are not on the disk yet: with more of them, no new row begins."""
+_BACKLOG_INTERVAL = 0.01
+"""Seconds between two checks of the backlog."""
+_DETACH_INTERVAL = 0.2
+"""Seconds after which calls that have begun to wait for a batch since are detached, too."""
 
 
 class RowWorkers:
-    """One start of a run."""
+    """Runs the rows of one start of a run."""
 
     def __init__(
         self,
         run_options: RunOptions,
-        ask: Ask,
-        pick: Pick,
-        terms: PolicyOverrides,
-        feed: RowSource,
-        keeper: CheckpointWriter,
-        seen: int,
+        invoke: Invoke,
+        select_input: SelectInput,
+        overrides: PolicyOverrides,
+        source: RowSource,
+        writer: CheckpointWriter,
+        input_version: int,
     ) -> None:
         self._run_options = run_options
-        self._ask = ask
-        self._pick = pick
-        self._terms = terms
-        self._feed = feed
-        self._keeper = keeper
-        self._seen = seen
+        self._invoke = invoke
+        self._select_input = select_input
+        self._overrides = overrides
+        self._source = source
+        self._writer = writer
+        self._input_version = input_version
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiter: asyncio.Future[None] | None = None
-        self._begun_at = monotonic()
-        self.stop = StopSignal(self._soon, self._now)
+        self._started_at = monotonic()
+        self.stop = StopSignal(self._wake, self._cancel_rows)
         self.error: BulkError | None = None
-        """What kept the run from going on."""
-        self._is_given_up = False
-        self._count = {DONE: 0, FAILED: 0}
+        """Why the run cannot continue."""
+        self._is_aborted = False
+        self._finished = {DONE: 0, FAILED: 0}
 
     @property
     def done(self) -> int:
-        """Rows that are answered, by this start or an earlier one."""
-        return self._count[DONE] + self._feed.skipped[DONE]
+        """Rows with a response, those of earlier starts included."""
+        return self._finished[DONE] + self._source.skipped[DONE]
 
     @property
     def failed(self) -> int:
-        """The same of those that failed."""
-        return self._count[FAILED] + self._feed.skipped[FAILED]
+        """Rows that failed, those of earlier starts included."""
+        return self._finished[FAILED] + self._source.skipped[FAILED]
 
     @property
     def in_flight(self) -> int:
-        """Rows under way."""
+        """Rows that have begun and are not finished."""
         return len(self._tasks)
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
-        return monotonic() - self._begun_at
+        return monotonic() - self._started_at
 
     async def __call__(self) -> None:
-        """Run all rows, or as many as there is leave for; returns when none is under way."""
+        """Run all rows, or until the run is stopped; return when none is in flight."""
         try:
             await self._begin_rows()
         except BulkError as error:
             self.error = error
-            self.stop.soon("storage")
+            self.stop.drain("storage")
         except BaseException:  # cancelled: nothing waits for the rows any more
-            await self._give_up()
+            await self._abandon_rows()
             raise
         await self._drain()
 
     async def _begin_rows(self) -> None:
         loop = asyncio.get_running_loop()
-        async with aclosing(self._feed()) as rows:  # type: ignore[type-var]  # an async generator
+        async with aclosing(self._source()) as rows:  # type: ignore[type-var]  # an async generator
             async for row in rows:
-                await self._room()
+                await self._wait_for_slot()
                 if self.stop.reason is not None:
                     return
                 if row.problem is not None:
-                    self._finish(row, FAILED, failed(row, row.problem))
+                    self._finish(row, FAILED, error_line(row, row.problem))
                     continue
-                task = loop.create_task(self._one(row))
+                task = loop.create_task(self._run_row(row))
                 self._tasks.add(task)
-                task.add_done_callback(self._ended)
+                task.add_done_callback(self._task_ended)
 
-    async def _room(self) -> None:
-        """Wait until another row may begin, or none may any more."""
-        while self._keeper.backlog > _BACKLOG and self.stop.reason is None:
-            await asyncio.sleep(_MOMENT)
+    async def _wait_for_slot(self) -> None:
+        """Wait until another row may begin, or the run is stopped."""
+        while self._writer.backlog > _MAX_BACKLOG and self.stop.reason is None:
+            await asyncio.sleep(_BACKLOG_INTERVAL)
         while len(self._tasks) >= self._run_options.concurrency and self.stop.reason is None:
             await self._wait()
-        if self._terms.is_over():
-            self.stop.soon("deadline")
+        if self._overrides.is_over():
+            self.stop.drain("deadline")
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -128,7 +128,7 @@ class RowWorkers:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._wake()
         if not task.cancelled():
@@ -138,100 +138,96 @@ class RowWorkers:
         try:
             while self._tasks:
                 if self.stop.reason == "interrupted":
-                    detach()  # again and again: a row may have more than one call
-                    await asyncio.wait(self._tasks, timeout=_DETACH_AGAIN)
+                    detach()  # repeatedly: a row may make more than one call
+                    await asyncio.wait(self._tasks, timeout=_DETACH_INTERVAL)
                 else:
                     await self._wait()
         except asyncio.CancelledError:
-            await self._give_up()
+            await self._abandon_rows()
             raise
 
-    async def _give_up(self) -> None:
-        self._now()
+    async def _abandon_rows(self) -> None:
+        self._cancel_rows()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _soon(self) -> None:
-        self._wake()
-
-    def _now(self) -> None:
-        self._is_given_up = True
+    def _cancel_rows(self) -> None:
+        self._is_aborted = True
         for task in self._tasks:
             task.cancel()
         self._wake()
 
     # --- one row ------------------------------------------------------------------------------
 
-    async def _one(self, row: Row) -> None:
-        # The task has a context of its own: nothing of this need be taken back.
+    async def _run_row(self, row: Row) -> None:
+        # The task has its own context: nothing has to be reset.
         ROW.set(row)
-        MEMORIES.set(row.memories)
+        CALL_ENTRIES.set(row.journal_entries)
+        options = self._run_options
         try:
-            given = self._pick(row)
-            with scoped(changes=self._terms.changes()):
-                answer = await self._ask(given)
-            line = answered(
-                row, answer, self._run_options.output_column, with_cost=self._run_options.with_cost
-            )
+            value = self._select_input(row)
+            with scoped(changes=self._overrides.changes()):
+                response = await self._invoke(value)
+            line = output_line(row, response, options.output_column, with_cost=options.with_cost)
         except asyncio.CancelledError as error:
-            if self._is_given_up:
-                self._feed.finished(row)
+            if self._is_aborted:
+                self._source.release(row)
                 raise
             self._fail(row, error)
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever a row does, the others go on
+        except BaseException as error:  # noqa: BLE001 - whatever a row raises, the others continue
             self._fail(row, error)
         else:
-            if self._is_cut(row):  # what it made of that is no answer
-                self._feed.finished(row)
+            if self._was_ended_by_run(row):  # its response was made from a failed call
+                self._source.release(row)
                 return
-            self._finish(row, DONE, line, row.memories)
+            self._finish(row, DONE, line, row.journal_entries)
 
     def _fail(self, row: Row, error: BaseException) -> None:
-        """Note why a row failed, unless it was the run that ended."""
-        if self._is_of_the_run(error) or self._is_cut(row):
-            self._feed.finished(row)
+        """Record why a row failed; a row that the run itself ended stays pending."""
+        if self._is_end_of_run(error) or self._was_ended_by_run(row):
+            self._source.release(row)
             return
-        line = failed(row, str(error) if isinstance(error, RowProblem) else error)
-        # If the row failed on its last answer, running it again makes that call again.
-        self._finish(row, FAILED, line, row.memories[-1:])
+        line = error_line(row, str(error) if isinstance(error, RowProblem) else error)
+        # If the row failed on its last response, running it again repeats that call.
+        self._finish(row, FAILED, line, row.journal_entries[-1:])
 
-    def _is_cut(self, row: Row) -> bool:
-        """Whether the run has ended the row's last call, whatever the row has made of that."""
-        if row.is_cut:
-            self.stop.soon("budget")
+    def _was_ended_by_run(self, row: Row) -> bool:
+        """Whether the run ended the row's last call, whatever error the row made of it."""
+        if row.hit_budget:
+            self.stop.drain("budget")
             return True
         last = row.records[-1].error if row.records else None
-        if last == FlexDeadlineExceeded.__name__ and self._terms.is_nearly_over():
-            self.stop.soon("deadline")
+        if last == FlexDeadlineExceeded.__name__ and self._overrides.is_nearly_over():
+            self.stop.drain("deadline")
             return True
         return last in _DETACHED
 
-    def _is_of_the_run(self, error: BaseException) -> bool:
-        seen: BaseException | None = error
-        while seen is not None:
-            if isinstance(seen, BudgetExceeded):
-                self.stop.soon("budget")
+    def _is_end_of_run(self, error: BaseException) -> bool:
+        """Whether an error, or one that it was raised from, comes from the end of the run."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, BudgetExceeded):
+                self.stop.drain("budget")
                 return True
-            if isinstance(seen, FlexDeadlineExceeded) and self._terms.is_nearly_over():
-                self.stop.soon("deadline")
+            if isinstance(cause, FlexDeadlineExceeded) and self._overrides.is_nearly_over():
+                self.stop.drain("deadline")
                 return True
-            if isinstance(seen, Detached):
+            if isinstance(cause, Detached):
                 return True
-            seen = seen.__cause__
+            cause = cause.__cause__
         return False
 
-    def _finish(
-        self, row: Row, state: int, run_options: str, memories: Sequence[CallEntry] = ()
-    ) -> None:
+    def _finish(self, row: Row, state: int, line: str, entries: Sequence[CallEntry] = ()) -> None:
+        """Hand a finished row to the writer, with the journal entries that it used."""
         used = [
-            (one.journal, one.entry)
-            for one in memories
-            if one.is_answered and one.journal.path == self._terms.journal
+            (entry.journal, entry.entry)
+            for entry in entries
+            if entry.is_answered and entry.journal.path == self._overrides.journal
         ]
-        record = FinishedRow(row.identity, row.line, row.digest, state, self._seen, run_options)
-        self._keeper.keep(record, used)
-        self._count[state] += 1
-        # Not before: a look-up that comes after this finds the record.
-        self._feed.finished(row)
+        finished = FinishedRow(row.identity, row.line, row.digest, state, self._input_version, line)
+        self._writer.add(finished, used)
+        self._finished[state] += 1
+        # Only now: a look-up after this finds the record.
+        self._source.release(row)

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="OUTPUT", help="the same; OUTPUT.run/ keeps what is done")
     parser.add_argument(
         "--input",
+        dest="input_column",
         metavar="COLUMN",
         help="what the runnable is given [the row, or the obvious text]",
     )
@@ -86,37 +87,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> RunOptions:
-    from flextier.bulk.options import options
+    from flextier.bulk.options import RunArguments, options
+    from flextier.bulk.progress import json_lines
 
-    return options(
-        arguments.source,
-        arguments.output,
-        key=arguments.key,
-        input_column=arguments.input,
-        output_column=arguments.output_column,
-        lanes=arguments.lanes,
-        deadline=arguments.deadline,
-        concurrency=arguments.concurrency,
-        budget=arguments.budget,
-        order=arguments.order,
-        with_cost=arguments.with_cost,
-        retry_errors=arguments.retry_errors,
-        overwrite=arguments.overwrite,
-        errors=arguments.errors,
-    )
+    given = {
+        name: arg for name, arg in vars(arguments).items() if name in RunArguments.__annotations__
+    }
+    if arguments.json and sys.stdout is not None:
+        given["progress"] = json_lines(sys.stdout)
+    return options(arguments.source, arguments.output, **given)
 
 
 def _run(arguments: argparse.Namespace, options: RunOptions) -> BulkResult:
-    from flextier.bulk.progress import json_lines, showing
+    from flextier.bulk.progress import progress_callback
     from flextier.bulk.runnables import load
     from flextier.bulk.runner import run_all
 
     runnable = load(arguments.runnable)
-    # What the imports have made stays: the collector need not walk through it for every row.
+    # The imported objects stay: the garbage collector need not walk through them for every row.
     gc.collect()
     gc.freeze()
-    lines = json_lines(sys.stdout) if arguments.json and sys.stdout is not None else None
-    with showing(lines) as on_progress:
+    with progress_callback(options.progress) as on_progress:
         return asyncio.run(
             run_all(
                 runnable,

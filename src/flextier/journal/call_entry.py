@@ -23,7 +23,7 @@ _SOONEST, _LATEST = 0.05, 2.0
 """Seconds between two checks of a call that another process makes."""
 
 
-MEMORIES: ContextVar[list[CallEntry] | None] = ContextVar("flextier_memories", default=None)
+CALL_ENTRIES: ContextVar[list[CallEntry] | None] = ContextVar("flextier_call_entries", default=None)
 """Where the running code collects what the journal knows of its calls, in their order."""
 
 
@@ -48,9 +48,9 @@ class CallEntry:
         key = cache_key(base_url, asked.endpoint, dumps(asked.body), policy.journal_namespace)
         once = policy.journal_duplicates == "once"
         self.entry: JournalEntry = self.journal.take(key, once=once, keep=policy.journal_ttl)
-        memories = MEMORIES.get()
-        if memories is not None and not once:  # one that is shared is never used up
-            memories.append(self)
+        collected = CALL_ENTRIES.get()
+        if collected is not None and not once:  # a shared entry is never used up
+            collected.append(self)
 
     @property
     def answer(self) -> JournaledResponse | None:
