@@ -24,7 +24,7 @@ ROW: ContextVar[Row | None] = ContextVar("flextier_bulk_row", default=None)
 """The row that the running code works on."""
 
 _STEPS = 100
-"""The remaining time is updated in so many steps. Calls of one step share a policy."""
+"""Steps in which the remaining time is updated. Calls of one step share a policy."""
 _RESERVE_FITS = 300.0
 """Seconds. With less time left, the reserve for the next lane is reduced to fit."""
 
