@@ -19,6 +19,7 @@ from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO
+from flextier.langchain.cache_key import NAMESPACE, parents_key
 from flextier.langchain.callbacks import run_listener, run_of_config
 from flextier.langchain.errors import reported
 from flextier.langchain.run_tracking import run_of, watch_runs
@@ -256,10 +257,15 @@ class ChatOpenAIFlex(ChatOpenAI):
 
     # --- serialisation ------------------------------------------------------------------------
 
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """The cache key: the parent's for the same arguments, whatever the policy."""
+        key = super()._get_llm_string(stop, **kwargs)
+        return parents_key(key, self.name) if self.is_lc_serializable() else key
+
     @classmethod
     def get_lc_namespace(cls) -> list[str]:
         """Where LangChain's ``load`` finds this class: ``["flextier", "langchain"]``."""
-        return ["flextier", "langchain"]
+        return list(NAMESPACE)
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
@@ -281,20 +287,28 @@ def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:
         result.generations = [_without_report(generation) for generation in result.generations]
         return result
     report = reports[-1].to_dict()
-    for generation in result.generations:
-        generation.message.response_metadata["flextier"] = report
+    result.generations = [_reported(generation, report) for generation in result.generations]
     return result
 
 
+def _reported(generation: ChatGeneration, report: dict[str, Any]) -> ChatGeneration:
+    """A copy of the generation with a report: LangChain's cache may hold the generation itself."""
+    return _with_metadata(generation, {**generation.message.response_metadata, "flextier": report})
+
+
 def _without_report(generation: ChatGeneration) -> ChatGeneration:
-    """The generation, or a copy of it: the cache holds that of the first call, with its report."""
-    message = generation.message
-    metadata = message.response_metadata
+    """The generation, or a copy of it: the cache holds that of a streamed call with its report."""
+    metadata = generation.message.response_metadata
     if "flextier" not in metadata:
         return generation
-    kept = {name: value for name, value in metadata.items() if name != "flextier"}
-    unreported = message.model_copy(update={"response_metadata": kept})
-    return generation.model_copy(update={"message": unreported})
+    return _with_metadata(
+        generation, {name: value for name, value in metadata.items() if name != "flextier"}
+    )
+
+
+def _with_metadata(generation: ChatGeneration, metadata: dict[str, Any]) -> ChatGeneration:
+    message = generation.message.model_copy(update={"response_metadata": metadata})
+    return generation.model_copy(update={"message": message})
 
 
 class _Tail:

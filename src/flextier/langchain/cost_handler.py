@@ -167,9 +167,11 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
             return
         message = message_of(response)
         report_fields = None if message is None else message.response_metadata.get("flextier")
+        if message is not None and _is_cached(message, run_id):
+            return
         if report_fields is not None:
             self._count_reported(report_fields, read(response), run, run_id)
-        elif message is None or not self._is_known(message, run_id):
+        elif message is None or not self._is_known(message):
             self._count_plain(read(response), run, run_id)
 
     def on_llm_error(
@@ -251,19 +253,21 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         if self._on_record is not None:
             self._on_record(record)
 
-    def _is_known(self, message: Any, run_id: UUID) -> bool:
-        """Whether a message was made by a call before: LangChain's cache, or another run, had it.
-
-        Another run is that of a chat model inside a chat model. The cache marks what it hands out
-        with a cost of nothing; the answer that it was filled with has the mark as well, if the same
-        question was asked again before its run ended.
-        """
+    def _is_known(self, message: Any) -> bool:
+        """Whether another run had the message before: that of a chat model inside a chat model."""
         name = message.id or ""
-        if name.startswith(_UNIQUE) and not self._counted.is_new(name):
-            return True
-        marks = getattr(message, "usage_metadata", None)
-        marked = isinstance(marks, dict) and marks.get("total_cost") == 0
-        return marked and str(run_id) not in name
+        return name.startswith(_UNIQUE) and not self._counted.is_new(name)
+
+
+def _is_cached(message: Any, run_id: UUID) -> bool:
+    """Whether a message came from LangChain's cache.
+
+    The cache marks what it returns with a cost of nothing; the answer that it was filled with has
+    the mark as well, if the same question was asked again before its run ended.
+    """
+    marks = getattr(message, "usage_metadata", None)
+    marked = isinstance(marks, dict) and marks.get("total_cost") == 0
+    return marked and str(run_id) not in (message.id or "")
 
 
 @contextmanager
