@@ -43,7 +43,7 @@ def test_a_device_is_no_file(device: str, file: Path) -> None:
     file.symlink_to(device)
     before = set(Path(device).parent.iterdir())
     for path in (file, Path(device)):
-        with pytest.raises(LedgerError, match=f"{path} cannot be opened: it is no file"):
+        with pytest.raises(LedgerError, match=f"{path} cannot be opened: it is not a file"):
             Ledger(path)
     assert set(Path(device).parent.iterdir()) == before
 
@@ -79,8 +79,8 @@ def test_a_ledger_that_is_made_anew_on_a_full_disk(file: Path) -> None:
 
 def test_a_new_ledger_that_is_locked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening waits for a while, and then says why it cannot be."""
-    monkeypatch.setattr(store, "_BUSY", 0.05)
-    monkeypatch.setattr(store, "_OPENING", 0.2)
+    monkeypatch.setattr(store, "_BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(store, "_OPEN_TIMEOUT", 0.2)
     file.touch()
     with locked(file), pytest.raises(LedgerError, match="cannot be opened: database is locked"):
         Ledger(file)

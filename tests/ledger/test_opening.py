@@ -171,7 +171,7 @@ def test_a_ledger_of_a_later_version(url: str) -> None:
     Ledger(url).close()
     with _writing(url) as run:
         run("UPDATE flextier_ledger SET version = 999")
-    with pytest.raises(NewerLedgerError, match="version 999, and this flextier knows"):
+    with pytest.raises(NewerLedgerError, match="version 999, and this flextier reads"):
         Ledger(url)
     with pytest.raises(NewerLedgerError):
         Ledger(url, readonly=True)
@@ -257,7 +257,7 @@ def test_reading_makes_nothing(file: Path) -> None:
         Ledger(file, readonly=True)
     assert not file.exists()
     file.touch()
-    with pytest.raises(LedgerError, match="no ledger yet"):
+    with pytest.raises(LedgerError, match="not a ledger yet"):
         Ledger(file, readonly=True)
     assert file.stat().st_size == 0
 

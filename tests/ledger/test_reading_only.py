@@ -131,7 +131,7 @@ def test_a_ledger_that_is_written_meanwhile(home: Path, monkeypatch: pytest.Monk
     """Without locks what was read may be half of one state and half of another: it is refused."""
     file = home / "flextier.db"
     Ledger(file).close()
-    monkeypatch.setattr(readonly_sqlite, "_is_closed_to_us", lambda path: True)
+    monkeypatch.setattr(readonly_sqlite, "_is_directory_readonly", lambda path: True)
     reader = Ledger(file, readonly=True)
     one = call()
     with (
@@ -147,7 +147,7 @@ def test_what_is_written_later_is_read(home: Path, monkeypatch: pytest.MonkeyPat
     """A ledger that was closed when it was opened for reading need not stay so."""
     file = home / "flextier.db"
     Ledger(file).close()
-    monkeypatch.setattr(readonly_sqlite, "_is_closed_to_us", lambda path: True)
+    monkeypatch.setattr(readonly_sqlite, "_is_directory_readonly", lambda path: True)
     reader = Ledger(file, readonly=True)
     assert reader.totals().calls == 0
     with closing(Ledger(file)) as ledger:

@@ -18,8 +18,13 @@ from hypothesis import strategies as st
 from flextier import FlexOpenAI
 from flextier.calls.report import Attempt
 from flextier.costs import CallRecord, CostTotals, Ledger, Rates, Usage, record_calls
-from flextier.ledger.decimal_columns import LARGEST_AMOUNT, amount, columns
-from flextier.ledger.rows import record_of_row, row_of
+from flextier.ledger.rows import (
+    LARGEST_AMOUNT,
+    join_amount,
+    record_of_row,
+    row_of,
+    split_amount,
+)
 from flextier.ledger.schema import calls
 from tests.costs.records import NOON, records
 from tests.ledger.calls import WHOLE, call, costing, ids
@@ -124,15 +129,15 @@ def test_any_record_comes_back(record: CallRecord) -> None:
 @given(st.decimals(-LARGEST_AMOUNT, LARGEST_AMOUNT, places=18, allow_nan=False))
 def test_columns_hold_eighteen_places(value: Decimal) -> None:
     """A rate of twelve decimals times any number of tokens loses no digit."""
-    held = columns(value)
+    held = split_amount(value)
     assert held is not None
-    assert amount(*held) == value
+    assert join_amount(*held) == value
     assert 0 <= held[1] < 10**9
 
 
 def test_ten_million_calls_fit_in_a_sum() -> None:
     """The sum of SQLite's 64-bit integers does not overflow, whatever the calls cost."""
-    dearest = columns(LARGEST_AMOUNT)
+    dearest = split_amount(LARGEST_AMOUNT)
     assert dearest is not None
     assert dearest[0] * 10**7 < 2**63
     assert 10**9 * 10**7 < 2**63

@@ -27,7 +27,7 @@ from tests.ledger.calls import call, ids, python
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement that waits for a lock no longer than a moment."""
-    monkeypatch.setattr(store, "_BUSY", 0.05)
+    monkeypatch.setattr(store, "_BUSY_TIMEOUT", 0.05)
 
 
 @contextmanager
@@ -234,7 +234,7 @@ BAD: list[tuple[str, Any]] = [
 def test_a_record_that_does_not_fit(file: Path, bad: Any) -> None:
     """It is left out and counted; those around it are written."""
     many = [call(), call()]
-    with Ledger(file) as ledger, warned("a record does not fit"):
+    with Ledger(file) as ledger, warned("a record is invalid"):
         ledger.add(many[0])
         ledger.add(bad)
         ledger.add(many[1])

@@ -195,7 +195,7 @@ def _foreign(file: Path) -> None:
     ("make", "words"),
     [
         (lambda file: None, "does not exist"),
-        (lambda file: file.write_bytes(b"not a database, " * 100), "no SQLite database"),
+        (lambda file: file.write_bytes(b"not a database, " * 100), "not a SQLite database"),
         (lambda file: file.touch(), "empty"),
         (lambda file: file.mkdir(), "cannot be"),
         (_foreign, "another program, with the tables songs"),

@@ -1,11 +1,11 @@
-"""What goes wrong with a ledger::
+"""Errors and warnings of a ledger::
 
 RuntimeError
 └── LedgerError               it cannot be opened or read
-    ├── ForeignDatabaseError  the database is no ledger: nothing in it was changed
-    └── NewerLedgerError      a later flextier made it
+    ├── ForeignDatabaseError  the database is not a ledger
+    └── NewerLedgerError      a later version of flextier created it
 RuntimeWarning
-└── LedgerWarning             it cannot be written: calls go on, records wait or are lost
+└── LedgerWarning             it cannot be written: calls continue, records wait or are lost
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ class LedgerError(RuntimeError):
 
 
 class ForeignDatabaseError(LedgerError):
-    """The database is no ledger, or a damaged one. Nothing in it was changed."""
+    """The database is not a ledger, or is damaged. Nothing in it was changed."""
 
 
 class NewerLedgerError(LedgerError):
-    """A later version of flextier made the ledger. Nothing in it was changed."""
+    """A later version of flextier created the ledger. Nothing in it was changed."""
 
 
 class LedgerWarning(RuntimeWarning):
-    """A ledger cannot be written. Issued once a ledger; its ``pending`` and ``lost`` count."""
+    """A ledger cannot be written. Issued once per ledger; see its ``pending`` and ``lost``."""

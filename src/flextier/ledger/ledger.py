@@ -1,4 +1,4 @@
-"""Ledger: what calls cost, kept in a database."""
+"""Ledger: the costs of calls in a database."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing_extensions import Self
 
 from flextier.costs.records import CallRecord
 from flextier.costs.totals import CostTotals, Sums
-from flextier.ledger import fork_safety, queries
+from flextier.ledger import queries
 from flextier.ledger.errors import LedgerError
-from flextier.ledger.filters import CallFilter, Group
+from flextier.ledger.queries import CallFilter, Group
 from flextier.ledger.sessions import Session
 from flextier.ledger.store import LedgerStore
 from flextier.ledger.url import LedgerUrl
@@ -25,11 +25,11 @@ from flextier.ledger.writer import LedgerWriter
 
 
 class Ledger:
-    """Keeps the records of calls in SQLite or PostgreSQL: names, times, tokens, money; no text.
+    """Stores the records of calls in SQLite or PostgreSQL: names, times, tokens, money; no text.
 
-    Any number of threads and processes may share one. Records are written in order, on a thread of
-    the ledger's own, and at the end of the process; a ledger that cannot be written fails no call:
-    it warns once (:class:`LedgerWarning`), tries again, and counts.
+    Any number of threads and processes may share one. A background thread writes the records in
+    order; what is left is written when the process ends. If the database cannot be written, no call
+    fails: the ledger warns once (:class:`LedgerWarning`), retries, and counts lost records.
 
     Example::
 
@@ -46,21 +46,21 @@ class Ledger:
         queue_limit: int = 20_000,
         readonly: bool = False,
     ) -> None:
-        """Open a ledger; make it, if there is none, with a file that only its owner can read.
+        """Open a ledger. A SQLite file that does not exist is created, readable by its owner only.
 
         Args:
             url: a URL of SQLAlchemy for SQLite or PostgreSQL, or the path of a SQLite file. Bare
-                ``postgresql://`` takes psycopg where that is installed.
-            flush_every: seconds that a record waits for others before they are written together: a
-                process that is killed loses at most those. 0: none.
-            queue_limit: records that wait at most while the database cannot be written; what comes
-                on top is lost, and counted.
-            readonly: for reports: the ledger has to exist, and nothing is written to it.
+                ``postgresql://`` uses psycopg where that is installed.
+            flush_every: seconds between two writes. A killed process loses the records of that time
+                at most. 0: write at once.
+            queue_limit: maximum number of records that wait while the database cannot be written;
+                further ones are lost and counted.
+            readonly: for reports: the ledger must exist, and nothing is written to it.
 
         Raises:
-            ValueError: the URL or a number cannot be.
-            LedgerError: the ledger cannot be opened, is something else's database, or was made by
-                a later flextier. What is there is left as it was.
+            ValueError: the URL or a number is invalid.
+            LedgerError: the ledger cannot be opened, is the database of another program, or was
+                created by a later version of flextier. Nothing in it is changed.
             ImportError: the database's driver is not installed.
         """
         if not flush_every >= 0:
@@ -72,53 +72,54 @@ class Ledger:
         self._store = LedgerStore(self._address, readonly=readonly)
         self._store.open()
         self._writer = LedgerWriter(self._store, flush_every=flush_every, queue_limit=queue_limit)
-        fork_safety.take_part(self._writer)
-        # Forgotten without being closed, it is still written.
-        weakref.finalize(self, self._writer.close_soon, 10.0).atexit = False
+        # A ledger that is garbage collected without close() is written, too.
+        weakref.finalize(self, self._writer.begin_close, 10.0).atexit = False
 
     def add(self, record: CallRecord) -> None:
-        """Keep a record. Does not wait, and raises nothing that has to do with the database.
+        """Queue a record. Does not wait for the database, and raises none of its errors.
 
-        A call that the ledger has already, by its ``call_id``, stays as it is.
+        A record whose ``call_id`` is in the ledger already is ignored.
 
         Raises:
-            LedgerError: the ledger was opened to be read only.
+            LedgerError: the ledger was opened with ``readonly=True``.
         """
-        if self._readonly:
-            raise LedgerError(f"{self._address.shown} was opened with readonly=True")
+        self._check_writable()
         self._writer.add(record)
 
     __call__ = add
 
     def add_all(self, records: Iterable[CallRecord]) -> None:
-        """Keep many records, and wait until they are written: for imports, not beside calls.
+        """Add many records and wait until they are written; meant for imports.
 
         Raises:
             LedgerError: they cannot be written now, or not all of them.
         """
-        if self._readonly:
-            raise LedgerError(f"{self._address.shown} was opened with readonly=True")
+        self._check_writable()
         self._writer.add_all(records)
 
+    def _check_writable(self) -> None:
+        if self._readonly:
+            raise LedgerError(f"{self._address.shown} was opened with readonly=True")
+
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until everything added before is written.
+        """Write the records added so far, and wait for that.
 
         Args:
-            timeout: seconds to wait at most, through failures. None: until the first failure.
+            timeout: seconds to wait at most, retries included. None: until the first failure.
 
         Returns:
-            Whether it is. If not, it still waits to be written (see :attr:`pending`) or is lost.
+            Whether all are written. If not, they still wait (see :attr:`pending`) or are lost.
         """
         return self._writer.flush(timeout)
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Write what is left and take no more; the ledger can still be read.
+        """Write the remaining records and accept no more; the ledger can still be read.
 
         Args:
-            timeout: seconds after which what could not be written is given up.
+            timeout: seconds after which records that could not be written are dropped.
 
         Returns:
-            Whether everything was written.
+            Whether all records were written.
         """
         return self._writer.close(timeout)
 
@@ -135,12 +136,12 @@ class Ledger:
 
     @property
     def pending(self) -> int:
-        """Records of this process that wait to be written."""
+        """Number of records of this process that wait to be written."""
         return self._writer.pending
 
     @property
     def lost(self) -> int:
-        """Records of this process that were not written and will not be."""
+        """Number of records of this process that were dropped."""
         return self._writer.lost
 
     def records(
@@ -154,18 +155,16 @@ class Ledger:
         tag: str | None = None,
         run_id: str | None = None,
     ) -> Iterator[CallRecord]:
-        """The records, oldest first, this process's own included; read as they are asked for.
-
-        They are as they were added, without their metadata.
+        """The records as they were added, without metadata, oldest first; read page by page.
 
         Args:
             since: calls that began then or later; UTC where it has no zone.
             until: calls that began before.
             model: the model asked for.
             lane: the lane billed.
-            framework: who made the call.
+            framework: the framework that made the call.
             tag: one of the call's tags.
-            run_id: the run of the call, or the run around it.
+            run_id: the run of the call, or its parent run.
 
         Raises:
             LedgerError: the ledger cannot be read.
@@ -175,7 +174,7 @@ class Ledger:
         return queries.records(self._store, which)
 
     def totals(self, **which: Any) -> CostTotals:
-        """What the records come to: ``CostTotals(ledger.records(...))``, worked out in SQL.
+        """The totals of the records: ``CostTotals(ledger.records(...))``, computed in SQL.
 
         The arguments and errors are those of :meth:`records`.
         """
@@ -183,10 +182,10 @@ class Ledger:
         return queries.totals(self._store, CallFilter(**which))
 
     def sums(self, *by: Group, **which: Any) -> dict[tuple[Any, ...], Sums]:
-        """Sums by what calls have in common, as in ``ledger.sums("hour_of_day", "lane")``.
+        """Sums by groups of calls, as in ``ledger.sums("hour_of_day", "lane")``.
 
         Args:
-            by: names of groups; the keys of the answer are tuples of their values. A call with two
+            by: names of groups; the keys of the result are tuples of their values. A call with two
                 tags is in the sums of both, one without tags in those of None.
             which: the arguments of :meth:`records`.
 
@@ -197,7 +196,7 @@ class Ledger:
         return queries.sums(self._store, CallFilter(**which), by)
 
     def sessions(self) -> tuple[Session, ...]:
-        """The processes that have written, oldest first: see which broke off, and what is missing.
+        """The processes that have written, oldest first; shows which of them lost records.
 
         Raises:
             LedgerError: the ledger cannot be read.
@@ -206,7 +205,7 @@ class Ledger:
         return queries.all_sessions(self._store)
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """A connection for SQL of your own, over the tables of ``flextier.ledger.schema``.
+        """A connection for your own SQL over the tables of ``flextier.ledger.schema``.
 
         Raises:
             LedgerError: the ledger cannot be read.

@@ -1,6 +1,6 @@
-"""The versions of the tables: a ledger of an older one is brought forward, step by step.
+"""Migrations: each upgrades a ledger by one version; a new ledger runs all of them.
 
-A step is never changed once it has been released. A new ledger is made by all of them.
+A released migration is never changed.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from sqlalchemy import Connection, inspect, text
 from flextier.ledger.errors import ForeignDatabaseError, NewerLedgerError
 
 APPLICATION_ID = 0x464C5854
-"""What marks a SQLite file as a ledger of flextier: "FLXT"."""
+"""Marks a SQLite file as a ledger of flextier: "FLXT" in ASCII."""
 
 _VERSION = "flextier_ledger"
 _PREFIX = "flextier_"
-_LOCK = 0x464C58544C454447  # PostgreSQL's advisory lock of those who migrate: any number will do
+_LOCK = (
+    0x464C58544C454447  # key of PostgreSQL's advisory lock during a migration: any number will do
+)
 
 _TYPES = {
     "sqlite": {"serial": "INTEGER PRIMARY KEY", "double": "REAL"},
@@ -87,8 +89,8 @@ CREATE TABLE flextier_sessions (
 )
 """
 
-# All that sums are made of: SQLite reads these alone, a quarter of a row. PostgreSQL scans tables
-# faster, and would refuse a row whose tags are too long for its index.
+# A covering index for sums: a quarter of the size of the rows. PostgreSQL scans tables faster, and
+# rejects rows whose tags are too long for an index.
 _SUMS = {
     "sqlite": """
 CREATE INDEX flextier_calls_sums ON flextier_calls (
@@ -101,7 +103,7 @@ CREATE INDEX flextier_calls_sums ON flextier_calls (
 }
 
 Statement = str | Mapping[str, str]
-"""SQL for both kinds of database, or by the name of those that it is for."""
+"""SQL for every database, or by the name of the database."""
 
 STEPS: tuple[tuple[Statement, ...], ...] = (
     (
@@ -112,18 +114,18 @@ STEPS: tuple[tuple[Statement, ...], ...] = (
     ),
     (_SESSIONS,),
 )
-"""What leads from each version to the next: the first from an empty database to version 1."""
+"""The migrations; the first creates version 1 in an empty database."""
 
 
 def found_version(connection: Connection, shown: str) -> int:
     """The version of the ledger in the database; 0: the database is empty.
 
     Args:
-        connection: to the database; it is only read.
+        connection: to the database, which is only read.
         shown: the database's name for messages.
 
     Raises:
-        ForeignDatabaseError: it is the database of something else.
+        ForeignDatabaseError: it is the database of another program, or damaged.
         NewerLedgerError: this version of flextier is too old for it.
     """
     names = set(inspect(connection).get_table_names())
@@ -135,7 +137,7 @@ def found_version(connection: Connection, shown: str) -> int:
         raise ForeignDatabaseError(f"{shown} has a damaged table {_VERSION}: no version in it")
     if rows[0] > len(STEPS):
         raise NewerLedgerError(
-            f"{shown} is a ledger of version {rows[0]}, and this flextier knows {len(STEPS)}: "
+            f"{shown} is a ledger of version {rows[0]}, and this flextier reads {len(STEPS)}: "
             "upgrade flextier to use it"
         )
     return rows[0]
@@ -159,10 +161,10 @@ def _refuse_foreign(connection: Connection, names: set[str], shown: str) -> None
 
 
 def upgrade(connection: Connection, shown: str) -> None:
-    """Bring the ledger to the latest version, within the transaction that the connection is in.
+    """Upgrade the ledger to the latest version, within the transaction of the connection.
 
-    On PostgreSQL this waits for others who do the same; on SQLite the transaction has to be one
-    that blocks all other writers.
+    On PostgreSQL this waits for other processes that upgrade it; on SQLite the transaction must
+    block all other writers (``BEGIN IMMEDIATE``).
 
     Raises:
         ForeignDatabaseError, NewerLedgerError: as :func:`found_version`.

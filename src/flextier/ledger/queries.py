@@ -1,26 +1,194 @@
-"""Queries of a ledger: its records, and sums that the database works out, exactly."""
+"""Queries of a ledger: filters, groups, records, and exact sums computed by the database."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, RowMapping, and_, case, func, select, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 
 from flextier.costs.records import CallRecord
 from flextier.costs.totals import CostTotals, Sums
-from flextier.ledger.decimal_columns import amount
-from flextier.ledger.filters import CallFilter, Group, grouping
-from flextier.ledger.rows import amount_left_out, moment, record_of_row
+from flextier.ledger.rows import (
+    join_amount,
+    microseconds,
+    overflow_amount,
+    record_of_row,
+    tags_of,
+    utc_time,
+)
 from flextier.ledger.schema import AMOUNTS, TOKENS, calls, sessions
 from flextier.ledger.sessions import Session, state_of
 from flextier.ledger.store import LedgerStore
 from flextier.pricing.decimals import added, difference
 
 _PAGE = 1000
+_HOUR = 3_600_000_000
+
+Group = Literal[
+    "model",
+    "served_model",
+    "lane",
+    "first_lane",
+    "framework",
+    "basis",
+    "fallback",
+    "error",
+    "priced_as",
+    "tag",
+    "day",
+    "hour",
+    "hour_of_day",
+]
+"""``"day"``: a date; ``"hour"``: the time when it began; ``"hour_of_day"``: 0 to 23; all UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFilter:
+    """Selects calls. None: any."""
+
+    since: datetime | None = None
+    """Calls that began then or later; UTC where it has no zone."""
+    until: datetime | None = None
+    """Calls that began before."""
+    model: str | None = None
+    """The model asked for."""
+    lane: str | None = None
+    """The lane billed."""
+    framework: str | None = None
+    tag: str | None = None
+    """One of the call's tags."""
+    run_id: str | None = None
+    """The run of the call, or its parent run."""
+
+    def conditions(self, dialect: str) -> Iterator[ColumnElement[bool]]:
+        """The filter as SQL conditions."""
+        if self.since is not None:
+            yield calls.c.at_us >= microseconds(self.since)
+        if self.until is not None:
+            yield calls.c.at_us < microseconds(self.until)
+        for name in ("model", "lane", "framework"):
+            if getattr(self, name) is not None:
+                yield calls.c[name] == getattr(self, name)
+        if self.tag is not None:
+            yield _has_tag(self.tag, dialect)
+        if self.run_id is not None:
+            yield (calls.c.run_id == self.run_id) | (calls.c.parent_run_id == self.run_id)
+
+
+def _has_tag(tag: str, dialect: str) -> ColumnElement[bool]:
+    if dialect == "postgresql":
+        return cast(calls.c.tags, JSONB).contains(cast(literal(json.dumps([tag])), JSONB))
+    tags = func.json_each(calls.c.tags).table_valued("value")
+    found = select(literal(1)).select_from(tags).where(tags.c.value == tag)
+    return calls.c.tags.is_not(None) & found.exists()
+
+
+def _grouping(name: Group) -> tuple[ColumnElement[Any], Callable[[Any], Any]]:
+    """The SQL expression of a group, and a function from its value to the group's key."""
+    if name == "tag":
+        return calls.c.tags, tags_of
+    if name == "day":
+        return calls.c.at_us // (24 * _HOUR), lambda days: date(1970, 1, 1) + timedelta(days=days)
+    if name == "hour":
+        return calls.c.at_us // _HOUR, lambda hours: utc_time(hours * _HOUR)
+    if name == "hour_of_day":
+        return calls.c.at_us // _HOUR % 24, int
+    return calls.c[name], lambda value: value
+
+
+def records(store: LedgerStore, which: CallFilter) -> Iterator[CallRecord]:
+    """The records, oldest first; one page of them in memory at a time."""
+    order = tuple_(calls.c.at_us, calls.c.id)
+    after: tuple[int, int] | None = None
+    while True:
+        # No connection is open while the caller processes a page: it may fork, or take long.
+        with store.reading() as connection:
+            conditions = which.conditions(connection.dialect.name)
+            query = select(calls).where(*conditions).order_by(*order).limit(_PAGE)
+            if after is not None:
+                query = query.where(order > tuple_(*after))
+            page = connection.execute(query).mappings().all()
+        yield from map(record_of_row, page)
+        if len(page) < _PAGE:
+            return
+        after = page[-1]["at_us"], page[-1]["id"]
+
+
+def sums(
+    store: LedgerStore, which: CallFilter, by: tuple[Group, ...]
+) -> dict[tuple[Any, ...], Sums]:
+    """Sums by groups; a call with two tags is in both of these, one without tags in None."""
+    result: dict[tuple[Any, ...], Sums] = {}
+    for values, group_sums in _grouped(store, which, by):
+        choices = (
+            (dict.fromkeys(value) or (None,)) if name == "tag" else (value,)
+            for name, value in zip(by, values, strict=True)
+        )
+        for key in product(*choices):
+            result.setdefault(key, Sums())._plus(group_sums)
+    return result
+
+
+def totals(store: LedgerStore, which: CallFilter) -> CostTotals:
+    """The same as :class:`CostTotals` of the records."""
+    whole = CostTotals()
+    for (model, lane, tags), group_sums in _grouped(store, which, ("model", "lane", "tag")):
+        whole._plus(group_sums)
+        whole.by_model.setdefault(model, Sums())._plus(group_sums)
+        whole.by_lane.setdefault(lane, Sums())._plus(group_sums)
+        for tag in dict.fromkeys(tags):
+            whole.by_tag.setdefault(tag, Sums())._plus(group_sums)
+    return whole
+
+
+def all_sessions(store: LedgerStore) -> tuple[Session, ...]:
+    """The processes that have written, in the order in which they started."""
+    with store.reading() as connection:
+        rows = connection.execute(select(sessions).order_by(sessions.c.started_us)).all()
+    return tuple(
+        Session(
+            id=row.id,
+            host=row.host,
+            pid=row.pid,
+            started=utc_time(row.started_us),
+            seen=utc_time(row.seen_us),
+            ended=None if row.ended_us is None else utc_time(row.ended_us),
+            written=row.written,
+            lost=row.lost,
+            state=state_of(row),
+        )
+        for row in rows
+    )
+
+
+def _grouped(
+    store: LedgerStore, which: CallFilter, by: tuple[Group, ...]
+) -> Iterator[tuple[tuple[Any, ...], Sums]]:
+    groups = [_grouping(name) for name in by]
+    with store.reading() as connection:
+        for values, group_sums in grouped(connection, which, [column for column, _ in groups]):
+            keys = zip(groups, values, strict=True)
+            yield tuple(to_key(value) for (_, to_key), value in keys), group_sums
+
 
 _TOTALS = {
     "cost": "cost",
@@ -28,7 +196,7 @@ _TOTALS = {
     "premium": "fallback_premium",
     "possibly_billed": "possibly_billed",
 }
-"""An amount's columns, and its name in totals."""
+"""The prefix of an amount's columns, and its name in totals."""
 
 _answered = calls.c.answered == 1
 
@@ -37,7 +205,7 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.sum(case((condition, 1), else_=0))
 
 
-_SUMS: dict[str, ColumnElement[Any]] = {
+_COUNTS: dict[str, ColumnElement[Any]] = {
     "calls": func.sum(calls.c.answered),
     "failed_calls": func.count() - func.sum(calls.c.answered),
     "fallback_calls": _count(_answered & calls.c.fallback.is_not(None)),
@@ -51,7 +219,7 @@ _AMOUNTS: dict[str, tuple[ColumnElement[Any], ColumnElement[Any]]] = {
     **{
         total: (calls.c[f"{name}_nano"], calls.c[f"{name}_atto"]) for name, total in _TOTALS.items()
     },
-    # Without one of the two there is no difference either: NULL is left out of a sum.
+    # NULL, which a sum ignores, if one of the two is unknown.
     "saved": (
         calls.c.standard_nano - calls.c.cost_nano,
         calls.c.standard_atto - calls.c.cost_atto,
@@ -59,125 +227,44 @@ _AMOUNTS: dict[str, tuple[ColumnElement[Any], ColumnElement[Any]]] = {
 }
 
 
-def records(store: LedgerStore, which: CallFilter) -> Iterator[CallRecord]:
-    """The records, oldest first; a page of them in memory at a time."""
-    place = tuple_(calls.c.at_us, calls.c.id)
-    after: tuple[int, int] | None = None
-    while True:
-        # No connection stays open while the caller looks at a page: it may fork, or take its time.
-        with store.reading() as connection:
-            conditions = which.conditions(connection.dialect.name)
-            asked = select(calls).where(*conditions).order_by(*place).limit(_PAGE)
-            if after is not None:
-                asked = asked.where(place > tuple_(*after))
-            page = connection.execute(asked).mappings().all()
-        yield from map(record_of_row, page)
-        if len(page) < _PAGE:
-            return
-        after = page[-1]["at_us"], page[-1]["id"]
-
-
-def sums(
-    store: LedgerStore, which: CallFilter, by: tuple[Group, ...]
-) -> dict[tuple[Any, ...], Sums]:
-    """Sums by the values of some groups; a call with two tags is in both of these."""
-    found: dict[tuple[Any, ...], Sums] = {}
-    for values, group_sums in _grouped(store, which, by):
-        for key in _keys(by, values):
-            found.setdefault(key, Sums())._plus(group_sums)
-    return found
-
-
-def totals(store: LedgerStore, which: CallFilter) -> CostTotals:
-    """What :class:`CostTotals` of the same records is."""
-    whole = CostTotals()
-    for (model, lane, tags), group_sums in _grouped(store, which, ("model", "lane", "tag")):
-        whole._plus(group_sums)
-        whole.by_model.setdefault(model, Sums())._plus(group_sums)
-        whole.by_lane.setdefault(lane, Sums())._plus(group_sums)
-        for tag in dict.fromkeys(tags):
-            whole.by_tag.setdefault(tag, Sums())._plus(group_sums)
-    return whole
-
-
-def all_sessions(store: LedgerStore) -> tuple[Session, ...]:
-    """Who has written, in the order of their beginning."""
-    with store.reading() as connection:
-        rows = connection.execute(select(sessions).order_by(sessions.c.started_us)).all()
-    return tuple(
-        Session(
-            id=row.id,
-            host=row.host,
-            pid=row.pid,
-            started=moment(row.started_us),
-            seen=moment(row.seen_us),
-            ended=None if row.ended_us is None else moment(row.ended_us),
-            written=row.written,
-            lost=row.lost,
-            state=state_of(row),
-        )
-        for row in rows
-    )
-
-
-def _keys(by: tuple[Group, ...], values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """The groups that calls with these values are in; a call without tags is in that of None."""
-    choices = (
-        (dict.fromkeys(value) or (None,)) if name == "tag" else (value,)
-        for name, value in zip(by, values, strict=True)
-    )
-    return product(*choices)
-
-
-def _grouped(
-    store: LedgerStore, which: CallFilter, by: tuple[Group, ...]
+def grouped(
+    connection: Connection, which: CallFilter, keys: Sequence[ColumnElement[Any]]
 ) -> Iterator[tuple[tuple[Any, ...], Sums]]:
-    """Sums by the groups' values as the rows have them: tags all together."""
-    groups = [grouping(name) for name in by]
-    names = [column.label(f"group_{number}") for number, (column, _) in enumerate(groups)]
-    with store.reading() as connection:
-        conditions = and_(true(), *which.conditions(connection.dialect.name))
-        summed = connection.execute(_summing(names).where(conditions).group_by(*names)).all()
-        left_out = connection.execute(_inexact(names).where(conditions)).mappings().all()
+    """Values of the key columns, and sums of the calls that have them.
 
-    def read(row: Any) -> tuple[Any, ...]:
-        return tuple(as_name(value) for (_, as_name), value in zip(groups, row, strict=False))
-
-    for row in summed:
-        if row.every:
-            yield read(row), _sums(row._mapping)
-    for mapping in left_out:
-        yield read(mapping.values()), _sums_left_out(mapping)
-
-
-def _summing(names: list[Any]) -> Any:
-    columns = [column.label(name) for name, column in _SUMS.items()]
+    Calls whose numbers overflow their columns yield the remainder once more, under the same key.
+    """
+    labels = [key.label(f"key_{number}") for number, key in enumerate(keys)]
+    conditions = and_(true(), *which.conditions(connection.dialect.name))
+    columns = [column.label(name) for name, column in _COUNTS.items()]
     for name, (nano, atto) in _AMOUNTS.items():
         columns += [func.sum(nano).label(f"{name}_nano"), func.sum(atto).label(f"{name}_atto")]
-    return select(*names, func.count().label("every"), *columns)
+    query = select(*labels, func.count().label("records"), *columns)
+    for row in connection.execute(query.where(conditions).group_by(*labels)):
+        if row.records:
+            yield tuple(row[: len(labels)]), _sums(row._mapping)
+    nanos = [calls.c[f"{name}_nano"] for name in AMOUNTS]
+    overflows = select(*labels, *nanos, calls.c.exact).where(calls.c.exact.is_not(None))
+    for row in connection.execute(overflows.where(conditions)):
+        yield tuple(row[: len(labels)]), _overflow_sums(row._mapping)
 
 
 def _sums(row: RowMapping) -> Sums:
     group_sums = Sums()
-    for name in _SUMS:
+    for name in _COUNTS:
         setattr(group_sums, name, int(row[name] or 0))
     for name in _AMOUNTS:
         nano, atto = row[f"{name}_nano"] or 0, row[f"{name}_atto"] or 0
-        setattr(group_sums, name, amount(int(nano), int(atto)))
+        setattr(group_sums, name, join_amount(int(nano), int(atto)))
     return group_sums
 
 
-def _inexact(names: list[Any]) -> Any:
-    nanos = [calls.c[f"{name}_nano"] for name in AMOUNTS]
-    return select(*names, *nanos, calls.c.exact).where(calls.c.exact.is_not(None))
-
-
-def _sums_left_out(row: RowMapping) -> Sums:
-    """What the sums of the columns lack of a call with numbers that these cannot hold."""
+def _overflow_sums(row: RowMapping) -> Sums:
+    """The numbers of a call that its columns do not hold."""
     group_sums, exact = Sums(), json.loads(row["exact"])
     for name in TOKENS:
         setattr(group_sums, name, int(exact.get(name, 0)))
-    amounts = {name: amount_left_out(row, exact, name) for name in AMOUNTS}
+    amounts = {name: overflow_amount(row, exact, name) for name in AMOUNTS}
     for name, total in _TOTALS.items():
         setattr(group_sums, total, amounts[name] or Decimal(0))
     cost, standard = amounts["cost"], amounts["standard"]

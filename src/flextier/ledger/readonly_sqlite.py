@@ -1,8 +1,8 @@
-"""Reading a SQLite file where nothing may be written, such as a read-only disk.
+"""Reading a SQLite file in a directory that this user may not write to.
 
-Even for a reader, SQLite makes shared memory beside a file that has a write-ahead log. Where it may
-not, a closed ledger, whose log is gone, is read as a file that does not change (``immutable``): no
-lock is taken, so a change by another process is checked for afterwards.
+SQLite creates shared memory beside a file with a write-ahead log, even to read it. Where it may
+not, a closed ledger, which has no log, is opened with ``immutable=1``: without locks, so that
+changes by other processes are checked for afterwards.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from sqlalchemy.exc import SQLAlchemyError
 from flextier.ledger.errors import LedgerError
 
 
-def is_still(path: Path) -> bool:
-    """Whether the file can be read only as ``immutable``, and has no log to miss."""
-    return _is_closed_to_us(path) and not _size_of_log(path)
+def needs_immutable(path: Path) -> bool:
+    """Whether the file can only be read with ``immutable=1``, and has no log that this ignores."""
+    return _is_directory_readonly(path) and not _wal_size(path)
 
 
 @contextmanager
-def unchanged(path: Path, shown: str) -> Iterator[None]:
-    """Read the file inside; what was read while another process wrote is not to be trusted.
+def check_unchanged(path: Path, shown: str) -> Iterator[None]:
+    """Check that the file does not change while the block reads it.
 
     Raises:
-        LedgerError: it was changed meanwhile, or is gone.
+        LedgerError: it was changed, or deleted.
     """
-    before = _state(path, shown)
+    before = _fingerprint(path, shown)
     try:
         yield
     except SQLAlchemyError as error:
-        if _state(path, shown) != before:
+        if _fingerprint(path, shown) != before:
             raise _changed(shown) from error
         raise
-    if _state(path, shown) != before:
+    if _fingerprint(path, shown) != before:
         raise _changed(shown)
 
 
-def lack(path: Path, why: str) -> str:
-    """What a reader needs, as the end of a sentence, where that is why SQLite failed."""
-    if "readonly database" not in why and "unable to open" not in why:
+def permission_hint(path: Path, message: str) -> str:
+    """The permission that SQLite's error message asks for, as the end of a sentence, or empty."""
+    if "readonly database" not in message and "unable to open" not in message:
         return ""
-    if not _may(path, os.R_OK):
+    if not _has_access(path, os.R_OK):
         return ": this user may not read the file"
-    if _is_closed_to_us(path) and _size_of_log(path):
+    if _is_directory_readonly(path) and _wal_size(path):
         return (
-            f": its newest records are in {_log(path).name}, which needs shared memory beside it: "
+            f": its newest records are in {_wal(path).name}, which needs shared memory beside it: "
             f"close the ledger in the programs that write it, or let this user read -wal and -shm, "
             f"or write to {path.resolve().parent}"
         )
@@ -62,29 +62,29 @@ def _changed(shown: str) -> LedgerError:
     )
 
 
-def _is_closed_to_us(path: Path) -> bool:
-    return not _may(path.resolve().parent, os.W_OK)
+def _is_directory_readonly(path: Path) -> bool:
+    return not _has_access(path.resolve().parent, os.W_OK)
 
 
-def _may(path: Path, mode: int) -> bool:
+def _has_access(path: Path, mode: int) -> bool:
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _log(path: Path) -> Path:
+def _wal(path: Path) -> Path:
     real = path.resolve()  # SQLite follows links, too
     return real.with_name(f"{real.name}-wal")
 
 
-def _size_of_log(path: Path) -> int:
+def _wal_size(path: Path) -> int:
     try:
-        return _log(path).stat().st_size
-    except OSError:  # there is none; or its directory is closed, and SQLite will say so
+        return _wal(path).stat().st_size
+    except OSError:  # it does not exist, or SQLite will report why it cannot be read
         return 0
 
 
-def _state(path: Path, shown: str) -> tuple[int, int, int, int]:
+def _fingerprint(path: Path, shown: str) -> tuple[int, int, int, int]:
     try:
         found = path.stat()
     except OSError as error:
         raise LedgerError(f"{shown} cannot be read: {error.strerror}") from error
-    return found.st_ino, found.st_size, found.st_mtime_ns, _size_of_log(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns, _wal_size(path)

@@ -1,6 +1,11 @@
-"""A call's record as a row of the ledger, and back.
+"""Conversion of call records to rows of the ledger, and back.
 
-Metadata stays out: it is the caller's, and may hold what was asked or answered.
+Metadata is not stored: it is the caller's and may hold prompts or responses.
+
+An amount is two integer columns: whole billionths of a dollar (``…_nano``), and the remainder in
+billionths of one of these (``…_atto``, 0 or more). Sums over ten million calls fit in the 64 bits
+of SQLite's integers, and rates may have twelve decimals. A number that overflows its columns,
+because it is finer or larger, is 0 there and stored as text in the column ``exact``.
 """
 
 from __future__ import annotations
@@ -8,23 +13,30 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from sqlalchemy import RowMapping
 
 from flextier.calls.report import Attempt
 from flextier.costs.records import CallRecord
-from flextier.ledger.decimal_columns import amount, columns, countable
 from flextier.ledger.schema import AMOUNTS, RATES, TOKENS
 from flextier.pricing.cost import Cost
-from flextier.pricing.decimals import dollars, plain_digits
+from flextier.pricing.decimals import dollars, plain_digits, product
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
+LARGEST_AMOUNT = Decimal(900)
+"""The largest US$ amount of one call that the columns hold."""
+LARGEST_COUNT = 900_000_000_000
+"""The largest token count of one call that a column holds."""
+
+_BILLION = 10**9
+_ATTO = Decimal("1e-18")
+_CONTEXT = Context(prec=100)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
-_PARTS = RATES  # the parts of a cost are named like the rates that they come of
+_PARTS = RATES  # the parts of a cost are named like their rates
 
 Row = dict[str, Any]
 
@@ -34,16 +46,30 @@ def microseconds(at: datetime) -> int:
     return ((at if at.tzinfo else at.replace(tzinfo=timezone.utc)) - _EPOCH) // _MICROSECOND
 
 
-def moment(at_us: int) -> datetime:
+def utc_time(at_us: int) -> datetime:
     """The UTC time of microseconds since the epoch."""
     return _EPOCH + timedelta(microseconds=at_us)
+
+
+def split_amount(amount: Decimal) -> tuple[int, int] | None:
+    """The two columns of an amount. None: it overflows them."""
+    if abs(amount) > LARGEST_AMOUNT:
+        return None
+    scaled = _CONTEXT.scaleb(amount, 18)
+    units = int(scaled)
+    return divmod(units, _BILLION) if units == scaled else None
+
+
+def join_amount(nano: int, atto: int) -> Decimal:
+    """The amount of two columns, or of their sums."""
+    return product(Decimal(nano * _BILLION + atto), _ATTO)
 
 
 def row_of(record: CallRecord) -> Row:
     """The record as a row.
 
     Raises:
-        ArithmeticError, AttributeError, TypeError, ValueError: it is no record that makes sense.
+        ArithmeticError, AttributeError, TypeError, ValueError: it is not a valid record.
     """
     cost = record.cost
     exact: dict[str, str] = {}
@@ -87,7 +113,7 @@ def row_of(record: CallRecord) -> Row:
 
 
 def record_of_row(row: RowMapping) -> CallRecord:
-    """The record that a row was made of, without its metadata."""
+    """The record of a row, without metadata."""
     exact = json.loads(row["exact"] or "{}")
     usage = _usage(row, exact)
     rates = _rates(row)
@@ -105,7 +131,7 @@ def record_of_row(row: RowMapping) -> CallRecord:
     )
     return CallRecord(
         call_id=row["call_id"],
-        at=moment(row["at_us"]),
+        at=utc_time(row["at_us"]),
         framework=row["framework"],
         model=row["model"],
         served_model=row["served_model"],
@@ -128,33 +154,37 @@ def record_of_row(row: RowMapping) -> CallRecord:
 
 
 def tags_of(column: str | None) -> tuple[str, ...]:
-    """The tags that the column holds."""
+    """The tags in the column."""
     return () if column is None else tuple(json.loads(column))
 
 
-def amount_left_out(row: RowMapping, exact: Mapping[str, str], name: str) -> Decimal | None:
-    """The amount that the columns show as 0 because they cannot hold it; None: it is unknown."""
+def overflow_amount(row: RowMapping, exact: Mapping[str, str], name: str) -> Decimal | None:
+    """The amount if it overflows its columns, 0 if not; None: it is unknown."""
     if row[f"{name}_nano"] is None:
         return None
     return Decimal(exact.get(name, 0))
 
 
 def _text(value: str | None) -> str | None:
-    """Text that every database takes: what has no place in UTF-8, or in PostgreSQL, is escaped."""
+    """Text that every database accepts: surrogates and NUL are escaped."""
     if value is None or (value.isascii() and "\0" not in value):
         return value
     return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _tags(tags: Iterable[str]) -> str | None:
-    encoded = [_text(tag) for tag in tags]
-    return json.dumps(encoded, ensure_ascii=False, separators=(",", ":")) if encoded else None
+    return _json([_text(tag) for tag in tags])
+
+
+def _json(values: list[Any]) -> str | None:
+    """A JSON array; None: it is empty."""
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":")) if values else None
 
 
 def _put_tokens(row: Row, usage: Usage | None, exact: dict[str, str]) -> None:
     for name in TOKENS:
         count = None if usage is None else getattr(usage, name)
-        if count is not None and not countable(count):
+        if count is not None and abs(count) > LARGEST_COUNT:
             exact[name] = str(count)
             count = 0
         row[name] = count
@@ -167,12 +197,7 @@ def _usage(row: RowMapping, exact: Mapping[str, str]) -> Usage | None:
 
 
 def _amounts(record: CallRecord) -> dict[str, Decimal | None]:
-    values = (
-        record.cost.total,
-        record.cost.standard,
-        record.premium,
-        record.possibly_billed,
-    )
+    values = (record.cost.total, record.cost.standard, record.premium, record.possibly_billed)
     return dict(zip(AMOUNTS, values, strict=True))
 
 
@@ -181,11 +206,11 @@ def _put_amount(row: Row, name: str, value: Decimal | None, exact: dict[str, str
     if value is None:
         row[nano] = row[atto] = None
         return
-    held = columns(value)
-    if held is None:
+    split = split_amount(value)
+    if split is None:
         exact[name] = plain_digits(value)
-        held = (0, 0)
-    row[nano], row[atto] = held
+        split = (0, 0)
+    row[nano], row[atto] = split
 
 
 def _amount(row: RowMapping, name: str, exact: Mapping[str, str]) -> Decimal | None:
@@ -193,7 +218,7 @@ def _amount(row: RowMapping, name: str, exact: Mapping[str, str]) -> Decimal | N
         return None
     if name in exact:
         return Decimal(exact[name])
-    return amount(row[f"{name}_nano"], row[f"{name}_atto"])
+    return join_amount(row[f"{name}_nano"], row[f"{name}_atto"])
 
 
 def _rates(row: RowMapping) -> Rates | None:
@@ -203,18 +228,18 @@ def _rates(row: RowMapping) -> Rates | None:
 
 
 def _parts(cost: Cost) -> dict[str, Decimal]:
-    """The parts that are known."""
+    """The known parts of a cost."""
     parts = {name: getattr(cost, name) for name in _PARTS}
     return {name: part for name, part in parts.items() if part is not None}
 
 
 def _parts_of(rates: Rates | None, usage: Usage | None) -> dict[str, Decimal]:
-    """The parts that rates and tokens make, as a price book works them out."""
+    """The parts of a cost computed from rates and tokens, as a price book does."""
     if rates is None or usage is None:
         return {}
-    plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
+    uncached = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
     return {
-        "input": dollars(rates.input, plain),
+        "input": dollars(rates.input, uncached),
         "cached_input": dollars(rates.cached_input, usage.cached_input_tokens),
         "cache_write": dollars(rates.cache_write, usage.cache_write_tokens),
         "output": dollars(rates.output, usage.output_tokens),
@@ -222,14 +247,11 @@ def _parts_of(rates: Rates | None, usage: Usage | None) -> dict[str, Decimal]:
 
 
 def _attempts(attempts: Iterable[Attempt]) -> str | None:
-    encoded = [_attempt(attempt) for attempt in attempts]
-    return (
-        _text(json.dumps(encoded, ensure_ascii=False, separators=(",", ":"))) if encoded else None
-    )
+    return _text(_json([_attempt(attempt) for attempt in attempts]))
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
-    """The fields of an attempt beyond an attempt's defaults."""
+    """The fields of an attempt that differ from their defaults."""
+    defaults = {"status": None, "request_id": None, "possibly_billed": False, "sent": True}
     encoded = attempt.to_dict()
-    usual = {"status": None, "request_id": None, "possibly_billed": False, "sent": True}
-    return {name: value for name, value in encoded.items() if usual.get(name, ...) != value}
+    return {name: value for name, value in encoded.items() if defaults.get(name, ...) != value}

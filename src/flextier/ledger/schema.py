@@ -1,6 +1,6 @@
-"""The tables, as queries name them. Migrations make them; a test holds the two together.
+"""The tables of a ledger, for queries. Migrations create them; a test compares the two.
 
-Times are microseconds since the epoch, UTC. Amounts are US$ in two columns (see ``amounts``).
+Times are microseconds since the epoch, UTC. Amounts are US$ in two columns (see ``rows``).
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ calls = Table(
     Column("cost_model", Text, nullable=False),
     Column("cost_lane", Text, nullable=False),
     Column("reason", Text),
-    *(Column(f"rate_{name}", Text) for name in RATES),  # US$ per million tokens, in digits
+    *(Column(f"rate_{name}", Text) for name in RATES),  # US$ per million tokens, as text
     Column("attempts", Text),  # a JSON array of objects; NULL: none
-    Column("exact", Text),  # a JSON object of numbers, in digits, that the columns cannot hold
+    Column("exact", Text),  # a JSON object of the numbers, as text, that overflow their columns
 )
-"""A row a call."""
+"""One row for each call."""
 
 sessions = Table(
     "flextier_sessions",
@@ -73,4 +73,4 @@ sessions = Table(
     Column("written", BigInteger, nullable=False),
     Column("lost", BigInteger, nullable=False),
 )
-"""A row for each process that has written."""
+"""One row for each process that has written."""

@@ -1,4 +1,4 @@
-"""Sessions: which processes have written to a ledger, and whether they ended as they should."""
+"""Sessions: the processes that have written to a ledger, and whether they closed it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 HEARTBEAT = 60.0
-"""Seconds after which a process that has nothing to write says that it is still there."""
-_SILENT = timedelta(seconds=5 * HEARTBEAT)
+"""Seconds between the writes by which an idle process shows that it is alive."""
+_SILENCE_LIMIT = timedelta(seconds=5 * HEARTBEAT)
 
 State = Literal["closed", "running", "broken off"]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One process's writing to a ledger, from its first record on."""
+    """One process that has written to a ledger."""
 
     id: str
     host: str
@@ -25,17 +25,17 @@ class Session:
     started: datetime
     """UTC."""
     seen: datetime
-    """Its last commit, UTC."""
+    """The time of its last commit, UTC."""
     ended: datetime | None
-    """When it closed the ledger, UTC. None: it has not."""
+    """The time when it closed the ledger, UTC. None: it has not."""
     written: int
-    """Records that it committed; those that the ledger had already count, too."""
+    """Records that it committed, duplicates included."""
     lost: int
     """Records that it could not write, as of its last commit."""
     state: State
-    """``"closed"``: everything that it was given is here, or in ``lost``. ``"running"``: the last
-    moments may still come. ``"broken off"``: killed, or cut off from the database; what it had not
-    committed by ``seen`` is missing."""
+    """``"closed"``: all its records are in the ledger, or in ``lost``. ``"running"``: its latest
+    records may not be committed yet. ``"broken off"``: it was killed or lost its connection;
+    records that it had not committed by ``seen`` are missing."""
 
     def __str__(self) -> str:
         who = f"process {self.pid} on {self.host}"
@@ -49,19 +49,19 @@ class Session:
 
 
 def state_of(row: Any, now: datetime | None = None) -> State:
-    """How a session stands; a silent process is taken to be gone after five heartbeats."""
+    """The state of a session; without a commit for five heartbeats it is broken off."""
     if row.ended_us is not None:
         return "closed"
     if row.host == socket.gethostname() and _is_gone(row.pid):
         return "broken off"
     now = now or datetime.now(timezone.utc)
-    silent = now - datetime.fromtimestamp(row.seen_us / 1e6, timezone.utc)
-    return "broken off" if silent > _SILENT else "running"
+    silence = now - datetime.fromtimestamp(row.seen_us / 1e6, timezone.utc)
+    return "broken off" if silence > _SILENCE_LIMIT else "running"
 
 
 def _is_gone(pid: int) -> bool:
     if os.name != "posix":
-        return False  # there, signal 0 does not work: heartbeats decide
+        return False  # Windows has no signal 0: heartbeats decide
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,39 +1,39 @@
-"""LedgerStore: the database of a ledger. It is opened, checked, written and read here."""
+"""LedgerStore: opens, checks, writes and reads the database of a ledger."""
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from flextier.ledger import fork_safety, migrations, readonly_sqlite
+from flextier.ledger import migrations, readonly_sqlite
 from flextier.ledger.errors import ForeignDatabaseError, LedgerError
 from flextier.ledger.rows import Row
 from flextier.ledger.schema import calls, sessions
 from flextier.ledger.url import LedgerUrl
 
-_T = TypeVar("_T")
-
-_BUSY = 5.0  # seconds that one statement waits for another process's transaction
-_OPENING = 30.0  # seconds that opening goes on trying while others migrate
-_BEGIN = "flextier_begin"  # what a transaction of SQLite begins with, where not with BEGIN
-_WRITES, _NO_TRANSACTION = "BEGIN IMMEDIATE", ""
-# What every transaction of SQLite that reads is by itself.
-_ONE_MOMENT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+_BUSY_TIMEOUT = 5.0  # seconds that one statement waits for another process's transaction
+_OPEN_TIMEOUT = 30.0  # seconds of retries while another process migrates the ledger
+_FORK_TIMEOUT = 10.0  # seconds that a fork waits for open transactions
+_BEGIN = "flextier_begin"  # execution option: the statement that begins a SQLite transaction
+_BEGIN_WRITE, _AUTOCOMMIT = "BEGIN IMMEDIATE", ""
+# A consistent snapshot; on SQLite every read transaction is one.
+_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 class LedgerStore:
-    """The database of a ledger. Any thread may read; one at a time writes."""
+    """The database of a ledger. Any number of threads may read; only one may write."""
 
     def __init__(self, address: LedgerUrl, *, readonly: bool) -> None:
-        """Name the database; :meth:`open` connects to it.
+        """Configure the database; :meth:`open` connects to it.
 
         Raises:
             ImportError: the database's driver is not installed.
@@ -41,35 +41,35 @@ class LedgerStore:
         self.address = address
         self._readonly = readonly
         self._engine = _engine(address.readonly() if readonly else address)
-        self._still = _engine(address.readonly(still=True)) if readonly else self._engine
-        self._in_use = fork_safety.ActiveUsers()
-        self._writing: Connection | None = None
-        self._file: tuple[int, int] | None = None
+        self._immutable = _engine(address.readonly(immutable=True)) if readonly else self._engine
+        self._fork_lock = _ForkLock()
+        self._connection: Connection | None = None  # of the thread that writes
+        self._file_id: tuple[int, int] | None = None
         self._inherited: Connection | None = None
         dialect = sqlite if address.path is not None else postgresql
         self._insert = dialect.insert(calls).on_conflict_do_nothing(index_elements=["call_id"])
 
     def open(self) -> None:
-        """Make the ledger if there is none, bring it to this version if it is older.
+        """Create the ledger if it does not exist, and upgrade it if it is older.
 
         Raises:
-            LedgerError: that cannot be done, or the database is something else's.
+            LedgerError: it cannot be created or upgraded, or the database is not a ledger.
         """
         if self._readonly:
             self._check()
             return
-        with self._in_use():
-            self._make()
+        with self._fork_lock.shared():
+            self._create_or_upgrade()
 
     def write(self, rows: Sequence[Row], session: Mapping[str, Any]) -> None:
-        """Add rows, and say so in the session, in one transaction. Calls that are there stay.
+        """Insert rows and save the session, in one transaction. Known calls are ignored.
 
         Raises:
             SQLAlchemyError, OSError, LedgerError: nothing was written.
         """
-        with self._in_use():
+        with self._fork_lock.shared():
             try:
-                connection = self._connected()
+                connection = self._write_connection()
                 with connection.begin():
                     if rows:
                         connection.execute(self._insert, rows)
@@ -80,83 +80,87 @@ class LedgerStore:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection that sees the ledger as it is now, for a moment.
+        """A connection with a consistent snapshot of the ledger.
 
         Raises:
             LedgerError: it cannot be read.
         """
-        with self._in_use(), self._reporting("read"), self._to_read() as connection:
+        with (
+            self._fork_lock.shared(),
+            self._translate_errors("read"),
+            self._read_connection() as connection,
+        ):
             if self.address.path is None:
-                connection.execution_options(**_ONE_MOMENT)
+                connection.execution_options(**_SNAPSHOT)
             yield connection
 
     @contextmanager
-    def _to_read(self) -> Iterator[Connection]:
+    def _read_connection(self) -> Iterator[Connection]:
         path = self.address.path
-        if self._readonly and path is not None and readonly_sqlite.is_still(path):
+        if self._readonly and path is not None and readonly_sqlite.needs_immutable(path):
             with (
-                readonly_sqlite.unchanged(path, self.address.shown),
-                self._still.connect() as connection,
+                readonly_sqlite.check_unchanged(path, self.address.shown),
+                self._immutable.connect() as connection,
             ):
                 yield connection
         else:
             with self._engine.connect() as connection:
                 yield connection
 
-    def let_go(self) -> None:
-        """Close the connection that writes; the next write makes another."""
-        with self._in_use():
+    def close(self) -> None:
+        """Close the connection that writes; the next write opens another."""
+        with self._fork_lock.shared():
             self._disconnect()
 
     def before_fork(self) -> None:
-        """Leave no connection open."""
-        if self._in_use.hold():
+        """Wait for open transactions, block new ones, and close the connection."""
+        if self._fork_lock.acquire():
             self._disconnect()
 
     def after_fork(self, child: bool) -> None:
-        """Let those who wait go on; in a child, there are none."""
+        """Allow transactions again."""
         if child:
-            self._in_use.reset()
-            # Not to be closed here, which the parent would notice.
-            self._inherited, self._writing = self._writing, None
+            self._fork_lock.reset()
+            # Left open: closing it here would close it for the parent, too.
+            self._inherited, self._connection = self._connection, None
         else:
-            self._in_use.go_on()
+            self._fork_lock.release()
 
     def _check(self) -> None:
         try:
-            if self._identity() is None and self.address.path is not None:
+            if self._current_file_id() is None and self.address.path is not None:
                 raise LedgerError(f"{self.address.shown} does not exist")
         except OSError as error:
             raise LedgerError(f"{self.address.shown} cannot be read: {error.strerror}") from error
         with self.reading() as connection:
             version = migrations.found_version(connection, self.address.shown)
         if version == 0:
-            raise LedgerError(f"{self.address.shown} is empty: it is no ledger yet")
+            raise LedgerError(f"{self.address.shown} is empty: it is not a ledger yet")
         if version < len(migrations.STEPS):
             raise LedgerError(
                 f"{self.address.shown} is a ledger of version {version}, and this flextier reads "
                 f"version {len(migrations.STEPS)}: open it once for writing, which upgrades it"
             )
 
-    def _make(self) -> None:
-        self.address.make_file()
-        with self._reporting("opened"):
-            _patiently(self._prepare)
-        self._file = self._identity()
+    def _create_or_upgrade(self) -> None:
+        self.address.create_file()
+        with self._translate_errors("opened"):
+            _retry_while_locked(self._migrate)
+        self._file_id = self._current_file_id()
 
-    def _prepare(self) -> None:
+    def _migrate(self) -> None:
         shown = self.address.shown
         with self._engine.connect() as connection:
             version = migrations.found_version(connection, shown)
         if self.address.path is not None:
-            self._write_ahead()
+            self._enable_wal()
         if version < len(migrations.STEPS):
-            with self._connect(_WRITES) as connection, connection.begin():
+            with self._connect(_BEGIN_WRITE) as connection, connection.begin():
                 migrations.upgrade(connection, shown)
 
-    def _write_ahead(self) -> None:
-        """Have readers and writers not wait for each other; the file remembers it."""
-        with self._connect(_NO_TRANSACTION) as connection:
+    def _enable_wal(self) -> None:
+        """Use a write-ahead log, so that readers and writers do not wait for each other."""
+        with self._connect(_AUTOCOMMIT) as connection:
             mode = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
         if mode != "wal":
             raise LedgerError(
@@ -164,26 +168,26 @@ class LedgerStore:
                 "use a write-ahead log there, so several processes cannot write to it"
             )
 
-    def _connected(self) -> Connection:
+    def _write_connection(self) -> Connection:
         if self._inherited is not None and self.address.path is not None:
             raise LedgerError(f"{self.address.shown}: this process was forked in a transaction")
-        if self._file != self._identity():
+        if self._file_id != self._current_file_id():
             # The file was moved or deleted: records written to it now would be lost.
             self._disconnect()
-            self._make()
-        if self._writing is None:
-            self._writing = self._connect(_WRITES)
-        return self._writing
+            self._create_or_upgrade()
+        if self._connection is None:
+            self._connection = self._connect(_BEGIN_WRITE)
+        return self._connection
 
     def _connect(self, begin: str) -> Connection:
         return self._engine.connect().execution_options(**{_BEGIN: begin})
 
     def _disconnect(self) -> None:
-        connection, self._writing = self._writing, None
+        connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def _identity(self) -> tuple[int, int] | None:
+    def _current_file_id(self) -> tuple[int, int] | None:
         """The device and inode of the SQLite file; None: there is no file."""
         if self.address.path is None:
             return None
@@ -199,41 +203,80 @@ class LedgerStore:
             connection.execute(sessions.insert().values(**session))
 
     @contextmanager
-    def _reporting(self, done: str) -> Iterator[None]:
-        """Turn what the driver raises inside into an error that names the ledger."""
+    def _translate_errors(self, action: str) -> Iterator[None]:
+        """Raise errors of the driver as LedgerError, which names the ledger."""
         try:
             yield
         except SQLAlchemyError as error:
-            why = self.address.redacted(reason(error))
-            if _is_no_database(error):
+            original = driver_message(error)
+            message = self.address.redacted(original)
+            if isinstance(error, DBAPIError) and type(error.orig) is sqlite3.DatabaseError:
                 raise ForeignDatabaseError(
-                    f"{self.address.shown} is no SQLite database, or a damaged one: {why}"
+                    f"{self.address.shown} is not a SQLite database, or is damaged: {message}"
                 ) from error
-            cause = error if why == reason(error) else None  # which would show the password
+            cause = error if message == original else None  # the cause would show the password
             if self._readonly and self.address.path is not None:
-                why += readonly_sqlite.lack(self.address.path, why)
-            raise LedgerError(f"{self.address.shown} cannot be {done}: {why}") from cause
+                message += readonly_sqlite.permission_hint(self.address.path, message)
+            raise LedgerError(f"{self.address.shown} cannot be {action}: {message}") from cause
 
 
-def reason(error: BaseException) -> str:
-    """What the driver said, on one line, without SQL."""
-    said = error.orig if isinstance(error, DBAPIError) else error
-    return " ".join(str(said).split()) or type(said).__name__
+class _ForkLock:
+    """Shared by the threads that use the database, exclusive while the process forks.
+
+    In a child, SQLite does not know the locks of its parent: a connection that was open at the fork
+    can corrupt the file, even one that the child opens itself.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all holders, as in a forked child."""
+        self._changed = threading.Condition()
+        self._holders = 0
+        self._forking = False
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Use the database inside; waits while the process forks."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._forking)
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._holders -= 1
+                self._changed.notify_all()
+
+    def acquire(self) -> bool:
+        """Block new holders, and wait for the present ones; False: they have not finished."""
+        with self._changed:
+            self._forking = True
+            return self._changed.wait_for(lambda: not self._holders, _FORK_TIMEOUT)
+
+    def release(self) -> None:
+        """Allow new holders."""
+        with self._changed:
+            self._forking = False
+            self._changed.notify_all()
 
 
-def _is_no_database(error: SQLAlchemyError) -> bool:
-    said = error.orig if isinstance(error, DBAPIError) else None
-    return type(said) is sqlite3.DatabaseError
+def driver_message(error: BaseException) -> str:
+    """The driver's message on one line, without SQL."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return " ".join(str(original).split()) or type(original).__name__
 
 
-def _patiently(work: Callable[[], _T]) -> _T:
-    """Do work again while the database is locked: SQLite does not always wait by itself."""
-    until = time.monotonic() + _OPENING
+def _retry_while_locked(action: Callable[[], None]) -> None:
+    """Run ``action``; repeat it while the database is locked, as SQLite does not always wait."""
+    deadline = time.monotonic() + _OPEN_TIMEOUT
     while True:
         try:
-            return work()
+            action()
+            return
         except OperationalError as error:
-            if "locked" not in str(error.orig) or time.monotonic() > until:
+            if "locked" not in str(error.orig) or time.monotonic() > deadline:
                 raise
         time.sleep(0.05)
 
@@ -241,7 +284,7 @@ def _patiently(work: Callable[[], _T]) -> _T:
 def _engine(address: LedgerUrl) -> Engine:
     options: dict[str, Any]
     if address.path is not None:
-        options = {"check_same_thread": False, "timeout": _BUSY}
+        options = {"check_same_thread": False, "timeout": _BUSY_TIMEOUT}
     else:
         options = {} if "connect_timeout" in address.url.query else {"connect_timeout": 10}
     engine = create_engine(
@@ -256,13 +299,12 @@ def _engine(address: LedgerUrl) -> Engine:
 
 
 def _on_connect(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions begin where we say so
-    # With a write-ahead log, this loses nothing when a process dies; at most the last moments
-    # when the machine does.
+    connection.isolation_level = None  # _on_begin begins transactions
+    # With a write-ahead log, a killed process loses no commit; a power failure may lose the latest.
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _on_begin(connection: Connection) -> None:
     begin = connection.get_execution_options().get(_BEGIN, "BEGIN")
-    if begin != _NO_TRANSACTION:
+    if begin != _AUTOCOMMIT:
         connection.exec_driver_sql(begin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -23,16 +23,16 @@ class LedgerUrl:
 
     url: URL
     path: Path | None
-    """The SQLite file, absolute: a program may change its directory later. None: PostgreSQL."""
+    """The absolute path of the SQLite file. None: PostgreSQL."""
     shown: str
-    """Its name in messages; no password and no options, which may hold one."""
+    """Its name in messages: without password and options, which may hold one."""
 
     @classmethod
     def read(cls, given: str | os.PathLike[str] | URL) -> LedgerUrl:
         """The address for a URL of SQLAlchemy or the path of a file.
 
         Raises:
-            ValueError: it is none of a SQLite file or a PostgreSQL database.
+            ValueError: it is neither a SQLite file nor a PostgreSQL database.
         """
         url = _url(given)
         kind = url.get_backend_name()
@@ -44,61 +44,60 @@ class LedgerUrl:
             place = f"{url.host or ''}{'' if url.port is None else f':{url.port}'}"
             return cls(url, None, f"postgresql://{place}/{url.database or ''}")
         path = _file(url)
-        # A URI, and "rw": SQLite itself never makes the file, which would be for all to read.
+        # A URI with mode=rw: SQLite must not create the file, as others could read it then.
         url = url.set(
             database=f"file:{quote(str(path))}",
             query={**url.query, "uri": "true", "mode": "rw"},
         )
         return cls(url, path, f"sqlite:///{path}")
 
-    def readonly(self, *, still: bool = False) -> LedgerUrl:
-        """The same, for connections that cannot write.
+    def readonly(self, *, immutable: bool = False) -> LedgerUrl:
+        """The same address for connections that cannot write.
 
         Args:
-            still: assume that no other process writes to the SQLite file.
+            immutable: open the SQLite file without locks; no other process may write to it.
         """
         if self.path is None:
             return self
-        url = self.url.update_query_dict({"mode": "ro", **({"immutable": "1"} if still else {})})
-        return LedgerUrl(url, self.path, self.shown)
+        options = {"mode": "ro", **({"immutable": "1"} if immutable else {})}
+        return replace(self, url=self.url.update_query_dict(options))
 
     def redacted(self, message: str) -> str:
-        """A message of the driver without the password, should that be in it."""
+        """A message of the driver, with passwords replaced by asterisks."""
         secrets = [self.url.password, *map(str, self.url.normalized_query.get("password", ()))]
-        for secret in secrets:
-            if secret:
-                message = message.replace(secret, "***")
+        for secret in filter(None, secrets):
+            message = message.replace(secret, "***")
         return message
 
-    def make_file(self) -> None:
-        """Make the SQLite file, if there is none, for its owner alone to read.
+    def create_file(self) -> None:
+        """Create the SQLite file, if it does not exist, with mode 0600.
 
         SQLite gives the files beside it, ``-wal`` and ``-shm``, the same mode.
 
         Raises:
-            LedgerError: it cannot be made.
+            LedgerError: it cannot be created.
         """
         if self.path is None:
             return
         try:
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
-            self._close_empty_file()
+            self._restrict_empty_file()
         except FileNotFoundError as error:
             raise LedgerError(
-                f"{self.shown} cannot be made: there is no directory {self.path.parent}"
+                f"{self.shown} cannot be created: there is no directory {self.path.parent}"
             ) from error
         except OSError as error:
-            raise LedgerError(f"{self.shown} cannot be made: {error.strerror}") from error
+            raise LedgerError(f"{self.shown} cannot be created: {error.strerror}") from error
 
-    def _close_empty_file(self) -> None:
-        """Restrict an empty file that already exists to its owner, too."""
+    def _restrict_empty_file(self) -> None:
+        """Set the mode of an empty file, such as one of ``mktemp``, to 0600, too."""
         assert self.path is not None
         try:
             found = self.path.stat()
             if not stat.S_ISREG(found.st_mode):
-                # SQLite would try, and leave a journal beside a device.
-                raise LedgerError(f"{self.shown} cannot be opened: it is no file")
+                # SQLite would create a journal beside a device.
+                raise LedgerError(f"{self.shown} cannot be opened: it is not a file")
             if found.st_size == 0:
                 self.path.chmod(0o600)
         except OSError as error:
@@ -114,7 +113,7 @@ def _url(given: str | os.PathLike[str] | URL) -> URL:
     try:
         return make_url(text)
     except (ArgumentError, ValueError):
-        # What it says may hold a part of the password.
+        # The original error may quote a part of the password.
         raise ValueError(
             'the ledger\'s URL cannot be read: it is like "sqlite:///flextier.db" or '
             '"postgresql://user:password@host/database", with %40 for an @ in a password'

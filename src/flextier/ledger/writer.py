@@ -1,10 +1,12 @@
-"""LedgerWriter: queues records, and writes them in order on a thread of its own."""
+"""LedgerWriter: queues records and writes them in order on its own thread."""
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -13,33 +15,35 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 from uuid import uuid4
+from weakref import WeakSet
 
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
+from flextier._utils.fork import around_fork
 from flextier._utils.safe_warn import safe_warn
 from flextier.costs.records import CallRecord
-from flextier.ledger import atexit_flush
 from flextier.ledger.errors import LedgerError, LedgerWarning
 from flextier.ledger.rows import microseconds, row_of
 from flextier.ledger.sessions import HEARTBEAT
-from flextier.ledger.store import LedgerStore, reason
+from flextier.ledger.store import LedgerStore, driver_message
 
 BATCH = 1000
-"""Records of one transaction, at most."""
+"""Maximum number of records in one transaction."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds between attempts to write
-_UNREACHABLE = (SQLAlchemyError, OSError, LedgerError)
-"""The database cannot be written now: later, maybe."""
-_NO_RECORD = (ArithmeticError, AttributeError, TypeError, ValueError)
-"""What was added is no record, or one that makes no sense."""
-_NO_ROW = (DataError, IntegrityError, OverflowError)
-"""It is the record that the database does not take, now or later."""
+_FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 10.0  # seconds between attempts to write
+_EXIT_TIMEOUT = 5.0  # seconds that the end of a process waits for its ledgers
+_RETRYABLE = (SQLAlchemyError, OSError, LedgerError)
+"""The database cannot be written now; the write is retried."""
+_INVALID_RECORD = (ArithmeticError, AttributeError, TypeError, ValueError)
+"""The added object is not a record, or its values are invalid."""
+_INVALID_ROW = (DataError, IntegrityError, OverflowError)
+"""The database rejects the record; a retry would fail, too."""
 
 _log = logging.getLogger("flextier")
 
 
 class LedgerWriter:
-    """A queue with a thread behind it, which begins with the first record."""
+    """A queue of records and the thread that writes them; the first record starts it."""
 
     def __init__(self, store: LedgerStore, *, flush_every: float, queue_limit: int) -> None:
         self._store = store
@@ -47,36 +51,37 @@ class LedgerWriter:
         self._limit = queue_limit
         self._closing = False
         self._warned = False
-        self._begin()
+        self._reset()
+        _WRITERS.add(self)
 
-    def _begin(self) -> None:
-        """Start with nothing: as a new writer, or as that of a forked child."""
-        # Re-entrant: a generator that is collected while a record is added may add one, too.
+    def _reset(self) -> None:
+        """Empty the queue, in a new writer or in a forked child, which has no thread."""
+        # Re-entrant: garbage collection within add() may end a call, whose record is added, too.
         self._changed = threading.Condition(threading.RLock())
         self._queue: deque[CallRecord] = deque()
         self._thread: threading.Thread | None = None
-        self._until = float("inf")  # after closing: when to give up, on the monotonic clock
-        self._wanted = 0  # how many of all added records are to be written at once
-        self._added = self._settled = self._lost = 0
-        self._calls_to_hurry = self._failures = 0
+        self._close_deadline = float("inf")  # on the monotonic clock
+        self._flush_target = 0  # the value of _done that flush() waits for
+        self._added = self._done = self._lost = 0  # records; done: written or lost
+        self._flush_requests = self._failures = 0
         self._session: dict[str, Any] | None = None
 
     def add(self, record: CallRecord) -> None:
-        """Take a record. Never waits for the database, never raises."""
+        """Queue a record. Never waits for the database, never raises."""
         with self._changed:
             if not self._closing and len(self._queue) < self._limit:
                 self._queue.append(record)
                 self._added += 1
                 if self._thread is None or not self._thread.is_alive():
-                    self._start()
+                    self._start_thread()
                 elif len(self._queue) in (1, BATCH):
                     self._changed.notify_all()
                 return
             self._lost += 1
-        self._warn("it is closed" if self._closing else f"{self._limit:,} records wait already")
+        self._warn("it is closed" if self._closing else f"the queue of {self._limit:,} is full")
 
     def add_all(self, records: Iterable[CallRecord]) -> None:
-        """Take records as fast as they can be written.
+        """Queue records and flush; waits whenever the queue is full.
 
         Raises:
             LedgerError: the ledger cannot be written now, or not all of them.
@@ -84,36 +89,35 @@ class LedgerWriter:
         lost = self._lost
         for record in records:
             if len(self._queue) >= self._limit:
-                self._write_all()
+                self._flush_or_raise()
             self.add(record)
-        self._write_all()
+        self._flush_or_raise()
         if self._lost > lost:
             raise LedgerError(f"{self._store.address.shown}: {self._lost - lost} records were lost")
 
-    def _write_all(self) -> None:
+    def _flush_or_raise(self) -> None:
         if not self.flush() and self._queue:
             shown = self._store.address.shown
             raise LedgerError(f"{shown} cannot be written: {self.pending:,} records wait")
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until what was added before is written; whether it is."""
-        until = None if timeout is None else time.monotonic() + timeout
+        """Wait until the records added so far are written; whether all of them are."""
         with self._changed:
-            wanted, failures, lost = self._added, self._failures, self._lost
-            self._wanted = max(self._wanted, wanted)
-            self._hurry()
+            target, failures, lost = self._added, self._failures, self._lost
+            self._flush_target = max(self._flush_target, target)
+            self._request_flush()
 
-            def settled() -> bool:
-                given_up = until is None and self._failures > failures
-                return self._settled >= wanted or given_up or self._thread is None
+            def is_over() -> bool:
+                failed = timeout is None and self._failures > failures
+                return self._done >= target or failed or self._thread is None
 
-            self._changed.wait_for(settled, timeout)
-            return self._settled >= wanted and self._lost == lost
+            self._changed.wait_for(is_over, timeout)
+            return self._done >= target and self._lost == lost
 
     def close(self, timeout: float) -> bool:
-        """Write what is left, for some seconds at most; whether nothing was lost at that."""
+        """Write the queued records within ``timeout`` seconds; whether none of them was lost."""
         lost = self._lost
-        self.close_soon(timeout)
+        self.begin_close(timeout)
         thread = self._thread
         if thread is None:
             self._run()
@@ -121,125 +125,125 @@ class LedgerWriter:
             thread.join(timeout + 1.0)
         return self._lost == lost and not self._queue
 
-    def close_soon(self, timeout: float) -> None:
-        """Have the thread write what is left, and end; does not wait for it."""
+    def begin_close(self, timeout: float) -> None:
+        """Like :meth:`close`, without waiting for the thread."""
         with self._changed:
             if not self._closing:
                 self._closing = True
-                self._until = time.monotonic() + timeout
-            self._hurry()
+                self._close_deadline = time.monotonic() + timeout
+            self._request_flush()
 
     @property
     def pending(self) -> int:
-        """Records that wait to be written."""
+        """Number of queued records."""
         return len(self._queue)
 
     @property
     def lost(self) -> int:
-        """Records that were not written and will not be."""
+        """Number of records that were dropped."""
         return self._lost
 
     def before_fork(self) -> None:
-        """Leave no connection open."""
+        """Close the connection, which a child must not inherit."""
         self._store.before_fork()
 
     def after_fork(self, child: bool) -> None:
-        """Go on; a child starts empty, and leaves the parent's records to the parent."""
+        """Allow connections again; a child drops the queue, which its parent writes."""
         self._store.after_fork(child)
         if child:
-            self._begin()
+            self._reset()
 
-    def _hurry(self) -> None:
+    def _request_flush(self) -> None:
         if self._queue and self._thread is None and not self._closing:
-            self._start()
-        self._calls_to_hurry += 1
+            self._start_thread()
+        self._flush_requests += 1
         self._changed.notify_all()
 
-    def _start(self) -> None:
+    def _start_thread(self) -> None:
         thread = threading.Thread(target=self._run, name="flextier-ledger", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # no more threads: the next record, or close(), tries again
+        except RuntimeError as error:  # no more threads: the next add() or close() retries
             self._thread = None
             self._warn(str(error))
             return
         self._thread = thread
-        atexit_flush.close_at_exit(self)
+        _register_multiprocessing_exit()
 
     def _run(self) -> None:
         try:
-            self._work()
+            self._write_queue()
         finally:
             with self._changed:
-                self._failures += 1  # no caller waits for it any longer
+                self._failures += 1  # ends every flush()
                 self._changed.notify_all()
 
-    def _work(self) -> None:
-        pause = _FIRST_PAUSE
-        while self._wait():
+    def _write_queue(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while self._wait_for_work():
             with self._changed:
                 batch = list(islice(self._queue, BATCH))
             try:
-                self._write(batch)
-            except _UNREACHABLE as error:
-                if not self._try_later(error, pause):
+                self._write_batch(batch)
+            except _RETRYABLE as error:
+                if not self._wait_to_retry(error, backoff):
                     break
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                backoff = min(backoff * 2, _MAX_BACKOFF)
             else:
-                pause = _FIRST_PAUSE
-        self._end()
+                backoff = _FIRST_BACKOFF
+        self._finish()
 
-    def _wait(self) -> bool:
-        """Wait until there is a record to write or a heartbeat is due; False: the end."""
+    def _wait_for_work(self) -> bool:
+        """Wait until a batch or a heartbeat is due; False: the writer is closed and has none."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._queue or self._closing, HEARTBEAT):
                 return True
-            self._changed.wait_for(self._is_time, self._flush_every)
+            self._changed.wait_for(self._is_batch_due, self._flush_every)
             return bool(self._queue)
 
-    def _is_time(self) -> bool:
-        asked = self._closing or self._wanted > self._settled
-        # The first is written at once: that a process which is killed was there is to be known.
-        return asked or self._session is None or len(self._queue) >= BATCH
+    def _is_batch_due(self) -> bool:
+        requested = self._closing or self._flush_target > self._done
+        # The first record is written at once, so that the session of a killed process is known.
+        return requested or self._session is None or len(self._queue) >= BATCH
 
-    def _write(self, batch: Sequence[CallRecord]) -> None:
+    def _write_batch(self, batch: Sequence[CallRecord]) -> None:
         try:
             self._store.write([row_of(record) for record in batch], self._session_row(len(batch)))
-        except (*_NO_RECORD, *_NO_ROW):
+        except (*_INVALID_RECORD, *_INVALID_ROW):
             for record in batch:
-                self._write_one(record)
+                self._write_record(record)
         else:
-            self._settle(len(batch))
+            self._dequeue(len(batch))
 
-    def _write_one(self, record: CallRecord) -> None:
+    def _write_record(self, record: CallRecord) -> None:
         try:
             row = row_of(record)
-        except _NO_RECORD as error:
-            self._leave_out(error)
+        except _INVALID_RECORD as error:
+            self._drop_first(error)
             return
         try:
             self._store.write([row], self._session_row(1))
-        except _NO_ROW as error:
-            self._leave_out(error)
+        except _INVALID_ROW as error:
+            self._drop_first(error)
         else:
-            self._settle(1)
+            self._dequeue(1)
 
-    def _leave_out(self, error: Exception) -> None:
-        self._settle(1, lost=1)
-        self._warn(f"a record does not fit: {reason(error)}")
+    def _drop_first(self, error: Exception) -> None:
+        self._dequeue(1, lost=1)
+        self._warn(f"a record is invalid: {driver_message(error)}")
 
-    def _settle(self, count: int, lost: int = 0) -> None:
+    def _dequeue(self, count: int, lost: int = 0) -> None:
         with self._changed:
             for _ in range(count):
                 self._queue.popleft()
-            self._settled += count
+            self._done += count
             self._lost += lost
             if self._session is not None:
                 self._session["written"] += count - lost
             self._changed.notify_all()
 
     def _session_row(self, count: int) -> dict[str, Any]:
-        """The session's row, as it is once ``count`` more are written."""
+        """The session's row after ``count`` more records are written."""
         now = _now()
         if self._session is None:
             self._session = {
@@ -252,41 +256,41 @@ class LedgerWriter:
         written = self._session["written"] + count
         return {**self._session, "seen_us": now, "written": written, "lost": self._lost}
 
-    def _try_later(self, error: Exception, pause: float) -> bool:
-        """Wait before the next attempt, unless a flush asks for it; False: give up."""
-        self._warn(self._store.address.redacted(reason(error)))
+    def _wait_to_retry(self, error: Exception, backoff: float) -> bool:
+        """Wait until the backoff is over or a flush is requested; False: the writer gives up."""
+        self._warn(self._store.address.redacted(driver_message(error)))
         with self._changed:
-            asked = self._calls_to_hurry
+            requests = self._flush_requests
             self._failures += 1
             self._changed.notify_all()
-            left = self._until - time.monotonic()
+            left = self._close_deadline - time.monotonic()
             if left <= 0:
                 return False
-            self._changed.wait_for(lambda: self._calls_to_hurry > asked, min(pause, left))
+            self._changed.wait_for(lambda: self._flush_requests > requests, min(backoff, left))
         return True
 
-    def _end(self) -> None:
-        """Close the session; what could not be written is lost now."""
+    def _finish(self) -> None:
+        """Drop the records that could not be written, and end the session."""
         with self._changed:
-            left = len(self._queue)
+            dropped = len(self._queue)
             self._queue.clear()
-            self._settled += left
-            self._lost += left
-        if left:
-            _log.error("%s: %d records were lost", self._store.address.shown, left)
-        if self._session is not None and not left:
+            self._done += dropped
+            self._lost += dropped
+        if dropped:
+            _log.error("%s: %d records were lost", self._store.address.shown, dropped)
+        elif self._session is not None:
             try:
                 self._store.write([], {**self._session_row(0), "ended_us": _now()})
-            except _UNREACHABLE as error:
-                self._warn(self._store.address.redacted(reason(error)))
-        self._store.let_go()
+            except _RETRYABLE as error:
+                self._warn(self._store.address.redacted(driver_message(error)))
+        self._store.close()
 
-    def _warn(self, why: str) -> None:
+    def _warn(self, reason: str) -> None:
         if self._warned:
             return
         self._warned = True
         message = (
-            f"the ledger {self._store.address.shown} cannot be written: {why}. Calls go on; "
+            f"the ledger {self._store.address.shown} cannot be written: {reason}. Calls continue; "
             f"{self.pending:,} records wait and {self.lost:,} are lost so far (reported once: "
             "see Ledger.pending and Ledger.lost)"
         )
@@ -295,3 +299,43 @@ class LedgerWriter:
 
 def _now() -> int:
     return microseconds(datetime.now(timezone.utc))
+
+
+_WRITERS: WeakSet[LedgerWriter] = WeakSet()
+_forking: list[LedgerWriter] = []
+_registered: set[int] = set()
+
+
+def _before_fork() -> None:
+    _forking[:] = list(_WRITERS)
+    for writer in _forking:
+        writer.before_fork()
+
+
+def _after_fork(child: bool) -> None:
+    for writer in _forking:
+        writer.after_fork(child)
+    _forking.clear()
+
+
+def _close_all() -> None:
+    writers = [writer for writer in _WRITERS if writer._thread is not None or writer.pending]
+    for writer in writers:
+        writer.begin_close(_EXIT_TIMEOUT)
+    for writer in writers:
+        writer.close(_EXIT_TIMEOUT)
+
+
+def _register_multiprocessing_exit() -> None:
+    """Close this process's writers at its end, also in a child of multiprocessing.
+
+    Such a child ends without ``atexit``, and drops the finalizers of its parent.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and os.getpid() not in _registered:
+        _registered.add(os.getpid())
+        util.Finalize(None, _close_all, exitpriority=100)
+
+
+around_fork(_before_fork, lambda: _after_fork(child=False), lambda: _after_fork(child=True))
+atexit.register(_close_all)

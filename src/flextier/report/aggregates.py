@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select
 from flextier._utils.formatting import day
 from flextier.costs.records import CallRecord
 from flextier.costs.totals import Sums
-from flextier.ledger.rows import moment, record_of_row, tags_of
+from flextier.ledger.rows import record_of_row, tags_of, utc_time
 from flextier.ledger.sessions import Session
 from flextier.report import queries, time_buckets
 from flextier.report.running_sums import RunningSums, numbers_of
@@ -84,13 +84,13 @@ class _TimeGroups:
         self._slots: Tallies[tuple[datetime, str]] = defaultdict(RunningSums)
         self._hours: Tallies[tuple[int, int, str]] = defaultdict(RunningSums)
         first, last = connection.execute(queries.span(period)).one()
-        self.first = None if first is None else period.local(moment(first))
-        self.last = None if last is None else period.local(moment(last))
+        self.first = None if first is None else period.local(utc_time(first))
+        self.last = None if last is None else period.local(utc_time(last))
         if self.first is None or self.last is None:
             return
         self._cut = time_buckets.cut_for(self.first, self.last)
         for quarter, lane, *numbers in connection.execute(queries.slots(period)):
-            at = period.local(moment(quarter * queries.QUARTER_US))
+            at = period.local(utc_time(quarter * queries.QUARTER_US))
             summed = numbers_of(numbers)
             for tally in self._tallies(at, lane):
                 tally.add(summed)

@@ -8,7 +8,7 @@ from typing import Any
 
 from flextier.costs.records import CallRecord
 from flextier.costs.totals import CostTotals, Sums
-from flextier.ledger.decimal_columns import amount
+from flextier.ledger.rows import join_amount
 from flextier.ledger.schema import TOKENS
 from flextier.pricing.decimals import added
 from flextier.report.queries import NUMBERS
@@ -76,7 +76,7 @@ class RunningSums:
             setattr(sums, name, self[column] + getattr(rest, name))
         sums.failed_calls = self["records"] - self["answered"] + rest.failed_calls
         for name, column in _AMOUNTS.items():
-            held = amount(self[f"{column}_nano"], self[f"{column}_atto"])
+            held = join_amount(self[f"{column}_nano"], self[f"{column}_atto"])
             setattr(sums, name, added(held, getattr(rest, name)))
         return sums
 
