@@ -40,6 +40,7 @@ PUBLIC = [
     "continuation",
     "override",
     "track",
+    "wrap",
 ]
 HEAVY = (
     "fastapi",

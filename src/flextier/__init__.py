@@ -11,6 +11,7 @@ from flextier.calls.budget import budget
 from flextier.calls.context import override, track
 from flextier.calls.continuation import continuation
 from flextier.calls.report import Attempt, CallReport
+from flextier.calls.wrap import wrap
 from flextier.capacity import LaneState, capacity_snapshot
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.errors import (
@@ -60,4 +61,5 @@ __all__ = [
     "continuation",
     "override",
     "track",
+    "wrap",
 ]

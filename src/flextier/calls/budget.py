@@ -9,7 +9,7 @@ from threading import RLock
 from typing import TYPE_CHECKING
 
 from flextier._utils.safe_warn import safe_warn
-from flextier.calls.context import Scope, current_scope, scoped
+from flextier.calls.context import Scope, block, current_scope
 from flextier.errors import BudgetExceeded, PolicyError
 from flextier.pricing.decimals import added
 
@@ -76,7 +76,8 @@ def budget(limit: Decimal | int | float | str) -> Iterator[Spending]:
     """Make no new call inside once the calls inside have cost ``limit`` US$, in any framework.
 
     Checked before each call: calls in flight are finished, and their responses returned. Tasks
-    and threads are covered as with :func:`flextier.track`. Yields the block's spending.
+    and threads are covered as with :func:`flextier.track`; ``FlexPolicy.budget`` is for all calls
+    of the process. Yields the block's spending.
 
     Args:
         limit: US$, more than 0.
@@ -93,7 +94,7 @@ def budget(limit: Decimal | int | float | str) -> Iterator[Spending]:
     spending = Spending()
     limited = (spending, _validated(limit))
     load_prices()
-    with scoped(budgets=(*current_scope().budgets, limited)):
+    with block("budget", budgets=(*current_scope().budgets, limited)):
         yield spending
 
 

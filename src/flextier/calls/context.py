@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from flextier.calls.blocks import Block
+from flextier.calls.hooks import process_wide
 from flextier.calls.report import CallReport, Retry
 from flextier.policy import FlexPolicy
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 RetryListener = Callable[[Retry], Awaitable[None] | None]
+Reach = Literal["context", "process"]
+"""Which calls a block sees: those made in its context, or all of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class Scope:
     run: Callable[[], str | None] | None = None
     """Returns the run that the calls are part of (``flextier.continuation``), for lanes that use
     it; None: of none."""
+    blocks: tuple[Block, ...] = ()
+    """The user's blocks around the calls."""
 
     def merged(self, inner: Scope) -> Scope:
         """Both scopes: each listener once, and the inner changes over the outer ones."""
@@ -40,6 +46,7 @@ class Scope:
             tuple(dict.fromkeys((*self.budgets, *inner.budgets))),
             tuple(dict.fromkeys((*self.streams, *inner.streams))),
             inner.run or self.run,
+            tuple(dict.fromkeys((*self.blocks, *inner.blocks))),
         )
 
 
@@ -92,7 +99,7 @@ class listen:
             streams = (*streams, self._on_stream)
         run = scope.run or self._run
         self._token = _SCOPE.set(
-            Scope(reports, retries, scope.changes, scope.budgets, streams, run)
+            Scope(reports, retries, scope.changes, scope.budgets, streams, run, scope.blocks)
         )
 
     def __exit__(self, *_: object) -> None:
@@ -110,12 +117,47 @@ def scoped(**fields: Any) -> Iterator[None]:
 
 
 @contextmanager
-def track() -> Iterator[list[CallReport]]:
+def block(name: str, **fields: Any) -> Iterator[None]:
+    """Run calls inside with these fields of :class:`Scope` replaced, as the user's block ``name``.
+
+    It is logged if the block sees no call while others run that it does not reach.
+    """
+    scope = _SCOPE.get()
+    opened = Block(name)
+    token = _SCOPE.set(replace(scope, blocks=(*scope.blocks, opened), **fields))
+    try:
+        yield
+    finally:
+        opened.close(scope.blocks)
+        _SCOPE.reset(token)
+
+
+def reporting(
+    name: str, scope: Reach, on_report: Callable[[CallReport], None]
+) -> AbstractContextManager[None]:
+    """The user's block ``name``, which passes the reports of its calls to ``on_report``.
+
+    Raises:
+        ValueError: there is no such scope.
+    """
+    if scope == "process":
+        return process_wide(on_report)
+    if scope != "context":
+        raise ValueError(f'{name}(scope={scope!r}): must be "context" or "process"')
+    return block(name, reports=(*_SCOPE.get().reports, on_report))
+
+
+@contextmanager
+def track(*, scope: Reach = "context") -> Iterator[list[CallReport]]:
     """Collect the reports of the calls made inside, failed ones included, through any framework.
 
     Tasks started inside are covered, and so are threads that carry the context along
-    (``asyncio.to_thread``, LangChain's ``batch``); a bare ``threading.Thread`` is not. A streamed
-    call is reported when its stream ends or is closed.
+    (``asyncio.to_thread``, LangChain's ``batch``, a pool that runs ``flextier.wrap(function)``); a
+    plain thread or pool is not. A streamed call is reported when its stream ends or is closed.
+
+    Args:
+        scope: ``"process"``: all calls of the process that begin meanwhile, in every thread and
+            event loop. Other processes, also children, are never covered.
 
     Example::
 
@@ -124,7 +166,7 @@ def track() -> Iterator[list[CallReport]]:
         print(calls[-1].lane)
     """
     reports: list[CallReport] = []
-    with listen(reports.append):
+    with reporting("track", scope, reports.append):
         yield reports
 
 
@@ -133,6 +175,7 @@ def override(**changes: Any) -> Iterator[None]:
     """Use other policy values for the calls made inside, through any framework.
 
     The names are the fields of :class:`flextier.FlexPolicy`. Inner blocks win over outer ones.
+    Tasks and threads are covered as with :func:`track`.
 
     Raises:
         PolicyError: a name or value is wrong.
@@ -144,5 +187,5 @@ def override(**changes: Any) -> Iterator[None]:
 
         lanes = changes["lanes"]
         start_run_tracking(lanes.split(",") if isinstance(lanes, str) else lanes)
-    with scoped(changes=tuple(sorted(merged.items()))):
+    with block("override", changes=tuple(sorted(merged.items()))):
         yield

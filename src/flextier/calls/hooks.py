@@ -1,14 +1,17 @@
-"""The registry of telemetry hooks: callbacks for every call of this process."""
+"""Callbacks for every call of this process: telemetry hooks, and blocks with scope="process"."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from flextier.calls.context import Scope
 from flextier.calls.report import CallReport, Retry
+
+if TYPE_CHECKING:
+    from flextier.calls.context import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +57,34 @@ def remove_hook(hook: Hook) -> None:
         _hooks = tuple(other for other in _hooks if other != hook)
 
 
+# A dict, as its operations are atomic: a lock could be held by another thread at a fork.
+_process_wide: dict[object, Callable[[CallReport], None]] = {}
+
+
+@contextmanager
+def process_wide(on_report: Callable[[CallReport], None]) -> Iterator[None]:
+    """Pass on the reports of the calls that begin meanwhile, in all threads and event loops."""
+    key = object()
+    _process_wide[key] = on_report
+    try:
+        yield
+    finally:
+        del _process_wide[key]
+
+
 def with_hooks(scope: Scope, base_url: str, options: Any) -> Scope:
-    """The scope of a call that begins, with a listener of every hook.
+    """The scope of a call that begins, with a listener of every hook, and process-wide blocks.
+
+    The blocks come last: those around the call know more of it, and a ledger keeps the first
+    record of a call.
 
     Args:
         scope: what the code around the call has set.
         base_url: the client's.
         options: the SDK's options of the call.
     """
+    if _process_wide:
+        scope = replace(scope, reports=(*scope.reports, *_process_wide.values()))
     hooks = _hooks
     if not hooks:
         return scope

@@ -9,6 +9,7 @@ import openai
 from flextier._openai.compat import is_given
 from flextier._openai.request_options import caller_reads_body, is_journaled, request_facts
 from flextier._utils.clock import Clock
+from flextier.calls.blocks import call_begins
 from flextier.calls.budget import budgets_in_force, load_prices
 from flextier.calls.context import current_scope
 from flextier.calls.hooks import with_hooks
@@ -50,6 +51,7 @@ class Router:
         """
         check_open(client)
         scope = current_scope()
+        call_begins(scope.blocks)
         policy = self.policy.replace(**dict(scope.changes)) if scope.changes else self.policy
         limits = budgets_in_force(policy.budget, scope)
         for spending, limit, knob in limits:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flextier._utils.safe_warn import notify
-from flextier.calls.context import listen
+from flextier.calls.context import Reach, reporting
 from flextier.calls.report import CallReport
 from flextier.costs.records import OnRecord, record_of
 from flextier.costs.totals import CostTotals
@@ -16,7 +16,10 @@ from flextier.pricing.price_book import load_price_list
 
 @contextmanager
 def record_calls(
-    *sinks: OnRecord, tags: Iterable[str] = (), metadata: Mapping[str, Any] | None = None
+    *sinks: OnRecord,
+    tags: Iterable[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    scope: Reach = "context",
 ) -> Iterator[CostTotals]:
     """Count what the calls inside cost, failed ones included; the totals are yielded, and live.
 
@@ -30,6 +33,8 @@ def record_calls(
             the call goes on: a warning says so.
         tags: for all of the records.
         metadata: for all of the records.
+        scope: ``"process"``: all calls of the process that begin meanwhile, in every thread and
+            event loop. For those of child processes, too, set ``FLEXTIER_LEDGER``.
 
     Example::
 
@@ -47,5 +52,5 @@ def record_calls(
         for sink in sinks:
             notify(sink, record)
 
-    with listen(on_report):
+    with reporting("record_calls", scope, on_report):
         yield totals

@@ -1,0 +1,71 @@
+"""Blocks that see no call: a log line says so if calls ran that they do not reach."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+_log = logging.getLogger("flextier")
+
+# A dict, as its operations are atomic: a lock could be held by another thread at a fork.
+_open: dict[Block, None] = {}
+_logged: set[tuple[str, int]] = set()
+
+
+class Block:
+    """A ``with`` block of the user's: ``track``, ``record_calls``, ``budget`` or ``override``.
+
+    Its context reaches the calls inside, and none of a plain thread or pool.
+    """
+
+    __slots__ = ("_missed", "_name", "_seen")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._seen = False
+        self._missed = 0
+        _open[self] = None
+
+    def close(self, outer: tuple[Block, ...]) -> None:
+        """End the block; log it if it saw no call while calls ran inside no block at all.
+
+        At most once for each line of code, and not again for the blocks around it.
+        """
+        del _open[self]
+        if self._seen or not self._missed:
+            return
+        for block in outer:
+            block._seen = True
+        place = _line_of_caller()
+        if place in _logged:
+            return
+        _logged.add(place)
+        _log.warning(
+            "%s() saw no call, but %d ran meanwhile in threads or tasks that it does not reach "
+            "(%s:%d). Pass flextier.wrap(function) to the thread or pool; or, for all threads, use "
+            'track(scope="process"), record_calls(scope="process") or FlexPolicy(budget=...)',
+            self._name,
+            self._missed,
+            *place,
+        )
+
+
+def call_begins(blocks: tuple[Block, ...]) -> None:
+    """Note a call that begins inside ``blocks``; inside none, all open blocks miss it."""
+    for block in blocks:
+        block._seen = True
+    if not blocks:
+        for block in list(_open):
+            block._missed += 1
+
+
+def _line_of_caller() -> tuple[str, int]:
+    """The file and line of the code that ends a block."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_internal(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _is_internal(module: str) -> bool:
+    return module == "contextlib" or module.partition(".")[0] == "flextier"
