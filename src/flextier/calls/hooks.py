@@ -57,12 +57,21 @@ def remove_hook(hook: Hook) -> None:
         _hooks = tuple(other for other in _hooks if other != hook)
 
 
+OnReport = Callable[[CallReport], None]
+
 # A dict, as its operations are atomic: a lock could be held by another thread at a fork.
-_process_wide: dict[object, Callable[[CallReport], None]] = {}
+_process_wide: dict[object, OnReport] = {}
+_recorder: OnReport | None = None
+
+
+def record_every_call(recorder: OnReport | None) -> None:
+    """Pass the report of every call that begins from now on to ``recorder``, after all others."""
+    global _recorder
+    _recorder = recorder
 
 
 @contextmanager
-def process_wide(on_report: Callable[[CallReport], None]) -> Iterator[None]:
+def process_wide(on_report: OnReport) -> Iterator[None]:
     """Pass on the reports of the calls that begin meanwhile, in all threads and event loops."""
     key = object()
     _process_wide[key] = on_report
@@ -73,10 +82,9 @@ def process_wide(on_report: Callable[[CallReport], None]) -> Iterator[None]:
 
 
 def with_hooks(scope: Scope, base_url: str, options: Any) -> Scope:
-    """The scope of a call that begins, with a listener of every hook, and process-wide blocks.
+    """The scope of a call that begins, with a listener of every hook, and process-wide ones.
 
-    The blocks come last: those around the call know more of it, and a ledger keeps the first
-    record of a call.
+    These come last: blocks around the call know more of it, and a ledger keeps the first record.
 
     Args:
         scope: what the code around the call has set.
@@ -85,6 +93,8 @@ def with_hooks(scope: Scope, base_url: str, options: Any) -> Scope:
     """
     if _process_wide:
         scope = replace(scope, reports=(*scope.reports, *_process_wide.values()))
+    if _recorder is not None:
+        scope = replace(scope, reports=(*scope.reports, _recorder))
     hooks = _hooks
     if not hooks:
         return scope

@@ -15,6 +15,7 @@ from flextier.calls.context import current_scope
 from flextier.calls.hooks import with_hooks
 from flextier.capacity import LimiterRegistry
 from flextier.client.account_key import account_key
+from flextier.client.ledger_setting import start_process_ledger
 from flextier.errors import ClientClosedError
 from flextier.policy import FlexPolicy
 from flextier.routing.call import Route
@@ -52,6 +53,7 @@ class Router:
         check_open(client)
         scope = current_scope()
         call_begins(scope.blocks)
+        start_process_ledger()
         policy = self.policy.replace(**dict(scope.changes)) if scope.changes else self.policy
         limits = budgets_in_force(policy.budget, scope)
         for spending, limit, knob in limits:

@@ -17,6 +17,7 @@ from flextier.costs.records import CallRecord
 from flextier.costs.totals import CostTotals, Sums
 from flextier.ledger import queries
 from flextier.ledger.errors import LedgerError
+from flextier.ledger.process_ledger import taken_by_a_ledger
 from flextier.ledger.queries import CallFilter, Group
 from flextier.ledger.sessions import Session
 from flextier.ledger.store import LedgerStore
@@ -84,7 +85,8 @@ class Ledger:
             LedgerError: the ledger was opened with ``readonly=True``.
         """
         self._check_writable()
-        self._writer.add(record)
+        if self._writer.add(record):
+            taken_by_a_ledger(self._address.shown, record.call_id)
 
     __call__ = add
 

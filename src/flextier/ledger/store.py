@@ -45,6 +45,8 @@ class LedgerStore:
         self._fork_lock = _ForkLock()
         self._connection: Connection | None = None  # of the thread that writes
         self._file_id: tuple[int, int] | None = None
+        self.is_open = False
+        """Whether the ledger has been opened for writing once."""
         self._inherited: Connection | None = None
         dialect = sqlite if address.path is not None else postgresql
         self._insert = dialect.insert(calls).on_conflict_do_nothing(index_elements=["call_id"])
@@ -147,6 +149,7 @@ class LedgerStore:
         with self._translate_errors("opened"):
             _retry_while_locked(self._migrate)
         self._file_id = self._current_file_id()
+        self.is_open = True
 
     def _migrate(self) -> None:
         shown = self.address.shown
@@ -171,8 +174,8 @@ class LedgerStore:
     def _write_connection(self) -> Connection:
         if self._inherited is not None and self.address.path is not None:
             raise LedgerError(f"{self.address.shown}: this process was forked in a transaction")
-        if self._file_id != self._current_file_id():
-            # The file was moved or deleted: records written to it now would be lost.
+        if not self.is_open or self._file_id != self._current_file_id():
+            # Not opened yet; or the file was moved or deleted, and what is written to it is lost.
             self._disconnect()
             self._create_or_upgrade()
         if self._connection is None:

@@ -66,8 +66,8 @@ class LedgerWriter:
         self._flush_requests = self._failures = 0
         self._session: dict[str, Any] | None = None
 
-    def add(self, record: CallRecord) -> None:
-        """Queue a record. Never waits for the database, never raises."""
+    def add(self, record: CallRecord) -> bool:
+        """Queue a record; False: it is lost. Never waits for the database, never raises."""
         with self._changed:
             if not self._closing and len(self._queue) < self._limit:
                 self._queue.append(record)
@@ -76,9 +76,10 @@ class LedgerWriter:
                     self._start_thread()
                 elif len(self._queue) in (1, BATCH):
                     self._changed.notify_all()
-                return
+                return True
             self._lost += 1
         self._warn("it is closed" if self._closing else f"the queue of {self._limit:,} is full")
+        return False
 
     def add_all(self, records: Iterable[CallRecord]) -> None:
         """Queue records and flush; waits whenever the queue is full.
@@ -264,8 +265,8 @@ class LedgerWriter:
             self._failures += 1
             self._changed.notify_all()
             left = self._close_deadline - time.monotonic()
-            if left <= 0:
-                return False
+            if left <= 0 or (self._closing and not self._store.is_open):
+                return False  # a ledger that could never be opened does not delay the exit
             self._changed.wait_for(lambda: self._flush_requests > requests, min(backoff, left))
         return True
 

@@ -1,0 +1,54 @@
+"""``FLEXTIER_LEDGER``: a ledger of every call of the process, started by its first call."""
+
+from __future__ import annotations
+
+import os
+from threading import Lock
+
+from flextier._utils.fork import after_fork_in_child
+from flextier._utils.safe_warn import safe_warn
+from flextier.calls import hooks
+
+VARIABLE = "FLEXTIER_LEDGER"
+
+_lock = Lock()
+_is_read = False
+_url = ""
+
+
+def start_process_ledger() -> None:
+    """Read the variable, if this process has not yet, and record all calls in the ledger it names.
+
+    A ledger that cannot be used is warned about once; it fails no call.
+    """
+    global _is_read, _url
+    if _is_read:
+        return
+    with _lock:  # the calls of other threads are recorded, too: they wait
+        if _is_read:
+            return
+        url = os.environ.get(VARIABLE, "").strip()
+        if url != _url:  # a forked child has its parent's ledger
+            _url = url
+            hooks.record_every_call(_ledger(url) if url else None)
+        _is_read = True
+
+
+def _ledger(url: str) -> hooks.OnReport | None:
+    try:
+        from flextier.ledger.process_ledger import ProcessLedger  # most programs have none
+
+        ledger = ProcessLedger(url)
+    except Exception as error:  # noqa: BLE001 - whatever it is, calls go on
+        safe_warn(f"{VARIABLE} cannot be used, so calls are not recorded: {error}", RuntimeWarning)
+        return None
+    ledger.use()
+    return ledger
+
+
+def _forked() -> None:
+    global _lock, _is_read
+    _lock, _is_read = Lock(), False
+
+
+after_fork_in_child(_forked)
