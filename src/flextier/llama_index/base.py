@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import MethodType
 from typing import Any, ClassVar
 
@@ -34,6 +36,11 @@ with needs_llama_index():
         LLMMetadata,
     )
     from llama_index.core.constants import DEFAULT_TEMPERATURE
+
+# How calls are routed, which changes no answer: not in the cache keys of what an LLM is a part of.
+_KNOBS = frozenset({"policy", "timeout", "max_retries", "stream_usage"})
+
+_SAVED: ContextVar[Any] = ContextVar("flextier_saved_llm", default=None)
 
 # A constructor of LlamaIndex's that gets no client may make one: ours take its place.
 _LATER: Any = object()
@@ -268,11 +275,39 @@ class FlexLLM(BaseModel):
     def _explicit(self, policy: FlexPolicy) -> dict[str, Any]:
         return policy.model_dump(mode="json", exclude_unset=True)
 
+    def model_dump(self, **kwargs: Any) -> dict[str, Any]:
+        """The fields without secrets, as pydantic's ``model_dump``."""
+        with self._saving():
+            return super().model_dump(**kwargs)
+
+    def model_dump_json(self, **kwargs: Any) -> str:
+        """The fields without secrets, as pydantic's ``model_dump_json``."""
+        with self._saving():
+            return super().model_dump_json(**kwargs)
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Mark the LLM as what is saved, not a part of it."""
+        token = _SAVED.set(self)
+        try:
+            yield
+        finally:
+            _SAVED.reset(token)
+
     @model_serializer(mode="wrap")
     def custom_model_dump(self, handler: Any, info: Any) -> dict[str, Any]:
-        """The fields without secrets: no key, no headers or fields that are named like one."""
+        """The fields without secrets: no key, no headers or fields that are named like one.
+
+        As a part of something else, such as a transformation, whose cache key this makes: without
+        the knobs, and without a context window that was not given.
+        """
         llm: Any = self
-        return {**without_secrets(handler(self)), "class_name": llm.class_name()}
+        fields: dict[str, Any] = without_secrets(handler(self))
+        if _SAVED.get() is not self:
+            fields = {name: value for name, value in fields.items() if name not in _KNOBS}
+            if self.context_window is None:
+                fields.pop("context_window", None)
+        return {**fields, "class_name": llm.class_name()}
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
