@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from flextier.costs import CallRecord, CostTotals
 from flextier.ledger import Ledger
+from flextier.report.period import buckets, truncation
 from flextier.report.summary import WAITS, Summary
-from flextier.report.time_buckets import cut_for, slots
 from tests.ledger.calls import call
 from tests.report.conftest import summary_of
 from tests.report.records import BEGIN, fortnight, histories
@@ -61,13 +61,15 @@ def _holds(summary: Summary, history: list[CallRecord], zone: str) -> None:
     for record in history:
         days[f"{local[record.call_id]:%Y-%m-%d}"].append(record)
     assert summary.by_day == {day: _plain(records) for day, records in days.items()}
-    assert sum(slot.sums.cost for slot in summary.slots) == totals.cost
-    assert sum(sum(slot.calls_by_lane.values()) for slot in summary.slots) == totals.calls
+    assert sum(bucket.sums.cost for bucket in summary.buckets) == totals.cost
+    assert sum(sum(bucket.calls_by_lane.values()) for bucket in summary.buckets) == totals.calls
     assert sum(one.calls for one in summary.fallbacks) == totals.fallback_calls
     refused: Counter[int] = Counter()
     for record in history:
         refused[local[record.call_id].hour] += record.refusals
-    assert [one.refused for one in summary.tries_by_hour] == [refused[hour] for hour in range(24)]
+    assert [one.refused for one in summary.flex_attempts_by_hour] == [
+        refused[hour] for hour in range(24)
+    ]
     assert summary.waits.calls == len(history)
 
 
@@ -88,14 +90,14 @@ def test_a_period(keep: Keep) -> None:
 
 
 def test_when_flex_refuses(keep: Keep) -> None:
-    """Refused tries and calls that flex answered are told by weekday and hour of the zone."""
+    """Refused attempts and calls that flex answered are told by weekday and hour of the zone."""
     summary = summary_of(keep(fortnight()), tz="Etc/GMT-1")
 
-    monday = summary.tries[0]
+    monday = summary.flex_attempts[0]
     assert (monday[17].refused, monday[17].served) == (6, 0)
     assert (monday[15].refused, monday[15].served) == (6, 2)
-    assert monday[3].share == 0
-    assert summary.tries[5][17].share == 0
+    assert monday[3].refused_share == 0
+    assert summary.flex_attempts[5][17].refused_share == 0
 
 
 def test_waits(keep: Keep) -> None:
@@ -133,10 +135,10 @@ def test_slowest_and_dearest(keep: Keep) -> None:
         (timedelta(days=1_136_000), 32),
     ],
 )
-def test_slots_are_few_enough_for_a_chart(length: timedelta, number: int) -> None:
+def test_buckets_are_few_enough_for_a_chart(length: timedelta, number: int) -> None:
     """From hours to centuries, without a gap and without overlap."""
     first = BEGIN.replace(tzinfo=None, hour=9, minute=30)
-    found = list(slots(first, first + length, cut_for(first, first + length)))
+    found = list(buckets(first, first + length, truncation(first, first + length)))
 
     assert len(found) == pytest.approx(number, abs=1)
     assert found[0][0] <= first < found[0][1]
@@ -145,12 +147,12 @@ def test_slots_are_few_enough_for_a_chart(length: timedelta, number: int) -> Non
 
 
 def test_an_empty_ledger(keep: Keep) -> None:
-    """No calls: no sums, no slots, nothing that fails."""
+    """No calls: no sums, no buckets, nothing that fails."""
     summary = summary_of(keep(()))
 
     assert summary.records == 0
     assert summary.first is None
-    assert summary.slots == ()
+    assert summary.buckets == ()
     assert summary.total == CostTotals()
 
 
@@ -161,4 +163,4 @@ def test_a_zone_with_summer_time(keep: Keep) -> None:
 
     summary = summary_of(file, tz="Europe/Vienna")
 
-    assert [slot.sums.calls for slot in summary.slots] == [2, 1]
+    assert [bucket.sums.calls for bucket in summary.buckets] == [2, 1]

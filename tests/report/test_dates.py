@@ -11,7 +11,7 @@ import pytest
 
 from flextier.cli import main
 from flextier.costs import CallRecord
-from flextier.report import time_buckets
+from flextier.report import period
 from flextier.report.page import page
 from tests.ledger.calls import call
 from tests.report.conftest import summary_of
@@ -28,19 +28,19 @@ def test_one_date_that_is_far_off(keep: Keep, capsys: pytest.CaptureFixture[str]
     file = keep([*(call() for _ in range(6)), call(at=FAR)])
     summary = summary_of(file)
 
-    assert len(summary.slots) == 32
-    assert sum(slot.sums.calls for slot in summary.slots) == 7
+    assert len(summary.buckets) == 32
+    assert sum(slot.sums.calls for slot in summary.buckets) == 7
     html = page(summary)
     assert len(html) < 500_000
     assert "5100 to 5199" in html
-    assert "and 5138-11-16, so charts have one bar a century" in html
+    assert "and 5138-11-16, so charts have one bar per century" in html
     main(["report", "--ledger", str(file), "--since", "all"])
-    assert "one bar a century" in capsys.readouterr().out
+    assert "one bar per century" in capsys.readouterr().out
 
 
 def test_ordinary_times_need_no_note(keep: Keep) -> None:
     """Nothing is said about bars of months or less."""
-    assert "one bar a" not in page(summary_of(keep([call()])))
+    assert "one bar per" not in page(summary_of(keep([call()])))
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
@@ -48,8 +48,8 @@ def test_the_ends_of_time(keep: Keep, zone: str) -> None:
     """The first and the last moment that there is are dates like others, in every zone."""
     summary = summary_of(keep([call(at=FIRST), call(at=LAST)]), tz=zone)
 
-    assert sum(slot.sums.calls for slot in summary.slots) == 2
-    assert len(summary.slots) == 100
+    assert sum(slot.sums.calls for slot in summary.buckets) == 2
+    assert len(summary.buckets) == 100
     assert sorted(summary.by_day)[0].startswith("0001-01-0")
     assert "0001-01-0" in page(summary)
 
@@ -67,21 +67,21 @@ def test_since_the_first_year(
 @pytest.mark.parametrize(
     "cut",
     [
-        time_buckets.hour,
-        time_buckets.day,
-        time_buckets.week,
-        time_buckets.month,
-        time_buckets.year,
-        time_buckets.decade,
-        time_buckets.century,
+        period.hour,
+        period.day,
+        period.week,
+        period.month,
+        period.year,
+        period.decade,
+        period.century,
     ],
 )
-def test_slots_at_the_ends_of_time(cut: time_buckets.Cut) -> None:
+def test_buckets_at_the_ends_of_time(cut: period.Truncate) -> None:
     """They end where time does, without a gap."""
     last = datetime.max
     for first in (datetime.min, datetime(9999, 12, 31, 1)):
-        end = min(last, time_buckets.following(time_buckets.following(first, cut), cut))
-        found = list(time_buckets.slots(first, end, cut))
+        end = min(last, period.next_bucket(period.next_bucket(first, cut), cut))
+        found = list(period.buckets(first, end, cut))
         assert found[0][0] <= first
         assert found[-1][1] >= end
         assert all(one[1] == other[0] for one, other in pairwise(found))
@@ -90,15 +90,15 @@ def test_slots_at_the_ends_of_time(cut: time_buckets.Cut) -> None:
 @pytest.mark.parametrize(
     ("cut", "at", "name"),
     [
-        (time_buckets.hour, datetime(9, 1, 2, 3, 4), "0009-01-02 03:00"),
-        (time_buckets.month, datetime(9, 1, 2), "0009-01"),
-        (time_buckets.year, datetime(2026, 5, 4), "2026"),
-        (time_buckets.decade, datetime(2026, 5, 4), "2020 to 2029"),
-        (time_buckets.decade, datetime(9, 5, 4), "0001 to 0009"),
-        (time_buckets.century, datetime(9999, 5, 4), "9900 to 9999"),
-        (time_buckets.year, datetime(9999, 5, 4), "9999"),
+        (period.hour, datetime(9, 1, 2, 3, 4), "0009-01-02 03:00"),
+        (period.month, datetime(9, 1, 2), "0009-01"),
+        (period.year, datetime(2026, 5, 4), "2026"),
+        (period.decade, datetime(2026, 5, 4), "2020 to 2029"),
+        (period.decade, datetime(9, 5, 4), "0001 to 0009"),
+        (period.century, datetime(9999, 5, 4), "9900 to 9999"),
+        (period.year, datetime(9999, 5, 4), "9999"),
     ],
 )
-def test_names_of_slots(cut: time_buckets.Cut, at: datetime, name: str) -> None:
+def test_names_of_buckets(cut: period.Truncate, at: datetime, name: str) -> None:
     """As short as what they are allows."""
-    assert time_buckets.slot_name(cut(at), time_buckets.following(cut(at), cut)) == name
+    assert period.bucket_name(cut(at), period.next_bucket(cut(at), cut)) == name

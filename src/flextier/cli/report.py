@@ -1,4 +1,4 @@
-"""``flextier report``: what a ledger's calls cost and saved, as a table, JSON, CSV or a page."""
+"""``flextier report``: costs and savings of a ledger's calls as a table, JSON, CSV or HTML."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from flextier.cli._common import fail
 
 if TYPE_CHECKING:
     from flextier.ledger.url import LedgerUrl
-    from flextier.report.summary import Period, Summary
+    from flextier.report.period import Period
+    from flextier.report.summary import Summary
 
 _LEDGER = "sqlite:///flextier.db"
-_BY = "lane"  # grouping of a CSV file without --by
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,20 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the report; returns 0, or 2 if that cannot be done."""
-    # Here, so that `--help` loads neither SQLAlchemy nor the plotting library.
+    """Write the report; return 0, or 2 if it cannot be written."""
+    # Imported here, so that `--help` loads neither SQLAlchemy nor the drawing library.
     from flextier.ledger import LedgerError
     from flextier.report import output
     from flextier.report.period import period_of
 
     try:
-        _look_at_output(options)
+        _check_output(options)
         period = period_of(options.since, options.until, options.tz, datetime.now(timezone.utc))
-        with ThreadPoolExecutor(1) as beside:
-            # The page's libraries take a second to load, in which the database can add up.
-            page = beside.submit(_page) if options.format == "html" else None
+        with ThreadPoolExecutor(1) as executor:
+            # The page's libraries take a second to load; the database is queried meanwhile.
+            page = executor.submit(_page) if options.format == "html" else None
             summary = _summary(options.ledger, period)
-            rendered = page.result()(summary, options.by) if page else _written(summary, options)
+            rendered = page.result()(summary, options.by) if page else _rendered(summary, options)
     except LedgerError as error:
         return fail("report", f"--ledger: {error}")
     except ValueError as error:
@@ -72,15 +72,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _look_at_output(options: argparse.Namespace) -> None:
-    """Before the work is done, see whether it would overwrite a database."""
+def _check_output(options: argparse.Namespace) -> None:
     from flextier.report import output
 
     ledger = _address(options.ledger).path
     if options.output is None:
         return
     try:
-        output.refuse(options.output, ledger)
+        output.refuse_database(options.output, ledger)
     except OSError as error:
         raise ValueError(f"--output {options.output} cannot be written: {error.strerror}") from None
 
@@ -115,12 +114,12 @@ def _page() -> Callable[[Summary, str | None], str]:
     return page
 
 
-def _written(summary: Summary, options: argparse.Namespace) -> str:
+def _rendered(summary: Summary, options: argparse.Namespace) -> str:
     from flextier.report import formats, output
 
     if options.format == "json":
         return formats.as_json(summary, options.by)
     if options.format == "csv":
-        seen = output.is_terminal(options.output)
-        return formats.comma_separated(summary, options.by or _BY, for_terminal=seen)
+        is_terminal = output.is_terminal(options.output)
+        return formats.comma_separated(summary, options.by or "lane", for_terminal=is_terminal)
     return formats.text(summary, options.by) + "\n"

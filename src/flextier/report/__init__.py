@@ -1,1 +1,1 @@
-"""Reports on a ledger: what calls cost, what they saved, and how flex behaved."""
+"""Reports on a ledger: costs and savings of calls, and refusals of flex."""

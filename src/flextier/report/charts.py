@@ -1,6 +1,6 @@
 """The charts of the page, drawn with Vega-Altair. Colours are the page's CSS variables.
 
-Each is drawn twice: wide, and narrow for a phone, where a scaled-down one could not be read.
+Each is drawn twice: wide, and narrow for a phone, where a scaled-down chart is illegible.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import vl_convert
 
 from flextier._utils.formatting import count, dollars, percent, plain
 from flextier.pricing.decimals import added
-from flextier.report.summary import WAITS, WEEKDAYS, HourlyAttempts, Summary, TimeBucket
-from flextier.report.time_buckets import slot_name
+from flextier.report.period import WEEKDAYS, bucket_name
+from flextier.report.summary import WAITS, FlexAttempts, Summary, TimeBucket
 
 Rows = list[dict[str, Any]]
 
 _BACKGROUND = "background"
 LANES = ("flex", "standard", "batch", _BACKGROUND)
-"""Those that have a colour of their own; the windows of background responses share one."""
+"""Lanes with their own colour; all windows of background responses share one."""
 _OTHERS = "other lanes"
 
 HEAT = ("none refused", "to 10 %", "to 30 %", "to 60 %", "over 60 %")
-"""Classes of the share that is refused."""
-_HEAT_ENDS = (0.0, 0.1, 0.3, 0.6)
+"""Classes of the share of refused attempts."""
+_HEAT_BOUNDS = (0.0, 0.1, 0.3, 0.6)
 
 WAIT_NAMES = ("none", "to 1 s", "to 5 s", "to 15 s", "to 1 min", "to 5 min", "to 15 min",
               "to 1 h", "longer")  # fmt: skip
@@ -40,7 +40,7 @@ assert len(WAIT_NAMES) == len(WAITS) + 1
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a chart is drawn, in CSS pixels."""
+    """The size of a chart, in CSS pixels."""
 
     name: str
     width: int
@@ -61,23 +61,23 @@ def svg(chart: alt.TopLevelMixin) -> str:
 
 
 def warm_up() -> None:
-    """Start what draws; the first chart need not wait for it then."""
+    """Start the drawing library, which takes a while, before the first chart needs it."""
     svg(alt.Chart(alt.InlineData(values=[{"x": 0}])).mark_bar().encode(x="x:Q"))
 
 
 def spending(summary: Summary, size: Size) -> alt.TopLevelMixin:
-    """Spent, as bars, within what standard would have cost."""
+    """Bars of the cost, inside bars of the standard price."""
     rows: Rows = []
-    for slot in summary.slots:
-        sums, name = slot.sums, slot_name(slot.start, slot.end)
+    for bucket in summary.buckets:
+        sums, name = bucket.sums, bucket_name(bucket.start, bucket.end)
         tip = (
             f"{name}: spent {dollars(sums.cost)}, standard {dollars(sums.standard_cost)}, "
             f"saved {dollars(sums.saved)}"
         )
         for kind, amount in (("standard price", sums.standard_cost), ("spent", sums.cost)):
-            rows.append({**_place(slot), "kind": kind, "amount": float(amount), "tip": tip})
-    money = [slot.sums.standard_cost for slot in summary.slots]
-    money += [slot.sums.cost for slot in summary.slots]
+            rows.append({**_extent(bucket), "kind": kind, "amount": float(amount), "tip": tip})
+    money = [bucket.sums.standard_cost for bucket in summary.buckets]
+    money += [bucket.sums.cost for bucket in summary.buckets]
     base = alt.Chart(alt.InlineData(values=rows))
     x = _time(size)
     bars = base.mark_bar().encode(
@@ -93,17 +93,17 @@ def spending(summary: Summary, size: Size) -> alt.TopLevelMixin:
         .mark_rule(stroke="var(--standard)", strokeWidth=1.5)
         .encode(x=x, x2="end:T", y=alt.Y("amount:Q"), description="tip:N")
     )
-    return _finished(alt.layer(bars, tops), size)
+    return _styled(alt.layer(bars, tops), size)
 
 
 def saved(summary: Summary, size: Size) -> alt.TopLevelMixin:
-    """What was saved so far, at the end of every slot."""
-    amounts = list(accumulate((slot.sums.saved for slot in summary.slots), added))
-    first = summary.slots[0]
+    """The total saved up to the end of each bucket."""
+    amounts = list(accumulate((bucket.sums.saved for bucket in summary.buckets), added))
+    first = summary.buckets[0]
     rows: Rows = [{"at": _iso(first.start), "amount": 0.0, "tip": ""}]
-    for slot, amount in zip(summary.slots, amounts, strict=True):
-        tip = f"By the end of {slot_name(slot.start, slot.end)}: {dollars(amount)} saved"
-        rows.append({"at": _iso(slot.end), "amount": float(amount), "tip": tip})
+    for bucket, amount in zip(summary.buckets, amounts, strict=True):
+        tip = f"By the end of {bucket_name(bucket.start, bucket.end)}: {dollars(amount)} saved"
+        rows.append({"at": _iso(bucket.end), "amount": float(amount), "tip": tip})
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=_time(size, "at:T"),
         y=alt.Y("amount:Q", title=None, axis=_money_axis(amounts)),
@@ -116,20 +116,20 @@ def saved(summary: Summary, size: Size) -> alt.TopLevelMixin:
         .mark_point(filled=True, size=90, color="var(--saved)", opacity=0)
         .encode(description="tip:N")
     )
-    return _finished(area + points, size)
+    return _styled(area + points, size)
 
 
 def lanes(summary: Summary, size: Size) -> alt.TopLevelMixin:
-    """The share of each lane in the calls answered."""
+    """The share of each lane in the answered calls."""
     rows: Rows = []
-    for slot in summary.slots:
-        whole, name = sum(slot.calls_by_lane.values()), slot_name(slot.start, slot.end)
+    for bucket in summary.buckets:
+        whole, name = sum(bucket.calls_by_lane.values()), bucket_name(bucket.start, bucket.end)
         below = 0
-        for lane, calls in lanes_of(slot.calls_by_lane).items():
+        for lane, calls in lanes_of(bucket.calls_by_lane).items():
             if calls:
                 tip = f"{name}: {percent(calls, whole)} on {lane}, {count(calls, 'call')}"
                 share = {"low": below / whole, "high": (below + calls) / whole}
-                rows.append({**_place(slot), **share, "lane": lane, "tip": tip})
+                rows.append({**_extent(bucket), **share, "lane": lane, "tip": tip})
             below += calls
     names = list(lanes_of(dict.fromkeys(summary.by_lane, 0)))
     chart = (
@@ -149,19 +149,18 @@ def lanes(summary: Summary, size: Size) -> alt.TopLevelMixin:
             description="tip:N",
         )
     )
-    return _finished(chart, size)
+    return _styled(chart, size)
 
 
 def lanes_of(calls: Mapping[str, int]) -> dict[str, int]:
-    """Calls by lane, in the order of ``LANES``; the lanes that share a colour together."""
-    found: Counter[str] = Counter()
+    """Calls by lane, in the order of ``LANES``; lanes with the same colour are added up."""
+    by_colour: Counter[str] = Counter()
     for lane, number in calls.items():
-        found[_coloured(lane)] += number
-    return {lane: found[lane] for lane in (*LANES, _OTHERS) if lane in found}
+        by_colour[_displayed_lane(lane)] += number
+    return {lane: by_colour[lane] for lane in (*LANES, _OTHERS) if lane in by_colour}
 
 
-def _coloured(lane: str) -> str:
-    """What a lane is drawn as."""
+def _displayed_lane(lane: str) -> str:
     kind = _BACKGROUND if lane.startswith(f"{_BACKGROUND}-") else lane
     return kind if kind in LANES else _OTHERS
 
@@ -171,18 +170,18 @@ def _order(lane: str) -> int:
 
 
 def refusals(summary: Summary, size: Size) -> alt.TopLevelMixin:
-    """How often flex refused, by weekday and hour: hours down the page where it is narrow."""
+    """The share of refused attempts by weekday and hour; hours are rows in the narrow size."""
     rows = [
         {
             "hour": f"{hour:02d}",
             "day": day,
-            "class": HEAT[sum(share > end for end in _HEAT_ENDS)],
+            "class": HEAT[sum(share > end for end in _HEAT_BOUNDS)],
             "shown": "<1" if 0 < share < 0.005 else f"{100 * share:.0f}",
-            "tip": f"{day} {hour:02d}:00: {attempts_text(tries)}",
+            "tip": f"{day} {hour:02d}:00: {attempts_text(attempts)}",
         }
-        for day, hours in zip(WEEKDAYS, summary.tries, strict=True)
-        for hour, tries in enumerate(hours)
-        if (share := tries.share) is not None
+        for day, hours in zip(WEEKDAYS, summary.flex_attempts, strict=True)
+        for hour, attempts in enumerate(hours)
+        if (share := attempts.refused_share) is not None
     ]
     wide = size is WIDE
     hours = alt.Axis(orient="top" if wide else "left", labelAngle=0)
@@ -205,19 +204,20 @@ def refusals(summary: Summary, size: Size) -> alt.TopLevelMixin:
         text="shown:N", color=alt.Color("class:N", scale=inks, legend=None)
     )
     both = alt.layer(cells, texts).resolve_scale(color="independent")
-    return _finished(both, size, height=260 if wide else 600)
+    return _styled(both, size, height=260 if wide else 600)
 
 
-def attempts_text(tries: HourlyAttempts) -> str:
-    """What happened to tries, in words."""
-    if not tries.all:
-        return "no tries"
-    return f"{percent(tries.refused, tries.all)} of {count(tries.all, 'try', 'tries')} refused"
+def attempts_text(attempts: FlexAttempts) -> str:
+    """The share of refused attempts in words."""
+    if not attempts.total:
+        return "no attempts"
+    refused = percent(attempts.refused, attempts.total)
+    return f"{refused} of {count(attempts.total, 'attempt')} refused"
 
 
 def waits(summary: Summary, size: Size) -> alt.TopLevelMixin:
-    """How many calls waited how long."""
-    counts = _trimmed(summary.waits.counts)
+    """A histogram of waits."""
+    counts = _without_empty_tail(summary.waits.counts)
     whole = summary.waits.calls
     rows = [
         {
@@ -237,17 +237,17 @@ def waits(summary: Summary, size: Size) -> alt.TopLevelMixin:
     texts = base.mark_text(align="left", dx=6, color="var(--ink)", aria=False).encode(
         text="shown:N"
     )
-    return _finished(bars + texts, size, height=30 * len(rows) + 12)
+    return _styled(bars + texts, size, height=30 * len(rows) + 12)
 
 
-def _trimmed(counts: Sequence[int]) -> Sequence[int]:
-    """Without the empty classes at the end."""
+def _without_empty_tail(counts: Sequence[int]) -> Sequence[int]:
+    """The counts up to the last that is not 0, at least three."""
     last = max((place for place, calls in enumerate(counts) if calls), default=0)
     return counts[: max(last + 1, 3)]
 
 
 def premium(summary: Summary, size: Size) -> alt.TopLevelMixin:
-    """What falling back cost above the lanes that the calls were meant for, by reason."""
+    """What fallbacks cost more than the first lanes, by reason."""
     most = max(float(one.premium) for one in summary.fallbacks)
     rows = [
         {
@@ -278,17 +278,17 @@ def premium(summary: Summary, size: Size) -> alt.TopLevelMixin:
     texts = base.mark_text(align="left", dx=6, color="var(--ink)", aria=False).encode(
         text="shown:N"
     )
-    return _finished(bars + texts, size, height=34 * len(rows) + 12)
+    return _styled(bars + texts, size, height=34 * len(rows) + 12)
 
 
-def _place(slot: TimeBucket) -> dict[str, Any]:
-    """Where on the axis a slot's bar begins and ends: with some air between the bars."""
-    air = (slot.end - slot.start) / 12
-    return {"start": _iso(slot.start + air), "end": _iso(slot.end - air)}
+def _extent(bucket: TimeBucket) -> dict[str, Any]:
+    """Start and end of a bar on the axis of time, with a gap between bars."""
+    gap = (bucket.end - bucket.start) / 12
+    return {"start": _iso(bucket.start + gap), "end": _iso(bucket.end - gap)}
 
 
 def _iso(at: Any) -> str:
-    # The clock on the wall is drawn as if it were UTC: no zone has a say in the drawing.
+    # Local time is drawn as if it were UTC, so that the zone of this machine does not matter.
     return f"{at.isoformat()}Z"
 
 
@@ -314,7 +314,7 @@ def _money_axis(amounts: Sequence[Decimal]) -> alt.Axis:
 
 
 def _names_axis(names: Iterable[str]) -> alt.Axis:
-    # The page's font may be wider than the one that the drawing library measures with.
+    # Browsers may use a wider font than the one that the drawing library measures with.
     return alt.Axis(minExtent=8 * max(map(len, names)) + 6)
 
 
@@ -323,9 +323,9 @@ def _colours(colours: Mapping[str, str], field: str) -> alt.Color:
     return alt.Color(f"{field}:N", title=None, scale=scale)
 
 
-def _finished(chart: Any, size: Size, height: int | None = None) -> alt.TopLevelMixin:
-    """In the page's size and colours."""
-    done: alt.TopLevelMixin = (
+def _styled(chart: Any, size: Size, height: int | None = None) -> alt.TopLevelMixin:
+    """The chart in the page's size and colours."""
+    styled: alt.TopLevelMixin = (
         chart.properties(
             width=size.width,
             height=height or size.height,
@@ -355,25 +355,32 @@ def _finished(chart: Any, size: Size, height: int | None = None) -> alt.TopLevel
         )
         .configure_text(fontSize=12)
     )
-    return done
+    return styled
 
 
 _SVG = "http://www.w3.org/2000/svg"
-_UNUSED = ("aria-label", "aria-roledescription", "aria-hidden", "role", "class", "pointer-events")
+_UNUSED_ATTRIBUTES = (
+    "aria-label",
+    "aria-roledescription",
+    "aria-hidden",
+    "role",
+    "class",
+    "pointer-events",
+)
 _LABELLED = "graphics-symbol"
 
 
 def inlined(svg: str, *, name: str, title: str, description: str) -> str:
-    """A chart for the inside of a page.
+    """A chart as SVG to be embedded in a page.
 
-    A screen reader meets one picture with a title and a description: the numbers are in a table
-    beside it. What the drawing says about its marks becomes tips.
+    A screen reader gets one picture with a title and a description; a table beside it has the
+    numbers. Labels of marks become tooltips.
 
     Args:
-        svg: as the plotting library draws it.
+        svg: as the drawing library writes it.
         name: unique on the page.
-        title: what the chart is of.
-        description: what it shows.
+        title: title of the picture.
+        description: description of the picture.
     """
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(svg)
@@ -399,10 +406,10 @@ def inlined(svg: str, *, name: str, title: str, description: str) -> str:
 
 
 def _add_title(element: ElementTree.Element) -> None:
-    """Turn what is said about a mark into its tip."""
+    """Turn the label of a mark into its tooltip."""
     label = element.get("aria-label")
     is_label = element.get("role") == _LABELLED and label
-    for name in _UNUSED:
+    for name in _UNUSED_ATTRIBUTES:
         element.attrib.pop(name, None)
     if is_label:
         tip = ElementTree.Element(f"{{{_SVG}}}title")

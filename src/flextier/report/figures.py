@@ -1,4 +1,4 @@
-"""The page's figures: each a chart, the sentence that it shows, and its numbers as a table."""
+"""The page's figures: each is a chart, a sentence that describes it, and a table of its numbers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from flextier._utils.formatting import count, dollars, percent, plain, seconds
 from flextier.pricing.decimals import added
 from flextier.report import charts
 from flextier.report.charts import inlined
-from flextier.report.summary import HOURS, WEEKDAYS, Summary
-from flextier.report.time_buckets import slot_name
+from flextier.report.period import WEEKDAYS, bucket_name
+from flextier.report.summary import HOURS, Summary
 
 Cells = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Numbers; the first column names the rows."""
+    """Cells as text; the first column names the rows."""
 
     head: Cells
     rows: tuple[Cells, ...]
@@ -26,35 +26,41 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart and what belongs to it."""
+    """A chart with its title, description and table."""
 
     name: str
     title: str
-    says: str
+    description: str
     table: Table
     wide: str = ""
-    """SVG; empty: there is nothing to draw."""
+    """SVG; empty: no chart."""
     narrow: str = ""
 
 
 def figures(summary: Summary) -> tuple[Figure, ...]:
-    """All of them, in the order of the page."""
+    """All figures, in the order of the page."""
     return tuple(make(summary) for make in (_spending, _saved, _lanes, _refusals, _waits, _premium))
 
 
 def _drawn(
-    summary: Summary, drawing: charts.Drawing, *, name: str, title: str, says: str, table: Table
+    summary: Summary,
+    drawing: charts.Drawing,
+    *,
+    name: str,
+    title: str,
+    description: str,
+    table: Table,
 ) -> Figure:
     wide, narrow = (
         inlined(
             charts.svg(drawing(summary, size)),
             name=f"{name}-{size.name}",
             title=title,
-            description=says,
+            description=description,
         )
         for size in (charts.WIDE, charts.NARROW)
     )
-    return Figure(name, title, says, table, wide, narrow)
+    return Figure(name, title, description, table, wide, narrow)
 
 
 def _spending(summary: Summary) -> Figure:
@@ -64,19 +70,19 @@ def _spending(summary: Summary) -> Figure:
         charts.spending,
         name="spending",
         title="Spent, and the standard price of the same",
-        says=f"{dollars(total.cost)} was spent. On the standard lane the same tokens would have "
-        f"cost {dollars(total.standard_cost)}.",
+        description=f"{dollars(total.cost)} was spent. On the standard lane the same tokens would "
+        f"have cost {dollars(total.standard_cost)}.",
         table=Table(
             ("when", "spent", "standard price", "saved", "calls"),
             tuple(
                 (
-                    slot_name(slot.start, slot.end),
-                    dollars(slot.sums.cost),
-                    dollars(slot.sums.standard_cost),
-                    dollars(slot.sums.saved),
-                    count(slot.sums.calls),
+                    bucket_name(bucket.start, bucket.end),
+                    dollars(bucket.sums.cost),
+                    dollars(bucket.sums.standard_cost),
+                    dollars(bucket.sums.saved),
+                    count(bucket.sums.calls),
                 )
-                for slot in summary.slots
+                for bucket in summary.buckets
             ),
         ),
     )
@@ -84,20 +90,20 @@ def _spending(summary: Summary) -> Figure:
 
 def _saved(summary: Summary) -> Figure:
     total = summary.total
-    amounts = accumulate((slot.sums.saved for slot in summary.slots), added)
+    amounts = accumulate((bucket.sums.saved for bucket in summary.buckets), added)
     share = percent(total.saved, total.standard_cost)
     return _drawn(
         summary,
         charts.saved,
         name="saved",
         title="Saved so far",
-        says=f"{dollars(total.saved)} saved"
+        description=f"{dollars(total.saved)} saved"
         + (f": {share} of the standard price." if share else "."),
         table=Table(
             ("by the end of", "saved so far"),
             tuple(
-                (slot_name(slot.start, slot.end), dollars(amount))
-                for slot, amount in zip(summary.slots, amounts, strict=True)
+                (bucket_name(bucket.start, bucket.end), dollars(amount))
+                for bucket, amount in zip(summary.buckets, amounts, strict=True)
             ),
         ),
     )
@@ -110,35 +116,37 @@ def _lanes(summary: Summary) -> Figure:
         f"{percent(summary.by_lane[lane].calls, summary.total.calls)} on {plain(lane, 24)}"
         for lane in lanes
     ]
-    says = f"Of {count(summary.total.calls, 'answered call')}: {', '.join(shares)}."
+    description = f"Of {count(summary.total.calls, 'answered call')}: {', '.join(shares)}."
     title = "Lanes that calls were billed on"
     table = Table(
         ("when", *(plain(lane) for lane in lanes)),
         tuple(
             (
-                slot_name(slot.start, slot.end),
-                *(count(slot.calls_by_lane.get(lane, 0)) for lane in lanes),
+                bucket_name(bucket.start, bucket.end),
+                *(count(bucket.calls_by_lane.get(lane, 0)) for lane in lanes),
             )
-            for slot in summary.slots
+            for bucket in summary.buckets
         ),
     )
     if not lanes:
         return Figure("lanes", title, "No call was answered.", table)
-    return _drawn(summary, charts.lanes, name="lanes", title=title, says=says, table=table)
+    return _drawn(
+        summary, charts.lanes, name="lanes", title=title, description=description, table=table
+    )
 
 
 def _refusals(summary: Summary) -> Figure:
-    title = f"When flex is worth trying: refused tries by hour ({summary.period.zone_name})"
-    tries = sum(one.all for one in summary.tries_by_hour)
-    if not tries:
-        return Figure("refusals", title, "Nothing was tried on flex.", Table((), ()))
-    refused = sum(one.refused for one in summary.tries_by_hour)
-    says = (
-        f"Flex refused {percent(refused, tries)} of {count(tries, 'try', 'tries')}. "
-        f"{_extremes(summary)}The numbers in the cells are per cent; empty cells had no tries."
+    title = f"When flex is worth trying: refused attempts by hour ({summary.period.zone_name})"
+    total = sum(attempts.total for attempts in summary.flex_attempts_by_hour)
+    if not total:
+        return Figure("refusals", title, "No attempts on flex.", Table((), ()))
+    refused = sum(attempts.refused for attempts in summary.flex_attempts_by_hour)
+    description = (
+        f"Flex refused {percent(refused, total)} of {count(total, 'attempt')}. "
+        f"{_extremes(summary)}The numbers in the cells are per cent; empty cells had no attempts."
     )
     rows = tuple(
-        (f"{hour:02d}:00", *(charts.attempts_text(summary.tries[day][hour]) for day in range(7)))
+        (f"{hour:02d}:00", *(charts.attempts_text(hours[hour]) for hours in summary.flex_attempts))
         for hour in range(HOURS)
     )
     return _drawn(
@@ -146,17 +154,17 @@ def _refusals(summary: Summary) -> Figure:
         charts.refusals,
         name="refusals",
         title=title,
-        says=says,
+        description=description,
         table=Table(("hour", *WEEKDAYS), rows),
     )
 
 
 def _extremes(summary: Summary) -> str:
-    """At which hours it refused least and most; nothing where hours do not differ."""
+    """The hours with the fewest and the most refusals; empty if hours do not differ."""
     known = [
         (share, hour)
-        for hour, tries in enumerate(summary.tries_by_hour)
-        if (share := tries.share) is not None
+        for hour, attempts in enumerate(summary.flex_attempts_by_hour)
+        if (share := attempts.refused_share) is not None
     ]
     least, most = sorted(known)[:3], sorted(known, reverse=True)[:3]
     if len(known) < 6 or most[0][0] - least[0][0] < 0.05:
@@ -164,9 +172,9 @@ def _extremes(summary: Summary) -> str:
     return f"Least at {_hours(least)}; most at {_hours(most)}. "
 
 
-def _hours(found: list[tuple[float, int]]) -> str:
-    *others, last = sorted(f"{hour:02d}" for _, hour in found)
-    shares = sorted(share for share, _ in found)
+def _hours(ranked: list[tuple[float, int]]) -> str:
+    *others, last = sorted(f"{hour:02d}" for _, hour in ranked)
+    shares = sorted(share for share, _ in ranked)
     low, high = percent(shares[0], 1), percent(shares[-1], 1)
     text = low if low == high else f"{low} to {high}"
     return f"{', '.join(others)} and {last} o'clock ({text})"
@@ -181,7 +189,7 @@ def _waits(summary: Summary) -> Figure:
         charts.waits,
         name="waits",
         title="How long calls waited between attempts",
-        says=f"{none} of the calls did not wait. {half}ine in ten waited "
+        description=f"{none} of the calls did not wait. {half}ine in ten waited "
         f"{seconds(waits.ninth_decile)} at most, the longest {seconds(waits.longest)}.",
         table=Table(
             ("waited", "calls", "share"),
@@ -198,7 +206,7 @@ def _premium(summary: Summary) -> Figure:
     if not summary.fallbacks:
         return Figure("premium", title, "No call fell back.", Table((), ()))
     calls = sum(one.calls for one in summary.fallbacks)
-    says = (
+    description = (
         f"{count(calls, 'call')}, {percent(calls, summary.total.calls)} of those answered, fell "
         f"back to a dearer lane, for {dollars(summary.total.fallback_premium)} more than the lanes "
         f"that they were meant for.{' '.join(('', *_unknown(summary)))}"
@@ -211,8 +219,10 @@ def _premium(summary: Summary) -> Figure:
         ),
     )
     if not any(one.premium for one in summary.fallbacks):
-        return Figure("premium", title, says, table)
-    return _drawn(summary, charts.premium, name="premium", title=title, says=says, table=table)
+        return Figure("premium", title, description, table)
+    return _drawn(
+        summary, charts.premium, name="premium", title=title, description=description, table=table
+    )
 
 
 def _unknown(summary: Summary) -> Iterator[str]:

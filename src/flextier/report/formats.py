@@ -1,4 +1,4 @@
-"""A report as text for a terminal, JSON or CSV."""
+"""A report as text for a terminal, JSON or CSV, with notes on what its figures do not include."""
 
 from __future__ import annotations
 
@@ -6,71 +6,84 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from flextier._utils.formatting import count, dollars, moment, percent, plain, text_table
+from flextier._utils.formatting import count, day, dollars, moment, percent, plain, text_table
 from flextier.costs.totals import Sums
 from flextier.ledger.sessions import Session
 from flextier.pricing.decimals import plain_digits
-from flextier.report.notes import notes
-from flextier.report.summary import WAITS, WEEKDAYS, Fallbacks, NotableCall, Summary
+from flextier.report.period import WEEKDAYS, coarse_unit
+from flextier.report.summary import WAITS, Fallbacks, NotableCall, Summary
 
 KEYS = ("model", "lane", "tag", "day")
-_HEAD = ("calls", "failed", "fell back", "refused", "input", "output", "cost", "standard", "saved")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_LONGEST = 48
+HEAD = (
+    "calls",
+    "failed",
+    "fell back",
+    "refused",
+    "input",
+    "output",
+    "cost",
+    "standard",
+    "saved",
+    "share",
+)
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
+_NAME_LENGTH = 48
 MOST_GROUPS = 50
-"""The most groups shown in a table; CSV and JSON have them all."""
+"""Maximum number of groups in a table; CSV and JSON have all."""
 
 
 def groups(summary: Summary, by: str) -> Mapping[str, Sums]:
     """The sums by one of ``KEYS``."""
-    found: Mapping[str, Sums] = getattr(summary, f"by_{by}")
-    return found
+    sums: Mapping[str, Sums] = getattr(summary, f"by_{by}")
+    return sums
 
 
-def foremost(found: Mapping[str, Sums], by: str) -> tuple[list[str], int]:
-    """The names that a person is shown, dearest or latest first, and how many others there are."""
+def top_groups(by_name: Mapping[str, Sums], by: str) -> tuple[list[str], int]:
+    """The names for a table, dearest or latest first, and the number of omitted ones."""
     if by == "day":
-        names = sorted(found, reverse=True)
+        names = sorted(by_name, reverse=True)
     else:
-        names = sorted(found, key=lambda name: (-found[name].cost, name))
+        names = sorted(by_name, key=lambda name: (-by_name[name].cost, name))
     return names[:MOST_GROUPS], max(len(names) - MOST_GROUPS, 0)
 
 
 def span(summary: Summary) -> str:
-    """Which time the report is about."""
+    """The period of the report in words."""
     period = summary.period
     start = summary.first if period.since is None else period.local(period.since)
     since = "the beginning" if start is None else moment(start)
-    until = moment(period.local(period.until or summary.made))
+    until = moment(period.local(period.until or summary.created))
     return f"{since} to {until} {period.zone_name}"
 
 
 def text(summary: Summary, by: str | None) -> str:
-    """Aligned columns, and below them what they do not say."""
+    """Tables of sums with aligned columns, and the notes."""
     lines = [f"{plain(summary.ledger)}: {span(summary)}", ""]
     if not summary.records:
         return "\n".join([*lines, "No calls on record.", *notes(summary)])
     for key in (by,) if by else ("lane", "model", "tag"):
-        if found := groups(summary, key):
-            lines += [*_aligned(key, found, summary.total), ""]
+        if by_name := groups(summary, key):
+            lines += [*_table(key, by_name, summary.total), ""]
     return "\n".join([*lines, *notes(summary)]).rstrip()
 
 
-def _aligned(key: str, found: Mapping[str, Sums], total: Sums) -> Iterator[str]:
-    names, left = foremost(found, key)
+def _table(key: str, by_name: Mapping[str, Sums], total: Sums) -> Iterator[str]:
+    names, omitted = top_groups(by_name, key)
     rows = [
-        (key, *_HEAD, "share"),
-        *(_row(plain(name, _LONGEST), found[name]) for name in names),
-        _row("all", total),
+        (key, *HEAD),
+        *(row(plain(name, _NAME_LENGTH), by_name[name]) for name in names),
+        row("all", total),
     ]
     yield from text_table(rows, left=1)
-    if left:
-        yield f"and {count(left)} more: --by {key} --format csv has all of them"
+    if omitted:
+        yield f"and {count(omitted)} more: --by {key} --format csv has all of them"
 
 
-def _row(name: str, sums: Sums) -> tuple[str, ...]:
+def row(name: str, sums: Sums) -> tuple[str, ...]:
+    """The cells of a table's row, under ``HEAD``."""
     return (
         name,
         count(sums.calls),
@@ -87,12 +100,12 @@ def _row(name: str, sums: Sums) -> tuple[str, ...]:
 
 
 def comma_separated(summary: Summary, by: str, *, for_terminal: bool = False) -> str:
-    """A line a group, exact; a spreadsheet takes no name for a formula.
+    """One exact line for each group. No name is a formula to a spreadsheet.
 
     Args:
         summary: the content.
         by: one of ``KEYS``.
-        for_terminal: write control characters in names as escapes; a file has them as they are.
+        for_terminal: escape control characters in names.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -104,21 +117,21 @@ def comma_separated(summary: Summary, by: str, *, for_terminal: bool = False) ->
 
 
 def _cell(name: str) -> str:
-    return f"'{name}" if name.startswith(_FORMULA) else name
+    return f"'{name}" if name.startswith(_FORMULA_PREFIXES) else name
 
 
 def as_json(summary: Summary, by: str | None) -> str:
-    """Everything, exact: money as strings of US$."""
+    """All figures, exact: money as strings of US$."""
     return json.dumps(to_dict(summary, by), indent=2) + "\n"
 
 
 def to_dict(summary: Summary, by: str | None) -> dict[str, Any]:
-    """Everything as plain JSON types; times are those of the period's zone."""
+    """All figures as plain JSON types; times are local to the period's zone."""
     period = summary.period
     return {
         "ledger": summary.ledger,
         "since": period.since and period.since.isoformat(),
-        "until": (period.until or summary.made).isoformat(),
+        "until": (period.until or summary.created).isoformat(),
         "time_zone": period.zone_name,
         "first": summary.first and summary.first.isoformat(),
         "last": summary.last and summary.last.isoformat(),
@@ -127,22 +140,22 @@ def to_dict(summary: Summary, by: str | None) -> dict[str, Any]:
             f"by_{key}": {name: sums.to_dict() for name, sums in groups(summary, key).items()}
             for key in ((by,) if by else KEYS)
         },
-        "flex_tries": _tries(summary),
+        "flex_tries": _flex_attempts(summary),
         "waits": _waits(summary),
         "fallbacks": [_fallback(one) for one in summary.fallbacks],
         "slowest": [_call(call) for call in summary.slowest],
         "dearest": [_call(call) for call in summary.dearest],
-        "sessions": [_session(session) for session in summary.troubled],
+        "sessions": [_session(session) for session in summary.incomplete],
         "notes": notes(summary),
     }
 
 
-def _tries(summary: Summary) -> list[dict[str, Any]]:
+def _flex_attempts(summary: Summary) -> list[dict[str, Any]]:
     return [
-        {"weekday": weekday, "hour": hour, "refused": tries.refused, "served": tries.served}
-        for weekday, hours in zip(WEEKDAYS, summary.tries, strict=True)
-        for hour, tries in enumerate(hours)
-        if tries.all
+        {"weekday": weekday, "hour": hour, **asdict(attempts)}
+        for weekday, hours in zip(WEEKDAYS, summary.flex_attempts, strict=True)
+        for hour, attempts in enumerate(hours)
+        if attempts.total
     ]
 
 
@@ -170,17 +183,10 @@ def _fallback(one: Fallbacks) -> dict[str, Any]:
 
 def _call(call: NotableCall) -> dict[str, Any]:
     return {
-        "call_id": call.call_id,
+        **asdict(call),
         "at": call.at.isoformat(),
-        "model": call.model,
-        "lane": call.lane,
         "tags": list(call.tags),
-        "answered": call.answered,
-        "basis": call.basis,
         "cost": None if call.cost is None else plain_digits(call.cost),
-        "waited": call.waited,
-        "elapsed": call.elapsed,
-        "refusals": call.refusals,
     }
 
 
@@ -194,3 +200,54 @@ def _session(session: Session) -> dict[str, Any]:
         "written": session.written,
         "lost": session.lost,
     }
+
+
+def notes(summary: Summary) -> list[str]:
+    """Sentences on what the figures do not include, the most important first."""
+    return [*_missing(summary), *_money(summary), *_dates(summary)]
+
+
+def _missing(summary: Summary) -> Iterator[str]:
+    for session in summary.incomplete:
+        process = f"Process {session.pid} on {plain(session.host)}"
+        seen = f"{moment(session.seen, 'seconds')} UTC"
+        if session.state == "broken off":
+            yield (
+                f"{process} ended without closing the ledger, as when it is killed: calls that it "
+                f"had not written by {seen} are missing."
+            )
+        elif session.state == "running":
+            yield f"{process} is still writing: calls after {seen} may be missing."
+        if session.lost:
+            yield f"{process} lost {count(session.lost, 'record')} that it could not write."
+
+
+def _money(summary: Summary) -> Iterator[str]:
+    total = summary.total
+    if total.unpriced_calls:
+        yield (
+            f"{count(total.unpriced_calls, 'call')} without a known price, not in any amount: the "
+            "real cost is higher."
+        )
+    if total.estimated_calls:
+        yield (
+            f"{count(total.estimated_calls, 'call')} priced by an estimate: the list has no rate "
+            "of its own for that lane."
+        )
+    if total.possibly_billed_attempts:
+        attempts = count(total.possibly_billed_attempts, "attempt")
+        bound = dollars(total.possibly_billed) if total.possibly_billed else None
+        yield f"{attempts} without an answer may have been billed: " + (
+            f"at most {bound} more, where the bound is known." if bound else "no bound is known."
+        )
+
+
+def _dates(summary: Summary) -> Iterator[str]:
+    first, last = summary.first, summary.last
+    if first is None or last is None:
+        return
+    if unit := coarse_unit(first, last):
+        yield (
+            f"The calls began between {day(first)} and {day(last)}, so charts have one bar per "
+            f"{unit}: if a record's date is wrong, --since or --until can exclude it."
+        )

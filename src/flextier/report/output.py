@@ -1,4 +1,4 @@
-"""Where a report goes: a file, which is replaced as a whole, or standard output."""
+"""Writing a report to a file, which is replaced atomically, or to standard output."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 from uuid import uuid4
 
 _SQLITE = b"SQLite format 3"
-_BESIDE = ("", "-wal", "-shm", "-journal")
-"""A SQLite file itself, and what the names of those that belong to it end with."""
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
+"""Suffixes of the files of a SQLite database."""
 
 
 def is_terminal(output: str | None) -> bool:
-    """Whether a person looks at what is written."""
+    """Whether the output goes to a terminal."""
     return output is None and sys.stdout is not None and sys.stdout.isatty()
 
 
-def refuse(output: str, ledger: Path | None) -> None:
-    """Make sure that no database is overwritten.
+def refuse_database(output: str, ledger: Path | None) -> None:
+    """Check that the output would not overwrite a database.
 
     Args:
-        output: the file that is to be written.
-        ledger: the ledger's file. None: it is in no file.
+        output: the file to write.
+        ledger: the ledger's file. None: PostgreSQL.
 
     Raises:
         ValueError: the output is the ledger, one of the files beside it, or a SQLite database.
-        OSError: it cannot be looked at.
+        OSError: it cannot be read.
     """
     path = Path(output)
     if ledger is not None and any(_is_same(path, one) for one in _files_of(ledger)):
@@ -39,8 +39,8 @@ def refuse(output: str, ledger: Path | None) -> None:
 
 
 def _files_of(ledger: Path) -> list[Path]:
-    places = {ledger, ledger.resolve()}  # SQLite follows links: the files are beside the target
-    return [place.with_name(f"{place.name}{end}") for place in places for end in _BESIDE]
+    paths = {ledger, ledger.resolve()}  # SQLite follows links: the files are beside the target
+    return [path.with_name(f"{path.name}{suffix}") for path in paths for suffix in _SUFFIXES]
 
 
 def _is_same(path: Path, other: Path) -> bool:
@@ -53,11 +53,10 @@ def _is_same(path: Path, other: Path) -> bool:
 def write(text: str, output: str | None) -> None:
     """Write to a file, or to standard output, whose reader may close it early.
 
-    A file is written beside its place and then put there: a reader finds the old one or
-    the new one. What is no file, such as a pipe or a device, is written to as it is.
+    A file is replaced atomically. A pipe or a device is written to directly.
 
     Raises:
-        OSError: that cannot be done; a file that was there is as it was.
+        OSError: the output cannot be written; an existing file is unchanged.
     """
     if output is None:
         _print(text)
@@ -67,30 +66,30 @@ def write(text: str, output: str | None) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
-    path = path.resolve()  # a link stays one
-    beside = path.with_name(f".flextier-{uuid4().hex}.tmp")
+    path = path.resolve()  # a symbolic link stays one
+    temporary = path.with_name(f".flextier-{uuid4().hex}.tmp")
     try:
-        with beside.open("xb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
         if path.exists():
-            beside.chmod(stat.S_IMODE(path.stat().st_mode))
-        beside.replace(path)
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _print(text: str) -> None:
     if sys.stdout is None:
         raise OSError(0, "it is closed")
-    # What the terminal's encoding has no sign for must not end the report.
+    # Characters that the terminal's encoding lacks are escaped.
     encoding = sys.stdout.encoding or "utf-8"
     try:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except OSError as error:
-        # What is left in the buffer would fail again when the process ends, and change its status.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        if not isinstance(error, BrokenPipeError):  # `| head` has seen enough
+        # Python flushes the buffer again at exit, which would fail and change the exit status.
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
+        if not isinstance(error, BrokenPipeError):  # as of `| head`
             raise

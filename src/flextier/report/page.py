@@ -1,4 +1,4 @@
-"""A report as one page: it needs no network, no script and no other file."""
+"""A report as one HTML page without scripts, network requests or other files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from flextier._utils.formatting import count, dollars, moment, percent, plain, s
 from flextier._version import __version__
 from flextier.costs.totals import Sums
 from flextier.report.figures import Figure, Table, figures
-from flextier.report.formats import foremost, groups, span
-from flextier.report.notes import notes
+from flextier.report.formats import HEAD, KEYS, groups, notes, row, span, top_groups
 from flextier.report.summary import NotableCall, Summary
 
-_LONGEST = 60
-_BY = ("model", "lane", "tag", "day")
+_NAME_LENGTH = 60
 
 _TEMPLATES = Environment(
     loader=PackageLoader("flextier.report", "templates"),
@@ -25,9 +23,7 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-
-
-_TEMPLATES.filters["kept"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
+_TEMPLATES.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def page(summary: Summary, by: str | None = None) -> str:
@@ -35,20 +31,20 @@ def page(summary: Summary, by: str | None = None) -> str:
 
     Args:
         summary: the content.
-        by: ``"model"``, ``"lane"``, ``"tag"`` or ``"day"``: which table of sums is open at first.
+        by: one of ``KEYS``: the table of sums that is open at first.
     """
     drawn = figures(summary) if summary.records else ()
     return _TEMPLATES.get_template("page.html").render(
         summary=summary,
         period=span(summary),
         zone=summary.period.zone_name,
-        made=moment(summary.period.local(summary.made)),
+        created=moment(summary.period.local(summary.created)),
         version=__version__,
         tiles=_tiles(summary),
         notes=notes(summary),
         figures=drawn,
         drawings={figure.name: _drawings(figure) for figure in drawn},
-        breakdowns=[(key, _breakdown(key, groups(summary, key))) for key in _BY],
+        breakdowns=[(key, _breakdown(key, groups(summary, key))) for key in KEYS],
         opened=by or "model",
         calls=(
             ("slowest", "Slowest calls", _calls(summary.slowest)),
@@ -58,13 +54,13 @@ def page(summary: Summary, by: str | None = None) -> str:
 
 
 def _drawings(figure: Figure) -> tuple[tuple[str, Markup], ...]:
-    # The drawing library has escaped what is in them.
+    # Markup: the drawing library has escaped the names in them.
     drawn = (("wide", figure.wide), ("narrow", figure.narrow))
     return tuple((size, Markup(svg)) for size, svg in drawn if svg)
 
 
 def _tiles(summary: Summary) -> list[tuple[str, str, str]]:
-    """What is counted, its number, and what belongs to it."""
+    """Title, number and remark of each tile."""
     total = summary.total
     lane = percent(total.calls - total.fallback_calls, total.calls)
     return [
@@ -81,47 +77,30 @@ def _of(share: str, whole: str) -> str:
     return f"{share} of {whole}" if share else ""
 
 
-def _breakdown(key: str, found: Mapping[str, Sums]) -> tuple[Table, int]:
-    """The dearest groups, or the latest days, and how many are left out."""
-    names, left = foremost(found, key)
-    rows = tuple(_sums(name, found[name]) for name in names)
-    head = (key, "calls", "failed", "fell back", "refused", "input", "output", "spent", "standard",
-            "saved", "share")  # fmt: skip
-    return Table(head, rows), left
+def _breakdown(key: str, by_name: Mapping[str, Sums]) -> tuple[Table, int]:
+    """A table of the dearest groups, or the latest days, and the number of omitted ones."""
+    names, omitted = top_groups(by_name, key)
+    rows = tuple(_sums(name, by_name[name]) for name in names)
+    head = (key, *("spent" if name == "cost" else name for name in HEAD))
+    return Table(head, rows), omitted
 
 
 def _sums(name: str, sums: Sums) -> tuple[str, ...]:
-    return (
-        plain(name, _LONGEST),
-        count(sums.calls),
-        count(sums.failed_calls),
-        count(sums.fallback_calls),
-        count(sums.refusals),
-        count(sums.input_tokens),
-        count(sums.output_tokens),
-        _marked(dollars(sums.cost), sums),
-        dollars(sums.standard_cost),
-        dollars(sums.saved),
-        percent(sums.saved, sums.standard_cost),
-    )
+    cells = row(plain(name, _NAME_LENGTH), sums)
+    cost = HEAD.index("cost") + 1
+    return (*cells[:cost], cells[cost] + _inexact(sums), *cells[cost + 1 :])
 
 
-def _marked(amount: str, sums: Sums) -> str:
-    """An amount, with what keeps it from being exact."""
-    marks = [
-        f"{count(number)} {what}"
-        for number, what in (
-            (sums.unpriced_calls, "unpriced"),
-            (sums.estimated_calls, "estimated"),
-        )
-        if number
-    ]
-    return f"{amount} ({', '.join(marks)})" if marks else amount
+def _inexact(sums: Sums) -> str:
+    """The numbers of calls that keep an amount from being exact, in parentheses."""
+    numbers = {"unpriced": sums.unpriced_calls, "estimated": sums.estimated_calls}
+    marks = [f"{count(number)} {what}" for what, number in numbers.items() if number]
+    return f" ({', '.join(marks)})" if marks else ""
 
 
-def _calls(found: tuple[NotableCall, ...]) -> Table:
+def _calls(calls: tuple[NotableCall, ...]) -> Table:
     head = ("began", "took", "waited", "refused", "cost", "model", "lane", "tags", "call")
-    return Table(head, tuple(_call(call) for call in found))
+    return Table(head, tuple(_call(call) for call in calls))
 
 
 def _call(call: NotableCall) -> tuple[str, ...]:
@@ -131,10 +110,12 @@ def _call(call: NotableCall) -> tuple[str, ...]:
         seconds(call.waited),
         count(call.refusals),
         _cost(call),
-        plain(call.model, _LONGEST),
-        plain(call.lane, _LONGEST) if call.answered else f"{plain(call.lane, _LONGEST)}, failed",
-        plain(", ".join(call.tags), _LONGEST),
-        plain(call.call_id, _LONGEST),
+        plain(call.model, _NAME_LENGTH),
+        plain(call.lane, _NAME_LENGTH)
+        if call.answered
+        else f"{plain(call.lane, _NAME_LENGTH)}, failed",
+        plain(", ".join(call.tags), _NAME_LENGTH),
+        plain(call.call_id, _NAME_LENGTH),
     )
 
 

@@ -1,51 +1,27 @@
-"""Summary: the figures of a report on a ledger, before it is written in any format."""
+"""Summary: the figures of a report on a ledger, independent of the output format."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timezone, tzinfo
+from datetime import datetime
 from decimal import Decimal
 
 from flextier.costs.totals import Sums
 from flextier.ledger.sessions import Session
+from flextier.report.period import Period
 
 WAITS = (0.0, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
-"""Upper ends of the classes of waits, in seconds: none at all, up to one second, up to five, and so
-on. What is longer than the last is a class, too."""
+"""Upper bounds of the histogram of waits, in seconds; one more class is for longer waits."""
 
 HOURS = 24
-WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """From when until when, and whose hours."""
-
-    since: datetime | None
-    """None: from the first record on."""
-    until: datetime | None
-    """Not itself inside. None: up to the last record."""
-    zone: tzinfo
-    """Whose days and hours are meant."""
-    zone_name: str
-
-    def local(self, at: datetime) -> datetime:
-        """The time there, as a clock on the wall shows it: without a zone.
-
-        Where there it is before the year 1 or after 9999, the time in UTC.
-        """
-        try:
-            return at.astimezone(self.zone).replace(tzinfo=None)
-        except OverflowError:
-            return at.astimezone(timezone.utc).replace(tzinfo=None)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeBucket:
-    """What the calls that began in a stretch of time came to."""
+    """The calls that began in one bar of a chart."""
 
     start: datetime
-    """On the wall clock of the period's zone."""
+    """Local time of the period's zone."""
     end: datetime
     sums: Sums
     calls_by_lane: dict[str, int]
@@ -53,25 +29,23 @@ class TimeBucket:
 
 
 @dataclass(frozen=True, slots=True)
-class HourlyAttempts:
-    """How the flex lane met the calls of an hour."""
+class FlexAttempts:
+    """Attempts on the flex lane that were refused or served, by the hour when their calls began."""
 
     refused: int = 0
-    """Attempts that were refused."""
     served: int = 0
-    """Calls that it answered."""
 
     @property
-    def all(self) -> int:
+    def total(self) -> int:
         return self.refused + self.served
 
     @property
-    def share(self) -> float | None:
-        """Of the tries, those refused. None: there were none."""
-        return self.refused / self.all if self.all else None
+    def refused_share(self) -> float | None:
+        """Refused attempts divided by all. None: there are none."""
+        return self.refused / self.total if self.total else None
 
-    def plus(self, other: HourlyAttempts) -> HourlyAttempts:
-        return HourlyAttempts(self.refused + other.refused, self.served + other.served)
+    def plus(self, other: FlexAttempts) -> FlexAttempts:
+        return FlexAttempts(self.refused + other.refused, self.served + other.served)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +53,7 @@ class WaitTimes:
     """How long calls waited between attempts."""
 
     counts: tuple[int, ...] = (0,) * (len(WAITS) + 1)
-    """Calls in each class of ``WAITS``, and those that waited longer than the last."""
+    """Number of calls in each class of ``WAITS``, and of those that waited longer."""
     median: float | None = None
     ninth_decile: float | None = None
     longest: float | None = None
@@ -96,18 +70,18 @@ class Fallbacks:
     reason: str
     calls: int
     premium: Decimal
-    """US$ that they cost above the lanes that they were meant for, where that is known."""
+    """US$ that they cost more than on their first lane, where that is known."""
     unknown: int
-    """Calls for which it is not known."""
+    """Number of calls with an unknown premium."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotableCall:
-    """A call worth showing."""
+    """One of the slowest or dearest calls."""
 
     call_id: str
     at: datetime
-    """On the wall clock of the period's zone."""
+    """Local time of the period's zone."""
     model: str
     lane: str
     tags: tuple[str, ...]
@@ -126,34 +100,34 @@ class Summary:
     ledger: str
     """Its address, without a password."""
     period: Period
-    made: datetime
+    created: datetime
     first: datetime | None
-    """When the first of the calls began."""
+    """When the first call began, in local time of the period's zone."""
     last: datetime | None
     total: Sums
     by_model: dict[str, Sums] = field(default_factory=dict)
     by_lane: dict[str, Sums] = field(default_factory=dict)
     by_tag: dict[str, Sums] = field(default_factory=dict)
     by_day: dict[str, Sums] = field(default_factory=dict)
-    slots: tuple[TimeBucket, ...] = ()
-    tries: tuple[tuple[HourlyAttempts, ...], ...] = ((HourlyAttempts(),) * HOURS,) * len(WEEKDAYS)
+    buckets: tuple[TimeBucket, ...] = ()
+    flex_attempts: tuple[tuple[FlexAttempts, ...], ...] = ((FlexAttempts(),) * HOURS,) * 7
     """By weekday, Monday first, and hour of the day."""
     waits: WaitTimes = WaitTimes()
     fallbacks: tuple[Fallbacks, ...] = ()
     slowest: tuple[NotableCall, ...] = ()
     dearest: tuple[NotableCall, ...] = ()
-    troubled: tuple[Session, ...] = ()
-    """Processes that wrote in the period and have not closed the ledger, or lost records."""
+    incomplete: tuple[Session, ...] = ()
+    """Sessions of the period that have not closed the ledger, or lost records."""
 
     @property
     def records(self) -> int:
-        """Calls on record, answered or not."""
+        """Number of calls, answered or not."""
         return self.total.calls + self.total.failed_calls
 
     @property
-    def tries_by_hour(self) -> tuple[HourlyAttempts, ...]:
-        """By hour of the day, whatever the weekday."""
-        hours = [HourlyAttempts()] * HOURS
-        for day in self.tries:
+    def flex_attempts_by_hour(self) -> tuple[FlexAttempts, ...]:
+        """By hour of the day, for all weekdays together."""
+        hours = [FlexAttempts()] * HOURS
+        for day in self.flex_attempts:
             hours = [one.plus(other) for one, other in zip(hours, day, strict=True)]
         return tuple(hours)
