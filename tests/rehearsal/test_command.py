@@ -41,7 +41,7 @@ def test_figures(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert figures["clairvoyant"] == "0.500, none late; this was +0.0% of that"
     assert (figures["late"], figures["failed"], figures["answers"]) == ("none", "none", "4 flex")
-    assert figures["stalls"] == "0; 0 given up, possibly billed"
+    assert figures["stalls"] == "0; 0 abandoned, possibly billed"
     assert "an answer" in figures["refusals"]
     assert " s virtual, " in figures["time"]
 
@@ -98,7 +98,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ([], "which TRACE?"),
+        ([], "TRACE is missing"),
         (["nothing"], "no trace is called 'nothing'; there are: day, "),
         (["no/such.json"], "No such file"),
         (["outages", "--jobs", "0"], "jobs must be above 0"),

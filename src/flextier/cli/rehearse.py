@@ -1,4 +1,4 @@
-"""``flextier rehearse``: what a policy would cost, and whether it is in time, in some weather."""
+"""``flextier rehearse``: cost and late answers of a policy in simulated flex weather."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "trace", nargs="?", metavar="TRACE", help="a name of --list, or a JSON file"
     )
-    parser.add_argument("--list", action="store_true", help="the traces that come with flextier")
+    parser.add_argument("--list", action="store_true", help="list the built-in traces")
     parser.add_argument("--jobs", type=int, metavar="N", help="how many calls [the trace's]")
     parser.add_argument(
         "--deadline",
@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a field of FlexPolicy, such as patience=600; repeatable [FLEXTIER_*]",
     )
     parser.add_argument(
-        "--against", action="store_true", help="also what people do without flextier"
+        "--against", action="store_true", help="compare with common recipes without flextier"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the figures; returns 0, or 2 if the trace or the policy cannot be."""
-    # Here, so that `--help` loads no client.
+    """Print the figures; return 0, or 2 if the trace or the policy is invalid."""
+    # Imported here, so that `--help` loads no client.
     from flextier.rehearsal.flextier_client import rehearse
     from flextier.rehearsal.result import MiscountError
 
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         return _list(options)
     if options.trace is None:
         return fail(
-            "rehearse", "which TRACE? `flextier rehearse --list` shows those that come with it"
+            "rehearse", "TRACE is missing: `flextier rehearse --list` shows the built-in traces"
         )
     try:
         result = rehearse(

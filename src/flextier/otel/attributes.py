@@ -1,7 +1,7 @@
-"""The attributes that a call has on its span and on its metrics. No prompt and no answer.
+"""The attributes of a call's span and metrics, without prompts and answers.
 
 ``gen_ai.*``, ``openai.*``, ``server.*`` and ``error.type`` are names of OpenTelemetry's semantic
-conventions 1.41.1; what they have no name for is under ``flextier.*``, by the fields of
+conventions 1.41.1. Other attributes are ``flextier.*``, named after the fields of
 :class:`flextier.CallReport`.
 """
 
@@ -18,7 +18,7 @@ from flextier.pricing.cost import Cost
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.1"
 OPERATION = "chat"
-"""The conventions' word for a model call, of either API."""
+"""The conventions' name for a model call, of either API."""
 
 Attributes = dict[str, str | bool | int | float]
 
@@ -26,17 +26,17 @@ _API_TYPES = {"/chat/completions": "chat_completions", "/responses": "responses"
 _PORTS = {"http": 80, "https": 443}
 
 
-def of_call(beginning: CallStart, report: CallReport) -> Attributes:
-    """What spans and metrics of a call share: the model and tier asked for and had, the server.
+def of_call(call: CallStart, report: CallReport) -> Attributes:
+    """Attributes of both span and metrics: model and tier, requested and served, and the server.
 
-    Few values each, so that they may be dimensions of a metric.
+    Each has few values, so that it can be a dimension of a metric.
     """
     attributes: Attributes = {
         "gen_ai.operation.name": OPERATION,
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": report.model,
         "openai.request.service_tier": _tier(report.first_lane),
-        **_server(beginning.base_url),
+        **_server(call.base_url),
     }
     if report.served_model is not None:
         attributes["gen_ai.response.model"] = report.served_model
@@ -46,10 +46,10 @@ def of_call(beginning: CallStart, report: CallReport) -> Attributes:
 
 
 def of_error(report: CallReport) -> Attributes:
-    """``error.type``, where the call ended in an error.
+    """``error.type``, if the call ended in an error.
 
-    The name of the exception; for a response that reports a failure, which raises none, the kind
-    of it. A stream that its reader closed half-way is no error.
+    The name of the exception, or the outcome of the last attempt if the response reports a failure
+    without one. A stream that its reader closed early is not an error.
     """
     if report.error is not None:
         return {"error.type": report.error}
@@ -58,11 +58,11 @@ def of_error(report: CallReport) -> Attributes:
     return {"error.type": report.attempts[-1].outcome}
 
 
-def of_span(beginning: CallStart, report: CallReport, cost: Cost) -> Attributes:
-    """What a span says next to what it shares with the metrics."""
+def of_span(call: CallStart, report: CallReport, cost: Cost) -> Attributes:
+    """Attributes of the span alone."""
     return {
-        "openai.api.type": _API_TYPES[beginning.path],
-        **({"gen_ai.request.stream": True} if beginning.stream else {}),
+        "openai.api.type": _API_TYPES[call.path],
+        **({"gen_ai.request.stream": True} if call.stream else {}),
         **_known("gen_ai.request.max_tokens", report.output_limit),
         **_of_usage(report),
         "flextier.call_id": report.id,
@@ -82,11 +82,11 @@ def of_span(beginning: CallStart, report: CallReport, cost: Cost) -> Attributes:
 
 
 def of_attempt(attempt: Attempt, wait: float | None) -> Attributes:
-    """One request on the wire.
+    """Attributes of an attempt's event.
 
     Args:
-        attempt: it.
-        wait: seconds to the next one; None: there was to be none.
+        attempt: one request on the wire.
+        wait: seconds waited for the next attempt; None: there is none.
     """
     return {
         "flextier.lane": attempt.lane,
@@ -100,7 +100,7 @@ def of_attempt(attempt: Attempt, wait: float | None) -> Attributes:
 
 
 def of_fallback(report: CallReport) -> Attributes:
-    """The lane that was left, the one that was taken, and why."""
+    """Attributes of a fallback's event: its reason, the first lane and the lane billed."""
     return {
         **_known("flextier.fallback", report.fallback),
         "flextier.first_lane": report.first_lane,
@@ -129,7 +129,7 @@ def _known(name: str, value: str | int | float | None) -> Attributes:
 
 
 def _tier(lane: str) -> str:
-    """The service tier of a lane; one that is not ours is named after its tier."""
+    """The service tier of a lane; an unknown lane is named after its tier."""
     return LANES[lane].service_tier if lane in LANES else lane
 
 

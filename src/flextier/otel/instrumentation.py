@@ -1,4 +1,4 @@
-"""instrument(): the switch, for the whole process."""
+"""instrument(): switches telemetry on for the whole process."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ with needs_extra("otel"):
 
 _logger = logging.getLogger(__name__)
 _lock = Lock()
-_in_force: Instrumentation | None = None
+_active: Instrumentation | None = None
 
 SCOPE = "flextier"
-"""The name of the tracer and of the meter."""
+"""Name of the tracer and of the meter."""
 
 
 def instrument(
     *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
 ) -> Instrumentation:
-    """Make a span and metrics of every call that flextier makes in this process from now on.
+    """Export a span and metrics of every call that flextier makes in this process from now on.
 
     Sync and async, plain and streamed, through any framework, in every thread and event loop. A
-    call's span begins and ends with the call, is a child of the span it was made in, and never is
-    the current span itself: it is made when the call is over.
+    call's span has the times of the call and the parent that was current when the call started. It
+    is never the current span itself, as it is created when the call has ended.
 
-    Called again with the same arguments, it gives the instrumentation in force; nothing is counted
+    Another call with the same arguments returns the active instrumentation; nothing is counted
     twice.
 
     Args:
-        tracer_provider: whose spans they are; None: the global one, also if that is set later.
-        meter_provider: whose metrics they are; None: likewise.
+        tracer_provider: creates the spans; None: the global one, also if that is set later.
+        meter_provider: creates the metrics; None: likewise.
 
     Raises:
-        RuntimeError: an instrumentation with other providers is in force.
+        RuntimeError: an instrumentation with other providers is active.
 
     Example::
 
@@ -54,21 +54,21 @@ def instrument(
 
         instrument()
     """
-    global _in_force
+    global _active
     with _lock:
-        if _in_force is None:
-            _in_force = Instrumentation(tracer_provider, meter_provider)
-            hooks.add_hook(_in_force._started)
-        elif _in_force._providers != (tracer_provider, meter_provider):
+        if _active is None:
+            _active = Instrumentation(tracer_provider, meter_provider)
+            hooks.add_hook(_active._started)
+        elif _active._providers != (tracer_provider, meter_provider):
             raise RuntimeError(
                 "flextier is instrumented with other providers: call uninstrument() on what "
-                "instrument() gave before"
+                "instrument() returned before"
             )
-        return _in_force
+        return _active
 
 
 class Instrumentation:
-    """What :func:`instrument` has switched on."""
+    """The telemetry of all calls, from :func:`instrument` to :meth:`uninstrument`."""
 
     def __init__(
         self, tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None
@@ -79,40 +79,40 @@ class Instrumentation:
         load_price_list()
 
     def uninstrument(self) -> None:
-        """Switch it off. Calls that have begun are still exported; further ones are not."""
-        global _in_force
+        """Stop the telemetry. Calls that have started are still exported; later ones are not."""
+        global _active
         with _lock:
             hooks.remove_hook(self._started)
-            if _in_force is self:
-                _in_force = None
+            if _active is self:
+                _active = None
 
-    def _started(self, beginning: CallStart) -> _InstrumentedCall:
-        return _InstrumentedCall(self, SpanTimes(beginning, get_current(), time.time_ns()))
+    def _started(self, call: CallStart) -> _InstrumentedCall:
+        return _InstrumentedCall(self, SpanTimes(call, get_current(), time.time_ns()))
 
-    def _export(self, course: SpanTimes, report: CallReport) -> None:
+    def _export(self, times: SpanTimes, report: CallReport) -> None:
         cost = report.cost
-        shared = of_call(course.beginning, report)
-        context = span_of(self._tracer, course, report, cost, shared)
+        shared = of_call(times.call, report)
+        context = span_of(self._tracer, times, report, cost, shared)
         self._meters.record(report, cost, shared, context)
 
 
 class _InstrumentedCall:
-    """One call, from its beginning to its end."""
+    """Listener of one call: notes its times, and exports it when it ends."""
 
-    __slots__ = ("_course", "_owner")
+    __slots__ = ("_instrumentation", "_times")
 
-    def __init__(self, owner: Instrumentation, course: SpanTimes) -> None:
-        self._owner = owner
-        self._course = course
+    def __init__(self, instrumentation: Instrumentation, times: SpanTimes) -> None:
+        self._instrumentation = instrumentation
+        self._times = times
 
     def retried(self, retry: Retry) -> None:
-        """A new try is to be made."""
-        self._course.tries.append((time.time_ns(), retry.wait))
+        """An attempt has failed, and will be retried."""
+        self._times.retries.append((time.time_ns(), retry.wait))
 
     def ended(self, report: CallReport) -> None:
-        """The call is over."""
-        self._course.ended = time.time_ns()
+        """The call has ended."""
+        self._times.ended = time.time_ns()
         try:
-            self._owner._export(self._course, report)
+            self._instrumentation._export(self._times, report)
         except Exception:  # telemetry never breaks a call
             _logger.exception("the telemetry of call %s is lost", report.id)

@@ -1,4 +1,4 @@
-"""The metrics of a call: two by OpenTelemetry's conventions, the rest our own."""
+"""The metrics of a call: two of OpenTelemetry's conventions, and flextier's own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAITS = (0, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
 class Meters:
-    """The instruments. Units are UCUM's; US$ has none there, so it is an annotation."""
+    """The instruments. Units are UCUM's, which has none for US$: ``{USD}`` is an annotation."""
 
     def __init__(self, meter: Meter) -> None:
         self._tokens = meter.create_histogram(
@@ -63,32 +63,32 @@ class Meters:
         """Count a call.
 
         Args:
-            report: what it went through.
-            cost: what it cost.
+            report: the call's report.
+            cost: the call's cost.
             shared: the attributes of every metric.
-            context: one with the call's span, for exemplars.
+            context: contains the call's span, for exemplars.
         """
         self._duration.record(report.elapsed, {**shared, **of_error(report)}, context)
         if report.usage is not None:
-            given, made = report.usage.input_tokens, report.usage.output_tokens
-            self._tokens.record(given, {**shared, "gen_ai.token.type": "input"}, context)
-            self._tokens.record(made, {**shared, "gen_ai.token.type": "output"}, context)
-        laned: Attributes = {**shared, "flextier.lane": report.lane}
-        self._waited.record(report.waited, laned, context)
-        self._count_money(report, cost, laned, context)
+            usage = {"input": report.usage.input_tokens, "output": report.usage.output_tokens}
+            for kind, tokens in usage.items():
+                self._tokens.record(tokens, {**shared, "gen_ai.token.type": kind}, context)
+        by_lane: Attributes = {**shared, "flextier.lane": report.lane}
+        self._waited.record(report.waited, by_lane, context)
+        self._count_money(report, cost, by_lane, context)
         for attempt in report.attempts:
             if attempt.outcome == REFUSED:
                 self._refusals.add(1, {**shared, "flextier.lane": attempt.lane}, context)
         if report.served and report.fallback is not None:
-            self._fallbacks.add(1, {**laned, "flextier.fallback": report.fallback}, context)
+            self._fallbacks.add(1, {**by_lane, "flextier.fallback": report.fallback}, context)
 
     def _count_money(
-        self, report: CallReport, cost: Cost, laned: Attributes, context: Context
+        self, report: CallReport, cost: Cost, by_lane: Attributes, context: Context
     ) -> None:
-        priced: Attributes = {**laned, "flextier.basis": cost.basis}
+        priced: Attributes = {**by_lane, "flextier.basis": cost.basis}
         if cost.total is not None:
             self._cost.add(float(cost.total), priced, context)
         elif report.served:
-            self._unpriced.add(1, laned, context)
+            self._unpriced.add(1, by_lane, context)
         if cost.saved is not None:
             self._saved.add(float(cost.saved), priced, context)

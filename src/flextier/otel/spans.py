@@ -1,4 +1,4 @@
-"""The span of a call, made when the call is over, with the times it began and ended."""
+"""The span of a call, created when the call has ended, with the original times."""
 
 from __future__ import annotations
 
@@ -27,59 +27,59 @@ FALLBACK = "flextier.fallback"
 
 @dataclass(slots=True)
 class SpanTimes:
-    """When a call began, tried again and ended: nanoseconds since the epoch, as spans have them."""
+    """Start and end of a call and its attempts, in nanoseconds since the epoch, as spans use."""
 
-    beginning: CallStart
+    call: CallStart
     parent: Context
-    """The context that the call began in."""
-    began: int
-    tries: list[tuple[int, float]] = field(default_factory=list)
-    """For every new try: when the attempt before it ended, and the seconds waited for it."""
+    """The context in which the call started."""
+    started: int
+    retries: list[tuple[int, float]] = field(default_factory=list)
+    """For each retry: when the attempt before it ended, and the seconds waited after that."""
     ended: int = 0
 
     def end_of(self, attempt: int) -> tuple[int, float | None]:
-        """When an attempt ended, counted from 0, and the seconds waited for the next."""
-        return self.tries[attempt] if attempt < len(self.tries) else (self.ended, None)
+        """When an attempt (counted from 0) ended, and the seconds waited for the next one."""
+        return self.retries[attempt] if attempt < len(self.retries) else (self.ended, None)
 
 
 def span_of(
-    tracer: Tracer, course: SpanTimes, report: CallReport, cost: Cost, shared: Attributes
+    tracer: Tracer, times: SpanTimes, report: CallReport, cost: Cost, shared: Attributes
 ) -> Context:
-    """Make the span of a call that is over: a context with the span in it.
+    """Create the span of a call; returns a context with the span.
 
     Args:
-        tracer: whose span it is.
-        course: the call's times.
-        report: what it went through.
-        cost: what it cost.
-        shared: the attributes that its metrics have, too.
+        tracer: creates the span.
+        times: the call's times.
+        report: the call's report.
+        cost: the call's cost.
+        shared: the attributes that spans and metrics share.
     """
     failure = of_error(report)
     span = tracer.start_span(
         f"{OPERATION} {report.model}",
-        course.parent,
+        times.parent,
         SpanKind.CLIENT,
-        {**shared, **failure, **of_span(course.beginning, report, cost)},
-        start_time=course.began,
+        {**shared, **failure, **of_span(times.call, report, cost)},
+        start_time=times.started,
     )
     if span.is_recording():
-        _add_events(span, course, report)
+        _add_events(span, times, report)
         if failure:
-            # Without the message: it may quote the prompt.
+            # Without the error's message, which may quote the prompt.
             span.set_status(StatusCode.ERROR)
-    span.end(course.ended)
-    return set_span_in_context(span, course.parent)
+    span.end(times.ended)
+    return set_span_in_context(span, times.parent)
 
 
-def _add_events(span: Span, course: SpanTimes, report: CallReport) -> None:
-    left = course.began
+def _add_events(span: Span, times: SpanTimes, report: CallReport) -> None:
+    fallback_at = times.started
     events: list[tuple[int, str, Attributes]] = []
     for number, attempt in enumerate(report.attempts):
-        ended, wait = course.end_of(number)
+        ended, wait = times.end_of(number)
         events.append((ended, ATTEMPT, of_attempt(attempt, wait)))
         if attempt.lane == report.first_lane:
-            left = ended
+            fallback_at = ended
     if report.fallback is not None:
-        events.append((left, FALLBACK, of_fallback(report)))
+        events.append((fallback_at, FALLBACK, of_fallback(report)))
     for time, name, attributes in sorted(events, key=lambda event: event[0]):
         span.add_event(name, attributes, time)

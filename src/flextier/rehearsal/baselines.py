@@ -1,6 +1,6 @@
-"""What people do today, over the same traces: the SDK's retries, LangChain's fallback, recipes.
+"""Baselines over the same traces: the SDK's retries, LangChain's fallback, and common recipes.
 
-Each is the real library, used as its documentation says, on the same loop and provider.
+Each uses the real library as documented, on the same loop and provider.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _WAIT: Any = wait_random_exponential(min=1, max=60)
 
 
 def run_peer(name: str, trace: Trace) -> TraceResult:
-    """Run one of :data:`PEERS` over a trace. The same seed, the same result.
+    """Run one of :data:`PEERS` over a trace. The same seed gives the same result.
 
     Raises:
         ImportError: It needs LangChain, which is not installed.
@@ -53,7 +53,7 @@ def run_peer(name: str, trace: Trace) -> TraceResult:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """The SDK and tenacity draw from Python's global generator: seed it for a while."""
+    """Seed Python's global random generator, which the SDK and tenacity use, inside the block."""
     state = random.getstate()
     random.seed(f"peer {seed}")
     try:
@@ -104,11 +104,11 @@ def _cookbook(http_client: Any, trace: Trace) -> Call:
 
 
 def _many_retries(http_client: Any, trace: Trace) -> Call:
-    patient, standard = _sdk(http_client, 20), _sdk(http_client, 2)
+    flex, standard = _sdk(http_client, 20), _sdk(http_client, 2)
 
     async def call(model: str) -> None:
         try:
-            await _ask(patient, model, "flex")
+            await _ask(flex, model, "flex")
         except openai.APIError:
             await _ask(standard, model, "default")
 
@@ -151,4 +151,4 @@ PEERS: Mapping[str, Callable[[Any, Trace], Call]] = {
     "SDK max_retries=20, then standard": _many_retries,
     "backoff until the deadline - 30 s, then standard": _backoff_until,
 }
-"""How calls are made, by the words of a table."""
+"""Functions that make calls, by their name in tables."""

@@ -1,4 +1,4 @@
-"""The rehearsal of our own: flextier's own async client over a trace."""
+"""rehearse(): flextier's async client over a trace."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from flextier.rehearsal.trace import Trace
 NAME = "flextier"
 
 WALL = 1_790_000_000.0
-"""The date of every rehearsal, for prices and HTTP dates: seconds since the epoch."""
+"""Start of every rehearsal on the wall clock, for prices and HTTP dates: seconds since 1970."""
 
 _accounts = count(1)
 
@@ -37,22 +37,23 @@ def rehearse(
 ) -> Rehearsal:
     """Run :class:`flextier.AsyncFlexOpenAI` over a trace in virtual time: minutes take a second.
 
-    Nothing outside is touched: no network, nothing learnt of lanes, no ``track()``, ``override()``
-    or ``budget()`` block around it; ``FlexPolicy.budget`` does not count. Only listeners for every
-    call of the process, such as ``flextier.otel.instrument()``, get these, too.
+    It uses no network, learns nothing about lanes for later calls, and ignores ``track()``,
+    ``override()`` and ``budget()`` blocks around it and ``FlexPolicy.budget``. Only process-wide
+    hooks, such as ``flextier.otel.instrument()``, receive its calls, too.
 
     Args:
         trace: A trace, the name of one that comes with flextier, or the path of a JSON file.
-        policy: The knobs, or a dict of them; None: those of the environment.
-        jobs: How many calls; None: as the trace says.
-        deadline: Seconds within which each is to be answered; None: the policy's ``deadline``, and
-            where it has none the trace's.
-        seed: Chooses the random numbers; None: as the trace says. The same seed, the same result.
+        policy: The policy, or a dict of its fields; None: that of the environment.
+        jobs: Number of calls; None: that of the trace.
+        deadline: Deadline of each call in seconds; None: the policy's ``deadline``, and where it
+            has none the trace's.
+        seed: Seed of the random numbers; None: that of the trace. The same seed gives the same
+            result.
 
     Raises:
         OSError: The trace's file cannot be read.
-        ValueError: The trace, ``jobs``, ``deadline`` or a lane cannot be; the message names it.
-        PolicyError: The policy cannot be, or does not go with the deadline.
+        ValueError: The trace, ``jobs``, ``deadline`` or a lane is invalid; the message names it.
+        PolicyError: The policy is invalid, or incompatible with the deadline.
         MiscountError: What the client reported is not what the provider counted: a bug.
     """
     knobs = FlexPolicy() if policy is None else FlexPolicy.of(policy)
@@ -77,14 +78,14 @@ def rehearse(
 
 
 def _calls(policy: FlexPolicy, http_client: Any, chance: Random, reports: list[CallReport]) -> Call:
-    """Calls of a client that goes by the running loop's time."""
+    """The function that makes calls, with a client in the running loop's time."""
     loop = asyncio.get_running_loop()
     client = AsyncFlexOpenAI(
         policy=policy,
         clock=Clock(now=loop.time, wall=lambda: WALL + loop.time(), random=chance.random),
         http_client=http_client,
         base_url=BASE_URL,
-        api_key=f"rehearsal-{next(_accounts)}",  # one of its own: nothing was learnt of it before
+        api_key=f"rehearsal-{next(_accounts)}",  # a new account, without learnt state
     )
 
     async def call(model: str) -> None:

@@ -1,4 +1,4 @@
-"""A rehearsal in words and tables."""
+"""Text and tables of a rehearsal's result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from flextier._utils.formatting import text_table
 from flextier.rehearsal.oracle import Clairvoyant
-from flextier.rehearsal.responses import TOKENS
+from flextier.rehearsal.provider import TOKENS
 from flextier.rehearsal.result import Rehearsal, TraceResult
 from flextier.rehearsal.trace import Trace
 
@@ -25,7 +25,7 @@ _COLUMNS = (
 
 
 def heading(trace: Trace) -> list[str]:
-    """What is rehearsed."""
+    """The trace, its calls, deadline and seed."""
     when = f"over {trace.arrivals:,g} s" if trace.arrivals else "at once"
     work = f"{trace.jobs:,} calls {when}, each to be answered within {trace.deadline:,g} s"
     title = f"{trace.name}: {trace.about}" if trace.about else trace.name
@@ -33,17 +33,17 @@ def heading(trace: Trace) -> list[str]:
 
 
 def figures(result: Rehearsal) -> list[str]:
-    """The figures of a rehearsal, a line each."""
+    """The figures of a rehearsal, one line each."""
     counts = result.counts
-    limited = f", and {_number(counts.rate_limited, 'rate limit')}" if counts.rate_limited else ""
+    limited = f", and {_counted(counts.rate_limited, 'rate limit')}" if counts.rate_limited else ""
     lines = [
         ("cost", _cost(result)),
-        ("clairvoyant", _bound(result)),
+        ("clairvoyant", _clairvoyant(result)),
         ("late", f"{result.late}, the latest by {result.latest:.1f} s" if result.late else "none"),
         ("failed", _failed(result)),
         ("answers", ", ".join(f"{n:,} {lane}" for lane, n in result.lanes.items()) or "none"),
-        ("refusals", f"{counts.refusals:,}{_an_answer(result)}{limited}"),
-        ("stalls", f"{counts.stalls:,}; {counts.abandoned:,} given up, possibly billed"),
+        ("refusals", f"{counts.refusals:,}{_per_answer(result)}{limited}"),
+        ("stalls", f"{counts.stalls:,}; {counts.abandoned:,} abandoned, possibly billed"),
         ("seconds", _seconds(result)),
         ("time", f"{result.virtual_seconds:,.0f} s virtual, {result.real_seconds:.1f} s real"),
     ]
@@ -51,28 +51,28 @@ def figures(result: Rehearsal) -> list[str]:
 
 
 def table(outcomes: Sequence[TraceResult]) -> list[str]:
-    """Several ways to make the same calls, side by side, with the clairvoyant's below them."""
-    rows = [_COLUMNS, *map(_row, outcomes), _row_of(outcomes[0].clairvoyant)]
+    """The results of several clients over the same trace, and the clairvoyant's in the last row."""
+    rows = [_COLUMNS, *map(_row, outcomes), _clairvoyant_row(outcomes[0].clairvoyant)]
     return text_table(rows, left=1)
 
 
 def _row(outcome: TraceResult) -> tuple[str, ...]:
-    an_answer = outcome.refusals_an_answer
+    per_answer = outcome.refusals_an_answer
     return (
         outcome.name,
         "-" if outcome.cost is None else f"{outcome.cost:.3f}",
         f"{outcome.late:,}",
         f"{outcome.failed:,}",
         f"{outcome.counts.refusals:,}",
-        "-" if an_answer is None else f"{an_answer:.2f}",
+        "-" if per_answer is None else f"{per_answer:.2f}",
         f"{outcome.counts.rate_limited:,}",
         f"{outcome.seconds(0.95):,.1f} s",
         f"{outcome.seconds(1):,.1f} s",
     )
 
 
-def _row_of(known: Clairvoyant) -> tuple[str, ...]:
-    return ("(clairvoyant)", f"{known.cost:.3f}", f"{known.late:,}", "0", "0", "0.00", "0", "", "")
+def _clairvoyant_row(best: Clairvoyant) -> tuple[str, ...]:
+    return ("(clairvoyant)", f"{best.cost:.3f}", f"{best.late:,}", "0", "0", "0.00", "0", "", "")
 
 
 def _cost(result: Rehearsal) -> str:
@@ -86,12 +86,10 @@ def _cost(result: Rehearsal) -> str:
     return f"{share}: {_money(paid)} instead of {_money(full)}, at {tokens}"
 
 
-def _bound(result: Rehearsal) -> str:
-    known, more = result.clairvoyant, result.distance
-    late = f"{known.late:,} late" if known.late else "none late"
-    if more is None:
-        return f"{known.cost:.3f}, {late}"
-    return f"{known.cost:.3f}, {late}; this was {more:+.1%} of that"
+def _clairvoyant(result: Rehearsal) -> str:
+    best, distance = result.clairvoyant, result.distance
+    text = f"{best.cost:.3f}, {f'{best.late:,}' if best.late else 'none'} late"
+    return text if distance is None else f"{text}; this was {distance:+.1%} of that"
 
 
 def _failed(result: TraceResult) -> str:
@@ -101,17 +99,17 @@ def _failed(result: TraceResult) -> str:
     return f"{result.failed:,}: {listed}"
 
 
-def _an_answer(result: TraceResult) -> str:
+def _per_answer(result: TraceResult) -> str:
     each = result.refusals_an_answer
     return "" if each is None else f", {each:.2f} an answer"
 
 
 def _seconds(result: TraceResult) -> str:
-    half, most, longest = (result.seconds(share) for share in (0.5, 0.95, 1.0))
-    return f"half of the calls {half:,.1f} or less, 95 % {most:,.1f}, the longest {longest:,.1f}"
+    median, p95, longest = (result.seconds(share) for share in (0.5, 0.95, 1.0))
+    return f"half of the calls {median:,.1f} or less, 95 % {p95:,.1f}, the longest {longest:,.1f}"
 
 
-def _number(number: int, word: str) -> str:
+def _counted(number: int, word: str) -> str:
     return f"{number:,} {word}{'s' * (number != 1)}"
 
 

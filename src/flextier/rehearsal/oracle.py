@@ -1,4 +1,4 @@
-"""The oracle: the cost and lateness of an ideal client that knows the weather in advance."""
+"""The oracle: cost and late answers of an ideal client that knows the weather in advance."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from flextier.rehearsal.trace import Trace, TraceJob
 from flextier.sim.base.request_rate import MINUTE
 from flextier.sim.behavior.weather import Moment, Seconds, Weather
 
-_INSTANT = 1e-9  # what the virtual clock rounds to
+_RESOLUTION = 1e-9  # of the virtual clock, in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Clairvoyant:
-    """What could have been had."""
+    """The result of the ideal client."""
 
     flex: int
     """Jobs answered on flex, in time."""
@@ -29,27 +29,27 @@ class Clairvoyant:
 
     @property
     def cost(self) -> float:
-        """By what all jobs on standard would have cost: 1, and 0.5 with all of them on flex."""
+        """Relative cost: 1 with all jobs on standard, 0.5 with all on flex."""
         return (self.standard + self.flex / 2) / (self.standard + self.flex)
 
 
 def clairvoyant(trace: Trace) -> Clairvoyant:
-    """Earliest deadline first: at each moment flex is given as many jobs as it would take.
+    """Schedule the jobs, earliest deadline first: flex gets as many as it accepts at each moment.
 
-    He knows outages, slots, latencies and rate limits, and nothing happens to him by chance: no
-    refusal of ``refuse``, no stall. A job begins on flex only if its answer is in time; what is
-    left goes to standard, as soon as the rate limit leaves room for it.
+    The ideal client knows outages, slots, latencies and rate limits, and meets no random refusal
+    (``refuse``) and no stall. A job starts on flex only if its answer is in time; other jobs start
+    on standard, as soon as the rate limit allows.
 
-    Where all flex answers of a model take equally long no client does better. Jobs that come first
-    are due first, so swapping two of them gains nothing; each answer holds a slot for the same
-    time, so starting one as early as possible leaves the slots free no later than any other plan,
-    and by each moment no other plan has begun more jobs (by induction over the jobs). And no plan
-    gains by giving a slot to standard.
+    If all flex answers of a model take equally long, no client does better. Jobs arrive in the
+    order of their deadlines, so swapping two of them gains nothing; each answer holds a slot for
+    the same time, so starting one as early as possible frees the slots no later than any other
+    schedule, and at no time has another schedule started more jobs (by induction over the jobs).
+    And no schedule gains by leaving a slot unused.
 
-    It is only a bound, which a plan can beat, where these do not hold: with ``slow_windows`` it may
-    pay to wait until answers are fast again; of models with different latencies that share slots,
-    the fast ones should go first; with a rate limit as tight as the work, a job bound for standard
-    may take the place of one that flex would have had. Of a range of latencies it takes the middle.
+    Otherwise another schedule may be better: with ``slow_windows`` it may pay to wait until answers
+    are fast again; of models with different latencies that share slots, the fast ones should go
+    first; with a very tight rate limit, a job on standard may take the place of one that flex would
+    have accepted. A range of latencies counts as its middle.
 
     Args:
         trace: The weather and the jobs.
@@ -60,10 +60,10 @@ def clairvoyant(trace: Trace) -> Clairvoyant:
     flex = standard = late = 0
     for jobs in pools.values():
         lane = _SlotPool(trace.weather.of(jobs[0].model))
-        left = lane.take(jobs)
+        left = lane.run_on_flex(jobs)
         flex += len(jobs) - len(left)
         standard += len(left)
-        late += sum(not lane.standard(job) for job in left)
+        late += sum(not lane.run_on_standard(job) for job in left)
     return Clairvoyant(flex, standard, late)
 
 
@@ -75,76 +75,70 @@ class _SlotPool:
         self._ends: list[float] = []
         self._starts: defaultdict[str, list[float]] = defaultdict(list)
 
-    def take(self, jobs: Sequence[TraceJob]) -> list[TraceJob]:
-        """Begin as many jobs on flex as can be; returns those that are left."""
-        able = [job for job in jobs if self._sold(job.model)]
-        coming = sorted(able, key=lambda job: job.arrives, reverse=True)
-        left = [job for job in jobs if not self._sold(job.model)]
+    def run_on_flex(self, jobs: Sequence[TraceJob]) -> list[TraceJob]:
+        """Start as many jobs on flex as possible; returns the others."""
+        left = [job for job in jobs if self._weather.unsupports(job.model)]
+        supported = (job for job in jobs if not self._weather.unsupports(job.model))
+        arriving = sorted(supported, key=lambda job: job.arrives, reverse=True)
         waiting: list[TraceJob] = []
         now: float | None = 0.0
-        while now is not None and (waiting or coming):
-            while coming and coming[-1].arrives <= now:
-                insort(waiting, coming.pop(), key=lambda job: job.deadline)
+        while now is not None and (waiting or arriving):
+            while arriving and arriving[-1].arrives <= now:
+                insort(waiting, arriving.pop(), key=lambda job: job.deadline)
             while self._ends and self._ends[0] <= now:
                 heappop(self._ends)
             left += [job for job in waiting if job.deadline <= now]
-            waiting = self._begin([job for job in waiting if job.deadline > now], now)
-            now = self._next(now, waiting, coming)
-        return left + waiting + coming
+            waiting = self._start([job for job in waiting if job.deadline > now], now)
+            now = self._next(now, waiting, arriving)
+        return left + waiting + arriving
 
-    def standard(self, job: TraceJob) -> bool:
-        """Send a job to standard at the first moment that the rate limit has room for it.
-
-        Returns whether its answer is in time.
-        """
+    def run_on_standard(self, job: TraceJob) -> bool:
+        """Start a job on standard as soon as the rate limit allows; whether it is in time."""
         starts = self._starts[job.model]
         ends = (start + MINUTE for start in starts)
         moments = [job.arrives, *sorted(end for end in ends if end > job.arrives)]
         start = next(moment for moment in moments if self._fits(starts, moment))
         insort(starts, start)
         return start + _middle(self._weather.standard_latency, STANDARD_LATENCY) <= (
-            job.deadline + _INSTANT
+            job.deadline + _RESOLUTION
         )
 
-    def _sold(self, model: str) -> bool:
-        return not self._weather.unsupports(model)
-
-    def _begin(self, waiting: list[TraceJob], now: float) -> list[TraceJob]:
-        """Begin what flex takes now; returns what goes on waiting."""
+    def _start(self, waiting: list[TraceJob], now: float) -> list[TraceJob]:
+        """Start the jobs that flex accepts now; returns the others."""
         end = now + self._seconds(now)
-        stays = []
+        others = []
         for job in waiting:
             starts = self._starts[job.model]
-            in_time = end <= job.deadline + _INSTANT
-            if in_time and self._takes(now) and self._fits(starts, now):
+            in_time = end <= job.deadline + _RESOLUTION
+            if in_time and self._accepts(now) and self._fits(starts, now):
                 heappush(self._ends, end)
                 starts.append(now)
             else:
-                stays.append(job)
-        return stays
+                others.append(job)
+        return others
 
-    def _takes(self, now: float) -> bool:
+    def _accepts(self, now: float) -> bool:
         return self._weather.takes(Moment(now, len(self._ends)))
 
     def _seconds(self, now: float) -> float:
         return _middle(self._weather.flex_latency, FLEX_LATENCY) * self._weather.slowness(now)
 
     def _fits(self, starts: Sequence[float], moment: float) -> bool:
-        """Whether one more request at this moment leaves no minute with too many of them."""
+        """Whether the rate limit of every minute allows one more request at this moment."""
         limit = self._weather.rpm
         if limit is None:
             return True
-        first = bisect_left(starts, moment - MINUTE + _INSTANT)
+        first = bisect_left(starts, moment - MINUTE + _RESOLUTION)
         around = sorted([*starts[first : bisect_left(starts, moment + MINUTE)], moment])
         pairs = zip(around, around[limit:], strict=False)
-        return all(later - sooner >= MINUTE - _INSTANT for sooner, later in pairs)
+        return all(later - sooner >= MINUTE - _RESOLUTION for sooner, later in pairs)
 
     def _next(
-        self, now: float, waiting: Iterable[TraceJob], coming: Sequence[TraceJob]
+        self, now: float, waiting: Iterable[TraceJob], arriving: Sequence[TraceJob]
     ) -> float | None:
-        """The next moment at which more may be possible than now."""
+        """The next time at which flex may accept more jobs."""
         moments = [*self._weather.changes, *self._ends[:1]]
-        moments += [job.arrives for job in coming[-1:]]
+        moments += [job.arrives for job in arriving[-1:]]
         if self._weather.rpm is not None:
             starts = (self._starts[model] for model in {job.model for job in waiting})
             moments += [start + MINUTE for known in starts for start in known]

@@ -1,4 +1,4 @@
-"""The provider of a rehearsal: an HTTP transport that asks a Weather, in its event loop's time."""
+"""The provider of a rehearsal: an in-memory HTTP transport that follows a Weather, in loop time."""
 
 from __future__ import annotations
 
@@ -13,37 +13,41 @@ from random import Random
 from typing import Any
 
 from flextier._openai.compat import http
-from flextier.rehearsal import responses
 from flextier.sim.base.api_errors import ErrorReply, invalid, no_such_path
 from flextier.sim.base.request_rate import RecentRequests
+from flextier.sim.base.tokens import Tokens
 from flextier.sim.behavior.faults import Lane, Stall
 from flextier.sim.behavior.weather import Moment, Weather
 
 STANDARD_LATENCY = 3.0
 FLEX_LATENCY = 3.0
 REFUSAL_LATENCY = 0.15
-"""Seconds, where the weather does not say."""
+"""Seconds, where the weather has no latency."""
 
 BASE_URL = "http://rehearsal.invalid/v1"
+
+TOKENS = Tokens(input_tokens=1_200, output_tokens=400, reasoning_tokens=250)
+"""The usage of every response: a guess at a typical call."""
+
+_TEXT = "[simulated] Rehearsed."
 
 _LANES: dict[Any, Lane] = {None: "standard", "auto": "standard", "default": "standard"}
 _LANES |= {"flex": "flex", "priority": "priority", "fast": "priority"}
 _TIERS: dict[Lane, str] = {"standard": "default", "flex": "flex", "priority": "priority"}
-_ANSWERS = {"/v1/chat/completions": responses.chat, "/v1/responses": responses.response}
 
 
 @dataclass(slots=True)
 class ProviderCounts:
-    """What a provider has seen. Times are its loop's, in seconds.
+    """Counts of a provider. Times are its loop's, in seconds.
 
     Attributes:
-        requests: All requests for an answer.
-        refusals: Of these, refused by flex.
-        rate_limited: Of these, answered 429 ``rate_limit_exceeded``, on any lane.
-        rejected: Of these, answered with any other error.
-        stalls: Of these, accepted and then silent, for a while or without end.
-        abandoned: Of these, given up by the client before the answer: possibly billed.
-        billed: When each answer was served and billed, with its tier: ``(time, "flex")``.
+        requests: All requests.
+        refusals: Requests refused by flex.
+        rate_limited: Requests answered with 429 ``rate_limit_exceeded``, on any lane.
+        rejected: Requests answered with any other error.
+        stalls: Requests accepted, then without a response for a while or until a timeout.
+        abandoned: Requests that the client cancelled before the response: possibly billed.
+        billed: Time and tier of each response that was served and billed: ``(time, "flex")``.
     """
 
     requests: int = 0
@@ -56,36 +60,35 @@ class ProviderCounts:
 
     @property
     def served(self) -> Counter[str]:
-        """Answers by tier: ``flex``, ``default``, ``priority``."""
+        """Number of responses by tier: ``flex``, ``default``, ``priority``."""
         return Counter(tier for _, tier in self.billed)
 
 
 class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx2, found at run time
     """An in-memory transport that answers chat completions and responses, without streams.
 
-    Weather and latencies go by the time of the event loop that sends the first request, from that
-    moment on. Read timeouts are kept; a stall without end stops with one, or when the client
-    leaves. Usable under one event loop.
+    The weather's clock is that of the event loop, from the first request on. Read timeouts apply: a
+    stall without end lasts until one, or until the client cancels the request. For one event loop.
 
     Args:
-        weather: What happens to requests. Latencies that it leaves open are 3 s an answer and
-            0.15 s a refusal.
+        weather: What happens to requests. Default latencies are 3 s for a response and 0.15 s for a
+            refusal.
         seed: Chooses the weather's random numbers.
     """
 
     def __init__(self, weather: Weather, seed: int = 0) -> None:
         self.counts = ProviderCounts()
         self.silent = 0
-        """Requests that will never be answered, and whose clients set no read timeout."""
+        """Requests that are never answered, and whose clients set no read timeout."""
         self._weather = weather
-        self._chance = Random(seed)
+        self._random = Random(seed)
         self._rates = RecentRequests()
         self._in_use: Counter[str] = Counter()
         self._numbers = count(1)
         self._epoch: float | None = None
 
     def client(self) -> Any:
-        """An async HTTP client whose requests come here, whatever the environment's proxies."""
+        """An async HTTP client that uses this transport and ignores proxies of the environment."""
         return http.AsyncClient(transport=self, trust_env=False)
 
     async def handle_async_request(self, request: Any) -> Any:
@@ -93,7 +96,7 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         self.counts.requests += 1
         number = next(self._numbers)
         content = await request.aread()
-        if request.url.path not in _ANSWERS:
+        if request.url.path not in _BODIES:
             return self._error(number, no_such_path(request.method, request.url.path))
         body = json.loads(content)
         if body.get("stream"):
@@ -108,26 +111,26 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
 
     async def _answer(self, request: Any, number: int, body: dict[str, Any]) -> Any:
         model, lane = str(body.get("model")), _LANES[body.get("service_tier")]
-        patience = _FirstByteTimeout(request.extensions.get("timeout", {}).get("read"))
+        timeout = _ReadTimeout(request.extensions.get("timeout", {}).get("read"))
         fault = self._decide(lane, model, request.headers.get("authorization", ""))
         if isinstance(fault, ErrorReply):
-            refusal = self._weather.refusal_seconds(REFUSAL_LATENCY, self._chance, model=model)
-            await self._wait(patience, refusal)
+            refusal = self._weather.refusal_seconds(REFUSAL_LATENCY, self._random, model=model)
+            await self._wait(timeout, refusal)
             return self._error(number, fault)
         with self._slot(lane, model):
             if isinstance(fault, Stall):
                 self.counts.stalls += 1
-                await self._wait(patience, fault.seconds)
-            await self._wait(patience, self._seconds(lane, model))
+                await self._wait(timeout, fault.seconds)
+            await self._wait(timeout, self._seconds(lane, model))
         self.counts.billed.append((self._now(), _TIERS[lane]))
         created = int(self._now())
-        return _reply(number, 200, _ANSWERS[request.url.path](model, _TIERS[lane], number, created))
+        return _reply(number, 200, _BODIES[request.url.path](model, _TIERS[lane], number, created))
 
     def _decide(self, lane: Lane, model: str, account: str) -> Any:
         now = self._now()
         recent = self._rates.before(account, model, now)
         moment = Moment(now, self._in_use[self._weather.pool(model)], recent)
-        fault = self._weather.decide(lane, model, moment, self._chance)
+        fault = self._weather.decide(lane, model, moment, self._random)
         self._rates.arrive(account, model, now)
         return fault.action
 
@@ -142,13 +145,13 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
 
     def _seconds(self, lane: Lane, model: str) -> float:
         default = FLEX_LATENCY if lane == "flex" else STANDARD_LATENCY
-        return self._weather.seconds(lane, default, self._chance, now=self._now(), model=model)
+        return self._weather.seconds(lane, default, self._random, now=self._now(), model=model)
 
-    async def _wait(self, patience: _FirstByteTimeout, seconds: float | None) -> None:
-        """Let ``seconds`` pass (None: no end), or as many as the client waits for an answer."""
-        allowed = patience.left
-        if allowed is not None and (seconds is None or seconds > allowed):
-            await asyncio.sleep(allowed)
+    async def _wait(self, timeout: _ReadTimeout, seconds: float | None) -> None:
+        """Wait ``seconds`` (None: without end), or until the client's read timeout."""
+        left = timeout.left
+        if left is not None and (seconds is None or seconds > left):
+            await asyncio.sleep(left)
             self.counts.abandoned += 1
             raise http.ReadTimeout("no answer within the client's read timeout")
         if seconds is None:
@@ -156,7 +159,7 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
             await asyncio.Event().wait()
         else:
             await asyncio.sleep(seconds)
-            patience.spend(seconds)
+            timeout.spend(seconds)
 
     def _error(self, number: int, reply: ErrorReply) -> Any:
         match reply.outcome:
@@ -175,8 +178,8 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         return now - self._epoch
 
 
-class _FirstByteTimeout:
-    """How long the client still waits for the answer's first byte; None: without end."""
+class _ReadTimeout:
+    """Seconds left of the client's read timeout; None: it set none."""
 
     def __init__(self, seconds: float | None) -> None:
         self.left = seconds
@@ -191,3 +194,53 @@ def _reply(
 ) -> Any:
     lines = [("x-request-id", f"req_{number}"), ("x-flextier-simulated", "true"), *headers]
     return http.Response(status, headers=lines, json=content)
+
+
+def _chat(model: str, tier: str, number: int, created: int) -> dict[str, Any]:
+    """A ``chat.completion`` object."""
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": _TEXT,
+        "refusal": None,
+        "annotations": [],
+    }
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    return {
+        "id": f"chatcmpl-{number}",
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "service_tier": tier,
+        "system_fingerprint": "flextier-rehearsal",
+        "choices": [choice],
+        "usage": TOKENS.chat_usage(),
+    }
+
+
+def _response(model: str, tier: str, number: int, created: int) -> dict[str, Any]:
+    """A ``response`` object."""
+    text = {"type": "output_text", "text": _TEXT, "annotations": []}
+    message: dict[str, Any] = {
+        "id": f"msg_{number}",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [text],
+    }
+    return {
+        "id": f"resp_{number}",
+        "object": "response",
+        "created_at": created,
+        "status": "completed",
+        "model": model,
+        "service_tier": tier,
+        "output": [message],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "error": None,
+        "usage": TOKENS.responses_usage(),
+    }
+
+
+_BODIES = {"/v1/chat/completions": _chat, "/v1/responses": _response}

@@ -17,102 +17,102 @@ from flextier.rehearsal.oracle import Clairvoyant
 from flextier.rehearsal.provider import ProviderCounts
 from flextier.rehearsal.trace import Trace, TraceJob
 
-_INSTANT = 1e-6  # an answer is late from then on
+_TOLERANCE = 1e-6  # seconds by which an answer may exceed its deadline
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedJob:
-    """A job that has ended. Times are in seconds since the weather's clock started."""
+    """A finished job. Times are in seconds since the weather's clock started."""
 
     job: TraceJob
     at: float
-    """When."""
+    """When it ended."""
     error: str | None = None
     """The name of the exception that ended it; None: it was answered."""
 
     @property
     def seconds(self) -> float:
-        """How long the call took."""
+        """Duration of the call."""
         return self.at - self.job.arrives
 
     @property
     def overdue(self) -> float:
-        """Seconds by which an answer came late; 0 for one in time, and for none."""
+        """Seconds between the deadline and a late answer; else 0, also without an answer."""
         over = self.at - self.job.deadline
-        return over if self.error is None and over > _INSTANT else 0.0
+        return over if self.error is None and over > _TOLERANCE else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraceResult:
-    """What came of the calls of a trace. Equal where all happened in the same way."""
+    """The result of a trace. Two are equal if everything but ``real_seconds`` is."""
 
     name: str
-    """Who made them."""
+    """Name of the client that made the calls."""
     trace: Trace
     """The weather and the jobs."""
     ended: tuple[FinishedJob, ...]
-    """Each job, in order of arrival."""
+    """The finished jobs, in order of arrival."""
     counts: ProviderCounts
-    """What the provider saw."""
+    """Counts of the provider."""
     clairvoyant: Clairvoyant
-    """What the oracle reaches."""
+    """Result of the oracle."""
     virtual_seconds: float
     """When the last job had ended."""
     real_seconds: float = field(compare=False)
-    """How long the run took by the clock on the wall."""
+    """Duration of the run by the wall clock."""
 
     @property
     def cost(self) -> float | None:
-        """What was billed, by what as many answers of standard cost: 1; 0.5 with all on flex.
+        """Relative cost of the answers: 1 with all on standard, 0.5 with all on flex.
 
-        None: nothing was answered.
+        None: there are no answers.
         """
-        # The vendor's shares; real prices are in `dollars`.
+        # Relative to list prices; real prices are in `dollars`.
         prices = [float(tier_lane(tier).price_share or 1) for _, tier in self.counts.billed]
         return sum(prices) / len(prices) if prices else None
 
     @property
     def distance(self) -> float | None:
-        """How much more that is than the clairvoyant's cost: 0.05 is five per cent."""
+        """Relative difference of ``cost`` to the clairvoyant's: 0.05 is five per cent more."""
         return None if self.cost is None else self.cost / self.clairvoyant.cost - 1
 
     @property
     def answered(self) -> int:
-        """Calls with an answer, late ones included."""
+        """Number of calls with an answer, late ones included."""
         return sum(one.error is None for one in self.ended)
 
     @property
     def failed(self) -> int:
-        """Calls without one."""
+        """Number of calls without an answer."""
         return len(self.ended) - self.answered
 
     @property
     def errors(self) -> Mapping[str, int]:
-        """How often each exception ended a call."""
+        """Number of failed calls by exception."""
         return Counter(one.error for one in self.ended if one.error is not None)
 
     @property
     def late(self) -> int:
-        """Answers after their deadline."""
+        """Number of answers after their deadline."""
         return sum(one.overdue > 0 for one in self.ended)
 
     @property
     def latest(self) -> float:
-        """Seconds by which the latest answer was late; 0: none was."""
+        """Largest delay of an answer after its deadline, in seconds; 0: none was late."""
         return max(one.overdue for one in self.ended)
 
     @property
     def lanes(self) -> Mapping[str, int]:
-        """Answers by the lane that was billed."""
+        """Number of answers by the lane billed."""
         return {tier_lane(tier).name: n for tier, n in sorted(self.counts.served.items())}
 
     @property
     def refusals_an_answer(self) -> float | None:
-        """Refusals of flex for each answer, of any lane; None: nothing was answered."""
+        """Refusals of flex per answer on any lane; None: there are no answers."""
         return self.counts.refusals / self.answered if self.answered else None
 
     def seconds(self, share: float) -> float:
-        """How long a call took, so that ``share`` of all calls (0 to 1) took no longer."""
+        """The quantile ``share`` (0 to 1) of the calls' durations."""
         return _quantile([one.seconds for one in self.ended], share)
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,21 +150,21 @@ class TraceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal(TraceResult):
-    """What came of a trace with flextier's client, under a policy."""
+    """The result of flextier's client over a trace, under a policy."""
 
     policy: FlexPolicy
-    """The knobs, the deadline included."""
+    """The policy, with the deadline in force."""
     reports: tuple[CallReport, ...] = field(compare=False, repr=False)
-    """The report of each call, in the order in which they ended; times are virtual."""
+    """The report of each call, in the order in which they ended, in virtual time."""
 
     @property
     def dollars(self) -> Decimal | None:
-        """US$ for the answers, at 1,200 tokens in and 400 out each; None: a model has no price."""
+        """US$ for all answers, at 1,200 input and 400 output tokens; None: a model has no price."""
         return _sum([report.cost.total for report in self.reports if report.served])
 
     @property
     def standard_dollars(self) -> Decimal | None:
-        """The same at standard's price."""
+        """The same on the standard lane."""
         return _sum([report.cost.standard for report in self.reports if report.served])
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,7 +179,7 @@ class Rehearsal(TraceResult):
 
 def _quantile(values: Sequence[float], share: float) -> float:
     """The nearest rank: the smallest value that is at least this share of them."""
-    rank = max(1, math.ceil(share * len(values) - _INSTANT))
+    rank = max(1, math.ceil(share * len(values) - _TOLERANCE))
     return sorted(values)[rank - 1]
 
 
@@ -197,10 +197,10 @@ class MiscountError(RuntimeError):
 
 
 def check(reports: Iterable[CallReport], counts: ProviderCounts) -> None:
-    """Compare the two accounts of a rehearsal.
+    """Compare the client's reports with the provider's counts.
 
     Raises:
-        MiscountError: They differ; the message says in what.
+        MiscountError: They differ; the message lists the differences.
     """
     calls = list(reports)
     outcomes = Counter(attempt.outcome for call in calls for attempt in call.attempts)
@@ -209,11 +209,13 @@ def check(reports: Iterable[CallReport], counts: ProviderCounts) -> None:
         "requests": (outcomes.total(), counts.requests),
         "refusals": (outcomes["capacity"], counts.refusals),
         "rate limits": (outcomes["rate_limited"], counts.rate_limited),
-        "given up": (outcomes["timeout"] + outcomes[CANCELLED], counts.abandoned),
+        "abandoned": (outcomes["timeout"] + outcomes[CANCELLED], counts.abandoned),
         "served": (Counter(call.lane for call in calls if call.served), served),
     }
-    wrong = [
-        f"{what}: {ours} and {theirs}" for what, (ours, theirs) in pairs.items() if ours != theirs
+    differences = [
+        f"{what}: {reported} and {counted}"
+        for what, (reported, counted) in pairs.items()
+        if reported != counted
     ]
-    if wrong:
-        raise MiscountError(f"calls reported, and the provider counted, {'; '.join(wrong)}")
+    if differences:
+        raise MiscountError(f"calls reported, and the provider counted, {'; '.join(differences)}")

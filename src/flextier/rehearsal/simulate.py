@@ -1,4 +1,4 @@
-"""Making the calls of a trace: each at its time, through any client, in virtual time."""
+"""Runs a trace: makes each call at its time, through any client, in virtual time."""
 
 from __future__ import annotations
 
@@ -18,37 +18,35 @@ Call = Callable[[str], Awaitable[Any]]
 """Makes one call to a model; whatever it raises is a failure."""
 
 Caller = Callable[[Any, Random], Call]
-"""Given an HTTP client of the provider, and a source of chance: how calls are made. Asked once, on
-the loop."""
+"""Returns the function that makes calls, given an HTTP client of the provider and a random number
+generator. Called once, on the event loop."""
 
 PROMPT: Any = [{"role": "user", "content": "Rehearse."}]
 """The messages of every call."""
 
-
 NEVER = "NeverEnded"
-"""The error of a call that hung on a stalled request, having set no timeout."""
+"""The error of a call without a timeout whose request was never answered."""
 
 
 def run_trace(trace: Trace, caller: Caller, name: str) -> TraceResult:
-    """Make the calls of a trace, each in a task of its own.
+    """Make the calls of a trace, each in its own task.
 
     Args:
         trace: The weather and the jobs.
         caller: How the calls are made.
-        name: Who makes them.
+        name: Name of the client that makes them.
     """
     provider = TraceProvider(trace.weather, trace.seed)
-
     jobs = trace.work
     ended: dict[int, FinishedJob] = {}
 
     async def main() -> None:
         async with provider.client() as http_client:
             call = caller(http_client, Random(f"caller {trace.seed}"))
-            await asyncio.gather(*(_make(call, number) for number in range(len(jobs))))
+            await asyncio.gather(*(run(call, number) for number in range(len(jobs))))
 
-    async def _make(call: Call, number: int) -> None:
-        ended[number] = await _made(call, jobs[number])
+    async def run(call: Call, number: int) -> None:
+        ended[number] = await _run_job(call, jobs[number])
 
     began = time.perf_counter()
     try:
@@ -56,19 +54,19 @@ def run_trace(trace: Trace, caller: Caller, name: str) -> TraceResult:
     except VirtualDeadlockError:
         if not provider.silent:
             raise
-    until = max((one.at for one in ended.values()), default=0.0)
+    end = max((finished.at for finished in ended.values()), default=0.0)
     return TraceResult(
         name=name,
         trace=trace,
-        ended=tuple(ended.get(n, FinishedJob(job, until, NEVER)) for n, job in enumerate(jobs)),
+        ended=tuple(ended.get(n, FinishedJob(job, end, NEVER)) for n, job in enumerate(jobs)),
         counts=provider.counts,
         clairvoyant=clairvoyant(trace),
-        virtual_seconds=until,
+        virtual_seconds=end,
         real_seconds=time.perf_counter() - began,
     )
 
 
-async def _made(call: Call, job: TraceJob) -> FinishedJob:
+async def _run_job(call: Call, job: TraceJob) -> FinishedJob:
     loop = asyncio.get_running_loop()
     await asyncio.sleep(job.arrives - loop.time())
     error = None

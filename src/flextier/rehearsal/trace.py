@@ -1,4 +1,4 @@
-"""Traces: a weather and the work that goes through it, as small JSON files."""
+"""Traces: a weather and the calls made in it, as small JSON files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class TraceJob:
     model: str
     """The model asked for."""
     arrives: float
-    """When it is made: seconds since the weather's clock started."""
+    """When it is made, in seconds since the weather's clock started."""
     deadline: float
-    """When its answer is late, on the same clock."""
+    """Latest time of its answer, on the same clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A weather, and what is sent into it unless a rehearsal says otherwise.
+    """A weather and the calls made in it; arguments of a rehearsal override fields.
 
     How long real outages last is not public: every number of a trace is a guess.
 
@@ -38,21 +38,21 @@ class Trace:
     """
 
     name: str = "trace"
-    """What it is called; of a file without a name, the file's."""
+    """Its name; default in a file: the file's name."""
     about: str = ""
-    """What it shows, in a sentence."""
+    """Its description, in one sentence."""
     weather: Weather = field(default=Weather())
-    """What the provider is like, latencies included."""
+    """The provider's behaviour, latencies included."""
     jobs: int = 200
-    """How many calls are made."""
+    """Number of calls."""
     deadline: float = 180.0
-    """Seconds within which a call is to be answered."""
+    """Deadline of a call in seconds."""
     models: tuple[str, ...] = (DEFAULT_MODEL,)
-    """The models, in turns: of two, each gets every second job."""
+    """The models, round robin: of two, each gets every second job."""
     arrivals: float = 0.0
-    """Seconds over which the jobs come in, evenly; 0: all at once."""
+    """Seconds over which the jobs arrive, evenly; 0: all at once."""
     seed: int = 1
-    """Chooses the random numbers: the weather's, and those of the client."""
+    """Seed of the random numbers of the weather and of the client."""
 
     def __post_init__(self) -> None:
         for name in ("name", "about"):
@@ -82,7 +82,7 @@ class Trace:
         )
 
     def replace(self, **changes: Any) -> Trace:
-        """This trace with other values for some fields; those that are None stay.
+        """A copy with some fields changed; None: unchanged.
 
         Raises:
             ValueError: A value is out of its range.
@@ -91,7 +91,7 @@ class Trace:
 
     @classmethod
     def load(cls, which: str | Path) -> Trace:
-        """A trace that comes with flextier, by its name, or one of yours, by its file.
+        """A trace that comes with flextier, by name, or from a JSON file.
 
         Args:
             which: A name of :func:`names`, or the path of a JSON file with the fields of this
@@ -106,22 +106,22 @@ class Trace:
         if isinstance(which, Path) or "/" in name or "\\" in name or name.endswith(".json"):
             path = Path(which)
             return _read(path.read_text(encoding="utf-8"), path.stem, name)
-        shipped = _shipped()
-        if name not in shipped:
-            known = ", ".join(shipped)
+        bundled = _bundled()
+        if name not in bundled:
+            known = ", ".join(bundled)
             raise ValueError(f"no trace is called {name!r}; there are: {known}; or give a file")
-        return _read(shipped[name].read_text(encoding="utf-8"), name, name)
+        return _read(bundled[name].read_text(encoding="utf-8"), name, name)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Trace:
-        """From JSON's types: ``weather`` as in :meth:`flextier.sim.Weather.from_dict`, ``models`` a
-        list, or one text.
+        """A trace from JSON types: ``weather`` as in :meth:`flextier.sim.Weather.from_dict`,
+        ``models`` a list or a string.
 
         Raises:
             ValueError: A field is unknown or out of its range; the message names it.
         """
         if not isinstance(data, Mapping):
-            raise ValueError("a trace must be an object")  # noqa: TRY004 - JSON's fault, not ours
+            raise ValueError("a trace must be an object")  # noqa: TRY004 - an invalid file
         if unknown := set(data) - {field.name for field in fields(cls)}:
             raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
         given = dict(data)
@@ -135,10 +135,10 @@ class Trace:
 
 def names() -> list[str]:
     """The traces that come with flextier."""
-    return list(_shipped())
+    return list(_bundled())
 
 
-def _shipped() -> dict[str, Any]:
+def _bundled() -> dict[str, Any]:
     folder = files("flextier.rehearsal") / "traces"
     found = {file.name.removesuffix(".json"): file for file in folder.iterdir()}
     return dict(sorted((name, file) for name, file in found.items() if file.name.endswith("json")))

@@ -1,10 +1,10 @@
-"""Virtual time: an event loop whose clock jumps to the next timer when nothing else is to do.
+"""Virtual time: an event loop whose clock jumps to the next timer when no task is ready.
 
-What goes by the loop's time (``asyncio.sleep``, ``anyio.sleep``, timeouts, cancel scopes,
-``call_later``) runs on it unmodified, hours of it in a second, and in the same order each time.
+Code that uses the loop's time (``asyncio.sleep``, ``anyio.sleep``, timeouts, cancel scopes,
+``call_later``) runs unmodified, hours of it in a second, and in the same order each time.
 
-Not for sockets, subprocesses or threads: nothing outside of the loop can wake it up. What would go
-to a thread (``run_in_executor``, ``asyncio.to_thread``) is done at once, on the loop itself.
+Not for sockets, subprocesses or threads: nothing outside the loop can wake it up. Work for a thread
+(``run_in_executor``, ``asyncio.to_thread``) runs at once, on the loop itself.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# Nanoseconds, the resolution of the loop's own clock: rounded to them, 0.1 + 0.2 is 0.3.
+# Times are rounded to nanoseconds, the resolution of a real loop's clock: 0.1 + 0.2 is 0.3.
 _DIGITS = 9
 
 
 class VirtualDeadlockError(RuntimeError):
-    """Every task waits for something that no timer will ever bring about."""
+    """All tasks wait, and no timer is left that could wake one of them."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    """Where a loop would wait, time goes by instead."""
+    """Advances the virtual time instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,13 +40,13 @@ class _JumpingSelector(selectors.SelectSelector):
                 "could wake one up; sockets and threads cannot be waited for in virtual time"
             )
         if timeout > 0:
-            # Forward by a nanosecond at least: a timer due in less may look at the time again.
+            # At least one nanosecond, so that timers due in less see a later time.
             self.time = round(max(self.time + timeout, self.time + 10**-_DIGITS), _DIGITS)
         return super().select(0)
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in virtual time, which begins at 0 seconds.
+    """An event loop in virtual time, which starts at 0 seconds.
 
     Raises:
         VirtualDeadlockError: From ``run_until_complete`` and ``run_forever``: nothing is ready and
@@ -58,7 +58,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
 
     def time(self) -> float:
-        """Virtual seconds since the loop was made."""
+        """Virtual seconds since the loop was created."""
         return self._jumping.time
 
     def run_in_executor(  # type: ignore[override]  # typeshed's generic over the arguments
@@ -74,10 +74,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtually(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run ``main()`` on a loop of its own in virtual time; returns its result.
+    """Run ``main()`` on a new loop in virtual time; returns its result.
 
-    It sees nothing of the context around it: no ``track()``, ``override()`` or ``budget()`` block.
-    Inside a running event loop, it runs in a thread, and that loop waits meanwhile.
+    It runs in an empty context, without the ``track()``, ``override()`` or ``budget()`` blocks
+    around it. Inside a running event loop, it runs in a thread and blocks that loop.
 
     Args:
         main: Makes the coroutine to run; called on the new loop's thread.
@@ -85,15 +85,11 @@ def run_virtually(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     Raises:
         VirtualDeadlockError: every task waits without end.
     """
-    return _in_thread(main) if _loop_runs() else Context().run(_run, main)
-
-
-def _loop_runs() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return Context().run(_run, main)
+    return _in_thread(main)
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -102,14 +98,14 @@ def _run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return loop.run_until_complete(main())
     finally:
         try:
-            _end_tasks(loop)
+            _cancel_tasks(loop)
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
 
 
-def _end_tasks(loop: VirtualLoop) -> None:
-    """Cancel what is left, as ``asyncio.run`` does."""
+def _cancel_tasks(loop: VirtualLoop) -> None:
+    """Cancel the remaining tasks, as ``asyncio.run`` does."""
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()
