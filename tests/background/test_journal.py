@@ -339,9 +339,9 @@ def earlier(path: str) -> None:
         Path(f"{path}{part}").unlink(missing_ok=True)
     connection = sqlite3.connect(path)
     tables = _TABLES.replace(
-        "at REAL, -- when it was answered, in seconds since the epoch\n"
+        "at REAL, -- when it was served, in seconds since the epoch\n"
         "    response_id TEXT -- of the background response\n",
-        "at REAL -- when it was answered, in seconds since the epoch\n",
+        "at REAL -- when it was served, in seconds since the epoch\n",
     )
     assert "response_id" not in tables
     connection.executescript(tables)

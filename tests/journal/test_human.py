@@ -212,7 +212,7 @@ def test_export(journal: Journal, path: Path, tmp_path: Path, capsys: Capture) -
 
 def test_export_many(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few at a time, none twice, none left out; calls made meanwhile do not make it endless."""
-    monkeypatch.setattr("flextier.journal.reader._ROWS", 3)
+    monkeypatch.setattr("flextier.journal.reader._CHUNK", 3)
     for number in range(10):
         answered(journal, number)
 
@@ -342,7 +342,7 @@ def test_a_file_that_cannot_be_made_smaller(journal: Journal) -> None:
             return self.connection.execute(statement, *values)
 
     whole, journal._connection = journal._connection, Full(journal._connection)  # type: ignore[assignment]
-    with pytest.raises(JournalError, match=r"are forgotten, but .+ disk is full"):
+    with pytest.raises(JournalError, match=r"are deleted, but .+ disk is full"):
         journal.forget()
     journal._connection = whole
     assert journal.counts()["done"] == 0

@@ -1,4 +1,4 @@
-"""The journal: what was sent, where, and what was answered, so that nothing is paid for twice."""
+"""The journal: a file of requests and their responses, so that nothing is paid for twice."""
 
 from flextier.journal.errors import JournalError, JournalWarning, NewerJournalError
 from flextier.journal.journal import Journal, begin_again, journal_at

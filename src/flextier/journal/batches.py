@@ -1,4 +1,4 @@
-"""The journal's account of batches: from the moment before a file is sent, to its answers."""
+"""The journal's table of batches: each is in it before its file is uploaded."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ COLUMNS = (
     "output_file_id",
     "error_file_id",
 )
-"""Of a batch, as they are in :class:`BatchRow`."""
+"""The columns of the table, as the fields of :class:`BatchRow`."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """A batch as the journal knows it."""
+    """A batch in the journal."""
 
     tag: str
-    """What its metadata say: it is found again by that."""
+    """The tag in its metadata, by which it is found again."""
     base_url: str
     endpoint: str
     model: str
@@ -39,12 +39,12 @@ class BatchRow:
     owner: int
     """The run that sends it."""
     sealed: float
-    """When its lines were settled, in seconds since the epoch."""
+    """When its lines were fixed, in seconds since the epoch."""
     file_id: str | None = None
     batch_id: str | None = None
-    """None: unknown whether it was created."""
+    """None: it is unknown whether it was created."""
     status: str | None = None
-    """As it was seen last."""
+    """At the last poll."""
     output_file_id: str | None = None
     error_file_id: str | None = None
 
@@ -63,27 +63,27 @@ class BatchTable:
         self._run = run
 
     def add(self, sql: Callable[..., Any], row: BatchRow) -> None:
-        """A batch is about to be sent."""
+        """Add a batch that is about to be sent."""
         marks = ", ".join("?" * len(COLUMNS))
         values = tuple(getattr(row, name) for name in COLUMNS)
         sql(f"INSERT INTO batches ({', '.join(COLUMNS)}) VALUES ({marks})", values)
 
     def get(self, tag: str) -> BatchRow | None:
-        """A batch; None: it is not known, or never was created."""
+        """A batch; None: the journal does not have it, or it was never created."""
         with self._transaction() as sql:
             columns = ", ".join(COLUMNS)
             row = sql(f"SELECT {columns} FROM batches WHERE tag = ?", (tag,)).fetchone()
         return None if row is None else BatchRow(*row)
 
     def all(self) -> list[BatchRow]:
-        """All of them, the oldest first."""
+        """All batches, the oldest first."""
         with self._transaction() as sql:
             columns = ", ".join(COLUMNS)
             rows = sql(f"SELECT {columns} FROM batches ORDER BY sealed").fetchall()
         return [BatchRow(*row) for row in rows]
 
     def note(self, tag: str, **facts: str | None) -> None:
-        """What has come to be known: ``file_id``, ``batch_id``, ``status``, its files.
+        """Update fields of a batch: ``file_id``, ``batch_id``, ``status``, its output files.
 
         Raises:
             JournalError: it cannot be written.
@@ -93,7 +93,11 @@ class BatchTable:
             sql(f"UPDATE batches SET {columns} WHERE tag = ?", (*facts.values(), tag))
 
     def adopt(self, tag: str) -> bool:
-        """Whether this run is to find out if a batch was created; one run does."""
+        """Claim a batch whose owner has ended, to find out whether it was created.
+
+        Returns:
+            Whether this run owns the batch now.
+        """
         with self._transaction() as sql:
             row = sql("SELECT owner FROM batches WHERE tag = ?", (tag,)).fetchone()
             if row is None or (row[0] != self._run and self._owners.alive(row[0])):
@@ -102,6 +106,6 @@ class BatchTable:
             return True
 
     def has_output(self, sql: Callable[..., Any], tag: str) -> bool:
-        """Whether the answers of a batch can be fetched once more."""
+        """Whether the output file of a batch can be fetched again."""
         row = sql("SELECT output_file_id FROM batches WHERE tag = ?", (tag,)).fetchone()
         return row is not None and row[0] is not None

@@ -1,4 +1,4 @@
-"""The journal's cache key: calls with the same key are the same call."""
+"""The journal's cache key: calls with the same key get the same response."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""One call's place in the journal: found at the start, kept up to date, left at the end."""
+"""One call's entry in the journal: claimed when the call begins, released when it ends."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -19,21 +21,20 @@ from flextier.journal.records import (
 from flextier.lanes import BACKGROUND_FLEX, BATCH, FLEX, LANES, CallFacts, Lane
 from flextier.policy import FlexPolicy
 
-_SOONEST, _LATEST = 0.05, 2.0
-"""Seconds between two checks of a call that another process makes."""
-
+_MIN_INTERVAL, _MAX_INTERVAL = 0.05, 2.0
+"""Seconds between two checks whether another process has the response."""
 
 CALL_ENTRIES: ContextVar[list[CallEntry] | None] = ContextVar("flextier_call_entries", default=None)
-"""Where the running code collects what the journal knows of its calls, in their order."""
+"""A list that the entries of the calls made here are added to; None: they are not collected."""
 
 
 class CallEntry:
-    """What the journal knows of one call. Not shared; the journal is."""
+    """The journal's entry of one call. Not shared between calls; the journal is."""
 
-    __slots__ = ("_clock", "_look_in", "_policy", "_settled", "_stale", "entry", "journal")
+    __slots__ = ("_clock", "_interval", "_is_stale", "_policy", "_settled", "entry", "journal")
 
     def __init__(self, base_url: str, asked: CallFacts, policy: FlexPolicy, clock: Clock) -> None:
-        """Find the call, or enter it.
+        """Find the entry of the call, or create it.
 
         Raises:
             JournalError: the journal cannot be used. Nothing was sent.
@@ -42,88 +43,91 @@ class CallEntry:
         self.journal = journal_at(policy.journal)
         self._policy = policy
         self._clock = clock
-        self._look_in = _SOONEST
-        self._stale = False
+        self._interval = _MIN_INTERVAL
+        self._is_stale = False
         self._settled = False
         key = cache_key(base_url, asked.endpoint, dumps(asked.body), policy.journal_namespace)
         once = policy.journal_duplicates == "once"
-        self.entry: JournalEntry = self.journal.take(key, once=once, keep=policy.journal_ttl)
+        self.entry: JournalEntry = self.journal.take(key, once=once, ttl=policy.journal_ttl)
         collected = CALL_ENTRIES.get()
         if collected is not None and not once:  # a shared entry is never used up
             collected.append(self)
 
     @property
     def answer(self) -> JournaledResponse | None:
-        """The answer that was paid for before."""
+        """The response that the journal has; None: it has none."""
         return self.entry.answer
 
     @property
     def place(self) -> BatchPlace | None:
-        """The line of a batch that the call is in."""
+        """The line of a batch that the call is in; None: it is in none."""
         return self.entry.place if self.entry.state == "batched" else None
 
     @property
     def running(self) -> AcceptedResponse | None:
-        """The background response that the call is."""
-        return self.entry.running if self.entry.state == "background" else None
+        """The background response of the call; None: it has none."""
+        return self.entry.background_response if self.entry.state == "background" else None
 
     @property
     def underway(self) -> Lane | None:
-        """Where the call was sent before, and waits to be fetched."""
+        """The deferred lane on which the call was submitted before; None: it was not."""
         if self.place is not None:
             return BATCH
-        if self.running is None:
+        if (accepted := self.running) is None:
             return None
-        return BACKGROUND_FLEX if self.running.lane == FLEX.name else LANES.get(self.running.lane)
+        return BACKGROUND_FLEX if accepted.lane == FLEX.name else LANES.get(accepted.lane)
 
     def accepted(self, response_id: str, lane: str, model: str) -> None:
-        """The call is a background response now. If that cannot be written, it goes on unknown."""
-        running = AcceptedResponse(response_id, lane)
-        self.entry = JournalEntry(self.entry.key, self.entry.n, "background", running=running)
-        try:
-            self.journal.accepted(self.entry, model, running)
-        except JournalError as error:
-            safe_warn(f"a background response is not remembered: {error}", JournalWarning)
+        """Record that the call is a background response now; a failed write is only warned of."""
+        accepted = AcceptedResponse(response_id, lane)
+        key, n = self.entry.key, self.entry.n
+        self.entry = JournalEntry(key, n, "background", background_response=accepted)
+        with _warns_on_failure("a background response is not in the journal"):
+            self.journal.accepted(self.entry, model, accepted)
 
     def called_off(self) -> None:
-        """The background response has failed: the call is to be made again."""
-        self.entry = JournalEntry(self.entry.key, self.entry.n, "ours")
-        try:
-            self.journal.called_off(self.entry)
-        except JournalError as error:
-            safe_warn(f"a background response stays in the journal: {error}", JournalWarning)
+        """Discard the call's background response: the call is sent again."""
+        self._set_ours()
+        with _warns_on_failure("a discarded background response stays in the journal"):
+            self.journal.discard_background(self.entry)
 
     def lost(self) -> None:
-        """The line of a batch that the call was in came to nothing: it may be anybody's now."""
-        self._stale = True
+        """Note that the call's line of a batch failed: any call may claim the entry now."""
+        self._is_stale = True
 
     def take_over(self) -> None:
-        """The call waits no more for others, or for its batch, whatever has become of them."""
+        """Wait no longer for another call's response, or for the batch: send the call itself."""
+        self._set_ours()
+        self._is_stale = False
+
+    def _set_ours(self) -> None:
         self.entry = JournalEntry(self.entry.key, self.entry.n, "ours")
-        self._stale = False
 
     def refresh(self) -> None:
-        """How it stands now, if that can have changed."""
-        if self._stale:
-            self.entry = self.journal.claim(self.entry, keep=self._policy.journal_ttl)
-            self._stale = False
+        """Claim the entry again if it may have changed."""
+        if self._is_stale:
+            self._claim()
+            self._is_stale = False
+
+    def _claim(self) -> None:
+        self.entry = self.journal.claim(self.entry, ttl=self._policy.journal_ttl)
 
     def look(self, until: float) -> float:
-        """Seconds until the journal should be checked again for another call's response; 0: go on.
+        """Seconds until the next check for another call's response; 0: stop waiting.
 
         Args:
-            until: when the call does not wait for others any more.
+            until: time at which the call stops waiting and is sent itself.
         """
-        if self.entry.state == "busy":
-            self.entry = self.journal.claim(self.entry, keep=self._policy.journal_ttl)
-        if self.entry.state != "busy":
+        if self.is_busy:
+            self._claim()
+        if not self.is_busy:
             return 0.0
         left = until - self._clock.now()
         if left <= 0:
             self.take_over()
             return 0.0
-        self._look_in = min(self._look_in * 1.5, _LATEST)
-        return min(self._look_in, left)
+        self._interval = min(self._interval * 1.5, _MAX_INTERVAL)
+        return min(self._interval, left)
 
     @property
     def is_busy(self) -> bool:
@@ -132,39 +136,40 @@ class CallEntry:
 
     @property
     def paid_before(self) -> bool:
-        """Whether the answer was paid for in an earlier run, and is only fetched once more."""
+        """Whether an earlier run paid for the response, which is replayed or fetched again."""
         return self.entry.answer is not None or self.entry.fetched_again
 
     @property
     def is_answered(self) -> bool:
-        """Whether the call has its answer."""
+        """Whether the call has its response."""
         return self._settled or self.entry.answer is not None
 
     def collected(self) -> None:
-        """The call was answered in a batch, and is in the journal by now."""
+        """Note that the response came from a batch, whose collection wrote it to the journal."""
         self._settled = True
 
     def answered(self, lane: str, model: str, answer: Any, request_id: str | None) -> None:
-        """The call was answered on ``lane``. A journal that cannot be written harms no answer."""
+        """Write the response, served on ``lane``; a failed write is only warned of."""
         self._settled = True
-        body = _bytes_of(answer)
-        said = JournaledResponse(lane, 200, request_id, body)
-        try:
-            self.journal.answered(
-                self.entry, model, said, keep_answer=self._policy.journal_store_responses
-            )
-        except JournalError as error:
-            safe_warn(f"an answer is not remembered: {error}", JournalWarning)
+        response = JournaledResponse(lane, 200, request_id, _bytes_of(answer))
+        keep = self._policy.journal_store_responses
+        with _warns_on_failure("a response is not in the journal"):
+            self.journal.answered(self.entry, model, response, keep_answer=keep)
 
     def release(self) -> None:
-        """The call is over; without an answer, it is free to be asked again."""
+        """End the call; without a response, the next call with the same key is sent again."""
         if self.is_answered:
             return
-        try:
-            ours = self.entry.state in ("ours", "background")
-            self.journal.release(self.entry, ours=ours)
-        except JournalError as error:
-            safe_warn(f"a call that failed stays in the journal: {error}", JournalWarning)
+        with _warns_on_failure("a failed call stays in the journal"):
+            self.journal.release(self.entry, ours=self.entry.state in ("ours", "background"))
+
+
+@contextmanager
+def _warns_on_failure(consequence: str) -> Iterator[None]:
+    try:
+        yield
+    except JournalError as error:
+        safe_warn(f"{consequence}: {error}", JournalWarning)
 
 
 def _bytes_of(answer: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""What goes wrong with a journal."""
+"""The errors and the warning of the journal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import openai
 
 
 class JournalError(openai.OpenAIError):
-    """The journal cannot be used: the call was not made, and nothing was sent."""
+    """The journal cannot be used; a call that raises this was not sent."""
 
 
 class NewerJournalError(JournalError):
-    """A later flextier made the journal. It is left as it is."""
+    """A newer flextier wrote the journal, which is left unchanged."""
 
 
 class JournalWarning(UserWarning):
-    """An answer could not be written into the journal; it was handed over all the same."""
+    """A response could not be written to the journal; the caller got it all the same."""

@@ -1,4 +1,4 @@
-"""Journal: what this program has asked, where it is, and what was answered."""
+"""Journal: the calls of this program, where each was sent, and the responses."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from flextier._utils.fork import after_fork_in_child
-from flextier.journal import reader as reading
 from flextier.journal.batches import BatchRow, BatchTable
 from flextier.journal.errors import JournalError
-from flextier.journal.process_locks import owners_at
+from flextier.journal.process_locks import process_locks_at
+from flextier.journal.reader import JournalReader
 from flextier.journal.records import (
     AcceptedResponse,
     BatchPlace,
@@ -28,26 +28,27 @@ from flextier.journal.records import (
 from flextier.journal.schema import connect
 
 _USED_UP = 0
-"""The run that owns what is used up, permanently. Those of programs begin at 1."""
+"""Owns the numbers whose responses are used up, permanently. The runs of programs begin at 1."""
 
 _NO_RUN = 0
-"""The run, which is never alive, that has a background response which no call waits for now."""
+"""Owns background responses that no call waits for now; it is never alive."""
 
 _HELD = ("ours", "background")
-"""The states of what a call has to itself."""
+"""The states of an entry that one call holds."""
 
 _MANY = 16
+"""From this number on, the next free number of a key is kept in memory."""
 
 
 class Journal:
-    """A SQLite file that remembers calls. Threads and processes may share it.
+    """A SQLite file of calls and their responses. Threads and processes may share it.
 
-    Every entry is written before the request that it is about; an answer, before it is handed over.
-    A program that is killed and started again gets the answers that it had, finds its batches, and
-    asks only for the rest. The file, and what SQLite puts beside it, can be read by its owner only.
+    An entry is written before its request is sent, a response before the caller gets it. A program
+    that is killed and started again gets the stored responses, finds its batches, and sends only
+    the rest. The file, and SQLite's files next to it, can be read by its owner only.
 
-    A call is known by its base URL, endpoint, body (without the service tier) and namespace.
-    Streams are not remembered.
+    The cache key of a call is its base URL, endpoint, body (without the service tier) and
+    namespace. Streams are not stored.
 
     Example::
 
@@ -56,23 +57,23 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, wall: Callable[[], float] = time.time):
-        """Open a journal; make it, if there is none.
+        """Open a journal; create it if there is none.
 
         Args:
-            path: of the file.
-            wall: seconds since the epoch, for tests.
+            path: the file.
+            wall: the clock, in seconds since the epoch; for tests.
 
         Raises:
-            JournalError: it cannot be opened, or is another program's.
-            NewerJournalError: a later flextier made it.
+            JournalError: it cannot be opened, or belongs to another program.
+            NewerJournalError: a newer flextier wrote it.
         """
         self.path = os.fspath(path)
         self._wall = wall
         self._lock = threading.RLock()
-        self._up_to: dict[bytes, int] = {}  # of what is asked often, all numbers below are taken
+        self._next_numbers: dict[bytes, int] = {}  # of frequent keys: all numbers below are taken
         self._connection = connect(self.path)
         try:
-            self._owners = owners_at(self.path)
+            self._owners = process_locks_at(self.path)
             self.run = self._begin_run()
         except OSError as error:
             self._connection.close()
@@ -81,7 +82,7 @@ class Journal:
             self._connection.close()
             raise
         self.batches = BatchTable(self._transaction, self._owners, self.run)
-        """The batches that are on their way."""
+        """The table of batches."""
 
     def _begin_run(self) -> int:
         with self._transaction() as sql:
@@ -103,7 +104,7 @@ class Journal:
 
     @contextmanager
     def _transaction(self, *, durable: bool = False) -> Iterator[Callable[..., Any]]:
-        """Do all of it or nothing. ``durable``: it is there even if the machine loses its power."""
+        """Commit all statements inside or none. ``durable``: the commit survives a power cut."""
         with self._lock:
             connection = self._connection
             try:
@@ -113,7 +114,7 @@ class Journal:
                 try:
                     yield connection.execute
                 except BaseException:
-                    if connection.in_transaction:  # SQLite has ended it itself if the disk is full
+                    if connection.in_transaction:  # on a full disk SQLite has ended it itself
                         connection.execute("ROLLBACK")
                     raise
                 connection.execute("COMMIT")
@@ -128,24 +129,24 @@ class Journal:
                 if durable:
                     connection.execute("PRAGMA synchronous=NORMAL")
 
-    # --- a call's life ------------------------------------------------------------------------
+    # --- the entry of a call ------------------------------------------------------------------
 
-    def take(self, key: bytes, *, once: bool = False, keep: float | None = None) -> JournalEntry:
-        """The entry of a call that is to be made now.
+    def take(self, key: bytes, *, once: bool = False, ttl: float | None = None) -> JournalEntry:
+        """The entry of a call that begins now.
 
         Args:
             key: its cache key (:func:`flextier.journal.cache_key.cache_key`).
-            once: whether all calls that ask the same share one entry; else each of this run has
-                its own, the first one that of the first in an earlier run, and so on.
-            keep: seconds for which responses count; None: without end.
+            once: whether all calls with this key share one entry; else each call of this run has
+                its own, the first one that of the first call of an earlier run, and so on.
+            ttl: seconds for which responses count; None: without end.
         """
         with self._transaction() as sql:
-            n = 1 if once else self._next(sql, key)
+            n = 1 if once else self._next_number(sql, key)
             sql("INSERT OR IGNORE INTO taken VALUES (?, ?, ?)", (self.run, key, n))
-            return self._claimed(sql, key, n, keep)
+            return self._claim(sql, key, n, ttl)
 
-    def _next(self, sql: Any, key: bytes) -> int:
-        n = self._up_to.get(key, 1)
+    def _next_number(self, sql: Any, key: bytes) -> int:
+        n = self._next_numbers.get(key, 1)
         rows = sql(
             "SELECT DISTINCT n FROM taken WHERE run IN (?, ?) AND key = ? AND n >= ? ORDER BY n",
             (_USED_UP, self.run, key, n),
@@ -155,16 +156,16 @@ class Journal:
                 break
             n += 1
         if n >= _MANY:
-            self._up_to[key] = n
+            self._next_numbers[key] = n
         return n
 
-    def claim(self, entry: JournalEntry, *, keep: float | None = None) -> JournalEntry:
-        """The entry's state now; if no call claims it, this one does."""
+    def claim(self, entry: JournalEntry, *, ttl: float | None = None) -> JournalEntry:
+        """The entry as it is now; if no call has claimed it, this one does."""
         with self._transaction() as sql:
-            return self._claimed(sql, entry.key, entry.n, keep, entry.state in _HELD)
+            return self._claim(sql, entry.key, entry.n, ttl, entry.state in _HELD)
 
-    def _claimed(
-        self, sql: Any, key: bytes, n: int, keep: float | None, ours: bool = False
+    def _claim(
+        self, sql: Any, key: bytes, n: int, ttl: float | None, is_held: bool = False
     ) -> JournalEntry:
         row = sql(
             "SELECT id, state, owner, tag, custom_id, lane, status, request_id, answer, at, "
@@ -179,25 +180,27 @@ class Journal:
             return JournalEntry(key, n, "ours")
         call, state, owner, tag, custom_id, lane, status, request_id, answer, at, response = row
         place = None if tag is None else BatchPlace(tag, custom_id)
-        running = None if response is None else AcceptedResponse(response, lane)
+        accepted = None if response is None else AcceptedResponse(response, lane)
         if state == "batched":
             return JournalEntry(key, n, "batched", place)
-        if state == "asked" and ours and owner == self.run:
-            return JournalEntry(key, n, "ours")  # as it was: its line was never sent
-        elsewhere = not (ours and owner == self.run) and self._owners.alive(owner)
-        if state in ("asked", "background") and elsewhere:
+        is_ours = is_held and owner == self.run
+        if state == "asked" and is_ours:
+            return JournalEntry(key, n, "ours")  # unchanged: its line was never sent
+        if state in ("asked", "background") and not is_ours and self._owners.alive(owner):
             return JournalEntry(key, n, "busy")
         if state == "background":
             sql("UPDATE calls SET owner = ? WHERE id = ?", (self.run, call))
-            return JournalEntry(key, n, "background", running=running)
-        if state == "done" and (keep is None or at > self._wall() - keep):
+            return JournalEntry(key, n, "background", background_response=accepted)
+        if state == "done" and (ttl is None or at > self._wall() - ttl):
             if answer is not None:
-                said = JournaledResponse(lane, status, request_id, unpacked(answer))
-                return JournalEntry(key, n, "done", place, said)
+                stored = JournaledResponse(lane, status, request_id, unpacked(answer))
+                return JournalEntry(key, n, "done", place, stored)
             if place is not None and self.batches.has_output(sql, place.tag):
                 return JournalEntry(key, n, "batched", place, fetched_again=True)
-            if running is not None:
-                return JournalEntry(key, n, "background", fetched_again=True, running=running)
+            if accepted is not None:
+                return JournalEntry(
+                    key, n, "background", fetched_again=True, background_response=accepted
+                )
         sql(
             "UPDATE calls SET state = 'asked', owner = ?, tag = NULL, custom_id = NULL, "
             "answer = NULL, response_id = NULL WHERE id = ?",
@@ -205,8 +208,8 @@ class Journal:
         )
         return JournalEntry(key, n, "ours")
 
-    def accepted(self, entry: JournalEntry, model: str, running: AcceptedResponse) -> None:
-        """The call is a background response now: that is what it is found by."""
+    def accepted(self, entry: JournalEntry, model: str, response: AcceptedResponse) -> None:
+        """Record that the call is a background response now."""
         with self._transaction() as sql:
             sql(
                 "INSERT INTO calls (key, n, state, owner, model, lane, response_id) "
@@ -214,11 +217,11 @@ class Journal:
                 "ON CONFLICT (key, n) DO UPDATE SET state = excluded.state, "
                 "owner = excluded.owner, model = excluded.model, lane = excluded.lane, "
                 "response_id = excluded.response_id, tag = NULL, custom_id = NULL, answer = NULL",
-                (entry.key, entry.n, self.run, model, running.lane, running.response_id),
+                (entry.key, entry.n, self.run, model, response.lane, response.response_id),
             )
 
-    def called_off(self, entry: JournalEntry) -> None:
-        """Drop the call's background response: the call is to be made again."""
+    def discard_background(self, entry: JournalEntry) -> None:
+        """Discard the call's background response: the call is sent again."""
         with self._transaction() as sql:
             sql(
                 "UPDATE calls SET state = 'asked', owner = ?, response_id = NULL "
@@ -227,13 +230,13 @@ class Journal:
             )
 
     def answered(
-        self, entry: JournalEntry, model: str, said: JournaledResponse, *, keep_answer: bool
+        self, entry: JournalEntry, model: str, response: JournaledResponse, *, keep_answer: bool
     ) -> None:
-        """The call was answered, and the answer is paid for.
+        """Record the response of a call, which is paid for.
 
-        Without the answer it is kept where it can be fetched again, if it was in the background.
+        Without ``keep_answer``, only the id of a background response is stored, to fetch it again.
         """
-        running = None if keep_answer or entry.running is None else entry.running.response_id
+        accepted = None if keep_answer else entry.background_response
         with self._transaction() as sql:
             sql(
                 "INSERT INTO calls (key, n, state, owner, model, lane, status, request_id, digest, "
@@ -248,24 +251,26 @@ class Journal:
                     entry.n,
                     self.run,
                     model,
-                    said.lane,
-                    said.status,
-                    said.request_id,
-                    digest_of(said.body),
-                    packed(said.body) if keep_answer else None,
-                    self._wall(),
-                    running,
+                    *self._stored(response, keep_answer),
+                    None if accepted is None else accepted.response_id,
                 ),
             )
 
+    def _stored(self, response: JournaledResponse, keep_answer: bool) -> tuple[Any, ...]:
+        """The columns lane, status, request_id, digest, answer and at of a response."""
+        body = response.body
+        answer = packed(body) if keep_answer else None
+        facts = (response.lane, response.status, response.request_id, digest_of(body))
+        return (*facts, answer, self._wall())
+
     def release(self, entry: JournalEntry, *, ours: bool = True) -> None:
-        """The call ended without a response; the next call with the same key is made again.
+        """End a call without a response; the next call with the same key is sent again.
 
         A line of a batch and a background response stay for the next call with the same key; so
-        does what another call of this run is making (not ``ours``).
+        does an entry that another call of this run holds (not ``ours``).
         """
         with self._transaction() as sql:
-            self._up_to.pop(entry.key, None)
+            self._next_numbers.pop(entry.key, None)
             sql(
                 "DELETE FROM taken WHERE run = ? AND key = ? AND n = ?",
                 (self.run, entry.key, entry.n),
@@ -282,32 +287,32 @@ class Journal:
                 )
 
     def use_up(self, entries: Iterable[JournalEntry]) -> None:
-        """What came of these answers is kept elsewhere: forget them, and count on after them.
+        """Delete these responses, which are stored elsewhere; no later call gets one of them.
 
-        No later call gets one of them, in this run or another.
+        Their numbers stay taken, in this run and all others.
         """
         with self._transaction() as sql:
             for entry in entries:
-                known = (entry.key, entry.n)
-                sql("DELETE FROM taken WHERE run = ? AND key = ? AND n = ?", (self.run, *known))
-                sql("INSERT OR IGNORE INTO taken VALUES (?, ?, ?)", (_USED_UP, *known))
-                sql("DELETE FROM calls WHERE key = ? AND n = ? AND state = 'done'", known)
+                place = (entry.key, entry.n)
+                sql("DELETE FROM taken WHERE run = ? AND key = ? AND n = ?", (self.run, *place))
+                sql("INSERT OR IGNORE INTO taken VALUES (?, ?, ?)", (_USED_UP, *place))
+                sql("DELETE FROM calls WHERE key = ? AND n = ? AND state = 'done'", place)
 
     def restart_counts(self) -> None:
-        """Give calls from now on the answers that another process would be given."""
+        """Number the calls from 1 again, as in a new process."""
         with self._transaction() as sql:
-            self._up_to.clear()
+            self._next_numbers.clear()
             sql("DELETE FROM taken WHERE run = ?", (self.run,))
 
     @property
-    def is_there(self) -> bool:
-        """Whether its files are still where they were: they may have been removed."""
+    def exists(self) -> bool:
+        """Whether its files are still at their paths: they may have been removed."""
         return os.path.exists(self.path) and self._owners.is_at(self.path)
 
     # --- batches ------------------------------------------------------------------------------
 
     def seal(self, row: BatchRow, lines: Iterable[tuple[str, JournalEntry]]) -> None:
-        """These entries, by custom_id, are about to be sent as a batch."""
+        """Record that these entries, by custom_id, are about to be sent as a batch."""
         with self._transaction(durable=True) as sql:
             self.batches.add(sql, row)
             for custom_id, entry in lines:
@@ -325,33 +330,24 @@ class Journal:
         *,
         keep_answer: bool,
     ) -> None:
-        """These lines of a batch, by custom_id, were answered; ``free`` ones failed."""
+        """Record the responses of a batch's lines, by custom_id; the ``free`` lines failed."""
         with self._transaction(durable=True) as sql:
-            for custom_id, said in lines:
+            for custom_id, response in lines:
                 sql(
                     "UPDATE calls SET state = 'done', lane = ?, status = ?, request_id = ?, "
                     "digest = ?, answer = ?, at = ? WHERE tag = ? AND custom_id = ?",
-                    (
-                        said.lane,
-                        said.status,
-                        said.request_id,
-                        digest_of(said.body),
-                        packed(said.body) if keep_answer else None,
-                        self._wall(),
-                        tag,
-                        custom_id,
-                    ),
+                    (*self._stored(response, keep_answer), tag, custom_id),
                 )
             for custom_id in free:
                 sql("DELETE FROM calls WHERE tag = ? AND custom_id = ?", (tag, custom_id))
 
     def unfinished(self, tag: str) -> None:
-        """What has no answer in a batch by now will not get one there: it is free again."""
+        """Free the lines of a batch that have no response: they will not get one there."""
         with self._transaction() as sql:
             sql("DELETE FROM calls WHERE tag = ? AND state = 'batched'", (tag,))
 
     def gone(self, tag: str) -> None:
-        """A batch was never created, or cannot be found any more: its lines are free again."""
+        """Free the lines of a batch that was never created, or cannot be found any more."""
         with self._transaction() as sql:
             sql("DELETE FROM calls WHERE tag = ? AND answer IS NULL", (tag,))
             sql("DELETE FROM batches WHERE tag = ?", (tag,))
@@ -359,43 +355,43 @@ class Journal:
     # --- for people ---------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
-        """How many calls are ``asked``, ``batched``, in the ``background`` and ``done``."""
-        with self._transaction() as sql:
-            return reading.counts(sql)
+        """The number of calls by state: ``asked``, ``batched``, ``background``, ``done``."""
+        with JournalReader(self.path) as reader:
+            return reader.counts()
 
     def export(self, out: IO[str]) -> int:
-        """Write what was answered as JSONL: ``key``, ``n``, ``model``, ``lane``, ``status``,
-        ``request_id``, ``at`` (seconds since the epoch), ``digest`` (BLAKE2b of the answer's JSON,
-        16 bytes), ``answer`` (None where it was left out).
+        """Write the stored calls as JSON lines: ``key``, ``n``, ``model``, ``lane``, ``status``,
+        ``request_id``, ``at`` (seconds since the epoch), ``digest`` (16 bytes of BLAKE2b of the
+        response's JSON), ``answer`` (the response; None if it is not stored).
 
-        Calls may go on meanwhile; those that begin then are not in it.
+        Calls may go on meanwhile; those that begin during the export are not in it.
 
         Returns:
-            The lines written.
+            The number of lines.
 
         Raises:
             JournalError: it cannot be read.
         """
-        with reading.JournalReader(self.path) as reader:
+        with JournalReader(self.path) as reader:
             return reader.export(out)
 
     def forget(self, *, older_than: float = 0.0) -> int:
-        """Forget answers, for good, and give the disk its space back. BatchTable on their way stay.
+        """Delete responses, and shrink the file. Unfinished batches stay.
 
         Args:
-            older_than: seconds since they were answered; 0: all.
+            older_than: seconds since they were served; 0: all.
 
         Returns:
-            How many were forgotten.
+            The number of deleted responses.
 
         Raises:
             ValueError: ``older_than`` is less than 0.
-            JournalError: it cannot be written; or it was, and the file could not be made smaller.
+            JournalError: they cannot be deleted; or they were, and the file could not be shrunk.
         """
         if not older_than >= 0:
             raise ValueError(f"older_than={older_than}: seconds, 0 or more")
         with self._transaction() as sql:
-            gone = sql(
+            deleted = sql(
                 "DELETE FROM calls WHERE state = 'done' AND at <= ?", (self._wall() - older_than,)
             ).rowcount
             sql(
@@ -404,22 +400,22 @@ class Journal:
                 "OR status IN ('completed', 'failed', 'expired', 'cancelled'))"
             )
         self._shrink()
-        return int(gone)
+        return int(deleted)
 
     def _shrink(self) -> None:
-        """Rewrite the file, so that nothing of what was deleted is left, in the log neither."""
+        """Rewrite the file and its log, so that no deleted data is left in them."""
         with self._lock:
             try:
                 self._connection.execute("VACUUM")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             except sqlite3.Error as error:
                 raise JournalError(
-                    f"the answers are forgotten, but the journal {self.path} keeps its size until "
+                    f"the responses are deleted, but the journal {self.path} keeps its size until "
                     f"it can be rewritten: {error}"
                 ) from error
 
     def close(self) -> None:
-        """Close the file. What was being asked is free for the next who asks it."""
+        """Close the file; calls in flight are free to be sent again."""
         with self._lock:
             with self._transaction() as sql:
                 self._end_run(sql, self.run)
@@ -430,14 +426,14 @@ class Journal:
         return f"<Journal {self.path}>"
 
 
-# One for each file and process: the locks show which process is alive, not which object.
+# One journal for each file and process: the locks show which process is alive, not which object.
 _OPEN: dict[str, Journal] = {}
 _OPENING = threading.Lock()
-_INHERITED: list[Journal] = []
+_PARENTS_JOURNALS: list[Journal] = []
 
 
 def journal_at(path: str) -> Journal:
-    """The journal of this process at a path, which is opened when it is first asked for."""
+    """The journal of this process at a path; opened at the first call."""
     real = os.path.realpath(path)
     journal = _OPEN.get(real)
     if journal is None:
@@ -449,23 +445,23 @@ def journal_at(path: str) -> Journal:
 
 
 def begin_again(path: str) -> None:
-    """This process starts a piece of work again: as if it were another one, to the journal."""
+    """Number the calls of this process from 1 again, as if it were a new process."""
     real = os.path.realpath(path)
     with _OPENING:
         journal = _OPEN.get(real)
-        if journal is not None and not journal.is_there:
-            del _OPEN[real]  # the next call makes a new one
+        if journal is not None and not journal.exists:
+            del _OPEN[real]  # the next call creates a new one
             return
     if journal is not None:
         journal.restart_counts()
 
 
-def _forget_all() -> None:
-    """A child must not use its parent's connections, and not close them either."""
+def _detach_from_parent() -> None:
+    """Drop the journals of the parent process, without closing their connections."""
     global _OPENING
     _OPENING = threading.Lock()
-    _INHERITED.extend(_OPEN.values())
+    _PARENTS_JOURNALS.extend(_OPEN.values())
     _OPEN.clear()
 
 
-after_fork_in_child(_forget_all)
+after_fork_in_child(_detach_from_parent)

@@ -1,7 +1,7 @@
-"""Which processes that write to a journal are alive: each locks a byte of a file beside it.
+"""Which processes that write to a journal are alive: each locks a byte of ``JOURNAL-owners``.
 
-The system lets go of the lock when the process ends, however it ends, and at no other time: a
-process that was only stopped for an hour keeps what it had begun.
+The system releases the lock when the process ends, however it ends, and not before: a process that
+was suspended for an hour keeps its claims.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ class ProcessLocks:
         self._own: set[int] = set()
 
     def is_at(self, path: str) -> bool:
-        """Whether the file is still the one there: it may have been removed with its journal."""
+        """Whether the open file is still the one at the path: it may have been removed."""
         try:
             return os.path.samestat(os.fstat(self._file), os.stat(f"{path}-owners"))
         except FileNotFoundError:
             return False
 
     def begin(self, run: int) -> None:
-        """This process is that run."""
+        """Lock the byte of a run of this process."""
         _lock(self._file, run)
         self._own.add(run)
 
     def alive(self, run: int) -> bool:
-        """Whether the process of a run is there."""
+        """Whether the process of a run is alive."""
         if run in self._own:
             return True
         try:
@@ -63,21 +63,21 @@ class ProcessLocks:
         return False
 
     def end(self, run: int) -> None:
-        """This process is that run no more."""
+        """Unlock the byte of a run of this process."""
         self._own.discard(run)
         _unlock(self._file, run)
 
 
-# POSIX drops all locks that a process has on a file as soon as it closes any descriptor of it: so
-# there is one for each file, and it stays open.
+# POSIX drops all locks of a process on a file when it closes any descriptor of it: so each file has
+# one descriptor, which stays open.
 _OPEN: dict[str, ProcessLocks] = {}
 
 
-def owners_at(path: str) -> ProcessLocks:
+def process_locks_at(path: str) -> ProcessLocks:
     """The locks of the journal at a path.
 
     Raises:
-        OSError: there can be none.
+        OSError: the file cannot be opened or created.
     """
     real = os.path.realpath(path)
     owners = _OPEN.get(real)
@@ -86,4 +86,4 @@ def owners_at(path: str) -> ProcessLocks:
     return owners
 
 
-after_fork_in_child(_OPEN.clear)  # a child has none of its parent's locks
+after_fork_in_child(_OPEN.clear)  # a child process does not inherit the locks

@@ -1,11 +1,11 @@
-"""Looking into a journal without writing to it: for people, beside the programs that use it."""
+"""Read-only access to a journal, also while programs use it: counts, batches, export."""
 
 from __future__ import annotations
 
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -16,23 +16,24 @@ from flextier.journal.errors import JournalError
 from flextier.journal.records import unpacked
 from flextier.journal.schema import check_version
 
-_PARTS = ("", "-wal", "-shm", "-owners")
-_ROWS = 500  # answers are large
-STATES = ("asked", "batched", "background", "done")
-"""What a call can be."""
-
-Sql = Callable[..., Any]
+_SUFFIXES = ("", "-wal", "-shm", "-owners")
+_CHUNK = 500  # responses are large
+_EXPORTED = (
+    "key", "n", "model", "lane", "status", "request_id", "at", "digest", "answer",
+)  # fmt: skip
+_STATES = ("asked", "batched", "background", "done")
+"""The states of a call in the file."""
 
 
 class JournalReader:
-    """A journal that is only looked at: also on a disk, or in a directory, that is read-only."""
+    """A journal opened read-only; it may be on a read-only disk or in a read-only directory."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open a journal that is there.
+        """Open an existing journal.
 
         Raises:
-            JournalError: there is none, or it cannot be read, or is another program's.
-            NewerJournalError: a later flextier made it.
+            JournalError: there is none, it cannot be read, or it belongs to another program.
+            NewerJournalError: a newer flextier wrote it.
         """
         self.path = os.fspath(path)
         if not os.path.isfile(self.path):
@@ -48,19 +49,19 @@ class JournalReader:
             raise
 
     def counts(self) -> dict[str, int]:
-        """How many calls are ``asked``, ``batched``, in the ``background`` and ``done``."""
-        return counts(self._sql)
+        """The number of calls by state: ``asked``, ``batched``, ``background``, ``done``."""
+        rows = self._sql("SELECT state, count(*) FROM calls GROUP BY state").fetchall()
+        return {**dict.fromkeys(_STATES, 0), **dict(rows)}
 
     def answers(self) -> tuple[int, float | None, float | None]:
-        """How many calls have their answer here, and when the first and the last were answered."""
+        """How many responses are stored, and when the first and the last call were served."""
         row = self._sql(
             "SELECT count(answer), min(at), max(at) FROM calls WHERE state = 'done'"
         ).fetchone()
         return row[0], row[1], row[2]
 
     def batches(self) -> list[tuple[BatchRow, int]]:
-        """The batches with lines that have no answer yet, the oldest first, and how many these
-        are."""
+        """The batches with unfinished lines, the oldest first, and the number of these lines."""
         columns = ", ".join(f"b.{name}" for name in COLUMNS)
         rows = self._sql(
             f"SELECT {columns}, count(c.id) FROM batches b "
@@ -70,13 +71,36 @@ class JournalReader:
         return [(BatchRow(*row[:-1]), row[-1]) for row in rows]
 
     def size(self) -> int:
-        """Bytes on disk, with the files beside it."""
-        parts = (Path(f"{self.path}{part}") for part in _PARTS)
+        """Bytes on disk, SQLite's other files included."""
+        parts = (Path(f"{self.path}{part}") for part in _SUFFIXES)
         return sum(part.stat().st_size for part in parts if part.is_file())
 
     def export(self, out: IO[str]) -> int:
         """As :meth:`flextier.journal.Journal.export`."""
-        return export(self._sql, out)
+        written = 0
+        for call in self._done_calls():
+            out.write(json.dumps(call, ensure_ascii=False) + "\n")
+            written += 1
+        return written
+
+    def _done_calls(self) -> Iterator[dict[str, Any]]:
+        last_id = 0
+        # Fixed now: or the export would not end where calls are served faster than it writes.
+        (end,) = self._sql("SELECT max(id) FROM calls").fetchone()
+        columns = ", ".join(_EXPORTED)
+        query = (
+            f"SELECT id, {columns} FROM calls WHERE state = 'done' AND id > ? AND id <= ? "
+            "ORDER BY id LIMIT ?"
+        )
+        while rows := self._sql(query, (last_id, end, _CHUNK)).fetchall():
+            for row in rows:
+                last_id, *values = row
+                call = dict(zip(_EXPORTED, values, strict=True))
+                call["key"] = call["key"].hex()
+                call["digest"] = None if call["digest"] is None else call["digest"].hex()
+                stored = call["answer"]
+                call["answer"] = None if stored is None else json.loads(unpacked(stored))
+                yield call
 
     def _sql(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
         try:
@@ -98,44 +122,3 @@ class JournalReader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def counts(sql: Sql) -> dict[str, int]:
-    """How many calls are in each state."""
-    rows = sql("SELECT state, count(*) FROM calls GROUP BY state").fetchall()
-    return {**dict.fromkeys(STATES, 0), **dict(rows)}
-
-
-def export(sql: Sql, out: IO[str]) -> int:
-    """Write what was answered as JSONL; how many lines."""
-    written = 0
-    for entry in _answered(sql):
-        out.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        written += 1
-    return written
-
-
-def _answered(sql: Sql) -> Iterator[dict[str, Any]]:
-    last = 0
-    # Or the end would go on ahead of us, where programs are answered faster than we write.
-    (end,) = sql("SELECT max(id) FROM calls").fetchone()
-    while True:
-        rows = sql(
-            "SELECT id, key, n, model, lane, status, request_id, at, digest, answer FROM calls "
-            "WHERE state = 'done' AND id > ? AND id <= ? ORDER BY id LIMIT ?",
-            (last, end, _ROWS),
-        ).fetchall()
-        if not rows:
-            return
-        for last, key, n, model, lane, status, request_id, at, digest, answer in rows:  # noqa: B007
-            yield {
-                "key": key.hex(),
-                "n": n,
-                "model": model,
-                "lane": lane,
-                "status": status,
-                "request_id": request_id,
-                "at": at,
-                "digest": None if digest is None else digest.hex(),
-                "answer": None if answer is None else json.loads(unpacked(answer)),
-            }

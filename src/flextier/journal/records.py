@@ -1,4 +1,4 @@
-"""What the journal knows of one call."""
+"""The records of the journal: entries of calls, responses, places in batches."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from hashlib import blake2b
 from typing import Literal
 
 State = Literal["ours", "busy", "batched", "background", "done"]
-"""``ours``: to be asked now, by this call. ``busy``: another call makes it now. ``batched``: it is
-in a batch. ``background``: it is a background response. ``done``: here is the answer."""
+"""``ours``: this call sends it. ``busy``: another call is sending it. ``batched``: it is a line of
+a batch. ``background``: it is a background response. ``done``: the journal has the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournaledResponse:
-    """An answer that was paid for."""
+    """A response that was paid for."""
 
     lane: str
     status: int
@@ -37,12 +37,12 @@ class AcceptedResponse:
 
     response_id: str
     lane: str
-    """What it is billed on."""
+    """The lane that it is billed on."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One call, by what it asks and how often that has been asked before it."""
+    """The entry of one call: its cache key, and its number among the calls with that key."""
 
     key: bytes
     n: int
@@ -50,21 +50,20 @@ class JournalEntry:
     place: BatchPlace | None = None
     answer: JournaledResponse | None = None
     fetched_again: bool = False
-    """Whether it was answered, in a batch or in the background, and the journal has left the answer
-    out."""
-    running: AcceptedResponse | None = None
+    """Whether it was served in a batch or in the background, and its response is not stored."""
+    background_response: AcceptedResponse | None = None
 
 
 def packed(body: bytes) -> bytes:
-    """An answer as it is kept."""
+    """A response body, compressed."""
     return zlib.compress(body, 1)
 
 
-def unpacked(kept: bytes) -> bytes:
-    """The answer again."""
-    return zlib.decompress(kept)
+def unpacked(compressed: bytes) -> bytes:
+    """The response body of :func:`packed`."""
+    return zlib.decompress(compressed)
 
 
 def digest_of(body: bytes) -> bytes:
-    """What is kept of an answer in any case."""
+    """The digest of a response body, which is stored even where the body is not."""
     return blake2b(body, digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""The journal's tables, and what version of them a file has."""
+"""The journal's tables and their version."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from flextier._utils.sqlite_file import open_private
 from flextier.journal.errors import JournalError, NewerJournalError
 
 APPLICATION_ID = 0x464C584A
-"""In the file's header, so that another program's database is never taken for a journal: FLXJ."""
+"""In the file's header (``FLXJ``), so that no other program's database is used as a journal."""
 
 VERSION = 2
 
-_PATIENCE = 60.0
-"""Seconds to wait for another process that writes."""
+_LOCK_TIMEOUT = 60.0
+"""Seconds to wait for another process that is writing."""
 
 _TABLES = """
 CREATE TABLE runs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, -- the byte of the owners' file that its process locks
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- the byte of JOURNAL-owners that its process locks
     pid INTEGER NOT NULL,
     host TEXT NOT NULL,
     started REAL NOT NULL
 );
 CREATE TABLE batches (
-    tag TEXT PRIMARY KEY, -- what its metadata say
+    tag TEXT PRIMARY KEY, -- in its metadata
     base_url TEXT NOT NULL,
     endpoint TEXT NOT NULL,
     model TEXT NOT NULL,
@@ -39,24 +39,24 @@ CREATE TABLE batches (
 );
 CREATE TABLE calls (
     id INTEGER PRIMARY KEY,
-    key BLOB NOT NULL, -- what is asked, digested
-    n INTEGER NOT NULL, -- the nth call of a run that asks this
+    key BLOB NOT NULL, -- the cache key
+    n INTEGER NOT NULL, -- the nth call of a run with this key
     state TEXT NOT NULL, -- asked, batched, background or done
-    owner INTEGER NOT NULL, -- the run that asks
-    tag TEXT, -- the batch, and
-    custom_id TEXT, -- the line in it
+    owner INTEGER NOT NULL, -- the run that sends it
+    tag TEXT, -- the batch that it is in
+    custom_id TEXT, -- its line there
     model TEXT,
-    lane TEXT, -- where it was answered, or is being answered
+    lane TEXT, -- that has served it, or is serving it
     status INTEGER,
     request_id TEXT,
-    digest BLOB, -- of the answer
-    answer BLOB, -- compressed; NULL where answers are not kept
-    at REAL, -- when it was answered, in seconds since the epoch
+    digest BLOB, -- of the response body
+    answer BLOB, -- the response body, compressed; NULL if it is not stored
+    at REAL, -- when it was served, in seconds since the epoch
     response_id TEXT -- of the background response
 );
 CREATE UNIQUE INDEX calls_by_key ON calls (key, n);
 CREATE INDEX calls_by_line ON calls (tag, custom_id) WHERE tag IS NOT NULL;
-CREATE TABLE taken ( -- which of them a run has asked already
+CREATE TABLE taken ( -- the numbers that the calls of a run have taken
     run INTEGER NOT NULL,
     key BLOB NOT NULL,
     n INTEGER NOT NULL,
@@ -66,13 +66,13 @@ CREATE TABLE taken ( -- which of them a run has asked already
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Open the journal; make it, if there is none, with a file that only its owner can read.
+    """Open the journal; create it, readable by its owner only, if there is none.
 
     Raises:
-        JournalError: it cannot be opened, or is something else's file.
+        JournalError: it cannot be opened, or belongs to another program.
     """
     try:
-        connection = open_private(path, timeout=_PATIENCE)
+        connection = open_private(path, timeout=_LOCK_TIMEOUT)
     except (OSError, sqlite3.Error) as error:
         raise JournalError(f"{_named(path)} cannot be opened: {error}") from error
     try:
@@ -94,8 +94,7 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
     if not _is_new(connection):  # before the next line changes a file of another program
         check_version(connection, path)
     _to_wal(connection)
-    # What is written survives the process at once. Where it has to survive the machine, too, the
-    # transaction asks for more: see Journal.seal.
+    # A commit survives the process, but not a power cut; durable transactions use FULL.
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -108,8 +107,8 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
 
 
 def _to_wal(connection: sqlite3.Connection) -> None:
-    """Two processes that open a new file at once: SQLite does not wait here by itself."""
-    until = time.monotonic() + _PATIENCE
+    """Switch to a write-ahead log; SQLite itself does not wait here for another process."""
+    until = time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -141,19 +140,19 @@ def _make_or_check(connection: sqlite3.Connection, path: str) -> None:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring the tables of an earlier flextier to this version."""
+    """Update the tables of an older flextier to this version."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version < VERSION:  # 1 knew no background responses
+    if version < VERSION:  # version 1 had no background responses
         connection.execute("ALTER TABLE calls ADD COLUMN response_id TEXT")
         connection.execute(f"PRAGMA user_version={VERSION}")
 
 
 def check_version(connection: sqlite3.Connection, path: str) -> None:
-    """Whether a file is a journal that this flextier knows.
+    """Check that a file is a journal, and not of a newer version.
 
     Raises:
-        JournalError: it is something else's file.
-        NewerJournalError: a later flextier made it.
+        JournalError: it belongs to another program.
+        NewerJournalError: a newer flextier wrote it.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -163,6 +162,6 @@ def check_version(connection: sqlite3.Connection, path: str) -> None:
         )
     if version > VERSION:
         raise NewerJournalError(
-            f"{_named(path)} has version {version}, and this flextier knows {VERSION}: update "
+            f"{_named(path)} has version {version}, this flextier supports {VERSION}: update "
             "flextier, or use another file"
         )
