@@ -123,7 +123,7 @@ def test_the_demo_goes_on_without_llama_index() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "nothing lost" in done.stdout
-    assert re.search(r"\nLlamaIndex is left out: .+flextier\[llama-index\]\"\n", done.stdout)
+    assert re.search(r"\nLlamaIndex is skipped: .+flextier\[llama-index\]\"\n", done.stdout)
 
 
 @pytest.mark.parametrize(

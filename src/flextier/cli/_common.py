@@ -1,4 +1,4 @@
-"""What every command prints by: one error line, and text on standard output."""
+"""Output shared by all commands: one-line errors, and text on standard output."""
 
 from __future__ import annotations
 

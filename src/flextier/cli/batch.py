@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return verbs.add_parser(name, help=summary, description=summary, parents=[common])
 
     listing = verb("list", "the batches of the project, the newest first")
-    listing.add_argument("--limit", type=_whole, default=20, metavar="N", help="[%(default)s]")
+    listing.add_argument(
+        "--limit", type=_positive_int, default=20, metavar="N", help="[%(default)s]"
+    )
     listing.add_argument("--status", action="append", help="only these; may be given again")
     listing.add_argument("--json", action="store_true", help="as JSON")
     showing = verb("show", "all details of a batch")
@@ -78,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             return _VERBS[options.verb](client, options)
         except openai.OpenAIError as error:
-            return fail("batch", _words(client, error), 1)
+            return fail("batch", _error_text(client, error), 1)
         except TimeoutError as error:
             return fail("batch", str(error), 1)
         except KeyboardInterrupt:
@@ -108,14 +110,14 @@ def _show(client: openai.OpenAI, options: argparse.Namespace) -> int:
 def _wait(client: openai.OpenAI, options: argparse.Namespace) -> int:
     from flextier.batch import manual
 
-    watched = sys.stdout is not None and sys.stdout.isatty()
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
     try:
         batch = manual.wait(
             client,
             options.id,
             poll=options.poll,
             timeout=options.timeout,
-            on_status=_print_status if watched else None,
+            on_status=_print_status if is_terminal else None,
         )
     except KeyboardInterrupt:
         return _interrupted(options.id)
@@ -189,7 +191,7 @@ def _fetch(client: openai.OpenAI, options: argparse.Namespace) -> int:
             text += f", {dollars(fetched.saved)} less than on standard"
         if fetched.unpriced:
             text += f"; without a known price: {fetched.unpriced:,}"
-    if not os.path.isfile(fetched.path):  # a pipe: the lines are there, and these words are not
+    if not os.path.isfile(fetched.path):  # a pipe, which must contain only the lines
         print(plain(text), file=sys.stderr)
         return 0
     return write_stdout("batch", f"{plain(text)}\n")
@@ -219,7 +221,7 @@ _VERBS = {
 }
 
 
-def _words(client: openai.OpenAI, error: openai.OpenAIError) -> str:
+def _error_text(client: openai.OpenAI, error: openai.OpenAIError) -> str:
     """An error of the SDK in one line."""
     import openai
 
@@ -232,20 +234,20 @@ def _words(client: openai.OpenAI, error: openai.OpenAIError) -> str:
     return str(error)
 
 
-def _whole(given: str) -> int:
+def _positive_int(given: str) -> int:
     if not given.isdecimal() or not int(given):
-        raise argparse.ArgumentTypeError(f"{given!r} is no whole number, 1 or more")
+        raise argparse.ArgumentTypeError(f"{given!r} is not a whole number of at least 1")
     return int(given)
 
 
 def _seconds(given: str) -> float:
     try:
-        text = float(given)
+        number = float(given)
     except ValueError:
-        text = 0.0
-    if not 0 < text < float("inf"):
-        raise argparse.ArgumentTypeError(f"{given!r} is no number of seconds, more than 0")
-    return text
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a number of seconds above 0")
+    return number
 
 
 def _pair(given: str) -> tuple[str, str]:

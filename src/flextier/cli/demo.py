@@ -1,4 +1,4 @@
-"""The command: its options, and the parts of the demo one after the other."""
+"""``flextier demo``: LangChain and LlamaIndex on the flex lane, through simulated outages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from flextier.cli._common import fail
-from flextier.demo.provider import LONG, SHORT, DemoProvider, DemoWeather, provider
+from flextier.demo.provider import LONG_OUTAGE, SHORT_OUTAGE, DemoProvider, DemoWeather, provider
 
 if TYPE_CHECKING:
     from flextier.demo.cost_tracking import DemoCosts
@@ -21,20 +21,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the demo: one framework's work, in one weather."""
+    """A part of the demo: one framework's questions, in one weather."""
 
     framework: str
     name: str
     """The framework, as records name it."""
     module: str
-    climate: DemoWeather
+    weather: DemoWeather
     is_optional: bool = False
-    """Whether the demo goes on without it."""
+    """Whether the demo skips it if the framework is not installed."""
 
 
 PARTS = (
-    Part("LangChain", "langchain", "flextier.demo.langchain_work", LONG),
-    Part("LlamaIndex", "llama-index", "flextier.demo.llama_index_work", SHORT, is_optional=True),
+    Part("LangChain", "langchain", "flextier.demo.langchain_work", LONG_OUTAGE),
+    Part(
+        "LlamaIndex",
+        "llama-index",
+        "flextier.demo.llama_index_work",
+        SHORT_OUTAGE,
+        is_optional=True,
+    ),
 )
 
 
@@ -57,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weather",
         metavar="SPEC",
-        help=f"the simulated weather [{LONG.weather}; for LlamaIndex {SHORT.weather}]",
+        help=f"the simulated weather [{LONG_OUTAGE.spec}; for LlamaIndex {SHORT_OUTAGE.spec}]",
     )
     parser.add_argument(
         "--report",
@@ -68,71 +74,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the demo; returns 0 if every question was answered, 1 if one was lost, 2 if it cannot."""
+    """Run the demo; return 0 if every question was answered, 1 if one failed, 2 for an error."""
     if options.live and not os.environ.get("OPENAI_API_KEY"):
         return fail("demo", "--live needs a key: set OPENAI_API_KEY")
     for name in ("topics", "concurrency"):
         number = getattr(options, name)
         if number is not None and number < 1:
             return fail("demo", f"--{name} must be at least 1, not {number}")
-    # Here, so that `--help` needs neither a framework nor a terminal's colours.
+    # Imported here, so that `--help` needs neither a framework nor rich.
     from flextier.demo.cost_tracking import DemoCosts
     from flextier.demo.display import Display
     from flextier.demo.questions import topics
 
     texts = topics(options.topics)
     try:
-        with provider(options.live, options.seed) as place:
-            books = DemoCosts(options.report)
-            screen = Display(is_simulated=place.is_simulated)
+        with provider(options.live, options.seed) as api:
+            costs = DemoCosts(options.report)
+            display = Display(is_simulated=api.is_simulated)
             rows = [
-                row for part in PARTS for row in _do(part, options, place, screen, texts, books)
+                row for part in PARTS for row in _run(part, options, api, display, texts, costs)
             ]
-        _settle(books, screen)
+        _show_costs(costs, display)
     except (OSError, ValueError) as error:
         return fail("demo", error)
     return 1 if any(row.is_lost for row in rows) else 0
 
 
-def _do(
+def _run(
     part: Part,
     options: argparse.Namespace,
-    place: DemoProvider,
-    screen: Display,
+    api: DemoProvider,
+    display: Display,
     texts: Mapping[str, str],
-    books: DemoCosts,
+    costs: DemoCosts,
 ) -> list[Question]:
-    """Do one part, unless it is optional and something is missing for it."""
+    """Run one part; skip it if it is optional and not installed."""
     from flextier.demo.questions import ask_all
 
-    climate = part.climate
+    weather = part.weather
     if options.weather is not None:
-        climate = replace(climate, weather=options.weather)
+        weather = replace(weather, spec=options.weather)
     try:
         work = import_module(part.module)
     except ImportError as error:
         if not part.is_optional:
             raise
-        screen.left_out(part.framework, error)
+        display.skipped(part.framework, error)
         return []
-    asks = work.asks(texts, model=options.model, **place.arguments(climate))
-    place.begin(climate)
-    counting = books.counting(part.name, part.framework)
-    with counting, screen.part(part.framework, len(asks), climate.weather) as done:
+    asks = work.asks(texts, model=options.model, **api.arguments(weather))
+    api.start(weather)
+    counting = costs.counting(part.name, part.framework)
+    with counting, display.part(part.framework, len(asks), weather.spec) as done:
         rows = asyncio.run(ask_all(asks, options.concurrency, done))
-    screen.summary(part.framework, rows, place.requests())
+    display.summary(part.framework, rows, api.requests())
     return rows
 
 
-def _settle(books: DemoCosts, screen: Display) -> None:
-    """Display what it all cost, and write the page, unless something is missing for it."""
-    books.close()
-    screen.costs(books.totals)
+def _show_costs(costs: DemoCosts, display: Display) -> None:
+    """Display the costs, and write the page if its libraries are installed."""
+    costs.close()
+    display.costs(costs.totals)
     try:
-        page = books.write_page()
+        page = costs.write_page()
     except ImportError as error:
-        screen.no_page(error)
+        display.no_page(error)
     else:
-        screen.wrote("HTML report", page)
-    if books.file is not None:
-        screen.wrote("Ledger of all calls", books.file)
+        display.file("HTML report", page)
+    if costs.file is not None:
+        display.file("Ledger of all calls", costs.file)

@@ -1,4 +1,4 @@
-"""``flextier journal``: what a journal remembers, as text or JSONL; and how to make it forget."""
+"""``flextier journal``: shows, exports and deletes the contents of a journal."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         added.add_argument("path", metavar="PATH", help="of the journal")
         return added
 
-    showing = verb("show", "how many calls it knows, which batches are on their way, its size")
+    showing = verb("show", "number of its calls, pending batches, and size")
     showing.add_argument("--json", action="store_true", help="as JSON")
     exporting = verb("export", "write its answers to a JSONL file that only you can read")
     exporting.add_argument("out", metavar="OUT", help="is replaced as a whole")
-    forgetting = verb("forget", "forget its answers; batches on their way stay")
+    forgetting = verb("forget", "delete its answers; pending batches stay")
     forgetting.add_argument(
         "--older-than",
         type=_age,
         default=0,
         metavar="AGE",
-        help="only those had before then: 90m, 12h, 30d or 4w ago [all]",
+        help="only those received before then: 90m, 12h, 30d or 4w ago [all]",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it; returns 0, 1 where the journal cannot be used, or 2 for what cannot be done."""
+    """Run a verb; return 0, 1 if the journal cannot be used, or 2 if OUT cannot be written."""
     from flextier.journal.errors import JournalError
 
     try:
@@ -88,7 +88,7 @@ def _text(content: dict[str, Any]) -> str:
     from flextier._utils.formatting import count, plain, seconds, text_table
 
     calls = content["calls"]
-    said = [
+    lines = [
         f"{plain(content['path'])}, {_bytes(content['bytes'])}",
         f"answered: {calls['done']:,}, {content['answers']:,} of them with the answer kept"
         + (
@@ -112,7 +112,7 @@ def _text(content: dict[str, Any]) -> str:
         )
         for batch in content["batches"]
     ]
-    text = "\n".join(said) + "\n"
+    text = "\n".join(lines) + "\n"
     if rows:
         heads = ("batch", "status", "model", "lines", "age", "flextier")
         text += "\n" + "\n".join(text_table([heads, *rows])) + "\n"
@@ -141,14 +141,14 @@ def _export(options: argparse.Namespace) -> int:
     with JournalReader(options.path) as journal:
         try:
             with atomic_write(options.out) as file:
-                # What is no Unicode, half a surrogate pair say, becomes what JSON writes for it.
+                # Lone surrogates are written as JSON escapes.
                 text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="\n")
                 written = journal.export(text)
                 text.detach()
         except ValueError as error:
             return fail("journal", str(error), 2)
         except BrokenPipeError:
-            return 0  # OUT is a pipe, and who reads it has seen enough
+            return 0  # OUT is a pipe whose reader has closed it
         except OSError as error:
             return fail("journal", f"{options.out} cannot be written: {error.strerror or error}", 2)
     print(f"{count(written, 'answer')} in {options.out}", file=sys.stderr)
@@ -160,11 +160,13 @@ def _forget(options: argparse.Namespace) -> int:
     from flextier.journal.journal import Journal
     from flextier.journal.reader import JournalReader
 
-    with JournalReader(options.path) as reader:  # or it would be made
+    with JournalReader(
+        options.path
+    ) as reader:  # fails if the file does not exist; Journal() would create it
         before = reader.size()
     journal = Journal(options.path)
     try:
-        gone = journal.forget(older_than=options.older_than)
+        deleted = journal.forget(older_than=options.older_than)
         left = journal.counts()["done"]
     finally:
         journal.close()
@@ -172,7 +174,7 @@ def _forget(options: argparse.Namespace) -> int:
         after = reader.size()
     return write_stdout(
         "journal",
-        f"forgotten: {count(gone, 'answer')}; left: {left:,}; {_bytes(before)} before, "
+        f"forgotten: {count(deleted, 'answer')}; left: {left:,}; {_bytes(before)} before, "
         f"{_bytes(after)} now\n",
     )
 

@@ -30,11 +30,11 @@ def _parser() -> argparse.ArgumentParser:
         ("batch", batch, "list, show, await, cancel, fetch and create batches at OpenAI"),
         ("demo", demo, "summarise real text on the flex lane, through bad weather"),
         ("explain", explain, "which lanes a model and a deadline leave, their prices and waits"),
-        ("journal", journal, "what a journal remembers: show it, export it, forget it"),
-        ("prices", prices, "what models cost on each lane, side by side"),
-        ("rehearse", rehearse, "in virtual time: what a policy would cost in some flex weather"),
+        ("journal", journal, "show, export and delete the contents of a journal"),
+        ("prices", prices, "prices of models on each lane, side by side"),
+        ("rehearse", rehearse, "cost and late answers of a policy in simulated flex weather"),
         ("report", report, "what a ledger's calls cost and saved, and when flex is worth trying"),
-        ("run", run, "something over every row of a dataset, resumable, on the cheapest lanes"),
+        ("run", run, "run a chain or function over every row of a dataset, resumable"),
         ("sim", sim, "serve a simulated OpenAI with flex weather on loopback"),
     ):
         command = commands.add_parser(name, help=summary, description=summary)

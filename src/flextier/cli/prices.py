@@ -1,4 +1,4 @@
-"""``flextier prices``: what models cost on each lane, side by side."""
+"""``flextier prices``: prices of models on each lane, side by side."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the prices; returns 0 if every model has one, 1 if one has not."""
-    # Here, so that `--help` does not load the price list.
+    """Print the prices; return 0, 1 if a model has none, or 2 if they cannot be written."""
+    # Imported here, so that `--help` does not load the price list.
     from flextier.pricing.table import ModelPrices, prices_of, table
 
     day = options.at or datetime.now(timezone.utc).date()

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     130 after Ctrl-C.
     """
-    # Here, so that `--help` loads no client.
+    # Imported here, so that `--help` loads no client.
     from flextier.bulk.errors import BulkError, InputError, StorageError
     from flextier.errors import PolicyError
 

@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until Ctrl-C or SIGTERM; returns the exit status: 2 for options that cannot be."""
+    """Serve until Ctrl-C or SIGTERM; return 0, or 2 for invalid options."""
     try:
         with _signals() as stopped, _simulator(options) as simulator:
             print(_greeting(simulator), flush=True)
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _simulator(options: argparse.Namespace) -> Simulator:
-    # Imported here, so that the options can be shown without the libraries of a server.
+    # Imported here, so that `--help` does not need the libraries of a server.
     from flextier.sim.behavior.weather import Weather
     from flextier.sim.simulator import Simulator
 
@@ -105,12 +105,12 @@ def _greeting(simulator: Simulator) -> str:
 
 @contextmanager
 def _signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, while this lasts."""
+    """An event that Ctrl-C and SIGTERM set, inside the block."""
     stopped = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
-    usual = [signal.signal(number, lambda *_: stopped.set()) for number in numbers]
+    previous = [signal.signal(number, lambda *_: stopped.set()) for number in numbers]
     try:
         yield stopped
     finally:
-        for number, handler in zip(numbers, usual, strict=True):
+        for number, handler in zip(numbers, previous, strict=True):
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What the demo's calls cost: added up, and kept in a ledger for the page at the end."""
+"""Costs of the demo's calls: totals, and a ledger for the HTML report."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
 
 
 class DemoCosts:
-    """Counts calls and, where that extra is installed, keeps them in a ledger of the demo's own."""
+    """Totals of the calls and, if the extra ``ledger`` is installed, a ledger of them."""
 
     def __init__(self, page: str | None = None) -> None:
-        """Begin them.
+        """Start with no calls.
 
         Args:
-            page: where the page will go; None: beside the ledger, in a new temporary directory.
+            page: file of the HTML report; None: beside the ledger, in a new temporary directory.
 
         Raises:
-            ValueError: the page cannot go there.
+            ValueError: ``page`` is a directory, or in a directory that does not exist.
         """
         if page is not None and (Path(page).is_dir() or not Path(page).parent.is_dir()):
-            raise ValueError(f"--report {page}: give a file, in a folder that is there")
+            raise ValueError(f"--report {page}: give a file in an existing directory")
         self._page = page
         self._ledger: Ledger | None = None
         self.totals = CostTotals()
-        """What the calls came to."""
+        """Totals of all calls."""
         self.file: Path | None = None
-        """The ledger. None: nothing was counted, or an extra is missing."""
+        """The ledger's file. None: no call was counted, or the extra is not installed."""
 
     @contextmanager
     def counting(self, framework: str, tag: str) -> Iterator[None]:
         """Count the calls inside.
 
         Args:
-            framework: who makes them, as records name it.
-            tag: the tag that distinguishes them.
+            framework: the framework's name in records.
+            tag: the tag of the records.
         """
-        self._open()
+        self._open_ledger()
 
         def on_report(report: CallReport) -> None:
             record = record_of(report, framework=framework, tags=(tag,))
@@ -58,27 +58,26 @@ class DemoCosts:
         with listen(on_report):
             yield
 
-    def _open(self) -> None:
-        """Make the ledger, if it is not there and can be."""
+    def _open_ledger(self) -> None:
         if self._ledger is not None:
             return
         try:
             from flextier.ledger import Ledger
-        except ImportError:  # the page needs it as well, and says so
+        except ImportError:  # write_page() raises the same
             return
         self.file = Path(mkdtemp(prefix="flextier-demo-")) / "flextier.db"
         self._ledger = Ledger(self.file)
 
     def close(self) -> None:
-        """Write what is left; no call is kept any more."""
+        """Write the remaining records and close the ledger."""
         if self._ledger is not None:
             self._ledger.close()
 
     def write_page(self) -> Path:
-        """Write the report over the ledger, once that is closed; where it is.
+        """Write the HTML report on the closed ledger; returns its path.
 
         Raises:
-            ImportError: an extra is missing for it.
+            ImportError: a library is not installed.
             OSError: the file cannot be written.
         """
         from flextier.ledger import Ledger
@@ -86,7 +85,7 @@ class DemoCosts:
         from flextier.report.page import page
         from flextier.report.period import period_of
 
-        assert self.file is not None  # else the ledger could not be imported: not now either
+        assert self.file is not None  # else the import above fails
         period = period_of("all", "now", "UTC", datetime.now(timezone.utc))
         with Ledger(self.file, readonly=True) as ledger, ledger.reading() as connection:
             name, sessions = str(self.file), ledger.sessions()

@@ -1,4 +1,4 @@
-"""What the demo shows: a line a call, a bar, a table at the end of a part, the costs at the end."""
+"""Output of the demo: a line for each call, a progress bar, tables of results and of costs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ WORDS = {
     "timeout": "[red]stalled[/]",
 }
 LANES = {"flex": "green", "standard": "magenta"}
+_HEAD = ("", "calls", "input", "output", "cost", "standard", "saved", "")
 
 
 class Display:
-    """The demo's terminal."""
+    """Prints to the terminal."""
 
     def __init__(self, *, is_simulated: bool) -> None:
         self._console = Console(highlight=False)
@@ -53,10 +54,10 @@ class Display:
     def part(
         self, framework: str, total: int, weather: str
     ) -> Iterator[Callable[[Question], None]]:
-        """A heading, and a bar for as long as the block runs; gives what shows a row."""
+        """A heading and a progress bar; yields the function that prints a finished question."""
         self._started = monotonic()
-        sky = f"; flex weather: {weather}" if self._is_simulated else ""
-        self._console.print(f"\n[bold]{framework}[/]{sky}")
+        suffix = f"; flex weather: {weather}" if self._is_simulated else ""
+        self._console.print(f"\n[bold]{framework}[/]{suffix}")
         columns = (
             TextColumn(framework),
             BarColumn(),
@@ -73,14 +74,14 @@ class Display:
 
             yield done
 
-    def left_out(self, framework: str, missing: ImportError) -> None:
-        """Say why a part is left out, and what to install for it."""
+    def skipped(self, framework: str, missing: ImportError) -> None:
+        """Print why a part is skipped, and what to install for it."""
         self._console.print(
-            f"\n[bold]{framework}[/] is left out:", Text(str(missing)), soft_wrap=True
+            f"\n[bold]{framework}[/] is skipped:", Text(str(missing)), soft_wrap=True
         )
 
     def summary(self, framework: str, rows: Sequence[Question], counted: int | None) -> None:
-        """Display a few answers, and the table of all calls."""
+        """Print some answers, and the table of all calls."""
         for row in (rows[0], rows[len(rows) // 2], rows[-1]):
             if row.answer is not None:
                 self._console.print(Text(f"\n{row.name}: {row.answer}"))
@@ -91,26 +92,26 @@ class Display:
                 self._console.print(Text(f"lost {row.name}: {row.error!r}", style="red"))
 
     def costs(self, totals: CostTotals) -> None:
-        """Display what all calls came to."""
+        """Print the costs of all calls."""
         self._console.print()
-        self._console.print(bill(totals))
+        self._console.print(cost_table(totals))
         for note in notes(totals):
             self._console.print(note, soft_wrap=True)
         self._console.print()
 
-    def wrote(self, what: str, path: Path) -> None:
-        """Say where a file is."""
+    def file(self, what: str, path: Path) -> None:
+        """Print the path of a file."""
         self._console.print(Text(f"{what}: {path}"), soft_wrap=True)
 
     def no_page(self, missing: ImportError) -> None:
-        """Say why there is no page, and what to install for it."""
+        """Print why there is no HTML report, and what to install for it."""
         why = f"{missing.name} is not installed" if missing.name else str(missing)
         what = f'No HTML report: {why}. pip install "flextier[report]"'
         self._console.print(Text(what), soft_wrap=True)
 
 
 def _lines(row: Question) -> Iterator[str]:
-    """What each call of a row went through."""
+    """One line for each call of a question."""
     if not row.reports:
         yield f"{row.name:<28} [red]lost before any request[/]"
     for number, report in enumerate(row.reports):
@@ -158,15 +159,9 @@ def _table(framework: str, rows: Sequence[Question], seconds: float, counted: in
     return table
 
 
-with needs_extra("langchain,sim"):
-    from rich.table import Table
-
-_HEAD = ("", "calls", "input", "output", "cost", "standard", "saved", "")
-
-
-def bill(totals: CostTotals) -> Table:
-    """The table."""
-    table = Table(title="what it came to: tokens, and US$", title_style="bold")
+def cost_table(totals: CostTotals) -> Table:
+    """Tokens and costs by tag, by lane and in all."""
+    table = Table(title="total: tokens, and US$", title_style="bold")
     for place, head in enumerate(_HEAD):
         table.add_column(head, justify="right" if place else "left")
     digits = digits_for(totals.standard_cost)
@@ -178,7 +173,7 @@ def bill(totals: CostTotals) -> Table:
 
 
 def notes(totals: CostTotals) -> Iterator[str]:
-    """What the table does not say."""
+    """Sentences on what the table does not include."""
     digits = digits_for(totals.standard_cost)
     if totals.fallback_calls:
         premium = dollars(totals.fallback_premium, digits)
@@ -190,7 +185,7 @@ def notes(totals: CostTotals) -> Iterator[str]:
             f"billed, too: at most ${most} where that is known."
         )
     if "LlamaIndex" in totals.by_tag:
-        yield "LlamaIndex's embeddings are not in it: they have no lanes, and go past flextier."
+        yield "LlamaIndex's embeddings are not included: they have no lanes and bypass flextier."
     if totals.unpriced_calls:
         yield f"Calls without a known price: {totals.unpriced_calls}. They are not in any amount."
 

@@ -1,4 +1,4 @@
-"""LangChain's work: every topic summarised and tagged by a chain."""
+"""LangChain's part of the demo: a chain summarises and tags every topic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Tag = Literal[
 
 
 class TopicSummary(BaseModel):
-    """What is wanted of a topic."""
+    """The output of the model for a topic."""
 
     summary: str = Field(description="the topic in one sentence")
     tags: list[Tag] = Field(description="what it is about")
@@ -39,16 +39,16 @@ PROMPT = ChatPromptTemplate.from_messages(
 
 
 def asks(texts: Mapping[str, str], **arguments: Any) -> dict[str, Ask]:
-    """A question a topic, through ``prompt | model | parser``.
+    """One question for each topic, through ``prompt | model | parser``.
 
     Args:
         texts: the topics.
-        **arguments: as for ``ChatOpenAIFlex``.
+        **arguments: arguments of ``ChatOpenAIFlex``.
     """
     chain = PROMPT | ChatOpenAIFlex(**arguments).with_structured_output(TopicSummary)
     return {name: partial(_summarise, chain, text) for name, text in texts.items()}
 
 
 async def _summarise(chain: Runnable[Any, Any], text: str) -> str:
-    note = await chain.ainvoke({"text": text})
-    return f"{note.summary} [{', '.join(note.tags)}]"
+    result = await chain.ainvoke({"text": text})
+    return f"{result.summary} [{', '.join(result.tags)}]"

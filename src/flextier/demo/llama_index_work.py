@@ -1,4 +1,4 @@
-"""LlamaIndex's work: some of the topics in an index, asked by a query engine and by agents."""
+"""LlamaIndex's part of the demo: a query engine and agents over an index of some topics."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ with needs_extra("llama-index"):
     from llama_index.embeddings.openai import OpenAIEmbedding  # type: ignore[import-untyped]
 
 INDEXED = 9
-"""Topics in the index."""
+"""Number of topics in the index."""
 
 
 def asks(
     texts: Mapping[str, str], *, base_url: str | None = None, api_key: str | None = None, **llm: Any
 ) -> dict[str, Ask]:
-    """Index the first topics, and ask about each; every third one is an agent's task, too.
+    """Index the first topics; one query for each topic, and an agent's task for every third.
 
     Args:
         texts: the topics.
-        base_url: where calls and embeddings go; None: as LlamaIndex does by itself.
+        base_url: URL for calls and embeddings; None: LlamaIndex's default.
         api_key: the key; None: from the environment.
-        **llm: as for ``OpenAIFlex``.
+        **llm: further arguments of ``OpenAIFlex``.
     """
-    place: dict[str, Any] = {"api_base": base_url, "api_key": api_key}
-    model = OpenAIFlex(stream_usage=True, **place, **llm)  # agents stream
+    connection: dict[str, Any] = {"api_base": base_url, "api_key": api_key}
+    model = OpenAIFlex(stream_usage=True, **connection, **llm)  # agents stream
     chosen = dict(islice(texts.items(), INDEXED))
     # A node a topic: they are short enough, and splitting takes time.
     nodes = [TextNode(text=text, metadata={"topic": name}) for name, text in chosen.items()]
-    embedding = OpenAIEmbedding(**place, async_http_client=async_http_client())
+    embedding = OpenAIEmbedding(**connection, async_http_client=async_http_client())
     index = VectorStoreIndex(nodes, embed_model=embedding)
     engine = index.as_query_engine(llm=model, similarity_top_k=2)
     agent = _agent(model, engine, chosen)
     return {
         **{f"query: {topic}": partial(_query, engine, topic) for topic in chosen},
-        **{f"agent: {topic}": partial(_give, agent, topic) for topic in list(chosen)[::3]},
+        **{f"agent: {topic}": partial(_run_agent, agent, topic) for topic in list(chosen)[::3]},
     }
 
 
 def _agent(model: OpenAIFlex, engine: BaseQueryEngine, texts: Mapping[str, str]) -> FunctionAgent:
-    """An agent with two tools: one asks the model in its turn, one needs no model."""
+    """An agent with two tools: one calls the model, one does not."""
 
     async def look_up(question: str) -> str:
         """Answer a question from Python's help."""
@@ -69,7 +69,7 @@ async def _query(engine: BaseQueryEngine, topic: str) -> str:
     return f"{answer} (from {sources})"
 
 
-async def _give(agent: FunctionAgent, topic: str) -> str:
+async def _run_agent(agent: FunctionAgent, topic: str) -> str:
     done: Any = await agent.run(f"Use look_up and count_words on '{topic}'. What did they say?")
     used = ", ".join(call.tool_name for call in done.tool_calls)
     return f"{done} (tools: {used})"

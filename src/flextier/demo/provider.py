@@ -1,4 +1,4 @@
-"""Where the demo's calls go: to the simulator and its weather, or to the real API."""
+"""The API that the demo calls: the simulator with its weather, or the real one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ EMBEDDINGS = "/v1/embeddings"
 
 @dataclass(frozen=True)
 class DemoWeather:
-    """A simulated weather, and a policy to match.
+    """A simulated weather, and a policy with matching times.
 
-    Real outages last longer than anybody wants to watch; the policy's times are scaled down with
-    them.
+    Outages are much shorter than real ones, and so are the times of the policy.
     """
 
-    weather: str
+    spec: str
+    """The weather, as ``flextier sim --weather`` takes it."""
     policy: dict[str, Any]
 
 
@@ -34,30 +34,30 @@ _POLICY = {
     "backoff_max": 2,
 }
 
-LONG = DemoWeather("outage=1-7,slots=12,refuse=0.1,stall=0.04", _POLICY)
+LONG_OUTAGE = DemoWeather("outage=1-7,slots=12,refuse=0.1,stall=0.04", _POLICY)
 """An outage of six seconds, a dozen slots, some refusals, a few stalls."""
 
-SHORT = DemoWeather(
+SHORT_OUTAGE = DemoWeather(
     "outage=0.2-1.3,slots=12,refuse=0.1,stall=0.04",
     {**_POLICY, "patience": 0.8, "flex_timeout": 1},
 )
-"""The same kind, over in less than two seconds."""
+"""The same with an outage of one second."""
 
 
 class DemoProvider:
-    """The real API; the key, the address and the policy are the environment's business."""
+    """The real API; the environment has the key, the base URL and the policy."""
 
     is_simulated = False
 
-    def arguments(self, climate: DemoWeather) -> dict[str, Any]:
-        """The arguments of a model that sends its calls here."""
+    def arguments(self, weather: DemoWeather) -> dict[str, Any]:
+        """Arguments for a model that calls this API."""
         return {}
 
-    def begin(self, climate: DemoWeather) -> None:
-        """Start the weather's clock, and count requests from here."""
+    def start(self, weather: DemoWeather) -> None:
+        """Start the weather, and the count of requests."""
 
     def requests(self) -> int | None:
-        """Requests for an answer since then; None: not counted."""
+        """Number of requests since the start, without embeddings; None: not counted."""
         return None
 
 
@@ -70,32 +70,32 @@ class SimulatedProvider(DemoProvider):
         self._simulator = simulator
         self._before = 0
 
-    def arguments(self, climate: DemoWeather) -> dict[str, Any]:
-        """Address, a key that is none, and the policy."""
+    def arguments(self, weather: DemoWeather) -> dict[str, Any]:
+        """Base URL, a dummy key, and the policy."""
         return {
             "base_url": self._simulator.base_url,
             "api_key": "simulated",
-            "policy": climate.policy,
+            "policy": weather.policy,
         }
 
-    def begin(self, climate: DemoWeather) -> None:
-        """As for every provider.
+    def start(self, weather: DemoWeather) -> None:
+        """Start the weather, and the count of requests.
 
         Raises:
-            ValueError: the weather is not one.
+            ValueError: the weather is invalid.
         """
         from flextier.sim import Weather
 
-        weather = Weather.parse(climate.weather)
+        parsed = Weather.parse(weather.spec)
         self._simulator.weather = replace(
-            weather,
-            flex_latency=weather.flex_latency or LATENCY["flex"],
-            standard_latency=weather.standard_latency or LATENCY["standard"],
+            parsed,
+            flex_latency=parsed.flex_latency or LATENCY["flex"],
+            standard_latency=parsed.standard_latency or LATENCY["standard"],
         )
         self._before = self._counted()
 
     def requests(self) -> int:
-        """The simulator's own count. Embeddings do not count: they are no calls of ours."""
+        """The simulator's own count, without embeddings, which flextier does not handle."""
         return self._counted() - self._before
 
     def _counted(self) -> int:
@@ -105,7 +105,7 @@ class SimulatedProvider(DemoProvider):
 
 @contextmanager
 def provider(live: bool, seed: int) -> Iterator[DemoProvider]:
-    """The real API, or a simulator for as long as the block runs."""
+    """The real API, or a simulator that runs as long as the block."""
     if live:
         yield DemoProvider()
         return

@@ -1,4 +1,4 @@
-"""The questions on Python's help topics, a bounded number at a time, and their outcomes."""
+"""Questions on Python's help topics, asked concurrently, and their results."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from flextier.calls.context import track
 from flextier.calls.report import CallReport
 
 Ask = Callable[[], Awaitable[str]]
-"""Asks one question, of whatever framework, and gives the answer."""
+"""Asks one question through a framework, and returns the answer."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question, and its outcome."""
+    """One question and its result."""
 
     name: str
     answer: str | None
-    """None: it was lost."""
+    """None: it failed."""
     reports: tuple[CallReport, ...]
-    """Every call that it took."""
+    """Reports of its calls."""
     error: Exception | None = None
 
     @property
     def is_lost(self) -> bool:
-        """Whether no answer came."""
+        """Whether it has no answer."""
         return self.answer is None
 
 
 async def ask_all(
     asks: Mapping[str, Ask], concurrency: int, done: Callable[[Question], None]
 ) -> list[Question]:
-    """Ask them all, ``concurrency`` at a time; ``done`` is called with each."""
+    """Ask all questions, ``concurrency`` at a time; ``done`` is called with each result."""
     slots = asyncio.Semaphore(concurrency)
 
     async def one(name: str) -> Question:
@@ -58,12 +58,12 @@ async def _row(name: str, ask: Ask) -> Question:
     return Question(name, answer, tuple(calls))
 
 
-LONGEST = 6_000
-"""Characters of a topic that are sent."""
+MAX_LENGTH = 6_000
+"""Maximum number of characters of a topic that are sent."""
 
 
 def topics(count: int | None = None) -> dict[str, str]:
     """The help topics that come with this Python, without their headings."""
     texts: dict[str, str] = pydoc_topics.topics
     chosen = sorted(texts)[:count]
-    return {name: re.sub(r"\A.*\n\*+\n+", "", texts[name])[:LONGEST] for name in chosen}
+    return {name: re.sub(r"\A.*\n\*+\n+", "", texts[name])[:MAX_LENGTH] for name in chosen}
