@@ -17,7 +17,7 @@ from flextier.costs.records import CallRecord
 from flextier.costs.totals import CostTotals, Sums
 from flextier.ledger import queries
 from flextier.ledger.errors import LedgerError
-from flextier.ledger.process_ledger import taken_by_a_ledger
+from flextier.ledger.process_ledger import mark_recorded
 from flextier.ledger.queries import CallFilter, Group
 from flextier.ledger.sessions import Session
 from flextier.ledger.store import LedgerStore
@@ -86,7 +86,7 @@ class Ledger:
         """
         self._check_writable()
         if self._writer.add(record):
-            taken_by_a_ledger(self._address.shown, record.call_id)
+            mark_recorded(self._address.shown, record.call_id)
 
     __call__ = add
 

@@ -1,4 +1,4 @@
-"""The ledger of every call of a process, which ``FLEXTIER_LEDGER`` names."""
+"""The ledger named by ``FLEXTIER_LEDGER``, which records every call of a process."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from flextier.ledger.url import LedgerUrl
 from flextier.ledger.writer import LedgerWriter
 from flextier.pricing.price_book import load_price_list
 
-_KILLABLE_PATIENCE = 2.0  # seconds that a call of a process which may be killed waits for its row
+_DAEMON_FLUSH_TIMEOUT = 2.0  # seconds that a call of a daemon process waits for its row
 
 _current: ProcessLedger | None = None
 
 
 class ProcessLedger:
-    """Keeps every call that it is given the report of; opened by its own thread, with retries.
+    """Records the reports of all calls; the writer's thread opens the database, with retries.
 
-    A call that a :class:`flextier.costs.Ledger` of the same URL has taken in this process, with
-    tags or a framework's ids, is left to it.
+    A call that a :class:`flextier.costs.Ledger` of the same URL has recorded in this process, with
+    tags or a framework's ids, is ignored.
     """
 
     def __init__(self, url: str) -> None:
-        """Name the ledger; the first call opens it.
+        """Configure the ledger; the first call opens it.
 
         Raises:
-            ValueError: the URL cannot be.
+            ValueError: the URL is invalid.
             ImportError: the database's driver is not installed.
         """
         address = LedgerUrl.read(url)
@@ -39,9 +39,9 @@ class ProcessLedger:
             replace(address, shown=f"{address.shown} (FLEXTIER_LEDGER)"), readonly=False
         )
         self._writer = LedgerWriter(store, flush_every=0.5, queue_limit=20_000)
-        self._waits = True
-        self.taken = Seen()
-        """The calls that it has, or that another ledger of its URL has taken."""
+        self._flushes = True
+        self.recorded = Seen()
+        """The calls recorded by this ledger, or by another one of its URL."""
         load_price_list()
 
     def use(self) -> None:
@@ -50,30 +50,29 @@ class ProcessLedger:
         _current = self
 
     def __call__(self, report: CallReport) -> None:
-        """Keep a call; raises nothing that has to do with the database, and rarely waits for it."""
-        if self.taken.is_new(report.id):
+        """Record a call. Raises no database errors; waits for the row only in a daemon process."""
+        if self.recorded.is_new(report.id):
             self._writer.add(record_of(report))
-            if self._waits and _may_be_killed():
-                self._waits = self._writer.flush(_KILLABLE_PATIENCE)
+            if self._flushes and _is_daemon():
+                self._flushes = self._writer.flush(_DAEMON_FLUSH_TIMEOUT)
 
 
-def taken_by_a_ledger(name: str, call_id: str) -> None:
-    """Note that a ledger has taken a call; ``name`` is what messages call it."""
+def mark_recorded(name: str, call_id: str) -> None:
+    """Ignore a call that another ledger of the same name has recorded."""
     ledger = _current
     if ledger is not None and ledger.name == name:
-        ledger.taken.is_new(call_id)
+        ledger.recorded.is_new(call_id)
 
 
-def _may_be_killed() -> bool:
-    """Whether this is a worker of ``multiprocessing.Pool``, or another process that its parent
-    kills, rather than waits for, at its own end."""
+def _is_daemon() -> bool:
+    """Whether the parent kills this process when it ends, as it does a worker of a ``Pool``."""
     process = sys.modules.get("multiprocessing.process")
     return process is not None and bool(process.current_process().daemon)
 
 
 def _forget_calls() -> None:
     if _current is not None:
-        _current.taken = Seen()  # another thread may have held the lock of the old one
+        _current.recorded = Seen()  # another thread may have held the lock of the old one
 
 
 after_fork_in_child(_forget_calls)
