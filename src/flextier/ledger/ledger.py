@@ -86,7 +86,7 @@ class Ledger:
         """
         self._check_writable()
         if self._writer.add(record):
-            mark_recorded(self._address.shown, record.call_id)
+            mark_recorded(self._address.shown, record)
 
     __call__ = add
 

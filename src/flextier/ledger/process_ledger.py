@@ -8,7 +8,7 @@ from dataclasses import replace
 from flextier._utils.fork import after_fork_in_child
 from flextier.calls.report import CallReport
 from flextier.costs.dedupe import Seen
-from flextier.costs.records import record_of
+from flextier.costs.records import CallRecord, record_of
 from flextier.ledger.store import LedgerStore
 from flextier.ledger.url import LedgerUrl
 from flextier.ledger.writer import LedgerWriter
@@ -57,11 +57,11 @@ class ProcessLedger:
                 self._flushes = self._writer.flush(_DAEMON_FLUSH_TIMEOUT)
 
 
-def mark_recorded(name: str, call_id: str) -> None:
+def mark_recorded(name: str, record: CallRecord) -> None:
     """Ignore a call that another ledger of the same name has recorded."""
     ledger = _current
-    if ledger is not None and ledger.name == name:
-        ledger.recorded.is_new(call_id)
+    if ledger is not None and ledger.name == name and isinstance(record, CallRecord):
+        ledger.recorded.is_new(record.call_id)
 
 
 def _is_daemon() -> bool:
