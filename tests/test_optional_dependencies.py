@@ -143,7 +143,7 @@ def _folders(tmp_path: Path, wanted: list[list[str]]) -> list[Path]:
 
 
 def test_an_sdk_that_is_too_new(tmp_path: Path) -> None:
-    """However the pin is written, the error names it, what is installed, and what mends it."""
+    """However the pin is written, the error names it, the installed version, and the fix."""
     others = ["httpx<1", "openai-agents<1", "llama-index-core<0.15,>=0.14"]
     lines = imported(_folders(tmp_path, [[*others, one] for one in TOO_NEW]))
     assert len(lines) == len(TOO_NEW)

@@ -362,7 +362,7 @@ def _comparable(completion: Json) -> Json:
         "n=2 with tools",
     ],
 )
-def test_the_sdks_chat_helper_tells_what_it_reads(name: str) -> None:
+def test_the_sdks_chat_helper_exposes_the_response(name: str) -> None:
     """Each choice's content, refusal or calls arrive whole, and marked as done."""
     answer = CHATS[name]
     with client(answer) as sdk, sdk.chat.completions.stream(**ASK) as stream:

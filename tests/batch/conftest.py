@@ -66,7 +66,7 @@ def clean_desks() -> Iterator[None]:
 
 
 def working() -> list[str]:
-    """The threads of batches that do not end although nobody waits."""
+    """The batch threads that are still running although no call is waiting."""
     for one in manager._MANAGERS.values():
         one.leave(time.monotonic() + 5.0)
     for _ in range(60_000):

@@ -75,7 +75,7 @@ def ask(client: FlexOpenAI, question: str, model: str = "o3", **body: Any) -> Sa
 
 
 async def aask(client: AsyncFlexOpenAI, question: str, model: str = "o3", **body: Any) -> Said:
-    """The async twin of :func:`ask`."""
+    """Async counterpart of :func:`ask`."""
     with track() as calls:
         try:
             answer = await client.chat.completions.create(
@@ -115,7 +115,7 @@ def until(condition: Callable[[], Any], what: str = "the condition") -> None:
 
 
 async def auntil(condition: Callable[[], Any], what: str = "the condition") -> None:
-    """The async twin of :func:`until`."""
+    """Async counterpart of :func:`until`."""
     for _ in range(60_000):
         if condition():
             return

@@ -136,7 +136,7 @@ def test_a_line_that_no_file_takes(sim: Simulator, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_batch_of_its_own_if_alone(sim: Simulator) -> None:
-    """Calls one after another each have a batch: nobody waits for a crowd that does not come."""
+    """Sequential calls each get a batch of their own: none waits for further calls."""
     with FlexOpenAI(**options(sim, ALONE)) as client:
         assert all(ask(client, q).is_right for q in questions(3))
     assert files(sim) == 3

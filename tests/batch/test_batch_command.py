@@ -20,7 +20,7 @@ from flextier.batch.pricing import cost_of
 from flextier.cli import main
 from flextier.costs import Usage, price
 from flextier.sim import BatchOutcome, Fault, Simulator
-from tests.batch.hands import MODEL, line, plain_client, read, stayed_empty, written
+from tests.batch.batch_files import MODEL, line, plain_client, read, stayed_empty, written
 
 Capture = pytest.CaptureFixture[str]
 
@@ -95,9 +95,11 @@ def test_from_a_file_to_a_file(sim: Simulator, file: Path, tmp_path: Path, capsy
     assert capsys.readouterr() == ("", "")  # no terminal
     out = tmp_path / "out.jsonl"
     assert batch("fetch", batch_id, str(out)) == 0
-    told = capsys.readouterr().out
-    assert f"{batch_id} is completed: 5 done, 0 failed, 0 unfinished, in {out}; cost $0.0" in told
-    assert "less than on standard" in told
+    printed = capsys.readouterr().out
+    assert (
+        f"{batch_id} is completed: 5 done, 0 failed, 0 unfinished, in {out}; cost $0.0" in printed
+    )
+    assert "less than on standard" in printed
     assert [one["custom_id"] for one in read(out)] == [f"cat-{n}" for n in range(5)]
     assert batch("fetch", batch_id, str(out), "--json") == 0
     fetched = json.loads(capsys.readouterr().out)
@@ -140,7 +142,7 @@ def test_show(sim: Simulator, ended: Callable[..., str], capsys: Capture) -> Non
     """Times, lines, tokens, cost; the errors of one that failed, each with its line."""
     batch_id = ended("--metadata", "job=cats")
     assert batch("show", batch_id) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for words in (
         rf"^id +{batch_id}$",
         r"^status +completed$",
@@ -153,7 +155,7 @@ def test_show(sim: Simulator, ended: Callable[..., str], capsys: Capture) -> Non
         r"^metadata +job=cats$",
         r"^metadata +flextier=",
     ):
-        assert re.search(words, told, re.MULTILINE), words
+        assert re.search(words, printed, re.MULTILINE), words
     errors = [{"code": "invalid_json_line", "message": f"No\n{n}", "line": n} for n in range(1, 31)]
     failed = ended(outcome=BatchOutcome.fail(*errors, "empty_file"))
     assert batch("show", failed) == 0
@@ -161,13 +163,13 @@ def test_show(sim: Simulator, ended: Callable[..., str], capsys: Capture) -> Non
     assert r"error: line 1: invalid_json_line: No\n1" in lines
     assert lines[-1] == "and 11 errors more: --json"
     assert batch("show", failed, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert len(told["errors"]["data"]) == 31
-    assert told["cost"] is None
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed["errors"]["data"]) == 31
+    assert printed["cost"] is None
 
 
 def test_what_a_whole_batch_costs(sim: Simulator, ended: Callable[..., str]) -> None:
-    """By the sums that it tells; an estimate, where long prompts have other rates."""
+    """The cost follows from the batch's usage; an estimate where long prompts have other rates."""
     batch_id = ended()
     with plain_client(sim) as client:
         seen = client.batches.retrieve(batch_id)
@@ -181,10 +183,10 @@ def test_what_a_whole_batch_costs(sim: Simulator, ended: Callable[..., str]) -> 
     assert cost.total > 0
     usage = seen.usage.model_copy(update={"input_tokens": 2_000_000})
     long = seen.model_copy(update={"model": "gpt-5.4", "usage": usage})
-    told = cost_of(long)
-    assert told is not None
+    printed = cost_of(long)
+    assert printed is not None
     short = price(Usage(10_000, 0), model="gpt-5.4", lane="batch")
-    assert (told.rates, told.basis) == (short.rates, "estimated")
+    assert (printed.rates, printed.basis) == (short.rates, "estimated")
     assert cost_of(seen.model_copy(update={"usage": None})) is None
     assert cost_of(seen.model_copy(update={"model": None})) is None
 
@@ -200,7 +202,7 @@ def test_what_a_whole_batch_costs(sim: Simulator, ended: Callable[..., str]) -> 
 def test_wait_for_what_does_not_complete(
     outcome: BatchOutcome, words: str, made: Callable[..., str], capsys: Capture
 ) -> None:
-    """Status 1, and a line that says why; nothing else, where nobody looks."""
+    """The command exits with 1 and prints one line, the reason, on standard error."""
     batch_id = made(outcome=outcome)
     assert batch("wait", batch_id, "--poll", "0.01") == 1
     captured = capsys.readouterr()
@@ -250,16 +252,16 @@ def test_ctrl_c_leaves_it_running(sim: Simulator, made: Callable[..., str]) -> N
 
 
 def test_cancel(made: Callable[..., str], capsys: Capture) -> None:
-    """What was kept is told; with --wait when it is over; too late is status 1."""
+    """Cancelling prints what was kept, with --wait after the batch; too late is status 1."""
     batch_id = made(outcome=BatchOutcome.stay("in_progress", after=2))
     while True:
         batch("show", batch_id, "--json")
         if json.loads(capsys.readouterr().out)["request_counts"]["completed"] == 2:
             break
     assert batch("cancel", batch_id) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     kept = f"2/5 lines are done; they are charged, and kept: flextier batch fetch {batch_id} OUT\n"
-    assert told in (f"{batch_id} is {status}: {kept}" for status in ("cancelling", "cancelled"))
+    assert printed in (f"{batch_id} is {status}: {kept}" for status in ("cancelling", "cancelled"))
     assert batch("cancel", batch_id, "--wait", "--poll", "0.01") == 0
     assert capsys.readouterr().out == f"{batch_id} is cancelled: {kept}"
 
@@ -286,8 +288,8 @@ def test_fetch_partly(ended: Callable[..., str], tmp_path: Path, capsys: Capture
     assert f"{batch_id} is expired: 3 done, 0 failed, 2 unfinished" in capsys.readouterr().out
     batch_id = ended(outcome=BatchOutcome.fail("empty_file"))
     assert batch("fetch", batch_id, str(out)) == 0
-    told = capsys.readouterr().out
-    assert told == f"{batch_id} is failed: 0 done, 0 failed, 5 unfinished, in {out}\n"
+    printed = capsys.readouterr().out
+    assert printed == f"{batch_id} is failed: 0 done, 0 failed, 5 unfinished, in {out}\n"
 
 
 # --- what goes wrong --------------------------------------------------------------------------

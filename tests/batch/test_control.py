@@ -34,7 +34,7 @@ from flextier.batch import (
 )
 from flextier.costs import PriceBook, Usage, price, set_price_book
 from flextier.sim import BatchOutcome, BatchWeather, Fault, Simulator, Weather
-from tests.batch.hands import (
+from tests.batch.batch_files import (
     CHAT,
     EMBEDDINGS,
     MODEL,
@@ -69,7 +69,7 @@ def client(sim: Simulator) -> Iterator[openai.OpenAI]:
 
 
 def made(client: openai.OpenAI, time: Time, count: int = 5, **more: Any) -> Batch:
-    """A batch of so many lines."""
+    """Create a batch of ``count`` lines."""
     return create(client, map(line, range(count)), clock=time.clock, **more)
 
 
@@ -378,7 +378,7 @@ def test_a_list(client: openai.OpenAI, sim: Simulator, time: Time) -> None:
 def test_pages_are_asked_for_as_needed(
     client: openai.OpenAI, sim: Simulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list that nobody reads to its end costs one request."""
+    """Listing batches requests one page if the caller reads one page."""
     monkeypatch.setattr("flextier.batch.manual._PAGE", 2)
     all_ids = [made(client, time, 1).id for _ in range(5)][::-1]
     before = len(sim.requests)
@@ -418,7 +418,7 @@ def test_every_end(
 def test_every_status_on_the_way(
     status: str, client: openai.OpenAI, sim: Simulator, time: Time, tmp_path: Path
 ) -> None:
-    """None of them is the end, known or not; time runs out with the status, and nothing is had."""
+    """A batch in any of these statuses has not ended: wait() times out and fetch() raises."""
     sim.script_batches(BatchOutcome.stay(status))
     batch = made(client, time)
     began = time.now
@@ -432,7 +432,7 @@ def test_every_status_on_the_way(
 
 
 def test_how_often_it_looks(client: openai.OpenAI, sim: Simulator, time: Time) -> None:
-    """Soon at first, then less often, and never less than it was told."""
+    """Polls start often and slow down, and never come more often than the given interval."""
     sim.script_batches(BatchOutcome.stay("in_progress"))
     batch = made(client, time)
     with pytest.raises(TimeoutError):
@@ -511,8 +511,8 @@ def test_cancel_too_late(
     assert cancel(client, batch.id, wait=wait_for_it, clock=time.clock).status == status
 
 
-def test_cancel_does_not_wait_for_ever(client: openai.OpenAI, sim: Simulator, time: Time) -> None:
-    """It can be told how long."""
+def test_cancel_times_out(client: openai.OpenAI, sim: Simulator, time: Time) -> None:
+    """A cancellation with ``wait`` ends with an error after the given timeout."""
     sim.script_batches(BatchOutcome.stay("cancelling", after=1))
     batch = made(client, time)
     with pytest.raises(TimeoutError, match="is cancelling after 60 s"):
@@ -565,7 +565,7 @@ def test_fetch_what_failed(
 def test_fetch_without_the_input_file(
     client: openai.OpenAI, sim: Simulator, time: Time, tmp_path: Path
 ) -> None:
-    """The lines are there in another order, and that is told."""
+    """Without the input file all lines are written, in another order, and the result says so."""
     sim.script_batches(BatchOutcome.expire(after=3))
     batch = ended(client, time)
     client.files.delete(batch.input_file_id)
@@ -580,7 +580,7 @@ def test_fetch_without_the_input_file(
 def test_fetch_through_faults(
     client: openai.OpenAI, sim: Simulator, time: Time, tmp_path: Path
 ) -> None:
-    """A download that is cut off is begun anew; no line is twice in the file."""
+    """A download that is cut off starts again; no line is in the file twice."""
     batch = ended(client, time)
     content = {"path": "/files/{id}/content"}
     sim.script(*(f.on(**content) for f in (Fault.cut(100), Fault.status(500), Fault.cut(700))))

@@ -124,7 +124,7 @@ def test_one_line_too_large_for_the_server(sim: Simulator) -> None:
 
 
 def test_a_batch_whose_creation_got_lost_for_good(sim: Simulator) -> None:
-    """Created, the answer lost, then no word from the server: it may be billed, and is told so."""
+    """Created, the reply lost, then the server is silent: the attempt is possibly billed."""
     sim.weather = Weather(batch=BatchWeather(seconds=3600))
     sim.script(Fault.reset(after_effect=True).on(**CREATE))
     sim.script(*[Fault.status(500).on(method="GET", path="/batches")] * 500)
@@ -147,7 +147,7 @@ def test_a_creation_lost_and_then_a_key_that_may_not_list(sim: Simulator) -> Non
 
 
 def test_a_creation_lost_at_the_deadline(sim: Simulator) -> None:
-    """Created, the answer lost, and no time left: the batch does not go on for nobody."""
+    """Created, the reply lost, and no time left: the batch is cancelled, not left running."""
     sim.weather = Weather(batch=BatchWeather(seconds=3600))
     sim.script(Fault.reset(after_effect=True).on(**CREATE))
     policy = POLICY.replace(deadline=1.5, batch_reserve=1.2, batch_poll_interval=0.4)
@@ -179,7 +179,7 @@ def test_a_batch_that_cannot_be_found_once(sim: Simulator) -> None:
 
 
 def test_a_batch_that_is_denied_for_good(sim: Simulator) -> None:
-    """Denied five times, a batch is believed to be lost: it may be billed, which is told."""
+    """After five denied polls a batch counts as lost, and its attempts as possibly billed."""
     sim.script(*[Fault.status(403).on(**LOOK)] * 5)
     with FlexOpenAI(**options(sim)) as client:
         said = ask(client, "What of it?")
@@ -196,7 +196,7 @@ def test_output_that_is_gone(sim: Simulator) -> None:
 
 
 def test_a_disk_that_is_full(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines that cannot be written go to the next lane; nothing was sent, and is told so."""
+    """Lines that cannot be written fall back to the next lane; they are not possibly billed."""
 
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")

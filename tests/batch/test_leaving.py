@@ -1,4 +1,4 @@
-"""Calls that leave: cancelled, out of time, let go of, or with their client or loop closed."""
+"""Calls that end early: cancelled, timed out, detached, or their client or loop closed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_cancelled_before_the_file_goes(sim: Simulator) -> None:
 
 
 async def test_all_cancelled_before_the_file_goes(sim: Simulator) -> None:
-    """Nobody waits: nothing is sent."""
+    """No call is waiting any more: nothing is sent."""
     async with AsyncFlexOpenAI(**options(sim, PATIENT)) as client:
         calls = [asyncio.ensure_future(aask(client, q)) for q in questions(3)]
         await asyncio.sleep(0.05)
@@ -66,7 +66,7 @@ async def test_all_cancelled_before_the_file_goes(sim: Simulator) -> None:
 
 
 async def test_all_cancelled_while_the_batch_runs(sim: Simulator) -> None:
-    """Nobody waits, and no journal knows of it: the batch is cancelled on the server."""
+    """No call is waiting and there is no journal: the batch is cancelled on the server."""
     sim.weather = HOURS
     async with AsyncFlexOpenAI(**options(sim)) as client:
         with track() as reports:
@@ -96,21 +96,21 @@ async def test_all_cancelled_with_a_journal(sim: Simulator, tmp_path: Path) -> N
     assert count(sim, "POST", "/batches/{id}/cancel") == 0
 
 
-def test_let_go(crowd: Crowd, sim: Simulator, tmp_path: Path) -> None:
+def test_detach(crowd: Crowd, sim: Simulator, tmp_path: Path) -> None:
     """detach() ends the calls that the journal knows; the program started again has the answers."""
     sim.weather = Weather(batch=BatchWeather(seconds=0.5))
     made = options(sim, PATIENT.replace(journal=str(tmp_path / "calls.db")))
-    let_go: list[int] = []
+    detached: list[int] = []
 
     def end() -> None:
         until(lambda: files(sim) == 1)
-        let_go.append(flextier.batch.detach())
+        detached.append(flextier.batch.detach())
 
     thread = threading.Thread(target=end)
     thread.start()
     said = crowd(made, questions(4))
     thread.join()
-    assert let_go == [4]
+    assert detached == [4]
     assert all(isinstance(one.error, BatchDetached) for one in said)
     until(lambda: not _working(), "the end of the work")
     forget()
@@ -118,8 +118,8 @@ def test_let_go(crowd: Crowd, sim: Simulator, tmp_path: Path) -> None:
     assert (files(sim), sim.paid()["payments"]) == (1, 4)
 
 
-def test_nobody_is_let_go_without_a_journal(sim: Simulator) -> None:
-    """Nothing would be left of such a call: it goes on waiting."""
+def test_detach_needs_a_journal(sim: Simulator) -> None:
+    """A call without a journal could not be resumed: it keeps waiting."""
     sim.weather = Weather(batch=BatchWeather(seconds=0.3))
     thread = threading.Thread(target=lambda: until(lambda: files(sim)) or flextier.batch.detach())
     thread.start()
@@ -142,7 +142,7 @@ def test_left_in_time(crowd: Crowd, sim: Simulator) -> None:
 
 
 def test_cancelling_takes_too_long(sim: Simulator) -> None:
-    """A batch that is still being cancelled is not waited for: it may be billed, and is told so."""
+    """A cancellation that takes too long is not waited for: the attempt is possibly billed."""
     sim.weather = Weather(batch=BatchWeather(seconds=7200, cancelling=600))
     policy = POLICY.replace(deadline=1.3, batch_reserve=1.0)
     with FlexOpenAI(**options(sim, policy)) as client:
@@ -272,12 +272,12 @@ def _child(made: dict[str, Any]) -> None:
 
 def test_streams_go_elsewhere(sim: Simulator) -> None:
     """A stream goes to the next lane, with one warning a process."""
-    with FlexOpenAI(**options(sim)) as client, pytest.warns(UserWarning, match="streams") as told:
+    with FlexOpenAI(**options(sim)) as client, pytest.warns(UserWarning, match="streams") as caught:
         reports = [_streamed(client) for _ in range(2)]
     assert {(report.lane, report.fallback) for report in reports} == {
         ("standard", "lane_unsupported")
     }
-    assert len(told) == 1
+    assert len(caught) == 1
 
 
 def test_a_stream_with_batch_alone(sim: Simulator) -> None:

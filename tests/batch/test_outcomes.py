@@ -113,7 +113,7 @@ FAILED = {
     "empty_file": (("empty_file",), "unfinished", False),
     "too_many_tasks": (("too_many_tasks",), "unfinished", False),
     "invalid_request": (("invalid_request",), "unfinished", False),
-    "unheard_of": (("unheard_of",), "unfinished", False),
+    "unknown": (("unknown",), "unfinished", False),
     "model_not_found": (("model_not_found",), "lane_unsupported", True),
     "invalid_model": ((("invalid_model"),), "lane_unsupported", True),
     "one-line": (({"code": "invalid_json_line", "line": 1},), "lane_unsupported", False),
@@ -137,7 +137,7 @@ def test_a_file_that_was_not_taken(errors: Any, kind: str, lasts: bool, sim: Sim
 
 
 def test_a_file_that_was_not_taken_without_another_lane(sim: Simulator) -> None:
-    """With batch alone the error tells what the server said of the file."""
+    """With batch as the only lane, the error contains the server's message about the file."""
     sim.script_batches(*[BatchOutcome.fail("empty_file")] * 3)
     with FlexOpenAI(**options(sim, ALONE)) as client:
         said = ask(client, "What of it?")

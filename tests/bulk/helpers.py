@@ -35,42 +35,42 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def started(place: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """``flextier run`` in a directory, in a process of its own."""
+    """Start ``flextier run`` in a directory, in a process of its own."""
     return subprocess.Popen(
         [*COMMAND, "run", *arguments],
         cwd=place,
-        env={**os.environ, "HEARS": "1", **environment},
+        env={**os.environ, "RECORDS_SIGNALS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-HEARS = """
+RECORDS_SIGNALS = """
 import os, pathlib, signal
 
-install, heard = signal.signal, []
+install, handled = signal.signal, []
 
-def hearing(number, handler):
-    def handle(*told):
-        handler(*told)
-        heard.append(number)
-        pathlib.Path(f"heard-{len(heard)}").touch()
+def recording(number, handler):
+    def handle(*arguments):
+        handler(*arguments)
+        handled.append(number)
+        pathlib.Path(f"handled-{len(handled)}").touch()
     return install(number, handle if callable(handler) else handler)
 
-if "HEARS" in os.environ:
-    signal.signal = hearing
+if "RECORDS_SIGNALS" in os.environ:
+    signal.signal = recording
 """
-"""The beginning of a module that, in a process that was started for it, makes a file once a signal
-was handled: two that are sent at once would be one.
+"""First lines of a module: in a process started by ``started``, a file appears after each handled
+signal. Two signals sent at once would be merged into one.
 """
 
 
 def interrupted(child: subprocess.Popen[str], place: Path, number: int = signal.SIGINT) -> None:
-    """Send a signal to a process whose module begins with ``HEARS``; wait until it was handled."""
-    before = len(list(place.glob("heard-*")))
+    """Send a signal and wait until it was handled, by a module that begins with RECORDS_SIGNALS."""
+    before = len(list(place.glob("handled-*")))
     child.send_signal(number)
-    while not (place / f"heard-{before + 1}").exists():
+    while not (place / f"handled-{before + 1}").exists():
         assert child.poll() is None, child.communicate()
         time.sleep(0.002)
 

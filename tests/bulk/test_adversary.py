@@ -23,7 +23,7 @@ from flextier.bulk.checkpoint_db import CheckpointDB
 from flextier.sim import BatchWeather, Fault, Simulator, Weather
 from tests.bulk.helpers import (
     COMMAND,
-    HEARS,
+    RECORDS_SIGNALS,
     ended,
     interrupted,
     read_csv,
@@ -44,8 +44,8 @@ def source(tmp_path: Path) -> Path:
 
 def asking(simulator: Simulator, **policy: Any) -> AsyncFlexOpenAI:
     """A client of the simulator."""
-    told = FlexPolicy(**policy) if policy else None
-    return AsyncFlexOpenAI(base_url=simulator.base_url, api_key="bulk", policy=told)
+    chosen = FlexPolicy(**policy) if policy else None
+    return AsyncFlexOpenAI(base_url=simulator.base_url, api_key="bulk", policy=chosen)
 
 
 async def sample(client: AsyncFlexOpenAI, text: str = "the same") -> str:
@@ -90,7 +90,7 @@ def test_equal_rows_get_answers_of_their_own(
 def test_an_answer_that_fails_is_not_given_again(
     restart: Callable[[], None], tmp_path: Path, flextier_sim: Simulator
 ) -> None:
-    """With retry_errors, the last answer is asked for anew, and those before it are not."""
+    """With retry_errors, only the row's last answer is requested again."""
     client, output = asking(flextier_sim), tmp_path / "out.jsonl"
     bad: list[str] = []
 
@@ -145,7 +145,7 @@ def test_a_state_that_was_removed(source: Path, tmp_path: Path, flextier_sim: Si
 def test_a_row_that_swallows_the_end(
     how: str, source: Path, tmp_path: Path, flextier_sim: Simulator
 ) -> None:
-    """What a row makes of a call that the run has let go of is not kept as its answer."""
+    """What a row returns after the run has detached its call is not kept as its output."""
     flextier_sim.weather = Weather(batch=BatchWeather(seconds=0.3))
     client = asking(flextier_sim, lanes=("batch",), batch_window=0.05, batch_poll_interval=0.05)
     output = tmp_path / "out.jsonl"
@@ -213,9 +213,9 @@ def test_a_progress_that_raises(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_row_that_blocks_the_loop(tmp_path: Path, source: Path) -> None:
-    """The third Ctrl-C ends it: the loop cannot hear of the first two."""
+    """The third Ctrl-C ends the process: a blocked loop cannot handle the first two."""
     (tmp_path / "adversary_blocks.py").write_text(
-        HEARS + "import pathlib, time\n\nasync def f(row):\n"
+        RECORDS_SIGNALS + "import pathlib, time\n\nasync def f(row):\n"
         "    pathlib.Path('begun').touch()\n    time.sleep(100)\n"
     )
     child = started(tmp_path, "adversary_blocks:f", "in.jsonl", "out.jsonl", "--concurrency", "1")
@@ -229,7 +229,7 @@ def test_a_row_that_blocks_the_loop(tmp_path: Path, source: Path) -> None:
 
 
 def test_parquet_of_any_json(tmp_path: Path) -> None:
-    """Half a surrogate pair, and integers that no double tells exactly, can be written."""
+    """Half a surrogate pair, and integers that no double represents exactly, can be written."""
     rows = ['{"n": 1152921504606846977, "text": "\\ud83d", "m": 9007199254740993}']
     source = write_jsonl(tmp_path / "in.jsonl", [*rows, '{"n": 0.5, "text": "é", "m": 1}'])
     run(upper, source, tmp_path / "out.parquet")
@@ -276,7 +276,7 @@ def test_csv_with_a_lone_carriage_return(tmp_path: Path) -> None:
 
 
 def test_errors_that_have_no_place(source: Path, tmp_path: Path) -> None:
-    """A directory that is not there is told of before anything is spent."""
+    """A missing output directory is reported before any request is sent."""
     with pytest.raises(BulkError, match=r"--errors.*no directory"):
         run(upper, source, tmp_path / "out.jsonl", errors=tmp_path / "no" / "errors.jsonl")
     assert not (tmp_path / "out.jsonl.run").exists()

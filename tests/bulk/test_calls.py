@@ -87,9 +87,9 @@ def test_what_a_failed_call_went_through(
     result = run(asking(account), source, tmp_path / "out.jsonl", concurrency=1)
     assert (result.done, result.failed) == (5, 1)
     assert result.errors is not None
-    told = read_jsonl(result.errors)[0]
-    assert told["error"]["type"] == "BadRequestError"
-    assert (told["lane"], [one["status"] for one in told["attempts"]]) == ("flex", [400])
+    error_row = read_jsonl(result.errors)[0]
+    assert error_row["error"]["type"] == "BadRequestError"
+    assert (error_row["lane"], [one["status"] for one in error_row["attempts"]]) == ("flex", [400])
 
 
 def test_a_budget(source: Path, tmp_path: Path, account: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ def test_a_budget(source: Path, tmp_path: Path, account: dict[str, Any]) -> None
 def test_a_deadline(
     source: Path, tmp_path: Path, account: dict[str, Any], flextier_sim: Simulator
 ) -> None:
-    """What is not done by then stays pending; calls under way are told, and are no errors."""
+    """Rows not done by the deadline stay pending; calls that it interrupts are not errors."""
     flextier_sim.script(Fault.serve(), Fault.stall(), Fault.stall(), Fault.stall())
     output = tmp_path / "out.jsonl"
     first = run(asking(account), source, output, concurrency=1, deadline=0.5, lanes="flex")
@@ -150,7 +150,7 @@ async def _answer(client: AsyncFlexOpenAI, row: dict[str, Any]) -> str:
     return answer.choices[0].message.content or ""
 
 
-class Heard(BaseCallbackHandler):
+class CountModelCalls(BaseCallbackHandler):
     """Counts the starts of models."""
 
     def __init__(self) -> None:
@@ -162,14 +162,14 @@ class Heard(BaseCallbackHandler):
 
 
 def test_a_chain(source: Path, tmp_path: Path, account: dict[str, Any]) -> None:
-    """A chain gets the whole row; its own callbacks hear of it."""
-    heard = Heard()
-    model = ChatOpenAIFlex(model="o4-mini", callbacks=[heard], **account)
+    """A chain gets the whole row; its own callbacks are notified."""
+    counter = CountModelCalls()
+    model = ChatOpenAIFlex(model="o4-mini", callbacks=[counter], **account)
     chain = ChatPromptTemplate.from_template("{id}: {prompt}") | model | StrOutputParser()
     result = run(chain, source, tmp_path / "out.jsonl")
     assert result.failed == 0
     assert "5: question 5" in read_jsonl(tmp_path / "out.jsonl")[5]["output"]
-    assert heard.models == result.totals.calls == 6
+    assert counter.models == result.totals.calls == 6
 
 
 def test_a_chat_model(source: Path, tmp_path: Path, account: dict[str, Any]) -> None:
@@ -182,7 +182,7 @@ def test_a_chat_model(source: Path, tmp_path: Path, account: dict[str, Any]) -> 
 
 
 def test_which_column(tmp_path: Path, account: dict[str, Any], flextier_sim: Simulator) -> None:
-    """Where it is not clear, nothing is spent before somebody says."""
+    """If several columns could be the input, an error asks for one before anything is sent."""
     source = write_jsonl(tmp_path / "in.jsonl", [{"a": "x", "b": "y"}])
     model = ChatOpenAIFlex(model="o4-mini", **account)
     with pytest.raises(BulkError, match=r"--input.*'a', 'b'"):

@@ -14,10 +14,10 @@ import pytest
 
 from flextier.cli import main
 from flextier.sim import Simulator
-from tests.bulk.helpers import HEARS, ended, interrupted, read_jsonl, started, write_jsonl
+from tests.bulk.helpers import RECORDS_SIGNALS, ended, interrupted, read_jsonl, started, write_jsonl
 
 WORK = (
-    HEARS
+    RECORDS_SIGNALS
     + """
 import asyncio, os, pathlib, time
 
@@ -128,9 +128,9 @@ def test_interrupted_once(number: signal.Signals, place: Path) -> None:
     assert len(list(place.glob("begun-*"))) < 20
     status, out, _ = ended(started(place, *command, "--json"))
     assert status == 0
-    told = json.loads(out.splitlines()[-1])
-    assert told["resumed"] >= 2
-    assert told["done"] == 20
+    printed = json.loads(out.splitlines()[-1])
+    assert printed["resumed"] >= 2
+    assert printed["done"] == 20
     assert [row["output"] for row in read_jsonl(place / "out.jsonl")][:2] == ["ROW 0", "ROW 1"]
 
 

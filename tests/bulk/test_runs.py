@@ -20,7 +20,7 @@ from tests.bulk.helpers import read_jsonl, upper, write_jsonl
 
 
 class Counting:
-    """Answers in capitals, and remembers what it was asked; fails for what it is told to."""
+    """Answers in capitals and records the rows it gets; raises for the texts in ``failing``."""
 
     def __init__(self, *failing: str) -> None:
         self.asked: list[str] = []
@@ -102,8 +102,8 @@ def test_the_same_again_does_nothing(source: Path, tmp_path: Path) -> None:
     assert output.stat().st_mtime_ns == before
 
     ask.failing.clear()
-    mended = run(ask, source, output, retry_errors=True)
-    assert (mended.done, mended.failed, mended.resumed) == (3, 0, 2)
+    retried = run(ask, source, output, retry_errors=True)
+    assert (retried.done, retried.failed, retried.resumed) == (3, 0, 2)
     assert ask.asked == ["a", "b", "c", "b"]
     assert outputs(output) == ["A", "B", "C"]
     assert not (tmp_path / "out.jsonl.errors.jsonl").exists()
@@ -120,7 +120,7 @@ def test_an_output_that_is_gone_is_written_again(source: Path, tmp_path: Path) -
     assert len(ask.asked) == 3
 
 
-def test_changed_rows_are_run_anew(source: Path, tmp_path: Path) -> None:
+def test_changed_rows_are_run_again(source: Path, tmp_path: Path) -> None:
     """Without a key, a row is known by its line; rows that are gone are gone from the output."""
     ask, output = Counting(), tmp_path / "out.jsonl"
     run(ask, source, output)
@@ -177,7 +177,7 @@ def test_an_output_that_exists(source: Path, tmp_path: Path) -> None:
 
 
 def test_another_run_of_the_same_output(source: Path, tmp_path: Path) -> None:
-    """It is told what was different; overwriting begins anew."""
+    """The error names the option that differs; --overwrite starts again."""
     ask, output = Counting(), tmp_path / "out.jsonl"
     run(ask, source, output)
     with pytest.raises(BulkError, match=r"another run, with key=None.*--overwrite"):
@@ -220,7 +220,7 @@ def test_a_newer_state(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_the_state_is_private(source: Path, tmp_path: Path) -> None:
-    """It holds what was answered: nobody else may read it."""
+    """The checkpoint contains answers: only its owner may read it."""
     run(upper, source, tmp_path / "out.jsonl")
     state = tmp_path / "out.jsonl.run"
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
@@ -364,13 +364,13 @@ async def ask_x(row: dict[str, Any]) -> str:
 
 
 def test_progress(tmp_path: Path) -> None:
-    """A function is told of it, and last of all of the end."""
+    """A progress function receives reports, the last one at the end of the run."""
     source = write_jsonl(tmp_path / "in.jsonl", texts(*map(str, range(700))))
-    heard: list[Progress] = []
-    run(upper, source, tmp_path / "out.jsonl", progress=heard.append)
-    assert (heard[-1].total, heard[-1].done, heard[-1].in_flight) == (700, 700, 0)
-    assert heard[-1].eta == 0
-    assert heard[-1].to_dict()["done"] == 700
+    reports: list[Progress] = []
+    run(upper, source, tmp_path / "out.jsonl", progress=reports.append)
+    assert (reports[-1].total, reports[-1].done, reports[-1].in_flight) == (700, 700, 0)
+    assert reports[-1].eta == 0
+    assert reports[-1].to_dict()["done"] == 700
 
 
 def test_a_bar(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -397,7 +397,7 @@ def test_a_link_stays_one(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No new row is begun, the reason is told, nothing is half written, and it goes on after."""
+    """On a full disk no row starts, the error says why, no line is cut, and the run can resume."""
     rows = write_jsonl(tmp_path / "many.jsonl", texts(*(f"{n} " + "x" * 500 for n in range(3000))))
     opened: Callable[[CheckpointDB], None] = CheckpointDB._prepare
 

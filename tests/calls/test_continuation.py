@@ -16,7 +16,7 @@ from flextier.calls.continuation import continuation_id
 from flextier.calls.run_tracking import need_run_tracking, register_run_tracking, start_run_tracking
 
 
-def test_calls_are_of_no_run_unless_somebody_says_so() -> None:
+def test_calls_belong_to_no_run_by_default() -> None:
     """Without a block, there is no run; after one, there is none again."""
     assert continuation_id() is None
     with continuation("review-7"):

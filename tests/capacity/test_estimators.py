@@ -114,7 +114,7 @@ def _explains(chance: RandomRefusals, run: int) -> bool:
 
 
 def test_an_admission_below_the_level_says_nothing() -> None:
-    """A lane that is full lets in whoever comes when there is room: its refusals are no chance."""
+    """Refusals of a full lane depend on its room: they do not count as random."""
     chance = fed("rr", level=5)
     before = chance.rate
     chance.admitted(4)

@@ -43,7 +43,7 @@ def test_the_slowest_of_a_few_counts() -> None:
 
 
 def test_only_the_last_hundred_count() -> None:
-    """A lane that was slow in the morning is not slow for ever."""
+    """Only the last hundred answers count."""
     durations = after(*[60.0] * 100, *[1.0] * 99)
     assert len(durations) == 100
     assert durations.quantile(1.0) == 60.0
@@ -52,7 +52,7 @@ def test_only_the_last_hundred_count() -> None:
 
 
 def test_a_new_answer_counts_at_once() -> None:
-    """What was worked out before it is not what is told after it."""
+    """A new answer changes the quantile at once."""
     durations = after(*[1.0] * 20)
     assert durations.quantile(1.0) == 1.0
     durations.add(0.0, 9.0)

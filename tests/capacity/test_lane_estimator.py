@@ -81,7 +81,7 @@ def quick() -> Lane:
 
 
 def held(limit: int) -> tuple[Lane, list[Permit]]:
-    """A lane that is held at so many requests, all of them out; the first probe is a second off."""
+    """Return a lane held at ``limit`` requests, all in flight, a second before its probe."""
     lane = quick()
     inside = lane.admit(limit) if limit else []
     lane.refuse(3)
@@ -125,7 +125,7 @@ def test_an_answer_means_admitted_at_once() -> None:
 
 
 def test_each_one_that_gets_in_makes_room_for_two() -> None:
-    """Where somebody always waits, twice as many are out each time."""
+    """While calls are waiting, the window doubles with each round."""
     lane = Lane()
     lane.send(10)
     for _ in range(10):
@@ -292,7 +292,7 @@ def test_a_probe_that_is_refused_is_followed_by_a_later_one() -> None:
 
 
 def test_a_shut_lane_is_probed_oftener_than_a_full_one() -> None:
-    """A sixth of the time: nothing else would tell that it has opened."""
+    """Six times as often: nothing else would show that the lane has opened."""
     lane, _ = held(0)
     assert lane.estimator.hold is not None
     lane.now = lane.estimator.hold.since + 60
@@ -328,7 +328,7 @@ def test_a_lane_that_shuts_again_is_held_again() -> None:
 
 
 @pytest.mark.parametrize("verdict", ["gone", ""])
-def test_a_probe_that_tells_nothing_is_repeated(verdict: Verdict) -> None:
+def test_a_probe_without_an_outcome_is_repeated(verdict: Verdict) -> None:
     """Cancelled, or a server error: another one may go at once."""
     lane, _ = held(0)
     lane.wait(1)
@@ -337,7 +337,7 @@ def test_a_probe_that_tells_nothing_is_repeated(verdict: Verdict) -> None:
     if verdict:
         lane.end(probe, verdict=verdict)
     else:
-        lane.wait(2)  # granted, but nobody came for it
+        lane.wait(2)  # admitted, but never sent
     assert lane.open
     assert lane.estimator.hold is not None
 
@@ -401,7 +401,7 @@ def test_a_refusal_that_comes_late_counts() -> None:
 
 
 def test_a_permit_that_is_not_used_is_taken_back() -> None:
-    """After two seconds its place is free: whoever was let in has not come for it."""
+    """After two seconds the place of an admitted but unsent request is free."""
     lane = Lane()
     (permit,) = lane.send(begun=False)
     lane.wait(1.9)
@@ -431,7 +431,7 @@ def test_a_permit_that_is_used_late_is_not_taken_back() -> None:
 
 @pytest.mark.parametrize("confirmed", [False, True])
 def test_a_permit_that_is_dropped_says_so(confirmed: bool) -> None:
-    """A stream that nobody reads must not count for ever."""
+    """A stream that is dropped unread stops counting as in flight."""
     lane = Lane()
     permits = lane.send()
     if confirmed:
@@ -531,12 +531,12 @@ def test_a_lane_that_always_has_capacity_is_not_held_back() -> None:
     assert lane.estimator.durations.quantile(0.5) == 0.0
 
 
-def test_only_answers_that_tell_are_timed() -> None:
+def test_only_complete_answers_are_timed() -> None:
     """A stream takes as long as its reader does; a refusal and a fault take no time to answer."""
     lane = Lane()
-    told, stream, refused, gone = lane.send(4)
+    served, stream, refused, gone = lane.send(4)
     lane.wait(5)
-    lane.end(told, timed=True)
+    lane.end(served, timed=True)
     lane.end(stream)
     lane.end(refused, verdict="refused", timed=True)
     lane.end(gone, verdict="gone", timed=True)
@@ -554,7 +554,7 @@ PAUSES = st.sampled_from([0.0, 0.0, 0.01, 0.05, 0.3, 1.0, 2.5, 61.0])
 @given(st.lists(st.tuples(ACTIONS, PAUSES, st.integers(0, 99)), max_size=120))
 def test_an_estimator_keeps_count_and_is_never_stuck(steps: list[tuple[str, float, int]]) -> None:
     """Whatever is sent and comes of it: the counts fit, at most one probe is out, and time alone
-    opens the lane to somebody who waits.
+    opens the lane to a waiting call.
     """
     lane, out = Lane(), list[Permit]()
     estimator = lane.estimator

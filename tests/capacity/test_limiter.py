@@ -15,7 +15,7 @@ T0 = 1_000.0
 EXACT = ProbeSpacing(1.0, 2.0, 60.0, 1.0)
 
 
-class House:
+class LimiterHarness:
     """A limiter with a flex lane, and the time."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class House:
         )
 
     def recheck(self, permit: Permit) -> float:
-        """Look whether it has been let in, or line up."""
+        """Return the seconds until the permit is rechecked, 0 once it is granted."""
         return self.limiter.recheck(permit, self.now, lambda: self.woken.append(permit))
 
     def send(self, **more: Any) -> Permit:
@@ -57,257 +57,257 @@ class House:
 
 
 @pytest.fixture
-def house() -> House:
+def harness() -> LimiterHarness:
     """An open lane, at T0."""
-    return House()
+    return LimiterHarness()
 
 
-def test_an_open_lane_lets_in_at_once(house: House) -> None:
-    """Nobody lines up where nobody waits."""
-    permits = [house.ask() for _ in range(10)]
+def test_an_open_lane_lets_in_at_once(harness: LimiterHarness) -> None:
+    """Requests are admitted at once while the window has room."""
+    permits = [harness.ask() for _ in range(10)]
     assert all(permit.granted for permit in permits)
-    assert not house.ask().granted, "the eleventh waits for the fate of the first"
+    assert not harness.ask().granted, "the eleventh waits for the fate of the first"
 
 
-def test_a_waiting_call_gets_the_seconds_to_wait(house: House) -> None:
+def test_a_waiting_call_gets_the_seconds_to_wait(harness: LimiterHarness) -> None:
     """The most urgent one until there may be a chance, the others until they look by themselves."""
-    house.shut()
-    first, second = house.ask(), house.ask()
-    assert house.recheck(first) == pytest.approx(1.0)
-    assert house.recheck(second) == pytest.approx(5.1)
+    harness.shut()
+    first, second = harness.ask(), harness.ask()
+    assert harness.recheck(first) == pytest.approx(1.0)
+    assert harness.recheck(second) == pytest.approx(5.1)
 
 
-def test_no_call_waits_beyond_its_time(house: House) -> None:
+def test_no_call_waits_beyond_its_time(harness: LimiterHarness) -> None:
     """Patience ends the wait, though there would be a chance later."""
-    house.shut()
-    assert house.recheck(house.ask(patience=0.4)) == pytest.approx(0.4)
+    harness.shut()
+    assert harness.recheck(harness.ask(patience=0.4)) == pytest.approx(0.4)
 
 
-def test_a_probe_is_the_most_urgent_ones(house: House) -> None:
-    """When the time has come, it is granted to whoever has the least left, whoever looks."""
-    house.shut()
-    patient, hasty = house.ask(patience=100), house.ask(patience=10)
-    house.recheck(patient)
-    house.recheck(hasty)
-    house.now += 1.0
-    assert house.recheck(patient) > 0
+def test_a_probe_is_the_most_urgent_ones(harness: LimiterHarness) -> None:
+    """A due probe is granted to the call with the least time left, whichever call rechecks."""
+    harness.shut()
+    patient, hasty = harness.ask(patience=100), harness.ask(patience=10)
+    harness.recheck(patient)
+    harness.recheck(hasty)
+    harness.now += 1.0
+    assert harness.recheck(patient) > 0
     assert hasty.granted
-    assert house.woken == [hasty]
-    assert house.recheck(hasty) == 0
+    assert harness.woken == [hasty]
+    assert harness.recheck(hasty) == 0
 
 
-def test_earlier_deadlines_go_first_and_then_turns(house: House) -> None:
+def test_earlier_deadlines_go_first_and_then_turns(harness: LimiterHarness) -> None:
     """In the order of what is left, and where that is the same, of asking."""
-    inside = [house.send() for _ in range(10)]
-    late, soon, also = house.ask(20), house.ask(10), house.ask(10)
+    inside = [harness.send() for _ in range(10)]
+    late, soon, also = harness.ask(20), harness.ask(10), harness.ask(10)
     for permit in (late, also, soon):
-        house.recheck(permit)
+        harness.recheck(permit)
     for permit in inside[:3]:
-        house.end(permit)
-    assert house.woken == [soon, also, late]
+        harness.end(permit)
+    assert harness.woken == [soon, also, late]
 
 
-def test_an_earlier_turn_is_kept(house: House) -> None:
-    """Whoever was refused lines up again where they stood."""
-    first, _ = house.send(), [house.send() for _ in range(9)]
-    house.now += 0.01
-    house.end(first, "refused")
-    other = house.ask(patience=99.99)
-    again = house.ask(patience=99.99, turn=first.turn)
-    house.recheck(other)
-    house.recheck(again)
-    house.now += 2
-    house.recheck(other)
-    assert house.woken[0] is again
+def test_an_earlier_turn_is_kept(harness: LimiterHarness) -> None:
+    """A refused call keeps its place in the queue."""
+    first, _ = harness.send(), [harness.send() for _ in range(9)]
+    harness.now += 0.01
+    harness.end(first, "refused")
+    other = harness.ask(patience=99.99)
+    again = harness.ask(patience=99.99, turn=first.turn)
+    harness.recheck(other)
+    harness.recheck(again)
+    harness.now += 2
+    harness.recheck(other)
+    assert harness.woken[0] is again
 
 
-def test_an_answer_lets_the_next_one_in(house: House) -> None:
+def test_an_answer_lets_the_next_one_in(harness: LimiterHarness) -> None:
     """Without waiting for anybody to look; those who need not be are not woken."""
-    inside = [house.send() for _ in range(10)]
-    first, second, third = house.ask(), house.ask(), house.ask()
+    inside = [harness.send() for _ in range(10)]
+    first, second, third = harness.ask(), harness.ask(), harness.ask()
     for permit in (first, second, third):
-        house.recheck(permit)
-    house.end(inside[0])
+        harness.recheck(permit)
+    harness.end(inside[0])
     assert [first.granted, second.granted, third.granted] == [True, True, False]
-    assert house.woken == [first, second, third], "the third to look when the next may be in"
-    assert house.recheck(third) > 0
+    assert harness.woken == [first, second, third], "the third to look when the next may be in"
+    assert harness.recheck(third) > 0
 
 
-def test_no_call_is_woken_twice(house: House) -> None:
+def test_no_call_is_woken_twice(harness: LimiterHarness) -> None:
     """Until they have looked again."""
-    inside = [house.send() for _ in range(10)]
-    waiting = house.ask()
-    house.recheck(waiting)
+    inside = [harness.send() for _ in range(10)]
+    waiting = harness.ask()
+    harness.recheck(waiting)
     for permit in inside:
-        house.end(permit)
-    assert house.woken == [waiting]
+        harness.end(permit)
+    assert harness.woken == [waiting]
 
 
 @pytest.mark.parametrize("granted", [False, True])
-def test_a_cancelled_wait_passes_its_turn_on(house: House, granted: bool) -> None:
-    """In line, or let in already: somebody else goes instead."""
-    house.shut()
-    first, second = house.ask(), house.ask()
-    house.recheck(first)
-    house.recheck(second)
+def test_a_cancelled_wait_passes_its_turn_on(harness: LimiterHarness, granted: bool) -> None:
+    """When a waiting or admitted call is cancelled, the next one takes its place."""
+    harness.shut()
+    first, second = harness.ask(), harness.ask()
+    harness.recheck(first)
+    harness.recheck(second)
     if granted:
-        house.now += 1.0
-        house.recheck(second)
+        harness.now += 1.0
+        harness.recheck(second)
         assert first.granted
-    house.end(first, "gone")
+    harness.end(first, "gone")
     if not granted:
-        assert house.woken == [second], "it is the one who has to look in time now"
-        assert house.recheck(second) == pytest.approx(1.0)
-        house.now += 1.0
-        house.recheck(second)
+        assert harness.woken == [second], "it is the one who has to look in time now"
+        assert harness.recheck(second) == pytest.approx(1.0)
+        harness.now += 1.0
+        harness.recheck(second)
     assert second.granted
 
 
-def test_a_place_that_is_not_taken_goes_to_another(house: House) -> None:
-    """Whoever was let in may be on an event loop that is blocked."""
-    house.shut()
-    blocked, other = house.ask(), house.ask()
-    house.recheck(blocked)
-    house.recheck(other)
-    house.now += 1.0
-    house.recheck(other)
+def test_a_place_that_is_not_taken_goes_to_another(harness: LimiterHarness) -> None:
+    """A permit that is not used is passed on: its event loop may be blocked."""
+    harness.shut()
+    blocked, other = harness.ask(), harness.ask()
+    harness.recheck(blocked)
+    harness.recheck(other)
+    harness.now += 1.0
+    harness.recheck(other)
     assert blocked.granted
-    house.now += 2.0
-    assert house.recheck(other) == 0
+    harness.now += 2.0
+    assert harness.recheck(other) == 0
     assert other.granted
     assert not blocked.granted
-    house.limiter.start(blocked, house.now)  # it comes after all: a last try, whatever is known
-    assert house.flex.in_flight == 2
+    harness.limiter.start(blocked, harness.now)  # it comes after all: a last try, whatever is known
+    assert harness.flex.in_flight == 2
 
 
-def test_a_lane_that_refuses_turns_away_in_the_end(house: House) -> None:
+def test_a_lane_that_refuses_refuses_the_call_in_the_end(harness: LimiterHarness) -> None:
     """When the time is over, without a permit."""
-    house.shut()
-    permit = house.ask(patience=0.5)
-    house.recheck(permit)
-    house.now += 0.5
-    assert house.recheck(permit) == 0
+    harness.shut()
+    permit = harness.ask(patience=0.5)
+    harness.recheck(permit)
+    harness.now += 0.5
+    assert harness.recheck(permit) == 0
     assert not permit.granted
     assert not permit.waiting
 
 
-def test_a_lane_that_does_not_refuse_admits_at_the_end(house: House) -> None:
+def test_a_lane_that_does_not_refuse_admits_at_the_end(harness: LimiterHarness) -> None:
     """Who has waited for the fate of others until patience was spent may still go."""
-    inside = [house.send() for _ in range(10)]
-    permit = house.ask(patience=0.5, latest=T0 + 60)
-    house.recheck(permit)
-    house.now += 0.5
-    assert house.recheck(permit) == 0
+    inside = [harness.send() for _ in range(10)]
+    permit = harness.ask(patience=0.5, latest=T0 + 60)
+    harness.recheck(permit)
+    harness.now += 0.5
+    assert harness.recheck(permit) == 0
     assert permit.granted
     assert len(inside) == 10
 
 
-def test_it_is_too_late_after_the_latest_moment(house: House) -> None:
+def test_it_is_too_late_after_the_latest_moment(harness: LimiterHarness) -> None:
     """An attempt that could not be answered in time is not let in."""
-    inside = [house.send() for _ in range(10)]
-    permit = house.ask(patience=0.5)
-    house.recheck(permit)
-    house.now += 0.5
-    assert house.recheck(permit) == 0
+    inside = [harness.send() for _ in range(10)]
+    permit = harness.ask(patience=0.5)
+    harness.recheck(permit)
+    harness.now += 0.5
+    assert harness.recheck(permit) == 0
     assert not permit.granted
     assert len(inside) == 10
 
 
-def test_the_servers_word_turns_away_at_once(house: House) -> None:
-    """Whoever could not be let in by then need not wait for it; the others go on waiting."""
-    inside = [house.send() for _ in range(10)]
-    hasty, patient = house.ask(patience=10), house.ask(patience=100)
-    house.recheck(hasty)
-    house.recheck(patient)
-    house.limiter.shut(house.flex, house.now + 30, house.now)
-    assert house.woken == [hasty]
-    assert house.recheck(hasty) == 0
+def test_retry_after_beyond_the_deadline_refuses_at_once(harness: LimiterHarness) -> None:
+    """A call that cannot wait for Retry-After is refused at once; the others keep waiting."""
+    inside = [harness.send() for _ in range(10)]
+    hasty, patient = harness.ask(patience=10), harness.ask(patience=100)
+    harness.recheck(hasty)
+    harness.recheck(patient)
+    harness.limiter.shut(harness.flex, harness.now + 30, harness.now)
+    assert harness.woken == [hasty]
+    assert harness.recheck(hasty) == 0
     assert not hasty.granted
-    assert house.recheck(patient) > 0
+    assert harness.recheck(patient) > 0
     assert len(inside) == 10
 
 
-def test_what_was_ended_is_not_ended_again(house: House) -> None:
+def test_what_was_ended_is_not_ended_again(harness: LimiterHarness) -> None:
     """A stream that is closed after its end gives nothing back twice."""
-    permit = house.send()
-    house.end(permit)
-    house.end(permit)
-    house.end(permit, "refused")
-    assert (house.flex.in_flight, house.flex.answered, house.flex.refused) == (0, 1, 0)
-    house.limiter.end(None, "gone", house.now)
+    permit = harness.send()
+    harness.end(permit)
+    harness.end(permit)
+    harness.end(permit, "refused")
+    assert (harness.flex.in_flight, harness.flex.answered, harness.flex.refused) == (0, 1, 0)
+    harness.limiter.end(None, "gone", harness.now)
 
 
-def test_a_dropped_permit_gives_its_place_back(house: House) -> None:
-    """Nobody ended it: it is noticed when the next one asks."""
-    permits = [house.send() for _ in range(3)]
-    house.now += 2
-    house.ask()
-    assert house.flex.confirmed == 3
+def test_a_dropped_permit_gives_its_place_back(harness: LimiterHarness) -> None:
+    """A permit that was dropped without ending is noticed at the next request."""
+    permits = [harness.send() for _ in range(3)]
+    harness.now += 2
+    harness.ask()
+    assert harness.flex.confirmed == 3
     permits.clear()
     gc.collect()
-    house.ask()
-    assert house.flex.confirmed == 0
+    harness.ask()
+    assert harness.flex.confirmed == 0
 
 
-def test_a_dropped_permit_is_not_given_back_twice(house: House) -> None:
+def test_a_dropped_permit_is_not_given_back_twice(harness: LimiterHarness) -> None:
     """What is collected with it may end it after that: a stream whose connection is closed then."""
-    permit = house.send()
+    permit = harness.send()
     permit.__del__()
-    house.end(permit)
-    house.ask()
-    assert house.flex.in_flight == 1, "the one that asked now"
+    harness.end(permit)
+    harness.ask()
+    assert harness.flex.in_flight == 1, "the one that asked now"
 
 
-def test_a_rate_limit_is_shared_by_the_lanes(house: House) -> None:
-    """Whoever met it: nobody goes out before the server said, on flex or on standard."""
-    house.limiter.limited(house.now, 5.0)
-    flex, standard = house.ask(), house.ask(lane=house.standard, patience=math.inf)
+def test_a_rate_limit_is_shared_by_the_lanes(harness: LimiterHarness) -> None:
+    """After a rate limit on either lane, no lane sends before Retry-After has passed."""
+    harness.limiter.limited(harness.now, 5.0)
+    flex, standard = harness.ask(), harness.ask(lane=harness.standard, patience=math.inf)
     assert not flex.granted
     assert not standard.granted
-    assert house.recheck(flex) == pytest.approx(5.0)
-    assert house.recheck(standard) == pytest.approx(5.0)
-    house.now += 5.0
-    house.recheck(flex)
+    assert harness.recheck(flex) == pytest.approx(5.0)
+    assert harness.recheck(standard) == pytest.approx(5.0)
+    harness.now += 5.0
+    harness.recheck(flex)
     assert flex.granted
 
 
-def test_requests_are_spaced_out_after_a_rate_limit(house: House) -> None:
+def test_requests_are_spaced_out_after_a_rate_limit(harness: LimiterHarness) -> None:
     """Each one lets the next one know when it may go."""
-    house.limiter.limited(house.now, 1.0)
-    permits = [house.ask(lane=house.standard, patience=math.inf) for _ in range(6)]
+    harness.limiter.limited(harness.now, 1.0)
+    permits = [harness.ask(lane=harness.standard, patience=math.inf) for _ in range(6)]
     sent: list[float] = []
-    waits = {id(permit): house.recheck(permit) for permit in permits}
+    waits = {id(permit): harness.recheck(permit) for permit in permits}
     while permits:
-        house.now += min(min(waits.values()), 5.0)
+        harness.now += min(min(waits.values()), 5.0)
         for permit in list(permits):
-            wait = house.recheck(permit)
+            wait = harness.recheck(permit)
             if wait:
                 waits[id(permit)] = wait
             else:
-                sent.append(house.now)
+                sent.append(harness.now)
                 permits.remove(permit)
                 del waits[id(permit)]
     assert sent[0] >= T0 + 1
-    assert sent[-1] - sent[0] >= 4 * house.limiter.pace.interval
+    assert sent[-1] - sent[0] >= 4 * harness.limiter.pace.interval
 
 
-def test_a_lane_of_one_model_is_one_estimator(house: House) -> None:
-    """Whoever asks for it."""
-    assert house.limiter.lane("flex", scarce=True) is house.flex
-    assert house.limiter.lanes(lambda estimator, waiting: (estimator.name, waiting)) == [
+def test_a_lane_of_one_model_is_one_estimator(harness: LimiterHarness) -> None:
+    """Each lane of a model has one estimator."""
+    assert harness.limiter.lane("flex", scarce=True) is harness.flex
+    assert harness.limiter.lanes(lambda estimator, waiting: (estimator.name, waiting)) == [
         ("flex", 0),
         ("standard", 0),
     ]
 
 
-def test_how_many_wait_is_known(house: House) -> None:
+def test_how_many_wait_is_known(harness: LimiterHarness) -> None:
     """By lane; those who have left are not among them."""
-    house.shut()
-    permits = [house.ask() for _ in range(3)]
+    harness.shut()
+    permits = [harness.ask() for _ in range(3)]
     for permit in permits:
-        house.recheck(permit)
-    house.end(permits[1], "gone")
-    assert house.limiter.lanes(lambda estimator, waiting: waiting) == [2, 0]
+        harness.recheck(permit)
+    harness.end(permits[1], "gone")
+    assert harness.limiter.lanes(lambda estimator, waiting: waiting) == [2, 0]
 
 
 def test_a_lane_that_is_not_known_says_nothing() -> None:
@@ -317,10 +317,10 @@ def test_a_lane_that_is_not_known_says_nothing() -> None:
     assert limiter.latency("flex", 0.5) is None
 
 
-def test_when_a_lane_opens_is_returned(house: House) -> None:
-    """For whoever wants to know how long the next try will wait."""
-    assert house.limiter.opens_in(house.flex, house.now) == 0
-    house.shut()
-    assert house.limiter.opens_in(house.flex, house.now) == pytest.approx(1.0)
-    house.limiter.limited(house.now, 7.0)
-    assert house.limiter.opens_in(house.standard, house.now) == pytest.approx(7.0)
+def test_when_a_lane_opens_is_returned(harness: LimiterHarness) -> None:
+    """It is the longer of the lane's next probe and the rate limit."""
+    assert harness.limiter.opens_in(harness.flex, harness.now) == 0
+    harness.shut()
+    assert harness.limiter.opens_in(harness.flex, harness.now) == pytest.approx(1.0)
+    harness.limiter.limited(harness.now, 7.0)
+    assert harness.limiter.opens_in(harness.standard, harness.now) == pytest.approx(7.0)

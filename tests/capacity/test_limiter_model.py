@@ -2,7 +2,7 @@
 
 The callers do what ``_line_up`` does in the clients: ask, look, sleep until woken or the seconds
 are over, look again, begin, end. Between two steps everything that is due has been delivered, so
-whatever the limiter forgot to say to somebody shows.
+wake-up that the limiter has forgotten shows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from flextier.capacity.permit import Permit, ProbeSpacing
 TICK = 0.0011
 SPACING = ProbeSpacing(0.5, 2.0, 8.0, 0.5)
 STUCK = 1e9
-"""A lag: somebody who does not react at all."""
+"""A lag: the caller never reacts."""
 
 
 class Caller:
@@ -178,7 +178,7 @@ class LimiterModel(RuleBasedStateMachine):
         permit, caller.permit = caller.permit, None
         if permit is not None and permit.waiting:
             self.dead.append(permit)
-            permit.wake = _nobody if closed else _silence
+            permit.wake = _loop_closed if closed else _no_wakeup
         self.before.discard(id(permit))
         del permit
         self._done(caller)
@@ -222,9 +222,9 @@ class LimiterModel(RuleBasedStateMachine):
             self._leave_to_send(caller)
         else:
             assert not caller.permit.waiting
-            self._turned_away(caller)
+            self._refused(caller)
 
-    def _turned_away(self, caller: Caller) -> None:
+    def _refused(self, caller: Caller) -> None:
         self.not_admitted += 1
         if caller.lane is self.flex and self.now < caller.deadline:
             caller.lane = self.standard
@@ -263,7 +263,7 @@ class LimiterModel(RuleBasedStateMachine):
             caller.fate, seconds = "served", draw.uniform(*server.service)
         caller.due = self.now + seconds
 
-    def _hear(self, caller: Caller) -> None:
+    def _receive_outcome(self, caller: Caller) -> None:
         fate, caller.fate = caller.fate, ""
         limiter, permit, now = self.limiter, caller.permit, self.now
         assert permit is not None
@@ -286,7 +286,7 @@ class LimiterModel(RuleBasedStateMachine):
             if now < caller.until:
                 self._ask(caller, permit.turn)
             else:
-                self._turned_away(caller)
+                self._refused(caller)
         else:
             self._done(caller)
 
@@ -303,7 +303,7 @@ class LimiterModel(RuleBasedStateMachine):
             case "granted":
                 self._send(caller)
             case "out":
-                self._hear(caller)
+                self._receive_outcome(caller)
             case "backoff":
                 self._ask(caller)
 
@@ -325,7 +325,7 @@ class LimiterModel(RuleBasedStateMachine):
             self._check()
         self.now = to
         self._deliver()
-        # Nobody looks again and again for nothing.
+        # No caller rechecks again and again without effect.
         assert self.looks <= 200 + 60 * (self.now - began) + 20 * happened, "a spin"
 
     # --- what must hold -----------------------------------------------------------------------
@@ -334,7 +334,7 @@ class LimiterModel(RuleBasedStateMachine):
         """Do something at the limiter, and see who was let in by that."""
         others = [c for c in self.callers if c is not actor and not c.holds]
         before = actor.permit if actor.holds else None
-        told = act()
+        answer = act()
         let_in = [caller for caller in others if caller.holds]
         if actor.holds and actor.permit is not before and not actor.last_try:
             let_in.append(actor)
@@ -342,14 +342,14 @@ class LimiterModel(RuleBasedStateMachine):
         for caller in let_in:
             assert self.now >= self.shut_word[caller.lane], f"{caller}: the server has shut it"
             assert self.now >= self.limit_word, f"{caller}: the server said to wait"
-            assert caller is actor or caller.woken, f"{caller}: nobody told it"
+            assert caller is actor or caller.woken, f"{caller}: it was not woken"
             if self.now >= caller.until:
                 assert caller is actor, f"{caller}: it was too late"
-                continue  # not let in, but not turned away either
+                continue  # not admitted, but not refused either
             for other in still:
                 if other.lane in (caller.lane, self.standard):
                     assert caller.urgency < other.urgency, f"{caller} before {other}"
-        return told if isinstance(told, float) else 0.0
+        return answer if isinstance(answer, float) else 0.0
 
     @invariant()
     def holds(self) -> None:
@@ -388,10 +388,10 @@ class LimiterModel(RuleBasedStateMachine):
         assert sorted(map(id, queue)) == sorted(map(id, [*(c.permit for c in line), *dead]))
         for caller in line:
             assert self.now < caller.until + caller.lag + TICK, (
-                f"{caller} waits for ever: {self.now}"
+                f"{caller} waits without end: {self.now}"
             )
         if not line or dead:
-            return  # who has vanished cannot be told, and the rest looks now and then
+            return  # callers that have vanished cannot be woken, and the rest recheck now and then
         pace = self.limiter.pace
         if estimator.may_send(self.now) and pace.may_send(self.now):
             chance = self.now
@@ -399,7 +399,7 @@ class LimiterModel(RuleBasedStateMachine):
             chance = max(estimator.next_chance(self.now), pace.next_chance(), self.now)
         assert any(
             caller.woken or caller.timer <= chance + TICK for caller in self.callers if caller.waits
-        ), f"nobody looks at {chance}, now {self.now}: {line}"
+        ), f"no caller rechecks at {chance}, now {self.now}: {line}"
 
     def _check_hold(self) -> None:
         estimator = self.flex
@@ -438,7 +438,7 @@ class LimiterModel(RuleBasedStateMachine):
                 break
             self._advance(self.now + 30.0)
         assert not self.callers
-        # Whoever comes next finds a limiter that owes nobody anything.
+        # The next caller finds a limiter without outstanding permits.
         for _ in range(3):
             for estimator in (self.flex, self.standard):
                 last = Caller(estimator, self.now + 300.0, self.now + 300.0, self.now + 300.0)
@@ -451,11 +451,11 @@ class LimiterModel(RuleBasedStateMachine):
         assert self.limiter.lanes(lambda estimator, waiting: waiting) == [0, 0]
 
 
-def _nobody() -> None:
+def _loop_closed() -> None:
     raise RuntimeError("Event loop is closed")
 
 
-def _silence() -> None:
+def _no_wakeup() -> None:
     pass
 
 

@@ -30,18 +30,18 @@ def flex(limiter: Limiter) -> LaneEstimator:
 def waiting(
     limiter: Limiter, estimator: LaneEstimator, count: int, until: float = 300.0
 ) -> list[Permit]:
-    """So many that stand in line from 0 on."""
+    """Return ``count`` permits that have been queued since 0."""
     permits = [limiter.try_acquire(estimator, 0.0, until, until) for _ in range(count)]
-    assert all(limiter.recheck(permit, 0.0, _unheard) > 0 for permit in permits)
+    assert all(limiter.recheck(permit, 0.0, _no_wakeup) > 0 for permit in permits)
     return permits
 
 
-def _unheard() -> None:
-    """Nobody listens."""
+def _no_wakeup() -> None:
+    """A wake-up call that does nothing."""
 
 
-def test_who_begins_brings_the_next_chance_nearer(limiter: Limiter, flex: LaneEstimator) -> None:
-    """Once a request is out its fate is known sooner: the next in line hears of that."""
+def test_a_sent_request_brings_the_chance_nearer(limiter: Limiter, flex: LaneEstimator) -> None:
+    """When a request is sent, the next chance comes sooner, and the next call is woken."""
     woken: list[str] = []
     out = [limiter.try_acquire(flex, 0.0, 300.0, 300.0) for _ in range(FIRST_WINDOW)]
     last = limiter.try_acquire(flex, 0.0, 300.0, 300.0)
@@ -56,14 +56,16 @@ def test_a_lane_that_only_the_pace_holds_up(limiter: Limiter, flex: LaneEstimato
     for _ in range(2):
         limiter.start(limiter.try_acquire(flex, 0.2, 300.0, 300.0), 0.2)
     permit = limiter.try_acquire(flex, 0.2, 300.0, 300.0)
-    assert limiter.recheck(permit, 0.2, _unheard) == pytest.approx(0.2, abs=0.01)  # a turn for each
+    assert limiter.recheck(permit, 0.2, _no_wakeup) == pytest.approx(
+        0.2, abs=0.01
+    )  # a turn for each
 
 
-def test_nobody_is_let_in_before_a_rate_limit_says(limiter: Limiter, flex: LaneEstimator) -> None:
-    """Who cannot wait that long is turned away, and does not run against the limit."""
+def test_no_call_is_admitted_before_retry_after(limiter: Limiter, flex: LaneEstimator) -> None:
+    """A call that cannot wait for Retry-After is refused without a request."""
     limiter.limited(0.0, 30.0)
     permits = [limiter.try_acquire(flex, 1.0, 20.0, 100.0) for _ in range(50)]
-    assert {limiter.recheck(permit, 1.0, _unheard) for permit in permits} == {0.0}
+    assert {limiter.recheck(permit, 1.0, _no_wakeup) for permit in permits} == {0.0}
     assert not any(permit.granted for permit in permits)
 
 
@@ -73,7 +75,7 @@ def test_lanes_share_the_pace_by_urgency(limiter: Limiter, flex: LaneEstimator) 
     patient = waiting(limiter, flex, 20)
     urgent = waiting(limiter, limiter.lane("standard", False), 2, until=10.0)
     for now in (1.0, 2.0, 3.0):
-        limiter.recheck(patient[-1], now, _unheard)
+        limiter.recheck(patient[-1], now, _no_wakeup)
     assert all(permit.granted for permit in urgent)
 
 
@@ -117,7 +119,7 @@ def test_a_dropped_permit_that_had_waited(flex: LaneEstimator) -> None:
     assert (len(queue), queue.head()) == (1, first)
 
 
-def test_whoever_is_gone_loses_their_turn(limiter: Limiter, flex: LaneEstimator) -> None:
+def test_a_closed_event_loop_passes_its_turn_on(limiter: Limiter, flex: LaneEstimator) -> None:
     """A wake-up that finds the event loop closed hands the turn on at once."""
 
     def closed() -> None:
@@ -128,7 +130,7 @@ def test_whoever_is_gone_loses_their_turn(limiter: Limiter, flex: LaneEstimator)
     for permit in dead:
         limiter.recheck(permit, 0.0, closed)
     alive = waiting(limiter, flex, 1)[0]
-    limiter.recheck(alive, 1.0, _unheard)
+    limiter.recheck(alive, 1.0, _no_wakeup)
     assert alive.granted
     assert flex.in_flight == 1
 
@@ -162,7 +164,7 @@ def test_the_collector_may_end_permits_at_the_limiter() -> None:
                     gc.set_threshold(allocations)
                     gc.enable()
                     permit = limiter.try_acquire(flex, 1.0, 300.0, 300.0)
-                    limiter.recheck(permit, 1.0, _unheard)
+                    limiter.recheck(permit, 1.0, _no_wakeup)
                     limiter.end(permit, "gone", 1.0)
         finally:
             gc.set_threshold(*threshold)

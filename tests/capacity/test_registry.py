@@ -139,8 +139,8 @@ def test_memories_are_apart() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_begins_anew() -> None:
-    """Whoever waits, waits in the parent; a lock that was held there is not held here."""
+def test_a_forked_child_starts_without_state() -> None:
+    """The child has no waiting calls, and no lock held by a thread of the parent."""
     CAPACITY.mark_unsupported(KEY)
     with CAPACITY._lock:
         child = os.fork()
@@ -155,7 +155,7 @@ def test_a_forked_child_begins_anew() -> None:
 
 
 def test_only_lanes_that_were_asked_for_are_shown() -> None:
-    """A limiter without a lane has nothing to tell."""
+    """A limiter without a lane is not in the snapshot."""
     capacity = LimiterRegistry()
     capacity.limiter(*KEY[:3])
     assert capacity.snapshot(0.0) == ()
@@ -188,7 +188,7 @@ def test_an_open_lane_is_shown() -> None:
     assert other.confirmed
 
 
-def test_a_lane_that_was_told_to_wait_for_is_shut() -> None:
+def test_a_lane_with_retry_after_is_shown_as_shut() -> None:
     """It opens when the server said, and then waits for the one request that may try."""
     capacity = LimiterRegistry()
     send(capacity)
@@ -220,13 +220,13 @@ def test_a_state_is_plain_to_others() -> None:
     """As a dict of JSON's types, by the names of its fields."""
     capacity = LimiterRegistry()
     send(capacity)
-    told = state(capacity).to_dict()
-    assert json.loads(json.dumps(told)) == told
-    assert LaneState(**told) == state(capacity)
+    as_dict = state(capacity).to_dict()
+    assert json.loads(json.dumps(as_dict)) == as_dict
+    assert LaneState(**as_dict) == state(capacity)
 
 
 def test_a_lost_request_is_not_shown() -> None:
-    """One that nobody holds any more is not in flight, whether or not another one was sent."""
+    """A dropped permit does not count as in flight, whether or not another request was sent."""
     capacity = LimiterRegistry()
     permit = send(capacity)
     assert state(capacity).in_flight == 1
@@ -307,7 +307,7 @@ def test_a_reader_does_not_forget_a_newer_word() -> None:
 
 
 @pytest.mark.usefixtures("eager_switches")
-def test_whoever_looks_disturbs_nobody() -> None:
+def test_snapshots_while_requests_run() -> None:
     """What is shown while others send and end is of one moment, and no error."""
     capacity, done = LimiterRegistry(), Event()
     limiter = capacity.limiter(*KEY[:3])

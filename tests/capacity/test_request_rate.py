@@ -12,7 +12,7 @@ T0 = 1_000.0
 
 
 def busy(requests: int, seconds: float = 60.0, end: float = T0) -> RequestRate:
-    """A pace after so many requests, spread over that time, none of them limited."""
+    """Return a rate after ``requests`` unlimited requests, spread over ``seconds``."""
     pace = RequestRate()
     for n in range(requests):
         pace.sent(end - seconds + n * seconds / requests)
@@ -20,7 +20,7 @@ def busy(requests: int, seconds: float = 60.0, end: float = T0) -> RequestRate:
 
 
 def sent_by(pace: RequestRate, start: float, seconds: float) -> list[float]:
-    """When requests go out, if somebody always waits to send one."""
+    """Return when requests are sent if calls are always waiting."""
     now, moments = start, list[float]()
     while now < start + seconds:
         if pace.may_send(now):
@@ -33,7 +33,7 @@ def sent_by(pace: RequestRate, start: float, seconds: float) -> list[float]:
 
 
 def test_it_is_free_until_limited() -> None:
-    """Nobody is slowed down by a limit that was never met, however much was sent."""
+    """Without a rate limit no request is delayed, however many were sent."""
     pace = busy(100_000)
     assert not pace.on
     assert pace.may_send(T0)
@@ -107,7 +107,7 @@ def test_a_limit_that_is_met_again_slows_further() -> None:
 
 
 def test_where_others_use_up_the_limit_the_pace_is_guessed() -> None:
-    """Fewer than ten requests went through: they tell nothing, the server's wait does."""
+    """After fewer than ten requests, the rate is estimated from Retry-After."""
     pace = busy(5)
     pace.limited(T0, 0.7)
     assert pace.interval == 0.7
@@ -139,7 +139,7 @@ def test_a_calm_limit_is_tried_faster() -> None:
 
 
 def test_a_limit_that_was_not_met_for_a_minute_is_forgotten() -> None:
-    """When nobody waits, it is free again."""
+    """A minute without a rate limit ends the pacing."""
     pace = busy(600)
     pace.limited(T0, 0.0)
     pace.relax(T0 + 60)

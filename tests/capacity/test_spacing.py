@@ -80,5 +80,5 @@ def test_an_outage_is_noticed_within_a_part_of_its_length(length: float) -> None
 
 
 def test_the_usual_spacing_is_the_policys_default() -> None:
-    """For whoever has no policy at hand."""
+    """The default spacing equals the policy's defaults."""
     assert DEFAULT_SPACING[:3] == (1.0, 2.0, 60.0)

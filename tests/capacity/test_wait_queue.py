@@ -35,7 +35,7 @@ def drained(queue: WaitQueue) -> list[Permit]:
     return order
 
 
-def test_nobody_waits_at_first() -> None:
+def test_a_new_queue_is_empty() -> None:
     """There is no head then, and nothing to go through."""
     queue = WaitQueue()
     assert (len(queue), queue.head(), list(queue)) == (0, None, [])
@@ -49,7 +49,7 @@ def test_the_earliest_deadline_comes_first() -> None:
 
 
 def test_turns_decide_where_deadlines_are_the_same() -> None:
-    """Whoever asked first, also if it was refused meanwhile and lined up again."""
+    """At equal deadlines the earlier turn comes first, also after a refusal."""
     queue = WaitQueue()
     second, third, first = (waiting(queue, 10, turn) for turn in (2, 3, 1))
     assert drained(queue) == [first, second, third]
@@ -63,14 +63,14 @@ def test_the_same_turn_is_no_error() -> None:
 
 
 def test_the_head_stays_in_line() -> None:
-    """Looking who is next lets nobody in."""
+    """Asking for the head does not remove it."""
     queue = WaitQueue()
     permit = waiting(queue, 10)
     assert queue.head() is queue.head() is permit
     assert len(queue) == 1
 
 
-def test_whoever_left_is_passed_over() -> None:
+def test_cancelled_permits_are_skipped() -> None:
     """From the middle and from the front."""
     queue = WaitQueue()
     first, second, third = (waiting(queue, until) for until in (1, 2, 3))
@@ -81,7 +81,7 @@ def test_whoever_left_is_passed_over() -> None:
     assert list(queue) == [third]
 
 
-def test_whoever_left_is_forgotten_in_time() -> None:
+def test_cancelled_permits_are_freed() -> None:
     """A head that waits for hours does not keep thousands that were cancelled in memory."""
     queue = WaitQueue()
     head = waiting(queue, 0)
@@ -95,7 +95,7 @@ def test_whoever_left_is_forgotten_in_time() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(0, 5)), max_size=300))
 def test_a_queue_is_a_sorted_list(steps: list[tuple[int, int, int]]) -> None:
-    """Whoever comes and goes: those that wait, the most urgent first."""
+    """The queue holds exactly the waiting permits, the most urgent first."""
     queue, model = WaitQueue(), list[Permit]()
     for what, until, turn in steps:
         if what or not model:

@@ -30,13 +30,13 @@ def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     """The same for programs; 40 % below 2 and 10 dollars are 1.2 and 6."""
     arguments = ["explain", "--model", "gpt-6.2-sol", "--deadline", "10h", "--step", "--json"]
     assert main(arguments) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["deadline"] == 36_000
-    assert told["lanes"] == ["background-8h", "background-2h", "standard"]
-    rates = {one["lane"]: one["rates"] for one in told["considered"]}
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["deadline"] == 36_000
+    assert printed["lanes"] == ["background-8h", "background-2h", "standard"]
+    rates = {one["lane"]: one["rates"] for one in printed["considered"]}
     assert rates["background-8h"] == ["1.2", "6"]
     assert rates["flex"] is None
-    assert all(one["tried"] is (one["against"] is None) for one in told["considered"])
+    assert all(one["tried"] is (one["against"] is None) for one in printed["considered"])
 
 
 def test_the_deadline_of_the_environment(
@@ -70,6 +70,6 @@ def test_the_fewest_calls_of_a_batch(
 
 
 def test_a_deadline_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is told, with what would be one."""
+    """An invalid deadline is status 2, and named in the error."""
     assert main(["explain", "--model", "o3", "--deadline", "soon"]) == 2
     assert "deadline ('soon')" in capsys.readouterr().err

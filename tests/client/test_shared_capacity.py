@@ -422,7 +422,7 @@ async def test_the_reserve_is_what_standard_was_seen_to_take(kind: Caller, sim: 
     assert after.report.attempts[0].seconds == pytest.approx(left, abs=0.3)
 
 
-def test_streams_do_not_tell_how_long_answers_take(sim: Simulator) -> None:
+def test_streams_are_not_timed(sim: Simulator) -> None:
     """They take as long as they are read."""
     with make(sim) as client:
         for _ in range(25):

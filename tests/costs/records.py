@@ -15,7 +15,7 @@ NOON = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
 
 def report(*attempts: Attempt, **facts: Any) -> CallReport:
     """A report of an answered o3 call on flex, but for what is said."""
-    told: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "model": "o3",
         "lane": "flex",
         "attempts": attempts or (Attempt("flex", "served", 3.0, 200),),
@@ -27,7 +27,7 @@ def report(*attempts: Attempt, **facts: Any) -> CallReport:
         "first_lane": "flex",
         "served_model": "o3-2025-04-16",
     }
-    return CallReport(**{**told, **facts})
+    return CallReport(**{**defaults, **facts})
 
 
 def _usage(parts: tuple[int, int, int, int, int]) -> Usage:

@@ -26,7 +26,7 @@ EIGHT_HOURS = (Decimal("1.2") * 1_000 + Decimal(6) * 100) / MILLION
 
 def background(*attempts: Attempt, **facts: Any) -> CallRecord:
     """A call of gpt-6.2-sol that was meant for the window of 8 hours, and billed on it."""
-    told: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "model": "gpt-6.2-sol",
         "served_model": "gpt-6.2-sol",
         "lane": "background-8h",
@@ -35,7 +35,7 @@ def background(*attempts: Attempt, **facts: Any) -> CallRecord:
         "at": AT.timestamp(),
     }
     attempts = attempts or (Attempt("background-8h", "served", 4_000.0, 200),)
-    return record_of(report(*attempts, **{**told, **facts}))
+    return record_of(report(*attempts, **{**defaults, **facts}))
 
 
 def test_what_a_call_cost() -> None:

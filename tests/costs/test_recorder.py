@@ -47,7 +47,7 @@ def test_all_calls_of_a_block_count(sim: Simulator) -> None:
 
 
 def test_a_sink_that_raises_harms_no_call(sim: Simulator) -> None:
-    """The answer is had, the totals count, a warning names the sink's error."""
+    """The call returns its answer, the totals count it, and a warning names the sink's error."""
 
     def full(record: CallRecord) -> None:
         raise OSError("no space left")

@@ -68,7 +68,7 @@ def test_a_stall_is_bounded(limit: int | None, written: int) -> None:
 
 
 def test_without_an_answer_the_bound_is_not_known() -> None:
-    """A call that failed for good tells no input: the attempts are counted, no amount is."""
+    """A failed call has no usage: its attempts are counted, and no amounts."""
     record = record_of(report(STALLED, STALLED, usage=None, error="APITimeoutError"))
     assert (record.answered, record.error) == (False, "APITimeoutError")
     assert (record.possibly_billed_attempts, record.possibly_billed) == (2, None)
@@ -92,14 +92,14 @@ def test_a_strange_usage_breaks_nothing() -> None:
 
 def test_a_record_is_plain_json() -> None:
     """Times as ISO, money as strings: nothing is rounded on the way."""
-    told = json.loads(
+    record = json.loads(
         json.dumps(record_of(report(REFUSED, SERVED, lane="standard", fallback="capacity"),
                              tags=("nightly",), metadata={"job": 7}).to_dict())
     )  # fmt: skip
-    assert Decimal(told["cost"]["total"]) == STANDARD
-    assert Decimal(told["premium"]) == STANDARD - FLEX
-    assert told["at"] == "2026-11-01T12:00:00+00:00"
-    assert (told["tags"], told["metadata"]) == (["nightly"], {"job": 7})
+    assert Decimal(record["cost"]["total"]) == STANDARD
+    assert Decimal(record["premium"]) == STANDARD - FLEX
+    assert record["at"] == "2026-11-01T12:00:00+00:00"
+    assert (record["tags"], record["metadata"]) == (["nightly"], {"job": 7})
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_a_record_is_plain_json() -> None:
     ],
 )
 def test_names_and_rates_of_your_own_come_first(asked: str, served: str | None, rate: int) -> None:
-    """Whichever of the two names it is: the answer mostly has a dated one, which nobody lists."""
+    """Your own aliases and rates apply to the requested and to the served model name."""
     own = {"corp-o3": {"input": "1", "output": "1"}, "o3": {"input": "7", "output": "7"}}
     set_price_book(PriceBook(aliases={"corp-o3": "o3", "plain-o3": "o3"}, rates=own))
-    told = report(SERVED, lane="standard", model=asked, served_model=served)
-    assert record_of(told).cost.total == Decimal(rate) * 1_100 / MILLION
+    record = report(SERVED, lane="standard", model=asked, served_model=served)
+    assert record_of(record).cost.total == Decimal(rate) * 1_100 / MILLION

@@ -1,4 +1,4 @@
-"""Totals: they add up, whoever adds them, and show as a small table."""
+"""Totals: they are the sum of the records in any order, and print as a small table."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def test_a_copy_stays() -> None:
 
 def test_totals_as_json() -> None:
     """Money is strings of US$ in plain digits."""
-    told = json.loads(json.dumps(CostTotals([record_of(report())] * 3).to_dict()))
-    assert told["cost"] == "0.0042"
-    assert told["by_lane"]["flex"]["saved"] == "0.0042"
+    as_dict = json.loads(json.dumps(CostTotals([record_of(report())] * 3).to_dict()))
+    assert as_dict["cost"] == "0.0042"
+    assert as_dict["by_lane"]["flex"]["saved"] == "0.0042"
 
 
 def test_the_table() -> None:

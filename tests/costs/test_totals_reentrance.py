@@ -28,7 +28,7 @@ class Sneaky:
 
 
 def test_a_call_that_ends_while_another_is_counted() -> None:
-    """Both count, and nobody waits for themselves."""
+    """Both records count, without a deadlock."""
     totals = CostTotals()
     record = record_of(report())
     attempts: Any = Sneaky(totals, record)

@@ -24,7 +24,7 @@ ONE_FILE = {"batch_window": 20.0}
 
 
 @dataclass(frozen=True)
-class Told:
+class CallResult:
     """What came of one call in another process."""
 
     question: str
@@ -54,9 +54,9 @@ class Program:
         there.close()
 
     @property
-    def told(self) -> list[Told]:
+    def results(self) -> list[CallResult]:
         """What became of its calls; waits for that."""
-        said: list[Told] = self._here.recv()
+        said: list[CallResult] = self._here.recv()
         self.process.join()
         return said
 
@@ -97,16 +97,16 @@ def _main(there: Any, url: str, path: str, asked: list[str], settings: dict[str,
     if (point := settings.pop("die", None)) is not None:
         _die_at(*point)
     policy = POLICY.replace(journal=path, **{**ONE_FILE, **settings})
-    there.send([_told(said) for said in tasks(_options(url, policy), asked)])
+    there.send([_result_of(said) for said in tasks(_options(url, policy), asked)])
 
 
 def _options(url: str, policy: FlexPolicy) -> dict[str, Any]:
     return options(url, policy)
 
 
-def _told(said: Any) -> Told:
+def _result_of(said: Any) -> CallResult:
     report: CallReport = said.report
-    return Told(
+    return CallResult(
         said.question,
         said.text,
         said.lanes,

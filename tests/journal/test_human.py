@@ -103,12 +103,12 @@ def test_show(journal: Journal, path: Path, capsys: Capture) -> None:
     batched(journal, "bb", range(20, 21), None)
 
     assert command("show", path) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith(f"{path}, ")
-    assert told[1].startswith("answered: 2, 1 of them with the answer kept, 2026-11-18 ")
-    assert told[2:5] == ["in batches: 4", "in the background: 0", "asked now: 1"]
-    assert told[7].split()[:4] == ["batch_aa", "in_progress", "o3", "3"]
-    assert told[8].startswith("not known yet  -            o3     1 ")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{path}, ")
+    assert lines[1].startswith("answered: 2, 1 of them with the answer kept, 2026-11-18 ")
+    assert lines[2:5] == ["in batches: 4", "in the background: 0", "asked now: 1"]
+    assert lines[7].split()[:4] == ["batch_aa", "in_progress", "o3", "3"]
+    assert lines[8].startswith("not known yet  -            o3     1 ")
     assert command("show", path, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert (
@@ -145,7 +145,7 @@ def test_show_writes_nothing(journal: Journal, path: Path, capsys: Capture) -> N
     os.name == "nt" or os.geteuid() == 0, reason="needs a user whom permissions bind"
 )
 def test_show_in_a_directory_that_is_read_only(path: Path, wall: Wall, capsys: Capture) -> None:
-    """A journal that nobody has open is looked at all the same."""
+    """A journal that no process has open can be read."""
     journal = Journal(path, wall=wall)
     answered(journal, 1)
     journal.close()
@@ -232,8 +232,8 @@ def test_export_of_what_is_no_unicode(journal: Journal, path: Path, tmp_path: Pa
     said = JournaledResponse("flex", 200, None, rb'{"output": "cat \ud83d \u00fc"}')
     journal.answered(journal.take(key(1)), "o3", said, keep_answer=True)
     assert command("export", path, tmp_path / "out") == 0
-    (told,) = exported(tmp_path / "out")
-    assert told["answer"] == {"output": "cat \ud83d ü"}
+    (line,) = exported(tmp_path / "out")
+    assert line["answer"] == {"output": "cat \ud83d ü"}
 
 
 def test_export_over_a_database(journal: Journal, path: Path, capsys: Capture) -> None:
@@ -288,11 +288,11 @@ def test_what_is_forgotten_is_gone_from_the_disk(journal: Journal, path: Path) -
     with JournalReader(path) as reader:
         before = reader.size()
     log = Path(f"{path}-wal")
-    told = path.read_bytes() + log.read_bytes()
-    assert all(digest_of(body) in told for body in bodies)
+    stored = path.read_bytes() + log.read_bytes()
+    assert all(digest_of(body) in stored for body in bodies)
     assert journal.forget() == 300
-    told = path.read_bytes() + log.read_bytes()
-    assert not any(digest_of(body) in told for body in bodies)
+    stored = path.read_bytes() + log.read_bytes()
+    assert not any(digest_of(body) in stored for body in bodies)
     with JournalReader(path) as reader:
         assert reader.size() < before / 5
 
@@ -326,7 +326,7 @@ def test_ages_that_cannot_be(journal: Journal, path: Path, capsys: Capture) -> N
 
 
 def test_a_file_that_cannot_be_made_smaller(journal: Journal) -> None:
-    """The answers are forgotten, and what was not done is told."""
+    """The answers are deleted, and the error says that the file is still as large."""
     answered(journal, 1)
 
     class Full:

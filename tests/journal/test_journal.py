@@ -256,7 +256,7 @@ def test_the_salt(path: str, sim: Simulator) -> None:
 
 
 def test_answers_of_some_age(path: str, sim: Simulator) -> None:
-    """Older than journal_ttl, an answer is asked for anew."""
+    """An answer older than journal_ttl is requested again."""
     policy = FLEX.replace(journal=path, journal_ttl=3600)
     with FlexOpenAI(**options(sim, policy)) as client:
         ask(client, "What of it?")
@@ -343,7 +343,7 @@ def test_a_later_version(path: str, sim: Simulator) -> None:
 
 
 def test_another_programs_database(path: str, sim: Simulator) -> None:
-    """A database of somebody else's is left as it is."""
+    """A database of another program is left as it is."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE things (name TEXT)")
     before = Path(path).read_bytes()
@@ -353,7 +353,7 @@ def test_another_programs_database(path: str, sim: Simulator) -> None:
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + b"\xff" * 5000])
 def test_no_database_at_all(content: bytes, path: str, sim: Simulator) -> None:
-    """A file that is none is told apart, and left as it is."""
+    """A file that is no database is recognised and left as it is."""
     Path(path).write_bytes(content)
     refused(path, sim)
     assert Path(path).read_bytes() == content
@@ -406,7 +406,7 @@ def test_a_journal_that_fills_up(policy: FlexPolicy, path: str, sim: Simulator) 
 
         journal.collected = full(collected)  # type: ignore[method-assign]
         journal.answered = full(answered)  # type: ignore[method-assign]
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             texts, failed = [], []
             for question in questions(8):
@@ -417,7 +417,7 @@ def test_a_journal_that_fills_up(policy: FlexPolicy, path: str, sim: Simulator) 
     assert texts
     assert all(text == f"[simulated] {question}" for question, text in texts)
     assert all("full" in str(error) for error in failed)
-    assert failed or any(w.category is JournalWarning for w in told)
+    assert failed or any(w.category is JournalWarning for w in caught)
     forget()
     assert sim.paid()["twice"] == []
 

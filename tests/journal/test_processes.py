@@ -30,9 +30,9 @@ POINTS: dict[str, tuple[str, str]] = {
 }
 
 
-def all_right(told: list[Any]) -> bool:
+def all_right(results: list[Any]) -> bool:
     """Whether every call was answered, and rightly."""
-    return all(one.is_right for one in told)
+    return all(one.is_right for one in results)
 
 
 @pytest.mark.parametrize("point", POINTS.values(), ids=POINTS)
@@ -41,7 +41,7 @@ def test_killed_and_started_again(point: tuple[str, str], start: Start, sim: Sim
     """Wherever the process is killed, the next has every answer, and none is paid twice."""
     asked = questions(20)
     assert start(asked, die=point).died()
-    assert all_right(start(asked).told)
+    assert all_right(start(asked).results)
     assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
 
 
@@ -52,8 +52,8 @@ def test_killed_and_started_twice(point: str, start: Start, sim: Simulator) -> N
     asked = questions(20)
     assert start(asked, die=POINTS[point]).died()
     one, other = (start(asked, batch_window=0.5) for _ in range(2))
-    assert all_right(one.told)
-    assert all_right(other.told)
+    assert all_right(one.results)
+    assert all_right(other.results)
     assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
 
 
@@ -63,7 +63,7 @@ def test_killed_twice(start: Start, sim: Simulator) -> None:
     asked = questions(10)
     assert start(asked, die=("after", f"{API}.create")).died()
     assert start(asked, die=("after", f"{API}.find")).died()
-    assert all_right(start(asked).told)
+    assert all_right(start(asked).results)
     assert (files(sim), sim.paid()["twice"]) == (1, [])
 
 
@@ -72,9 +72,12 @@ def test_killed_while_the_batch_runs(start: Start, sim: Simulator) -> None:
     sim.weather = Weather(batch=BatchWeather(seconds=0.5))
     asked = questions(10)
     assert start(asked, die=("after", f"{API}.retrieve")).died()
-    told = start(asked).told
-    assert all_right(told)
-    assert {one.lane for one in told} <= {"batch", "journal"}  # who comes late, finds it recorded
+    results = start(asked).results
+    assert all_right(results)
+    assert {one.lane for one in results} <= {
+        "batch",
+        "journal",
+    }  # who comes late, finds it recorded
     assert (files(sim), sim.paid()["twice"]) == (1, [])
 
 
@@ -85,7 +88,7 @@ def test_a_batch_that_is_not_found_at_once(start: Start, sim: Simulator) -> None
     asked = questions(3)
     assert start(asked, die=("after", f"{API}.retrieve")).died()
     sim.script(Fault.status(404).on(method="GET", path="/batches/{id}"))
-    assert all_right(start(asked).told)
+    assert all_right(start(asked).results)
     assert (files(sim), sim.paid()["twice"]) == (1, [])
 
 
@@ -97,7 +100,7 @@ def test_killed_when_a_batch_is_created_again(start: Start, sim: Simulator) -> N
     asked = questions(10)
     assert start(asked, die=("after", f"{API}.create", 2), batch_poll_interval=0.05).died()
     assert files(sim) == 2
-    assert all_right(start(asked).told)
+    assert all_right(start(asked).results)
     assert (files(sim), sim.paid()["twice"]) == (2, [])
 
 
@@ -106,12 +109,12 @@ def test_killed_with_answers_from_flex(start: Start, sim: Simulator) -> None:
     asked = questions(20)
     point = ("after", f"{JOURNAL}.answered", 12)
     assert start(asked, die=point, lanes=("flex", "standard")).died()
-    told = start(asked, lanes=("flex", "standard")).told
-    assert all_right(told)
-    lanes = Counter(one.lane for one in told)
+    results = start(asked, lanes=("flex", "standard")).results
+    assert all_right(results)
+    lanes = Counter(one.lane for one in results)
     assert lanes["journal"] == 12
-    assert {one.cost for one in told if one.lane == "journal"} <= {"0", "0.00"}
-    # What had reached the server when it was killed is paid, and nobody knows.
+    assert {one.cost for one in results if one.lane == "journal"} <= {"0", "0.00"}
+    # What had reached the server when it was killed is billed, and not recorded.
     assert sim.paid()["lines"] == 20
 
 
@@ -129,7 +132,7 @@ def test_two_processes_ask_the_same(
     settings = {"lanes": lanes, "journal_duplicates": repeats, "batch_window": 1.0}
     both = [start(asked, **settings) for _ in range(2)]
     for program in both:
-        assert all_right(program.told)
+        assert all_right(program.results)
     assert (sim.paid()["lines"], sim.paid()["twice"]) == (200, [])
 
 
@@ -139,8 +142,8 @@ def test_two_processes_on_different_lanes(start: Start, sim: Simulator) -> None:
     one = start(asked, lines=21, batch_window=1.0)
     until(lambda: _counts(start, one) >= 20, "asked")
     other = start(asked, lanes=("flex", "standard"))
-    assert all_right(one.told)
-    assert all_right(other.told)
+    assert all_right(one.results)
+    assert all_right(other.results)
     assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
 
 
@@ -161,7 +164,7 @@ def test_two_processes_and_no_room(start: Start, sim: Simulator) -> None:
     asked = questions(20)
     both = [start(asked, batch_poll_interval=0.3, batch_window=0.5) for _ in range(2)]
     for program in both:
-        assert all_right(program.told)
+        assert all_right(program.results)
     assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
 
 
@@ -172,7 +175,7 @@ def test_two_processes_and_a_batch_that_expires(start: Start, sim: Simulator) ->
     asked = questions(20)
     both = [start(asked, batch_window=0.5) for _ in range(2)]
     for program in both:
-        assert all_right(program.told)
+        assert all_right(program.results)
     assert (sim.paid()["lines"], sim.paid()["twice"]) == (20, [])
 
 
@@ -186,8 +189,8 @@ def test_a_stopped_owner_keeps_its_claim(start: Start, sim: Simulator) -> None:
     time.sleep(0.5)
     assert files(sim) == 0
     one.send(signal.SIGCONT)
-    assert all_right(one.told)
-    assert all_right(other.told)
+    assert all_right(one.results)
+    assert all_right(other.results)
     assert (files(sim), sim.paid()["twice"]) == (1, [])
 
 

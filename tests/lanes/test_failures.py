@@ -28,7 +28,7 @@ def facts(status: int | None, **words: Any) -> Failure:
 
 
 def http_date(offset: float) -> str:
-    """An HTTP date so many seconds after WALL."""
+    """Return an HTTP date ``seconds`` after WALL."""
     moment = datetime.fromtimestamp(WALL, timezone.utc) + timedelta(seconds=offset)
     return format_datetime(moment, usegmt=True)
 
@@ -212,9 +212,9 @@ words = st.none() | st.sampled_from(
     param=words | st.just("service_tier"),
     message=st.text(max_size=20) | st.sampled_from([UNVERIFIED, TIER]),
 )
-def test_every_failure_has_a_kind(status: int | None, **told: Any) -> None:
+def test_every_failure_has_a_kind(status: int | None, **facts: Any) -> None:
     """Whatever a server says becomes a kind, and never capacity on a lane that has no refusals."""
-    failure = Failure(status=status, **told)
+    failure = Failure(status=status, **facts)
     assert classify(failure, FLEX) in get_args(Kind)
     assert classify(failure, STANDARD) in set(get_args(Kind)) - {"capacity", "lane_unsupported"}
 

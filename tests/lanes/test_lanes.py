@@ -96,7 +96,7 @@ def test_lanes_are_frozen(lane: Lane) -> None:
     ],
 )
 def test_what_the_batch_lane_takes(asked: CallFacts, why: str) -> None:
-    """A line of a file has a body, and nothing else: the rest is declined, and told why."""
+    """A batch line has a body and no other options: other calls are declined with the reason."""
     assert (why in BATCH.ineligible(asked)) if why else BATCH.ineligible(asked) == ""
     assert STANDARD.ineligible(asked) == ""
 

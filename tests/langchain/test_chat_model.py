@@ -1,4 +1,4 @@
-"""ChatOpenAIFlex: LangChain code works unchanged, and tells what each call went through."""
+"""ChatOpenAIFlex: LangChain code works unchanged, and each answer carries its call report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),  # the parent's, see above
 ]
-PROMPT = ChatPromptTemplate.from_template("Tell me of {topic}. Be short.")
+PROMPT = ChatPromptTemplate.from_template("Write about {topic}. Be short.")
 
 
 class Colour(BaseModel):
@@ -70,7 +70,7 @@ def test_invoke_carries_the_report(llm: ChatOpenAIFlex, sim: Simulator) -> None:
 
 
 async def test_ainvoke_carries_the_report(llm: ChatOpenAIFlex, sim: Simulator) -> None:
-    """The async twin."""
+    """The same, async."""
     sim.script(Fault.unsupported())
 
     message = await llm.ainvoke("Hi.")
@@ -96,7 +96,7 @@ def test_stream_carries_the_report_once(llm: ChatOpenAIFlex, sim: Simulator) -> 
 
 
 async def test_astream_carries_the_report_once(llm: ChatOpenAIFlex, sim: Simulator) -> None:
-    """The async twin."""
+    """The same, async."""
     sim.script(Fault.stream_error())
 
     chunks = [chunk async for chunk in llm.astream("Name a colour.")]
@@ -158,7 +158,7 @@ def test_retries_reach_the_callbacks(llm: ChatOpenAIFlex, sim: Simulator) -> Non
 
 
 async def test_retries_reach_async_callbacks(llm: ChatOpenAIFlex, sim: Simulator) -> None:
-    """Async handlers hear of retries of async calls; the model's own handlers, too."""
+    """Async handlers and the model's own handlers are notified of retries of async calls."""
 
     class AsyncListener(AsyncCallbackHandler):
         retries = 0
@@ -167,11 +167,11 @@ async def test_retries_reach_async_callbacks(llm: ChatOpenAIFlex, sim: Simulator
             self.retries += 1
 
     listener, own = AsyncListener(), Listener()
-    heard = llm.model_copy(update={"callbacks": [own]})
+    observed = llm.model_copy(update={"callbacks": [own]})
     sim.script(Fault.refuse(), Fault.serve())
-    await heard.ainvoke("Hi.", {"callbacks": [listener]})
+    await observed.ainvoke("Hi.", {"callbacks": [listener]})
     sim.script(Fault.refuse(), Fault.serve())
-    async for _ in heard.astream("Hi.", {"callbacks": [listener]}):
+    async for _ in observed.astream("Hi.", {"callbacks": [listener]}):
         pass
     assert listener.retries == 2
     assert len(own.retries) == 2
@@ -198,7 +198,7 @@ def test_batch(llm: ChatOpenAIFlex, sim: Simulator) -> None:
 
 
 async def test_abatch(llm: ChatOpenAIFlex, sim: Simulator) -> None:
-    """The async twin."""
+    """The same, async."""
     sim.script(*[Fault.refuse()] * 3)
     messages = await llm.abatch([f"Number {n}." for n in range(12)])
     assert sum(len(outcomes(m)) for m in messages) == 15
@@ -372,8 +372,8 @@ def test_an_answer_keeps_its_report_when_the_cache_repeats_it(make: Make, sim: S
     assert len(sim.requests) == 1
 
 
-def test_retries_are_told_once_without_streaming(make: Make, sim: Simulator) -> None:
-    """`stream` on a model that may not stream falls back to `invoke`, and tells each retry once."""
+def test_retries_are_reported_once_without_streaming(make: Make, sim: Simulator) -> None:
+    """Without streaming, `stream` falls back to `invoke` and reports each retry once."""
     listener = Listener()
     sim.script(Fault.refuse())
     list(make(disable_streaming=True).stream("Hi.", {"callbacks": [listener]}))

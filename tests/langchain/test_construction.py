@@ -63,9 +63,12 @@ def test_the_callers_clients(sim: Simulator) -> None:
     )
     assert report_of(model.invoke("Hi."))["lane"] == "flex"
     assert model.root_client._client is plain._client
-    told = plain.with_options(timeout=7, max_retries=5)
+    with_options = plain.with_options(timeout=7, max_retries=5)
     model = ChatOpenAIFlex(
-        model="o3", api_key=SecretStr(KEY), root_client=told, client=told.chat.completions
+        model="o3",
+        api_key=SecretStr(KEY),
+        root_client=with_options,
+        client=with_options.chat.completions,
     )
     assert model.root_client.policy == FlexPolicy(flex_timeout=7, standard_timeout=7, max_retries=5)
 
@@ -146,7 +149,7 @@ def test_azure_is_untouched() -> None:
 
 
 def test_another_policy_keeps_timeout_and_retries(make: Make) -> None:
-    """What the model was told by its own arguments holds under a new policy."""
+    """Policy fields given as the model's own arguments stay in force under a new policy."""
     copy = make(timeout=7, max_retries=0).model_copy(update={"policy": {"patience": 1}})
     assert copy.root_client.policy.flex_timeout == 7
     assert copy.root_client.policy.max_retries == 0
@@ -180,8 +183,8 @@ def test_the_responses_api_where_only_that_has_the_lanes(
 ) -> None:
     """Background lanes are for it alone; who says otherwise is not overruled."""
     assert ChatOpenAIFlex(model=model, api_key="k", policy=policy).use_responses_api is wanted
-    told = ChatOpenAIFlex(model=model, api_key="k", policy=policy, use_responses_api=False)
-    assert told.use_responses_api is False
+    with_options = ChatOpenAIFlex(model=model, api_key="k", policy=policy, use_responses_api=False)
+    assert with_options.use_responses_api is False
 
 
 def test_the_responses_api_where_the_code_around_has_chosen_the_lanes(make: Make) -> None:

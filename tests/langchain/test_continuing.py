@@ -1,4 +1,4 @@
-"""Calls of one LangChain run tell the same run, whatever is between; other runs tell another."""
+"""The calls of one LangChain run share a continuation id; other runs have other ids."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def trains(city: str) -> str:
 
 @pytest.fixture(autouse=True)
 def unwatched() -> Iterator[None]:
-    """Nobody has watched LangChain's runs before a test, or does after it."""
+    """Run tracking is off before and after each test."""
     _unwatch()
     yield
     _unwatch()
@@ -64,14 +64,14 @@ def _unwatch() -> None:
     run_tracking._watching = False
 
 
-def is_watched() -> bool:
+def is_tracked() -> bool:
     """Whether LangChain's runs are watched."""
     return any(hook[2] is run_tracking._Outermost for hook in tracers._configure_hooks)
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
-    """The run of each request, as a lane would be told it."""
+def run_ids(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The continuation ids of the requests, in order."""
     runs: list[str | None] = []
     request, arequest = FlexOpenAI.request, AsyncFlexOpenAI.request
 
@@ -111,52 +111,54 @@ def one_of(runs: list[str | None]) -> str:
 # --- one run -------------------------------------------------------------------------------------
 
 
-def test_the_steps_of_an_agent_are_one_run(model: ChatOpenAIFlex, told: list[str | None]) -> None:
-    """An agent's calls tell one run; the next time, another."""
+def test_the_steps_of_an_agent_are_one_run(
+    model: ChatOpenAIFlex, run_ids: list[str | None]
+) -> None:
+    """An agent's calls share one id; its next run has another."""
     agent = agent_of(model)
     said = agent.invoke(STATE)["messages"]
     assert {m.name for m in said if m.type == "tool"} == {"weather", "umbrella_price", "trains"}
-    first = one_of(told)
-    told.clear()
+    first = one_of(run_ids)
+    run_ids.clear()
     agent.invoke(STATE)
-    assert one_of(told) != first
+    assert one_of(run_ids) != first
 
 
-async def test_async(model: ChatOpenAIFlex, told: list[str | None]) -> None:
+async def test_async(model: ChatOpenAIFlex, run_ids: list[str | None]) -> None:
     """So it is with async agents."""
     agent = agent_of(model)
     await agent.ainvoke(STATE)
-    first = one_of(told)
-    told.clear()
+    first = one_of(run_ids)
+    run_ids.clear()
     await agent.ainvoke(STATE)
-    assert one_of(told) != first
+    assert one_of(run_ids) != first
 
 
 @pytest.mark.parametrize("mode", ["values", "messages", "updates"])
-async def test_streams(mode: Any, model: ChatOpenAIFlex, told: list[str | None]) -> None:
+async def test_streams(mode: Any, model: ChatOpenAIFlex, run_ids: list[str | None]) -> None:
     """So it is with streamed agents, whether or not their models stream for it."""
     agent = agent_of(model)
     assert list(agent.stream(STATE, stream_mode=mode))
-    first = one_of(told)
-    told.clear()
+    first = one_of(run_ids)
+    run_ids.clear()
     assert [event async for event in agent.astream(STATE, stream_mode=mode)]
-    second = one_of(told)
-    told.clear()
+    second = one_of(run_ids)
+    run_ids.clear()
     assert [event async for event in agent.astream_events(STATE, version="v2")]
-    assert len({first, second, one_of(told)}) == 3
+    assert len({first, second, one_of(run_ids)}) == 3
 
 
-async def test_streams_of_a_chain(model: ChatOpenAIFlex, told: list[str | None]) -> None:
+async def test_streams_of_a_chain(model: ChatOpenAIFlex, run_ids: list[str | None]) -> None:
     """A chain that streams through two models is one run."""
     chain = model | StrOutputParser() | model
     assert list(chain.stream("A colour?"))
-    first = one_of(told)
-    told.clear()
+    first = one_of(run_ids)
+    run_ids.clear()
     assert [chunk async for chunk in chain.astream("A colour?")]
-    assert one_of(told) != first
+    assert one_of(run_ids) != first
 
 
-def test_tools_that_ask_models(model: ChatOpenAIFlex, told: list[str | None]) -> None:
+def test_tools_that_ask_models(model: ChatOpenAIFlex, run_ids: list[str | None]) -> None:
     """Calls inside tools, of an agent inside one too, belong to the run around."""
     inner = agent_of(model)
 
@@ -171,20 +173,20 @@ def test_tools_that_ask_models(model: ChatOpenAIFlex, told: list[str | None]) ->
         return str(model.invoke(f"Trains to {city}?").content)
 
     create_agent(model, [weather, umbrella_price, trains]).invoke(STATE)
-    assert len(told) >= 5
-    one_of(told)
+    assert len(run_ids) >= 5
+    one_of(run_ids)
 
 
-def test_branches_and_threads(model: ChatOpenAIFlex, told: list[str | None]) -> None:
+def test_branches_and_threads(model: ChatOpenAIFlex, run_ids: list[str | None]) -> None:
     """Branches at once, and a batch inside a run, are part of it."""
     branches = RunnableParallel(a=model, b=model)
     lines = RunnableLambda(lambda said: [str(m.content) for m in said.values()]) | model.map()
     (branches | lines).invoke("A colour?")
-    assert len(told) == 4
-    one_of(told)
+    assert len(run_ids) == 4
+    one_of(run_ids)
 
 
-async def test_graphs(model: ChatOpenAIFlex, told: list[str | None]) -> None:
+async def test_graphs(model: ChatOpenAIFlex, run_ids: list[str | None]) -> None:
     """Nodes of a graph, a graph inside it, and a model called there without a config."""
 
     def ask(state: MessagesState) -> Any:
@@ -199,17 +201,17 @@ async def test_graphs(model: ChatOpenAIFlex, told: list[str | None]) -> None:
 
     whole = graph(ask, graph(ask, ask), ask)
     whole.invoke(STATE)
-    assert len(told) == 4
-    first = one_of(told)
-    told.clear()
+    assert len(run_ids) == 4
+    first = one_of(run_ids)
+    run_ids.clear()
     await whole.ainvoke(STATE)
-    assert one_of(told) != first
+    assert one_of(run_ids) != first
 
 
-def test_a_refused_call_tells_the_same_run(
-    model: ChatOpenAIFlex, sim: Any, told: list[str | None]
+def test_all_attempts_of_a_call_share_its_run(
+    model: ChatOpenAIFlex, sim: Any, run_ids: list[str | None]
 ) -> None:
-    """What a call tells does not change with its tries, however often it is asked."""
+    """All attempts of a call have the same continuation id."""
     asked: list[str | None] = []
     chain = ChatPromptTemplate.from_template("{x}") | model
 
@@ -220,7 +222,7 @@ def test_a_refused_call_tells_the_same_run(
     sim.script(Fault.refuse(), Fault.refuse())
     chain.invoke({"x": "A colour?"}, {"callbacks": [Retries()]})
     assert len(asked) == 4
-    assert one_of([*asked, *told])
+    assert one_of([*asked, *run_ids])
 
 
 def test_what_is_sent(make: Make, sim: Any) -> None:
@@ -237,7 +239,7 @@ def test_what_is_sent(make: Make, sim: Any) -> None:
 # --- several runs --------------------------------------------------------------------------------
 
 
-async def test_a_model_alone_is_a_run(model: ChatOpenAIFlex, told: list[str | None]) -> None:
+async def test_a_model_alone_is_a_run(model: ChatOpenAIFlex, run_ids: list[str | None]) -> None:
     """Every way to ask a model alone: each call is its own run, also of several inputs."""
     model.invoke("1")
     await model.ainvoke("2")
@@ -247,32 +249,32 @@ async def test_a_model_alone_is_a_run(model: ChatOpenAIFlex, told: list[str | No
     await model.abatch(["7", "8"])
     model.generate([[HumanMessage("9")], [HumanMessage("10")]])
     assert [event async for event in model.astream_events("11", version="v2")]
-    assert len(told) == len(set(told)) == 11
-    assert None not in told
+    assert len(run_ids) == len(set(run_ids)) == 11
+    assert None not in run_ids
 
 
-async def test_inputs_of_a_batch_are_runs(model: ChatOpenAIFlex, told: list[str | None]) -> None:
+async def test_inputs_of_a_batch_are_runs(model: ChatOpenAIFlex, run_ids: list[str | None]) -> None:
     """Each input of a batch of agents or chains is a run of its own."""
     chain: Runnable[Any, Any] = model | StrOutputParser() | model
     await chain.abatch(["A colour?"] * 3)
     chain.batch(["A colour?"] * 3)
-    assert sorted(map(told.count, set(told))) == [2] * 6
-    told.clear()
+    assert sorted(map(run_ids.count, set(run_ids))) == [2] * 6
+    run_ids.clear()
     await agent_of(model).abatch([STATE] * 3)
-    assert len(set(told)) == 3
+    assert len(set(run_ids)) == 3
 
 
-async def test_agents_at_once(model: ChatOpenAIFlex, told: list[str | None]) -> None:
+async def test_agents_at_once(model: ChatOpenAIFlex, run_ids: list[str | None]) -> None:
     """Agents that run at once, in tasks or threads, are kept apart."""
     agent = agent_of(model)
     await asyncio.gather(*(agent.ainvoke(STATE) for _ in range(3)))
     with ThreadPoolExecutor(3) as threads:
         list(threads.map(agent.invoke, [STATE] * 3))
-    assert len(set(told)) == 6
-    assert len(told) >= 12
+    assert len(set(run_ids)) == 6
+    assert len(run_ids) >= 12
 
 
-async def test_a_run_named_by_its_caller(model: ChatOpenAIFlex, told: list[str | None]) -> None:
+async def test_a_run_named_by_its_caller(model: ChatOpenAIFlex, run_ids: list[str | None]) -> None:
     """An explicit continuation wins, outside a run and inside one."""
     agent = agent_of(model)
     with continuation("order-7"):
@@ -280,33 +282,33 @@ async def test_a_run_named_by_its_caller(model: ChatOpenAIFlex, told: list[str |
         await agent.ainvoke(STATE)
         list(agent.stream(STATE, stream_mode="messages"))
         list(model.stream("A colour?"))
-    assert one_of([f"flextier-{run}" for run in told]) == "flextier-order-7"
-    told.clear()
+    assert one_of([f"flextier-{run}" for run in run_ids]) == "flextier-order-7"
+    run_ids.clear()
 
     def named(said: Any) -> Any:
         with continuation("inside"):
             return [model.invoke([said])]
 
     (model | RunnableLambda(named) | model).invoke("A colour?")
-    assert told[1] == "inside"
-    assert told[0] == told[2] != told[1]
+    assert run_ids[1] == "inside"
+    assert run_ids[0] == run_ids[2] != run_ids[1]
 
 
 # --- what it costs -------------------------------------------------------------------------------
 
 
-def test_nobody_watches_where_no_lane_wants_to_know(make: Make) -> None:
+def test_runs_are_not_tracked_without_a_background_lane(make: Make) -> None:
     """Without a background lane, LangChain's runs have no handler of ours."""
     chain = make() | StrOutputParser()
     chain.invoke("A colour?")
     list(chain.stream("A colour?"))
     start_run_tracking(("flex", "batch", "standard"))
-    assert not is_watched()
+    assert not is_tracked()
 
 
 @pytest.mark.parametrize("lanes", ["auto", "background", "flex,background-8h"])
 @pytest.mark.parametrize("way", ["policy", "copy", "client", "environment", "block"])
-def test_who_names_a_background_lane_is_watched(
+def test_runs_are_tracked_with_a_background_lane(
     lanes: str, way: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a model's policy, that of a copy, of its client, of the environment, or of a block."""
@@ -323,19 +325,19 @@ def test_who_names_a_background_lane_is_watched(
         ChatOpenAIFlex(model="o3", api_key=KEY)
     else:
         start_run_tracking(lanes.split(","))
-    assert is_watched()
+    assert is_tracked()
     make(policy=policy)
     assert [hook[2] for hook in tracers._configure_hooks].count(run_tracking._Outermost) == 1
 
 
-def test_a_run_that_began_unwatched(make: Make, told: list[str | None]) -> None:
-    """Asked for all the same, the run right around is told, and the next run is known."""
+def test_a_run_that_began_untracked(make: Make, run_ids: list[str | None]) -> None:
+    """The first call starts the tracking: its innermost run counts; the next run is tracked."""
     agent = agent_of(make())
     agent.invoke(STATE)
-    assert None not in told
-    told.clear()
+    assert None not in run_ids
+    run_ids.clear()
     agent.invoke(STATE)
-    one_of(told)
+    one_of(run_ids)
 
 
 async def test_ended_runs_are_forgotten(model: ChatOpenAIFlex, sim: Any) -> None:
@@ -355,7 +357,7 @@ async def test_ended_runs_are_forgotten(model: ChatOpenAIFlex, sim: Any) -> None
     with pytest.raises(asyncio.CancelledError):
         await task
     del task
-    for _ in range(50):  # what LangChain tells of a cancelled run, it tells in tasks of its own
+    for _ in range(50):  # LangChain notifies of a cancelled run in tasks of its own
         await asyncio.sleep(0.01)
         gc.collect()
         kept = [one for one in gc.get_objects() if isinstance(one, run_tracking._Outermost)]

@@ -39,7 +39,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),  # ChatOpenAI's own
 ]
-PROMPT = ChatPromptTemplate.from_template("Tell me of {topic}. Be short.")
+PROMPT = ChatPromptTemplate.from_template("Write about {topic}. Be short.")
 INK = {"topic": "ink"}
 
 
@@ -84,7 +84,7 @@ both_apis = pytest.mark.parametrize("api", ["chat", "responses"])
 
 
 def costs_of(run: Callable[[Any], object]) -> FlexCostCallbackHandler:
-    """What a handler heard of a run, which is handed the config."""
+    """Return a cost handler that was passed to ``run`` in its config."""
     costs = FlexCostCallbackHandler(keep_records=None)
     run({"callbacks": [costs]})
     return costs
@@ -95,7 +95,7 @@ def costs_of(run: Callable[[Any], object]) -> FlexCostCallbackHandler:
 
 @both_apis
 async def test_every_way_to_call_counts_once(api: str, model: ChatOpenAI, sim: Simulator) -> None:
-    """Invoke, stream, batch, chain, events, their async twins: to the last digit of the bill."""
+    """invoke, stream, batch, chains, events, sync and async: the totals equal the bill exactly."""
     costs = FlexCostCallbackHandler()
     config: Any = {"callbacks": [costs]}
     chain = PROMPT | model | StrOutputParser()
@@ -207,10 +207,10 @@ def test_fallbacks_of_langchain(api: str, model: ChatOpenAI, make: Make, sim: Si
 def test_attached_at_two_levels(api: str, model: ChatOpenAI, sim: Simulator) -> None:
     """On the model, in the config of the chain, and in a block: still once."""
     with get_flex_cost_callback() as costs:
-        heard = model.model_copy(update={"callbacks": [costs]})
-        parallel = RunnableParallel(one=PROMPT | heard, two=PROMPT | heard)
+        observed = model.model_copy(update={"callbacks": [costs]})
+        parallel = RunnableParallel(one=PROMPT | observed, two=PROMPT | observed)
         parallel.invoke(INK, {"callbacks": [costs]})
-        list(heard.stream("Hi.", {"callbacks": [costs]}))
+        list(observed.stream("Hi.", {"callbacks": [costs]}))
     assert costs.totals.calls == 3
     assert_adds_up(costs.totals, sim)
 
@@ -270,7 +270,7 @@ class Wrapper(BaseChatModel):
 @both_apis
 @pytest.mark.parametrize("passes", [True, False])
 def test_a_model_around_a_model(api: str, passes: bool, model: ChatOpenAI, sim: Simulator) -> None:
-    """Two runs, one call, also where the outer run alone is heard."""
+    """Two runs, one call, also if only the outer run has the handler."""
     wrapper = Wrapper(inner=model, passes_callbacks=passes)
     costs = costs_of(lambda config: wrapper.invoke("Hi.", config))
     assert costs.totals.calls == 1
@@ -280,7 +280,7 @@ def test_a_model_around_a_model(api: str, passes: bool, model: ChatOpenAI, sim: 
 # --- what a call went through ---------------------------------------------------------------------
 
 
-def test_a_record_tells_all(make: Make, sim: Simulator) -> None:
+def test_a_record_is_complete(make: Make, sim: Simulator) -> None:
     """Attempts, fallback and premium; the run, its parent, tags and plain metadata."""
     sim.script(Fault.refuse())
     records: list[CallRecord] = []
@@ -353,12 +353,12 @@ def test_a_stream_that_its_reader_leaves(api: str, make: Make, sim: Simulator) -
     tagged = {"tags": ["left"]}
 
     def leave(config: Any) -> None:
-        chunks = model.stream("Tell me all of it.", config | tagged)
+        chunks = model.stream("Write all of it.", config | tagged)
         next(chunks)
         chunks.close()  # type: ignore[attr-defined]  # it is a generator
 
     async def aleave(config: Any) -> None:
-        async for _ in model.astream("Tell me all of it.", config | tagged):
+        async for _ in model.astream("Write all of it.", config | tagged):
             break
 
     for run in (leave, lambda config: asyncio.run(aleave(config))):
@@ -386,7 +386,7 @@ def test_a_stream_left_at_its_very_end(api: str, model: ChatOpenAI, sim: Simulat
 @both_apis
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_cancelled_call(api: str, streamed: bool, make: Make, sim: Simulator) -> None:
-    """LangChain tells nobody of a cancelled run; the call is on the record, possibly billed."""
+    """LangChain notifies no handler of a cancelled run; the call is recorded as possibly billed."""
     model = make(use_responses_api=api == "responses")
     costs = FlexCostCallbackHandler()
     sim.script(Fault.stall())
@@ -413,7 +413,7 @@ async def test_a_cancelled_call(api: str, streamed: bool, make: Make, sim: Simul
 
 
 @both_apis
-async def test_a_block_hears_all_runs_inside(api: str, model: ChatOpenAI, sim: Simulator) -> None:
+async def test_a_block_counts_all_runs_inside(api: str, model: ChatOpenAI, sim: Simulator) -> None:
     """Without being passed along; blocks inside blocks and handlers beside them all count."""
     own = FlexCostCallbackHandler()
     with get_flex_cost_callback() as outer:
@@ -428,7 +428,7 @@ async def test_a_block_hears_all_runs_inside(api: str, model: ChatOpenAI, sim: S
 
 
 def test_a_block_ends_with_an_error(make: Make, sim: Simulator) -> None:
-    """What comes after is not heard."""
+    """Calls after the block are not counted."""
     with pytest.raises(KeyError), get_flex_cost_callback() as costs:
         raise KeyError
     make().invoke("Hi.")
@@ -436,7 +436,7 @@ def test_a_block_ends_with_an_error(make: Make, sim: Simulator) -> None:
 
 
 def test_blocks_leave_nothing_behind(make: Make, sim: Simulator) -> None:
-    """LangChain keeps every variable it was told of: blocks take turns with few of them."""
+    """LangChain keeps every context variable registered with it, so blocks reuse a few."""
     for _ in range(3):
         with get_flex_cost_callback(), get_flex_cost_callback():
             pass
@@ -482,7 +482,7 @@ def test_a_report_that_cannot_be_read(report: Any, make: Make, sim: Simulator) -
 
 
 def test_records_are_kept_on_demand(make: Make, sim: Simulator) -> None:
-    """None by default, or so many of the last ones; they add up by metadata, too."""
+    """``keep_records`` keeps none, the last few or all records; they add up by metadata, too."""
     none, two, every = (FlexCostCallbackHandler(keep_records=keep) for keep in (0, 2, None))
     for team in ("a", "b", "a"):
         make().invoke("Hi.", {"callbacks": [none, two, every], "metadata": {"team": team}})
@@ -493,7 +493,7 @@ def test_records_are_kept_on_demand(make: Make, sim: Simulator) -> None:
 
 
 def test_open_runs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs whose end is never told do not pile up; one that ends after all is counted."""
+    """Runs that never end are dropped from memory; one that ends later is still counted."""
     monkeypatch.setattr("flextier.langchain.cost_handler._MOST_OPEN", 2)
     costs = FlexCostCallbackHandler()
     runs = [uuid4() for _ in range(5)]

@@ -1,4 +1,4 @@
-"""Calls that flextier does not route: their tokens, tier and vendor, as LangChain tells them."""
+"""Calls that flextier does not route: their tokens, tier and vendor, as LangChain reports them."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ def details(inputs: Any = None, outputs: Any = None) -> dict[str, Any]:
             Usage(1000, 500, 1, 320),
             None,
         ),
-        (details({"cache_read": None, "unheard_of": 5}), Usage(1000, 500), None),
+        (details({"cache_read": None, "unknown": 5}), Usage(1000, 500), None),
     ],
 )
 def test_usage_is_read_without_counting_twice(metadata: Any, usage: Usage, tier: Any) -> None:
     """Totals count, and of the parts each once, with a tier before their names or without."""
-    told = reported_usage(metadata)
-    assert (told.usage, told.tier, told.unpriced) == (usage, tier, None)
+    reported = reported_usage(metadata)
+    assert (reported.usage, reported.tier, reported.unpriced) == (usage, tier, None)
 
 
 @pytest.mark.parametrize(
@@ -112,21 +112,21 @@ def test_strange_usage_is_unpriced(metadata: Any) -> None:
 
 
 def test_no_usage_is_unpriced() -> None:
-    """A model that tells no usage was called all the same."""
+    """A call of a model that reports no usage counts, without a cost."""
     record = record_of(None)
     assert (record.answered, record.usage, record.cost.total) == (True, None, None)
     assert "no readable usage" in str(record.cost.reason)
 
 
 def test_parts_that_cannot_be_are_unpriced() -> None:
-    """The tokens are kept as they were told; the price is not made up."""
+    """The token counts are kept as reported; the cost is unknown."""
     record = record_of(details({"cache_read": 5000}))
     assert record.usage == Usage(1000, 500, 5000)
     assert record.cost.basis == "unpriced"
 
 
 def test_audio_is_unpriced() -> None:
-    """A usage does not tell audio from text, whose rates are others."""
+    """The usage does not separate audio from text, whose rates differ."""
     record = record_of(details({"audio": 10}))
     assert record.usage == Usage(1000, 500)
     assert (record.cost.basis, record.cost.total) == ("unpriced", None)
@@ -142,7 +142,7 @@ def test_an_hours_cache_is_estimated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "lane"),
+    ("reported", "lane"),
     [
         ({}, "standard"),
         ({"service_tier": "default"}, "standard"),
@@ -152,9 +152,9 @@ def test_an_hours_cache_is_estimated() -> None:
         ({"service_tier": None}, "standard"),
     ],
 )
-def test_the_lane_is_that_of_the_answer(told: Any, lane: str) -> None:
-    """OpenAI's tiers by the lanes' names; standard where nothing is told."""
-    assert record_of(TOKENS, **told).lane == lane
+def test_the_lane_is_that_of_the_answer(reported: Any, lane: str) -> None:
+    """OpenAI's tiers map to lanes; standard if none is reported."""
+    assert record_of(TOKENS, **reported).lane == lane
 
 
 def test_the_tier_of_the_keys_counts_where_there_is_no_other() -> None:
@@ -180,7 +180,7 @@ def test_other_vendors(provider: str, model: str, rates: tuple[str, str]) -> Non
 
 @pytest.mark.usefixtures("own_prices")
 def test_a_vendor_without_prices() -> None:
-    """A local model of a known name is not billed at somebody's API rates, but at your own."""
+    """A local model with a known name has no API price, unless you set rates for it."""
     facts = {"model_name": "mistral-large-latest", "model_provider": "ollama"}
     assert record_of(TOKENS, **facts).cost.basis == "unpriced"
     set_price_book(PriceBook(rates={"ollama/mistral-large-latest": {"input": "1", "output": "2"}}))

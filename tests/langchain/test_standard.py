@@ -46,7 +46,7 @@ def offline(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Flex:
-    """What both suites are told about the class."""
+    """Settings that both suites need."""
 
     @property
     def chat_model_class(self) -> type[BaseChatModel]:

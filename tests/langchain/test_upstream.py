@@ -26,10 +26,10 @@ ELSEWHERE = "serialised under its own name, flextier.langchain.ChatOpenAIFlex, w
 DIFFERENT = {
     "TestOpenAIStandard::test_serdes": ELSEWHERE + "snapshot does not have",
     "TestOpenAIResponses::test_serdes": ELSEWHERE + "snapshot does not have",
-    "::test_loads_openai_chat": ELSEWHERE + "load does not know unless told",
-    "::test_load_openai_chat": ELSEWHERE + "load does not know unless told",
-    "::test_loads_runnable_sequence_prompt_model": ELSEWHERE + "load does not know unless told",
-    "::test_load_runnable_sequence_prompt_model": ELSEWHERE + "load does not know unless told",
+    "::test_loads_openai_chat": ELSEWHERE + "load does not know by default",
+    "::test_load_openai_chat": ELSEWHERE + "load does not know by default",
+    "::test_loads_runnable_sequence_prompt_model": ELSEWHERE + "load does not know by default",
+    "::test_load_runnable_sequence_prompt_model": ELSEWHERE + "load does not know by default",
 }
 """What differs on purpose, each with its reason; everything else has to pass."""
 

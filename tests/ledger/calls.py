@@ -43,12 +43,12 @@ WHOLE = record_of(
 def call(**facts: Any) -> CallRecord:
     """A record like no other: an answered o3 call on flex, but for what is said."""
     number = next(_IDS)
-    told = {"call_id": f"call-{number}", "at": NOON + timedelta(seconds=number)}
-    return replace(record_of(report()), **{**told, **facts})
+    defaults = {"call_id": f"call-{number}", "at": NOON + timedelta(seconds=number)}
+    return replace(record_of(report()), **{**defaults, **facts})
 
 
 def costing(cost: Decimal | None, standard: Decimal | None, **facts: Any) -> CallRecord:
-    """A record whose cost somebody else has worked out."""
+    """A record with the given cost, as if another program had priced it."""
     zero = Decimal(0)
     priced = replace(
         call().cost,

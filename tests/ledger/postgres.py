@@ -22,8 +22,8 @@ def binaries() -> Path | None:
     places = [Path(found).resolve().parent for found in (shutil.which("initdb"),) if found]
     config = shutil.which("pg_config")
     if config is not None:
-        told = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False)
-        places.append(Path(told.stdout.strip()))
+        output = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False)
+        places.append(Path(output.stdout.strip()))
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     whole = (place for place in places if _is_whole(place))
     return next(whole, None)
@@ -55,7 +55,7 @@ def server(programs: Path) -> Iterator[Path]:
             try:
                 yield home
             finally:
-                running.send_signal(signal.SIGINT)  # at once, whoever is connected
+                running.send_signal(signal.SIGINT)  # at once, without waiting for connections
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

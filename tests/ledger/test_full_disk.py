@@ -57,12 +57,12 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 ledger = Ledger(sys.argv[1], flush_every=0)
 os.rename(sys.argv[1], sys.argv[1] + ".moved")
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-with warnings.catch_warnings(record=True) as told:
+with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     ledger.add(call())
     assert not ledger.flush()
 assert (ledger.pending, ledger.lost) == (1, 0), ledger
-assert "cannot be opened" in str(told[0].message), told
+assert "cannot be opened" in str(caught[0].message), caught
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert ledger.flush(60)
 assert ledger.totals().calls == 1
@@ -70,7 +70,7 @@ assert ledger.totals().calls == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of files are POSIX's")
-def test_a_ledger_that_is_made_anew_on_a_full_disk(file: Path) -> None:
+def test_a_ledger_on_a_disk_that_fills_up(file: Path) -> None:
     """The writer's thread survives, goes on trying, and catches up."""
     done = python(_FULL_LATER, file)
     assert done.returncode == 0, done.stderr

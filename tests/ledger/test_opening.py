@@ -178,7 +178,7 @@ def test_a_ledger_of_a_later_version(url: str) -> None:
 
 
 def test_a_ledger_without_a_version(file: Path) -> None:
-    """A version table that tells none is damage, not a new ledger."""
+    """A version table without a row is damage, not a new ledger."""
     Ledger(file).close()
     _execute(file, "DELETE FROM flextier_ledger")
     with pytest.raises(ForeignDatabaseError, match="no version"):
@@ -278,7 +278,7 @@ def test_readonly_does_not_write(url: str) -> None:
 
 def test_a_server_that_is_not_there() -> None:
     """The error names the database, and not its password."""
-    url = "postgresql://somebody:hush%40hush@127.0.0.1:1/money?application_name=x"
+    url = "postgresql://someone:hush%40hush@127.0.0.1:1/money?application_name=x"
     with pytest.raises(LedgerError, match="1/money cannot be opened") as error:
         Ledger(url)
     assert "hush" not in str(error.value)

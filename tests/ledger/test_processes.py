@@ -74,7 +74,7 @@ def test_processes_that_are_killed(url: str, tmp_path: Path) -> None:
         written = ids(ledger.records())
         assert len(written) == len(set(written))
         states = {session.pid: session.state for session in ledger.sessions()}
-        told = {session.pid: str(session) for session in ledger.sessions()}
+        sessions = {session.pid: str(session) for session in ledger.sessions()}
         counts = {session.pid: session.written for session in ledger.sessions()}
         with ledger.reading() as connection:
             if connection.dialect.name == "sqlite":
@@ -90,8 +90,8 @@ def test_processes_that_are_killed(url: str, tmp_path: Path) -> None:
         else:
             assert len(mine) >= flushed
             assert states[pid] == "broken off"
-            assert f"process {pid} on " in told[pid]
-            assert "ended without closing the ledger" in told[pid]
+            assert f"process {pid} on " in sessions[pid]
+            assert "ended without closing the ledger" in sessions[pid]
 
 
 def _place(name: str) -> int:
@@ -213,7 +213,7 @@ NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
     [(10, None, "running"), (3600, None, "broken off"), (3600, 1, "closed")],
 )
 def test_processes_on_other_machines(silent: float, ended: int | None, state: str) -> None:
-    """They cannot be asked, so their silence has to tell."""
+    """Processes on other machines count as running until they have been silent for long."""
     seen = (NOW - timedelta(seconds=silent)).timestamp() * 1e6
     row = SimpleNamespace(host="elsewhere", pid=1, seen_us=seen, ended_us=ended)
     assert state_of(row, NOW) == state

@@ -24,7 +24,7 @@ from flextier.costs import Ledger
 from flextier.ledger import LedgerError
 from tests.ledger.calls import call, leave
 
-with Ledger("warm-up.db") as ledger:  # whoever else this process becomes reads no modules
+with Ledger("warm-up.db") as ledger:  # imports all modules before the user id changes
     ledger.add(call())
 main(["report", "--ledger", "warm-up.db"])
 if os.geteuid() == 0:

@@ -61,7 +61,7 @@ def test_no_text_is_kept(file: Path, flextier_sim: Any) -> None:
 
 
 def test_a_call_is_kept_once(url: str) -> None:
-    """Told by two handlers, in one batch or in two, the first telling stays."""
+    """A call that is recorded twice, in one batch or in two, keeps its first record."""
     first = call(tags=("first",))
     with Ledger(url) as ledger:
         ledger.add(first)
@@ -121,7 +121,7 @@ def test_any_totals_are_those_of_the_records(tmp_path: Path, made: list[CallReco
 
 @given(records())
 def test_any_record_comes_back(record: CallRecord) -> None:
-    """A row tells all of it."""
+    """A record survives the way into a row and back."""
     row: Any = row_of(record)
     assert record_of_row(row) == record
 
@@ -285,8 +285,8 @@ def test_attempts_are_readable_json(file: Path) -> None:
     with Ledger(file) as ledger:
         ledger.add(WHOLE)
         with ledger.reading() as connection:
-            told = connection.exec_driver_sql("SELECT attempts FROM flextier_calls").scalar()
-    assert json.loads(str(told))[1] == {
+            attempts = connection.exec_driver_sql("SELECT attempts FROM flextier_calls").scalar()
+    assert json.loads(str(attempts))[1] == {
         "lane": "flex",
         "outcome": "timeout",
         "seconds": 900.0,

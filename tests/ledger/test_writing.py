@@ -42,8 +42,8 @@ def locked(file: Path) -> Iterator[None]:
 @contextmanager
 def warned(match: str = "cannot be written") -> Iterator[pytest.WarningsRecorder]:
     """What is done inside has a ledger warn."""
-    with pytest.warns(LedgerWarning, match=match) as told:
-        yield told
+    with pytest.warns(LedgerWarning, match=match) as caught:
+        yield caught
 
 
 def until(true: Callable[[], object]) -> None:
@@ -147,20 +147,20 @@ def test_a_forgotten_ledger_is_written(file: Path) -> None:
 def test_a_locked_database(file: Path) -> None:
     """It warns once, goes on trying, and writes everything when the lock is gone."""
     with Ledger(file, flush_every=0) as ledger:
-        with locked(file), warned("database is locked") as told:
+        with locked(file), warned("database is locked") as caught:
             many = [call() for _ in range(5)]
             for record in many:
                 ledger.add(record)
                 assert not ledger.flush()
         assert ledger.flush(30)
         assert in_order_of_writing(ledger) == ids(many)
-        assert (ledger.pending, ledger.lost, len(told)) == (0, 0, 1)
-        assert str(file) in str(told[0].message)
+        assert (ledger.pending, ledger.lost, len(caught)) == (0, 0, 1)
+        assert str(file) in str(caught[0].message)
 
 
 @pytest.mark.usefixtures("hasty")
 def test_flush_waits_through_failures(file: Path) -> None:
-    """With a timeout, until then; it is told whether all was written."""
+    """Flush waits up to its timeout, and returns whether everything was written."""
     with Ledger(file, flush_every=0) as ledger:
         with locked(file), warned():
             ledger.add(call())
@@ -173,13 +173,13 @@ def test_flush_waits_through_failures(file: Path) -> None:
 def test_a_queue_that_is_full(file: Path) -> None:
     """What comes on top is lost and counted; what waited is written."""
     with Ledger(file, queue_limit=3) as ledger:
-        with locked(file), warned() as told:
+        with locked(file), warned() as caught:
             many = [call() for _ in range(5)]
             for record in many:
                 ledger.add(record)
             assert (ledger.pending, ledger.lost) == (3, 2)
             assert not ledger.flush()
-        assert len(told) == 1
+        assert len(caught) == 1
         assert ledger.flush(30)
         assert in_order_of_writing(ledger) == ids(many[:3])
         (session,) = ledger.sessions()
@@ -302,16 +302,16 @@ assert ledger.flush()
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 size = max(os.path.getsize(sys.argv[1] + end) for end in ("", "-wal"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (size + 4096, resource.RLIM_INFINITY))
-with warnings.catch_warnings(record=True) as told:
+with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for _ in range(300):
         ledger.add(call())
     assert not ledger.flush()
     assert ledger.pending and not ledger.lost
-    assert [warning.category for warning in told] == [LedgerWarning], told
+    assert [warning.category for warning in caught] == [LedgerWarning], caught
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert ledger.flush(60)
-print(told[0].message)
+print(caught[0].message)
 assert ledger.totals().calls == 301
 """
 
@@ -329,7 +329,7 @@ import os, sys, warnings
 from flextier.costs import Ledger
 from tests.ledger.calls import call, leave
 
-for path in ("warm-up.db", "flextier.db"):  # whoever else this process becomes reads no modules
+for path in ("warm-up.db", "flextier.db"):  # imports all modules before the user id changes
     with Ledger(path) as ledger:
         ledger.add(call())
 ledger = Ledger("flextier.db")
@@ -339,21 +339,21 @@ if os.geteuid() == 0:
     os.chmod("flextier.db", 0o644)
     os.chmod(".", 0o755)
     os.seteuid(65534)
-with warnings.catch_warnings(record=True) as told:
+with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     ledger.add(call())
     assert not ledger.flush()
-    assert (ledger.pending, ledger.lost, len(told)) == (1, 0, 1), (ledger, told)
+    assert (ledger.pending, ledger.lost, len(caught)) == (1, 0, 1), (ledger, caught)
     assert not ledger.close(0.1)
     assert ledger.lost == 1
-print(told[0].message)
+print(caught[0].message)
 leave(0)
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 def test_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls go on; the loss is told and counted."""
+    """Calls succeed; the lost records are counted and warned about."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(home)

@@ -105,7 +105,7 @@ def closed(*llms: Any) -> Iterator[None]:
 
 @asynccontextmanager
 async def aclosed(*llms: Any) -> AsyncIterator[None]:
-    """The async twin of :func:`closed`."""
+    """Async counterpart of :func:`closed`."""
     try:
         yield
     finally:

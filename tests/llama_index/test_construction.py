@@ -115,7 +115,7 @@ def state(llm: Any, cls: Any) -> dict[str, Any]:
 
 
 def default(name: str) -> dict[str, Any]:
-    """Arguments for an LLM that is told one thing only."""
+    """The fewest arguments that an LLM needs besides ``name``."""
     return {"api_key": KEY} if name != "api_key" else {}
 
 
@@ -270,8 +270,12 @@ async def _read(answer: Any) -> None:
 @pytest.mark.parametrize("cls", OURS)
 async def test_plain_clients_are_routed(cls: Any, sim: Simulator) -> None:
     """A plain SDK client keeps its connections, headers and key, and gets lanes."""
-    told = {"base_url": sim.base_url, "api_key": "sk-theirs", "default_headers": {"X-Team": "ink"}}
-    client, aclient = openai.OpenAI(**told), openai.AsyncOpenAI(**told)
+    client_options = {
+        "base_url": sim.base_url,
+        "api_key": "sk-theirs",
+        "default_headers": {"X-Team": "ink"},
+    }
+    client, aclient = openai.OpenAI(**client_options), openai.AsyncOpenAI(**client_options)
     llm = make(cls, sim, openai_client=client, async_openai_client=aclient)
     assert isinstance(llm._client, FlexOpenAI)
     assert isinstance(llm._aclient, AsyncFlexOpenAI)
@@ -286,12 +290,12 @@ async def test_plain_clients_are_routed(cls: Any, sim: Simulator) -> None:
 
 
 @pytest.mark.parametrize("cls", OURS)
-def test_what_a_plain_client_was_told(cls: Any, sim: Simulator) -> None:
-    """Its timeout and retries count, unless the LLM was told others."""
-    told = {"base_url": sim.base_url, "api_key": KEY, "timeout": 7, "max_retries": 5}
+def test_options_of_a_plain_client(cls: Any, sim: Simulator) -> None:
+    """A plain client's timeout and retries apply, unless the LLM has its own."""
+    client_options = {"base_url": sim.base_url, "api_key": KEY, "timeout": 7, "max_retries": 5}
     clients = {
-        "openai_client": openai.OpenAI(**told),
-        "async_openai_client": openai.AsyncOpenAI(**told),
+        "openai_client": openai.OpenAI(**client_options),
+        "async_openai_client": openai.AsyncOpenAI(**client_options),
     }
     llm = cls(model="o3", api_key=KEY, **clients)
     for policy in policies(llm):
@@ -306,8 +310,8 @@ def test_what_a_plain_client_was_told(cls: Any, sim: Simulator) -> None:
 @pytest.mark.parametrize("cls", OURS)
 def test_our_clients_are_used_as_they_are(cls: Any, sim: Simulator) -> None:
     """A FlexOpenAI keeps its policy, unless the LLM is given one; then the client stays as is."""
-    told = {"base_url": sim.base_url, "api_key": KEY, "policy": STANDARD}
-    client, aclient = FlexOpenAI(**told), AsyncFlexOpenAI(**told)
+    client_options = {"base_url": sim.base_url, "api_key": KEY, "policy": STANDARD}
+    client, aclient = FlexOpenAI(**client_options), AsyncFlexOpenAI(**client_options)
     llm = cls(model="o3", api_key=KEY, openai_client=client, async_openai_client=aclient)
     assert (llm._client, llm._aclient) == (client, aclient)
     assert llm.complete("Hi.").additional_kwargs["flextier"]["lane"] == "standard"
@@ -324,14 +328,14 @@ class Gateway(openai.OpenAI):
 
 
 class AsyncGateway(openai.AsyncOpenAI):
-    """Its async twin."""
+    """The async counterpart of ``Gateway``."""
 
 
 @pytest.mark.parametrize("cls", OURS)
 async def test_other_clients_are_left_alone(cls: Any, sim: Simulator) -> None:
     """A subclass of the SDK's goes its own way: a warning says so, and answers have no report."""
-    told = {"base_url": sim.base_url, "api_key": KEY}
-    client, aclient = Gateway(**told), AsyncGateway(**told)
+    client_options = {"base_url": sim.base_url, "api_key": KEY}
+    client, aclient = Gateway(**client_options), AsyncGateway(**client_options)
     with pytest.warns(UserWarning, match="Gateway") as warned:
         llm = cls(model="o3", api_key=KEY, openai_client=client, async_openai_client=aclient)
     assert {"openai_client", "async_openai_client"} == {

@@ -1,4 +1,4 @@
-"""Calls of one LlamaIndex run tell the same run, whatever is between; other runs tell another."""
+"""The calls of one LlamaIndex run share a continuation id; other runs have other ids."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def trains(city: str) -> str:
 
 @pytest.fixture(autouse=True)
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has watched LlamaIndex's runs before a test, or does after it."""
+    """Run tracking is off before and after each test."""
     root = get_dispatcher()
     others = [one for one in root.span_handlers if one is not run_tracking._watch]
     monkeypatch.setattr(root, "span_handlers", others)
@@ -67,8 +67,8 @@ def watches() -> int:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
-    """The run of each request, as a lane would be told it."""
+def run_ids(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The continuation ids of the requests, in order."""
     runs: list[str | None] = []
     request, arequest = FlexOpenAI.request, AsyncFlexOpenAI.request
 
@@ -117,13 +117,13 @@ def one_of(runs: list[str | None]) -> str:
     return run
 
 
-async def run_twice(told: list[str | None], ask: Callable[[], Any]) -> None:
-    """Ask two times: the calls of each tell one run, and not the same."""
+async def run_twice(run_ids: list[str | None], ask: Callable[[], Any]) -> None:
+    """Run ``ask`` twice: the calls of each run share one id, and the two ids differ."""
     runs = []
     for _ in range(2):
-        told.clear()
+        run_ids.clear()
         await ask()
-        runs.append(one_of(told))
+        runs.append(one_of(run_ids))
     assert runs[0] != runs[1]
 
 
@@ -132,9 +132,9 @@ async def run_twice(told: list[str | None], ask: Callable[[], Any]) -> None:
 
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_the_steps_of_an_agent_are_one_run(
-    streaming: bool, llm: Any, told: list[str | None]
+    streaming: bool, llm: Any, run_ids: list[str | None]
 ) -> None:
-    """An agent's calls tell one run; the next time, another."""
+    """An agent's calls share one id; its next run has another."""
     agent = agent_of(llm, streaming=streaming)
 
     async def ask() -> None:
@@ -145,10 +145,10 @@ async def test_the_steps_of_an_agent_are_one_run(
             "trains",
         }
 
-    await run_twice(told, ask)
+    await run_twice(run_ids, ask)
 
 
-async def test_an_agent_workflow(llm: Any, told: list[str | None]) -> None:
+async def test_an_agent_workflow(llm: Any, run_ids: list[str | None]) -> None:
     """Agents that hand over to each other are one run."""
     rest: dict[str, Any] = {"llm": llm, "streaming": False, "description": "An agent."}
     first = FunctionAgent(name="first", tools=[], can_handoff_to=["second"], **rest)
@@ -158,11 +158,11 @@ async def test_an_agent_workflow(llm: Any, told: list[str | None]) -> None:
         flow = AgentWorkflow(agents=[first, second], root_agent="first")
         await flow.run("handoff to 'second' for 'the weather'.", memory=memory())
 
-    await run_twice(told, ask)
+    await run_twice(run_ids, ask)
 
 
 @pytest.mark.filterwarnings("ignore:is_running called from within a step")  # LlamaIndex itself
-async def test_a_react_agent(llm: Any, sim: Simulator, told: list[str | None]) -> None:
+async def test_a_react_agent(llm: Any, sim: Simulator, run_ids: list[str | None]) -> None:
     """An agent that reads its steps out of plain text is one run."""
     steps = [
         'Thought: I need a tool.\nAction: weather\nAction Input: {"city": "Bergen"}',
@@ -174,7 +174,7 @@ async def test_a_react_agent(llm: Any, sim: Simulator, told: list[str | None]) -
         agent = ReActAgent(llm=llm, tools=[weather], streaming=False)
         await agent.run("The weather in Bergen?", memory=memory())
 
-    await run_twice(told, ask)
+    await run_twice(run_ids, ask)
 
 
 class _Asked(Event):
@@ -215,19 +215,19 @@ class _Flow(Workflow):
         return StopEvent(result="done")
 
 
-async def test_a_workflow_of_the_users(llm: Any, told: list[str | None]) -> None:
+async def test_a_workflow_of_the_users(llm: Any, run_ids: list[str | None]) -> None:
     """Its steps, at once or not, engines, agents and threads inside are one run."""
     flow = _Flow()
     flow.llm = llm
 
     async def ask() -> None:
         assert await flow.run() == "done"
-        assert len(told) >= 8
+        assert len(run_ids) >= 8
 
-    await run_twice(told, ask)
+    await run_twice(run_ids, ask)
 
 
-async def test_tools_that_ask(llm: Any, told: list[str | None]) -> None:
+async def test_tools_that_ask(llm: Any, run_ids: list[str | None]) -> None:
     """Calls inside an agent's tools belong to its run."""
     engine = engine_of(llm)
 
@@ -243,10 +243,10 @@ async def test_tools_that_ask(llm: Any, told: list[str | None]) -> None:
         agent = FunctionAgent(llm=llm, tools=[weather, umbrella_price, trains])
         await agent.run(ASKED, memory=memory())
 
-    await run_twice(told, ask)
+    await run_twice(run_ids, ask)
 
 
-async def test_query_engines(llm: Any, told: list[str | None]) -> None:
+async def test_query_engines(llm: Any, run_ids: list[str | None]) -> None:
     """The calls of one query are one run, those at once too."""
     at_once = engine_of(llm, use_async=True)
 
@@ -256,11 +256,11 @@ async def test_query_engines(llm: Any, told: list[str | None]) -> None:
     async def aask() -> None:
         await at_once.aquery("What are they?")
 
-    await run_twice(told, ask)
-    await run_twice(told, aask)
+    await run_twice(run_ids, ask)
+    await run_twice(run_ids, aask)
 
 
-async def test_chat_engines(llm: Any, told: list[str | None]) -> None:
+async def test_chat_engines(llm: Any, run_ids: list[str | None]) -> None:
     """The calls of one turn are one run, streamed ones too; the next turn is another."""
     index = SummaryIndex([TextNode(text=text) for text in TEXTS])
     engine = index.as_chat_engine(
@@ -278,7 +278,7 @@ async def test_chat_engines(llm: Any, told: list[str | None]) -> None:
 
     await ask()
     for turn in (ask, aask, stream):
-        await run_twice(told, turn)
+        await run_twice(run_ids, turn)
 
 
 async def test_what_is_sent(sim: Simulator) -> None:
@@ -298,8 +298,8 @@ async def test_what_is_sent(sim: Simulator) -> None:
 # --- several runs --------------------------------------------------------------------------------
 
 
-async def test_a_bare_call_is_a_run(llm: Any, told: list[str | None]) -> None:
-    """Every way to ask an LLM alone: each call is its own run, and tells it whenever asked."""
+async def test_a_bare_call_is_a_run(llm: Any, run_ids: list[str | None]) -> None:
+    """Each call of an LLM outside a run is a run of its own, however it is made."""
     asked = [ChatMessage("A colour?")]
     llm.chat(asked)
     await llm.achat(asked)
@@ -310,27 +310,27 @@ async def test_a_bare_call_is_a_run(llm: Any, told: list[str | None]) -> None:
     list(llm.stream_complete("A colour?"))
     await asyncio.gather(*(llm.acomplete("A colour?") for _ in range(3)))
     llm._chat(asked)
-    assert len(told) == len(set(told)) == 11
-    assert None not in told
+    assert len(run_ids) == len(set(run_ids)) == 11
+    assert None not in run_ids
 
 
-async def test_runs_at_once(llm: Any, told: list[str | None]) -> None:
+async def test_runs_at_once(llm: Any, run_ids: list[str | None]) -> None:
     """Runs in tasks or threads at once are kept apart, begun by one task too."""
     agent = agent_of(llm)
     await asyncio.gather(*(agent.run(ASKED, memory=memory()) for _ in range(3)))
     begun = [agent.run(ASKED, memory=memory()) for _ in range(3)]
     await asyncio.gather(*begun)
-    assert len(set(told)) == 6
-    assert len(told) >= 12
-    told.clear()
+    assert len(set(run_ids)) == 6
+    assert len(run_ids) >= 12
+    run_ids.clear()
     engine = engine_of(llm)
     with ThreadPoolExecutor(3) as threads:
         list(threads.map(engine.query, ["What are they?"] * 3))
-    assert len(set(told)) == 3
-    assert len(told) >= 6
+    assert len(set(run_ids)) == 3
+    assert len(run_ids) >= 6
 
 
-async def test_queries_inside_a_span_of_the_users(llm: Any, told: list[str | None]) -> None:
+async def test_queries_inside_a_span_of_the_users(llm: Any, run_ids: list[str | None]) -> None:
     """A function of the user's that is traced makes no run of what it does."""
 
     @get_dispatcher().span
@@ -339,17 +339,17 @@ async def test_queries_inside_a_span_of_the_users(llm: Any, told: list[str | Non
             engine_of(llm).query("What are they?")
 
     whole()
-    assert len(set(told)) == 2
+    assert len(set(run_ids)) == 2
 
 
-async def test_a_run_named_by_its_caller(llm: Any, told: list[str | None]) -> None:
+async def test_a_run_named_by_its_caller(llm: Any, run_ids: list[str | None]) -> None:
     """An explicit continuation wins, outside a run and inside one."""
     with continuation("order-7"):
         await agent_of(llm).run(ASKED, memory=memory())
         engine_of(llm).query("What are they?")
         list(llm.stream_complete("A colour?"))
-    assert set(told) == {"order-7"}
-    told.clear()
+    assert set(run_ids) == {"order-7"}
+    run_ids.clear()
 
     async def weather(city: str) -> str:
         """The weather in a city."""
@@ -358,16 +358,16 @@ async def test_a_run_named_by_its_caller(llm: Any, told: list[str | None]) -> No
 
     agent = FunctionAgent(llm=llm, tools=[weather, umbrella_price, trains])
     await agent.run(ASKED, memory=memory())
-    assert told[1] == "inside"
-    assert told[0] == told[2] != told[1]
+    assert run_ids[1] == "inside"
+    assert run_ids[0] == run_ids[2] != run_ids[1]
 
 
 class _Elsewhere(Workflow):
-    """Tells its run, and what a runtime takes along that runs it in another process."""
+    """Returns its run id, and the context that a runtime passes on to another process."""
 
     @step
     async def only(self, ev: StartEvent) -> StopEvent:
-        """Tell both."""
+        """Return both."""
         taken = get_dispatcher().capture_propagation_context()
         return StopEvent(result=(run_tracking.run_here(None)(), taken))
 
@@ -389,7 +389,7 @@ async def test_a_workflow_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("cls", OURS)
-def test_nobody_watches_where_no_lane_wants_to_know(cls: Any, sim: Simulator) -> None:
+def test_runs_are_not_tracked_without_a_background_lane(cls: Any, sim: Simulator) -> None:
     """Without a background lane, LlamaIndex's spans have no handler of ours."""
     llm = make(cls, sim, context_window=2500)
     engine_of(llm).query("What are they?")
@@ -401,7 +401,7 @@ def test_nobody_watches_where_no_lane_wants_to_know(cls: Any, sim: Simulator) ->
 @pytest.mark.parametrize("lanes", ["auto", "background", "flex,background-8h"])
 @pytest.mark.parametrize("way", ["policy", "copy", "client", "environment", "block"])
 @pytest.mark.parametrize("cls", OURS)
-def test_who_names_a_background_lane_is_watched(
+def test_runs_are_tracked_with_a_background_lane(
     cls: Any, way: str, lanes: str, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In an LLM's policy, that of a copy, of its client, of the environment, or of a block."""
@@ -423,14 +423,14 @@ def test_who_names_a_background_lane_is_watched(
     assert watches() == 1
 
 
-async def test_a_call_that_began_unwatched(sim: Simulator, told: list[str | None]) -> None:
-    """Asked for all the same, the call itself is told, and the next run is known."""
+async def test_a_call_that_began_untracked(sim: Simulator, run_ids: list[str | None]) -> None:
+    """The first call starts the tracking: it has an id of its own; the next run is tracked."""
     agent = agent_of(make(OURS[0], sim))
     await agent.run(ASKED, memory=memory())
-    assert None not in told
-    told.clear()
+    assert None not in run_ids
+    run_ids.clear()
     await agent.run(ASKED, memory=memory())
-    one_of(told)
+    one_of(run_ids)
 
 
 class _Stuck(Workflow):

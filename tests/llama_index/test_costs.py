@@ -71,7 +71,7 @@ def ask_every_way(llm: Any) -> int:
 
 
 def make_any(cls: Any, sim: Simulator, **arguments: Any) -> Any:
-    """An LLM of any of the classes, whose chat streams tell their usage."""
+    """An LLM of any of the classes, whose chat streams report their usage."""
     if cls in (OpenAIFlex, OpenAI):
         arguments.setdefault("additional_kwargs", WITH_USAGE)
     return make(cls, sim, **arguments)
@@ -93,7 +93,7 @@ def test_every_call_counts_once(cls: Any, sim: Simulator) -> None:
 
 @pytest.mark.parametrize("cls", OURS)
 def test_structured_predictions_count(cls: Any, sim: Simulator) -> None:
-    """Also where LlamaIndex itself tells nobody of the model call."""
+    """Structured predictions count, although LlamaIndex emits no event for the model call."""
     llm = make_any(cls, sim)
     with FlexCostEventHandler() as costs:
         llm.structured_predict(Colour, PromptTemplate("Name a colour."))
@@ -125,7 +125,7 @@ def test_what_a_call_went_through_is_in_its_record(cls: Any, sim: Simulator) -> 
 @pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_a_failed_call_counts_as_one(cls: Any, stream: bool, sim: Simulator) -> None:
-    """Once, with no cost, whoever made it."""
+    """A failed call counts once, without cost, for our classes and for LlamaIndex's."""
     sim.script(Fault.status(404))
     old = FlexCostCallback()
     llm = make_any(cls, sim, callback_manager=CallbackManager([old]), max_retries=0)
@@ -144,7 +144,7 @@ def test_a_chat_stream_without_usage_is_unpriced(sim: Simulator) -> None:
     assert "include_usage" in str(records[0].cost.reason)
 
 
-def test_an_llm_that_tells_no_usage_is_unpriced() -> None:
+def test_an_llm_without_usage_is_unpriced() -> None:
     """Counted, with the model's name, and in no amount."""
     with FlexCostEventHandler() as costs:
         MockLLM().complete("Name a colour.")
@@ -175,7 +175,7 @@ def test_many_threads(sim: Simulator) -> None:
 
 
 def test_two_handlers_and_a_block_agree(sim: Simulator) -> None:
-    """Whoever listens, hears the same; and nobody after the block."""
+    """All handlers and blocks count the same calls, and none after the block."""
     llm = make_any(OpenAIFlex, sim)
     outer = FlexCostEventHandler()
     with outer, FlexCostEventHandler() as inner, record_calls() as totals:
@@ -206,9 +206,9 @@ def test_streams_are_asked_for_their_usage(sim: Simulator) -> None:
     """Of OpenAI's own API always, of others where it is said; what the caller set stays."""
     assert "stream_options" not in _streamed_body(sim)
     assert _streamed_body(sim, stream_usage=True)["stream_options"] == {"include_usage": True}
-    told = {"stream_options": {"include_usage": False}}
-    body = _streamed_body(sim, stream_usage=True, additional_kwargs=told)
-    assert body["stream_options"] == told["stream_options"]
+    extra = {"stream_options": {"include_usage": False}}
+    body = _streamed_body(sim, stream_usage=True, additional_kwargs=extra)
+    assert body["stream_options"] == extra["stream_options"]
 
     openais = OpenAIFlex(model="o3", api_key=KEY)
     assert openais._get_model_kwargs(stream=True)["stream_options"] == {"include_usage": True}
@@ -239,7 +239,7 @@ def test_a_handler_that_is_attached_twice_counts_once(sim: Simulator) -> None:
 
 
 def test_what_on_record_raises_harms_no_call(sim: Simulator) -> None:
-    """The answer is had; a warning says what was raised."""
+    """The call returns its answer; a warning names the handler's error."""
 
     def full(record: CallRecord) -> None:
         raise OSError("no space left")

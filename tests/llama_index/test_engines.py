@@ -88,7 +88,7 @@ def outcomes(calls: list[CallReport]) -> list[str]:
 
 
 def through_weather(sim: Simulator, ask: Callable[[], Any]) -> list[CallReport]:
-    """Ask in good weather and through trouble: the same answer both times, and every call told."""
+    """Run ``ask`` without and with faults: the answers are equal, and every call is reported."""
     with track() as calm:
         wanted = ask()
     sim.reset()
@@ -104,7 +104,7 @@ def through_weather(sim: Simulator, ask: Callable[[], Any]) -> list[CallReport]:
 
 
 async def athrough_weather(sim: Simulator, ask: Callable[[], Any]) -> list[CallReport]:
-    """The async twin."""
+    """Async counterpart of :func:`through_weather`."""
     with track() as calm:
         wanted = await ask()
     sim.reset()
@@ -144,7 +144,7 @@ def test_query_engines(mode: ResponseMode, llm: Any, index: VectorStoreIndex, si
 async def test_query_engines_async(
     mode: ResponseMode, llm: Any, index: VectorStoreIndex, sim: Simulator
 ) -> None:
-    """The async twins, which ask for some of the answers at once."""
+    """The same, async: some of the answers are requested concurrently."""
     engine = index.as_query_engine(llm=llm, similarity_top_k=4, response_mode=mode, use_async=True)
 
     async def ask() -> str:
@@ -255,7 +255,7 @@ CHATS = [ChatMode.CONTEXT, ChatMode.CONDENSE_QUESTION, ChatMode.CONDENSE_PLUS_CO
 
 
 def memory(history: list[ChatMessage] | None = None) -> ChatMemoryBuffer:
-    """A memory without a database, which nobody would close."""
+    """A memory without a database, which no test would close."""
     return ChatMemoryBuffer.from_defaults(chat_history=history, token_limit=4000)
 
 
@@ -556,7 +556,7 @@ def test_sub_questions(llm: Any, index: VectorStoreIndex, sim: Simulator) -> Non
 
 
 def test_settings_reach_engines(llm: Any, index: VectorStoreIndex, sim: Simulator) -> None:
-    """With `Settings.llm`, no engine has to be told."""
+    """Engines use the LLM of `Settings.llm`."""
     before = Settings._llm
     Settings.llm = llm
     try:

@@ -1,4 +1,4 @@
-"""What LlamaIndex's instrumentation hears: our events in the LLM's span, and its own as ever."""
+"""LlamaIndex's instrumentation receives our events in the LLM's span, and its own unchanged."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Spans(BaseSpanHandler[Any]):
 
 
 @dataclass
-class Heard:
+class Recorder:
     """What two handlers on the root dispatcher have noted."""
 
     events: Events
@@ -119,28 +119,28 @@ class Heard:
 
 
 @pytest.fixture
-def heard() -> Iterator[Heard]:
+def recorder() -> Iterator[Recorder]:
     """Handlers on the root dispatcher, which every event and span reaches."""
     root = get_dispatcher()
-    heard = Heard(Events(), Spans())
-    root.add_event_handler(heard.events)
-    root.add_span_handler(heard.spans)
-    yield heard
-    root.event_handlers.remove(heard.events)
-    root.span_handlers.remove(heard.spans)
+    recorder = Recorder(Events(), Spans())
+    root.add_event_handler(recorder.events)
+    root.add_span_handler(recorder.spans)
+    yield recorder
+    root.event_handlers.remove(recorder.events)
+    root.span_handlers.remove(recorder.spans)
 
 
 # --- our events ---------------------------------------------------------------------------------
 
 
 @over_every_way
-def test_a_retry_is_an_event(caller: LlamaCaller, heard: Heard, sim: Simulator) -> None:
-    """Each new try is told in the LLM's span: what failed, which lane is next, and when."""
+def test_a_retry_is_an_event(caller: LlamaCaller, recorder: Recorder, sim: Simulator) -> None:
+    """Each retry is an event in the LLM's span: what failed, which lane is next, and when."""
     sim.script(Fault.refuse(), Fault.status(500))
 
     outcome = caller(sim.base_url, FAST.replace(lanes=("flex",)))
 
-    retries = heard.events.of(FlexRetryEvent)
+    retries = recorder.events.of(FlexRetryEvent)
     failed = outcome.report.attempts[:-1]
     assert [one.reason for one in retries] == ["capacity", "transient"]
     assert [one.status for one in retries] == [429, 500]
@@ -148,84 +148,84 @@ def test_a_retry_is_an_event(caller: LlamaCaller, heard: Heard, sim: Simulator) 
     assert {(one.model, one.lane, one.failed_lane) for one in retries} == {("o3", "flex", "flex")}
     assert 0 < retries[0].wait <= 3, "as long as refusals take, which is learnt"
     assert 0 <= retries[1].wait <= 0.02
-    assert {one.span_id for one in retries} == {heard.start().span_id}
-    assert heard.events.of(FlexFallbackEvent) == []
+    assert {one.span_id for one in retries} == {recorder.start().span_id}
+    assert recorder.events.of(FlexFallbackEvent) == []
 
 
 @over_every_way
-def test_a_fallback_is_an_event(caller: LlamaCaller, heard: Heard, sim: Simulator) -> None:
+def test_a_fallback_is_an_event(caller: LlamaCaller, recorder: Recorder, sim: Simulator) -> None:
     """The change of lane is one event with the report, in the LLM's span."""
     sim.script(Fault.refuse())
 
     outcome = caller(sim.base_url, FAST.replace(patience=0))
 
-    [retry] = heard.events.of(FlexRetryEvent)
-    [fallback] = heard.events.of(FlexFallbackEvent)
+    [retry] = recorder.events.of(FlexRetryEvent)
+    [fallback] = recorder.events.of(FlexFallbackEvent)
     assert (retry.failed_lane, retry.lane, retry.wait) == ("flex", "standard", 0)
     assert (fallback.model, fallback.lane, fallback.reason) == ("o3", "standard", "capacity")
     assert fallback.report == outcome.report.to_dict()
-    assert fallback.span_id == heard.start().span_id
-    assert heard.start().span_id in heard.spans.parents
+    assert fallback.span_id == recorder.start().span_id
+    assert recorder.start().span_id in recorder.spans.parents
 
 
 @over_every_way
 def test_a_call_that_is_answered_at_once_has_no_events_of_ours(
-    caller: LlamaCaller, heard: Heard, sim: Simulator
+    caller: LlamaCaller, recorder: Recorder, sim: Simulator
 ) -> None:
-    """Nothing to tell, nothing told."""
+    """A call without retry and fallback emits neither event."""
     caller(sim.base_url)
 
-    assert heard.events.of(FlexRetryEvent, FlexFallbackEvent) == []
+    assert recorder.events.of(FlexRetryEvent, FlexFallbackEvent) == []
 
 
 @over_every_way
-def test_a_downgrade_is_a_fallback(caller: LlamaCaller, heard: Heard, sim: Simulator) -> None:
+def test_a_downgrade_is_a_fallback(caller: LlamaCaller, recorder: Recorder, sim: Simulator) -> None:
     """A tier that the server changed by itself is an event without a retry."""
     sim.script(Fault.serve(tier="default"))
 
     caller(sim.base_url)
 
-    [fallback] = heard.events.of(FlexFallbackEvent)
+    [fallback] = recorder.events.of(FlexFallbackEvent)
     assert (fallback.lane, fallback.reason) == ("standard", "downgraded")
-    assert heard.events.of(FlexRetryEvent) == []
+    assert recorder.events.of(FlexRetryEvent) == []
 
 
 @over_every_way
 def test_a_fallback_without_an_answer_is_an_event(
-    caller: LlamaCaller, heard: Heard, sim: Simulator
+    caller: LlamaCaller, recorder: Recorder, sim: Simulator
 ) -> None:
     """A call that failed on its second lane has left its first one."""
     sim.script(Fault.refuse(), Fault.quota())
 
     outcome = caller(sim.base_url, FAST.replace(patience=0))
 
-    [fallback] = heard.events.of(FlexFallbackEvent)
+    [fallback] = recorder.events.of(FlexFallbackEvent)
     assert isinstance(outcome.error, openai.RateLimitError)
     assert fallback.report == outcome.report.to_dict()
-    assert fallback.span_id == heard.start().span_id
+    assert fallback.span_id == recorder.start().span_id
 
 
 @pytest.mark.parametrize("stream", [s for s in EVERY_STREAM if not s.is_async], ids=str)
 def test_a_stream_that_is_read_elsewhere_stays_in_its_span(
-    stream: LlamaCaller, heard: Heard, sim: Simulator
+    stream: LlamaCaller, recorder: Recorder, sim: Simulator
 ) -> None:
-    """The events of a stream belong to the span it was asked for in, whoever reads it."""
+    """The events of a stream belong to the span that requested it, not to the one that reads it."""
     sim.script(Fault.refuse())
     llm = make(stream.cls, sim)
     with closed(llm):
         chunks = getattr(llm, stream.name)(stream.question)
         contextvars.Context().run(list, chunks)
 
-    [retry] = heard.events.of(FlexRetryEvent)
-    assert retry.span_id == heard.start().span_id
+    [retry] = recorder.events.of(FlexRetryEvent)
+    assert retry.span_id == recorder.start().span_id
 
 
-def test_the_events_as_plain_data(heard: Heard, sim: Simulator) -> None:
+def test_the_events_as_plain_data(recorder: Recorder, sim: Simulator) -> None:
     """They serialise like LlamaIndex's, by their class names."""
     sim.script(Fault.refuse())
     EVERY_WAY[0](sim.base_url, FAST.replace(patience=0))
 
-    for event in heard.events.of(FlexRetryEvent, FlexFallbackEvent):
+    for event in recorder.events.of(FlexRetryEvent, FlexFallbackEvent):
         data = event.model_dump()
         assert data["class_name"] == type(event).__name__ == event.class_name()
         assert data["lane"] == "standard"
@@ -270,19 +270,19 @@ async def _run(llm: Any, ask: Callable[[Any], Awaitable[Any] | None]) -> None:
 
 @pytest.mark.parametrize("ask", STRUCTURES.values(), ids=STRUCTURES)
 @over_classes
-def test_structured_answers_tell_their_events(
-    cls: Any, ask: Any, heard: Heard, sim: Simulator
+def test_structured_answers_emit_events(
+    cls: Any, ask: Any, recorder: Recorder, sim: Simulator
 ) -> None:
-    """They are told in the LLM's innermost span: that of its chat where there is one."""
+    """The events are in the LLM's innermost span: that of its chat if there is one."""
     sim.script(Fault.refuse())
     with track() as calls:
         asyncio.run(_run(make(cls, sim, policy=FAST.replace(patience=0)), ask))
 
     [report] = calls
-    [retry] = heard.events.of(FlexRetryEvent)
-    [fallback] = heard.events.of(FlexFallbackEvent)
-    starts = heard.events.of(LLMChatStartEvent)
-    innermost = starts[0].span_id if starts else list(heard.spans.parents)[-1]
+    [retry] = recorder.events.of(FlexRetryEvent)
+    [fallback] = recorder.events.of(FlexFallbackEvent)
+    starts = recorder.events.of(LLMChatStartEvent)
+    innermost = starts[0].span_id if starts else list(recorder.spans.parents)[-1]
     assert innermost.startswith(f"{cls.__name__}.")
     assert retry.span_id == fallback.span_id == innermost
     assert fallback.report == report.to_dict()
@@ -293,7 +293,7 @@ def test_structured_answers_tell_their_events(
 
 
 def weather(city: str) -> str:
-    """Tell the weather of a city."""
+    """Describe the weather of a city."""
     return city
 
 
@@ -334,7 +334,7 @@ KINDS = {
 @pytest.mark.parametrize("fault", [None, Fault.status(401)], ids=["answered", "failed"])
 @pytest.mark.parametrize(("cls", "ask"), KINDS.values(), ids=KINDS)
 def test_events_and_spans_are_llama_indexs(
-    cls: Any, ask: Any, fault: Fault | None, heard: Heard, sim: Simulator
+    cls: Any, ask: Any, fault: Fault | None, recorder: Recorder, sim: Simulator
 ) -> None:
     """Same spans, nested alike and ended alike, and same events in them but for our own."""
     noted = []
@@ -344,7 +344,7 @@ def test_events_and_spans_are_llama_indexs(
             asyncio.run(_run(make(one, sim), ask))
         except openai.AuthenticationError:
             assert fault is not None
-        noted.append(heard.take(one))
+        noted.append(recorder.take(one))
 
     theirs, ours = noted
     assert ours == theirs
@@ -371,33 +371,35 @@ def test_chunks_are_llama_indexs(caller: LlamaCaller, sim: Simulator) -> None:
 
 @pytest.mark.parametrize("fault", [None, Fault.status(401)], ids=["answered", "failed"])
 @over_every_way
-def test_every_call_is_told_at_its_end(
-    caller: LlamaCaller, fault: Fault | None, heard: Heard, sim: Simulator
+def test_every_call_ends_with_an_event(
+    caller: LlamaCaller, fault: Fault | None, recorder: Recorder, sim: Simulator
 ) -> None:
     """One `FlexCallEvent` a call, answered or not, with its report, in the call's span."""
     sim.script(*([fault] if fault else []))
 
     outcome = caller(sim.base_url)
 
-    [told] = heard.events.of(FlexCallEvent)
-    assert told.report == outcome.report.to_dict()
-    assert told.span_id == heard.start().span_id
+    [call_event] = recorder.events.of(FlexCallEvent)
+    assert call_event.report == outcome.report.to_dict()
+    assert call_event.span_id == recorder.start().span_id
 
 
 @over_every_way
-def test_the_end_event_has_the_report(caller: LlamaCaller, heard: Heard, sim: Simulator) -> None:
+def test_the_end_event_has_the_report(
+    caller: LlamaCaller, recorder: Recorder, sim: Simulator
+) -> None:
     """`LLMChatEndEvent.response` is the answer, with the report on it."""
     sim.script(Fault.refuse())
 
     outcome = caller(sim.base_url)
 
-    [end] = heard.events.of(LLMChatEndEvent, LLMCompletionEndEvent)
+    [end] = recorder.events.of(LLMChatEndEvent, LLMCompletionEndEvent)
     assert end.response.additional_kwargs["flextier"] == outcome.report.to_dict()
-    assert end.span_id == heard.start().span_id
+    assert end.span_id == recorder.start().span_id
 
 
 @over_every_way
-def test_the_older_callbacks_hear_the_same(caller: LlamaCaller, sim: Simulator) -> None:
+def test_the_older_callbacks_receive_the_same(caller: LlamaCaller, sim: Simulator) -> None:
     """`LlamaDebugHandler` has the same pairs of events, with the same payloads, as ever."""
     pairs = []
     for cls in (THEIRS[caller.cls], caller.cls):
@@ -418,18 +420,20 @@ def test_the_older_callbacks_hear_the_same(caller: LlamaCaller, sim: Simulator) 
 
 
 @over_classes
-async def test_calls_at_once_keep_to_their_spans(cls: Any, heard: Heard, sim: Simulator) -> None:
-    """Twenty calls at once, each refused once: each retry is told in the span of its call."""
+async def test_calls_at_once_keep_to_their_spans(
+    cls: Any, recorder: Recorder, sim: Simulator
+) -> None:
+    """Of twenty concurrent calls, each refused once, each retry is in the span of its call."""
     llm = make(cls, sim)
     sim.script(*[Fault.refuse()] * 20)
     async with aclosed(llm):
         answers = await asyncio.gather(*(llm.achat(CHAT) for _ in range(20)))
 
     requests = {}
-    for event in heard.events.of(LLMChatEndEvent):
+    for event in recorder.events.of(LLMChatEndEvent):
         attempts = event.response.additional_kwargs["flextier"]["attempts"]
         requests[event.span_id] = [attempt["request_id"] for attempt in attempts]
-    retries = heard.events.of(FlexRetryEvent)
+    retries = recorder.events.of(FlexRetryEvent)
     assert len(answers) == len(requests) == 20
     assert len(retries) == 20
     assert all(retry.request_id in requests[retry.span_id] for retry in retries)

@@ -153,11 +153,11 @@ def test_the_named_argument_wins_over_additional_kwargs(
     assert seen(sim) == ["priority"]
 
 
-# --- what the report tells ----------------------------------------------------------------------
+# --- what the report contains --------------------------------------------------------------------
 
 
 @over_chats
-def test_a_downgrade_by_the_server_is_told(caller: LlamaCaller, sim: Simulator) -> None:
+def test_a_downgrade_by_the_server_is_reported(caller: LlamaCaller, sim: Simulator) -> None:
     """The lane of the report is the one the answer was billed on, not the one asked for."""
     sim.script(Fault.serve(tier="default"))
 
@@ -170,7 +170,7 @@ def test_a_downgrade_by_the_server_is_told(caller: LlamaCaller, sim: Simulator) 
 
 @over_plain
 def test_possibly_billed_is_said(plain: LlamaCaller, sim: Simulator) -> None:
-    """A stall may have been billed, a refusal never is: the report tells them apart."""
+    """A stall is possibly billed, a refusal never is."""
     sim.script(Fault.refuse(), Fault.stall())
 
     outcome = plain(sim.base_url, FAST.replace(flex_timeout=0.5, patience=0.4))

@@ -89,13 +89,13 @@ def test_listed_models_are_as_they_were(cls: Any) -> None:
 def test_a_size_of_the_callers_wins(cls: Any) -> None:
     """`context_window` is taken for any model, and changes nothing else of the metadata."""
     for model in ["o3", "gpt-4o", "gpt-3.5-turbo-instruct", "ft:gpt-4o:o::i"]:
-        told, plain = (
+        explicit, plain = (
             cls(model=model, api_key=KEY, context_window=size).metadata.model_dump()
             for size in (4321, None)
         )
-        assert told.pop("context_window") == 4321
+        assert explicit.pop("context_window") == 4321
         assert plain.pop("context_window") != 4321
-        assert told == plain
+        assert explicit == plain
 
 
 @pytest.mark.parametrize(("model", "base"), NAMED.items())
@@ -212,14 +212,14 @@ def test_snapshots_of_the_older_kind() -> None:
 
 @pytest.mark.parametrize("model", ["gpt-3.5-turbo-2", "gpt-35-turbo-2"])
 def test_the_safe_size_is_of_reasoning_models(model: str) -> None:
-    """Of an unlisted model of an older family nobody knows that it takes so much."""
+    """For an unlisted model of an older family the safe size would be too large."""
     assert not facts_of(model).is_reasoning
     with pytest.raises(ValueError, match="context_window"):
         OpenAIFlex(model=model, api_key=KEY)
 
 
 def test_facts_of_names() -> None:
-    """What only looks like a reasoning model is told apart."""
+    """Names that only resemble reasoning models are not taken for them."""
     assert not facts_of("gpt-4o-2027-01-01").is_reasoning
     assert not facts_of("gpt-4.7").is_reasoning
     assert not facts_of("chatgpt-5").is_reasoning
@@ -250,7 +250,7 @@ def test_bodies_of_reasoning_models_in_chat(model: str, sim: Simulator) -> None:
 
 @pytest.mark.parametrize("model", REASONING)
 def test_bodies_of_reasoning_models_in_responses(model: str, sim: Simulator) -> None:
-    """The Responses twin."""
+    """The same for Responses."""
     options = {"effort": "low", "summary": "auto"}
     body = asked(
         OpenAIResponsesFlex, sim, model=model, max_output_tokens=300, reasoning_options=options
@@ -264,8 +264,8 @@ def test_bodies_of_reasoning_models_in_responses(model: str, sim: Simulator) -> 
 @pytest.mark.parametrize("cls", OURS)
 def test_what_llama_index_sends_instead(cls: Any, sim: Simulator) -> None:
     """LlamaIndex sends a fine-tuned reasoning model what it refuses, and leaves the effort out."""
-    told = {OpenAIFlex: {"reasoning_effort": "low"}, OpenAIResponsesFlex: {"top_p": 1.0}}[cls]
-    theirs = make(THEIRS[cls], sim, model="ft:o4-mini:o::i", **{LIMIT[cls]: 300}, **told)
+    given = {OpenAIFlex: {"reasoning_effort": "low"}, OpenAIResponsesFlex: {"top_p": 1.0}}[cls]
+    theirs = make(THEIRS[cls], sim, model="ft:o4-mini:o::i", **{LIMIT[cls]: 300}, **given)
     theirs.complete("Hi.")
     body = sim.requests[-1].body or {}
     assert body["temperature"] == 0.1
@@ -287,25 +287,25 @@ def test_bodies_of_other_models(cls: Any, model: str, sim: Simulator) -> None:
 @pytest.mark.parametrize("model", REASONING)
 @pytest.mark.parametrize("cls", OURS)
 def test_an_explicit_temperature(cls: Any, model: str, sim: Simulator) -> None:
-    """What was asked for in so many words is sent, wherever it was asked for."""
+    """A temperature that is set explicitly is sent, wherever it was set."""
     assert asked(cls, sim, model=model, temperature=0.7)["temperature"] == 0.7
-    for told in ({"additional_kwargs": {"temperature": 0.1}}, {"call": {"temperature": 0.1}}):
-        assert asked(cls, sim, model=model, **told)["temperature"] == 0.1
+    for given in ({"additional_kwargs": {"temperature": 0.1}}, {"call": {"temperature": 0.1}}):
+        assert asked(cls, sim, model=model, **given)["temperature"] == 0.1
 
 
 @pytest.mark.parametrize("model", ["gpt-6.2-sol", "ft:gpt-5:o::i"])
 def test_an_explicit_top_p(model: str, sim: Simulator) -> None:
     """So is `top_p`."""
     assert asked(OpenAIResponsesFlex, sim, model=model, top_p=0.5)["top_p"] == 0.5
-    told = asked(OpenAIResponsesFlex, sim, model=model, call={"top_p": 1.0})
-    assert told["top_p"] == 1.0
+    sent = asked(OpenAIResponsesFlex, sim, model=model, call={"top_p": 1.0})
+    assert sent["top_p"] == 1.0
 
 
 @pytest.mark.parametrize("model", ["gpt-6.2-sol", "ft:o4-mini:o::i"])
 def test_limits_by_any_name(model: str, sim: Simulator) -> None:
-    """`max_completion_tokens` as told wins over what `max_tokens` becomes, as for listed models."""
-    told = {"max_tokens": 300, "additional_kwargs": {"max_completion_tokens": 500}}
-    newer, listed = (asked(OpenAIFlex, sim, model=name, **told) for name in (model, "o3"))
+    """An explicit `max_completion_tokens` replaces `max_tokens`, as for listed models."""
+    given = {"max_tokens": 300, "additional_kwargs": {"max_completion_tokens": 500}}
+    newer, listed = (asked(OpenAIFlex, sim, model=name, **given) for name in (model, "o3"))
     assert newer["max_completion_tokens"] == listed["max_completion_tokens"] == 500
     assert "max_tokens" not in {**newer, **listed}
     called = asked(OpenAIFlex, sim, model=model, call={"max_tokens": 7})
@@ -350,8 +350,8 @@ def test_prompts_are_packed_for_the_assumed_size(cls: Any, sim: Simulator) -> No
     """The prompt helper repacks texts to fit; with a size of the caller's, to fit that one."""
     words = [f"word{n} " * 300 for n in range(120)]
     prompt = PromptTemplate("{context_str}")
-    for size, told in ((SAFE_WINDOW, {}), (9000, {"context_window": 9000})):
-        llm = quietly(cls, sim, model="gpt-6.2-sol", **{LIMIT[cls]: 1000}, **told)
+    for size, given in ((SAFE_WINDOW, {}), (9000, {"context_window": 9000})):
+        llm = quietly(cls, sim, model="gpt-6.2-sol", **{LIMIT[cls]: 1000}, **given)
         helper = PromptHelper.from_llm_metadata(llm.metadata)
         assert helper.context_window == size
         packed = helper.repack(prompt, words, llm=llm)

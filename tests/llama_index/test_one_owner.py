@@ -106,7 +106,7 @@ STRUCTURED = PromptTemplate(PROMPT)
 
 @over_classes
 def test_structured_answers_have_one_owner_too(cls: Any, sim: Simulator) -> None:
-    """`structured_predict` and its async and streamed twins send what their reports say."""
+    """`structured_predict`, async and streamed too, sends exactly the attempts that it reports."""
 
     async def asynchronous(llm: Any) -> None:
         async with aclosed(llm):
@@ -192,7 +192,7 @@ def test_llama_indexs_minute_is_not_the_limit(cls: Any, is_async: bool, sim: Sim
 
 @over_classes
 def test_the_timeout_on_the_wire_is_the_lanes(cls: Any, sim: Simulator) -> None:
-    """The SDK tells the server how long a read may take: 900 s on flex, 600 s on standard."""
+    """The SDK's header says how long a read may take: 900 s on flex, 600 s on standard."""
     sim.script(Fault.refuse())
 
     # An HTTP client of the caller's own: ours end attempts by themselves, and have no such timer.
@@ -202,8 +202,8 @@ def test_the_timeout_on_the_wire_is_the_lanes(cls: Any, sim: Simulator) -> None:
         llm.chat(CHAT)
         theirs.chat(CHAT)
 
-    told = [request.headers["x-stainless-read-timeout"] for request in sim.requests]
-    assert [float(seconds) for seconds in told] == [900, 600, 60]
+    timeouts = [request.headers["x-stainless-read-timeout"] for request in sim.requests]
+    assert [float(seconds) for seconds in timeouts] == [900, 600, 60]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -240,7 +240,7 @@ COMPLETION = {
 
 
 class Completions(BaseHTTPRequestHandler):
-    """A `/v1/completions`, which the simulator has not; it fails as often as it is told to."""
+    """A server of `/v1/completions`, which the simulator lacks; it fails as often as set."""
 
     failures = 0
     bodies: list[dict[str, Any]]

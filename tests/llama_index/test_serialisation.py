@@ -83,7 +83,7 @@ def secretive(cls: Any, **settings: Any) -> Any:
 
 
 def fields(llm: Any) -> dict[str, Any]:
-    """All that an LLM was told, but for what is not serialised by LlamaIndex itself."""
+    """All fields of an LLM except those that LlamaIndex itself does not serialise."""
     excluded = {name for name, field in type(llm).model_fields.items() if field.exclude}
     return {name: getattr(llm, name) for name in type(llm).model_fields if name not in excluded}
 
@@ -156,7 +156,7 @@ def test_as_the_parent_but_for_secrets(cls: Any) -> None:
     assert ours - theirs <= {"policy", "context_window", "stream_usage"}
 
 
-class Hears(BaseEventHandler):
+class RecordEvents(BaseEventHandler):
     """Keeps the events that are dispatched."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -165,7 +165,7 @@ class Hears(BaseEventHandler):
     @classmethod
     def class_name(cls) -> str:
         """Its name."""
-        return "Hears"
+        return "RecordEvents"
 
     def handle(self, event: Any, **kwargs: Any) -> None:
         """Keep the event."""
@@ -173,35 +173,35 @@ class Hears(BaseEventHandler):
 
 
 @pytest.fixture
-def heard() -> Iterator[list[Any]]:
+def recorded_events() -> Iterator[list[Any]]:
     """The events of LlamaIndex's instrumentation."""
-    handler, root = Hears(), get_dispatcher()
+    handler, root = RecordEvents(), get_dispatcher()
     root.add_event_handler(handler)
     yield handler.events
     root.event_handlers.remove(handler)
 
 
 @pytest.mark.parametrize("cls", OURS)
-def test_events_have_no_secrets(cls: Any, sim: Simulator, heard: list[Any]) -> None:
-    """What instrumentation and callbacks hear of a call names the model and shows no secret."""
+def test_events_have_no_secrets(cls: Any, sim: Simulator, recorded_events: list[Any]) -> None:
+    """Events and callbacks contain the model's name and no secret."""
     debug = LlamaDebugHandler(print_trace_on_end=False)
     manager = CallbackManager([debug])
-    told = {"service_tier": "flex", "extra_headers": HEADERS}
+    extra = {"service_tier": "flex", "extra_headers": HEADERS}
     llm = secretive(
         cls,
         api_base=sim.base_url,
         callback_manager=manager,
-        additional_kwargs=told,
+        additional_kwargs=extra,
         policy=FAST,
         **({"built_in_tools": None} if cls is OpenAIResponsesFlex else {}),
     )
     llm.complete("Hi.")
     list(llm.stream_complete("Hi."))
     llm.predict(PromptTemplate("Hi {name}."), name="you")
-    starts = [event.model_dict for event in heard if hasattr(event, "model_dict")]
+    starts = [event.model_dict for event in recorded_events if hasattr(event, "model_dict")]
     assert len(starts) == 3
     assert all(start["model_name"] == "o3" for start in starts)
-    assert "secret" not in str([event.model_dump() for event in heard])
+    assert "secret" not in str([event.model_dump() for event in recorded_events])
     assert "secret" not in str([pair[0].payload for pair in debug.get_llm_inputs_outputs()])
     assert sim.requests[0].headers["helicone-auth"] == "Bearer secret-11"
 
@@ -213,14 +213,14 @@ def test_events_have_no_secrets(cls: Any, sim: Simulator, heard: list[Any]) -> N
 def test_a_round_trip(cls: Any) -> None:
     """`from_dict` and `from_json` give an equal LLM, once it has its secrets again."""
     llm = secretive(cls)
-    told = {
+    secrets = {
         "api_key": KEY,
         "default_headers": llm.default_headers,
         "additional_kwargs": llm.additional_kwargs,
     }
     if cls is OpenAIResponsesFlex:
-        told["built_in_tools"] = llm.built_in_tools
-    for back in (cls.from_dict(llm.to_dict(), **told), cls.from_json(llm.to_json(), **told)):
+        secrets["built_in_tools"] = llm.built_in_tools
+    for back in (cls.from_dict(llm.to_dict(), **secrets), cls.from_json(llm.to_json(), **secrets)):
         assert type(back) is cls
         assert fields(back) == fields(llm)
         assert back.policy.explicit == llm.policy.explicit
@@ -274,23 +274,23 @@ COPIES: dict[str, Any] = {
 @pytest.mark.parametrize("way", COPIES)
 @pytest.mark.parametrize("cls", OURS)
 async def test_copies(cls: Any, way: str, used: bool, sim: Simulator) -> None:
-    """A copy is told the same, and works the same: sync, async and streamed."""
+    """A copy has the same fields and works the same: sync, async and streamed."""
     llm = make(cls, sim, timeout=7, temperature=0.5, default_headers={"X-Team": "ink"})
     if used:
         llm.complete("Hi.")
         await llm.acomplete("Hi.")
-    twin = COPIES[way](llm)
-    assert type(twin) is cls
-    assert fields(twin) == fields(llm)
-    assert twin.api_key == llm.api_key
+    copied = COPIES[way](llm)
+    assert type(copied) is cls
+    assert fields(copied) == fields(llm)
+    assert copied.api_key == llm.api_key
     sim.reset()
-    for one in (llm, twin):
+    for one in (llm, copied):
         assert one.complete("Hi.").additional_kwargs["flextier"]["lane"] == "flex"
         assert (await one.acomplete("Hi.")).additional_kwargs["flextier"]["lane"] == "flex"
         assert [*one.stream_complete("Hi.")][-1].additional_kwargs["flextier"]["lane"] == "flex"
     assert {request.headers["x-team"] for request in sim.requests} == {"ink"}
-    assert twin._client.policy == llm._client.policy
-    assert twin._aclient.policy == llm._aclient.policy
+    assert copied._client.policy == llm._client.policy
+    assert copied._aclient.policy == llm._aclient.policy
 
 
 @pytest.mark.parametrize("cls", OURS)
@@ -299,10 +299,10 @@ def test_deep_copies_share_clients_only(cls: Any, sim: Simulator) -> None:
     llm = make(cls, sim, additional_kwargs={"metadata": {"a": "b"}})
     llm.complete("Hi.")
     for way in ("deepcopy", "deep model_copy"):
-        twin = COPIES[way](llm)
-        twin.additional_kwargs["metadata"]["a"] = "c"
+        copied = COPIES[way](llm)
+        copied.additional_kwargs["metadata"]["a"] = "c"
         assert llm.additional_kwargs == {"metadata": {"a": "b"}}
-        assert twin._client is llm._client
+        assert copied._client is llm._client
 
 
 @pytest.mark.parametrize("cls", OURS)
@@ -311,10 +311,10 @@ async def test_deep_copies_with_http_clients(cls: Any, sim: Simulator) -> None:
     async with httpx.AsyncClient() as ahttp:
         with httpx.Client() as http:
             llm = make(cls, sim, http_client=http, async_http_client=ahttp)
-            twin = copy.deepcopy(llm)
-            assert twin._http_client is http
-            assert twin._async_http_client is ahttp
-            assert twin.complete("Hi.").text == (await twin.acomplete("Hi.")).text
+            copied = copy.deepcopy(llm)
+            assert copied._http_client is http
+            assert copied._async_http_client is ahttp
+            assert copied.complete("Hi.").text == (await copied.acomplete("Hi.")).text
 
 
 @pytest.mark.parametrize("cls", OURS)
@@ -397,7 +397,7 @@ async def test_another_policy(
 
 @pytest.mark.parametrize("cls", OURS)
 def test_another_policy_keeps_timeout_and_retries(cls: Any, sim: Simulator) -> None:
-    """What the LLM was told by its own arguments holds under a new policy."""
+    """Policy fields given as the LLM's own arguments stay in force under a new policy."""
     llm = make(cls, sim, timeout=7, max_retries=0).model_copy(update={"policy": {"patience": 1}})
     llm.complete("Hi.")
     policy = llm._client.policy
@@ -427,8 +427,8 @@ def test_another_policy_that_says_otherwise(cls: Any, used: bool, sim: Simulator
 @pytest.mark.parametrize("cls", OURS)
 def test_another_policy_for_clients_of_the_callers(cls: Any, sim: Simulator) -> None:
     """A copy with another policy asks by the caller's clients, which stay as they are."""
-    told = {"base_url": sim.base_url, "api_key": "sk-theirs", "policy": FAST}
-    client, aclient = FlexOpenAI(**told), AsyncFlexOpenAI(**told)
+    client_options = {"base_url": sim.base_url, "api_key": "sk-theirs", "policy": FAST}
+    client, aclient = FlexOpenAI(**client_options), AsyncFlexOpenAI(**client_options)
     llm = make(cls, sim, openai_client=client, async_openai_client=aclient)
     copied = llm.model_copy(update={"policy": {"lanes": ["standard"]}})
     copied.complete("Hi.")

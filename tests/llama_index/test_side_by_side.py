@@ -28,14 +28,14 @@ PIXEL = (
     "AjCB0C8AAAAASUVORK5CYII="
 )
 TOPIC = {"topic": "'ink'"}
-PROMPT = PromptTemplate("Tell me of {topic}. Be short.")
+PROMPT = PromptTemplate("Write about {topic}. Be short.")
 CHAT_PROMPT = ChatPromptTemplate(
     message_templates=[
         ChatMessage(role=MessageRole.SYSTEM, content="You name colours."),
         ChatMessage(role=MessageRole.USER, content="A colour for {topic}?"),
     ]
 )
-# Headers that tell of the client, not of the call.
+# Headers that describe the client, not the call.
 _OF_THE_CLIENT = {"content-length", "host", "user-agent", "x-stainless-read-timeout"}
 # What is another one in every answer, or says which tier served it.
 _OF_THE_ANSWER = {
@@ -71,12 +71,12 @@ def measure(word: str, unit: str = "cm") -> str:
 
 
 def tools() -> list[FunctionTool]:
-    """Two tools; made anew, since LlamaIndex changes their schemas in place."""
+    """Two tools, new ones for each call, since LlamaIndex changes their schemas in place."""
     return [FunctionTool.from_defaults(lookup), FunctionTool.from_defaults(measure)]
 
 
 def messages() -> list[ChatMessage]:
-    """A conversation; made anew, since LlamaIndex appends to the list that it is given."""
+    """A conversation, a new list for each call, since LlamaIndex appends to it."""
     return [
         ChatMessage(role=MessageRole.SYSTEM, content="Be short."),
         ChatMessage(role=MessageRole.USER, content="Look up 'ink'. Then stop."),
@@ -320,7 +320,7 @@ ASKED: dict[str, Way] = {
     ("cls", "setting"), [(cls, setting) for cls in OURS for setting in SETTINGS[cls]]
 )
 async def test_each_setting(cls: Any, setting: str, way: str, model: str, sim: Simulator) -> None:
-    """Whatever the constructor was told reaches the wire as LlamaIndex sends it."""
+    """All constructor arguments reach the wire as LlamaIndex sends them."""
     ours, theirs = await both(cls, sim, ASKED[way], model=model, **SETTINGS[cls][setting])
     assert ours[1] == theirs[1]
     assert ours[0] == theirs[0]
@@ -357,7 +357,7 @@ def tool_loop(llm: Any) -> list[Any]:
 
 
 async def atool_loop(llm: Any) -> list[Any]:
-    """The async twin."""
+    """The same, async."""
     history = messages()
     first = await llm.achat_with_tools(tools(), chat_history=history)
     last = await llm.achat_with_tools(tools(), chat_history=_answered(llm, history, first))

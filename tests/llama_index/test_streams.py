@@ -146,7 +146,7 @@ def lingering_url() -> Iterator[str]:
 def test_a_connection_that_lingers_after_the_answer(
     stream: LlamaCaller, lingering_url: str
 ) -> None:
-    """A server that leaves the stream open after `response.completed` loses nobody the answer."""
+    """The answer is complete even if the server keeps the stream open after it."""
     result = stream(lingering_url, FAST.replace(flex_timeout=0.5))
 
     assert result.text == "Blue."
@@ -220,7 +220,7 @@ def test_chunks_arrive_as_they_come(cls: Any, sim: Simulator) -> None:
 async def test_async_chunks_arrive_as_they_come(
     cls: Any, uncollected: None, sim: Simulator
 ) -> None:
-    """The async twin, half-way through the answer."""
+    """The same, async, half-way through the answer."""
     llm = make(cls, sim, policy=FAST.replace(flex_timeout=20))
     async with aclosed(llm):
         whole = [one async for one in await llm.astream_chat(CHAT)]
@@ -310,7 +310,7 @@ async def test_an_async_stream_left_half_way_leaves_nothing(
     uncollected: None,
     own_sim: Simulator,
 ) -> None:
-    """The async twin; what is dropped is closed by the loop, a few of its turns later."""
+    """The same, async: the loop closes a dropped stream a few iterations later."""
     own_sim.script(Fault.stream_stall(after=4))
     before = asyncio.all_tasks()
     llm = make(cls, own_sim)
@@ -352,7 +352,7 @@ def test_who_stops_at_the_last_chunk_leaves_nothing(
         assert own_sim.connections == 1
 
 
-def test_a_stream_that_nobody_reads_is_never_asked_for(sim: Simulator) -> None:
+def test_an_unread_stream_is_never_requested(sim: Simulator) -> None:
     """LlamaIndex asks when the first chunk is wanted: without it there is no call to report."""
     for cls in OURS:
         llm = make(cls, sim)
@@ -412,7 +412,7 @@ def test_what_was_in_force_when_a_stream_was_asked_for_counts(
 
 @over_classes
 def test_what_is_in_force_where_a_stream_is_read_counts_too(cls: Any, sim: Simulator) -> None:
-    """The block around the reading hears of the call, and what it says wins."""
+    """The block around the reading counts the call, and its override wins."""
     llm = make(cls, sim)
     with closed(llm):
         with track() as asked, override(lanes=("flex",)):
@@ -426,7 +426,7 @@ def test_what_is_in_force_where_a_stream_is_read_counts_too(cls: Any, sim: Simul
 
 @over_classes
 async def test_async_streams_count_where_they_were_asked_for(cls: Any, sim: Simulator) -> None:
-    """The async twin, read by another task after the block."""
+    """The same, async, read by another task after the block."""
     llm = make(cls, sim)
 
     async def read(chunks: Any) -> list[Any]:
@@ -443,7 +443,7 @@ async def test_async_streams_count_where_they_were_asked_for(cls: Any, sim: Simu
 
 @over_classes
 def test_each_of_two_streams_at_once_has_its_own_report(cls: Any, sim: Simulator) -> None:
-    """Streams that are read in turns do not hear each other's calls."""
+    """Two streams that are read alternately have separate reports."""
     sim.script(Fault.refuse())
     llm = make(cls, sim)
     with closed(llm), track() as calls:
@@ -461,7 +461,7 @@ def test_each_of_two_streams_at_once_has_its_own_report(cls: Any, sim: Simulator
 
 
 def weather(city: str) -> str:
-    """Tell the weather of a city."""
+    """Describe the weather of a city."""
     return city
 
 
@@ -492,7 +492,7 @@ def test_a_stream_with_tool_calls(cls: Any, fault: Fault, sim: Simulator) -> Non
 
 @over_classes
 async def test_an_async_stream_with_tool_calls(cls: Any, sim: Simulator) -> None:
-    """The async twin."""
+    """The same, async."""
     sim.script(Fault.refuse())
     llm = make(cls, sim)
     async with aclosed(llm):
@@ -507,10 +507,8 @@ async def test_an_async_stream_with_tool_calls(cls: Any, sim: Simulator) -> None
 
 
 @over_every_stream
-def test_reports_of_streams_have_usage_where_it_is_told(
-    stream: LlamaCaller, sim: Simulator
-) -> None:
-    """Responses streams always tell their usage, chat streams only when asked to."""
+def test_reports_of_streams_have_reported_usage(stream: LlamaCaller, sim: Simulator) -> None:
+    """Responses streams always report their usage, chat streams only on request."""
     result: Outcome = stream(sim.base_url)
 
     assert (result.report.usage is not None) == (stream.cls is OURS[1])

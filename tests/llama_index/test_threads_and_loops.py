@@ -25,7 +25,7 @@ RAINY = Weather(refuse=0.3)
 
 
 def _in_threads(work: Callable[[int], Any], threads: int = THREADS) -> list[Any]:
-    """What each of so many threads makes of its number, all of them started at once."""
+    """Return the results of ``work(n)`` from threads that start at the same time."""
     barrier = threading.Barrier(threads)
 
     def run(number: int) -> Any:

@@ -14,7 +14,7 @@ from flextier.otel import Instrumentation, instrument
 
 
 class Telemetry:
-    """Two providers and what they have been told. ``instrument()`` switches them on."""
+    """Two in-memory providers and what they have recorded. ``instrument()`` switches them on."""
 
     def __init__(self, **metrics: Any) -> None:
         self._exporter = InMemorySpanExporter()

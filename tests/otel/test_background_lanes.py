@@ -38,10 +38,10 @@ def answered(lane: str) -> CallReport:
 def test_a_span_names_the_window_and_its_cost(lane: str) -> None:
     """The share of standard, and what is left of that."""
     call = answered(lane)
-    told = of_span(ASKED, call, record_of(call).cost)
-    assert (told["flextier.lane"], told["flextier.first_lane"]) == (lane, lane)
-    assert told["flextier.cost"] == float(STANDARD * SHARES[lane])
-    assert told["flextier.saved"] == float(STANDARD - STANDARD * SHARES[lane])
+    attributes = of_span(ASKED, call, record_of(call).cost)
+    assert (attributes["flextier.lane"], attributes["flextier.first_lane"]) == (lane, lane)
+    assert attributes["flextier.cost"] == float(STANDARD * SHARES[lane])
+    assert attributes["flextier.saved"] == float(STANDARD - STANDARD * SHARES[lane])
 
 
 @pytest.mark.parametrize("lane", SHARES)

@@ -32,7 +32,7 @@ def ask(client: FlexOpenAI) -> None:
 
 
 def test_uninstrument(sim: Simulator, otel: Telemetry) -> None:
-    """Calls that begin later are not told, and what listened is gone."""
+    """Later calls make no spans, and no listener is left."""
     with make(sim) as client:
         ask(client)
         otel.instrument().uninstrument()
@@ -44,7 +44,7 @@ def test_uninstrument(sim: Simulator, otel: Telemetry) -> None:
     assert hooks.with_hooks(scope, sim.base_url, None) is scope
 
 
-def test_a_call_that_has_begun_is_still_told(sim: Simulator, otel: Telemetry) -> None:
+def test_a_call_under_way_still_makes_its_span(sim: Simulator, otel: Telemetry) -> None:
     """Switched off while a stream is read, its span is made when it ends."""
     with make(sim) as client:
         stream = client.responses.create(model="o3", input="Hi.", stream=True)
@@ -54,7 +54,7 @@ def test_a_call_that_has_begun_is_still_told(sim: Simulator, otel: Telemetry) ->
 
 
 def test_a_call_that_had_begun_before_is_not(sim: Simulator) -> None:
-    """Switched on while a stream is read, nothing is told of that stream."""
+    """A stream that was requested before instrument() makes no span."""
     telemetry = Telemetry()
     with make(sim) as client:
         stream = client.responses.create(model="o3", input="Hi.", stream=True)
@@ -121,7 +121,7 @@ def test_without_the_library() -> None:
 
 
 def test_threads(sim: Simulator, otel: Telemetry) -> None:
-    """Calls of bare threads are heard of, each in the span of its own thread."""
+    """Calls in bare threads make spans, each within the span of its own thread."""
     sim.script(*[Fault.refuse()] * 6)
 
     def work(client: FlexOpenAI) -> int:
@@ -162,7 +162,7 @@ def test_event_loops(sim: Simulator, otel: Telemetry) -> None:
 
 
 def test_langchain(sim: Simulator, otel: Telemetry) -> None:
-    """A batch of LangChain's, in threads that it starts, is heard of in the span around it."""
+    """LangChain's batch makes its spans, in threads of its own, within the span around it."""
     llm = ChatOpenAIFlex(model="o3", base_url=sim.base_url, api_key=SecretStr(KEY), policy=FAST)
     with otel.tracer.start_as_current_span("mine") as mine:
         llm.batch(["One.", "Two.", "Three."])
@@ -178,7 +178,7 @@ def test_raw_answers(sim: Simulator, otel: Telemetry) -> None:
     assert [span.name for span in otel.spans] == ["chat o3", "chat o3"]
 
 
-def test_what_is_not_routed_is_not_told(sim: Simulator, otel: Telemetry) -> None:
+def test_calls_that_are_not_routed_make_no_spans(sim: Simulator, otel: Telemetry) -> None:
     """Embeddings and models pass flextier untouched."""
     with make(sim) as client:
         client.embeddings.create(model="text-embedding-3-small", input="Hi.")
@@ -200,7 +200,7 @@ class Broken(SpanProcessor):
 def test_telemetry_that_fails_harms_no_call(
     sim: Simulator, otel: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The answer is handed over, the other listeners are told, the log says what was lost."""
+    """The answer is returned, other listeners are notified, and the loss is logged."""
     otel.tracer_provider.add_span_processor(Broken())
     with make(sim) as client, track() as calls:
         ask(client)

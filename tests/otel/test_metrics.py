@@ -71,7 +71,7 @@ def test_the_conventions_metrics(sim: Simulator, otel: Telemetry) -> None:
 
 
 def test_tokens_and_seconds(caller: Caller, sim: Simulator, otel: Telemetry) -> None:
-    """Every way to make a call records its duration, and its tokens where the answer tells."""
+    """Every way to make a call records its duration, and its tokens if the answer reports them."""
     sim.script(Fault.serve(usage={"input_tokens": 120, "output_tokens": 80}))
     report = caller(sim.base_url).report
     tokens = {

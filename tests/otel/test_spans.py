@@ -61,20 +61,20 @@ def test_one_span_a_call(caller: Caller, sim: Simulator, otel: Telemetry) -> Non
     """Every way to make a call makes one client span, with model, tiers, server and API."""
     caller(sim.base_url)
     span, url = otel.span, urlsplit(sim.base_url)
-    told = attributes_of(span)
+    attributes = attributes_of(span)
     assert (span.name, span.kind, span.status.status_code) == (
         "chat o3", SpanKind.CLIENT, StatusCode.UNSET,
     )  # fmt: skip
-    assert told["gen_ai.operation.name"] == "chat"
-    assert told["gen_ai.provider.name"] == "openai"
-    assert (told["gen_ai.request.model"], told["gen_ai.response.model"]) == ("o3", "o3")
-    assert told["openai.request.service_tier"] == "flex"
-    assert told["openai.response.service_tier"] == "flex"
+    assert attributes["gen_ai.operation.name"] == "chat"
+    assert attributes["gen_ai.provider.name"] == "openai"
+    assert (attributes["gen_ai.request.model"], attributes["gen_ai.response.model"]) == ("o3", "o3")
+    assert attributes["openai.request.service_tier"] == "flex"
+    assert attributes["openai.response.service_tier"] == "flex"
     apis = {"chat": "chat_completions", "responses": "responses"}
-    assert told["openai.api.type"] == apis[caller.api]
-    assert told.get("gen_ai.request.stream", False) is caller.stream
-    assert (told["server.address"], told["server.port"]) == (url.hostname, url.port)
-    assert "error.type" not in told
+    assert attributes["openai.api.type"] == apis[caller.api]
+    assert attributes.get("gen_ai.request.stream", False) is caller.stream
+    assert (attributes["server.address"], attributes["server.port"]) == (url.hostname, url.port)
+    assert "error.type" not in attributes
 
 
 def test_it_is_the_call_of_the_report(sim: Simulator, otel: Telemetry) -> None:
@@ -82,18 +82,18 @@ def test_it_is_the_call_of_the_report(sim: Simulator, otel: Telemetry) -> None:
     sim.script(Fault.serve(usage=TOKENS))
     with make(sim) as client, track() as calls:
         client.chat.completions.create(model="o3", messages=MESSAGES, max_completion_tokens=900)
-    report, told = calls[0], attributes_of(otel.span)
-    assert told["flextier.call_id"] == report.id
-    assert told["gen_ai.request.max_tokens"] == 900
-    assert told["gen_ai.usage.input_tokens"] == 1000
-    assert told["gen_ai.usage.output_tokens"] == 500
-    assert told["gen_ai.usage.cache_read.input_tokens"] == 250
-    assert told["gen_ai.usage.cache_creation.input_tokens"] == 100
-    assert told["gen_ai.usage.reasoning.output_tokens"] == 320
-    assert told["flextier.cost"] == float(report.cost.total or 0) > 0
-    assert told["flextier.saved"] == float(report.cost.saved or 0) > 0
-    assert (told["flextier.basis"], told["flextier.lane"]) == ("exact", "flex")
-    assert (told["flextier.attempts"], told["flextier.refusals"]) == (1, 0)
+    report, attributes = calls[0], attributes_of(otel.span)
+    assert attributes["flextier.call_id"] == report.id
+    assert attributes["gen_ai.request.max_tokens"] == 900
+    assert attributes["gen_ai.usage.input_tokens"] == 1000
+    assert attributes["gen_ai.usage.output_tokens"] == 500
+    assert attributes["gen_ai.usage.cache_read.input_tokens"] == 250
+    assert attributes["gen_ai.usage.cache_creation.input_tokens"] == 100
+    assert attributes["gen_ai.usage.reasoning.output_tokens"] == 320
+    assert attributes["flextier.cost"] == float(report.cost.total or 0) > 0
+    assert attributes["flextier.saved"] == float(report.cost.saved or 0) > 0
+    assert (attributes["flextier.basis"], attributes["flextier.lane"]) == ("exact", "flex")
+    assert (attributes["flextier.attempts"], attributes["flextier.refusals"]) == (1, 0)
 
 
 def test_names_are_those_of_the_conventions(sim: Simulator, otel: Telemetry) -> None:
@@ -111,14 +111,14 @@ def test_names_are_those_of_the_conventions(sim: Simulator, otel: Telemetry) -> 
     assert [name for name in names if f"`{name}`" not in docs] == []
 
 
-def test_what_is_not_known_is_not_told(sim: Simulator, otel: Telemetry) -> None:
+def test_unknown_values_are_no_attributes(sim: Simulator, otel: Telemetry) -> None:
     """A chat stream without usage has no tokens and no cost: neither is 0."""
     with make(sim) as client:
         list(client.chat.completions.create(model="o3", messages=MESSAGES, stream=True))
-    told = attributes_of(otel.span)
-    assert told["flextier.basis"] == "unpriced"
+    attributes = attributes_of(otel.span)
+    assert attributes["flextier.basis"] == "unpriced"
     absent = {"gen_ai.usage.input_tokens", "flextier.cost", "flextier.saved", "flextier.fallback"}
-    assert absent.isdisjoint(told)
+    assert absent.isdisjoint(attributes)
 
 
 def test_no_text(caller: Caller, sim: Simulator, otel: Telemetry) -> None:
@@ -176,22 +176,28 @@ def test_attempts_are_events(caller: Caller, sim: Simulator, otel: Telemetry) ->
     """Each with lane, outcome and status, and the wait for the next where there was one."""
     sim.script(Fault.refuse(), Fault.status(503))
     report = caller(sim.base_url).report
-    told = events_of(otel.span)
-    assert [event["flextier.outcome"] for event in told] == ["capacity", "transient", "served"]
-    assert [event["flextier.lane"] for event in told] == ["flex"] * 3
-    assert [event["http.response.status_code"] for event in told] == [429, 503, 200]
-    assert ["flextier.wait" in event for event in told] == [True, True, False]
-    assert [event["flextier.seconds"] for event in told] == [a.seconds for a in report.attempts]
-    assert told[0]["flextier.request_id"] == report.attempts[0].request_id
+    attributes = events_of(otel.span)
+    assert [event["flextier.outcome"] for event in attributes] == [
+        "capacity",
+        "transient",
+        "served",
+    ]
+    assert [event["flextier.lane"] for event in attributes] == ["flex"] * 3
+    assert [event["http.response.status_code"] for event in attributes] == [429, 503, 200]
+    assert ["flextier.wait" in event for event in attributes] == [True, True, False]
+    assert [event["flextier.seconds"] for event in attributes] == [
+        a.seconds for a in report.attempts
+    ]
+    assert attributes[0]["flextier.request_id"] == report.attempts[0].request_id
     assert attributes_of(otel.span)["flextier.refusals"] == 1
     assert attributes_of(otel.span)["flextier.waited"] == report.waited
 
 
 def test_a_fallback_is_an_event(caller: Caller, sim: Simulator, otel: Telemetry) -> None:
-    """It comes after the refusal that it is for, with both lanes; the tiers tell of it, too."""
+    """The event follows the refusal that caused it, with both lanes; the tiers show it, too."""
     sim.script(Fault.refuse())
     caller(sim.base_url, FAST.replace(patience=0))
-    told = attributes_of(otel.span)
+    attributes = attributes_of(otel.span)
     assert [event.name for event in otel.span.events] == [
         "flextier.attempt", "flextier.fallback", "flextier.attempt",
     ]  # fmt: skip
@@ -202,10 +208,10 @@ def test_a_fallback_is_an_event(caller: Caller, sim: Simulator, otel: Telemetry)
             "flextier.lane": "standard",
         }
     ]
-    assert told["openai.request.service_tier"] == "flex"
-    assert told["openai.response.service_tier"] == "default"
-    assert (told["flextier.first_lane"], told["flextier.lane"]) == ("flex", "standard")
-    assert told["flextier.fallback"] == "capacity"
+    assert attributes["openai.request.service_tier"] == "flex"
+    assert attributes["openai.response.service_tier"] == "default"
+    assert (attributes["flextier.first_lane"], attributes["flextier.lane"]) == ("flex", "standard")
+    assert attributes["flextier.fallback"] == "capacity"
 
 
 def test_a_lane_known_to_be_shut(sim: Simulator, otel: Telemetry) -> None:
@@ -221,13 +227,13 @@ def test_a_lane_known_to_be_shut(sim: Simulator, otel: Telemetry) -> None:
 
 
 def test_a_tier_that_the_server_changed(sim: Simulator, otel: Telemetry) -> None:
-    """What was asked for and what was billed are told apart."""
+    """The requested tier and the billed tier are separate attributes."""
     sim.script(Fault.serve(tier="default"))
     with make(sim) as client:
         client.responses.create(model="o3", input="Hi.")
-    told = attributes_of(otel.span)
-    assert told["openai.request.service_tier"] == "flex"
-    assert told["openai.response.service_tier"] == "default"
+    attributes = attributes_of(otel.span)
+    assert attributes["openai.request.service_tier"] == "flex"
+    assert attributes["openai.response.service_tier"] == "default"
     assert [event.name for event in otel.span.events] == ["flextier.attempt", "flextier.fallback"]
 
 
@@ -235,8 +241,12 @@ def test_a_tier_of_the_callers(sim: Simulator, otel: Telemetry) -> None:
     """A tier that is none of our lanes keeps its name."""
     with make(sim) as client:
         client.responses.create(model="o3", input="Hi.", service_tier="priority")
-    told = attributes_of(otel.span)
-    assert told["openai.request.service_tier"] == told["openai.response.service_tier"] == "priority"
+    attributes = attributes_of(otel.span)
+    assert (
+        attributes["openai.request.service_tier"]
+        == attributes["openai.response.service_tier"]
+        == "priority"
+    )
 
 
 # --- a call that is not answered --------------------------------------------------------------
@@ -246,11 +256,11 @@ def test_a_failed_call(caller: Caller, sim: Simulator, otel: Telemetry) -> None:
     """The span is one of an error, named by its class, with no tier of an answer."""
     sim.script(Fault.refuse())
     assert isinstance(caller(sim.base_url, FLEX_ONLY).error, openai.RateLimitError)
-    told = attributes_of(otel.span)
+    attributes = attributes_of(otel.span)
     assert otel.span.status.status_code is StatusCode.ERROR
     assert otel.span.status.description is None
-    assert told["error.type"] == "RateLimitError"
-    assert "openai.response.service_tier" not in told
+    assert attributes["error.type"] == "RateLimitError"
+    assert "openai.response.service_tier" not in attributes
     assert [event["flextier.outcome"] for event in events_of(otel.span)] == ["capacity"]
 
 
@@ -267,13 +277,13 @@ def test_a_failure_without_an_exception(otel: Telemetry) -> None:
     assert otel.span.status.status_code is StatusCode.ERROR
 
 
-def test_ports_are_told_also_where_urls_do_not(otel: Telemetry) -> None:
+def test_the_default_port_is_an_attribute(otel: Telemetry) -> None:
     """https means 443."""
     transport = http.MockTransport(lambda request: http.Response(400, json={}))
     with make_offline(transport, FLEX_ONLY) as client, pytest.raises(openai.BadRequestError):
         client.responses.create(model="o3", input="Hi.")
-    told = attributes_of(otel.span)
-    assert (told["server.address"], told["server.port"]) == ("api.example.com", 443)
+    attributes = attributes_of(otel.span)
+    assert (attributes["server.address"], attributes["server.port"]) == ("api.example.com", 443)
 
 
 @pytest.mark.parametrize(
@@ -301,11 +311,11 @@ def test_a_stream_that_is_closed(sim: Simulator, otel: Telemetry) -> None:
         client.responses.create(model="o3", input="Hi.", stream=True) as stream,
     ):
         next(iter(stream))
-    told = attributes_of(otel.span)
+    attributes = attributes_of(otel.span)
     assert otel.span.status.status_code is StatusCode.UNSET
-    assert {"error.type", "openai.response.service_tier"}.isdisjoint(told)
+    assert {"error.type", "openai.response.service_tier"}.isdisjoint(attributes)
     assert events_of(otel.span)[0]["flextier.outcome"] == "cancelled"
-    assert told["flextier.possibly_billed_attempts"] == 1
+    assert attributes["flextier.possibly_billed_attempts"] == 1
 
 
 def test_a_stream_that_breaks_off(stream: Caller, sim: Simulator, otel: Telemetry) -> None:
@@ -321,7 +331,7 @@ def test_an_answer_that_does_not_parse(sim: Simulator, otel: Telemetry) -> None:
     sim.script(Fault.serve(text="this is no colour"))
     with make(sim) as client, pytest.raises(ValueError, match="JSON"):
         client.chat.completions.parse(model="o3", messages=MESSAGES, response_format=Colour)
-    told = attributes_of(otel.span)
-    assert told["error.type"] == "ValidationError"
-    assert told["openai.response.service_tier"] == "flex"
-    assert told["flextier.cost"] > 0
+    attributes = attributes_of(otel.span)
+    assert attributes["error.type"] == "ValidationError"
+    assert attributes["openai.response.service_tier"] == "flex"
+    assert attributes["flextier.cost"] > 0

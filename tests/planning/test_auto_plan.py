@@ -76,7 +76,7 @@ def test_a_step_waits_for_no_file() -> None:
     ("window", "name"), [(2 * HOUR, "background-2h"), (8 * HOUR, "background-8h")]
 )
 def test_a_window_fits_if_the_ladder_says_so(window: float, name: str) -> None:
-    """With ``standard_reserve`` after it, and five seconds to call off what is not done."""
+    """A window fits if it leaves ``standard_reserve`` and five seconds to cancel."""
     for over, fits in ((35.0, False), (35.5, True)):
         found = explain("gpt-6.2-sol", deadline=window + over, step=True)
         assert (name in names(found)) is fits
@@ -196,12 +196,12 @@ def test_steps_of_a_run() -> None:
     runs.call_ended("a")
     runs.call_ended("a")
     assert runs.call_started("a")
-    runs.call_ended("nobody's")
-    assert not runs.call_started("nobody's")
+    runs.call_ended("unknown")
+    assert not runs.call_started("unknown")
 
 
 def test_a_fork_in_the_middle_of_a_run() -> None:
-    """What the parent has on its way is no call of the child's; a lock may be held for ever."""
+    """The child has none of the parent's calls, and a lock that a parent's thread held is free."""
     runs = RunTracker()
     runs.call_started("a")
     runs._lock.acquire()

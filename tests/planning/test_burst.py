@@ -7,15 +7,15 @@ from flextier.planning.burst import SKIP_WINDOW_FOR, BurstTracker
 KEY, OTHER = ("account", "o3"), ("account", "gpt-5")
 
 
-def test_nobody_is_known_to_be_alone() -> None:
+def test_calls_wait_at_first() -> None:
     """At first every call may wait: others may come."""
     bursts = BurstTracker()
     assert bursts.call_started(KEY, 0.0, 10)
     assert bursts.call_started(KEY, 1.0, 10)
 
 
-def test_who_waited_in_vain() -> None:
-    """For a while nobody waits, of that account and model; then it is tried again."""
+def test_an_expired_window_is_skipped_for_a_while() -> None:
+    """After an expired window no call of that account and model waits, for a while."""
     bursts = BurstTracker()
     bursts.window_expired(KEY, 100.0)
     assert not bursts.call_started(KEY, 100.0, 10)
@@ -26,7 +26,7 @@ def test_who_waited_in_vain() -> None:
     assert bursts.call_started(KEY, 100.0 + SKIP_WINDOW_FOR, 10)
 
 
-def test_a_crowd_that_comes_later() -> None:
+def test_a_later_burst_is_batched() -> None:
     """Once enough are under way, those after them share a file."""
     bursts = BurstTracker()
     bursts.window_expired(KEY, 0.0)

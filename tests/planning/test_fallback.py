@@ -32,7 +32,7 @@ def ladder(*lanes: Lane, shut: Mapping[str, float] | None = None, **policy: Any)
 
 
 def fail(ladder: Ladder, kind: Kind, after: float = 1.0, **facts: Any) -> Step:
-    """The step after a failure so many seconds into the call."""
+    """Return the step after a failure ``after`` seconds into the call."""
     return ladder.failed(FailedAttempt(kind=kind, now=T0 + after, **facts))
 
 
@@ -138,7 +138,7 @@ def test_flex_alone_never_falls_back(kind: Kind, step: Step) -> None:
 
 
 def test_a_call_stays_plain_from_then_on() -> None:
-    """Whoever may not stream may not stream on the next try or the next lane either."""
+    """A call that may not stream is sent without streaming on retries and on later lanes, too."""
     made = ladder(max_retries=1)
     assert fail(made, "stream_unverified") == Send(FLEX, plain=True)
     assert fail(made, "transient", hint=2.0) == Send(FLEX, 2.0, plain=True)
@@ -147,7 +147,7 @@ def test_a_call_stays_plain_from_then_on() -> None:
 
 
 def test_a_plain_call_that_may_not_stream_is_given_up() -> None:
-    """The cure is tried once: a server that is not content with it would be asked for ever."""
+    """A second stream_unverified, on a plain request, ends the call."""
     made = ladder()
     assert fail(made, "stream_unverified") == Send(FLEX, plain=True)
     assert fail(made, "stream_unverified") == GiveUp("none")
@@ -469,7 +469,7 @@ def test_not_admitted_from_the_last_lane(policy: dict[str, Any], after: float, l
 
 
 def test_a_plain_call_that_is_not_admitted_stays_plain() -> None:
-    """Whoever may not stream may not on the next lane either."""
+    """A call that may not stream is sent without streaming on the next lane, too."""
     made = ladder(patience=100)
     fail(made, "stream_unverified")
     assert fail(made, "capacity") == Send(FLEX, plain=True)
@@ -605,7 +605,7 @@ def test_a_single_lane_keeps_no_reserve(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", ["transient", "timeout"])
 def test_a_fault_that_asks_for_more_than_patience(kind: Kind) -> None:
-    """Nobody waits a day for a 503's Retry-After while another lane is open."""
+    """A 503 with a Retry-After of a day falls back if another lane is open."""
     ladder = Ladder(FlexPolicy(patience=300), (FLEX, STANDARD), now=0.0)
     assert ladder.failed(FailedAttempt(kind, now=1.0, hint=86_400.0)) == Send(STANDARD)
     assert ladder.failed(FailedAttempt(kind, now=2.0, hint=86_400.0)) == GiveUp("patience")
@@ -670,12 +670,12 @@ def test_batch_alone_has_the_whole_deadline() -> None:
     ],
 )
 def test_a_deadline_too_short_for_a_batch(policy: dict[str, Any], lane: Lane) -> None:
-    """What would be called off before anything was sent does not begin there, and says why."""
+    """A batch that would be cancelled before it is sent is skipped, with the fallback reason."""
     made = ladder(*OFFLINE, **policy)
     assert made.lane is lane
     assert made.fallback == (None if lane is BATCH else "unfinished")
 
 
 def test_batch_has_no_limit_of_its_own() -> None:
-    """Without a deadline an attempt may take for ever: it is a day at most."""
+    """Without a deadline an attempt on batch has no timeout: a batch takes a day at most."""
     assert ladder(*OFFLINE).attempt_timeout(T0) == math.inf

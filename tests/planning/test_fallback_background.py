@@ -20,12 +20,12 @@ def ladder(*lanes: Lane, **knobs: float) -> Ladder:
 
 
 def unfinished(now: float) -> FailedAttempt:
-    """A response that was called off then."""
+    """A failure: the response was cancelled."""
     return FailedAttempt("unfinished", now, jitter=0.5)
 
 
 def test_called_off_before_the_next_lane_needs_the_time() -> None:
-    """Of 1,000 s, 30 are kept for standard, and 5 for calling off."""
+    """Of 1,000 s, 30 are reserved for standard, and 5 for cancelling."""
     made = ladder(HOURS, STANDARD, deadline=1000)
     assert (made.cancel_at, made.attempt_ends_by) == (965.0, 970.0)
 

@@ -18,7 +18,7 @@ from flextier.policy import FlexPolicy
 
 LANES = (FLEX, Lane(name="priority", service_tier="priority"), STANDARD)
 SHORTEST = 0.5
-"""The shortest attempt: without it, a call could fail for ever in no time."""
+"""The shortest attempt: without it, a call could fail again and again in no time."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -301,6 +301,6 @@ def test_plain_once_plain_for_good(call: Call) -> None:
     """A call asks for a stream until it may not, and never again after that."""
     unverified = False
     for sent in call.log:
-        told = sent.fault.kind == "stream_unverified" and not sent.not_admitted
-        unverified = unverified or told
+        streamed = sent.fault.kind == "stream_unverified" and not sent.not_admitted
+        unverified = unverified or streamed
         assert isinstance(sent.then, GiveUp) or sent.then.plain == unverified

@@ -8,7 +8,7 @@ from flextier.lanes.lane_support import parse_lane_support
 from flextier.lanes.model_support import has_windows, is_after_flex
 from flextier.planning.model_lanes import lanes_of_model, needs_windows
 
-TOLD = ("gpt-6.2-sol=flex", "o3=", "gpt-*=batch+background")
+MODEL_LANES = ("gpt-6.2-sol=flex", "o3=", "gpt-*=batch+background")
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ TOLD = ("gpt-6.2-sol=flex", "o3=", "gpt-*=batch+background")
     ],
 )
 def test_what_models_are_sold_on(model: str, lanes: set[str]) -> None:
-    """Each as its page or the price list has it; of one that nobody knows, what is worth a try."""
+    """Listed models have their listed lanes; unknown models those that are worth an attempt."""
     assert lanes_of_model(model).lanes == lanes
 
 
@@ -36,14 +36,14 @@ def test_what_models_are_sold_on(model: str, lanes: set[str]) -> None:
 )
 def test_the_user_knows_better(model: str, lanes: set[str]) -> None:
     """The first pattern that fits counts, and says where it is from."""
-    offer = lanes_of_model(model, TOLD)
+    offer = lanes_of_model(model, MODEL_LANES)
     assert offer.lanes == lanes
     assert offer.source.startswith("FlexPolicy.lane_support: ")
 
 
 def test_a_model_of_nobodys() -> None:
     """A pattern that does not fit leaves things as they are."""
-    assert lanes_of_model("o4-mini", TOLD) == lanes_of_model("o4-mini")
+    assert lanes_of_model("o4-mini", MODEL_LANES) == lanes_of_model("o4-mini")
 
 
 @pytest.mark.parametrize(
@@ -72,19 +72,19 @@ def test_an_offer_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "told", "needs"),
+    ("model", "model_lanes", "needs"),
     [
         ("gpt-6.2-sol", (), True),
         ("gpt-6.1-terra", (), False),
         ("o3", (), False),
-        ("gpt-6.2-sol", TOLD, False),
-        ("gpt-4.1", TOLD, True),
+        ("gpt-6.2-sol", MODEL_LANES, False),
+        ("gpt-4.1", MODEL_LANES, True),
         ("my-deployment", (), False),
     ],
 )
-def test_who_needs_the_responses_api(model: str, told: tuple[str, ...], needs: bool) -> None:
+def test_who_needs_the_responses_api(model: str, model_lanes: tuple[str, ...], needs: bool) -> None:
     """Only models that have windows in the place of flex."""
-    assert needs_windows(model, told) is needs
+    assert needs_windows(model, model_lanes) is needs
 
 
 @pytest.mark.parametrize(

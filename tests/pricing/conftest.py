@@ -13,7 +13,7 @@ from flextier.costs import set_price_book
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A price asks nobody."""
+    """Fail if a price makes a network request."""
 
     def refuse(*arguments: object, **named: object) -> NoReturn:
         raise AssertionError("a price went to the network")

@@ -184,7 +184,7 @@ def test_soonest_is_as_old_as_background() -> None:
 
 
 def test_other_names_of_the_new_models() -> None:
-    """In capitals, with the vendor, a snapshot that nobody lists, and resold at standard."""
+    """The window's price applies to capitals, vendor prefixes, unlisted snapshots and resellers."""
     plain = price(SMALL, model="gpt-6.2-sol", lane="standard", at=DAY)
     for name in ("GPT-6.2-Sol", "openai/gpt-6.2-sol", "azure/gpt-6.2-sol"):
         assert price(SMALL, model=name, lane="standard", at=DAY).total == plain.total

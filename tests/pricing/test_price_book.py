@@ -244,8 +244,8 @@ def test_newer_prices_are_used() -> None:
 
 def test_a_cost_as_json() -> None:
     """Money travels as plain digits."""
-    told = price(CACHED, model="o3", lane="flex", at=AUTUMN).to_dict()
-    assert json.loads(json.dumps(told)) == {
+    as_dict = price(CACHED, model="o3", lane="flex", at=AUTUMN).to_dict()
+    assert json.loads(json.dumps(as_dict)) == {
         "model": "o3",
         "lane": "flex",
         "basis": "exact",

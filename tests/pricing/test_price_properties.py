@@ -103,7 +103,7 @@ def test_the_whole_is_its_parts(usage: Usage, model: str, lane: str, day: date) 
 
 
 @given(usages(), models, st.sampled_from(LANES), days)
-def test_rates_tell_the_parts(usage: Usage, model: str, lane: str, day: date) -> None:
+def test_the_cost_is_tokens_times_rates(usage: Usage, model: str, lane: str, day: date) -> None:
     """Tokens times the rates in the cost, per million, is the cost."""
     cost = price(usage, model=model, lane=lane, at=day)
     if cost.rates is None:

@@ -32,13 +32,13 @@ ALL = Usage(100, 50, cached_input_tokens=60, cache_write_tokens=30, reasoning_to
 @pytest.mark.parametrize(
     "usage", [CompletionUsage.model_validate(CHAT), ResponseUsage.model_validate(RESPONSES)]
 )
-def test_both_apis_tell_the_same(usage: Any) -> None:
+def test_both_apis_give_the_same_usage(usage: Any) -> None:
     """Every count has its place, in Chat Completions and in Responses."""
     assert Usage.from_openai(usage) == ALL
 
 
 def test_no_usage_is_not_zero() -> None:
-    """An answer that does not tell is not an answer that was free."""
+    """An answer without usage has unknown cost, not zero."""
     assert Usage.from_openai(None) is None
 
 
@@ -85,7 +85,7 @@ def test_the_last_chunk_of_a_stream() -> None:
 @pytest.mark.parametrize("count", [None, "7", 1.5, float("inf"), True, []], ids=repr)
 @pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
 def test_a_count_that_is_none(name: str, count: Any) -> None:
-    """What is no whole number tells nothing: unknown, not zero, and no error."""
+    """A count that is no whole number is unknown: not zero, and no error."""
     assert Usage.from_openai(CompletionUsage.construct(**{**CHAT, name: count})) is None
 
 

@@ -26,7 +26,7 @@ def rehearsed(name: str, seed: int) -> Rehearsal:
 @every_seed
 @every_trace
 def test_no_answer_is_late_or_lost(name: str, seed: int) -> None:
-    """Whatever could be had in time is had in time, and no call fails."""
+    """No call fails, and no more are late than unavoidable."""
     result = rehearsed(name, seed)
     assert result.failed == 0, result.errors
     assert result.late <= result.clairvoyant.late, result.latest
@@ -35,7 +35,7 @@ def test_no_answer_is_late_or_lost(name: str, seed: int) -> None:
 @every_seed
 @every_trace
 def test_costs_little_more_than_with_the_weather_known(name: str, seed: int) -> None:
-    """At most 5 % more than somebody pays who knows when flex has room."""
+    """At most 5 % more than the cost with full knowledge of when flex has room."""
     result = rehearsed(name, seed)
     assert result.distance is not None
     assert result.distance <= 0.05, (result.cost, result.clairvoyant.cost)

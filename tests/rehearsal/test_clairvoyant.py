@@ -59,7 +59,7 @@ def best(jobs: int, deadline: float, *, arrivals: float = 0, **weather: Any) -> 
     ids=str,
 )
 def test_by_hand(found: Clairvoyant, flex: int, late: int) -> None:
-    """So many on flex, the rest on standard, and so many late."""
+    """The expected number of calls on flex, the rest on standard, and the expected number late."""
     assert (found.flex, found.late) == (flex, late)
 
 

@@ -50,10 +50,10 @@ def test_policy_fields(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
     """``--policy`` takes any field, as text, more than once."""
     options = ["--policy", "lanes=standard", "--policy", "max-retries=0", "--seed", "7"]
     assert main(["rehearse", trace, *options, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["lanes"] == {"standard": 10}
-    assert (told["cost"], told["seed"]) == (1, 7)
-    assert (told["policy"]["lanes"], told["policy"]["max_retries"]) == (["standard"], 0)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["lanes"] == {"standard": 10}
+    assert (printed["cost"], printed["seed"]) == (1, 7)
+    assert (printed["policy"]["lanes"], printed["policy"]["max_retries"]) == (["standard"], 0)
 
 
 def test_environment(
@@ -81,8 +81,8 @@ def test_against(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0].split() == " ".join(words).split()
     assert [row.split("  ")[0] for row in rows[1:]] == ["flextier", *PEERS, "(clairvoyant)"]
     assert main(["rehearse", trace, "--against", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [other["name"] for other in told["against"]] == list(PEERS)
+    printed = json.loads(capsys.readouterr().out)
+    assert [other["name"] for other in printed["against"]] == list(PEERS)
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,8 +43,8 @@ def test_a_shut_lane_is_all_standard() -> None:
     assert result.refusals_an_answer == result.counts.refusals / 10 > 0
 
 
-def test_late_answers_and_failures_are_told_apart() -> None:
-    """An answer after the deadline is late by so many seconds; one that never came has failed."""
+def test_late_answers_and_failures_are_separate() -> None:
+    """An answer after the deadline is late; a call without an answer has failed."""
     slow = SHUT.replace(weather=Weather(slots=0, standard_latency=150))
     result = rehearse(slow)
     assert (result.failed, result.late, result.cost) == (10, 0, None)
@@ -96,7 +96,7 @@ def test_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_outside_is_touched() -> None:
-    """No budget is charged, no block around it hears of its calls or changes them."""
+    """A rehearsal charges no budget, and blocks around it neither count nor change its calls."""
     with budget(1) as spending, track() as calls, override(lanes=("standard",)):
         result = rehearse(OPEN, policy=FlexPolicy(budget="0.000001"))
     assert result.lanes == {"flex": 10}
@@ -142,13 +142,13 @@ def test_a_trace_by_name_or_file(tmp_path: Path) -> None:
 def test_as_json() -> None:
     """Everything that is printed, as plain JSON types."""
     result = rehearse(SHUT)
-    told = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert told["cost"] == result.cost
-    assert told["lanes"] == {"standard": 10}
-    assert told["clairvoyant"] == {"cost": 1, "late": 0}
-    assert told["seconds"]["max"] == result.seconds(1)
-    assert told["policy"]["deadline"] == 100
-    assert "budget" not in told["policy"]
+    printed = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert printed["cost"] == result.cost
+    assert printed["lanes"] == {"standard": 10}
+    assert printed["clairvoyant"] == {"cost": 1, "late": 0}
+    assert printed["seconds"]["max"] == result.seconds(1)
+    assert printed["policy"]["deadline"] == 100
+    assert "budget" not in printed["policy"]
 
 
 def test_accounts_that_differ_are_an_error() -> None:
@@ -160,7 +160,7 @@ def test_accounts_that_differ_are_an_error() -> None:
 
 
 def test_more_than_the_clairvoyant_is_paid() -> None:
-    """Nobody beats who knows the weather, where his figure is the best that can be."""
+    """No policy is cheaper than the clairvoyant one."""
     for name in ("outages", "few-slots", "refusals", "stalls", "two-models"):
         distance = rehearse(name, jobs=60).distance
         assert distance is not None

@@ -53,8 +53,8 @@ class Browser:
     def call(self, method: str, **parameters: Any) -> Any:
         """Call a method of the DevTools."""
         self._number += 1
-        told = {"id": self._number, "method": method, "params": parameters}
-        self._connection.send(json.dumps(told))
+        command = {"id": self._number, "method": method, "params": parameters}
+        self._connection.send(json.dumps(command))
         while True:
             answer = self._next()
             if answer.get("id") == self._number:
@@ -100,17 +100,17 @@ class Browser:
         """The whole page as PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        told = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        return base64.b64decode(told["data"])
+        image = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        return base64.b64decode(image["data"])
 
     def _next(self) -> Any:
-        told = json.loads(self._connection.recv(_WITHIN))
-        method = told.get("method")
-        if method == "Network.requestWillBeSent" and told["params"]["type"] != "Document":
-            self.requests.append(told["params"]["request"]["url"])
+        message = json.loads(self._connection.recv(_WITHIN))
+        method = message.get("method")
+        if method == "Network.requestWillBeSent" and message["params"]["type"] != "Document":
+            self.requests.append(message["params"]["request"]["url"])
         elif method in _TROUBLE:
-            self.trouble.append(told["params"])
-        return told
+            self.trouble.append(message["params"])
+        return message
 
 
 def _tab(process: subprocess.Popen[str]) -> str:

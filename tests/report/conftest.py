@@ -25,7 +25,7 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def summary_of(url: str | Path, since: str = "all", until: str = "now", tz: str = "UTC") -> Summary:
-    """What a ledger tells."""
+    """Return the summary of a ledger."""
     with Ledger(url, readonly=True) as ledger, ledger.reading() as connection:
         period = period_of(since, until, tz, NOW)
         return summarise(connection, period, ledger="the ledger", sessions=ledger.sessions())

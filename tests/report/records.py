@@ -27,7 +27,7 @@ _AMOUNTS = st.decimals(-10_000, 10_000, allow_nan=False, places=4) | st.decimals
 
 @st.composite
 def odd(draw: st.DrawFn) -> CallRecord:
-    """A call that somebody else has priced: too finely or too dearly for the ledger's columns."""
+    """A call with a cost of its own: too precise or too large for the ledger's columns."""
     return costing(
         draw(st.none() | _AMOUNTS),
         draw(st.none() | _AMOUNTS),
@@ -75,7 +75,7 @@ def fortnight(model: str = "o3", tag: str = "nightly") -> Iterator[CallRecord]:
 
 
 def unpriced(**facts: object) -> CallRecord:
-    """An answered call of a model that nobody has a price for."""
+    """An answered call of a model without a price."""
     return record_of(report(model="house-model", served_model=None, **facts))
 
 

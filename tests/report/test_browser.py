@@ -74,13 +74,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def boxes(browser: Browser) -> list[dict[str, Any]]:
     """The charts that are shown."""
-    told: list[dict[str, Any]] = browser.ask(
+    rows: list[dict[str, Any]] = browser.ask(
         "[...document.querySelectorAll('svg')].filter(one => one.checkVisibility()).map(one => {"
         " const box = one.getBoundingClientRect();"
         " const marks = one.querySelectorAll('path,rect').length;"
         " return {name: one.closest('section').id, width: box.width, height: box.height, marks}})"
     )
-    return told
+    return rows
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -191,7 +191,7 @@ def test_hostile_names_are_only_text(browser: Browser, report: Path) -> None:
 
 
 def test_a_policy_forbids_the_network(browser: Browser, report: Path) -> None:
-    """Even what would be slipped into the page could ask nobody."""
+    """Even an injected script could make no request."""
     browser.open(report)
     browser.ask(
         "new Promise(done => { const one = new Image(); one.onerror = () => done();"

@@ -63,14 +63,14 @@ def test_json_is_exact(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
     """Money as strings; the same sums as those of the records."""
     assert report(keep(fortnight()), "--format", "json") == 0
 
-    told = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)
     totals = CostTotals(fortnight()).to_dict()
-    assert {key: told[key] for key in ("by_model", "by_lane", "by_tag")} == {
+    assert {key: printed[key] for key in ("by_model", "by_lane", "by_tag")} == {
         key: totals[key] for key in ("by_model", "by_lane", "by_tag")
     }
-    assert told["total"]["cost"] == totals["cost"]
-    assert sum(one["refused"] for one in told["flex_tries"]) == totals["refusals"]
-    assert len(told["slowest"]) == 10
+    assert printed["total"]["cost"] == totals["cost"]
+    assert sum(one["refused"] for one in printed["flex_tries"]) == totals["refusals"]
+    assert len(printed["slowest"]) == 10
 
 
 def test_a_page_in_a_file(keep: Keep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +99,7 @@ def test_an_empty_ledger(form: str, keep: Keep, capsys: pytest.CaptureFixture[st
 
 
 def test_what_is_not_in_the_sums(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
-    """Calls without a price, with an estimated one, and attempts possibly billed are told."""
+    """Calls without a price or with an estimate, and possibly billed attempts, are mentioned."""
     from flextier.calls.report import Attempt
     from flextier.costs import record_of
     from tests.costs.records import report as made
@@ -142,7 +142,7 @@ def test_a_killed_process_is_named(file: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_running_process_is_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A ledger that is still written to may have more to tell."""
+    """A running process is mentioned: its ledger may grow."""
     with Ledger(file) as ledger:
         ledger.add(call())
         ledger.flush()

@@ -64,19 +64,19 @@ def test_it_needs_nothing_else(shown: Outline) -> None:
     """No script, no picture, no style sheet of another file, and a policy that forbids them."""
     assert not shown.tags() & {"script", "img", "link", "iframe", "object", "embed", "base", "form"}
     policy = next(
-        told["content"]
-        for _, told in shown.elements
-        if told.get("http-equiv") == "Content-Security-Policy"
+        attributes["content"]
+        for _, attributes in shown.elements
+        if attributes.get("http-equiv") == "Content-Security-Policy"
     )
     assert policy is not None
     assert "default-src 'none'" in policy
-    for _, told in shown.elements:
-        assert not {"src", "href", "xlink:href", "style"} & set(told)
-        assert not any(name.startswith("on") for name in told)
+    for _, attributes in shown.elements:
+        assert not {"src", "href", "xlink:href", "style"} & set(attributes)
+        assert not any(name.startswith("on") for name in attributes)
     assert "url(" not in shown.text
 
 
-def test_it_tells_the_sums(shown: Outline) -> None:
+def test_it_shows_the_sums(shown: Outline) -> None:
     """What was saved, spent, and would have been paid; how many calls fell back, and for what."""
     said = shown.words
     totals = CostTotals(fortnight())
@@ -136,7 +136,7 @@ def test_what_is_not_exact_is_marked(keep: Keep) -> None:
 
 
 def test_a_broken_off_session_is_named(keep: Keep) -> None:
-    """Who may have more to tell is on the page, escaped."""
+    """Sessions that may lack records are on the page, escaped."""
     file = keep(fortnight())
     connection = sqlite3.connect(file)
     connection.execute(
@@ -168,5 +168,5 @@ def test_by_opens_a_table(by: str, keep: Keep) -> None:
 
 def test_ids_are_unique(shown: Outline) -> None:
     """No two elements have one name, so that what refers to one finds it."""
-    ids = [told["id"] for _, told in shown.elements if "id" in told]
+    ids = [attributes["id"] for _, attributes in shown.elements if "id" in attributes]
     assert len(ids) == len(set(ids))

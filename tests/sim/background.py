@@ -53,5 +53,5 @@ def account(sim: Simulator, key: str = "k", **settings: Any) -> Iterator[Backgro
 
 
 def weather(**fields: Any) -> Weather:
-    """Weather of background responses; unless told otherwise 10 s in the queue, 100 s at work."""
+    """Weather of background responses, by default 10 s queued and 100 s in progress."""
     return Weather(background=BackgroundWeather(**{"queued": 10, "seconds": 100, **fields}))

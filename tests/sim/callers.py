@@ -6,12 +6,15 @@ import asyncio
 import http.client
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
+
+from flextier.sim import Fault, Simulator
 
 try:
     from httpx import TransportError
@@ -159,8 +162,7 @@ class Raw:
 
 def raw(url: str, method: str, path: str, body: Any = None, **headers: str) -> Raw:
     """One request without an SDK; ``body`` is sent as JSON, unless it is bytes."""
-    where = urlsplit(url)
-    connection = http.client.HTTPConnection(str(where.hostname), where.port)
+    connection = _connect(url)
     sent = {"authorization": "Bearer k", "content-type": "application/json", **headers}
     data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
     try:
@@ -172,8 +174,28 @@ def raw(url: str, method: str, path: str, body: Any = None, **headers: str) -> R
         connection.close()
 
 
+@contextmanager
+def stalled(sim: Simulator, caller: Caller, **body: Any) -> Iterator[None]:
+    """Keep a request unanswered while the block runs; its client leaves at the end of the block."""
+    sim.script(Fault.stall())
+    connection = _connect(sim.url)
+    sent = {"authorization": "Bearer k", "content-type": "application/json"}
+    connection.request("POST", caller.path, json.dumps(caller.body(body)), sent)
+    try:
+        assert eventually(lambda: [one.outcome for one in sim.requests] == ["stalled"])
+        yield
+    finally:
+        connection.close()
+    assert eventually(lambda: sim.in_flight == 0)
+
+
+def _connect(url: str) -> http.client.HTTPConnection:
+    where = urlsplit(url)
+    return http.client.HTTPConnection(str(where.hostname), where.port)
+
+
 def eventually(holds: Callable[[], bool]) -> bool:
-    """Whether something becomes true; the server learns of a lost client a moment later."""
+    """Whether something becomes true; the server notices a lost client a moment later."""
     end = time.monotonic() + 300.0
     while not holds():
         if time.monotonic() > end:

@@ -24,7 +24,7 @@ def backgrounds(sim: Simulator) -> Iterator[Backgrounds]:
 
 
 def test_faults_wait_for_their_path(sim: Simulator, backgrounds: Backgrounds) -> None:
-    """Looking, deleting and cancelling are told apart by path and method."""
+    """Faults can select retrieving, deleting or cancelling by path and method."""
     response = backgrounds.create()
     sim.script(
         Fault.status(503).on(path=ID, method="DELETE"),
@@ -60,7 +60,7 @@ def test_faults_wait_for_their_lane(sim: Simulator, backgrounds: Backgrounds) ->
 
 
 def test_a_response_whose_creation_was_lost_goes_on(sim: Simulator) -> None:
-    """Reset after effect: nobody knows its id, it is billed, and a retry pays twice."""
+    """Reset after effect: its id is lost, it is billed, and a retry pays twice."""
     sim.script(Fault.reset(after_effect=True).on(path="/responses"))
     with account(sim, max_retries=1) as backgrounds:
         backgrounds.create("8h")
@@ -118,7 +118,7 @@ def test_a_cancellation_whose_answer_was_lost(sim: Simulator, backgrounds: Backg
 
 
 def test_looks_are_limited() -> None:
-    """More than so many looks in a minute are 429 with a time to wait; creating is not counted."""
+    """Requests beyond ``poll_rpm`` are 429 with Retry-After; creations do not count."""
     clock = Clock()
     limits = Weather(background=BackgroundWeather(poll_rpm=3))
     with Simulator(limits, clock=clock) as sim, account(sim) as backgrounds:

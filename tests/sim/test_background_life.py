@@ -248,7 +248,7 @@ def test_scripted_ends(slow: Simulator, clock: Clock, backgrounds: Backgrounds) 
 def test_a_response_can_stay(
     slow: Simulator, clock: Clock, backgrounds: Backgrounds, status: str
 ) -> None:
-    """In any status, also one that nobody knows, until it is cancelled."""
+    """A response can stay in any status, known or not, until it is cancelled."""
     slow.script_background(BackgroundOutcome.stay(status, after=20))
     response = backgrounds.create()
     assert statuses(backgrounds, clock, response, 20, 1e6) == [status, status]

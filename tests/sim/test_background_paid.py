@@ -35,7 +35,7 @@ def backgrounds(sim: Simulator) -> Iterator[Backgrounds]:
 
 @pytest.mark.parametrize("window", ["soonest", "2h", "8h"])
 def test_every_window_is_billed_once(sim: Simulator, backgrounds: Backgrounds, window: str) -> None:
-    """When it completes, whoever looks and however often; under a tier of its own."""
+    """It is billed when it completes, once, however often it is retrieved, under its own tier."""
     response = backgrounds.create(window)
     lane = f"background-{window}"
     for _ in range(2):
@@ -48,7 +48,7 @@ def test_every_window_is_billed_once(sim: Simulator, backgrounds: Backgrounds, w
     assert sim.paid()["payments"] == 1
 
 
-def test_nobody_has_to_look() -> None:
+def test_completion_needs_no_request() -> None:
     """Statistics and the account of paid lines know what has completed by now."""
     clock = Clock()
     with Simulator(weather(), clock=clock, record_paid=True) as sim, account(sim) as backgrounds:

@@ -27,7 +27,7 @@ def again(backgrounds: Backgrounds, name: str, after: int | None = None) -> list
     return list(backgrounds.client.responses.retrieve(name, stream=True, extra_query=query))
 
 
-def test_a_stream_tells_everything(sim: Simulator, backgrounds: Backgrounds) -> None:
+def test_a_stream_has_every_event(sim: Simulator, backgrounds: Backgrounds) -> None:
     """Queued, in progress, then the events of a direct call; and it can be had again."""
     events = list(backgrounds.create(stream=True))
     kinds = [event.type for event in events]
@@ -137,7 +137,7 @@ def test_ends_without_an_answer(sim: Simulator, backgrounds: Backgrounds) -> Non
 
 
 def test_a_stream_ends_with_its_cancellation(sim: Simulator, backgrounds: Backgrounds) -> None:
-    """Somebody cancels while it is being read; a deleted one just ends."""
+    """A cancelled response ends its stream with an event; a deleted one just ends it."""
     sim.weather = weather()
     stream = iter(backgrounds.create(stream=True))
     backgrounds.cancel(next(stream).response)

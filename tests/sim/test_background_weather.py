@@ -88,7 +88,7 @@ def test_a_course_is_in_order(
     follows: bool,
     seed: int,
 ) -> None:
-    """Created, started, ended; and whoever knows the seed knows the course."""
+    """Created, started, ended: the course is determined by the seed."""
     weather = BackgroundWeather(
         queued=queued, seconds=seconds, missed=missed, fail=fail, incomplete=fail
     )

@@ -29,7 +29,7 @@ def outcomes(sim: Simulator) -> list[str]:
 
 
 def test_faults_wait_for_their_path(sim: Simulator, batches: Batches) -> None:
-    """Paths of any id, and methods, tell calls apart; other calls go on meanwhile."""
+    """Faults select calls by path, with any id, and method; other calls pass meanwhile."""
     sim.script(
         Fault.status(500).on(path="/batches/{id}"),
         Fault.rate_limit(retry_after=1).on(path="/batches", method="GET"),

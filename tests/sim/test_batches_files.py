@@ -72,8 +72,8 @@ def test_a_long_first_line_is_read(batches: Batches) -> None:
     assert batches.client.files.content(file).read() == long
 
 
-def test_files_expire_as_they_were_told() -> None:
-    """Files for batches go after 30 days, others when they are told, output as its batch says."""
+def test_files_expire_as_requested() -> None:
+    """Input files expire after 30 days, others as requested, output files as their batch says."""
     clock = Clock()
     with Simulator(clock=clock) as sim, account(sim) as batches:
         files = batches.client.files

@@ -111,7 +111,7 @@ def _timeless(value: Any) -> Any:
 
 
 def test_output_is_not_in_input_order_and_the_same_for_a_seed() -> None:
-    """Lines come shuffled, by the seed: whoever joins on position is found out."""
+    """Output lines are shuffled by the seed: joining on position fails."""
     orders = []
     for seed in (1, 1, 2):
         with Simulator(seed=seed) as sim, account(sim) as batches:
@@ -165,7 +165,7 @@ def test_a_batch_that_takes_too_long_expires(clock: Clock) -> None:
         assert sim.stats()["billed"][MODEL]["batch"]["requests"] == 5
 
 
-def test_a_cancelled_batch_can_be_harvested(slow: Simulator, clock: Clock) -> None:
+def test_a_cancelled_batch_keeps_its_output(slow: Simulator, clock: Clock) -> None:
     """Cancelling takes its time; what was finished before stays, and is paid for."""
     with account(slow) as batches:
         batch = batches.create(lines(10))
@@ -288,7 +288,7 @@ def test_scripted_outcomes_are_used_in_order(sim: Simulator, batches: Batches) -
 
 @pytest.mark.parametrize("status", ["validating", "in_progress", "finalizing", "on_holiday"])
 def test_a_batch_can_stay_in_a_status(sim: Simulator, batches: Batches, status: str) -> None:
-    """A stuck batch stays so, also in a status nobody knows, until it is cancelled."""
+    """A batch can stay in any status, known or not, until it is cancelled."""
     sim.script_batches(BatchOutcome.stay(status, after=1))
     batch = batches.create(lines(3))
     assert eventually(lambda: batches.look(batch).status == status)
@@ -422,7 +422,7 @@ def test_a_batch_goes_on_when_the_server_is_back() -> None:
 
 
 def test_days_pass_in_moments() -> None:
-    """With ``speed`` a batch of hours is over at once, and its stamps tell the hours."""
+    """With ``speed`` a batch of hours ends at once, and its timestamps are hours apart."""
     weather = Weather(batch=BatchWeather(validating=600, seconds=36_000))
     with Simulator(weather, speed=3_600_000) as sim, account(sim) as batches:
         batch = batches.run(lines(10))
@@ -438,7 +438,7 @@ def test_speed_must_be_above_zero() -> None:
 
 
 def test_progress_needs_no_polling() -> None:
-    """A batch that nobody asks for is finished nevertheless."""
+    """A batch that is never retrieved finishes nevertheless."""
     with Simulator(Weather(batch=BatchWeather(seconds=0.05))) as sim, account(sim) as batches:
         batches.create(lines(5))
         assert eventually(lambda: sim.stats()["batches"]["statuses"] == {"completed": 1})

@@ -50,7 +50,7 @@ def test_lines_paid_for_twice_are_found(sim: Simulator) -> None:
 
 
 def test_only_what_is_billed_is_paid(sim: Simulator) -> None:
-    """Failed, expired and refused lines are not; harvested ones are."""
+    """Failed, expired and refused lines are not paid; finished lines of an expired batch are."""
     with account(sim) as batches:
         sim.script_batches(BatchOutcome.expire(after=2), BatchOutcome.only_errors())
         batches.run(lines(5))
@@ -62,7 +62,7 @@ def test_only_what_is_billed_is_paid(sim: Simulator) -> None:
 
 
 def test_lost_answers_are_possibly_paid(sim: Simulator) -> None:
-    """What was computed and did not arrive is told apart, with what was paid for it besides."""
+    """Answers that were computed and lost are listed as possibly paid, with other payments."""
     sim.script(Fault.reset(after_effect=True), Fault.serve(), Fault.cut(), Fault.stream_reset(1))
     call(sim, text="Lost.", service_tier="flex")
     call(sim, text="Lost.")

@@ -147,7 +147,7 @@ def test_embeddings_count_their_texts(sim: Simulator, batches: Batches) -> None:
 
 
 def row_of(tokens: int, number: int = 0, model: str = "gpt-5-mini") -> dict[str, Any]:
-    """A line with so many estimated input tokens."""
+    """A line with ``tokens`` estimated input tokens."""
     return line(number, body=body(text="x" * 4 * (tokens - 4), model=model))
 
 

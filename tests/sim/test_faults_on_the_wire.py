@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 
 import openai
@@ -12,7 +11,7 @@ import pytest
 
 from flextier.sim import Fault, Simulator
 
-from .callers import SOON, Caller, Chat, eventually, raw
+from .callers import SOON, Caller, Chat, eventually, raw, stalled
 
 
 def asked(sim: Simulator) -> str:
@@ -179,12 +178,9 @@ def test_stall_can_end_in_an_answer(sim: Simulator, caller: Caller) -> None:
 
 
 def test_a_stalled_request_is_seen_while_it_stalls(sim: Simulator) -> None:
-    """While a request stalls it is in flight and says so."""
-    sim.script(Fault.stall(seconds=0.5))
-    thread = threading.Thread(target=Chat(sim.base_url).plain)
-    thread.start()
-    assert eventually(lambda: sim.in_flight == 1 and asked(sim) == "stalled")
-    thread.join()
+    """While a request stalls it is in flight, with the outcome ``stalled``."""
+    with stalled(sim, Chat(sim.base_url)):
+        assert (sim.in_flight, asked(sim)) == (1, "stalled")
     assert sim.in_flight == 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import openai
@@ -10,7 +9,7 @@ import pytest
 
 from flextier.sim import Fault, Simulator, Weather
 
-from .callers import SOON, Caller, Chat, Responses, eventually, raw
+from .callers import SOON, Caller, Chat, Responses, eventually, raw, stalled
 
 
 @pytest.mark.parametrize(
@@ -94,17 +93,15 @@ def test_outages_follow_the_simulators_clock() -> None:
 
 
 def test_slots_are_held_while_a_request_is_served(sim: Simulator, caller: Caller) -> None:
-    """With one slot taken the next flex request is refused; afterwards it is free again."""
+    """While a request holds the only slot the next flex request is refused; then it is free."""
     sim.weather = Weather(slots=1)
-    sim.script(Fault.stall(seconds=1))
-    holder = threading.Thread(target=caller.plain, kwargs={"service_tier": "flex"})
-    holder.start()
-    assert eventually(lambda: [one.outcome for one in sim.requests] == ["stalled"])
-    with pytest.raises(openai.RateLimitError):
-        Chat(sim.base_url).plain(service_tier="flex")
-    assert Chat(sim.base_url).plain().service_tier == "default"
-    holder.join()
-    assert Chat(sim.base_url).plain(service_tier="flex").service_tier == "flex"
+    chat = Chat(sim.base_url)
+    with stalled(sim, caller, service_tier="flex"):
+        with pytest.raises(openai.RateLimitError):
+            chat.plain(service_tier="flex")
+        assert chat.plain().service_tier == "default"
+    for _ in range(2):
+        assert chat.plain(service_tier="flex").service_tier == "flex"
 
 
 def test_latency_is_the_lanes(sim: Simulator) -> None:
@@ -127,7 +124,7 @@ def test_simulators_own_latency() -> None:
 
 
 def test_slow_windows_follow_the_simulators_clock() -> None:
-    """What flex begins in a slow window takes so many times as long."""
+    """In a slow window, the latency of flex is multiplied."""
     now = 0.0
     weather = Weather(flex_latency=0.01, slow_windows=((10, 20, 6),))
     with Simulator(weather, clock=lambda: now) as sim:
@@ -166,22 +163,18 @@ def test_rate_limits_count_every_request_of_an_account_and_model() -> None:
         assert status() == 429
         now = 60.0
         assert status() == 200
-        sim.weather = Weather(rpm=1)  # a new weather begins to count anew
+        sim.weather = Weather(rpm=1)  # new weather resets the counts
         assert [status(), status()] == [200, 429]
 
 
 def test_models_with_weather_of_their_own_have_slots_of_their_own(sim: Simulator) -> None:
     """While one model's only slot is taken, another model still has its own."""
     sim.weather = Weather(slots=1, models=(("o4*", Weather(slots=1)),))
-    sim.script(Fault.stall(seconds=1))
-    ask = Chat(sim.base_url).plain
-    holder = threading.Thread(target=ask, kwargs={"service_tier": "flex"})
-    holder.start()
-    assert eventually(lambda: [one.outcome for one in sim.requests] == ["stalled"])
-    with pytest.raises(openai.RateLimitError):
-        ask(service_tier="flex")
-    assert ask(service_tier="flex", model="o4-mini").service_tier == "flex"
-    holder.join()
+    chat = Chat(sim.base_url)
+    with stalled(sim, chat, service_tier="flex"):
+        with pytest.raises(openai.RateLimitError):
+            chat.plain(service_tier="flex")
+        assert chat.plain(service_tier="flex", model="o4-mini").service_tier == "flex"
 
 
 def test_client_that_leaves_during_the_latency_is_possibly_billed() -> None:

@@ -47,7 +47,7 @@ def test_reasoning_models_reason(caller: Caller, model: str) -> None:
 
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-5-chat-latest", "text-embedding-3-small"])
 def test_other_models_do_not_reason(model: str) -> None:
-    """Models that do not reason are told by their names."""
+    """Reasoning and other models are recognised by their names."""
     assert not reasons(model)
 
 

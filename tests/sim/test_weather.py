@@ -149,7 +149,7 @@ def test_slow_windows_multiply_what_begins_in_them(now: float, factor: float) ->
     ],
 )
 def test_rate_limits_hold_on_every_lane(recent: tuple[float, ...], wait: float | None) -> None:
-    """The fourth request within a minute is limited, and told when there is room."""
+    """The fourth request within a minute is limited, with the time until there is room."""
     for lane in ("flex", "standard", "priority"):
         fault = decide(Weather(rpm=3), lane, now=30, recent=recent)
         if wait is None:
@@ -262,7 +262,7 @@ def test_other_lanes_never_feel_flex_weather(
 def test_flex_serves_only_when_it_is_open_and_has_a_slot(
     weather: Weather, now: float, in_use: int, seed: int
 ) -> None:
-    """Whoever is not refused came outside of every outage and found a free slot."""
+    """Every request that is served came outside of outages and found a free slot."""
     if kind(decide(weather, now=now, flex_in_use=in_use, seed=seed)) != "refused":
         weather = weather.of("o3")
         assert not any(start <= now < end for start, end in weather.outages)

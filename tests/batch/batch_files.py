@@ -1,4 +1,4 @@
-"""Batches by hand, over a real socket: a simulator whose time only goes by when somebody waits."""
+"""Input and output files of batches, and a clock that advances only when a test sleeps."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def line(number: int, **more: Any) -> dict[str, Any]:
 
 def written(path: Path, lines: list[Any]) -> Path:
     """A file of lines; bytes go in as they are."""
-    told = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in lines]
-    path.write_bytes(b"\n".join(told) + b"\n")
+    whole_lines = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in lines]
+    path.write_bytes(b"\n".join(whole_lines) + b"\n")
     return path
 
 
