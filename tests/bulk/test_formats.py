@@ -120,11 +120,11 @@ def test_corrupt_json_lines(tmp_path: Path) -> None:
     assert (result.rows, result.done, result.failed) == (6, 2, 4)
     assert [row["output"] for row in read_jsonl(tmp_path / "out.jsonl")] == ["A", "B"]
     assert result.errors is not None
-    told = read_jsonl(result.errors)
-    assert [row["line"] for row in told] == [3, 4, 6, 7]
-    assert "not an object" in told[0]["error"]["message"]
-    assert told[2]["row"] == '{"text": "cu'
-    assert "utf-8" in told[3]["error"]["message"]
+    errors = read_jsonl(result.errors)
+    assert [row["line"] for row in errors] == [3, 4, 6, 7]
+    assert "not an object" in errors[0]["error"]["message"]
+    assert errors[2]["row"] == '{"text": "cu'
+    assert "utf-8" in errors[3]["error"]["message"]
 
 
 def test_corrupt_csv(tmp_path: Path) -> None:
@@ -135,9 +135,9 @@ def test_corrupt_csv(tmp_path: Path) -> None:
     assert (result.rows, result.done, result.failed) == (6, 2, 4)
     assert [row["output"] for row in read_csv(tmp_path / "out.csv")] == ["A", "TWO\nLINES"]
     assert result.errors is not None
-    told = read_jsonl(result.errors)
-    assert [row["line"] for row in told] == [3, 4, 5, 9]
-    assert told[0]["error"]["message"] == "1 fields, but 2 columns"
+    errors = read_jsonl(result.errors)
+    assert [row["line"] for row in errors] == [3, 4, 5, 9]
+    assert errors[0]["error"]["message"] == "1 fields, but 2 columns"
 
 
 def test_parquet_that_breaks_off(tmp_path: Path) -> None:

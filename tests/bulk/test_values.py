@@ -73,8 +73,8 @@ def test_answers_of_the_sdk() -> None:
         "content": None,
         "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
     }
-    told = to_plain(_completion(message))
-    assert told["tool_calls"][0]["function"] == function
+    record = to_plain(_completion(message))
+    assert record["tool_calls"][0]["function"] == function
 
 
 def _completion(message: dict[str, Any]) -> ChatCompletion:
