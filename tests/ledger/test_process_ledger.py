@@ -167,6 +167,7 @@ with Ledger(url, flush_every=3600) as ledger:
     with record_calls(ledger.add, tags=["nightly"]), record_calls(ledger.add, scope="process"):
         ask(base_url)
     ask_langchain(base_url, FlexCostCallbackHandler(on_record=ledger.add))
+    ask_langchain(base_url)
 """
 
 
@@ -177,6 +178,7 @@ def test_one_row_a_call(file: Path, sim: Simulator, monkeypatch: pytest.MonkeyPa
     assert [(row.framework, row.tags) for row in rows(file)] == [
         ("openai", ("nightly",)),
         ("langchain", ("nightly",)),
+        ("langchain", ()),
     ]
 
 

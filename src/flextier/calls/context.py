@@ -36,6 +36,8 @@ class Scope:
     it; None: of none."""
     blocks: tuple[Block, ...] = ()
     """The user's blocks around the calls."""
+    framework: str | None = None
+    """Who makes the calls, as records name it; None: no framework."""
 
     def merged(self, inner: Scope) -> Scope:
         """Both scopes: each listener once, and the inner changes over the outer ones."""
@@ -47,6 +49,7 @@ class Scope:
             tuple(dict.fromkeys((*self.streams, *inner.streams))),
             inner.run or self.run,
             tuple(dict.fromkeys((*self.blocks, *inner.blocks))),
+            inner.framework or self.framework,
         )
 
 
@@ -65,11 +68,14 @@ class listen:
     ``on_retry`` may be async for calls of the async client. ``on_stream`` gets the SDK's stream of
     a streamed call. ``outer`` is merged in: the scope where a call was requested that begins only
     now, maybe in another context. ``run`` returns the run that the calls are part of, unless the
-    code around has set one. For framework adapters; users have :func:`track`.
+    code around has set one; ``framework`` names who makes them. For framework adapters; users have
+    :func:`track`.
     """
 
     # A class, as frameworks use it once a call: it creates fewer objects than a generator.
-    __slots__ = ("_on_report", "_on_retry", "_on_stream", "_outer", "_run", "_token")
+    __slots__ = (
+        "_framework", "_on_report", "_on_retry", "_on_stream", "_outer", "_run", "_token"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -79,7 +85,9 @@ class listen:
         on_stream: Callable[[Any], None] | None = None,
         outer: Scope | None = None,
         run: Callable[[], str | None] | None = None,
+        framework: str | None = None,
     ) -> None:
+        self._framework = framework
         self._run = run
         self._on_report = on_report
         self._on_retry = on_retry
@@ -98,8 +106,18 @@ class listen:
         if self._on_stream is not None:
             streams = (*streams, self._on_stream)
         run = scope.run or self._run
+        framework = self._framework or scope.framework
         self._token = _SCOPE.set(
-            Scope(reports, retries, scope.changes, scope.budgets, streams, run, scope.blocks)
+            Scope(
+                reports,
+                retries,
+                scope.changes,
+                scope.budgets,
+                streams,
+                run,
+                scope.blocks,
+                framework,
+            )
         )
 
     def __exit__(self, *_: object) -> None:

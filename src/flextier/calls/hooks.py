@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -61,10 +62,12 @@ OnReport = Callable[[CallReport], None]
 
 # A dict, as its operations are atomic: a lock could be held by another thread at a fork.
 _process_wide: dict[object, OnReport] = {}
-_recorder: OnReport | None = None
+Recorder = Callable[[str, CallReport], None]
+"""Gets the framework that made a call, ``"openai"`` for none, and the call's report."""
+_recorder: Recorder | None = None
 
 
-def record_every_call(recorder: OnReport | None) -> None:
+def record_every_call(recorder: Recorder | None) -> None:
     """Pass the report of every call that begins from now on to ``recorder``, after all others."""
     global _recorder
     _recorder = recorder
@@ -94,7 +97,8 @@ def with_hooks(scope: Scope, base_url: str, options: Any) -> Scope:
     if _process_wide:
         scope = replace(scope, reports=(*scope.reports, *_process_wide.values()))
     if _recorder is not None:
-        scope = replace(scope, reports=(*scope.reports, _recorder))
+        record = partial(_recorder, scope.framework or "openai")
+        scope = replace(scope, reports=(*scope.reports, record))
     hooks = _hooks
     if not hooks:
         return scope

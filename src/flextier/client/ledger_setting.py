@@ -34,7 +34,7 @@ def start_process_ledger() -> None:
         _is_read = True
 
 
-def _ledger(url: str) -> hooks.OnReport | None:
+def _ledger(url: str) -> hooks.Recorder | None:
     try:
         from flextier.ledger.process_ledger import ProcessLedger  # most programs have none
 

@@ -6,7 +6,7 @@ no callback for every call's end. For a cancelled run it calls none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from threading import Lock
@@ -15,6 +15,8 @@ from typing import Any
 from flextier._utils.extras import needs_extra
 from flextier.calls.context import current_scope, listen
 from flextier.calls.report import CallReport, Retry
+from flextier.langchain.records import FRAMEWORK
+from flextier.langchain.run_tracking import run_of
 
 with needs_extra("langchain"):
     from langchain_core.callbacks import (
@@ -28,6 +30,13 @@ with needs_extra("langchain"):
 
 
 _NOTHING = nullcontext()
+
+
+def calls_of(
+    run_manager: Any, on_report: Callable[[CallReport], None] | None = None
+) -> AbstractContextManager[None]:
+    """Have calls begun inside be LangChain's, part of the outermost run around ``run_manager``."""
+    return listen(on_report, run=run_of(run_manager), framework=FRAMEWORK)
 
 
 def run_listener(run_manager: Any) -> AbstractContextManager[None]:

@@ -13,16 +13,16 @@ from typing_extensions import Self
 
 from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier._utils.extras import needs_extra
-from flextier.calls.context import current_scope, listen
+from flextier.calls.context import current_scope
 from flextier.calls.report import CallReport
 from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO
 from flextier.langchain.cache_key import NAMESPACE, parents_key
-from flextier.langchain.callbacks import run_listener, run_of_config
+from flextier.langchain.callbacks import calls_of, run_listener, run_of_config
 from flextier.langchain.errors import reported
-from flextier.langchain.run_tracking import run_of, watch_runs
+from flextier.langchain.run_tracking import watch_runs
 from flextier.planning.model_lanes import needs_windows
 from flextier.policy import FlexPolicy
 from flextier.transport.http_clients import SocketOption, async_http_client, sync_http_client
@@ -169,7 +169,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         tail = _Tail()
         with reported():
             # The request is made for the first chunk: a listener set then gets the whole call.
-            with listen(reports.append, run=run_of(run_manager)), run_listener(run_manager):
+            with calls_of(run_manager, reports.append), run_listener(run_manager):
                 first = next(chunks, None)
             for chunk in _chain(first, chunks):
                 if tail.passes(chunk):
@@ -187,7 +187,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         chunks = super()._astream(*args, run_manager=run_manager, **kwargs)
         tail = _Tail()
         with reported():
-            with listen(reports.append, run=run_of(run_manager)), run_listener(run_manager):
+            with calls_of(run_manager, reports.append), run_listener(run_manager):
                 first = await anext(chunks, None)
             async for chunk in _achain(first, chunks):
                 if tail.passes(chunk):
@@ -211,7 +211,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         """As ``ChatOpenAI.stream``; retries reach the callbacks as ``on_retry``."""
         config, manager = run_of_config(self, config, is_async=False)
         chunks = super().stream(input, config, stop=stop, **kwargs)
-        with listen(run=run_of(manager)), run_listener(manager):
+        with calls_of(manager), run_listener(manager):
             first = next(chunks, None)
         yield from _chain(first, chunks)
 
@@ -226,7 +226,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         """As ``ChatOpenAI.astream``; retries reach the callbacks as ``on_retry``."""
         config, manager = run_of_config(self, config, is_async=True)
         chunks = super().astream(input, config, stop=stop, **kwargs)
-        with listen(run=run_of(manager)), run_listener(manager):
+        with calls_of(manager), run_listener(manager):
             first = await anext(chunks, None)
         async for chunk in _achain(first, chunks):
             yield chunk
@@ -239,7 +239,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         reports: list[CallReport] = []
-        with reported(), listen(reports.append, run=run_of(run_manager)), run_listener(run_manager):
+        with reported(), calls_of(run_manager, reports.append), run_listener(run_manager):
             result = super()._generate_with_cache(messages, stop, run_manager, **kwargs)
         return _with_report(result, reports)
 
@@ -251,7 +251,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         reports: list[CallReport] = []
-        with reported(), listen(reports.append, run=run_of(run_manager)), run_listener(run_manager):
+        with reported(), calls_of(run_manager, reports.append), run_listener(run_manager):
             result = await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
         return _with_report(result, reports)
 

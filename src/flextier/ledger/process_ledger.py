@@ -49,10 +49,10 @@ class ProcessLedger:
         global _current
         _current = self
 
-    def __call__(self, report: CallReport) -> None:
+    def __call__(self, framework: str, report: CallReport) -> None:
         """Record a call. Raises no database errors; waits for the row only in a daemon process."""
         if self.recorded.is_new(report.id):
-            self._writer.add(record_of(report))
+            self._writer.add(record_of(report, framework=framework))
             if self._flushes and _is_daemon():
                 self._flushes = self._writer.flush(_DAEMON_FLUSH_TIMEOUT)
 

@@ -10,6 +10,7 @@ from anyio import CancelScope
 from flextier.calls.context import current_scope, listen
 from flextier.calls.report import CallReport, Retry
 from flextier.llama_index._requires import needs_llama_index
+from flextier.llama_index.records import FRAMEWORK
 from flextier.llama_index.run_tracking import run_here
 
 with needs_llama_index():
@@ -97,6 +98,7 @@ class CallObserver:
             on_stream=self._on_stream,
             outer=self._scope,
             run=self._run,
+            framework=FRAMEWORK,
         )
 
     def left(self) -> None:
