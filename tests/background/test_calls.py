@@ -149,11 +149,11 @@ def test_bodies_that_are_read_as_they_come(asker: Asker, sim: Simulator) -> None
         async with client.responses.with_streaming_response.create(**body_of({})) as response:
             return str((await response.parse()).output_text)
 
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         texts = [asker.run(options(sim), call, acall) for _ in range(2)]
     assert texts == [ANSWER] * 2
-    assert [str(one.message) for one in told if "background-2h" in str(one.message)] == [
+    assert [str(one.message) for one in warned if "background-2h" in str(one.message)] == [
         "calls that go to standard instead of background-2h: a background response has no body "
         "that the caller reads"
     ]
@@ -172,10 +172,10 @@ def test_chat_completions(asker: Asker, sim: Simulator) -> None:
     async def acall(client: AsyncFlexOpenAI) -> list[Any]:
         return [await client.chat.completions.create(**CHAT) for _ in range(3)]  # type: ignore[call-overload]
 
-    with pytest.warns(UserWarning, match="use_responses_api=True") as told:
+    with pytest.warns(UserWarning, match="use_responses_api=True") as warned:
         answers = asker.run(options(sim), call, acall)
     assert [answer.choices[0].message.content for answer in answers] == [ANSWER] * 3
-    assert len(told) == 1
+    assert len(warned) == 1
     assert (created(sim), served(sim)) == (0, {"default": 3})
 
 
@@ -207,14 +207,14 @@ def test_headers_and_query_of_the_call(asker: Asker, sim: Simulator) -> None:
         if asker.is_async
         else http.Client(event_hooks={"request": [asked.append]})
     )
-    heard = asker(
+    result = asker(
         sim,
         POLICY.replace(background_timeout=20.0),
         {"http_client": own, "organization": "org-client", "clock": quick_clock()},
         extra_headers={"OpenAI-Organization": "org-call", "X-Gateway": "a"},
         extra_query={"route": "eu"},
     )
-    assert (heard.report.lane, statuses(sim)) == ("standard", {"cancelled": 1})
+    assert (result.report.lane, statuses(sim)) == ("standard", {"cancelled": 1})
     assert looks(sim) >= 1
     assert cancels(sim) == 1
     for request in asked:
@@ -228,8 +228,8 @@ def test_the_options_of_the_caller_win(asker: Asker, sim: Simulator) -> None:
     """A continuation id of the caller's is kept beside the window."""
     extra = {"background_options": {"continuation_id": "mine"}}
     with continuation("ours"):
-        heard = asker(sim, extra_body=extra)
-    assert heard.report.lane == "background-2h"
+        result = asker(sim, extra_body=extra)
+    assert result.report.lane == "background-2h"
     body = of(sim)
     assert body["background"] is True
     assert body["background_options"] == {"continuation_id": "mine", "completion_window": "2h"}
@@ -259,10 +259,10 @@ def test_calls_of_one_run(asker: Asker, sim: Simulator) -> None:
 def test_a_background_response_of_the_callers(
     own: dict[str, Any], asker: Asker, sim: Simulator
 ) -> None:
-    """It passes as it is: the caller asks about it, and nobody else."""
+    """A response that the caller sends to the background passes unchanged and is not polled."""
     with pytest.warns(UserWarning, match="the call itself sets background or completion_window"):
-        heard = asker(sim, **own)
-    assert heard.answer.status == "queued"
+        result = asker(sim, **own)
+    assert result.answer.status == "queued"
     assert (creations(sim), looks(sim), cancels(sim)) == (1, 0, 0)
     assert "background_options" not in of(sim)
 
@@ -270,15 +270,15 @@ def test_a_background_response_of_the_callers(
 def test_a_call_that_is_not_to_be_in_the_background(asker: Asker, sim: Simulator) -> None:
     """Who says so is answered on a connection, by the next lane."""
     with pytest.warns(UserWarning, match="the call itself sets background or completion_window"):
-        heard = asker(sim, background=False)
-    assert heard.answer.status == "completed"
-    assert (heard.report.lane, created(sim), looks(sim)) == ("standard", 0, 0)
+        result = asker(sim, background=False)
+    assert result.answer.status == "completed"
+    assert (result.report.lane, created(sim), looks(sim)) == ("standard", 0, 0)
 
 
 def test_a_tier_of_the_callers(asker: Asker, sim: Simulator) -> None:
     """Who has chosen a tier, has chosen no window."""
-    heard = asker(sim, service_tier="priority")
-    assert (heard.report.lane, created(sim)) == ("priority", 0)
+    result = asker(sim, service_tier="priority")
+    assert (result.report.lane, created(sim)) == ("priority", 0)
 
 
 def test_a_conversation(asker: Asker, sim: Simulator) -> None:
@@ -297,7 +297,7 @@ def test_a_conversation(asker: Asker, sim: Simulator) -> None:
     assert second.answer.usage.input_tokens > first.answer.usage.input_tokens
 
 
-def test_a_key_that_is_made_anew_for_each_request(asker: Asker, sim: Simulator) -> None:
+def test_a_key_function_is_called_for_each_request(asker: Asker, sim: Simulator) -> None:
     """Each look has a fresh key: a response may outlive the one that created it."""
     keys: list[str] = []
 
@@ -308,15 +308,15 @@ def test_a_key_that_is_made_anew_for_each_request(asker: Asker, sim: Simulator) 
     async def afresh() -> str:
         return fresh()
 
-    heard = asker(sim, POLICY, {"api_key": afresh if asker.is_async else fresh})
-    assert heard.report.lane == "background-2h"
+    result = asker(sim, POLICY, {"api_key": afresh if asker.is_async else fresh})
+    assert result.report.lane == "background-2h"
     assert len(keys) == len(sim.requests) >= 2
 
 
 def test_paths_that_are_asked_for(asker: Asker, sim: Simulator) -> None:
     """Creation, looks, and nothing else: what has ended is not cancelled."""
-    heard = asker(sim)
-    assert heard.report.lane == "background-2h"
+    result = asker(sim)
+    assert result.report.lane == "background-2h"
     assert {(one.method, one.path.rpartition("/")[0]) for one in sim.requests} == {
         ("POST", "/v1"),
         ("GET", "/v1/responses"),

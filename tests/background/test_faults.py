@@ -44,13 +44,13 @@ UNMADE: dict[str, tuple[Fault, bool]] = {
 def test_a_creation_that_fails(fault: Fault, possibly: bool, asker: Asker, sim: Simulator) -> None:
     """It is tried again, on the same lane: one response, paid once."""
     sim.script(fault.on(path="/responses"))
-    heard = asker(sim)
-    assert heard.attempts == ["background-2h:transient", "background-2h:served"]
-    assert heard.possibly_billed == [possibly, False]
+    result = asker(sim)
+    assert result.attempts == ["background-2h:transient", "background-2h:served"]
+    assert result.possibly_billed == [possibly, False]
     assert (creations(sim), created(sim), served(sim)) == (2, 1, {"background-2h": 1})
 
 
-UNHEARD: dict[str, Fault] = {
+REPLY_LOST: dict[str, Fault] = {
     "reset": Fault.reset(after_effect=True),
     "cut": Fault.cut(20),
     "not-json": Fault.not_json(),
@@ -58,14 +58,14 @@ UNHEARD: dict[str, Fault] = {
 }
 
 
-@pytest.mark.parametrize("fault", UNHEARD.values(), ids=UNHEARD)
+@pytest.mark.parametrize("fault", REPLY_LOST.values(), ids=REPLY_LOST)
 def test_a_creation_whose_answer_is_lost(fault: Fault, asker: Asker, sim: Simulator) -> None:
-    """Nobody knows the id of what was created: it is paid for, too, and the report says it may."""
+    """The id of the created response is lost: the retry creates another, both may be billed."""
     sim.script(fault.on(path="/responses"))
-    heard = asker(sim)
-    assert (heard.text, heard.report.lane) == (ANSWER, "background-2h")
-    assert heard.attempts == ["background-2h:transient", "background-2h:served"]
-    assert heard.possibly_billed == [True, False]
+    result = asker(sim)
+    assert (result.text, result.report.lane) == (ANSWER, "background-2h")
+    assert result.attempts == ["background-2h:transient", "background-2h:served"]
+    assert result.possibly_billed == [True, False]
     assert (creations(sim), created(sim)) == (2, 2)
     time.sleep(0.06)
     assert served(sim) == {"background-2h": 2}
@@ -74,9 +74,9 @@ def test_a_creation_whose_answer_is_lost(fault: Fault, asker: Asker, sim: Simula
 def test_a_creation_that_is_limited(asker: Asker, sim: Simulator) -> None:
     """Retry-After is waited out, on the same lane."""
     sim.script(Fault.rate_limit(retry_after=0.2).on(path="/responses"))
-    heard = asker(sim)
-    assert heard.attempts == ["background-2h:rate_limited", "background-2h:served"]
-    assert heard.report.waited >= 0.2
+    result = asker(sim)
+    assert result.attempts == ["background-2h:rate_limited", "background-2h:served"]
+    assert result.report.waited >= 0.2
     assert (creations(sim), created(sim)) == (2, 1)
 
 
@@ -84,17 +84,17 @@ def test_a_creation_that_is_limited(asker: Asker, sim: Simulator) -> None:
 def test_a_creation_that_is_rejected(code: int, asker: Asker, sim: Simulator) -> None:
     """It is raised at once: one request."""
     sim.script(Fault.status(code).on(path="/responses"))
-    heard = asker(sim)
-    assert isinstance(heard.error, openai.APIStatusError)
-    assert (heard.attempts, creations(sim)) == (["background-2h:rejected"], 1)
+    result = asker(sim)
+    assert isinstance(result.error, openai.APIStatusError)
+    assert (result.attempts, creations(sim)) == (["background-2h:rejected"], 1)
 
 
 def test_a_creation_without_money(asker: Asker, sim: Simulator) -> None:
     """A quota is raised at once, too."""
     sim.script(Fault.quota().on(path="/responses"))
-    heard = asker(sim)
-    assert isinstance(heard.error, openai.RateLimitError)
-    assert (heard.attempts, creations(sim)) == (["background-2h:quota"], 1)
+    result = asker(sim)
+    assert isinstance(result.error, openai.RateLimitError)
+    assert (result.attempts, creations(sim)) == (["background-2h:quota"], 1)
 
 
 # --- looks ------------------------------------------------------------------------------------
@@ -115,8 +115,8 @@ def test_looks_that_fail(faults: list[Fault], asker: Asker, sim: Simulator) -> N
     """Whatever happens to a look, the answer is waited for: it is one attempt, paid once."""
     sim.weather = background(seconds=0.0)
     sim.script(*(fault.on(path=LOOK) for fault in faults))
-    heard = asker(sim)
-    assert (heard.text, heard.attempts) == (ANSWER, ["background-2h:served"])
+    result = asker(sim)
+    assert (result.text, result.attempts) == (ANSWER, ["background-2h:served"])
     assert (creations(sim), looks(sim), cancels(sim)) == (1, len(faults) + 1, 0)
     assert served(sim) == {"background-2h": 1}
 
@@ -125,18 +125,18 @@ def test_a_look_that_stalls(asker: Asker, sim: Simulator) -> None:
     """It does not outlast the lane: the response is cancelled, and the next lane asked."""
     sim.weather = SLOW
     sim.script(*[Fault.stall().on(path=LOOK)] * 9)
-    heard = asker(sim, SILENCE)
-    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
+    result = asker(sim, SILENCE)
+    assert result.attempts == ["background-2h:unfinished", "standard:served"]
     assert (cancels(sim), statuses(sim)) == (1, {"cancelled": 1})
-    assert heard.report.elapsed < IN_TIME
+    assert result.report.elapsed < IN_TIME
 
 
 def test_looks_that_all_fail(asker: Asker, sim: Simulator) -> None:
-    """A finished answer that nobody can see is found by cancelling it."""
+    """A finished answer that no poll could fetch is found by cancelling it."""
     sim.script(*[Fault.status(500).on(path=LOOK, method="GET")] * 4)
     sim.weather = background(seconds=0.0, cancel_ended=True)
-    heard = asker(sim, POLICY.replace(background_timeout=0.5), {"clock": quick_clock(least=0.1)})
-    assert (heard.text, heard.attempts) == (ANSWER, ["background-2h:served"])
+    result = asker(sim, POLICY.replace(background_timeout=0.5), {"clock": quick_clock(least=0.1)})
+    assert (result.text, result.attempts) == (ANSWER, ["background-2h:served"])
     assert served(sim) == {"background-2h": 1}
 
 
@@ -145,9 +145,9 @@ def test_a_key_that_may_not_look(code: int, asker: Asker, sim: Simulator) -> Non
     """It is cancelled, and the next lane answers: it is not created again and again."""
     sim.weather = SLOW
     sim.script(*[Fault.status(code).on(path=LOOK)] * 5)
-    heard = asker(sim)
-    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
-    assert heard.possibly_billed == [True, False]
+    result = asker(sim)
+    assert result.attempts == ["background-2h:unfinished", "standard:served"]
+    assert result.possibly_billed == [True, False]
     assert (created(sim), looks(sim), cancels(sim)) == (1, 5, 1)
     assert (statuses(sim), served(sim)) == ({"cancelled": 1}, {"default": 1})
 
@@ -156,10 +156,10 @@ def test_a_key_that_may_not_look_on_the_last_lane(asker: Asker, sim: Simulator) 
     """The error says so, and what the server said is its cause; it is not created again."""
     sim.weather = SLOW
     sim.script(*[Fault.status(403).on(path=LOOK)] * 99)
-    heard = asker(sim, ALONE)
-    assert isinstance(heard.error, BackgroundLost)
-    assert heard.error.denied
-    assert isinstance(heard.error.__cause__, openai.PermissionDeniedError)
+    result = asker(sim, ALONE)
+    assert isinstance(result.error, BackgroundLost)
+    assert result.error.denied
+    assert isinstance(result.error.__cause__, openai.PermissionDeniedError)
     assert (created(sim), statuses(sim)) == (1, {"cancelled": 1})
 
 
@@ -171,33 +171,33 @@ def test_a_key_that_may_do_nothing_any_more(asker: Asker, sim: Simulator) -> Non
         *[Fault.status(401).on(path=CANCEL)] * 99,
         Fault.status(401).on(path="/responses", lane="standard"),
     )
-    heard = asker(sim)
-    assert isinstance(heard.error, openai.AuthenticationError)
-    assert heard.attempts == ["background-2h:unfinished", "standard:rejected"]
-    assert heard.report.elapsed < IN_TIME
+    result = asker(sim)
+    assert isinstance(result.error, openai.AuthenticationError)
+    assert result.attempts == ["background-2h:unfinished", "standard:rejected"]
+    assert result.report.elapsed < IN_TIME
 
 
 def test_too_many_looks(asker: Asker, sim: Simulator) -> None:
-    """Many calls that are told to look less often do, and have their answers all the same."""
+    """Rate-limited polls slow down, and every call still gets its answer."""
     sim.weather = Weather(background=BackgroundWeather(seconds=0.1, poll_rpm=6000))
     sim.script(Fault.rate_limit(retry_after=0.3).on(path=LOOK))
-    heard = asker.many(sim, count=3)
-    assert [one.attempts for one in heard] == [["background-2h:served"]] * 3
+    results = asker.many(sim, count=3)
+    assert [one.attempts for one in results] == [["background-2h:served"]] * 3
     assert looks(sim) < 30
 
 
 # --- cancelling -------------------------------------------------------------------------------
 
 
-def test_cancelling_that_succeeds_unheard(asker: Asker, sim: Simulator) -> None:
-    """Errors, and an answer that is lost: it is asked once more, and only then is it gone on."""
+def test_cancelling_whose_reply_is_lost(asker: Asker, sim: Simulator) -> None:
+    """After an error and a lost reply, cancelling is repeated before the call falls back."""
     sim.weather = SLOW
     sim.script(
         Fault.status(500).on(path=CANCEL),
         Fault.reset(after_effect=True).on(path=CANCEL),
     )
-    heard = asker(sim, POLICY.replace(background_timeout=80.0), {"clock": quick_clock()})
-    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
+    result = asker(sim, POLICY.replace(background_timeout=80.0), {"clock": quick_clock()})
+    assert result.attempts == ["background-2h:unfinished", "standard:served"]
     assert (statuses(sim), served(sim)) == ({"cancelled": 1}, {"default": 1})
     assert sim.requests[-1].path == "/v1/responses"
 
@@ -207,8 +207,8 @@ def test_cancelling_that_is_outrun(returned: bool, asker: Asker, sim: Simulator)
     """It had completed: the answer is used, and nothing else is asked for."""
     sim.weather = background(seconds=1_000.0, cancel_ended=returned)
     sim.script_background(BackgroundOutcome.outrun())
-    heard = asker(sim, BRIEF, {"clock": quick_clock()})
-    assert (heard.text, heard.attempts) == (ANSWER, ["background-2h:served"])
+    result = asker(sim, BRIEF, {"clock": quick_clock()})
+    assert (result.text, result.attempts) == (ANSWER, ["background-2h:served"])
     assert (creations(sim), served(sim)) == (1, {"background-2h": 1})
 
 
@@ -216,27 +216,27 @@ def test_cancelling_what_has_failed(asker: Asker, sim: Simulator) -> None:
     """How it ended is looked up: it had failed, which is tried again as any failure."""
     sim.weather = background(seconds=0.0)
     sim.script_background(BackgroundOutcome.fail(after=0.0))
-    heard = asker(sim, BRIEF, {"clock": quick_clock(least=24.0)})
-    assert heard.attempts == ["background-2h:transient", "background-2h:served"]
+    result = asker(sim, BRIEF, {"clock": quick_clock(least=24.0)})
+    assert result.attempts == ["background-2h:transient", "background-2h:served"]
     assert cancels(sim) == 2
 
 
 def test_cancelling_that_takes_a_while(asker: Asker, sim: Simulator) -> None:
     """The next lane is asked when it is cancelled, not before."""
     sim.weather = background(seconds=1_000.0, cancelling=0.05)
-    heard = asker(sim, POLICY.replace(background_timeout=1.5))
-    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
+    result = asker(sim, POLICY.replace(background_timeout=1.5))
+    assert result.attempts == ["background-2h:unfinished", "standard:served"]
     assert (statuses(sim), served(sim)) == ({"cancelled": 1}, {"default": 1})
-    assert heard.report.attempts[0].seconds < 1.5
+    assert result.report.attempts[0].seconds < 1.5
 
 
 def test_cancelling_that_never_succeeds(asker: Asker, sim: Simulator) -> None:
     """The call goes on in time, and says that the response may be billed."""
     sim.weather = SLOW
     sim.script(*[Fault.status(500).on(path=CANCEL)] * 99)
-    heard = asker(sim, POLICY.replace(background_timeout=3.0), {"clock": quick_clock()})
-    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
-    assert heard.possibly_billed == [True, False]
+    result = asker(sim, POLICY.replace(background_timeout=3.0), {"clock": quick_clock()})
+    assert result.attempts == ["background-2h:unfinished", "standard:served"]
+    assert result.possibly_billed == [True, False]
     assert statuses(sim) == {"in_progress": 1}
     assert 1 <= cancels(sim) < 60
 
@@ -245,23 +245,23 @@ def test_cancelling_that_stalls(asker: Asker, sim: Simulator) -> None:
     """It does not outlast what was kept for it."""
     sim.weather = SLOW
     sim.script(*[Fault.stall().on(path=CANCEL)] * 99)
-    heard = asker(sim, SILENCE)
-    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
-    assert heard.report.elapsed < IN_TIME
+    result = asker(sim, SILENCE)
+    assert result.attempts == ["background-2h:unfinished", "standard:served"]
+    assert result.report.elapsed < IN_TIME
 
 
 def test_cancelling_what_is_gone(asker: Asker, sim: Simulator) -> None:
     """A response that was deleted while it was being cancelled is lost."""
     sim.weather = SLOW
     sim.script(Fault.status(404).on(path=CANCEL))
-    heard = asker(sim, BRIEF, {"clock": quick_clock()})
-    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
+    result = asker(sim, BRIEF, {"clock": quick_clock()})
+    assert result.attempts == ["background-2h:unfinished", "standard:served"]
     assert (cancels(sim), created(sim)) == (1, 1)
 
 
 def test_a_queue_that_was_never_left(asker: Asker, sim: Simulator) -> None:
     """What is cancelled before it has begun is not billed."""
     sim.weather = background(queued=1_000.0)
-    heard = asker(sim, POLICY.replace(background_timeout=2.0), {"clock": quick_clock()})
-    assert heard.possibly_billed == [False, False]
+    result = asker(sim, POLICY.replace(background_timeout=2.0), {"clock": quick_clock()})
+    assert result.possibly_billed == [False, False]
     assert statuses(sim) == {"cancelled": 1}
