@@ -39,7 +39,7 @@ import sys
 from flextier import FlexOpenAI, continuation
 from flextier.background import poll_schedule
 
-poll_schedule.SOONEST = float(os.environ["SOONEST"])  # the first looks come sooner than in programs
+poll_schedule.MIN_POLL_INTERVAL = float(os.environ["MIN_POLL_INTERVAL"])  # less than in programs
 run, steps = sys.argv[1], int(sys.argv[2])
 tool = {
     "type": "function",
@@ -218,7 +218,7 @@ def _starter(
         "OPENAI_API_KEY": "crashes",
         "FLEXTIER_LANES": "background,standard",
         "FLEXTIER_JOURNAL": str(journal),
-        "SOONEST": str(soonest),
+        "MIN_POLL_INTERVAL": str(soonest),
     }
     command = [sys.executable, "agent.py", f"run {run}", str(STEPS)]
     return lambda: subprocess.Popen(command, cwd=place, env=environment)

@@ -21,7 +21,7 @@ DAY = 86_400.0
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     """A simulator that is done with everything at once, and is looked at soon."""
-    monkeypatch.setattr(poll_schedule, "SOONEST", 0.01)
+    monkeypatch.setattr(poll_schedule, "MIN_POLL_INTERVAL", 0.01)
     forget()
     with Simulator(Weather(background=BackgroundWeather(seconds=0.05))) as simulator:
         yield simulator

@@ -12,7 +12,7 @@ from tests.background.asking import ASKERS, background
 from tests.batch.conftest import forget
 from tests.batch.crowd import patch_all
 
-SOONEST = 0.02
+MIN_POLL_INTERVAL = 0.02
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -39,14 +39,14 @@ def sim(background_sim: Simulator) -> Simulator:
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first looks come soon, so that nothing is waited for."""
-    patch_all(monkeypatch, "SOONEST", SOONEST, "flextier.background")
+    patch_all(monkeypatch, "MIN_POLL_INTERVAL", MIN_POLL_INTERVAL, "flextier.background")
 
 
 @pytest.fixture(autouse=True)
 def clean_slate() -> Iterator[None]:
     """No test sees another's pace, journals or warnings, and none leaves a call that waits."""
     forget()
-    poll_schedule._PACES.clear()
+    poll_schedule._SCHEDULES.clear()
     lifecycle.warn_unstored.cache_clear()
     yield
     left = [one for one in waiters._BY_CLIENT.values() if not one.empty]

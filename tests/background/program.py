@@ -15,7 +15,7 @@ from tests.journal.program import _Always, _die_at
 
 def main(there: Any, url: str, path: str, asked: list[str], settings: dict[str, Any]) -> None:
     """Ask one thing after the other; tells the lane and the text of each."""
-    patch_all(_Always, "SOONEST", 0.02, "flextier.background")
+    patch_all(_Always, "MIN_POLL_INTERVAL", 0.02, "flextier.background")
     if (point := settings.pop("die", None)) is not None:
         _die_at(*point)
     policy = POLICY.replace(journal=path, **settings)

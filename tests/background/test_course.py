@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flextier.background.poll_schedule import UNSTORED, PollSchedule
+from flextier.background.poll_schedule import MAX_UNSTORED_INTERVAL, PollSchedule
 from flextier.errors import BackgroundUnfinished
 from tests.background.virtual import HOUR, Server, course, run
 from tests.batch.crowd import patch_all
@@ -17,7 +17,7 @@ from tests.batch.crowd import patch_all
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """As they are in programs: here nobody waits for them."""
-    patch_all(monkeypatch, "SOONEST", 2.0, "flextier.background")
+    patch_all(monkeypatch, "MIN_POLL_INTERVAL", 2.0, "flextier.background")
 
 
 def test_a_response_of_eight_hours() -> None:
@@ -41,8 +41,8 @@ def test_an_answer_is_noticed_soon(ends: float) -> None:
 def test_what_is_not_stored_is_seen_before_it_is_deleted() -> None:
     """Ten minutes after its end it is gone, however seldom others are looked at."""
     server = Server(ends=8 * HOUR, stored=False)
-    (ended,) = run(server, [course(server, longest=3_000.0)])
-    assert ended.at - server.ends < UNSTORED * 1.2 < 600
+    (ended,) = run(server, [course(server, max_interval=3_000.0)])
+    assert ended.at - server.ends < MAX_UNSTORED_INTERVAL * 1.2 < 600
     assert len(server.times("look")) < 250
 
 
@@ -73,14 +73,18 @@ def test_an_account_that_is_told_off_looks_less_often() -> None:
     room=st.floats(0.1, 60),
     fails=st.sampled_from([0.0, 0.3, 1.0]),
     cancels=st.booleans(),
-    longest=st.floats(20, 1_000),
+    max_interval=st.floats(20, 1_000),
 )
 def test_no_wait_passes_the_last_moment(
-    ends: float, cancel_at: float, room: float, fails: float, cancels: bool, longest: float
+    ends: float, cancel_at: float, room: float, fails: float, cancels: bool, max_interval: float
 ) -> None:
     """Whatever happens: looks come before the last moment, and the call goes on by its limit."""
     server = Server(ends=ends, fails=fails, cancels=cancels)
-    limits = {"cancel_at": cancel_at, "attempt_ends_by": cancel_at + room, "longest": longest}
+    limits = {
+        "cancel_at": cancel_at,
+        "attempt_ends_by": cancel_at + room,
+        "max_interval": max_interval,
+    }
     (ended,) = run(server, [course(server, **limits)])
     assert ended.at <= cancel_at + room + 1e-6
     first_cancel = min(server.times("cancel"), default=ended.at)

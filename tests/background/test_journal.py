@@ -236,7 +236,7 @@ async def test_what_could_not_be_cancelled(
     leaving: str, sim: Simulator, policy: FlexPolicy, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may go on, and be paid for: the next start finds it."""
-    patch_all(monkeypatch, "_DROPPED", 0.2, "flextier.background")
+    patch_all(monkeypatch, "_CANCEL_TIMEOUT", 0.2, "flextier.background")
     sim.weather = background(seconds=0.6)
     sim.script(*[Fault.status(500).on(path=CANCEL)] * 99)
     client = AsyncFlexOpenAI(**options(sim, policy))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.exhaustive  # kills
 ASKED = questions(3, "step")
 ANSWERS = [f"[simulated] {question}" for question in ASKED]
 JOURNAL = "flextier.journal.journal:Journal"
-LOOKING = "flextier.background.api:BackgroundRequests.look"
+LOOKING = "flextier.background.api:BackgroundRequests.poll"
 
 Start = Callable[..., Program]
 

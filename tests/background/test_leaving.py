@@ -16,7 +16,7 @@ from flextier import AsyncFlexOpenAI, ClientClosedError, FlexOpenAI, track
 from flextier._openai.compat import http
 from flextier._utils.clock import Clock
 from flextier.background import waiters
-from flextier.background.waiters import pending_of
+from flextier.background.waiters import waiters_of
 from flextier.sim import BackgroundOutcome, Fault, Simulator
 from tests.background.asking import (
     ALONE,
@@ -173,7 +173,7 @@ async def test_cancelled_when_it_had_finished(sim: Simulator) -> None:
 
 async def test_cancelled_twice(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who cannot wait for the server's word, need not."""
-    patch_all(monkeypatch, "_LEAVING", 600.0, "flextier.background")
+    patch_all(monkeypatch, "_CANCELLED_TIMEOUT", 600.0, "flextier.background")
     sim.weather = background(seconds=1_000.0, cancelling=1_000.0)
     async with AsyncFlexOpenAI(**options(sim)) as client:
         task = asyncio.ensure_future(client.responses.create(**body_of({})))
@@ -189,7 +189,7 @@ async def test_cancelled_while_the_creation_stalls(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether something is being created is waited for, but not for ever."""
-    patch_all(monkeypatch, "_LEAVING", 0.2, "flextier.background")
+    patch_all(monkeypatch, "_CANCELLED_TIMEOUT", 0.2, "flextier.background")
     sim.script(Fault.stall())
     async with AsyncFlexOpenAI(**options(sim)) as client:
         task = asyncio.ensure_future(client.responses.create(**body_of({})))
@@ -235,7 +235,7 @@ def test_a_loop_that_stops_working(
     where: str, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who closes the client afterwards does not wait for calls of a loop that was closed."""
-    monkeypatch.setattr(waiters, "_LONGEST", 600.0)
+    monkeypatch.setattr(waiters, "_CLOSE_TIMEOUT", 600.0)
     sim.weather = SLOW
     if where == "in-a-look":
         sim.script(Fault.stall().on(path=LOOK))
@@ -253,7 +253,7 @@ def test_a_loop_that_stops_working(
     started = time.monotonic()
     asyncio.run(client.close())
     assert time.monotonic() - started < 300.0
-    assert pending_of(client._client).empty
+    assert waiters_of(client._client).empty
 
 
 # --- clients that are closed ------------------------------------------------------------------

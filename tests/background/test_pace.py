@@ -34,7 +34,7 @@ def looks(pace: PollSchedule, calls: int, until: float) -> list[float]:
 @pytest.fixture(autouse=True)
 def soonest(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first looks come when they do in programs."""
-    monkeypatch.setattr(poll_schedule, "SOONEST", 2.0)
+    monkeypatch.setattr(poll_schedule, "MIN_POLL_INTERVAL", 2.0)
 
 
 def test_thousands_created_at_once_take_turns() -> None:
@@ -66,10 +66,10 @@ def test_alone_it_keeps_its_own_rhythm() -> None:
 def test_after_too_many_looks_all_look_less_often() -> None:
     """Who is refused halves the looks of all."""
     pace = PollSchedule()
-    pace.refused(0.0, 5.0)
+    pace.rate_limited(0.0, 5.0)
     turns = [pace.interval(10.0, 0.0, LONGEST, 0.5) for _ in range(300)]
     assert turns[-1] == pytest.approx(20.0, rel=0.02)  # 300 of 15 a second
-    assert pace.opens_in(1.0) == 4.0
+    assert pace.paused_for(1.0) == 4.0
 
 
 def test_looks_come_some_at_a_time() -> None:

@@ -8,13 +8,14 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import openai
 
 from flextier._openai.compat import FinalRequestOptions, http
 from flextier._utils.clock import Clock
 from flextier.background.api import BackgroundRequests, PolledResponse
+from flextier.background.call_hooks import CallHooks
 from flextier.background.lifecycle import BackgroundLifecycle, Pause
 from flextier.background.poll_schedule import PollSchedule
 from flextier.lanes import BACKGROUND
@@ -83,9 +84,9 @@ class Server:
 
 
 class Silent:
-    """Nobody who keeps accounts."""
+    """Hooks that only record their events."""
 
-    is_known = False
+    is_resumable = False
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -93,11 +94,11 @@ class Silent:
     def accepted(self, response_id: str) -> None:
         self.notes.append("accepted")
 
-    def called_off(self) -> None:
-        self.notes.append("called off")
+    def abandoned(self) -> None:
+        self.notes.append("abandoned")
 
-    def finished_unwatched(self, said: PolledResponse) -> None:
-        self.notes.append("unheard")
+    def finished_after_call(self, polled: PolledResponse) -> None:
+        self.notes.append("finished after call")
 
 
 def course(
@@ -107,7 +108,12 @@ def course(
     options = FinalRequestOptions.construct(
         method="post", url="/responses", json_data={"model": MODEL}, headers={}
     )
-    given = {"longest": 300.0, "cancel_at": 1e9, "attempt_ends_by": 1e9, **limits}
+    given: dict[str, Any] = {
+        "max_interval": 300.0,
+        "cancel_at": 1e9,
+        "attempt_ends_by": 1e9,
+        **limits,
+    }
     clock = Clock(now=lambda: server.now, wall=lambda: server.now)
     lane = BACKGROUND["8h"]
     return BackgroundLifecycle(
@@ -116,7 +122,7 @@ def course(
         None,
         pace or PollSchedule(),
         clock,
-        Silent(),
+        cast("CallHooks", Silent()),
         **given,
         response_id=name,
     )

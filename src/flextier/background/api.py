@@ -14,11 +14,10 @@ from flextier._openai.request_options import attempt_options
 from flextier.errors import MalformedAnswerError
 from flextier.lanes import Lane
 
-# Seconds. Polls and cancellations are answered at once; a creation sends its whole input.
-_QUICK, _CREATION = 30.0, 120.0
-_CONNECTING = 10.0
-# A request made after its time is up still gets a short chance.
-_LEAST = 0.1
+# Timeouts in seconds. Polls and cancellations are answered at once; a creation sends all its input.
+_POLL_TIMEOUT, _CREATE_TIMEOUT, _CONNECT_TIMEOUT = 30.0, 120.0, 10.0
+_MIN_TIMEOUT = 0.1
+"""Of a request that is made although no time is left."""
 
 ENDED = frozenset({"completed", "failed", "incomplete", "cancelled"})
 """The statuses of a response that has ended."""
@@ -32,7 +31,7 @@ class RawRequest:
     """A step: make this request, and return its raw HTTP response."""
 
     options: Any
-    whole: bool = False
+    shielded: bool = False
     """Whether it completes even if the call is cancelled, as it creates something."""
     seconds: float = math.inf
     """The most seconds that it may take in total."""
@@ -45,9 +44,9 @@ class PolledResponse:
     id: str
     status: str
     body: dict[str, Any]
-    """The ``response`` object; before its end only ``store``, as thousands may be pending."""
+    """The ``response`` object; before its end only ``store``: thousands may be pending."""
     content: bytes
-    """The same as JSON; before its end, nothing."""
+    """The same as JSON; empty before its end."""
     request_id: str | None
 
     @property
@@ -56,13 +55,13 @@ class PolledResponse:
         return self.status in ENDED
 
     @property
-    def held(self) -> bool:
-        """Whether it was answered directly, by a server that has no background mode."""
+    def answered_directly(self) -> bool:
+        """Whether the server has no background mode, and answered the creation itself."""
         return self.body.get("background") is False
 
     @property
     def stored(self) -> bool:
-        """Whether the server keeps it after its end for more than minutes."""
+        """Whether the server keeps it; otherwise it is deleted about ten minutes after its end."""
         return self.body.get("store") is not False
 
 
@@ -75,66 +74,69 @@ class BackgroundRequests:
         self._options = options
         self._query = options.url.partition("?")[2]
 
-    def create(self, lane: Lane, run: str | None, seconds: float) -> RawRequest:
-        """Create the response; ``run`` is the continuation id."""
-        limit = max(seconds, _LEAST)
+    def create(self, lane: Lane, run_id: str | None, seconds: float) -> RawRequest:
+        """Create the response; ``run_id`` is the continuation id."""
+        limit = max(seconds, _MIN_TIMEOUT)
         options = attempt_options(
             self._options,
             tier=lane.service_tier,
-            timeout=_timeout(_CREATION, limit),
+            timeout=_timeout(_CREATE_TIMEOUT, limit),
             plain=True,
             on_read=lambda answer: None,
-            fields=lane.fields(run),
+            fields=lane.fields(run_id),
         )
-        return RawRequest(options, whole=True, seconds=limit)
+        return RawRequest(options, shielded=True, seconds=limit)
 
-    def look(self, name: str, seconds: float) -> RawRequest:
+    def poll(self, response_id: str, seconds: float) -> RawRequest:
         """Poll the response."""
-        return self._about(seconds, name, "get")
+        return self._request(seconds, response_id, "get")
 
-    def cancel(self, name: str, seconds: float) -> RawRequest:
+    def cancel(self, response_id: str, seconds: float) -> RawRequest:
         """Cancel the response; one that has ended is unchanged."""
-        return self._about(seconds, name, "post", "/cancel")
+        return self._request(seconds, response_id, "post", "/cancel")
 
-    def _about(self, seconds: float, name: str, method: str, verb: str = "") -> RawRequest:
-        limit = min(max(seconds, _LEAST), _QUICK)
+    def _request(
+        self, seconds: float, response_id: str, method: str, action: str = ""
+    ) -> RawRequest:
+        limit = min(max(seconds, _MIN_TIMEOUT), _POLL_TIMEOUT)
         given = self._options.headers if is_given(self._options.headers) else {}
         query = f"?{self._query}" if self._query else ""
         # Headers of the call may carry its account: an organization, or a gateway's key.
         options = FinalRequestOptions.construct(
             method=method,
-            url=f"/responses/{name}{verb}{query}",
+            url=f"/responses/{response_id}{action}{query}",
             params=self._options.params,
             headers={**given, RAW_RESPONSE_HEADER: "true"},
-            timeout=_timeout(_QUICK, limit),
+            timeout=_timeout(_POLL_TIMEOUT, limit),
             max_retries=0,
         )
         return RawRequest(options, seconds=limit)
 
 
-def _timeout(usual: float, limit: float) -> Any:
-    """The SDK's timeout: for HTTP clients of the caller's, which know no other limit."""
-    return openai.Timeout(min(usual, limit), connect=min(_CONNECTING, limit))
+def _timeout(seconds: float, limit: float) -> Any:
+    """The SDK's timeout, which limits the requests of the caller's own HTTP clients."""
+    return openai.Timeout(min(seconds, limit), connect=min(_CONNECT_TIMEOUT, limit))
 
 
 def polled(response: Any) -> PolledResponse:
     """The state of a background response, from an HTTP response.
 
     Raises:
-        MalformedAnswerError: it has no such state.
+        MalformedAnswerError: it is not a background response.
     """
     content = response.content
     try:
         body = json.loads(content)
     except ValueError as error:
         raise _unreadable(f"the response is truncated or not JSON: {error}") from error
-    name, status = (body.get("id"), body.get("status")) if isinstance(body, dict) else (None, None)
-    if not isinstance(name, str) or not isinstance(status, str):
+    fields = body if isinstance(body, dict) else {}
+    response_id, status = fields.get("id"), fields.get("status")
+    if not isinstance(response_id, str) or not isinstance(status, str):
         raise _unreadable(f"expected a background response, but got {content[:80]!r}")
     request_id = response.headers.get("x-request-id")
     if status not in ENDED:
-        return PolledResponse(name, status, {"store": body.get("store")}, b"", request_id)
-    return PolledResponse(name, status, body, content, request_id)
+        return PolledResponse(response_id, status, {"store": body.get("store")}, b"", request_id)
+    return PolledResponse(response_id, status, body, content, request_id)
 
 
 def _unreadable(message: str) -> MalformedAnswerError:

@@ -1,4 +1,4 @@
-"""Passes events of a background response to the call's journal, limiter and report."""
+"""Callbacks that pass the events of a background response to the call's journal and report."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from flextier.planning.admission import Admission
 class CallHooks:
     """Callbacks of the response's lifecycle; none of them blocks."""
 
-    __slots__ = ("_clock", "_lane", "_memory", "_model", "_read", "_turn")
+    __slots__ = ("_admission", "_clock", "_entry", "_lane", "_model", "_on_finished")
 
     def __init__(
         self,
-        memory: CallEntry | None,
-        turn: Admission,
+        entry: CallEntry | None,
+        admission: Admission,
         clock: Clock,
         lane: str,
         model: str,
-        read: Callable[[PolledResponse, Any], None],
+        on_finished: Callable[[PolledResponse, Any], None],
     ) -> None:
-        self._memory = memory
-        self._turn = turn
+        self._entry = entry
+        self._admission = admission
         self._clock = clock
         self._lane = lane
         self._model = model
-        self._read = read
+        self._on_finished = on_finished
 
     @property
-    def is_known(self) -> bool:
-        """Whether a journal has an entry of the call."""
-        return self._memory is not None
+    def is_resumable(self) -> bool:
+        """Whether a journal has the call, so that a later process can resume its response."""
+        return self._entry is not None
 
     def accepted(self, response_id: str) -> None:
-        """The response was created: write it to the journal first, then notify the limiter."""
-        if self._memory is not None:
-            self._memory.accepted(response_id, self._lane, self._model)
-        self._turn.served(self._clock.now())
+        """The response was created: record it in the journal first, then notify the limiter."""
+        if self._entry is not None:
+            self._entry.accepted(response_id, self._lane, self._model)
+        self._admission.served(self._clock.now())
 
-    def called_off(self) -> None:
-        """The response is abandoned: the same call will be sent again."""
-        if self._memory is not None:
-            self._memory.called_off()
+    def abandoned(self) -> None:
+        """The response will not be resumed: the same call is sent again."""
+        if self._entry is not None:
+            self._entry.called_off()
 
-    def finished_unwatched(self, polled: PolledResponse) -> None:
-        """The response has finished after its call ended: billed, and in the journal."""
-        self._read(polled, Response.construct(**polled.body))
+    def finished_after_call(self, polled: PolledResponse) -> None:
+        """The response has finished after its call ended: it is billed, and journaled."""
+        self._on_finished(polled, Response.construct(**polled.body))

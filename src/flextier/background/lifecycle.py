@@ -1,6 +1,7 @@
-"""The lifecycle of one background response, from its creation to its end or cancellation.
+"""One background response, from its creation to its end or cancellation.
 
-A generator of steps; ``runner.py`` makes the requests and waits, in a thread or a task.
+:class:`BackgroundLifecycle` is a generator of steps: it decides which request to make and how long
+to wait. ``runner.py`` makes the requests and waits, in a thread or a task.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import openai
 
@@ -16,7 +17,8 @@ from flextier._openai.compat import failure_of, new_request
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
 from flextier.background.api import PENDING, BackgroundRequests, PolledResponse, RawRequest, polled
-from flextier.background.poll_schedule import SOONEST, UNSTORED, PollSchedule
+from flextier.background.call_hooks import CallHooks
+from flextier.background.poll_schedule import MAX_UNSTORED_INTERVAL, MIN_POLL_INTERVAL, PollSchedule
 from flextier.errors import (
     BackgroundDetached,
     BackgroundLost,
@@ -24,51 +26,31 @@ from flextier.errors import (
     ClientClosedError,
 )
 from flextier.lanes import STANDARD, Lane
-from flextier.lanes.failures import Failure, classify
+from flextier.lanes.failures import PERMANENT, Failure, classify
 from flextier.lanes.retry_after import retry_after
 from flextier.planning.fallback import CANCEL_TIME
 
-_DENIALS = 5
-"""Rejected polls in a row, until the response is given up."""
+_MAX_REJECTED_POLLS = 5
+"""Rejected requests for a response in a row, after which it is given up."""
 
-_LASTING = frozenset({"rejected", "quota", "lane_unsupported", "stream_unverified"})
-"""Failures that the next poll would probably meet again."""
+_QUEUED_VALID = 0.5
+"""Seconds for which a poll that returned ``queued`` proves that the response has not begun."""
 
-_FRESH = 0.5
-"""Seconds for which a response that was seen in the queue counts as not begun."""
-
-_DROPPED = 10.0
-"""Seconds that cancelling may take when no call waits any more."""
+_CANCEL_TIMEOUT = 10.0
+"""The most seconds for cancelling a response that no call waits for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A step: wait for ``seconds``."""
+    """A step: wait for ``seconds``, or until woken."""
 
     seconds: float
-    deaf: bool = False
-    """Whether the wait cannot be woken."""
+    uninterruptible: bool = False
+    """Whether it cannot be woken."""
 
 
 Step: TypeAlias = "RawRequest | Pause"
 Steps: TypeAlias = "Generator[Step, Any, PolledResponse]"
-
-
-class LifecycleHooks(Protocol):
-    """Callbacks for the events of a response."""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether a journal knows it, so that a later process can resume it."""
-
-    def accepted(self, response_id: str) -> None:
-        """It was created, with this id."""
-
-    def called_off(self) -> None:
-        """It is abandoned: no later call may resume it."""
-
-    def finished_unwatched(self, polled: PolledResponse) -> None:
-        """It has finished, and is billed, after its call ended."""
 
 
 @lru_cache(maxsize=1)
@@ -85,20 +67,20 @@ class BackgroundLifecycle:
     """The steps of one response. One call owns it; ``stop`` is thread-safe."""
 
     __slots__ = (
-        "_accepted_at", "_account", "_attempt_ends_by", "_backoff", "_cancel_at", "_clock",
-        "_denied", "_id", "_lane", "_last", "_longest", "_pace", "_requests", "_run", "_seen_at",
-        "_wondered", "news", "stopping",
+        "_accepted_at", "_attempt_ends_by", "_cancel_at", "_clock", "_hooks", "_id", "_lane",
+        "_last", "_max_interval", "_polled_at", "_rejected_polls", "_requests", "_run_id",
+        "_schedule", "_warned_status", "stopping", "wake",
     )  # fmt: skip
 
     def __init__(
         self,
         requests: BackgroundRequests,
         lane: Lane,
-        run: str | None,
-        pace: PollSchedule,
+        run_id: str | None,
+        schedule: PollSchedule,
         clock: Clock,
-        account: LifecycleHooks,
-        longest: float,
+        hooks: CallHooks,
+        max_interval: float,
         cancel_at: float,
         attempt_ends_by: float,
         response_id: str | None = None,
@@ -108,53 +90,53 @@ class BackgroundLifecycle:
         Args:
             requests: makes the requests.
             lane: its lane.
-            run: the continuation id of its run.
-            pace: the poll schedule of its account.
+            run_id: the continuation id of the run that the call is a step of; None: none.
+            schedule: the poll schedule of its account.
             clock: the call's.
-            account: is notified of its events.
-            longest: the most seconds between two polls.
+            hooks: notified of its events.
+            max_interval: the most seconds between two polls.
             cancel_at: time at which it is cancelled, on the clock.
             attempt_ends_by: time at which the wait ends, cancelled or not.
             response_id: id of a response to resume; None: create one.
         """
         self._requests = requests
         self._lane = lane
-        self._run = run
-        self._pace = pace
+        self._run_id = run_id
+        self._schedule = schedule
         self._clock = clock
-        self._account = account
-        self._longest = longest
+        self._hooks = hooks
+        self._max_interval = max_interval
         now = clock.now()
-        room = min(CANCEL_TIME, max(0.0, attempt_ends_by - now) / 10)
-        self._cancel_at = min(cancel_at, attempt_ends_by - room)
+        margin = min(CANCEL_TIME, max(0.0, attempt_ends_by - now) / 10)
+        self._cancel_at = min(cancel_at, attempt_ends_by - margin)
         self._attempt_ends_by = attempt_ends_by
         self._id = response_id
         self._last: PolledResponse | None = None
-        self._accepted_at = self._seen_at = now
-        self._denied = 0
-        self._wondered = ""
+        self._accepted_at = self._polled_at = now
+        self._rejected_polls = 0
+        self._warned_status = ""
         self.stopping: str = ""
-        """Why the wait is to end now: ``"closed"`` or ``"detached"``; empty: it is not."""
-        self.news: Any = None
+        """Why the wait must end now: ``"closed"`` or ``"detached"``; empty: it goes on."""
+        self.wake: Any = None
         """Wakes the waiting thread or task."""
 
     # --- from any thread ----------------------------------------------------------------------
 
     @property
-    def is_known(self) -> bool:
-        """Whether a journal knows the response."""
-        return self._account.is_known
+    def is_resumable(self) -> bool:
+        """Whether a journal has the response, so that a later process can resume it."""
+        return self._hooks.is_resumable
 
     def stop(self, why: str) -> None:
         """End the wait soon: ``"closed"`` cancels the response, ``"detached"`` does not."""
         self.stopping = why
-        if self.news is not None:
-            self.news()
+        if self.wake is not None:
+            self.wake()
 
     # --- the steps ----------------------------------------------------------------------------
 
     def steps(self) -> Steps:
-        """The ended response: completed, incomplete or failed.
+        """The steps, which return the ended response: completed, incomplete or failed.
 
         Raises:
             BackgroundUnfinished: it was cancelled, or the wait ended.
@@ -164,13 +146,13 @@ class BackgroundLifecycle:
             openai.OpenAIError: it was not created.
         """
         try:
-            return (yield from self._followed())
+            return (yield from self._poll_until_ended())
         except GeneratorExit:
             raise
         except BackgroundLost as lost:
-            if lost.denied:  # it goes on, and is paid for, unless we may cancel it
-                last = yield from self._withdrawn(
-                    min(self._clock.now() + _DROPPED, self._attempt_ends_by)
+            if lost.denied:  # polls are denied, but it may still be cancelled
+                last = yield from self._try_cancel(
+                    min(self._clock.now() + _CANCEL_TIMEOUT, self._attempt_ends_by)
                 )
                 if last is not None and last.status != "cancelled":
                     return last
@@ -179,67 +161,67 @@ class BackgroundLifecycle:
             raise
         except BaseException as error:
             if self._id is not None and not isinstance(error, openai.APIError):
-                yield from self._dropped()
+                yield from self._cancel_abandoned()
             raise
 
-    def _followed(self) -> Steps:
-        last = yield from (self._created() if self._id is None else self._looked())
+    def _poll_until_ended(self) -> Steps:
+        last = yield from (self._create() if self._id is None else self._poll())
         while not last.ended:
-            self._wonder(last)
-            if self._is_to_stop():
-                return (yield from self._called_off())
-            yield Pause(self._seconds())
+            self._warn_if_unknown(last)
+            if self._must_stop():
+                return (yield from self._cancel_or_detach())
+            yield Pause(self._next_poll_in())
             # Another call's poll may have been rate limited meanwhile.
-            if not self._is_to_stop() and not self._pace.opens_in(self._clock.now()):
-                last = yield from self._looked()
+            if not self._must_stop() and not self._schedule.paused_for(self._clock.now()):
+                last = yield from self._poll()
         if last.status == "cancelled":
             raise self._unfinished("was cancelled by another client", billed=True)
         return last
 
-    def _created(self) -> Steps:
+    def _create(self) -> Steps:
         if self.stopping == "closed":
             raise ClientClosedError("the client was closed before the call was sent")
         left = self._attempt_ends_by - self._clock.now()
-        last = polled((yield self._requests.create(self._lane, self._run, left)))
+        last = polled((yield self._requests.create(self._lane, self._run_id, left)))
         if not last.ended:
             self._id = last.id
-            self._accepted_at = self._seen_at = self._clock.now()
-            self._account.accepted(last.id)
-            if self._account.is_known and not last.stored:
+            self._accepted_at = self._polled_at = self._clock.now()
+            self._hooks.accepted(last.id)
+            if self._hooks.is_resumable and not last.stored:
                 warn_unstored()
         self._last = last
         return last
 
-    def _looked(self) -> Steps:
+    def _poll(self) -> Steps:
         """Poll the response; transient failures are retried.
 
         Raises:
             BackgroundLost: it cannot be found any more, or polls are denied.
         """
         assert self._id is not None
-        tries = 0
+        attempts = 0
         while True:
             try:
                 left = self._cancel_at - self._clock.now()
-                last = polled((yield self._requests.look(self._id, left)))
+                last = polled((yield self._requests.poll(self._id, left)))
             except openai.APIError as error:
-                tries += 1
-                pause = self._pause_after(error, tries)
+                attempts += 1
+                pause = self._retry_wait(error, attempts)
                 left = self._cancel_at - self._clock.now()
                 yield Pause(max(0.0, min(pause, left)))
-                if self._is_to_stop():
-                    return self._known()
+                if self._must_stop():
+                    return self._last_known()
                 continue
-            self._pace.answered()
-            self._denied, self._last, self._seen_at = 0, last, self._clock.now()
+            self._schedule.succeeded()
+            self._rejected_polls, self._last, self._polled_at = 0, last, self._clock.now()
             return last
 
-    def _known(self) -> PolledResponse:
+    def _last_known(self) -> PolledResponse:
         """Its last known state; of a resumed response before its first poll: in progress."""
         assert self._id is not None
         return self._last or PolledResponse(self._id, "in_progress", {}, b"", None)
 
-    def _pause_after(self, error: openai.APIError, tries: int) -> float:
+    def _retry_wait(self, error: openai.APIError, attempts: int) -> float:
         """Seconds before the retry of a failed poll.
 
         Raises:
@@ -247,46 +229,49 @@ class BackgroundLifecycle:
         """
         failure = failure_of(error) or Failure()
         now, kind = self._clock.now(), classify(failure, STANDARD)
-        if kind in _LASTING:
-            self._denied += 1
-            if self._denied >= _DENIALS:
-                raise self._lost(error, failure.status == 404)
+        if kind in PERMANENT:
+            self._rejected_polls += 1
+            if self._rejected_polls >= _MAX_REJECTED_POLLS:
+                raise self._lost(error, gone=failure.status == 404)
         server_wait = retry_after(failure, kind, self._clock.wall())
-        backoff = min(SOONEST * 2.0 ** min(tries, 20), 60.0) * (0.5 + self._clock.random() / 2)
+        backoff = min(MIN_POLL_INTERVAL * 2.0 ** min(attempts, 20), 60.0) * (
+            0.5 + self._clock.random() / 2
+        )
         if kind == "rate_limited":
-            self._pace.refused(now, server_wait or backoff)
-            return self._pace.interval(now, 0.0, self._longest, self._clock.random())
+            self._schedule.rate_limited(now, server_wait or backoff)
+            return self._schedule.interval(now, 0.0, self._max_interval, self._clock.random())
         return backoff if server_wait is None else server_wait * (1.0 + 0.2 * self._clock.random())
 
     # --- when to poll -------------------------------------------------------------------------
 
-    def _seconds(self) -> float:
+    def _next_poll_in(self) -> float:
         now = self._clock.now()
-        longest = self._longest
+        longest = self._max_interval
         if self._last is not None and not self._last.stored:
-            longest = min(longest, UNSTORED)
-        seconds = self._pace.interval(now, now - self._accepted_at, longest, self._clock.random())
+            longest = min(longest, MAX_UNSTORED_INTERVAL)
+        age = now - self._accepted_at
+        seconds = self._schedule.interval(now, age, longest, self._clock.random())
         return max(0.0, min(seconds, self._cancel_at - now))
 
-    def _is_to_stop(self) -> bool:
+    def _must_stop(self) -> bool:
         return bool(self.stopping) or self._clock.now() >= self._cancel_at
 
-    def _wonder(self, last: PolledResponse) -> None:
-        if last.status not in PENDING and last.status != self._wondered:
-            self._wondered = last.status
+    def _warn_if_unknown(self, last: PolledResponse) -> None:
+        if last.status not in PENDING and last.status != self._warned_status:
+            self._warned_status = last.status
             safe_warn(
-                f"background response {last.id} has the unknown status {last.status!r}: waited "
-                "for as if it were in progress"
+                f"background response {last.id} has the unknown status {last.status!r}: it is "
+                "polled as if it were in progress"
             )
 
     # --- the end ------------------------------------------------------------------------------
 
-    def _called_off(self) -> Steps:
+    def _cancel_or_detach(self) -> Steps:
         """Cancel the response; return it if it has finished first.
 
         Raises:
             BackgroundUnfinished: it is cancelled, or cancelling failed.
-            BackgroundDetached: it goes on.
+            BackgroundDetached: the call was detached; the response goes on.
             ClientClosedError: as BackgroundUnfinished, if the client was closed.
         """
         if self.stopping == "detached":
@@ -301,77 +286,79 @@ class BackgroundLifecycle:
             f"{self._lane.timeout_field} (FLEXTIER_{str(self._lane.timeout_field).upper()})"
         )
         now = self._clock.now()
-        begun = self._known().status != "queued" or now - self._seen_at > _FRESH
-        # Closing the client waits for this, however long the call could wait.
-        until = now + _DROPPED if self.stopping else self._attempt_ends_by
-        last = yield from self._cancelled(until)
+        maybe_billed = (
+            self._last_known().status != "queued" or now - self._polled_at > _QUEUED_VALID
+        )
+        # Closing the client waits for this, so the call's own limit does not apply.
+        until = now + _CANCEL_TIMEOUT if self.stopping else self._attempt_ends_by
+        last = yield from self._cancel(until)
         if last is not None and last.status != "cancelled":
             return last
         if last is None:
-            why, begun = f"{why}, but cancelling failed: it may go on", True
-        if self.stopping:  # there is no next lane for it, either
+            why, maybe_billed = f"{why}, but cancelling failed: it may go on", True
+        if self.stopping:  # a closed client sends the call on no other lane
             if last is not None:
-                self._account.called_off()
+                self._hooks.abandoned()
             raise ClientClosedError(f"background response {self._id} {why}")
-        raise self._unfinished(why, billed=begun)
+        raise self._unfinished(why, billed=maybe_billed)
 
-    def _cancelled(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
+    def _cancel(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
         """The ended response, cancelled or not; None if cancelling could not be confirmed.
 
         Raises:
             BackgroundLost: it cannot be found any more.
         """
         assert self._id is not None
-        tries = denials = 0
+        attempts = denied = 0
         while True:
             left = until - self._clock.now()
-            asking = self._requests.cancel(self._id, left)
-            if tries % 2:  # an ended response cannot be cancelled: poll it
-                asking = self._requests.look(self._id, left)
+            request = self._requests.cancel(self._id, left)
+            if attempts % 2:  # an ended response cannot be cancelled: poll it
+                request = self._requests.poll(self._id, left)
+            pause = MIN_POLL_INTERVAL / 4
             try:
-                last = polled((yield asking))
+                last = polled((yield request))
                 if last.ended:
                     return last
-                pause = SOONEST / 4
             except openai.NotFoundError as error:
-                raise self._lost(error, True) from error
-            except openai.APIStatusError as error:
-                denials += error.status_code in (401, 403)
-                if denials >= _DENIALS:
+                raise self._lost(error, gone=True) from error
+            except openai.APIError as error:
+                status = getattr(error, "status_code", None)
+                denied += status in (401, 403)
+                if denied >= _MAX_REJECTED_POLLS:
                     return None
-                pause = 0.0 if error.status_code in (400, 409) and not tries % 2 else SOONEST / 4
-            except openai.APIError:
-                pause = SOONEST / 4
-            tries += 1
+                if status in (400, 409) and not attempts % 2:
+                    pause = 0.0  # it may have ended: poll it at once
+            attempts += 1
             if self._clock.now() + pause >= until:
                 return None
             if pause:
-                yield Pause(pause, deaf=True)
+                yield Pause(pause, uninterruptible=True)
 
-    def _dropped(self) -> Generator[Step, Any, None]:
-        """Cancel the response of a call that does not wait any more, if possible."""
-        last = yield from self._withdrawn(self._clock.now() + _DROPPED)
+    def _cancel_abandoned(self) -> Generator[Step, Any, None]:
+        """Cancel the response, if possible, after its call was cancelled."""
+        last = yield from self._try_cancel(self._clock.now() + _CANCEL_TIMEOUT)
         if last is not None:
-            self.unwatched(last)
+            self.report_finished(last)
 
-    def unwatched(self, last: PolledResponse) -> None:
-        """Report a response that has ended after its call."""
+    def report_finished(self, last: PolledResponse) -> None:
+        """Report a response that has finished after its call ended."""
         if last.status in ("completed", "incomplete"):
-            self._account.finished_unwatched(last)
+            self._hooks.finished_after_call(last)
 
-    def _withdrawn(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
-        """As :meth:`_cancelled`, but errors return None."""
+    def _try_cancel(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
+        """As :meth:`_cancel`, but returns None where that raises."""
         try:
-            last = yield from self._cancelled(until)
+            last = yield from self._cancel(until)
         except (openai.OpenAIError, RuntimeError):  # no call is left to raise it in
             return None
-        # A response that may go on can be resumed by the same call with the same journal.
+        # Otherwise it stays in the journal: the same call can resume it.
         if last is not None and last.status not in ("completed", "incomplete"):
-            self._account.called_off()
+            self._hooks.abandoned()
         return last
 
     def _unfinished(self, what: str, *, billed: bool) -> BackgroundUnfinished:
-        self._account.called_off()
+        self._hooks.abandoned()
         return BackgroundUnfinished(
             new_request("https://api.openai.com/v1/responses"),
             f"background response {self._id} {what}",
@@ -379,16 +366,18 @@ class BackgroundLifecycle:
             possibly_billed=billed,
         )
 
-    def _lost(self, error: Exception, gone: bool) -> BackgroundLost:
+    def _lost(self, error: Exception, *, gone: bool) -> BackgroundLost:
         """The error for a response that cannot be polled: it is gone, or access is denied."""
         if gone:
-            self._account.called_off()
-        why = "is gone: a response that is not stored is deleted about ten minutes after"
+            self._hooks.abandoned()
+        why = (
+            "is gone: a response that is not stored is deleted about ten minutes after its end"
+            if gone
+            else f"cannot be polled: {error}"
+        )
         lost = BackgroundLost(
             new_request("https://api.openai.com/v1/responses"),
-            f"background response {self._id} {why} its end"
-            if gone
-            else f"background response {self._id} cannot be polled: {error}",
+            f"background response {self._id} {why}",
             response_id=self._id,
             denied=not gone,
         )

@@ -7,26 +7,29 @@ import threading
 
 from flextier._utils.fork import after_fork_in_child
 
-SOONEST = 2.0
-"""Seconds to the first polls."""
+MIN_POLL_INTERVAL = 2.0
+"""Seconds between the first polls."""
 
-_SHARE = 0.2
-"""Poll interval as a share of a response's age: bounds how late its end is noticed."""
+_AGE_SHARE = 0.2
+"""The poll interval as a share of a response's age: bounds how late its end is noticed."""
 
-UNSTORED = 240.0
+MAX_UNSTORED_INTERVAL = 240.0
 """The most seconds between two polls of a response that is not stored: it is deleted about ten
 minutes after its end."""
 
-_MOST = 30.0
+_MAX_RATE = 30.0
 """Polls a second, of all calls of an account together, until one is rate limited. A poll takes
 about a millisecond of CPU."""
 
-_TOGETHER = 8
-"""Polls are aligned to this fraction of ``SOONEST``, so that several run at once: seven of thirty
-at once take half the CPU that they take one by one."""
+_SLOTS = 8
+"""Polls start at multiples of ``MIN_POLL_INTERVAL / _SLOTS``, so that several run at once: seven at
+once take half the CPU that they take one by one."""
 
-_LEAST = 1.0
-_REGAINED = 0.02
+_MIN_RATE = 1.0
+"""Polls a second, however many are rate limited."""
+
+_RATE_STEP = 0.02
+"""Polls a second by which a successful poll raises the rate."""
 
 
 class PollSchedule:
@@ -34,64 +37,64 @@ class PollSchedule:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rate = _MOST
-        self._next = self._shut_until = -1e18
+        self._rate = _MAX_RATE
+        self._next = self._paused_until = -1e18
 
-    def interval(self, now: float, age: float, longest: float, chance: float) -> float:
+    def interval(self, now: float, age: float, max_interval: float, jitter: float) -> float:
         """Seconds to the next poll: by the response's age, or later if the rate requires it.
 
         Args:
             now: on the clock.
             age: seconds since the response was accepted.
-            longest: the most.
-            chance: a random number in [0, 1), so that responses created together drift apart.
+            max_interval: the most seconds, unless the account is rate limited.
+            jitter: a random number in [0, 1), so that responses created together drift apart.
         """
-        own = max(SOONEST, age * _SHARE) * (0.8 + 0.4 * chance)
-        opens = self.opens_in(now)
+        own = max(MIN_POLL_INTERVAL, age * _AGE_SHARE) * (0.8 + 0.4 * jitter)
+        paused = self.paused_for(now)
         with self._lock:
-            turn = max(self._next - now, opens) + 1.0 / self._rate
-            # At most ``longest`` ahead: otherwise a burst would delay polls long after it is over.
-            self._next = now + min(turn, opens + longest)
-        seconds = min(max(own, turn), opens + longest * (0.8 + 0.2 * chance))
-        moment = SOONEST / _TOGETHER
-        return min(math.ceil((now + seconds) / moment) * moment - now, opens + longest)
+            slot = max(self._next - now, paused) + 1.0 / self._rate
+            # At most ``max_interval`` ahead: a burst must not delay polls long after its end.
+            self._next = now + min(slot, paused + max_interval)
+        seconds = min(max(own, slot), paused + max_interval * (0.8 + 0.2 * jitter))
+        step = MIN_POLL_INTERVAL / _SLOTS
+        return min(math.ceil((now + seconds) / step) * step - now, paused + max_interval)
 
-    def opens_in(self, now: float) -> float:
+    def paused_for(self, now: float) -> float:
         """Seconds until the account may poll again after a rate limit."""
-        return max(0.0, self._shut_until - now)
+        return max(0.0, self._paused_until - now)
 
-    def answered(self) -> None:
+    def succeeded(self) -> None:
         """Raise the rate a little after a successful poll."""
-        if self._rate < _MOST:
+        if self._rate < _MAX_RATE:
             with self._lock:
-                self._rate = min(_MOST, self._rate + _REGAINED)
+                self._rate = min(_MAX_RATE, self._rate + _RATE_STEP)
 
-    def refused(self, now: float, wait: float) -> None:
+    def rate_limited(self, now: float, wait: float) -> None:
         """After a rate limit: no polls for ``wait`` seconds, then at half the rate."""
         with self._lock:
-            if now >= self._shut_until:  # once, however many polls were refused together
-                self._rate = max(_LEAST, self._rate / 2)
-            self._shut_until = max(self._shut_until, now + wait)
+            if now >= self._paused_until:  # once, however many polls were rate limited together
+                self._rate = max(_MIN_RATE, self._rate / 2)
+            self._paused_until = max(self._paused_until, now + wait)
 
 
-_PACES: dict[tuple[str, str], PollSchedule] = {}
+_SCHEDULES: dict[tuple[str, str], PollSchedule] = {}
 _LOCK = threading.Lock()
 
 
-def pace_of(where: tuple[str, str]) -> PollSchedule:
+def poll_schedule_of(account: tuple[str, str]) -> PollSchedule:
     """The poll schedule of an account: base URL and a name for the key."""
-    pace = _PACES.get(where)
-    if pace is None:
+    schedule = _SCHEDULES.get(account)
+    if schedule is None:
         with _LOCK:
-            pace = _PACES.setdefault(where, PollSchedule())
-    return pace
+            schedule = _SCHEDULES.setdefault(account, PollSchedule())
+    return schedule
 
 
-def _forget_all() -> None:
+def _reset() -> None:
     """Start empty: waiting calls belong to the parent process."""
     global _LOCK
     _LOCK = threading.Lock()
-    _PACES.clear()
+    _SCHEDULES.clear()
 
 
-after_fork_in_child(_forget_all)
+after_fork_in_child(_reset)

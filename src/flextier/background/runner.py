@@ -17,40 +17,40 @@ from flextier.background.lifecycle import BackgroundLifecycle, Pause, Step, Step
 from flextier.background.waiters import ClientWaiters
 from flextier.transport.attempt_timeout import time_limit
 
-_LEAVING = 10.0
-"""The most seconds of a request in a task that was cancelled."""
+_CANCELLED_TIMEOUT = 10.0
+"""The most seconds that a request of a cancelled task may take."""
 
 
 def drive(
-    course: BackgroundLifecycle, pending: ClientWaiters, clock: Clock, ask: Callable[[Any], Any]
+    lifecycle: BackgroundLifecycle, waiters: ClientWaiters, clock: Clock, send: Callable[[Any], Any]
 ) -> PolledResponse:
-    """The ended response; takes all steps in this thread.
+    """The ended response, after all steps of its lifecycle, taken in this thread.
 
     Args:
-        course: the response's lifecycle.
-        pending: the waiting calls of its client.
+        lifecycle: the response's.
+        waiters: the waiting calls of its client.
         clock: the call's.
-        ask: makes a request with the SDK's options; its HTTP response.
+        send: makes a request with the SDK's options; returns its HTTP response.
 
     Raises:
-        BaseException: what ended the lifecycle.
+        BaseException: what the lifecycle raised.
     """
     wait = ThreadWait()
     wait.prepare()
-    steps = course.steps()
+    steps = lifecycle.steps()
 
     def take(step: RawRequest | Pause) -> Any:
         if isinstance(step, RawRequest):
             with time_limit(step.seconds):
-                return ask(step.options)
+                return send(step.options)
         wait.prepare()
-        if step.deaf:
+        if step.uninterruptible:
             clock.sleep(step.seconds)
-        elif not course.stopping:
+        elif not lifecycle.stopping:
             clock.pause(wait, step.seconds)
         return None
 
-    with pending.counting(course, wait.wake):
+    with waiters.registered(lifecycle, wait.wake):
         try:
             step = next(steps)
             while True:
@@ -59,67 +59,67 @@ def drive(
                 except BaseException as error:  # noqa: BLE001, PERF203 - the lifecycle decides
                     step = steps.throw(error)
                 else:
-                    step, answer = steps.send(answer), None  # hours may pass: it is not kept
+                    step, answer = steps.send(answer), None  # not kept in memory for hours
         except StopIteration as end:
             polled: PolledResponse = end.value
             return polled
 
 
 async def adrive(
-    course: BackgroundLifecycle,
-    pending: ClientWaiters,
+    lifecycle: BackgroundLifecycle,
+    waiters: ClientWaiters,
     clock: Clock,
-    ask: Callable[[Any], Awaitable[Any]],
+    send: Callable[[Any], Awaitable[Any]],
 ) -> PolledResponse:
     """The async form of :func:`drive`."""
     wait = task_wait()
     wait.prepare()
-    steps = course.steps()
-    leaving = False
-    with pending.counting(course, wait.wake):
+    steps = lifecycle.steps()
+    cancelled = False
+    with waiters.registered(lifecycle, wait.wake):
         try:
             step = next(steps)
             while True:
                 try:
-                    answer = await _taken(step, course, wait, clock, ask, leaving)
+                    answer = await _take(step, lifecycle, wait, clock, send, cancelled)
                 except _Interrupted as interrupted:  # noqa: PERF203 - each step is a request
-                    leaving = True
-                    step = _notified(course, steps, interrupted)
+                    cancelled = True
+                    step = _interrupt(lifecycle, steps, interrupted)
                 except BaseException as error:  # noqa: BLE001 - the lifecycle decides
-                    leaving = leaving or not isinstance(error, Exception)
+                    cancelled = cancelled or not isinstance(error, Exception)
                     step = steps.throw(error)
                 else:
-                    step, answer = steps.send(answer), None  # hours may pass: it is not kept
+                    step, answer = steps.send(answer), None  # not kept in memory for hours
         except StopIteration as end:
             polled: PolledResponse = end.value
             return polled
 
 
-async def _taken(
+async def _take(
     step: RawRequest | Pause,
-    course: BackgroundLifecycle,
+    lifecycle: BackgroundLifecycle,
     wait: TaskWait,
     clock: Clock,
-    ask: Callable[[Any], Awaitable[Any]],
-    leaving: bool,
+    send: Callable[[Any], Awaitable[Any]],
+    cancelled: bool,
 ) -> Any:
     """The result of a step. In a cancelled task, the request is shielded."""
     if isinstance(step, RawRequest):
-        if step.whole and not leaving:
-            return await _unbroken(_in_time(ask(step.options), step.seconds))
-        seconds = min(step.seconds, _LEAVING) if leaving else step.seconds
-        return await _in_time(ask(step.options), seconds, shield=leaving)
+        if step.shielded and not cancelled:
+            return await _complete(_with_timeout(send(step.options), step.seconds))
+        seconds = min(step.seconds, _CANCELLED_TIMEOUT) if cancelled else step.seconds
+        return await _with_timeout(send(step.options), seconds, shield=cancelled)
     wait.prepare()
-    with anyio.CancelScope(shield=leaving):
-        if step.deaf:
+    with anyio.CancelScope(shield=cancelled):
+        if step.uninterruptible:
             await clock.async_sleep(step.seconds)
-        elif not course.stopping:
+        elif not lifecycle.stopping:
             await clock.apause(wait, step.seconds)
     return None
 
 
-async def _in_time(request: Awaitable[Any], seconds: float, *, shield: bool = False) -> Any:
-    """The response to a request within ``seconds``.
+async def _with_timeout(request: Awaitable[Any], seconds: float, *, shield: bool = False) -> Any:
+    """The response to a request, if it comes within ``seconds``.
 
     Raises:
         openai.APITimeoutError: there was none in time.
@@ -132,26 +132,26 @@ async def _in_time(request: Awaitable[Any], seconds: float, *, shield: bool = Fa
 class _Interrupted(Exception):
     """The task was cancelled during a request, which was completed first."""
 
-    def __init__(self, by: BaseException, answer: Any) -> None:
+    def __init__(self, cancellation: BaseException, answer: Any) -> None:
         super().__init__()
-        self.by = by
+        self.cancellation = cancellation
         self.answer = answer
 
 
-def _notified(course: BackgroundLifecycle, steps: Steps, interrupted: _Interrupted) -> Step:
+def _interrupt(lifecycle: BackgroundLifecycle, steps: Steps, interrupted: _Interrupted) -> Step:
     """The step after a creation that succeeded although its task was cancelled."""
     try:
         steps.send(interrupted.answer)
-    except StopIteration as end:  # the server has answered directly
-        course.unwatched(end.value)
-        raise interrupted.by from None
+    except StopIteration as end:  # the response had ended when it was created
+        lifecycle.report_finished(end.value)
+        raise interrupted.cancellation from None
     except openai.APIError:
-        raise interrupted.by from None
-    return steps.throw(interrupted.by)
+        raise interrupted.cancellation from None
+    return steps.throw(interrupted.cancellation)
 
 
-async def _unbroken(request: Awaitable[Any]) -> Any:
-    """The response to a request that creates something: completes even if the task is cancelled.
+async def _complete(request: Awaitable[Any]) -> Any:
+    """The response to a request that completes even if the task is cancelled.
 
     Raises:
         _Interrupted: the task was cancelled meanwhile; carries the response.
@@ -163,7 +163,7 @@ async def _unbroken(request: Awaitable[Any]) -> Any:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError as cancelled:
-        with anyio.move_on_after(_LEAVING, shield=True):
+        with anyio.move_on_after(_CANCELLED_TIMEOUT, shield=True):
             await asyncio.wait({task})
         if task.done() and not task.cancelled() and task.exception() is None:
             raise _Interrupted(cancelled, task.result()) from None

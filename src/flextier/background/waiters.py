@@ -1,7 +1,7 @@
 """Calls that wait for background responses, by their HTTP client.
 
 Closing a client cancels their responses at the server first; ``detach`` leaves the responses
-running, if a journal knows them.
+running, if a journal has them.
 """
 
 from __future__ import annotations
@@ -11,29 +11,20 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from flextier._utils.fork import after_fork_in_child
 
-_LONGEST = 10.0
+if TYPE_CHECKING:
+    from flextier.background.lifecycle import BackgroundLifecycle
+
+_CLOSE_TIMEOUT = 10.0
 """The most seconds that closing a client waits for cancellations."""
 
-_LOOK = 0.01
-
-
-class Waiter(Protocol):
-    """The lifecycle of a response that a call waits for."""
-
-    news: Any
-
-    @property
-    def is_known(self) -> bool:
-        """Whether a journal knows the response."""
-
-    def stop(self, why: str) -> None:
-        """End the wait soon."""
+_CHECK_INTERVAL = 0.01
+"""Seconds between two checks of whether they have ended."""
 
 
 class ClientWaiters:
@@ -41,30 +32,30 @@ class ClientWaiters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: set[Waiter] = set()
+        self._waiting: set[BackgroundLifecycle] = set()
         self._closed = False
 
     @contextmanager
-    def counting(self, course: Waiter, wake: Callable[[], None]) -> Iterator[None]:
+    def registered(self, waiter: BackgroundLifecycle, wake: Callable[[], None]) -> Iterator[None]:
         """Count a call as waiting during the context; ``wake`` ends its pauses."""
-        course.news = wake
+        waiter.wake = wake
         with self._lock:
-            self._waiting.add(course)
+            self._waiting.add(waiter)
             closed = self._closed
         if closed:
-            course.stop("closed")
+            waiter.stop("closed")
         try:
             yield
         finally:
             with self._lock:
-                self._waiting.discard(course)
+                self._waiting.discard(waiter)
 
     def stop(self, why: str) -> int:
-        """End all waits, or only those a journal knows (``"detached"``); return how many."""
+        """End all waits (``"closed"``), or those of journaled calls (``"detached"``); how many."""
         with self._lock:
             self._closed = self._closed or why == "closed"
-            waiting = [x for x in self._waiting if why == "closed" or x.is_known]
-        notified = [course for course in waiting if _notify(course, why)]
+            waiting = [x for x in self._waiting if why == "closed" or x.is_resumable]
+        notified = [waiter for waiter in waiting if _stop(waiter, why)]
         with self._lock:
             self._waiting.difference_update(set(waiting).difference(notified))
         return len(notified)
@@ -75,10 +66,10 @@ class ClientWaiters:
         return not self._waiting
 
 
-def _notify(course: Waiter, why: str) -> bool:
+def _stop(waiter: BackgroundLifecycle, why: str) -> bool:
     """Stop a wait; return False if its event loop has ended."""
     try:
-        course.stop(why)
+        waiter.stop(why)
     except RuntimeError:
         return False
     return True
@@ -88,47 +79,47 @@ _BY_CLIENT: weakref.WeakKeyDictionary[Any, ClientWaiters] = weakref.WeakKeyDicti
 _LOCK = threading.Lock()
 
 
-def pending_of(http_client: Any) -> ClientWaiters:
+def waiters_of(http_client: Any) -> ClientWaiters:
     """The waiting calls of this HTTP client."""
     with _LOCK:
-        pending = _BY_CLIENT.get(http_client)
-        if pending is None:
-            pending = _BY_CLIENT[http_client] = ClientWaiters()
-        return pending
+        waiters = _BY_CLIENT.get(http_client)
+        if waiters is None:
+            waiters = _BY_CLIENT[http_client] = ClientWaiters()
+        return waiters
 
 
-def left(http_client: Any) -> ClientWaiters | None:
+def stop_waiters(http_client: Any) -> ClientWaiters | None:
     """Stop the waiting calls of a client that is to be closed; None if there are none."""
-    pending = _BY_CLIENT.get(http_client) if _BY_CLIENT else None
-    return pending if pending is not None and pending.stop("closed") else None
+    waiters = _BY_CLIENT.get(http_client) if _BY_CLIENT else None
+    return waiters if waiters is not None and waiters.stop("closed") else None
 
 
-def await_left(pending: ClientWaiters) -> None:
+def wait_stopped(waiters: ClientWaiters) -> None:
     """Wait until their responses are cancelled, or for ten seconds."""
-    until = time.monotonic() + _LONGEST
-    while not pending.empty and time.monotonic() < until:
-        time.sleep(_LOOK)
+    until = time.monotonic() + _CLOSE_TIMEOUT
+    while not waiters.empty and time.monotonic() < until:
+        time.sleep(_CHECK_INTERVAL)
 
 
-async def aawait_left(pending: ClientWaiters) -> None:
-    """The async form of :func:`await_left`."""
-    with anyio.move_on_after(_LONGEST):
-        while not pending.empty:
-            await anyio.sleep(_LOOK)
+async def await_stopped(waiters: ClientWaiters) -> None:
+    """The async form of :func:`wait_stopped`."""
+    with anyio.move_on_after(_CLOSE_TIMEOUT):
+        while not waiters.empty:
+            await anyio.sleep(_CHECK_INTERVAL)
 
 
 def detach() -> int:
-    """Detach all calls whose responses a journal knows; return how many."""
+    """Detach all calls whose responses a journal has; return how many."""
     with _LOCK:
-        everyone = list(_BY_CLIENT.values())
-    return sum(pending.stop("detached") for pending in everyone)
+        all_waiters = list(_BY_CLIENT.values())
+    return sum(waiters.stop("detached") for waiters in all_waiters)
 
 
-def _forget_all() -> None:
+def _reset() -> None:
     """Start empty: waiting calls belong to the parent process."""
     global _LOCK
     _LOCK = threading.Lock()
     _BY_CLIENT.clear()
 
 
-after_fork_in_child(_forget_all)
+after_fork_in_child(_reset)

@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, Retrying
 
 from flextier._openai.request_options import is_routed
 from flextier._utils.wakeup import ThreadWait, task_wait
-from flextier.background.waiters import aawait_left, await_left, left, pending_of
+from flextier.background.waiters import await_stopped, stop_waiters, wait_stopped, waiters_of
 from flextier.client.base import RoutedClient
 from flextier.client.response_parsing import (
     flex_stream_class,
@@ -168,8 +168,8 @@ class FlexOpenAI(RoutedClient, openai.OpenAI):
     def close(self) -> None:
         """As ``openai.OpenAI.close``; before, background responses of waiting calls are cancelled,
         or returned where they have finished."""
-        if (pending := left(self._client)) is not None:
-            await_left(pending)
+        if (pending := stop_waiters(self._client)) is not None:
+            wait_stopped(pending)
         super().close()
 
     def _deferred_response(self, route: Route) -> Any:
@@ -205,7 +205,7 @@ class FlexOpenAI(RoutedClient, openai.OpenAI):
             raw: Any = request(self, object, options)
             return raw.http_response
 
-        pending = pending_of(self._client)
+        pending = waiters_of(self._client)
         lifecycle = route.background_lifecycle()
         return route.background_response(drive(lifecycle, pending, self._router.clock, send))
 
@@ -350,8 +350,8 @@ class AsyncFlexOpenAI(RoutedClient, openai.AsyncOpenAI):
     async def close(self) -> None:
         """As ``openai.AsyncOpenAI.close``; before, background responses that calls wait for are
         cancelled, or returned where they have finished."""
-        if (pending := left(self._client)) is not None:
-            await aawait_left(pending)
+        if (pending := stop_waiters(self._client)) is not None:
+            await await_stopped(pending)
         await super().close()
 
     async def _deferred_response(self, route: Route) -> Any:
@@ -387,7 +387,7 @@ class AsyncFlexOpenAI(RoutedClient, openai.AsyncOpenAI):
             raw: Any = await request(self, object, options)
             return raw.http_response
 
-        pending = pending_of(self._client)
+        pending = waiters_of(self._client)
         lifecycle = route.background_lifecycle()
         polled = await adrive(lifecycle, pending, self._router.clock, send)
         return route.background_response(polled)

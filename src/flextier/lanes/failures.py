@@ -24,6 +24,11 @@ Kind = Literal[
 ]
 """The failure kinds; also the ``outcome`` of an attempt that failed."""
 
+PERMANENT: frozenset[Kind] = frozenset(
+    {"rejected", "quota", "lane_unsupported", "stream_unverified"}
+)
+"""Kinds that a retry of the same request would meet again."""
+
 Fault = Literal["timeout", "connection", "malformed", "unfinished"]
 """A failure below the API: no answer in time, connection lost, answer not readable, or a batch or a
 background response that ended, or was left, without the call's answer."""

@@ -469,12 +469,12 @@ class Route:
 
     def background_response(self, polled: PolledResponse) -> Any:
         """The HTTP response for a background response that has ended."""
-        self._held = polled.held
+        self._held = polled.answered_directly
         return self.deferred_response.background_response(polled)
 
     def _background_abandoned(self, polled: PolledResponse, answer: Any) -> None:
         """Take note of a background response that has ended after the call was abandoned."""
-        self._held = polled.held
+        self._held = polled.answered_directly
         self._keep_response(answer)
 
     # --- attempts that stall ----------------------------------------------------------------------

@@ -15,8 +15,9 @@ from flextier._openai.compat import new_request
 from flextier._openai.request_options import raw_response_headers, request_facts
 from flextier._utils.clock import Clock
 from flextier.background.api import BackgroundRequests, PolledResponse
-from flextier.background.lifecycle import BackgroundLifecycle, LifecycleHooks
-from flextier.background.poll_schedule import pace_of
+from flextier.background.call_hooks import CallHooks
+from flextier.background.lifecycle import BackgroundLifecycle
+from flextier.background.poll_schedule import poll_schedule_of
 from flextier.batch.api import http_response
 from flextier.batch.future import FREE, BatchFuture
 from flextier.batch.submit import BatchCall, pool
@@ -101,12 +102,12 @@ class DeferredResponse:
         return future.outcome.response(self._request())
 
     def background_lifecycle(
-        self, hooks: LifecycleHooks, run: Callable[[], str | None] | None
+        self, hooks: CallHooks, run: Callable[[], str | None] | None
     ) -> BackgroundLifecycle:
         """The lifecycle of the call's background response, or of the one already accepted.
 
         Args:
-            hooks: record what happens to it.
+            hooks: notified of its events.
             run: returns the run that the call is a step of.
         """
         policy, ladder, now = self._policy, self._ladder, self._clock.now()
@@ -115,7 +116,7 @@ class DeferredResponse:
             BackgroundRequests(self._options),
             ladder.lane,
             None if run is None else run(),
-            pace_of(self._account),
+            poll_schedule_of(self._account),
             self._clock,
             hooks,
             policy.background_poll_interval,
