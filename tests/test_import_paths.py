@@ -120,7 +120,7 @@ def test_a_public_module_can_be_imported(path: str) -> None:
     assert import_module(path).__name__ == path
 
 
-@pytest.mark.parametrize("path", ["auto", "batch", "costs", "rehearsal", "sim"])
+@pytest.mark.parametrize("path", ["batch", "costs", "rehearsal", "sim"])
 def test_a_submodule_does_not_hide_a_name_that_is_loaded_later(path: str) -> None:
     """An imported submodule is bound in its package, where a function of its name would be."""
     package = f"flextier.{path}"

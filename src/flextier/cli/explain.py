@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan; return 0, or 2 for an invalid setting."""
-    from flextier.auto.explanation import as_json, explain, table
+    from flextier.auto import as_json, explain, table
     from flextier.bulk.durations import seconds
 
     try:

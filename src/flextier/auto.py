@@ -1,4 +1,4 @@
-"""explain(): the lanes that ``lanes="auto"`` would choose for a call."""
+"""``lanes="auto"``: the lanes that it chooses by model and deadline, and why (:func:`explain`)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from flextier.lanes import AUTO, LANES, CallFacts
 from flextier.planning.auto_plan import RUN_STEP, Considered, Plan, plan, span
 from flextier.policy import FlexPolicy
 from flextier.pricing.decimals import plain_digits
+
+__all__ = ["Considered", "Plan", "explain"]
 
 ENDPOINTS = {"responses": "/responses", "chat": "/chat/completions"}
 
