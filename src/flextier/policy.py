@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window
-from flextier.lanes.lane_support import parse_lane_support
+from flextier.lanes.model_support import parse_lane_support
 
 _PREFIX = "FLEXTIER_"
 

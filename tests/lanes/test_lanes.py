@@ -31,12 +31,12 @@ def test_the_lanes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lane", "tier", "patient"),
+    ("lane", "tier", "queues"),
     [(FLEX, "flex", True), (STANDARD, "default", False), (BATCH, "batch", False)],
 )
-def test_what_a_lane_is_asked_by(lane: Lane, tier: str, patient: bool) -> None:
+def test_what_a_lane_is_asked_by(lane: Lane, tier: str, queues: bool) -> None:
     """The tier that is sent is explicit; only flex is worth waiting for."""
-    assert (lane.service_tier, lane.patient) == (tier, patient)
+    assert (lane.service_tier, lane.queues) == (tier, queues)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_tier_that_is_not_ours(tier: str) -> None:
     """It is a lane by its own name, asked for as such, without refusals of its own."""
     lane = tier_lane(tier)
     assert lane == Lane(name=tier, service_tier=tier)
-    assert lane.patient is False
+    assert lane.queues is False
 
 
 @pytest.mark.parametrize(

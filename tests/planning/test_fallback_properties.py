@@ -99,7 +99,7 @@ def play(ladder: Ladder, call: Call, weather: list[Fault]) -> Call:
             break
         assert call.step.lane is ladder.lane
         lane, at = ladder.lane, call.now + call.step.wait
-        if lane.patient and fault.queued:
+        if lane.queues and fault.queued:
             if at + fault.queued >= ladder.until:
                 at = max(at, ladder.until)
                 said = ladder.not_admitted(at)

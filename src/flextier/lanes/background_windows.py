@@ -26,18 +26,20 @@ OPTIONS = "background_options"
 WINDOWS: dict[Window, float] = {"soonest": 0.0, "2h": 7_200.0, "8h": 28_800.0}
 """Seconds within which OpenAI aims to respond; ``soonest`` has no such target."""
 
-_LONGEST: dict[Window, float] = {"soonest": 3_600.0, "2h": 10_800.0, "8h": 43_200.0}
-"""Seconds after which a response is given up if no knob is set: one and a half windows."""
+_MAX_SECONDS: dict[Window, float] = {"soonest": 3_600.0, "2h": 10_800.0, "8h": 43_200.0}
+"""The most seconds of an attempt if ``background_timeout`` is None: one and a half windows."""
 
 _PRICE_SHARES: dict[Window, Decimal] = {
     "soonest": Decimal(1),
     "2h": Decimal("0.7"),
     "8h": Decimal("0.6"),
 }
-"""What a response costs next to standard: the guide's table of windows."""
+"""The share of the standard price: the guide's table of windows."""
 
-_WORDS = re.compile(r"\bbackground\b|completion[_ ]window|zero data retention", re.IGNORECASE)
-_FOR_ALL = re.compile(r"not supported|unsupported|not available|retention", re.IGNORECASE)
+_BACKGROUND_ERROR = re.compile(
+    r"\bbackground\b|completion[_ ]window|zero data retention", re.IGNORECASE
+)
+_MODEL_ERROR = re.compile(r"not supported|unsupported|not available|retention", re.IGNORECASE)
 
 
 def sets_background(facts: CallFacts) -> bool:
@@ -51,18 +53,18 @@ def _is_about_background(failure: Failure) -> bool:
         return False
     if failure.param is not None:
         return failure.param.startswith("background")
-    return _WORDS.search(failure.message) is not None
+    return _BACKGROUND_ERROR.search(failure.message) is not None
 
 
 def _applies_to_model(failure: Failure) -> bool:
-    """Whether every call of the model would fail so."""
-    return failure.code == "unsupported_value" or _FOR_ALL.search(failure.message) is not None
+    """Whether every call of the model would fail with it."""
+    return failure.code == "unsupported_value" or _MODEL_ERROR.search(failure.message) is not None
 
 
 class BackgroundLane(Lane):
     """Below list price; accepted at once, and done within a window."""
 
-    __slots__ = ()  # no dataclass of its own: it has no field more
+    __slots__ = ()  # it adds no fields
 
     def ineligible(self, facts: CallFacts) -> str:
         if facts.endpoint != ENDPOINT:
@@ -92,7 +94,7 @@ class BackgroundLane(Lane):
 class BackgroundFlexLane(FlexLane):
     """Flex as a background response: polled, so no silent connection can be cut."""
 
-    __slots__ = ()  # no dataclass of its own: it has no field more
+    __slots__ = ()  # it adds no fields
 
     def ineligible(self, facts: CallFacts) -> str:
         if facts.endpoint != ENDPOINT:
@@ -117,7 +119,7 @@ def _lane(window: Window) -> BackgroundLane:
         service_tier=STANDARD.service_tier,
         served_as=STANDARD.served_as,
         timeout_field="background_timeout",
-        max_seconds=_LONGEST[window],
+        max_seconds=_MAX_SECONDS[window],
         window=window,
         price_share=_PRICE_SHARES[window],
     )
@@ -130,7 +132,7 @@ BACKGROUND_FLEX = BackgroundFlexLane(
     name=FLEX.name,
     service_tier=FLEX.service_tier,
     timeout_field=FLEX.timeout_field,
-    patient=True,
+    queues=True,
     window="soonest",
     registered_as="flex in the background",
     price_share=FLEX.price_share,

@@ -1,4 +1,4 @@
-"""What every lane has: a name, the request fields that select it, and its refusals."""
+"""What every lane has: a name, the request fields that select it, and how it refuses a call."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Lane:
     as the next lane needs."""
     gather_field: str | None = None
     """The field of ``FlexPolicy`` that says how long calls are gathered before they are sent."""
-    patient: bool = False
-    """Whether a refused call waits for capacity, for as long as ``FlexPolicy.patience`` allows."""
+    queues: bool = False
+    """Whether refused calls queue for capacity, for as long as ``FlexPolicy.patience`` allows."""
     batched: bool = False
     """Whether calls are grouped and sent as one request."""
     min_calls: int = 1

@@ -22,7 +22,7 @@ _ENDPOINTS = frozenset({"/chat/completions", "/responses"})
 class BatchLane(Lane):
     """Half the list price; calls are grouped into batches, responses come within 24 hours."""
 
-    __slots__ = ()  # no dataclass of its own: it has no field more
+    __slots__ = ()  # it adds no fields
 
     def ineligible(self, facts: CallFacts) -> str:
         if facts.endpoint not in _ENDPOINTS:

@@ -25,9 +25,9 @@ def choose(lanes: Sequence[Lane], facts: CallFacts, underway: Lane | None = None
     """The lanes that can take the call. Warns once a process for each lane that cannot.
 
     Args:
-        lanes: the ladder.
+        lanes: those of the policy, in order.
         facts: the call.
-        underway: the lane on which an earlier process sent the call and will be billed for it;
+        underway: the lane on which an earlier process sent the call, which is billed there;
             None: none.
 
     Raises:
@@ -43,8 +43,8 @@ def choose(lanes: Sequence[Lane], facts: CallFacts, underway: Lane | None = None
             if reason:
                 warn_ineligible(name, reason, eligible[0].name)
         return EligibleLanes(eligible)
-    plainly = replace(facts, streamed=False)
-    if facts.streamed and (lanes := [lane for lane in lanes if not lane.ineligible(plainly)]):
+    unstreamed = replace(facts, streamed=False)
+    if facts.streamed and (lanes := [lane for lane in lanes if not lane.ineligible(unstreamed)]):
         return EligibleLanes(lanes, plain=True)
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise PolicyError(

@@ -58,8 +58,8 @@ class Refusals(Protocol):
     """How a lane recognises its own refusals (see ``flextier.lanes``)."""
 
     @property
-    def patient(self) -> bool:
-        """Whether the lane may be out of capacity for a while: worth waiting for."""
+    def queues(self) -> bool:
+        """Whether refused calls queue for capacity on the lane."""
 
     def refuses(self, failure: Failure) -> bool:
         """Whether the failure says that this lane has no capacity now."""
@@ -68,13 +68,13 @@ class Refusals(Protocol):
         """Whether the failure says that this lane is not for this model or project."""
 
 
-# 429s that no wait helps against: the account may not spend more. OpenAI has many codes for it
+# 429s for which waiting does not help: the account may not spend more. OpenAI has many codes for it
 # (`insufficient_quota`, `billing_hard_limit_reached`, `project_spend_limit_exceeded`, …).
 # https://platform.openai.com/docs/guides/error-codes
 _QUOTA = re.compile("quota|billing|spend|credit|usage_limit|budget|funds")
 # OpenAI puts the exhausted limit into `type` ("requests", "tokens") and the reason into `code`.
 _RATE_LIMIT = re.compile("rate_limit|^requests$|^tokens$|too_many_requests")
-# What an error event in a stream says, which has no status.
+# Codes and types of error events in a stream, which have no status.
 _TIMEOUT = re.compile("^request_timeout$")
 _SERVER = re.compile("server_error|internal|overloaded|connection_failed|_timeout$|^service_unav")
 _SHORTAGE = re.compile("unavailable|capacity")
@@ -108,11 +108,11 @@ def _classify_throttle(failure: Failure, lane: Refusals) -> Kind:
     if _says(failure, _QUOTA):
         return "quota"
     if lane.refuses(failure):
-        return "capacity" if lane.patient else "rate_limited"
+        return "capacity" if lane.queues else "rate_limited"
     if _says(failure, _RATE_LIMIT):
         return "rate_limited"
     if failure.status == 429:
-        return "capacity" if lane.patient else "rate_limited"
+        return "capacity" if lane.queues else "rate_limited"
     return _classify_event(failure)
 
 

@@ -23,7 +23,7 @@ _FORBIDDEN = re.compile(r"service[_ ]tier|\bflex\b", re.IGNORECASE)
 class FlexLane(Lane):
     """About half the list price; may refuse with 429, may stall."""
 
-    __slots__ = ()  # no dataclass of its own: it has no field more
+    __slots__ = ()  # it adds no fields
 
     def refuses(self, failure: Failure) -> bool:
         return failure.code in _REFUSALS or failure.type in _REFUSALS
@@ -44,6 +44,6 @@ FLEX = FlexLane(
     name="flex",
     service_tier="flex",
     timeout_field="flex_timeout",
-    patient=True,
+    queues=True,
     price_share=Decimal("0.5"),  # the guide: tokens cost what Batch costs
 )

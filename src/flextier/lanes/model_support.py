@@ -1,6 +1,6 @@
-"""Which of OpenAI's models have completion windows, and which never get flex.
+"""Which lanes a model supports: by OpenAI's pages, or by ``FlexPolicy.lane_support``.
 
-OpenAI publishes no list. These facts are from its pages. If the API rejects a lane with a 400, the
+OpenAI publishes no list. If the API rejects a lane with a 400, the
 process records that (:meth:`flextier.capacity.LimiterRegistry.mark_unsupported`).
 """
 
@@ -30,5 +30,25 @@ def is_after_flex(model: str) -> bool:
 
 def has_windows(model: str) -> bool:
     """Whether a model of OpenAI's is known to have the windows of two and eight hours."""
-    bare = _DATE.sub("", model.removeprefix("openai/"))
-    return is_after_flex(model) or bare in WITH_WINDOWS
+    undated = _DATE.sub("", model.removeprefix("openai/"))
+    return is_after_flex(model) or undated in WITH_WINDOWS
+
+
+SUPPORTABLE = ("batch", "flex", "background")
+"""Lanes that an entry can name; every model has standard."""
+
+
+def parse_lane_support(entry: str) -> tuple[str, frozenset[str]]:
+    """The pattern and the lanes of an entry such as ``"gpt-7*=batch+background"``.
+
+    Raises:
+        ValueError: the entry has another form.
+    """
+    pattern, equals, names = entry.partition("=")
+    lanes = frozenset(name.strip() for name in names.split("+") if name.strip())
+    if not pattern.strip() or not equals or lanes - set(SUPPORTABLE):
+        raise ValueError(
+            f"{entry!r} must be a model or shell pattern and its lanes, such as "
+            f"'gpt-7*=batch+background'; lanes: {', '.join(SUPPORTABLE)}"
+        )
+    return pattern.strip(), lanes

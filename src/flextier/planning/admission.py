@@ -42,7 +42,7 @@ class Admission:
             self.release(now)
             self._permit = None
             return True
-        estimator = self._limiter.lane(ladder.lane.name, ladder.lane.patient)
+        estimator = self._limiter.lane(ladder.lane.name, ladder.lane.queues)
         turn = before.turn if before is not None and before.estimator is estimator else None
         self._permit = self._limiter.try_acquire(
             estimator, now, ladder.until, ladder.latest, turn, ladder.next_by
@@ -94,13 +94,13 @@ class Admission:
         lane = self._ladder.lane
         if lane.batched:
             return 0.0
-        return self._limiter.opens_in(self._limiter.lane(lane.name, lane.patient), now)
+        return self._limiter.opens_in(self._limiter.lane(lane.name, lane.queues), now)
 
     @property
     def may_stall(self) -> bool:
         """Whether :meth:`stalls_in` applies to the current attempt."""
         lane = self._ladder.lane
-        return self._stall_factor > 0 and lane.patient and not lane.deferred
+        return self._stall_factor > 0 and lane.queues and not lane.deferred
 
     def stalls_in(self, now: float) -> float:
         """Seconds until a silent attempt should be checked again; 0: it has stalled, give it up.

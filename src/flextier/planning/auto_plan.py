@@ -19,7 +19,7 @@ from flextier.lanes import (
     Lane,
     with_whole_window,
 )
-from flextier.lanes.lane_support import SUPPORTABLE
+from flextier.lanes.model_support import SUPPORTABLE
 from flextier.planning.fallback import CANCEL_TIME
 from flextier.planning.model_lanes import cheapest_first, lanes_of_model
 from flextier.policy import FlexPolicy

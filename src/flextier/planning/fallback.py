@@ -174,7 +174,7 @@ class Ladder:
     @property
     def until(self) -> float:
         """When a call that was not admitted leaves the lane; no attempt starts later."""
-        if not self.lane.patient:
+        if not self.lane.queues:
             return self._leave_by
         if self._deadline == math.inf:
             return self._entered + self._policy.patience
@@ -235,19 +235,19 @@ class Ladder:
                 return self._refused(event)
             case "rate_limited":
                 return self._next(event, "server") if event.no_retry else self._wait_out(event)
-            case "timeout" if self.lane.patient and not event.no_retry:
+            case "timeout" if self.lane.queues and not event.no_retry:
                 return self._wait_out(event)
             case _:
                 return self._retry(event)
 
     def _after_unfinished(self, event: FailedAttempt) -> Step:
         """The next step after a response that is no longer waited for."""
-        if not self._last and not self.lane.patient:
+        if not self._last and not self.lane.queues:
             return self._next(event, "max_retries")
         if event.kind == "unfinished" and event.now >= self.cancel_at:
             return self._next(event, "deadline")
         # Like a timeout; or, on the last lane, like any transient failure.
-        if self.lane.patient and not event.no_retry:
+        if self.lane.queues and not event.no_retry:
             return self._wait_out(event)
         return self._retry(event)
 

@@ -15,8 +15,7 @@ from functools import lru_cache
 
 from flextier.costs import Usage, price
 from flextier.lanes import Lane
-from flextier.lanes.lane_support import parse_lane_support
-from flextier.lanes.model_support import has_windows, is_after_flex
+from flextier.lanes.model_support import has_windows, is_after_flex, parse_lane_support
 
 _WORDS = {"batch": "batch", "flex": "flex", "background": "completion windows"}
 
