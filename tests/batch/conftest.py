@@ -68,7 +68,7 @@ def clean_desks() -> Iterator[None]:
 def working() -> list[str]:
     """The batch threads that are still running although no call is waiting."""
     for one in manager._MANAGERS.values():
-        one.leave(time.monotonic() + 5.0)
+        one.cancel_unjournaled(time.monotonic() + 5.0)
     for _ in range(60_000):
         left = [t.name for t in threading.enumerate() if t.name.startswith("flextier-batch-")]
         if not left:

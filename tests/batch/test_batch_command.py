@@ -324,7 +324,7 @@ def test_a_server_that_there_is_not(
     sim: Simulator, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The address is named; ``--base-url`` wins over the environment."""
-    monkeypatch.setattr("flextier.batch.api_retry._TRIES", 1)
+    monkeypatch.setattr("flextier.batch.retrying_api._MAX_ATTEMPTS", 1)
     sim.stop()
     url = "http://127.0.0.1:9/v1"
     assert batch("list", "--base-url", url) == 1

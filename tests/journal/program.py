@@ -92,7 +92,7 @@ class _Always:
 
 
 def _main(there: Any, url: str, path: str, asked: list[str], settings: dict[str, Any]) -> None:
-    patch_all(_Always, "SETTLING", settings.pop("settling", 0.1))
+    patch_all(_Always, "LIST_DELAY", settings.pop("settling", 0.1))
     patch_all(_Always, "MAX_LINES", settings.pop("lines", len(asked)))
     if (point := settings.pop("die", None)) is not None:
         _die_at(*point)

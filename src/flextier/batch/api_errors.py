@@ -12,11 +12,12 @@ from openai.types import Batch
 from flextier._openai.compat import failure_of
 from flextier.errors import BatchDetached
 from flextier.lanes.failures import Failure
+from flextier.policy import FlexPolicy
 
-_ROOM = re.compile(r"token_limit|enqueued token", re.IGNORECASE)
-_MODEL = re.compile(r"model(?!_mismatch)", re.IGNORECASE)
+_ENQUEUE_LIMIT = re.compile(r"token_limit|enqueued token", re.IGNORECASE)
+_MODEL_CODE = re.compile(r"model(?!_mismatch)", re.IGNORECASE)
 
-NOT_HERE = frozenset({401, 403, 404, 405, 501})
+NO_BATCH_API = frozenset({401, 403, 404, 405, 501})
 """Statuses of an upload or a creation that mean: this key has no access to the Batch API."""
 
 
@@ -31,35 +32,33 @@ class ValidationFailure:
     param: str | None
 
     @property
-    def is_about_room(self) -> bool:
-        """Whether too many tokens are enqueued: the batch may be sent again later."""
-        return is_about_room(self.code, self.message)
+    def is_enqueue_limit(self) -> bool:
+        """Whether too many tokens are enqueued: the batch may be created later."""
+        return is_enqueue_limit(self.code, self.message)
 
     @property
-    def is_about_model(self) -> bool:
+    def rejects_model(self) -> bool:
         """Whether every batch of this model would fail."""
-        return self.line is None and _MODEL.search(self.code) is not None
+        return self.line is None and _MODEL_CODE.search(self.code) is not None
 
 
-def is_about_room(code: str | None, message: str) -> bool:
+def is_enqueue_limit(code: str | None, message: str) -> bool:
     """Whether an error reports that too many tokens are enqueued."""
-    return _ROOM.search(f"{code} {message}") is not None
+    return _ENQUEUE_LIMIT.search(f"{code} {message}") is not None
 
 
-def refusals_of(batch: Batch) -> list[ValidationFailure]:
+def validation_failures(batch: Batch) -> list[ValidationFailure]:
     """The validation errors of a failed batch."""
-    entries = (batch.errors and batch.errors.data) or []
-    return [
-        ValidationFailure(e.code or "failed", e.message or "", e.line, e.param) for e in entries
-    ]
+    errors = (batch.errors and batch.errors.data) or []
+    return [ValidationFailure(e.code or "failed", e.message or "", e.line, e.param) for e in errors]
 
 
 def is_denied(failure: Failure) -> bool:
-    """Whether an upload or a creation was rejected for reasons that other lanes may not have."""
+    """Whether an upload or a creation was rejected for a reason that other lanes may not have."""
     return failure.status is not None and 400 <= failure.status < 500 and failure.status != 429
 
 
-def again(error: Exception, request: Any) -> Exception:
+def copy_for(error: Exception, request: Any) -> Exception:
     """A copy of the error for one call: each call attaches its own report to it."""
     if isinstance(error, openai.APIStatusError):
         return type(error)(error.message, response=error.response, body=error.body)
@@ -76,6 +75,16 @@ def again(error: Exception, request: Any) -> Exception:
     return raised
 
 
+def surely_not_processed(error: Exception) -> bool:
+    """Whether the server cannot have processed the request that failed."""
+    failure = failure_of(error)
+    if failure is None:
+        return False
+    if failure.status is None:
+        return not failure.sent
+    return 400 <= failure.status < 500 and failure.status not in (408, 409)
+
+
 def detached(request: Any) -> Exception:
     """The error of a call that is detached from its batch."""
     return BatchDetached(
@@ -84,11 +93,29 @@ def detached(request: Any) -> Exception:
     )
 
 
-def surely_not_sent(error: Exception) -> bool:
-    """Whether the server cannot have acted on the request that failed."""
-    failure = failure_of(error)
-    if failure is None:
-        return False
-    if failure.status is None:
-        return not failure.sent
-    return 400 <= failure.status < 500 and failure.status not in (408, 409)
+def unknown_result(request: Any, cause: Exception | None) -> Exception:
+    """The error of a call whose line may be done and billed, but whose result cannot be read."""
+    error = openai.APITimeoutError(request)
+    error.__cause__ = cause
+    return error
+
+
+def unfinished_message(status: str, why: str, batch_id: str | None, policy: FlexPolicy) -> str:
+    """Why a batch ended without a response to a line.
+
+    Args:
+        status: the batch's; or ``"alone"``: too few calls joined; or ``"deadline"``: no time left.
+        why: the batch's own error; empty: none.
+        batch_id: None: it was not created.
+        policy: of its calls.
+    """
+    batch = "a batch that is not created yet" if batch_id is None else f"batch {batch_id}"
+    if status == "alone":
+        return (
+            "fewer calls than batch_min_calls (FLEXTIER_BATCH_MIN_CALLS), "
+            f"{policy.batch_min_calls}, joined within batch_window (FLEXTIER_BATCH_WINDOW), "
+            f"{policy.batch_window:g} s: no batch was made"
+        )
+    if status == "deadline":
+        return f"{batch}: the wait ended to keep FlexPolicy.deadline (FLEXTIER_DEADLINE)"
+    return f"{batch}: {status}{f' ({why})' if why else ''}, without a response to it"

@@ -11,11 +11,11 @@ from openai.types import Batch
 
 from flextier._utils.formatting import count, dollars, moment, plain, seconds, text_table
 from flextier.batch.api import TAG
-from flextier.batch.api_errors import refusals_of
+from flextier.batch.api_errors import validation_failures
 from flextier.batch.pricing import cost_of
 
-_HEADS = ("id", "status", "model", "done/total", "created (UTC)", "age", "flextier")
-_STAMPS = (
+_HEADERS = ("id", "status", "model", "done/total", "created (UTC)", "age", "flextier")
+_TIMESTAMPS = (
     "created",
     "in_progress",
     "finalizing",
@@ -26,12 +26,12 @@ _STAMPS = (
     "cancelled",
     "expires",
 )
-_MOST_ERRORS = 20
+_MAX_ERRORS = 20
 
 
 def table(batches: Iterable[Batch], now: float) -> str:
     """A table with a row for each batch."""
-    rows = [_HEADS, *(_row(batch, now) for batch in batches)]
+    rows = [_HEADERS, *(_row(batch, now) for batch in batches)]
     if len(rows) == 1:
         return "No batches.\n"
     return "\n".join(text_table(rows)) + "\n"
@@ -79,7 +79,7 @@ def _names(batch: Batch) -> list[tuple[str, str]]:
 
 
 def _times(batch: Batch) -> list[tuple[str, str]]:
-    stamps = ((name, getattr(batch, f"{name}_at", None)) for name in _STAMPS)
+    stamps = ((name, getattr(batch, f"{name}_at", None)) for name in _TIMESTAMPS)
     return [(name.replace("_", " "), f"{_time(at)} UTC") for name, at in stamps if at is not None]
 
 
@@ -108,9 +108,9 @@ def _amounts(batch: Batch) -> list[tuple[str, str]]:
 
 
 def _errors(batch: Batch) -> list[str]:
-    lines = ["error: " + why for why in errors_of(batch)]
-    if len(lines) > _MOST_ERRORS:
-        lines[_MOST_ERRORS:] = [f"and {count(len(lines) - _MOST_ERRORS, 'error')} more: --json"]
+    lines = ["error: " + error for error in errors_of(batch)]
+    if len(lines) > _MAX_ERRORS:
+        lines[_MAX_ERRORS:] = [f"and {count(len(lines) - _MAX_ERRORS, 'error')} more: --json"]
     return lines
 
 
@@ -118,11 +118,11 @@ def errors_of(batch: Batch) -> list[str]:
     """The validation errors of a batch, as a line of text each."""
     return [
         plain(
-            f"line {refusal.line}: " * (refusal.line is not None)
-            + f"{refusal.code}: {refusal.message}"
-            + f" ({refusal.param})" * bool(refusal.param)
+            f"line {failure.line}: " * (failure.line is not None)
+            + f"{failure.code}: {failure.message}"
+            + f" ({failure.param})" * bool(failure.param)
         )
-        for refusal in refusals_of(batch)
+        for failure in validation_failures(batch)
     ]
 
 

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any, Protocol
 
 from flextier._utils.clock import Clock
-from flextier.batch.api import http_response, read_line, response_of
+from flextier.batch.api import http_response, line_response, read_line
 from flextier.batch.spool_file import LineSpan
 from flextier.journal.records import JournaledResponse, JournalEntry
 
@@ -37,8 +37,8 @@ class BatchFuture:
     """A call that waits for its batch line. One call owns it; the batch thread settles it."""
 
     __slots__ = (
-        "_attempt_ends_by", "_calls", "_clock", "_lock", "_wait", "also", "cancel_at", "custom_id",
-        "entry", "outcome", "span",
+        "_attempt_ends_by", "_clock", "_lock", "_wait", "calls", "cancel_at", "custom_id", "entry",
+        "next_duplicate", "outcome", "span",
     )  # fmt: skip
 
     def __init__(
@@ -48,14 +48,13 @@ class BatchFuture:
         clock: Clock,
         cancel_at: float,
         attempt_ends_by: float,
-        calls: Any,
         lock: threading.Lock,
     ) -> None:
         self.custom_id = custom_id
         self.entry = entry
         self.span: LineSpan | None = None
-        self.also: BatchFuture | None = None
-        """The next call that waits for the same line."""
+        self.next_duplicate: BatchFuture | None = None
+        """Another call that waits for the same line; None: no further one."""
         self.cancel_at = cancel_at
         """Time at which this call needs its batch cancelled, on its clock."""
         self.outcome: LineOutcome | None = None
@@ -63,18 +62,19 @@ class BatchFuture:
         self._attempt_ends_by = attempt_ends_by
         self._clock = clock
         self._wait: FutureWaiter | None = None
-        self._calls = calls
         self._lock = lock
+        self.calls: Any = None
+        """The :class:`PendingCalls` of its batch; None: it is in no batch."""
 
-    def all(self) -> Iterator[BatchFuture]:
-        """This future and the following ones of the same line."""
+    def with_duplicates(self) -> Iterator[BatchFuture]:
+        """This future, and those of the other calls that wait for the same line."""
         future: BatchFuture | None = self
         while future is not None:
             yield future
-            future = future.also
+            future = future.next_duplicate
 
-    def look(self, wait: FutureWaiter) -> float:
-        """Seconds to wait, unless woken, before checking again; 0: settled, or out of time."""
+    def seconds_to_wait(self, wait: FutureWaiter) -> float:
+        """Seconds that the call may wait, until ``wait`` is woken; 0: settled, or out of time."""
         with self._lock:
             if self.outcome is not None:
                 return 0.0
@@ -82,27 +82,25 @@ class BatchFuture:
         return max(self._attempt_ends_by - self._clock.now(), 0.0)
 
     def settle(self, outcome: LineOutcome) -> Callable[[], None] | None:
-        """Set the outcome, under the lock; return what wakes the call, to be run without it."""
+        """Set the outcome, with the lock held; return the function that wakes the call, to be run
+        without it."""
         self.outcome = outcome
         wait, self._wait = self._wait, None
         return None if wait is None else wait.wake
 
-    def move(self, calls: Any) -> None:
-        """Move to the calls of another batch: under the lock, which batches share."""
-        self._calls = calls
-
-    def leave(self) -> bool:
+    def cancel(self) -> bool:
         """Stop waiting; return whether the line may have been sent."""
-        sent: bool = self._calls is None or self._calls.left(self)
+        sent = self.calls is None or self.calls.remove(self)
         if isinstance(self.outcome, ResultLine):
-            self.outcome.unread()
+            self.outcome.mark_read()
         return sent
 
 
 class UnreadResults:
-    """Counts results that were passed to calls and not read yet, so that the next chunk can wait.
+    """Counts the results that were passed to calls and are not read yet.
 
-    Otherwise all calls of a batch would parse their responses at once, which takes memory.
+    The next chunk of results waits for them: it would take much memory if all calls of a batch
+    parsed their responses at once.
     """
 
     __slots__ = ("_left", "_read")
@@ -111,16 +109,16 @@ class UnreadResults:
         self._left = 0
         self._read: SimpleQueue[None] = SimpleQueue()
 
-    def more(self, count: int) -> None:
+    def add(self, count: int) -> None:
         """Count results that were passed to calls."""
         self._left += count
 
-    def read(self) -> None:
+    def mark_read(self) -> None:
         """Count one as read. Thread-safe."""
         self._read.put(None)
 
     def wait(self, seconds: float) -> None:
-        """Wait until all are read, or none for ``seconds``: an event loop may have ended."""
+        """Wait until all are read, or none was for ``seconds``: an event loop may have ended."""
         with suppress(Empty):
             while self._left:
                 self._read.get(timeout=seconds)
@@ -136,10 +134,10 @@ class DownloadedFile:
         self.file = file
         self.lock = threading.Lock()
 
-    def read(self, at: int, length: int) -> bytes:
+    def read(self, offset: int, length: int) -> bytes:
         """The bytes of one line."""
         with self.lock:
-            self.file.seek(at)
+            self.file.seek(offset)
             return self.file.read(length)
 
     def __del__(self) -> None:
@@ -149,37 +147,37 @@ class DownloadedFile:
 class ResultLine:
     """A line of an output or error file; read on demand, as there may be many."""
 
-    __slots__ = ("_at", "_content", "_length", "backlog")
+    __slots__ = ("_content", "_length", "_offset", "unread_results")
 
-    def __init__(self, content: DownloadedFile, at: int, length: int) -> None:
+    def __init__(self, content: DownloadedFile, offset: int, length: int) -> None:
         self._content = content
-        self._at = at
+        self._offset = offset
         self._length = length
-        self.backlog: UnreadResults | None = None
+        self.unread_results: UnreadResults | None = None
 
-    def unread(self) -> None:
+    def mark_read(self) -> None:
         """Count it as read, so that the next chunk does not wait for it."""
-        if self.backlog is not None:
-            self.backlog.read()
+        if self.unread_results is not None:
+            self.unread_results.mark_read()
 
     def response(self, request: Any) -> Any:
-        self.unread()
-        parsed = response_of(read_line(self._content.read(self._at, self._length)) or {})
-        assert parsed is not None, "only lines with a response are handed over"
+        self.mark_read()
+        parsed = line_response(read_line(self._content.read(self._offset, self._length)) or {})
+        assert parsed is not None, "only lines with a response are passed to calls"
         return http_response(*parsed, request)
 
 
 class JournaledResult:
-    """A response that the journal has."""
+    """A response from the journal."""
 
-    __slots__ = ("_said",)
+    __slots__ = ("_stored",)
 
-    def __init__(self, said: JournaledResponse) -> None:
-        self._said = said
+    def __init__(self, stored: JournaledResponse) -> None:
+        self._stored = stored
 
     def response(self, request: Any) -> Any:
-        said = self._said
-        return http_response(said.status, said.request_id, said.body, request)
+        stored = self._stored
+        return http_response(stored.status, stored.request_id, stored.body, request)
 
 
 class ErrorResult:
@@ -199,7 +197,7 @@ class ErrorResult:
 
 
 class RaisedError:
-    """An exception, made for each call separately."""
+    """An exception; each call gets its own."""
 
     __slots__ = ("_make",)
 
@@ -210,11 +208,11 @@ class RaisedError:
         raise self._make(request)
 
 
-class SendAgain:
-    """The line was never sent, or is lost: the call is to be sent again."""
+class Resubmit:
+    """The line was not sent, or is lost: the call must be submitted again."""
 
     def response(self, request: Any) -> Any:
-        raise AssertionError("a line to send again has no response")
+        raise AssertionError("a call to submit again has no response")
 
 
-FREE = SendAgain()
+RESUBMIT = Resubmit()

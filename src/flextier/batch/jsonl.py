@@ -22,7 +22,7 @@ _MAX_BYTES = 200_000_000
 _MAX_TEXTS = 50_000
 _EMBEDDINGS = "/v1/embeddings"
 _BOM = b"\xef\xbb\xbf"
-_WHOLE = ("custom_id", "method", "url", "body")
+_FIELDS = ("custom_id", "method", "url", "body")
 
 
 class BatchLineError(ValueError):
@@ -36,10 +36,10 @@ class BatchLineError(ValueError):
         """Such as ``custom_id`` or ``body.model``; empty: the whole line is wrong."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.args[0], self.line, self.field)
+        return _unpickled, (type(self), self.args[0], self.line, self.field)
 
 
-def _again(kind: type[BatchLineError], message: str, line: int, field: str) -> BatchLineError:
+def _unpickled(kind: type[BatchLineError], message: str, line: int, field: str) -> BatchLineError:
     error = kind.__new__(kind, message)
     error.args, error.line, error.field = (message,), line, field
     return error
@@ -50,7 +50,7 @@ class BatchInputFile:
 
     def __init__(self, endpoint: str | None) -> None:
         self._spool = SpoolFile()
-        self._endpoint = None if endpoint is None else _with_version(endpoint)
+        self._endpoint = None if endpoint is None else _with_v1(endpoint)
         self._model: str | None = None
         self._ids: set[str] = set()
         self._texts = 0
@@ -78,21 +78,21 @@ class BatchInputFile:
             BatchLineError: the Batch API would reject it.
             OSError: it cannot be written to the disk.
         """
-        whole, raw = _read(number, given)
-        body = whole.get("body")
+        line, raw = _complete_line(number, given)
+        body = line.get("body")
         if not isinstance(body, Mapping):
             raise BatchLineError(number, "body", "is not a JSON object")
-        self._check_id(number, whole.get("custom_id"))
-        if whole.setdefault("method", "POST") != "POST":
-            raise BatchLineError(number, "method", f"{whole['method']!r} is not POST")
-        self._check_url(number, whole, body)
+        self._check_id(number, line.get("custom_id"))
+        if line.setdefault("method", "POST") != "POST":
+            raise BatchLineError(number, "method", f"{line['method']!r} is not POST")
+        self._check_url(number, line, body)
         self._check_body(number, body)
-        line = raw or _encoded(number, {name: whole[name] for name in _WHOLE})
+        encoded = raw or _encoded(number, {name: line[name] for name in _FIELDS})
         if self._spool.lines >= MAX_LINES:
             raise BatchLineError(number, "", f"a batch takes at most {MAX_LINES:,} lines")
-        if self._spool.size + len(line) + 1 > _MAX_BYTES:
+        if self._spool.size + len(encoded) + 1 > _MAX_BYTES:
             raise BatchLineError(number, "", "a batch takes at most 200 MB")
-        self._spool.add(line + b"\n")
+        self._spool.add(encoded + b"\n")
 
     def _check_id(self, number: int, custom_id: Any) -> None:
         if not isinstance(custom_id, str) or not custom_id:
@@ -101,8 +101,8 @@ class BatchInputFile:
             raise BatchLineError(number, "custom_id", f"{custom_id!r} is used by an earlier line")
         self._ids.add(custom_id)
 
-    def _check_url(self, number: int, whole: dict[str, Any], body: Mapping[str, Any]) -> None:
-        url = whole.setdefault("url", self._endpoint or _guess(number, body))
+    def _check_url(self, number: int, line: dict[str, Any], body: Mapping[str, Any]) -> None:
+        url = line.setdefault("url", self._endpoint or _infer_endpoint(number, body))
         if not isinstance(url, str) or not url.startswith("/v1/"):
             raise BatchLineError(number, "url", f"{url!r} is not an endpoint such as /v1/responses")
         self._endpoint = self._endpoint or url
@@ -133,7 +133,7 @@ class BatchInputFile:
 
 
 @contextmanager
-def drafted(lines: Lines, endpoint: str | None) -> Iterator[BatchInputFile]:
+def input_file(lines: Lines, endpoint: str | None) -> Iterator[BatchInputFile]:
     """An input file of all lines, checked; deleted when the context ends.
 
     Raises:
@@ -141,14 +141,14 @@ def drafted(lines: Lines, endpoint: str | None) -> Iterator[BatchInputFile]:
         ValueError: there are no lines.
         OSError: the file cannot be read, or the disk is full.
     """
-    draft = BatchInputFile(endpoint)
+    file = BatchInputFile(endpoint)
     try:
         for number, line in _numbered(lines):
-            draft.add(number, line)
-        _ = draft.endpoint
-        yield draft
+            file.add(number, line)
+        _ = file.endpoint
+        yield file
     finally:
-        draft.close()
+        file.close()
 
 
 def _numbered(lines: Lines) -> Iterator[tuple[int, Any]]:
@@ -157,16 +157,16 @@ def _numbered(lines: Lines) -> Iterator[tuple[int, Any]]:
         return
     with open(lines, "rb") as file:
         for number, line in enumerate(file, start=1):
-            bare = (line.removeprefix(_BOM) if number == 1 else line).strip()
-            if bare:
-                yield number, bare
+            stripped = (line.removeprefix(_BOM) if number == 1 else line).strip()
+            if stripped:
+                yield number, stripped
 
 
-def _read(number: int, given: Any) -> tuple[dict[str, Any], bytes | None]:
+def _complete_line(number: int, given: Any) -> tuple[dict[str, Any], bytes | None]:
     """The complete line as a dict; and its bytes, if they can be written as they are."""
     if isinstance(given, bytes):
-        whole = _parsed(number, given)
-        return whole, given if all(name in whole for name in _WHOLE) else None
+        line = _parsed(number, given)
+        return line, given if all(name in line for name in _FIELDS) else None
     if isinstance(given, Mapping):
         if "custom_id" in given or "body" in given:
             return dict(given), None
@@ -180,7 +180,7 @@ def _read(number: int, given: Any) -> tuple[dict[str, Any], bytes | None]:
 
 def _parsed(number: int, line: bytes) -> dict[str, Any]:
     try:
-        parsed = json.loads(line, parse_constant=_no_constant)
+        parsed = json.loads(line, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
         raise BatchLineError(number, "", f"is not JSON: {error}") from error
     if not isinstance(parsed, dict):
@@ -188,7 +188,7 @@ def _parsed(number: int, line: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _no_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number in JSON")
 
 
@@ -199,7 +199,7 @@ def _encoded(number: int, line: dict[str, Any]) -> bytes:
         raise BatchLineError(number, "body", f"cannot be written as JSON: {error}") from error
 
 
-def _guess(number: int, body: Mapping[str, Any]) -> str:
+def _infer_endpoint(number: int, body: Mapping[str, Any]) -> str:
     if "messages" in body:
         return "/v1/chat/completions"
     if "input" in body and "embed" not in str(body.get("model")):
@@ -207,9 +207,9 @@ def _guess(number: int, body: Mapping[str, Any]) -> str:
     raise BatchLineError(number, "url", "the body does not show its endpoint: pass endpoint=...")
 
 
-def _with_version(endpoint: str) -> str:
-    bare = endpoint.strip("/")
-    return f"/{bare}" if bare.startswith("v1/") else f"/v1/{bare}"
+def _with_v1(endpoint: str) -> str:
+    path = endpoint.strip("/")
+    return f"/{path}" if path.startswith("v1/") else f"/v1/{path}"
 
 
 def _texts(given: Any) -> int:

@@ -16,17 +16,13 @@ from openai.types import Batch
 
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.batch.api import TAG, TERMINAL, BatchAPI
-from flextier.batch.api_retry import pause_after, persist, usual_backoff
-from flextier.batch.jsonl import Lines, drafted
-
-_SETTLING = 5.0
-"""Seconds until a created batch appears in the list."""
-
-_CLOCKS_APART = 3600.0
-"""Seconds by which the server's clock may be behind this machine's."""
+from flextier.batch.jsonl import Lines, input_file
+from flextier.batch.poll_schedule import wait_poll_interval
+from flextier.batch.retrying_api import default_backoff, retry_wait, with_retries
+from flextier.batch.submit import CLOCK_SKEW, BatchSubmission
 
 _PAGE = 100
-_MOST_PAIRS, _LONGEST_KEY, _LONGEST_VALUE = 16, 64, 512
+_MAX_PAIRS, _MAX_KEY, _MAX_VALUE = 16, 64, 512
 
 
 def create(
@@ -40,7 +36,7 @@ def create(
     """Upload requests and create a batch of them, done within 24 hours at half price.
 
     Every line is checked before anything is sent. The batch is created once, even if the response
-    to that is lost: it is found again by a tag, which is ``metadata["flextier"]``.
+    to its creation is lost: it is found by its tag, ``metadata["flextier"]``.
 
     Args:
         client: any client of the SDK, also a ``FlexOpenAI``.
@@ -60,47 +56,28 @@ def create(
         openai.OpenAIError: the API cannot be reached, or rejects a request.
     """
     tag = os.urandom(8).hex()
+    api, since = BatchAPI(client), clock.wall() - CLOCK_SKEW
     pairs = {**_checked(metadata), TAG: tag}
-    api = BatchAPI(client)
-    with drafted(lines, endpoint) as draft:
-        file_id = persist(lambda: api.upload(f"flextier-{tag}.jsonl", draft.file), clock)
-        return _create_once(api, file_id, draft.endpoint, pairs, clock)
-
-
-def _create_once(
-    api: BatchAPI, file_id: str, endpoint: str, metadata: dict[str, str], clock: Clock
-) -> Batch:
-    since = clock.wall() - _CLOCKS_APART
-    tried = False
-
-    def ask() -> Batch:
-        nonlocal tried
-        found = api.find(metadata[TAG], since) if tried else None
-        if found is not None:
-            return found
-        tried = True
-        try:
-            return api.create(file_id, endpoint, metadata)
-        except openai.APIConnectionError:
-            clock.sleep(_SETTLING)
-            raise
-
-    return persist(ask, clock)
+    with input_file(lines, endpoint) as file:
+        submission = BatchSubmission(file.endpoint, pairs, clock.sleep)
+        file_id = with_retries(lambda: submission.upload(api, file.file), clock)
+        return with_retries(
+            lambda: submission.create(api, file_id, since, reuse_failed=True), clock
+        )
 
 
 def _checked(metadata: Mapping[str, str] | None) -> dict[str, str]:
     pairs = dict(metadata or {})
     if TAG in pairs:
         raise ValueError(f"metadata: the key {TAG!r} is reserved: flextier finds the batch by it")
-    if len(pairs) >= _MOST_PAIRS:
-        raise ValueError(f"metadata: {len(pairs)} pairs, but at most {_MOST_PAIRS - 1} are allowed")
+    if len(pairs) >= _MAX_PAIRS:
+        raise ValueError(f"metadata: {len(pairs)} pairs, but at most {_MAX_PAIRS - 1} are allowed")
     for key, value in pairs.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise ValueError(f"metadata: {key!r}: {value!r} must both be strings")  # noqa: TRY004
-        if len(key) > _LONGEST_KEY or len(value) > _LONGEST_VALUE:
+        if len(key) > _MAX_KEY or len(value) > _MAX_VALUE:
             raise ValueError(
-                f"metadata: {key!r}: keys have up to {_LONGEST_KEY} characters, "
-                f"values {_LONGEST_VALUE}"
+                f"metadata: {key!r}: keys have up to {_MAX_KEY} characters, values {_MAX_VALUE}"
             )
     return pairs
 
@@ -112,7 +89,7 @@ def retrieve(client: openai.OpenAI, batch_id: str, *, clock: Clock = SYSTEM_CLOC
         openai.OpenAIError: the API cannot be reached, or does not know it.
     """
     api = BatchAPI(client)
-    return persist(lambda: api.retrieve(batch_id), clock)
+    return with_retries(lambda: api.retrieve(batch_id), clock)
 
 
 def list_batches(
@@ -139,27 +116,27 @@ def list_batches(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}: must be at least 1, or None for all")
-    wanted = {status} if isinstance(status, str) else None if status is None else set(status)
-    size = _PAGE if limit is None or wanted is not None else min(limit, _PAGE)
-    return _listed(BatchAPI(client), size, limit, wanted, _epoch(since), clock)
+    statuses = {status} if isinstance(status, str) else None if status is None else set(status)
+    size = _PAGE if limit is None or statuses is not None else min(limit, _PAGE)
+    return _pages(BatchAPI(client), size, limit, statuses, _epoch(since), clock)
 
 
-def _listed(
+def _pages(
     api: BatchAPI,
     size: int,
     limit: int | None,
-    wanted: Collection[str] | None,
+    statuses: Collection[str] | None,
     since: float,
     clock: Clock,
 ) -> Iterator[Batch]:
     count, after = 0, None
     while True:
         last = after
-        page = persist(lambda: api.page(size, last), clock)  # noqa: B023 - it is called here
+        page = with_retries(lambda: api.page(size, last), clock)  # noqa: B023 - it is called here
         for batch in page.data:
             if batch.created_at < since:
                 return
-            if wanted is None or batch.status in wanted:
+            if statuses is None or batch.status in statuses:
                 yield batch
                 count += 1
                 if count == limit:
@@ -205,20 +182,20 @@ def wait(
         raise ValueError(f"poll={poll} must be more than 0 s, timeout={timeout} at least 0 s")
     api = BatchAPI(client)
     until = math.inf if timeout is None else clock.now() + timeout
-    status, looks, tries = None, 0, 0
+    status, polls, failed = None, 0, 0
     while True:
-        fault: openai.OpenAIError | None = None
+        poll_error: openai.OpenAIError | None = None
         try:
             batch = api.retrieve(batch_id)
         except openai.OpenAIError as error:
-            fault = error
-            tries += 1
-            pause = pause_after(error, clock, usual_backoff(tries, clock))
+            poll_error = error
+            failed += 1
+            pause = retry_wait(error, clock, default_backoff(failed, clock))
             if pause is None:
                 raise
         else:
-            looks, tries = looks + 1, 0
-            pause = _interval(looks, poll, clock)
+            polls, failed = polls + 1, 0
+            pause = wait_poll_interval(polls, poll, clock.random())
             if batch.status != status:
                 status = batch.status
                 if on_status is not None:
@@ -227,14 +204,11 @@ def wait(
                 return batch
         left = until - clock.now()
         if left <= 0:
-            seen = f"is {status}" if status else "could not be polled"
-            raise TimeoutError(f"{batch_id} {seen} after {timeout:g} s; it goes on") from fault
+            state = f"is {status}" if status else "could not be polled"
+            raise TimeoutError(
+                f"{batch_id} {state} after {timeout:g} s; it goes on"
+            ) from poll_error
         clock.sleep(min(pause, left))
-
-
-def _interval(looks: int, poll: float, clock: Clock) -> float:
-    """Seconds to the next poll: a file of a few lines is often done within a minute."""
-    return min(poll, 1.5 ** min(looks, 60)) * (0.75 + 0.25 * clock.random())
 
 
 def cancel(
@@ -264,13 +238,13 @@ def cancel(
         openai.OpenAIError: the API cannot be reached, or does not know the batch.
     """
     api = BatchAPI(client)
-    batch = persist(lambda: _stopped(api, batch_id), clock)
+    batch = with_retries(lambda: _cancelled_or_ended(api, batch_id), clock)
     if wait and batch.status not in TERMINAL:
         return _wait(client, batch_id, poll=poll, timeout=timeout, clock=clock)
     return batch
 
 
-def _stopped(api: BatchAPI, batch_id: str) -> Batch:
+def _cancelled_or_ended(api: BatchAPI, batch_id: str) -> Batch:
     try:
         return api.cancel(batch_id)
     except (openai.BadRequestError, openai.ConflictError):

@@ -6,44 +6,66 @@ import math
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from flextier._utils.clock import Clock
-from flextier.batch.enqueue_limit import tokens_of
 from flextier.batch.future import BatchFuture, LineOutcome
-from flextier.batch.spool_file import MAX_LINES, SpoolFile, line_of
+from flextier.batch.spool_file import MAX_LINES, SpoolFile, estimated_tokens, line_of
+from flextier.journal import Journal
+from flextier.policy import FlexPolicy
 
 Wakes = list[Callable[[], None]]
 """Functions that wake settled calls; to be run without the lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKey:
+    """The endpoint, model, policy and journal that all calls of one batch share."""
+
+    base_url: str
+    endpoint: str
+    """With ``/v1``, as the Batch API requires."""
+    model: str
+    clock: Clock
+    policy: FlexPolicy
+    """Without its deadline: a batch may have calls with several deadlines."""
+    journal: Journal | None
+
+    def backoff(self, attempts: int) -> float:
+        """Seconds to wait after ``attempts`` failed attempts."""
+        return self.clock.random() * self.policy.backoff(attempts)
 
 
 class PendingCalls:
     """The waiting calls, by line. Methods marked *locked* are called with the lock held."""
 
     def __init__(
-        self, lock: threading.Lock, clock: Clock, wake: Callable[[], None], *, gathers: bool
+        self, lock: threading.Lock, clock: Clock, wake: Callable[[], None], *, is_open: bool
     ) -> None:
         """Start without calls.
 
         Args:
-            lock: the manager's, which all of its batches share.
+            lock: the account's, which all of its batches share.
             clock: the calls'.
             wake: wakes the batch's thread.
-            gathers: whether lines can be added; otherwise they were sent before.
+            is_open: whether lines can be added; otherwise they were sent before.
         """
         self.lock = lock
-        self.open = gathers
+        self.open = is_open
         """Whether lines may be added."""
         self.order: list[str] = []
         """The custom_ids of the file's lines."""
-        self.spool = SpoolFile() if gathers else None
+        self.spool = SpoolFile() if is_open else None
         self._clock = clock
         self._wake = wake
         self._waiting: dict[str, BatchFuture] = {}
-        self._earliest = math.inf
+        self._earliest_cancel = math.inf
 
     # --- joining ------------------------------------------------------------------------------
 
-    def take(self, cancel_at: float, size: int, most: tuple[int, float], apart: float) -> bool:
+    def accepts(
+        self, cancel_at: float, size: int, limits: tuple[int, float], max_gap: float
+    ) -> bool:
         """Whether a call may join; closes the file if it is full: locked.
 
         A call with a much earlier deadline would have the batch cancelled for all of them.
@@ -51,20 +73,22 @@ class PendingCalls:
         Args:
             cancel_at: time at which the call needs its batch cancelled.
             size: the bytes of its body.
-            most: the bytes and the tokens that a file may have.
-            apart: seconds by which ``cancel_at`` may differ in any case.
+            limits: the bytes and the tokens that a file may have.
+            max_gap: seconds by which ``cancel_at`` may differ in any case.
         """
         if not self.open or self.spool is None:
             return False
-        whole = self.spool.size + size
-        if self.spool.lines >= MAX_LINES or whole > most[0] or tokens_of(whole) > most[1]:
+        max_bytes, max_tokens = limits
+        size += self.spool.size
+        tokens = estimated_tokens(size)
+        if self.spool.lines >= MAX_LINES or size > max_bytes or tokens > max_tokens:
             self.close()
             return False
-        ours = self._earliest
-        if math.isinf(ours) or math.isinf(cancel_at):
-            return ours == cancel_at or not self._waiting
-        left = min(ours, cancel_at) - self._clock.now()
-        return abs(ours - cancel_at) <= max(apart, left / 10)
+        earliest = self._earliest_cancel
+        if math.isinf(earliest) or math.isinf(cancel_at):
+            return earliest == cancel_at or not self._waiting
+        left = min(earliest, cancel_at) - self._clock.now()
+        return abs(earliest - cancel_at) <= max(max_gap, left / 10)
 
     def add(self, future: BatchFuture, endpoint: str, body: bytes) -> None:
         """Write a call's line: locked.
@@ -75,35 +99,37 @@ class PendingCalls:
         assert self.spool is not None
         future.span = self.spool.add(line_of(future.custom_id, endpoint, body))
         self.order.append(future.custom_id)
-        self.wait_for(future)
+        self.add_waiter(future)
         if self.spool.lines >= MAX_LINES:
             self.close()
 
-    def wait_for(self, future: BatchFuture) -> None:
-        """Add a call to its line, which others of the same request may wait for: locked."""
-        before = self._waiting.get(future.custom_id)
-        if before is not None:
-            future.also, future.span = before, before.span
+    def add_waiter(self, future: BatchFuture) -> None:
+        """Add a call to its line, which calls with the same request may wait for: locked."""
+        future.calls = self
+        duplicate = self._waiting.get(future.custom_id)
+        if duplicate is not None:
+            future.next_duplicate, future.span = duplicate, duplicate.span
         self._waiting[future.custom_id] = future
-        self._earliest = min(self._earliest, future.cancel_at)
+        self._earliest_cancel = min(self._earliest_cancel, future.cancel_at)
 
-    def inherit(self, others: PendingCalls, futures: Iterable[BatchFuture]) -> list[BatchFuture]:
-        """Take over lines from another batch, with their calls: locked."""
-        assert self.spool is not None
+    def take_over(self, others: PendingCalls, futures: Iterable[BatchFuture]) -> None:
+        """Move lines of another batch, and their calls, to this one: locked."""
         assert others.spool is not None
-        taken: list[BatchFuture] = []
         for future in futures:
-            if others._waiting.pop(future.custom_id, None) is None:
-                continue
-            assert future.span is not None
-            span = self.spool.add(others.spool.read(future.span))
-            self.order.append(future.custom_id)
-            self._waiting[future.custom_id] = future
-            for one in future.all():
-                one.span = span
-                self._earliest = min(self._earliest, one.cancel_at)
-                taken.append(one)
-        return taken
+            if others._waiting.pop(future.custom_id, None) is not None:
+                self._waiting[future.custom_id] = future
+                self._copy_line(others.spool, future)
+                for one in future.with_duplicates():
+                    one.calls = self
+                    self._earliest_cancel = min(self._earliest_cancel, one.cancel_at)
+
+    def _copy_line(self, source: SpoolFile, future: BatchFuture) -> None:
+        assert self.spool is not None
+        assert future.span is not None
+        span = self.spool.add(source.read(future.span))
+        self.order.append(future.custom_id)
+        for one in future.with_duplicates():
+            one.span = span
 
     def close(self) -> None:
         """Accept no more lines: locked."""
@@ -112,24 +138,24 @@ class PendingCalls:
 
     # --- leaving ------------------------------------------------------------------------------
 
-    def left(self, future: BatchFuture) -> bool:
+    def remove(self, future: BatchFuture) -> bool:
         """Remove a call; return whether its line may have been sent."""
         with self.lock:
-            self._leave(future)
+            self._remove(future)
             if not self._waiting:
                 self._wake()
             return not self.open
 
-    def _leave(self, future: BatchFuture) -> None:
+    def _remove(self, future: BatchFuture) -> None:
         first = self._waiting.get(future.custom_id)
-        if first is future and future.also is not None:
-            self._waiting[future.custom_id] = future.also
+        if first is future and future.next_duplicate is not None:
+            self._waiting[future.custom_id] = future.next_duplicate
         elif first is future:
             del self._waiting[future.custom_id]
         elif first is not None:
-            for one in first.all():
-                if one.also is future:
-                    one.also = future.also
+            for one in first.with_duplicates():
+                if one.next_duplicate is future:
+                    one.next_duplicate = future.next_duplicate
                     return
 
     def abandon(self) -> None:
@@ -143,10 +169,10 @@ class PendingCalls:
         for custom_id in list(self._waiting) if lines is None else lines:
             future = self._waiting.pop(custom_id, None)
             if future is not None:
-                wakes += filter(None, [one.settle(outcome) for one in future.all()])
+                wakes += filter(None, [one.settle(outcome) for one in future.with_duplicates()])
         return wakes
 
-    def resolve(self, outcome: LineOutcome, lines: Iterable[str] | None = None) -> None:
+    def settle_and_wake(self, outcome: LineOutcome, lines: Iterable[str] | None = None) -> None:
         """Set the outcome of these lines, or of all, and wake their calls."""
         with self.lock:
             wakes = self.settle(lines, outcome)
@@ -159,17 +185,13 @@ class PendingCalls:
         old, self.spool, self.order = self.spool, SpoolFile(), []
         assert old is not None
         for future in self._waiting.values():
-            assert future.span is not None
-            span = self.spool.add(old.read(future.span))
-            for one in future.all():
-                one.span = span
-            self.order.append(future.custom_id)
+            self._copy_line(old, future)
         old.close()
 
     # --- state --------------------------------------------------------------------------------
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether no call waits: locked."""
         return not self._waiting
 
@@ -179,18 +201,18 @@ class PendingCalls:
         return list(self._waiting.values())
 
     @property
-    def earliest(self) -> float:
-        """The earliest ``cancel_at``; its call may have left since: locked."""
-        return self._earliest
+    def earliest_cancel(self) -> float:
+        """The earliest ``cancel_at``; its call may not wait any more: locked."""
+        return self._earliest_cancel
 
     @property
-    def late(self) -> bool:
+    def is_overdue(self) -> bool:
         """Whether a call needs the batch cancelled now: locked."""
-        if self._earliest > self._clock.now():
+        if self._earliest_cancel > self._clock.now():
             return False
-        waiting = (one for future in self._waiting.values() for one in future.all())
-        self._earliest = min((one.cancel_at for one in waiting), default=math.inf)
-        return self._earliest <= self._clock.now()
+        waiting = (one for future in self._waiting.values() for one in future.with_duplicates())
+        self._earliest_cancel = min((one.cancel_at for one in waiting), default=math.inf)
+        return self._earliest_cancel <= self._clock.now()
 
 
 def wake_all(wakes: Wakes) -> None:

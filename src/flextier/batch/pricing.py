@@ -14,17 +14,18 @@ from flextier.costs import Cost, Usage, price, price_book
 from flextier.pricing.decimals import added, difference
 
 _LANE = "batch"
-_SEVERAL = "the tokens of all lines together, at the rates of short prompts"
+_TOTALS_ONLY = "the tokens of all lines together, at the rates of short prompts"
 
 
-class Bill:
+class BatchBill:
     """The total cost and usage of the lines of a batch."""
 
     def __init__(self, batch: Batch) -> None:
         self._model = getattr(batch, "model", None)
         self._at = _day(batch)
         self._tokens = dict.fromkeys(Usage(0, 0).to_dict(), 0)
-        self._cost = self._standard = self._compared = Decimal(0)
+        self._cost = Decimal(0)
+        self._standard = self._cost_with_standard = Decimal(0)  # of lines with a price on both
         self._priced = 0
         self.unpriced = 0
         """Lines without a known price."""
@@ -37,7 +38,7 @@ class Bill:
     @property
     def saved(self) -> Decimal | None:
         """US$ saved against the standard lane, for lines with a price on both."""
-        return None if self.cost is None else difference(self._standard, self._compared)
+        return None if self.cost is None else difference(self._standard, self._cost_with_standard)
 
     @property
     def usage(self) -> Usage:
@@ -45,7 +46,7 @@ class Bill:
         return Usage(**self._tokens)
 
     def add(self, body: Any) -> None:
-        """Add a line that was done, by the body of its response."""
+        """Add a successful line, by the body of its response."""
         usage = usage_in(body)
         cost = None
         if usage is not None:
@@ -59,12 +60,12 @@ class Bill:
         self._priced += 1
         self._cost = added(self._cost, total)
         if cost.standard is not None:
-            self._compared = added(self._compared, total)
+            self._cost_with_standard = added(self._cost_with_standard, total)
             self._standard = added(self._standard, cost.standard)
 
 
 def usage_in(body: Any) -> Usage | None:
-    """The usage in a response's JSON body; None if it reports none."""
+    """The usage in a response's JSON body; None if there is none."""
     fields = body.get("usage") if isinstance(body, dict) else None
     if not isinstance(fields, dict):
         return None
@@ -91,7 +92,9 @@ def cost_of(batch: Batch) -> Cost | None:
     cost = replace(sheet, bands=(short,)).cost(usage)
     if len(sheet.bands) == 1 or cost.total is None:
         return cost
-    return replace(cost, basis="estimated", reason="; ".join(filter(None, (cost.reason, _SEVERAL))))
+    return replace(
+        cost, basis="estimated", reason="; ".join(filter(None, (cost.reason, _TOTALS_ONLY)))
+    )
 
 
 def _price(usage: Usage, model: Any, at: datetime) -> Cost | None:

@@ -16,14 +16,14 @@ from openai.types import Batch
 
 from flextier._utils.atomic_file import atomic_write
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
-from flextier.batch.api import TERMINAL, BatchAPI, lines_of
-from flextier.batch.api_retry import persist
-from flextier.batch.pricing import Bill
+from flextier.batch.api import TERMINAL, BatchAPI, read_lines
+from flextier.batch.pricing import BatchBill
+from flextier.batch.retrying_api import with_retries
 from flextier.pricing.decimals import plain_digits
 from flextier.pricing.usage import Usage
 
-_NOT_DONE = frozenset({"batch_expired", "batch_cancelled"})
-"""Error codes of lines that the batch did not reach before its end: they are not charged."""
+_UNPROCESSED = frozenset({"batch_expired", "batch_cancelled"})
+"""Error codes of lines that the batch did not process before its end: they are not charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +95,15 @@ def fetch(
         openai.OpenAIError: the API cannot be reached, or does not know the batch or its files.
     """
     api = BatchAPI(client)
-    batch = persist(lambda: api.retrieve(batch_id), clock)
+    batch = with_retries(lambda: api.retrieve(batch_id), clock)
     if batch.status not in TERMINAL:
         raise ValueError(f"{batch.id} is {batch.status}: fetch its results when it has ended")
-    bill = Bill(batch)
+    bill = BatchBill(batch)
     with atomic_write(out) as file, ExitStack() as stack:
         results = _Results(bill)
         for file_id in (batch.output_file_id, batch.error_file_id):
             if file_id is not None:
-                results.take(_content(api, file_id, clock, stack))
+                results.add_file(_content(api, file_id, clock, stack))
         requests = _requests(api, batch, clock, stack)
         results.write(file, requests, batch)
     return Fetched(
@@ -123,12 +123,12 @@ def fetch(
 def _content(api: BatchAPI, file_id: str, clock: Clock, stack: ExitStack) -> IO[bytes]:
     content = tempfile.TemporaryFile(prefix="flextier-")  # noqa: SIM115 - the stack closes it
     stack.enter_context(content)
-    persist(lambda: api.download(file_id, content), clock)
+    with_retries(lambda: api.download(file_id, content), clock)
     return content
 
 
 def _requests(api: BatchAPI, batch: Batch, clock: Clock, stack: ExitStack) -> IO[bytes] | None:
-    """The input file; None if it is deleted, or we may not read it."""
+    """The input file; None if it is deleted, or the key may not read it."""
     try:
         return _content(api, batch.input_file_id, clock, stack)
     except openai.APIStatusError as error:
@@ -138,24 +138,24 @@ def _requests(api: BatchAPI, batch: Batch, clock: Clock, stack: ExitStack) -> IO
 
 
 class _Results:
-    """The places of the lines in the files, and their counts."""
+    """Where each line is in the output and error file, and the counts of the lines."""
 
-    def __init__(self, bill: Bill) -> None:
+    def __init__(self, bill: BatchBill) -> None:
         self.done = self.failed = self.unfinished = 0
         self._bill = bill
-        self._places: dict[str, tuple[IO[bytes], int, int]] = {}
-        self._others: list[tuple[IO[bytes], int, int]] = []
+        self._lines_by_id: dict[str, tuple[IO[bytes], int, int]] = {}
+        self._other_lines: list[tuple[IO[bytes], int, int]] = []
 
-    def take(self, content: IO[bytes]) -> None:
+    def add_file(self, content: IO[bytes]) -> None:
         """Add the lines of the output or error file."""
-        for at, length, line in lines_of(content):
+        for offset, length, line in read_lines(content):
             self._count(line)
             custom_id = None if line is None else line.get("custom_id")
-            place = (content, at, length)
-            if isinstance(custom_id, str) and custom_id not in self._places:
-                self._places[custom_id] = place
+            place = (content, offset, length)
+            if isinstance(custom_id, str) and custom_id not in self._lines_by_id:
+                self._lines_by_id[custom_id] = place
             else:
-                self._others.append(place)
+                self._other_lines.append(place)
 
     def _count(self, line: dict[str, Any] | None) -> None:
         response = None if line is None else line.get("response")
@@ -166,40 +166,40 @@ class _Results:
                 self._bill.add(response.get("body"))
             else:
                 self.failed += 1
-        elif isinstance(error, dict) and error.get("code") in _NOT_DONE:
+        elif isinstance(error, dict) and error.get("code") in _UNPROCESSED:
             self.unfinished += 1
         else:
             self.failed += 1
 
     def write(self, file: BinaryIO, requests: IO[bytes] | None, batch: Batch) -> None:
         """Write all lines, in the order of the input file if it is given."""
-        for custom_id in () if requests is None else _ids(requests):
-            place = self._places.pop(custom_id or "", None)
+        for custom_id in () if requests is None else _custom_ids(requests):
+            place = self._lines_by_id.pop(custom_id or "", None)
             if place is not None:
-                file.write(_line(place))
+                file.write(_read(place))
             else:
                 self.unfinished += 1
-                file.write(_missing(custom_id, batch.status))
-        for place in (*self._places.values(), *self._others):
-            file.write(_line(place))
+                file.write(_missing_line(custom_id, batch.status))
+        for place in (*self._lines_by_id.values(), *self._other_lines):
+            file.write(_read(place))
         if requests is None and batch.request_counts is not None:
-            seen = self.done + self.failed + self.unfinished
-            self.unfinished += max(0, batch.request_counts.total - seen)
+            counted = self.done + self.failed + self.unfinished
+            self.unfinished += max(0, batch.request_counts.total - counted)
 
 
-def _ids(requests: IO[bytes]) -> Iterator[str | None]:
-    for _, _, line in lines_of(requests):
+def _custom_ids(requests: IO[bytes]) -> Iterator[str | None]:
+    for _, _, line in read_lines(requests):
         custom_id = None if line is None else line.get("custom_id")
         yield custom_id if isinstance(custom_id, str) else None
 
 
-def _line(place: tuple[IO[bytes], int, int]) -> bytes:
-    content, at, length = place
-    content.seek(at)
+def _read(place: tuple[IO[bytes], int, int]) -> bytes:
+    content, offset, length = place
+    content.seek(offset)
     return content.read(length).rstrip(b"\r\n") + b"\n"
 
 
-def _missing(custom_id: str | None, status: str) -> bytes:
+def _missing_line(custom_id: str | None, status: str) -> bytes:
     error = {"code": f"batch_{status}", "message": "The batch has no line for this request."}
     line = {"id": None, "custom_id": custom_id, "response": None, "error": error}
     return json.dumps(line).encode() + b"\n"

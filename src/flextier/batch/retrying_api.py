@@ -1,85 +1,115 @@
-"""The API requests of one batch, with retries; a batch is created only once."""
+"""Batch API requests that are retried after transient failures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import IO, Protocol, TypeVar
+from typing import IO, TypeVar
 
 import openai
 from openai.types import Batch
 
 from flextier._openai.compat import failure_of
-from flextier.batch.api import TAG, BatchAPI
-from flextier.batch.api_errors import is_about_room, surely_not_sent
-from flextier.batch.api_retry import lasts, pause_after
-from flextier.batch.group_key import GroupKey
+from flextier._utils.clock import Clock
+from flextier.batch.api import BatchAPI
+from flextier.batch.api_errors import is_enqueue_limit
+from flextier.batch.pending_calls import GroupKey
+from flextier.batch.submit import LIST_DELAY
+from flextier.lanes import STANDARD
+from flextier.lanes.failures import PERMANENT, classify
+from flextier.lanes.retry_after import retry_after
 
 _T = TypeVar("_T")
 
-SETTLING = 5.0
-"""Seconds until a created batch appears in the list."""
+_MAX_ATTEMPTS = 6
+"""Of one request by hand: they span a fault of about half a minute."""
 
-CLOCKS_APART = 3600.0
-"""Seconds by which the server's clock may be behind this machine's."""
+_FIRST_BACKOFF, _MAX_WAIT = 1.0, 60.0
+"""The most seconds before the first retry, and before any retry."""
 
-_PATIENT_LOOKS = 5
-"""Rejected polls in a row, as with 401 or 404, until the batch is given up."""
+_MAX_REJECTED_POLLS = 5
+"""Rejected polls in a row, as with 401 or 404, after which the batch is given up."""
 
 
-class RequestRunner(Protocol):
-    """What the requests need of the worker."""
+def retry_wait(error: openai.OpenAIError, clock: Clock, backoff: float) -> float | None:
+    """Seconds before the retry: the server's ``Retry-After``, else ``backoff``. None: no retry."""
+    failure = failure_of(error)
+    if failure is None:
+        return None
+    kind = classify(failure, STANDARD)
+    if kind in PERMANENT:
+        return None
+    server_wait = retry_after(failure, kind, clock.wall())
+    return backoff if server_wait is None else server_wait
 
-    def api(self) -> BatchAPI:
-        """The Batch API."""
 
-    def pause(self, seconds: float) -> None:
-        """Sleep, unless woken."""
+def default_backoff(attempts: int, clock: Clock) -> float:
+    """Seconds to wait after ``attempts`` failed attempts, without a policy's own backoff."""
+    return clock.random() * min(_MAX_WAIT, _FIRST_BACKOFF * 2.0 ** min(attempts, 10))
 
-    def check_time(self) -> None:
-        """Raise if no call needs the batch any more."""
+
+def with_retries(send: Callable[[], _T], clock: Clock) -> _T:
+    """What ``send`` returns, after at most six attempts.
+
+    Raises:
+        openai.OpenAIError: what the last attempt raised.
+    """
+    attempts = 0
+    while True:
+        try:
+            return send()
+        except openai.OpenAIError as error:  # noqa: PERF203 - each attempt is a request
+            attempts += 1
+            wait = retry_wait(error, clock, default_backoff(attempts, clock))
+            if wait is None or attempts >= _MAX_ATTEMPTS or wait > _MAX_WAIT:
+                raise
+            clock.sleep(wait)
 
 
 class RetryingBatchAPI:
-    """The API requests of one batch, with retries."""
+    """The API requests of one batch of the lane, with retries."""
 
-    def __init__(self, worker: RequestRunner, terms: GroupKey) -> None:
-        self._worker = worker
-        self._terms = terms
-        self._clock = terms.clock
-        self._denied = 0
-        self.unsure = False
-        """Whether the batch may have been created, as a creation had no response."""
+    def __init__(
+        self,
+        api: Callable[[], BatchAPI],
+        group: GroupKey,
+        pause: Callable[[float], None],
+        check_deadlines: Callable[[], None],
+    ) -> None:
+        """Make no request yet.
 
-    def upload(self, tag: str, content: IO[bytes], until: float) -> str:
-        """Upload the file; return its id."""
-        return self._persist(
-            lambda api: api.upload(f"flextier-{tag}.jsonl", content), lambda: until
-        )
+        Args:
+            api: the current Batch API of the account.
+            group: has the clock and the policy.
+            pause: sleeps, unless woken.
+            check_deadlines: called before each retry; raises if no call needs the batch any more.
+        """
+        self._api = api
+        self._group = group
+        self._clock = group.clock
+        self._pause = pause
+        self._check_deadlines = check_deadlines
+        self._rejected_polls = 0
+        self.list_delay = min(LIST_DELAY, group.policy.batch_poll_interval)
+        """Seconds until a created batch can be found."""
 
-    def create(self, tag: str, file_id: str, until: float) -> Batch:
-        """Create the batch: once, even if the response to that is lost."""
-        since = self._clock.wall() - CLOCKS_APART
-
-        def create(api: BatchAPI) -> Batch:
-            found = api.find(tag, since) if self.unsure else None
-            if found is not None and found.status != "failed":
-                return found
+    def retry(self, send: Callable[[BatchAPI], _T], until: float = math.inf) -> _T:
+        """What ``send`` returns, retried after transient failures ``until`` a time."""
+        attempts = 0
+        while True:
             try:
-                return api.create(file_id, self._terms.endpoint, {TAG: tag})
-            except openai.APIError as error:
-                if not surely_not_sent(error):
-                    self.unsure = True
-                    self._worker.pause(min(SETTLING, self._terms.poll))
-                raise
-
-        batch = self._persist(create, lambda: until)
-        self.unsure = False
-        return batch
-
-    def find(self, tag: str, sealed: float) -> Batch | None:
-        """The batch with this tag, created at ``sealed`` or later; None if there is none."""
-        return self._persist(lambda api: api.find(tag, sealed - CLOCKS_APART))
+                return send(self._api())
+            except openai.OpenAIError as error:  # noqa: PERF203 - each attempt is a request
+                if isinstance(error, openai.APIError) and is_enqueue_limit(
+                    error.code, error.message
+                ):
+                    raise
+                attempts += 1
+                wait = retry_wait(error, self._clock, self._group.backoff(attempts))
+                if wait is None or self._clock.now() + wait >= until:
+                    raise
+                self._pause(wait)
+                self._check_deadlines()
 
     def retrieve(self, batch_id: str) -> Batch:
         """The batch, which should exist.
@@ -88,38 +118,38 @@ class RetryingBatchAPI:
             openai.NotFoundError: it does not, nor a few seconds later.
         """
         try:
-            return self._persist(lambda api: api.retrieve(batch_id))
+            return self.retry(lambda api: api.retrieve(batch_id))
         except openai.NotFoundError:
-            self._worker.pause(min(SETTLING, self._terms.poll))
-            return self._persist(lambda api: api.retrieve(batch_id))
+            self._pause(self.list_delay)
+            return self.retry(lambda api: api.retrieve(batch_id))
 
-    def look(self, batch: Batch) -> Batch:
+    def poll(self, batch: Batch) -> Batch:
         """The current state of a batch; its last known state if the poll fails.
 
         A batch that was sent is paid for, so a failed poll does not end the wait.
 
         Raises:
-            openai.APIStatusError: the poll was rejected too often in a row.
+            openai.APIStatusError: too many polls in a row were rejected.
         """
         try:
-            seen = self._worker.api().retrieve(batch.id)
+            polled = self._api().retrieve(batch.id)
         except openai.OpenAIError as error:
             failure = failure_of(error)
             if failure is None:
                 raise
-            if lasts(failure):
-                self._denied += 1
-                if self._denied >= _PATIENT_LOOKS:
+            if classify(failure, STANDARD) in PERMANENT:
+                self._rejected_polls += 1
+                if self._rejected_polls >= _MAX_REJECTED_POLLS:
                     raise
-            self._worker.pause(self._terms.backoff(3))
+            self._pause(self._group.backoff(3))
             return batch
-        self._denied = 0
-        return seen
+        self._rejected_polls = 0
+        return polled
 
     def cancel(self, batch_id: str) -> bool:
         """Cancel a batch; return whether it is cancelled or has ended."""
         try:
-            self._worker.api().cancel(batch_id)
+            self._api().cancel(batch_id)
         except openai.APIStatusError as error:
             return error.status_code < 500 and error.status_code != 429
         except openai.APIConnectionError:
@@ -129,29 +159,7 @@ class RetryingBatchAPI:
     def download(self, file_id: str, out: IO[bytes]) -> bool:
         """Write a file's content to ``out``; return False if the file is deleted."""
         try:
-            self._persist(lambda api: api.download(file_id, out))
+            self.retry(lambda api: api.download(file_id, out))
         except openai.NotFoundError:
             return False
         return True
-
-    def _persist(
-        self, ask: Callable[[BatchAPI], _T], until: Callable[[], float] = lambda: math.inf
-    ) -> _T:
-        """Retry until a response comes, an error that would come again, or ``until``."""
-        tries = 0
-        while True:
-            try:
-                return ask(self._worker.api())
-            except openai.OpenAIError as error:  # noqa: PERF203 - each attempt is a request
-                tries += 1
-                wait = self._wait_after(error, tries)
-                if wait is None or self._clock.now() + wait >= until():
-                    raise
-                self._worker.pause(wait)
-                self._worker.check_time()
-
-    def _wait_after(self, error: openai.OpenAIError, tries: int) -> float | None:
-        """Seconds before the retry; None: no retry."""
-        if isinstance(error, openai.APIError) and is_about_room(error.code, error.message):
-            return None
-        return pause_after(error, self._clock, self._terms.backoff(tries))

@@ -1,4 +1,4 @@
-"""A batch's input file on disk, written line by line as calls come."""
+"""A batch's input file on disk, written line by line as calls join."""
 
 from __future__ import annotations
 
@@ -13,16 +13,24 @@ MAX_LINES = 50_000
 MAX_BYTES = 150_000_000
 """The API allows 200 MB, but has rejected uploads of 158 MB (bespokelabsai/curator#610)."""
 
+_BYTES_PER_TOKEN = 4
+"""Estimate for English text in JSON; OpenAI counts the enqueued tokens by itself."""
+
+
+def estimated_tokens(size: int) -> int:
+    """The tokens of ``size`` bytes of lines."""
+    return max(1, size // _BYTES_PER_TOKEN)
+
 
 class LineSpan(NamedTuple):
     """Offset and length of a line in its file."""
 
-    at: int
+    offset: int
     length: int
 
 
 class SpoolFile:
-    """Lines in an unnamed temporary file, which the system deletes in any case."""
+    """Lines in an unnamed temporary file, deleted even if the process is killed."""
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile(prefix="flextier-", buffering=0)  # noqa: SIM115
@@ -51,8 +59,13 @@ class SpoolFile:
 
     def read(self, span: LineSpan) -> bytes:
         """The bytes of one line."""
-        self.file.seek(span.at)
+        self.file.seek(span.offset)
         return self.file.read(span.length)
+
+    @property
+    def tokens(self) -> int:
+        """Estimated tokens of all lines."""
+        return estimated_tokens(self.size)
 
     def close(self) -> None:
         """Close the file, which deletes it."""

@@ -1,95 +1,116 @@
-"""Submits a call to the next batch, or attaches it to the batch line that it has already."""
+"""Submitting a batch: upload its input file, create it once, keep to the enqueued-token limit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+import math
+import re
+from collections.abc import Callable
+from typing import IO, Any
 
-from flextier._openai.compat import dumps
-from flextier._utils.clock import Clock
-from flextier.batch.future import BatchFuture, JournaledResult
-from flextier.batch.group_key import GroupKey
-from flextier.batch.manager import manager_of
-from flextier.journal import Journal
-from flextier.journal.records import BatchPlace, JournaledResponse, JournalEntry
-from flextier.lanes import CallFacts
-from flextier.policy import FlexPolicy
+import openai
+from openai.types import Batch
 
+from flextier.batch.api import TAG, BatchAPI
+from flextier.batch.api_errors import surely_not_processed
 
-class JournaledCall(Protocol):
-    """A call's journal entry."""
+LIST_DELAY = 5.0
+"""Seconds until a created batch appears in the list."""
 
-    journal: Journal
-    entry: JournalEntry
+CLOCK_SKEW = 3600.0
+"""Seconds by which the server's clock may be behind this machine's."""
 
-    @property
-    def answer(self) -> JournaledResponse | None:
-        """The response, if the journal has it."""
-
-    @property
-    def place(self) -> BatchPlace | None:
-        """The batch line of the call, if it has one."""
-
-    def refresh(self) -> None:
-        """Read the entry again."""
+_LIMIT = re.compile(r"limit:?\s*([\d,]+)\s*enqueued tokens", re.IGNORECASE)
 
 
-class CallTimes(Protocol):
-    """The times at which a call's batch is cancelled, and its wait ends."""
+class BatchSubmission:
+    """Uploads the input file of one batch, and creates the batch once.
 
-    @property
-    def cancel_at(self) -> float:
-        """Time at which its batch is cancelled."""
-
-    @property
-    def attempt_ends_by(self) -> float:
-        """Time at which the call stops waiting, cancelled or not."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchCall:
-    """A call to be submitted as a batch line."""
-
-    where: tuple[str, str]
-    """Base URL and account."""
-    asked: CallFacts
-    policy: FlexPolicy
-    clock: Clock
-    memory: JournaledCall | None
-    times: CallTimes
-    least: int = 1
-    """The fewest calls that make a batch, if more than the policy's ``batch_min_calls``."""
-
-
-def pool(client: Any, call: BatchCall) -> BatchFuture:
-    """A future for the call.
-
-    Args:
-        client: the client of the call.
-        call: the request, its policy, journal entry and times.
-
-    Raises:
-        OSError: its line cannot be written to the disk.
-        JournalError: the journal cannot be used.
+    Its methods do not retry. They may be called again after an error: a batch whose creation had no
+    response is then looked up by its tag.
     """
-    manager, memory = manager_of(*call.where), call.memory
-    policy = call.policy
-    changes: dict[str, Any] = {} if policy.deadline is None else {"deadline": None}
-    if call.least > policy.batch_min_calls:
-        changes["batch_min_calls"] = call.least
-    knobs = policy.replace(**changes)
-    journal = None if memory is None else memory.journal
-    endpoint = f"/v1{call.asked.endpoint}"
-    model = str(call.asked.body.get("model", ""))
-    terms = GroupKey(call.where[0], endpoint, model, call.clock, knobs, journal)
-    until = (call.times.cancel_at, call.times.attempt_ends_by)
-    if memory is None:
-        return manager.put(client, terms, dumps(call.asked.body), None, *until)
-    memory.refresh()
-    if memory.answer is not None:
-        future = BatchFuture("", memory.entry, call.clock, *until, None, manager.lock)
-        future.settle(JournaledResult(memory.answer))
-        return future
-    if memory.place is not None:
-        return manager.attach(client, terms, memory.place, memory.entry, *until)
-    return manager.put(client, terms, dumps(call.asked.body), memory.entry, *until)
+
+    def __init__(
+        self,
+        endpoint: str,
+        metadata: dict[str, str],
+        pause: Callable[[float], None],
+        list_delay: float = LIST_DELAY,
+    ) -> None:
+        """Send nothing yet.
+
+        Args:
+            endpoint: with ``/v1``.
+            metadata: of the batch, with its tag.
+            pause: sleeps.
+            list_delay: seconds to wait after a creation without a response.
+        """
+        self._endpoint = endpoint
+        self._metadata = metadata
+        self._tag = metadata[TAG]
+        self._pause = pause
+        self._list_delay = list_delay
+        self.maybe_created = False
+        """Whether the batch may have been created, as a creation had no response."""
+
+    def upload(self, api: BatchAPI, content: IO[bytes]) -> str:
+        """Upload the input file; return its id."""
+        return api.upload(f"flextier-{self._tag}.jsonl", content)
+
+    def create(
+        self, api: BatchAPI, file_id: str, since: float, *, reuse_failed: bool = False
+    ) -> Batch:
+        """Create the batch, or find it if an earlier creation had no response.
+
+        Args:
+            api: makes the requests.
+            file_id: the uploaded file.
+            since: seconds since the epoch; no batch with this tag is older.
+            reuse_failed: whether a failed batch with the tag counts as created. Not if the tag was
+                used for an earlier batch.
+        """
+        found = api.find(self._tag, since) if self.maybe_created else None
+        if found is None or (found.status == "failed" and not reuse_failed):
+            try:
+                found = api.create(file_id, self._endpoint, self._metadata)
+            except openai.APIError as error:
+                if not surely_not_processed(error):
+                    self.maybe_created = True
+                    self._pause(self._list_delay)
+                raise
+        self.maybe_created = False
+        return found
+
+
+class EnqueueLimit:
+    """The enqueued batches of one model, and the limit of their tokens. Not locked.
+
+    The API names the limit when it refuses a batch.
+    """
+
+    def __init__(self) -> None:
+        self._enqueued: dict[Any, int] = {}
+        self.limit = math.inf
+        """Tokens; infinite until a refusal is seen."""
+
+    def admit(self, batch: Any, tokens: int) -> bool:
+        """Whether a batch may be created now; if so, it counts as enqueued."""
+        others = sum(self._enqueued.values())
+        if batch not in self._enqueued and self._enqueued and others + tokens > self.limit:
+            return False
+        self._enqueued[batch] = tokens
+        return True
+
+    def remove(self, batch: Any) -> None:
+        """Note that a batch is not enqueued any more."""
+        self._enqueued.pop(batch, None)
+
+    def refused(self, batch: Any, message: str) -> bool:
+        """Learn from a refusal; return whether no other batch of this process is enqueued."""
+        tokens = self._enqueued.pop(batch, 0)
+        others = sum(self._enqueued.values())
+        match = _LIMIT.search(message)
+        if match is not None:
+            self.limit = float(match[1].replace(",", ""))
+        elif others:
+            self.limit = min(self.limit, others + tokens - 1)
+        return not self._enqueued

@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import Any
 
 import openai
 from openai.types import Batch
 
 from flextier._openai.compat import failure_of
 from flextier._utils.wakeup import ThreadWait
-from flextier.batch.api import TERMINAL, BatchAPI
+from flextier.batch.api import TAG, TERMINAL, BatchAPI
 from flextier.batch.api_errors import (
-    NOT_HERE,
+    NO_BATCH_API,
     ValidationFailure,
-    again,
+    copy_for,
     detached,
-    is_about_room,
     is_denied,
-    refusals_of,
-    surely_not_sent,
+    is_enqueue_limit,
+    surely_not_processed,
+    unfinished_message,
+    unknown_result,
+    validation_failures,
 )
 from flextier.batch.collect import collect_results, record
-from flextier.batch.enqueue_limit import tokens_of
-from flextier.batch.future import FREE, BatchFuture, ErrorResult, LineOutcome, RaisedError
-from flextier.batch.group_key import GroupKey
-from flextier.batch.pending_calls import PendingCalls, Wakes, wake_all
-from flextier.batch.retrying_api import SETTLING, RetryingBatchAPI
+from flextier.batch.future import RESUBMIT, BatchFuture, ErrorResult, LineOutcome, RaisedError
+from flextier.batch.pending_calls import GroupKey, PendingCalls, Wakes, wake_all
+from flextier.batch.poll_schedule import lane_poll_interval
+from flextier.batch.retrying_api import RetryingBatchAPI
+from flextier.batch.spool_file import MAX_BYTES, SpoolFile
+from flextier.batch.submit import CLOCK_SKEW, LIST_DELAY, BatchSubmission, EnqueueLimit
 from flextier.errors import BatchUnfinished
 from flextier.journal.batches import BatchRow
+from flextier.lanes import BATCH
 from flextier.lanes.batch import LINE_ERROR, MODEL_ERROR
-
-if TYPE_CHECKING:
-    from flextier.batch.manager import BatchManager
 
 _MAX_REPAIRS = 3
 """How often a file is sent again without the lines that failed validation."""
 
-_CANCELS = 5
+_MAX_CANCELS = 5
 """Attempts to cancel a batch that no call waits for."""
 
-_ALONE = 3
+_MAX_LIMIT_REFUSALS = 3
 """Refusals for the enqueued-token limit, with no other batch of ours, until a file is split."""
 
 
@@ -48,43 +51,101 @@ class _BatchFinished(Exception):
     """The batch needs no more work here; its calls have their outcome."""
 
 
+class AccountBatches:
+    """What the batches of one account share: their workers, the Batch API and its limits.
+
+    ``lock`` guards it, and all calls that wait. Only :meth:`api` and :meth:`wake_all` acquire it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.by_tag: dict[str, BatchWorker] = {}
+        """The workers whose batch has not ended."""
+        self.open: dict[GroupKey, list[BatchWorker]] = {}
+        """The workers whose batch a call may join."""
+        self.max_bytes = MAX_BYTES
+        """The largest input file."""
+        self._limits: dict[str, EnqueueLimit] = {}
+        self._api: BatchAPI | None = None
+
+    def api(self) -> BatchAPI:
+        """The Batch API of this account."""
+        with self.lock:
+            assert self._api is not None
+            return self._api
+
+    def wake_all(self) -> None:
+        """Wake all workers: a waiting batch may fit the limit of enqueued tokens now."""
+        with self.lock:
+            for worker in self.by_tag.values():
+                worker.wake()
+
+    def enqueue_limit(self, model: str) -> EnqueueLimit:
+        """The limit of enqueued tokens of a model."""
+        return self._limits.setdefault(model, EnqueueLimit())
+
+    def too_large(self, size: int) -> None:
+        """Make later files smaller: one of ``size`` bytes was rejected."""
+        self.max_bytes = min(self.max_bytes, max(1, size * 3 // 5))
+
+    def new_worker(self, group: GroupKey) -> BatchWorker:
+        """A worker for a new batch."""
+        worker = BatchWorker(self, group, os.urandom(8).hex())
+        self.by_tag[worker.tag] = worker
+        return worker
+
+    def remove(self, worker: BatchWorker) -> None:
+        """Remove a worker whose batch has ended."""
+        self.enqueue_limit(worker.group.model).remove(worker)
+        if self.by_tag.get(worker.tag) is worker:
+            del self.by_tag[worker.tag]
+        workers = self.open.get(worker.group, [])
+        if worker in workers:
+            workers.remove(worker)
+        if not workers:
+            self.open.pop(worker.group, None)
+
+
 class BatchWorker:
-    """A batch and its waiting calls. The manager creates it, and shares its lock with it."""
+    """A batch and its waiting calls."""
 
     def __init__(
-        self, manager: BatchManager, terms: GroupKey, tag: str, row: BatchRow | None = None
+        self, account: AccountBatches, group: GroupKey, tag: str, row: BatchRow | None = None
     ) -> None:
-        """Start to gather lines; with ``row``, resume a batch that the journal knows."""
-        self.terms = terms
+        """Start to gather lines; with ``row``, resume a batch that the journal has."""
+        self.group = group
         self.tag = tag
         self._wait = ThreadWait()
         self._wait.prepare()
-        self.calls = PendingCalls(manager.lock, terms.clock, self.wake, gathers=row is None)
+        self.calls = PendingCalls(account.lock, group.clock, self.wake, is_open=row is None)
         self.ended = False
         """Whether no call can wait here any more."""
         self.thread = threading.Thread(target=self._run, name=f"flextier-batch-{tag}", daemon=True)
-        self._lock = manager.lock
-        self._manager = manager
+        self._lock = account.lock
+        self._account = account
         self._row = row
-        self._clock = terms.clock
-        self._journal = terms.journal
-        self._requests = RetryingBatchAPI(self, terms)
+        self._clock = group.clock
+        self._journal = group.journal
+        self._requests = RetryingBatchAPI(account.api, group, self._pause, self._check_deadlines)
+        self._submission = BatchSubmission(
+            group.endpoint, {TAG: tag}, self._pause, self._requests.list_delay
+        )
         self._file_id: str | None = None
         self._batch: Batch | None = None
-        self._sealed = row is not None
+        self._journaled = row is not None
         self._repairs = 0
-        self._alone = 0
+        self._limit_refusals = 0
 
     # --- for the manager, which holds the lock ---------------------------------------------------
 
     def join(self, future: BatchFuture) -> bool:
         """Add a call to a line that was sent before; False: the worker has ended."""
         if not self.ended:
-            self.calls.wait_for(future)
+            self.calls.add_waiter(future)
         return not self.ended
 
     def detach(self) -> Wakes:
-        """Detach all calls if a journal knows the batch; return what wakes them."""
+        """Detach all calls if a journal has the batch; return what wakes them."""
         if self._journal is None:
             return []
         wakes = self.calls.settle(None, RaisedError(detached))
@@ -96,38 +157,34 @@ class BatchWorker:
         self._wait.wake()
 
     @property
-    def is_known(self) -> bool:
-        """Whether a journal knows the batch, so that a later process can resume it."""
+    def is_resumable(self) -> bool:
+        """Whether a journal has the batch, so that a later process can resume it."""
         return self._journal is not None
 
     # --- for its requests ---------------------------------------------------------------------
 
-    def api(self) -> BatchAPI:
-        """The Batch API of the account."""
-        return self._manager.api()
-
-    def pause(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         """Sleep, unless woken."""
         if seconds > 0:
             self._clock.pause(self._wait, seconds)
             with self._lock:
                 self._wait.prepare()
 
-    def check_time(self) -> None:
-        """Check that calls still have time to wait; a created batch is followed in any case.
+    def _check_deadlines(self) -> None:
+        """Check that calls still have time to wait; a created batch is polled in any case.
 
         Raises:
             _BatchFinished: no call waits, or their time is up.
         """
         with self._lock:
-            if self._batch is not None or not (self.calls.empty or self.calls.late):
+            if self._batch is not None or not (self.calls.is_empty or self.calls.is_overdue):
                 return
-        if self._requests.unsure:
-            self.calls.resolve(RaisedError(lambda request: _unknown_result(request, None)))
+        if self._submission.maybe_created:
+            self.calls.settle_and_wake(RaisedError(lambda request: unknown_result(request, None)))
             raise _BatchFinished
-        if self._sealed:
+        if self._journaled:
             record(self._journal, lambda journal: journal.gone(self.tag))
-        self.calls.resolve(self._unfinished("deadline"))
+        self.calls.settle_and_wake(self._unfinished("deadline"))
         raise _BatchFinished
 
     # --- the thread ---------------------------------------------------------------------------
@@ -135,11 +192,11 @@ class BatchWorker:
     def _run(self) -> None:
         try:
             if self._row is not None:
-                self._go_on(self._row)
+                self._resume(self._row)
             else:
                 self._gather()
                 self._seal()
-                self._send()
+                self._submit_and_collect()
         except _BatchFinished:
             pass
         except Exception as error:  # noqa: BLE001 - the waiting calls get the error
@@ -147,201 +204,217 @@ class BatchWorker:
         finally:
             with self._lock:
                 self.ended, self.calls.open = True, False
-                left = self.calls.settle(None, FREE)
-                self._manager.over(self)
-            wake_all(left)
+                wakes = self.calls.settle(None, RESUBMIT)
+                self._account.remove(self)
+            wake_all(wakes)
             if self.calls.spool is not None:
                 self.calls.spool.close()
 
     def _gather(self) -> None:
         """Wait for lines until the window is over, or the file is full."""
-        until = self._clock.now() + self.terms.policy.batch_window
+        until = self._clock.now() + self.group.policy.batch_window
         while self.calls.open:
             with self._lock:
-                left = min(until, self.calls.earliest) - self._clock.now()
-                if left <= 0 or self.calls.empty:
+                left = min(until, self.calls.earliest_cancel) - self._clock.now()
+                if left <= 0 or self.calls.is_empty:
                     self.calls.open = False
                     return
-            self.pause(left)
+            self._pause(left)
 
     def _seal(self) -> None:
         """Fix which lines are sent, and write that to the journal before sending."""
         with self._lock:
-            if self.calls.empty:
+            if self.calls.is_empty:
                 raise _BatchFinished
             self.calls.compact()
             futures = self.calls.futures
-        if len(futures) < self.terms.least:
-            self.calls.resolve(self._unfinished("alone"))
+        policy = self.group.policy
+        # Where batch is the last lane, calls that are too few have no other lane.
+        if len(futures) < policy.batch_min_calls and policy.lanes[-1] != BATCH.name:
+            self.calls.settle_and_wake(self._unfinished("alone"))
             raise _BatchFinished
         if self._journal is not None:
             row = BatchRow(
                 self.tag,
-                self.terms.base_url,
-                self.terms.endpoint,
-                self.terms.model,
+                self.group.base_url,
+                self.group.endpoint,
+                self.group.model,
                 len(futures),
                 self._journal.run,
                 self._clock.wall(),
             )
             self._journal.seal(row, [(t.custom_id, t.entry) for t in futures if t.entry])
-        self._sealed = True
+        self._journaled = True
 
-    def _send(self) -> None:
+    def _submit_and_collect(self) -> None:
         while True:
             batch = self._submit()
             if batch is None:
                 continue
-            batch = self._follow(batch)
+            batch = self._poll_until_ended(batch)
             if batch.status != "failed":
-                collect_results(batch, self.tag, self._requests, self.terms, self.calls)
-                self.calls.resolve(self._unfinished(batch.status))
+                collect_results(batch, self.tag, self._requests, self.group, self.calls)
+                self.calls.settle_and_wake(self._unfinished(batch.status))
                 return
-            self._drop_bad_lines(batch)
+            self._drop_invalid_lines(batch)
+
+    @property
+    def _spool(self) -> SpoolFile:
+        assert self.calls.spool is not None
+        return self.calls.spool
 
     def _submit(self) -> Batch | None:
         """Upload the file and create the batch; None: over the enqueued-token limit, retry."""
-        assert self.calls.spool is not None
-        self._line_up(tokens_of(self.calls.spool.size))
-        patience = self.terms.policy.patience
+        self._wait_for_enqueue_limit()
+        spool, patience = self._spool, self.group.policy.patience
         try:
             if self._file_id is None:
                 until = self._clock.now() + patience
-                self._file_id = self._requests.upload(self.tag, self.calls.spool.file, until)
-                self._note(file_id=self._file_id)
-                self.check_time()
+                self._file_id = self._requests.retry(
+                    lambda api: self._submission.upload(api, spool.file), until
+                )
+                self._update_journal(file_id=self._file_id)
+                self._check_deadlines()
+            file_id, since = self._file_id, self._clock.wall() - CLOCK_SKEW
             until = self._clock.now() + patience
-            batch = self._requests.create(self.tag, self._file_id, until)
+            batch = self._requests.retry(
+                lambda api: self._submission.create(api, file_id, since), until
+            )
         except openai.APIStatusError as error:
-            if is_about_room(error.code, error.message):
-                self._wait_for_room(error.message)
+            if is_enqueue_limit(error.code, error.message):
+                self._limit_refused(error.message)
                 return None
             if error.status_code == 413 and len(self.calls.order) > 1:
-                self._manager.too_large(self.calls.spool.size)
+                self._account.too_large(spool.size)
                 self._split()
             raise
-        self._note(batch_id=batch.id, status=batch.status)
+        self._update_journal(batch_id=batch.id, status=batch.status)
         return batch
 
-    def _line_up(self, tokens: int) -> None:
+    def _wait_for_enqueue_limit(self) -> None:
         """Wait until the batch fits the limit of enqueued tokens."""
         while True:
-            self.check_time()
+            self._check_deadlines()
             with self._lock:
-                if self._manager.pacing(self.terms.model).may_go(self, tokens):
+                if self._account.enqueue_limit(self.group.model).admit(self, self._spool.tokens):
                     return
-            self.pause(self.terms.poll)
+            self._pause(self.group.policy.batch_poll_interval)
 
-    def _follow(self, batch: Batch) -> Batch:
+    def _poll_until_ended(self, batch: Batch) -> Batch:
         """Poll the batch until it has ended; cancel it when a call needs that."""
         self._batch = batch
-        looks, cancels, cancelled = 0, 0, False
+        polls, cancels, cancelled = 0, 0, False
         while batch.status not in TERMINAL:
-            if not cancelled and self._is_to_stop():
+            if not cancelled and self._must_cancel():
                 cancelled = self._requests.cancel(batch.id)
                 cancels += 1
-                self._check_use(cancels)
-            self.pause(self._interval(looks, cancelled))
-            looks += 1
-            self._batch = batch = self._requests.look(batch)
+                self._check_cancels(cancels)
+            self._pause(self._poll_interval(polls, cancelled))
+            polls += 1
+            self._batch = batch = self._requests.poll(batch)
         with self._lock:
-            self._manager.pacing(self.terms.model).over(self)
-        self._manager.news()
-        self._note_end(batch)
+            self._account.enqueue_limit(self.group.model).remove(self)
+        self._account.wake_all()
+        self._update_journal(
+            status=batch.status,
+            output_file_id=batch.output_file_id,
+            error_file_id=batch.error_file_id,
+        )
         return batch
 
-    def _check_use(self, cancels: int) -> None:
-        """Give up cancelling a batch that no call waits for, after some attempts.
+    def _check_cancels(self, cancels: int) -> None:
+        """Check whether to go on trying to cancel a batch.
 
         Raises:
-            _BatchFinished: no call waits, and cancelling fails.
+            _BatchFinished: no call waits, and cancelling has failed too often.
         """
         with self._lock:
-            if cancels >= _CANCELS and self.calls.empty:
+            if cancels >= _MAX_CANCELS and self.calls.is_empty:
                 raise _BatchFinished
 
-    def _interval(self, looks: int, cancelled: bool) -> float:
-        """Seconds to the next poll: few at first, and while the batch is being cancelled."""
-        longest = self.terms.poll / 4 if cancelled else self.terms.poll
-        usual = min(longest, self.terms.poll / 10 * 1.5 ** min(looks, 20))
-        jittered = usual * (0.8 + 0.4 * self._clock.random())
+    def _poll_interval(self, polls: int, cancelled: bool) -> float:
+        """Seconds to the next poll, or until a call needs the batch cancelled."""
+        longest, jitter = self.group.policy.batch_poll_interval, self._clock.random()
+        seconds = lane_poll_interval(polls, longest, jitter, cancelling=cancelled)
         if cancelled:
-            return jittered
+            return seconds
         with self._lock:
-            left = self.calls.earliest - self._clock.now()
-        return min(jittered, left) if left > 0 else jittered
+            left = self.calls.earliest_cancel - self._clock.now()
+        return min(seconds, left) if left > 0 else seconds
 
-    def _is_to_stop(self) -> bool:
-        """Whether the batch is to be cancelled now.
+    def _must_cancel(self) -> bool:
+        """Whether the batch must be cancelled now.
 
         Raises:
-            _BatchFinished: no call waits, and the journal knows the batch.
+            _BatchFinished: no call waits, and the journal has the batch.
         """
         with self._lock:
-            if self.calls.empty and self._journal is not None:
+            if self.calls.is_empty and self._journal is not None:
                 raise _BatchFinished
-            return self.calls.empty or self.calls.late
+            return self.calls.is_empty or self.calls.is_overdue
 
     # --- a file that failed validation: no line of it was processed ---------------------------
 
-    def _drop_bad_lines(self, batch: Batch) -> None:
-        """Send the good lines of a batch that failed validation again.
+    def _drop_invalid_lines(self, batch: Batch) -> None:
+        """Submit the valid lines of a batch that failed validation again.
 
         Raises:
-            _BatchFinished: its calls go on in other batches, or on other lanes.
+            _BatchFinished: its calls are in other batches, or have their outcome.
         """
-        refusals = refusals_of(batch)
+        failures = validation_failures(batch)
         self._batch = None
-        room = next((r for r in refusals if r.is_about_room), None)
-        if room is not None:
-            self._wait_for_room(room.message)
+        limit = next((f for f in failures if f.is_enqueue_limit), None)
+        if limit is not None:
+            self._limit_refused(limit.message)
             return
         order = self.calls.order
-        lines = {order[r.line - 1]: r for r in refusals if r.line and 0 < r.line <= len(order)}
+        invalid = {order[f.line - 1]: f for f in failures if f.line and 0 < f.line <= len(order)}
         self._repairs += 1
-        if lines and len(lines) < len(order) and self._repairs <= _MAX_REPAIRS:
-            free = list(lines)
-            record(self._journal, lambda j: j.collected(self.tag, (), free, keep_answer=True))
-            for custom_id, refusal in lines.items():
-                self.calls.resolve(_refused(LINE_ERROR, refusal), (custom_id,))
+        if invalid and len(invalid) < len(order) and self._repairs <= _MAX_REPAIRS:
+            self._release(list(invalid), keep_answer=True)
+            for custom_id, failure in invalid.items():
+                self.calls.settle_and_wake(_error_result(LINE_ERROR, failure), (custom_id,))
             self._restart([self._futures()])
         record(self._journal, lambda journal: journal.unfinished(self.tag))
-        about_model = next((r for r in refusals if r.is_about_model), None)
-        if about_model is not None:
-            self.calls.resolve(_refused(MODEL_ERROR, about_model))
-        elif lines:
-            self.calls.resolve(_refused(LINE_ERROR, next(iter(lines.values()))))
+        model_failure = next((f for f in failures if f.rejects_model), None)
+        if model_failure is not None:
+            self.calls.settle_and_wake(_error_result(MODEL_ERROR, model_failure))
+        elif invalid:
+            failure = next(iter(invalid.values()))
+            self.calls.settle_and_wake(_error_result(LINE_ERROR, failure))
         else:
-            why = "; ".join(f"{r.code}: {r.message}" for r in refusals)
-            self.calls.resolve(self._unfinished(batch.status, why, batch.id))
+            why = "; ".join(f"{f.code}: {f.message}" for f in failures)
+            self.calls.settle_and_wake(self._unfinished(batch.status, why, batch.id))
         raise _BatchFinished
 
-    def _wait_for_room(self, message: str) -> None:
+    def _limit_refused(self, message: str) -> None:
         """After a refusal for the enqueued-token limit: wait, or split the file."""
-        assert self.calls.spool is not None
         with self._lock:
-            pacing = self._manager.pacing(self.terms.model)
-            alone = pacing.refused(self, message)
-            limit = pacing.limit
-        self._note(batch_id=None)
+            enqueue_limit = self._account.enqueue_limit(self.group.model)
+            alone = enqueue_limit.refused(self, message)
+            limit = enqueue_limit.limit
+        self._update_journal(batch_id=None)
         if not alone:
             return
-        self._alone += 1
-        too_much = tokens_of(self.calls.spool.size) > limit or self._alone >= _ALONE
-        if too_much and len(self.calls.order) > 1:
+        self._limit_refusals += 1
+        exceeds = self._spool.tokens > limit
+        if len(self.calls.order) > 1 and (exceeds or self._limit_refusals >= _MAX_LIMIT_REFUSALS):
             self._split()
-        if tokens_of(self.calls.spool.size) > limit:
+        if exceeds:
             record(self._journal, lambda journal: journal.gone(self.tag))
-            self.calls.resolve(ErrorResult(LINE_ERROR, "token_limit_exceeded", message))
+            error = ErrorResult(LINE_ERROR, "token_limit_exceeded", message)
+            self.calls.settle_and_wake(error)
             raise _BatchFinished
-        self.pause(self.terms.poll * min(2 ** (self._alone - 1), 10))
+        self._pause(
+            self.group.policy.batch_poll_interval * min(2 ** (self._limit_refusals - 1), 10)
+        )
 
     def _futures(self) -> list[BatchFuture]:
         with self._lock:
             return self.calls.futures
 
     def _split(self) -> None:
-        """Send the lines as two smaller batches.
+        """Submit the lines as two smaller batches.
 
         Raises:
             _BatchFinished: always; this worker has ended.
@@ -351,59 +424,57 @@ class BatchWorker:
         self._restart([futures[:half], futures[half:]])
 
     def _restart(self, parts: list[list[BatchFuture]]) -> None:
-        """Send the lines as new batches, one for each part of the calls.
+        """Submit the lines as new batches, one for each part of the calls.
 
         Raises:
             _BatchFinished: always; this worker has ended.
         """
         for part in parts:
             with self._lock:
-                work = self._manager.begin(self.terms)
-                work.calls.open = False
-                work._repairs = self._repairs
-                for future in work.calls.inherit(self.calls, part):
-                    future.move(work.calls)
-            work.thread.start()
+                worker = self._account.new_worker(self.group)
+                worker.calls.open = False
+                worker._repairs = self._repairs
+                worker.calls.take_over(self.calls, part)
+            worker.thread.start()
         raise _BatchFinished
 
     # --- batches of an earlier run, or of another process -------------------------------------
 
-    def _go_on(self, row: BatchRow) -> None:
-        """Resume a batch that the journal knows, whatever its state."""
+    def _resume(self, row: BatchRow) -> None:
+        """Resume a batch that the journal has, whatever its state."""
         assert self._journal is not None
         batch: Batch | None = None
         found: BatchRow | None = row
         while found is not None:
             try:
-                batch = self._recover(found)
+                batch = self._find(found)
             except openai.NotFoundError:
                 batch = None
             if batch is not None:
-                batch = self._follow(batch)
+                batch = self._poll_until_ended(batch)
             if batch is None or batch.status != "failed" or self._journal.batches.adopt(self.tag):
                 break
-            self.pause(min(1.0, self.terms.poll))  # its owner will send it again
+            self._pause_for_owner()  # which submits it again
             found = self._journal.batches.get(self.tag)
         if batch is None or not (batch.output_file_id or batch.error_file_id):
             self._journal.gone(self.tag)
-            return  # its lines will be sent again
+            return  # its lines are submitted again
         waiting = {future.custom_id for future in self._futures()}
-        collect_results(batch, self.tag, self._requests, self.terms, self.calls)
+        collect_results(batch, self.tag, self._requests, self.group, self.calls)
         # A call that joined meanwhile may have missed its line, but finds it in the journal.
         lost = waiting & {future.custom_id for future in self._futures()}
         if lost:
-            keep = self.terms.policy.journal_store_responses
-            record(self._journal, lambda j: j.collected(self.tag, (), lost, keep_answer=keep))
+            self._release(lost, keep_answer=self.group.policy.journal_store_responses)
         if batch.status != "completed":
-            self.calls.resolve(self._unfinished(batch.status), lost)
+            self.calls.settle_and_wake(self._unfinished(batch.status), lost)
 
-    def _recover(self, row: BatchRow) -> Batch | None:
+    def _find(self, row: BatchRow) -> Batch | None:
         """The batch; None if it was never created."""
         assert self._journal is not None
         while row.batch_id is None and not self._journal.batches.adopt(self.tag):
-            self.pause(min(1.0, self.terms.poll))
+            self._pause_for_owner()  # which may create it
             with self._lock:
-                if self.calls.empty or self.calls.late:
+                if self.calls.is_empty or self.calls.is_overdue:
                     raise _BatchFinished
             found = self._journal.batches.get(self.tag)
             if found is None:
@@ -411,57 +482,48 @@ class BatchWorker:
             row = found
         if row.batch_id is not None:
             return self._requests.retrieve(row.batch_id)
-        settled = row.sealed + SETTLING
-        while (left := settled - self._clock.wall()) > 0:
-            self.pause(min(left, SETTLING))
-        batch = self._requests.find(self.tag, row.sealed)
+        listed_at = row.sealed + LIST_DELAY
+        while (left := listed_at - self._clock.wall()) > 0:
+            self._pause(min(left, LIST_DELAY))
+        batch = self._requests.retry(lambda api: api.find(self.tag, row.sealed - CLOCK_SKEW))
         if batch is not None:
-            self._note(batch_id=batch.id, status=batch.status)
+            self._update_journal(batch_id=batch.id, status=batch.status)
         return batch
+
+    def _pause_for_owner(self) -> None:
+        """Give the process that has the batch some time."""
+        self._pause(min(1.0, self.group.policy.batch_poll_interval))
 
     # --- ends ---------------------------------------------------------------------------------
 
-    def _note(self, **facts: str | None) -> None:
-        record(self._journal, lambda journal: journal.batches.note(self.tag, **facts))
+    def _update_journal(self, **fields: str | None) -> None:
+        record(self._journal, lambda journal: journal.batches.note(self.tag, **fields))
 
-    def _note_end(self, batch: Batch) -> None:
-        self._note(
-            status=batch.status,
-            output_file_id=batch.output_file_id,
-            error_file_id=batch.error_file_id,
-        )
+    def _release(self, lines: Collection[str], *, keep_answer: bool) -> None:
+        """Note in the journal that these lines have no response."""
+        record(self._journal, lambda j: j.collected(self.tag, (), lines, keep_answer=keep_answer))
 
     def _fail(self, error: Exception) -> None:
         """End the batch with an error: each waiting call gets its own copy."""
-        unsure = self._requests.unsure
-        never = self._batch is None and not unsure and surely_not_sent(error)
-        if self._sealed and never:
+        maybe_created = self._batch is not None or self._submission.maybe_created
+        not_created = not maybe_created and surely_not_processed(error)
+        if self._journaled and not_created:
             record(self._journal, lambda journal: journal.gone(self.tag))
         failure = failure_of(error)
-        outcome: Any = RaisedError(lambda request: again(error, request))
-        if unsure or self._batch is not None:
-            outcome = RaisedError(lambda request: _unknown_result(request, error))
-        if never and failure is not None and is_denied(failure):
+        outcome: LineOutcome = RaisedError(lambda request: copy_for(error, request))
+        if maybe_created:
+            outcome = RaisedError(lambda request: unknown_result(request, error))
+        if not_created and failure is not None and is_denied(failure):
             # Other lanes may still work: the key may not allow files, or the server has none.
-            kind = MODEL_ERROR if failure.status in NOT_HERE else LINE_ERROR
+            kind = MODEL_ERROR if failure.status in NO_BATCH_API else LINE_ERROR
             status = failure.status or 400
             outcome = ErrorResult(kind, failure.code, failure.message, failure.param, status)
-        self.calls.resolve(outcome)
+        self.calls.settle_and_wake(outcome)
 
     def _unfinished(self, status: str, why: str = "", batch_id: str | None = None) -> LineOutcome:
         if self._batch is not None:
             batch_id = self._batch.id
-        what = "a batch that is not created yet" if batch_id is None else f"batch {batch_id}"
-        if status == "alone":
-            message = (
-                "fewer calls than batch_min_calls (FLEXTIER_BATCH_MIN_CALLS), "
-                f"{self.terms.least}, joined within batch_window "
-                f"(FLEXTIER_BATCH_WINDOW), {self.terms.policy.batch_window:g} s: no batch was made"
-            )
-        elif status == "deadline":
-            message = f"{what}: the wait ended to keep FlexPolicy.deadline (FLEXTIER_DEADLINE)"
-        else:
-            message = f"{what}: {status}{f' ({why})' if why else ''}, without a response to it"
+        message = unfinished_message(status, why, batch_id, self.group.policy)
 
         def make(request: Any) -> Exception:
             return BatchUnfinished(request, message, batch_id=batch_id, status=status)
@@ -469,12 +531,5 @@ class BatchWorker:
         return RaisedError(make)
 
 
-def _unknown_result(request: Any, why: Exception | None) -> Exception:
-    """The error where a batch may be done and billed, but its results cannot be read."""
-    error = openai.APITimeoutError(request)
-    error.__cause__ = why
-    return error
-
-
-def _refused(kind: str, refusal: ValidationFailure) -> ErrorResult:
-    return ErrorResult(kind, refusal.code, refusal.message, refusal.param)
+def _error_result(kind: str, failure: ValidationFailure) -> ErrorResult:
+    return ErrorResult(kind, failure.code, failure.message, failure.param)

@@ -185,7 +185,7 @@ class FlexOpenAI(RoutedClient, openai.OpenAI):
             future = route.deferred_response.submit(self)
             try:
                 wait.prepare()
-                while (seconds := future.look(wait)) > 0:
+                while (seconds := future.seconds_to_wait(wait)) > 0:
                     self._router.clock.pause(wait, seconds)
                     wait.prepare()
             except BaseException:
@@ -367,7 +367,7 @@ class AsyncFlexOpenAI(RoutedClient, openai.AsyncOpenAI):
             future = route.deferred_response.submit(self)
             try:
                 wait.prepare()
-                while (seconds := future.look(wait)) > 0:
+                while (seconds := future.seconds_to_wait(wait)) > 0:
                     await self._router.clock.apause(wait, seconds)
                     wait.prepare()
             except BaseException:

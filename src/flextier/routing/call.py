@@ -425,7 +425,7 @@ class Route:
 
     def abandon_batch(self, future: BatchFuture) -> None:
         """Do not wait any longer for the call's line of a batch."""
-        self._unsent = not future.leave()
+        self._unsent = not future.cancel()
 
     @property
     def read_options(self) -> Any:

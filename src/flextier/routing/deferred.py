@@ -19,8 +19,8 @@ from flextier.background.call_hooks import CallHooks
 from flextier.background.lifecycle import BackgroundLifecycle
 from flextier.background.poll_schedule import poll_schedule_of
 from flextier.batch.api import http_response
-from flextier.batch.future import FREE, BatchFuture
-from flextier.batch.submit import BatchCall, pool
+from flextier.batch.future import RESUBMIT, BatchFuture
+from flextier.batch.manager import BatchCall, manager_of
 from flextier.errors import BatchNotSent
 from flextier.journal.call_entry import CallEntry
 from flextier.journal.records import JournaledResponse
@@ -74,10 +74,9 @@ class DeferredResponse:
             self._clock,
             self._entry,
             self._ladder,
-            self._ladder.lane.min_calls,
         )
         try:
-            return pool(client, call)
+            return manager_of(self._account).submit(client, call)
         except OSError as error:
             raise BatchNotSent(
                 message="the line of a batch cannot be written to disk (TMPDIR, "
@@ -93,9 +92,9 @@ class DeferredResponse:
             openai.OpenAIError: the line has no response.
         """
         if future.outcome is None:
-            future.leave()
+            future.cancel()
             raise openai.APITimeoutError(request=self._request())
-        if future.outcome is FREE:
+        if future.outcome is RESUBMIT:
             if self._entry is not None:
                 self._entry.lost()
             return None
