@@ -103,7 +103,7 @@ def ask(client: FlexOpenAI, **changes: Any) -> Heard:
 
 
 async def aask(client: AsyncFlexOpenAI, **changes: Any) -> Heard:
-    """The async twin of :func:`ask`."""
+    """Async counterpart of :func:`ask`."""
     with track() as calls:
         try:
             answer = await client.responses.create(**body_of(changes))
@@ -129,8 +129,8 @@ class Asker:
         **changes: Any,
     ) -> Heard:
         """Make a call, on a client made with ``made``."""
-        (heard,) = self.many(sim, policy, 1, made, **changes)
-        return heard
+        (result,) = self.many(sim, policy, 1, made, **changes)
+        return result
 
     def many(
         self,
@@ -149,8 +149,8 @@ class Asker:
         async def acalls(client: AsyncFlexOpenAI) -> list[Heard]:
             return [await aask(client, **changes) for _ in range(count)]
 
-        heard: list[Heard] = self.run(given, calls, acalls)
-        return heard
+        result: list[Heard] = self.run(given, calls, acalls)
+        return result
 
     def run(
         self,
@@ -158,7 +158,7 @@ class Asker:
         use: Callable[[FlexOpenAI], Any],
         ause: Callable[[AsyncFlexOpenAI], Awaitable[Any]],
     ) -> Any:
-        """What ``use``, or its twin, makes of a client."""
+        """Return the result of ``use``, or of its async counterpart ``ause``, for a new client."""
         if not self.is_async:
             with FlexOpenAI(**given) as client:
                 return use(client)
@@ -174,7 +174,7 @@ ASKERS = [Asker(is_async=False), Asker(is_async=True)]
 
 
 def background(**fields: Any) -> Weather:
-    """Weather of background responses; unless told otherwise done a moment after their creation."""
+    """Weather in which background responses complete 0.05 s after their creation, by default."""
     return Weather(background=BackgroundWeather(**{"seconds": 0.05, **fields}))
 
 

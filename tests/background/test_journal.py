@@ -63,11 +63,11 @@ def let_go(asker: Asker, sim: Simulator, policy: FlexPolicy, **changes: Any) -> 
     """A call that is detached while it waits; what came of it."""
     if not asker.is_async:
         with FlexOpenAI(**options(sim, policy)) as client:
-            result = in_thread(lambda: ask(client, **changes))
+            get_result = in_thread(lambda: ask(client, **changes))
             until(lambda: looks(sim))
             assert detach() == 1
-            heard: Heard = result()
-            return heard
+            result: Heard = get_result()
+            return result
 
     async def main() -> Heard:
         async with AsyncFlexOpenAI(**options(sim, policy)) as client:
@@ -79,7 +79,7 @@ def let_go(asker: Asker, sim: Simulator, policy: FlexPolicy, **changes: Any) -> 
     return asyncio.run(main())
 
 
-def test_answers_are_remembered(asker: Asker, sim: Simulator, policy: FlexPolicy) -> None:
+def test_answers_are_replayed(asker: Asker, sim: Simulator, policy: FlexPolicy) -> None:
     """The same program again: nothing is sent, and nothing is paid for."""
     first = asker(sim, policy)
     forget()
@@ -95,8 +95,8 @@ def test_let_go_and_found_again(
 ) -> None:
     """What goes on without the program is found by its id, and paid for once."""
     sim.weather = background(seconds=0.5)
-    heard = let_go(asker, sim, policy)
-    assert isinstance(heard.error, BackgroundDetached)
+    result = let_go(asker, sim, policy)
+    assert isinstance(result.error, BackgroundDetached)
     assert (cancels(sim), counts(path)) == (0, {"background": 1})
     forget()
     again = asker(sim, policy)
@@ -115,20 +115,20 @@ def test_let_go_and_asked_again_by_the_same_process(
     assert (again.report.lane, creations(sim)) == ("background-2h", 1)
 
 
-def test_only_what_a_journal_knows_is_let_go(sim: Simulator) -> None:
-    """Other calls wait on: nobody would find what they wait for."""
+def test_detach_needs_a_journal(sim: Simulator) -> None:
+    """Calls without a journal are not detached: nothing could resume them."""
     sim.weather = background(seconds=0.3)
     with FlexOpenAI(**options(sim)) as client:
-        result = in_thread(lambda: ask(client))
+        get_result = in_thread(lambda: ask(client))
         until(lambda: looks(sim))
         assert detach() == 0
-        assert result().text == ANSWER
+        assert get_result().text == ANSWER
 
 
 def test_found_again_where_the_ladder_has_no_such_lane(
     asker: Asker, sim: Simulator, policy: FlexPolicy
 ) -> None:
-    """It is paid for: another ladder does not ask anew."""
+    """A pending response is resumed although the policy no longer lists its lane."""
     sim.weather = background(seconds=0.4)
     let_go(asker, sim, policy)
     forget()
@@ -164,7 +164,7 @@ def test_flex_in_the_background_is_found_again(
 def test_deleted_in_the_meantime(
     asker: Asker, sim: Simulator, policy: FlexPolicy, path: str
 ) -> None:
-    """What is gone is asked for anew, once nobody finds it."""
+    """A response that was deleted meanwhile is created again."""
     sim.weather = SLOW
     sim.script_background(BackgroundOutcome.delete(after=0.3))
     let_go(asker, sim, policy)
@@ -191,7 +191,7 @@ def test_without_answers_it_is_fetched_again(
 
 
 def test_without_answers_and_deleted(asker: Asker, sim: Simulator, policy: FlexPolicy) -> None:
-    """Then it is asked for anew; that this can happen is told once."""
+    """Then the call is sent again; a warning says once that this can happen."""
     sim.weather = background(keep=0.5)
     lean = policy.replace(journal_store_responses=False)
     with pytest.warns(UserWarning, match="not stored .* a program that restarts later"):
@@ -207,7 +207,7 @@ def test_without_answers_and_deleted(asker: Asker, sim: Simulator, policy: FlexP
 def test_a_call_that_was_given_up(
     asker: Asker, sim: Simulator, policy: FlexPolicy, path: str
 ) -> None:
-    """What was called off is not gone on with: the next start asks anew."""
+    """A response that was cancelled is not resumed: the next start creates a new one."""
     sim.weather = SLOW
     alone = policy.replace(lanes=("background",), background_timeout=20, max_retries=0)
     assert asker(sim, alone, {"clock": quick_clock()}).error is not None
@@ -220,7 +220,7 @@ def test_a_call_that_was_given_up(
 
 
 async def test_a_cancelled_task_is_given_up(sim: Simulator, policy: FlexPolicy, path: str) -> None:
-    """So is what nobody waited for."""
+    """The response of a cancelled task is cancelled and not resumed."""
     sim.weather = SLOW
     async with AsyncFlexOpenAI(**options(sim, policy)) as client:
         task = asyncio.ensure_future(aask(client))
@@ -280,8 +280,8 @@ def test_a_key_that_may_not_look(asker: Asker, sim: Simulator, policy: FlexPolic
     """What is denied to us is not created again and again, with a journal neither."""
     sim.weather = SLOW
     sim.script(*[Fault.status(403).on(path=LOOK)] * 5)
-    heard = asker(sim, policy)
-    assert heard.attempts == ["background-2h:unfinished", "standard:served"]
+    result = asker(sim, policy)
+    assert result.attempts == ["background-2h:unfinished", "standard:served"]
     assert (created(sim), statuses(sim)) == (1, {"cancelled": 1})
     assert asker(sim, policy.replace(journal_duplicates="once")).report.lane == "journal"
 
@@ -296,9 +296,9 @@ def test_calls_that_share_one_response(sim: Simulator, policy: FlexPolicy) -> No
         ) as one:
             return await asyncio.gather(*(aask(one) for _ in range(8)))
 
-    heard = asyncio.run(main())
-    assert [one.text for one in heard] == [ANSWER] * 8
-    assert sorted(one.report.lane for one in heard) == ["background-2h", *["journal"] * 7]
+    result = asyncio.run(main())
+    assert [one.text for one in result] == [ANSWER] * 8
+    assert sorted(one.report.lane for one in result) == ["background-2h", *["journal"] * 7]
     assert (creations(sim), served(sim)) == (1, {"background-2h": 1})
 
 
@@ -311,8 +311,8 @@ def test_calls_that_share_one_response_without_answers(sim: Simulator, policy: F
         async with AsyncFlexOpenAI(**options(sim, lean)) as one:
             return await asyncio.gather(*(aask(one) for _ in range(4)))
 
-    heard = asyncio.run(main())
-    assert [one.text for one in heard] == [ANSWER] * 4
+    result = asyncio.run(main())
+    assert [one.text for one in result] == [ANSWER] * 4
     assert (creations(sim), served(sim)) == (1, {"background-2h": 1})
 
 
