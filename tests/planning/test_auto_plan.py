@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from flextier import FlexPolicy, PolicyError
 from flextier.auto import Plan, explain
+from flextier.calls.run_tracking import RunTracker
 from flextier.costs import PriceBook, set_price_book
 from flextier.lanes import BACKGROUND, BACKGROUND_FLEX, LANES
-from flextier.planning.agent_runs import RunTracker
 from flextier.planning.auto_plan import plan, span
 from flextier.planning.fallback import Ladder
 

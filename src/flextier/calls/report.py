@@ -130,21 +130,9 @@ class CallReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON types."""
-        return {
-            "model": self.model,
-            "lane": self.lane,
+        return {name: getattr(self, name) for name in self.__slots__} | {
             "attempts": [attempt.to_dict() for attempt in self.attempts],
-            "waited": self.waited,
-            "elapsed": self.elapsed,
-            "fallback": self.fallback,
             "usage": None if self.usage is None else self.usage.to_dict(),
-            "id": self.id,
-            "at": self.at,
-            "first_lane": self.first_lane,
-            "served_model": self.served_model,
-            "output_limit": self.output_limit,
-            "error": self.error,
-            "why": self.why,
         }
 
     @classmethod

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from flextier.costs.recorder import record_calls as record_calls
     from flextier.costs.records import CallRecord as CallRecord
     from flextier.costs.records import record_of as record_of
+    from flextier.costs.sums import Sums as Sums
     from flextier.costs.totals import CostTotals as CostTotals
-    from flextier.costs.totals import Sums as Sums
     from flextier.ledger import Ledger as Ledger
     from flextier.pricing.cost import Basis as Basis
     from flextier.pricing.cost import Cost as Cost
@@ -48,7 +48,7 @@ _HOMES = {
     "Ledger": "flextier.ledger",
     "PriceBook": "flextier.pricing.price_book",
     "Rates": "flextier.pricing.rates",
-    "Sums": "flextier.costs.totals",
+    "Sums": "flextier.costs.sums",
     "price": "flextier.pricing.price_book",
     "price_book": "flextier.pricing.price_book",
     "record_calls": "flextier.costs.recorder",

@@ -2,49 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from html import escape
-from typing import TYPE_CHECKING
 
-from flextier._utils.formatting import text_table
-
-if TYPE_CHECKING:
-    from flextier.costs.totals import CostTotals, Sums
+from flextier._utils.formatting import count, text_table
+from flextier.costs.sums import Sums
 
 _HEAD = ("", "calls", "failed", "fell back", "input", "cached", "output", "reasoning",
          "cost $", "standard $", "saved $", "saved")  # fmt: skip
 _CENTS, _SIGNIFICANT = 2, 4
 
-Row = tuple[str, ...]
+Groups = Sequence[Mapping[str, Sums]]
+"""Sums by model, by lane and by tag."""
 
 
-def text(totals: CostTotals) -> str:
-    """The table in aligned columns, and below it what is not in it."""
-    lines = text_table([_HEAD, *_rows(totals)], left=1)
+def text(totals: Sums, groups: Groups) -> str:
+    """The table in aligned columns, and notes below it."""
+    lines = text_table([_HEAD, *_rows(totals, groups)], left=1)
     return "\n".join([*lines, *_notes(totals)])
 
 
-def html(totals: CostTotals) -> str:
-    """The table as HTML."""
+def html(totals: Sums, groups: Groups) -> str:
+    """The table as HTML, and notes below it."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in _HEAD)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in _rows(totals)
+        for row in _rows(totals, groups)
     )
     notes = "".join(f"<p>{escape(note)}</p>" for note in _notes(totals))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
 
 
-def _rows(totals: CostTotals) -> Iterator[Row]:
+def _rows(totals: Sums, groups: Groups) -> Iterator[tuple[str, ...]]:
     digits = digits_for(totals.standard_cost)
-    for group in (totals.by_lane, totals.by_model, totals.by_tag):
-        if len(group) > 1 or group is totals.by_tag:
+    by_model, by_lane, by_tag = groups
+    for group in (by_lane, by_model, by_tag):
+        if len(group) > 1 or group is by_tag:
             yield from (_row(name, sums, digits) for name, sums in sorted(group.items()))
     yield _row("all", totals, digits)
 
 
-def _row(name: str, sums: Sums, digits: int) -> Row:
+def _row(name: str, sums: Sums, digits: int) -> tuple[str, ...]:
     whole = sums.standard_cost
     share = f"{100 * sums.saved / whole:.1f} %" if whole else ""
     return (
@@ -63,28 +62,24 @@ def _row(name: str, sums: Sums, digits: int) -> Row:
     )
 
 
-def _notes(totals: CostTotals) -> Iterator[str]:
+def _notes(totals: Sums) -> Iterator[str]:
     digits = digits_for(totals.standard_cost)
     if totals.fallback_calls:
         premium = dollars(totals.fallback_premium, digits)
         yield f"Falling back cost ${premium} above the lanes that the calls were meant for."
     if totals.possibly_billed_attempts:
         yield (
-            f"{_counted(totals.possibly_billed_attempts, 'attempt')} without an answer may have "
+            f"{count(totals.possibly_billed_attempts, 'attempt')} without an answer may have "
             f"been billed: at most ${dollars(totals.possibly_billed, digits)} where that is known."
         )
     if totals.unpriced_calls:
-        yield f"{_counted(totals.unpriced_calls, 'call')} could not be priced: not in any amount."
+        yield f"{count(totals.unpriced_calls, 'call')} could not be priced: not in any amount."
     if totals.estimated_calls:
-        yield f"{_counted(totals.estimated_calls, 'call')} priced by an estimate."
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+        yield f"{count(totals.estimated_calls, 'call')} priced by an estimate."
 
 
 def digits_for(whole: Decimal) -> int:
-    """Digits after the point, the same for all: cents, or four that say something of the whole."""
+    """Digits after the point of all amounts: cents, or four significant digits of the total."""
     return max(_CENTS, _SIGNIFICANT - 1 - whole.adjusted()) if whole else _CENTS
 
 

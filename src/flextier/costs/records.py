@@ -1,14 +1,16 @@
-"""CallRecord: what one model call cost and went through, as handlers count it and ledgers keep it.
+"""CallRecord: one model call and its cost, as handlers count it and ledgers store it.
 
-No prompt and no answer: names, times, tokens and money only.
+It has no prompt and no response: names, times, tokens and money only.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
+from threading import RLock
 from typing import Any
 
 from flextier.calls.report import Attempt, CallReport
@@ -18,38 +20,39 @@ from flextier.pricing.price_book import cost_or_unpriced
 from flextier.pricing.usage import Usage
 
 REFUSED = "capacity"
+_MAX_IDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One model call, answered or not."""
+    """One model call, with or without a response."""
 
     call_id: str
-    """A name for the call, unique to it."""
+    """The unique id of the call."""
     at: datetime
     """When it began, UTC."""
     framework: str
     """``"langchain"``, ``"llama-index"`` or ``"openai"``."""
     model: str
-    """The model asked for."""
+    """The requested model."""
     served_model: str | None
-    """The model as the answer names it."""
+    """The model that the response names."""
     lane: str
-    """The lane that was billed; for a call without an answer, that of its last attempt."""
+    """The billed lane; for a call without a response, the lane of its last attempt."""
     first_lane: str
-    """The lane that it was meant for."""
+    """The first lane of the call."""
     answered: bool
-    """Whether there was an answer."""
+    """Whether the call got a response."""
     usage: Usage | None
     """The tokens billed. None: the response does not report them, or there was none."""
     cost: Cost
-    """What they cost; unpriced where that is not known."""
+    """Their cost; unpriced where it is unknown."""
     premium: Decimal | None = None
-    """After a fallback, US$ that the answer cost above the lane it was meant for. None: there was
-    no fallback, or one of the prices is not known."""
+    """After a fallback, the cost less its price on the first lane, in US$. None: there was no
+    fallback, or one of the prices is unknown."""
     possibly_billed: Decimal | None = None
-    """US$ at most for attempts that the provider may have billed although no answer came of them.
-    None: there were none, or their bound is not known."""
+    """The maximum cost of attempts that may have been billed although they gave no response, in
+    US$. None: there were none, or their maximum is unknown."""
     fallback: str | None = None
     """Why it was not billed on its first lane."""
     attempts: tuple[Attempt, ...] = ()
@@ -70,39 +73,44 @@ class CallRecord:
 
     @property
     def refusals(self) -> int:
-        """Attempts that were refused for want of capacity; they are not billed."""
+        """Attempts that were refused for lack of capacity; they are not billed."""
         return sum(attempt.outcome == REFUSED for attempt in self.attempts)
 
     @property
     def possibly_billed_attempts(self) -> int:
-        """Attempts that the provider may have billed although no answer came of them."""
+        """Attempts that the provider may have billed although they gave no response."""
         return sum(attempt.possibly_billed for attempt in self.attempts)
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain JSON types; money as strings."""
-        return {
-            "call_id": self.call_id,
+        return {name: getattr(self, name) for name in self.__slots__} | {
             "at": self.at.isoformat(),
-            "framework": self.framework,
-            "model": self.model,
-            "served_model": self.served_model,
-            "lane": self.lane,
-            "first_lane": self.first_lane,
-            "answered": self.answered,
             "usage": None if self.usage is None else self.usage.to_dict(),
             "cost": self.cost.to_dict(),
-            "premium": _written(self.premium),
-            "possibly_billed": _written(self.possibly_billed),
-            "fallback": self.fallback,
+            "premium": _digits(self.premium),
+            "possibly_billed": _digits(self.possibly_billed),
             "attempts": [attempt.to_dict() for attempt in self.attempts],
-            "waited": self.waited,
-            "elapsed": self.elapsed,
-            "error": self.error,
-            "run_id": self.run_id,
-            "parent_run_id": self.parent_run_id,
             "tags": list(self.tags),
             "metadata": dict(self.metadata),
         }
+
+
+class RecentIds:
+    """The ids of the last calls, to count a call once that is reported twice. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+        self._lock = RLock()  # the garbage collector may end a call while the lock is held
+
+    def is_new(self, call_id: str) -> bool:
+        """Whether the id was not in it yet; it is from now on."""
+        with self._lock:
+            if call_id in self._ids:
+                return False
+            self._ids[call_id] = None
+            if len(self._ids) > _MAX_IDS:
+                self._ids.popitem(last=False)
+            return True
 
 
 OnRecord = Callable[[CallRecord], object]
@@ -122,9 +130,9 @@ def record_of(
 
     Args:
         report: what the call went through.
-        framework: who made it.
+        framework: ``"langchain"``, ``"llama-index"`` or ``"openai"``.
         run_id: the framework's id of the call.
-        parent_run_id: that of what is around it.
+        parent_run_id: the id of the run or span around it.
         tags: the framework's tags of the call.
         metadata: the framework's metadata of the call.
     """
@@ -155,9 +163,9 @@ def record_of(
 
 
 def _premium(report: CallReport, cost: Cost) -> Decimal | None:
-    """What a fallback cost above the lane that the call was meant for.
+    """The cost of a fallback, less its price on the first lane.
 
-    A model that the lane does not have could not have been answered there: no premium.
+    None where the first lane does not have the model: it could not have served the call.
     """
     if report.fallback in (None, "lane_unsupported") or cost.total is None:
         return None
@@ -166,10 +174,10 @@ def _premium(report: CallReport, cost: Cost) -> Decimal | None:
 
 
 def _bound(report: CallReport) -> Decimal | None:
-    """The most that the possibly billed attempts can have cost.
+    """The maximum cost of the possibly billed attempts.
 
-    Each is taken to have read the whole input uncached and to have written up to the call's limit,
-    or, where it set none, as much as the answer did. Without an answer the input is not known.
+    Each is assumed to have read the whole input uncached, and to have written up to the call's
+    limit or, without one, as much as the response. Without a response the input is unknown.
     """
     lanes = [attempt.lane for attempt in report.attempts if attempt.possibly_billed]
     usage = report.usage
@@ -182,5 +190,5 @@ def _bound(report: CallReport) -> Decimal | None:
     return total(known) if len(known) == len(costs) else None
 
 
-def _written(amount: Decimal | None) -> str | None:
+def _digits(amount: Decimal | None) -> str | None:
     return None if amount is None else plain_digits(amount)

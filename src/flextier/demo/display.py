@@ -12,7 +12,8 @@ from time import monotonic
 from flextier._utils.extras import needs_extra
 from flextier.calls.report import CallReport
 from flextier.costs.formatting import digits_for, dollars
-from flextier.costs.totals import CostTotals, Sums
+from flextier.costs.sums import Sums
+from flextier.costs.totals import CostTotals
 from flextier.demo.questions import Question
 
 with needs_extra("langchain,sim"):

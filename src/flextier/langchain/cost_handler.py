@@ -13,8 +13,7 @@ from uuid import UUID
 
 from flextier._utils.extras import needs_extra
 from flextier.calls.report import CallReport, report_of
-from flextier.costs.dedupe import Seen
-from flextier.costs.records import CallRecord, OnRecord, record_of
+from flextier.costs.records import CallRecord, OnRecord, RecentIds, record_of
 from flextier.costs.totals import CostTotals
 from flextier.langchain.callbacks import listen_with
 from flextier.langchain.records import (
@@ -108,7 +107,7 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         self._on_record = on_record
         self._kept: deque[CallRecord] = deque(maxlen=keep_records)
         self._runs: OrderedDict[UUID, _ModelRun] = OrderedDict()
-        self._counted = Seen()
+        self._counted = RecentIds()
         # Reentrant: the garbage collector may close a stream, which ends a call, at any point.
         self._lock = RLock()
 

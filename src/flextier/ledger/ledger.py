@@ -14,7 +14,8 @@ from sqlalchemy import URL, Connection
 from typing_extensions import Self
 
 from flextier.costs.records import CallRecord
-from flextier.costs.totals import CostTotals, Sums
+from flextier.costs.sums import Sums
+from flextier.costs.totals import CostTotals
 from flextier.ledger import queries
 from flextier.ledger.errors import LedgerError
 from flextier.ledger.process_ledger import mark_recorded

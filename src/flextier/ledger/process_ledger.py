@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from flextier._utils.fork import after_fork_in_child
 from flextier.calls.report import CallReport
-from flextier.costs.dedupe import Seen
-from flextier.costs.records import CallRecord, record_of
+from flextier.costs.records import CallRecord, RecentIds, record_of
 from flextier.ledger.store import LedgerStore
 from flextier.ledger.url import LedgerUrl
 from flextier.ledger.writer import LedgerWriter
@@ -40,7 +39,7 @@ class ProcessLedger:
         )
         self._writer = LedgerWriter(store, flush_every=0.5, queue_limit=20_000)
         self._flushes = True
-        self.recorded = Seen()
+        self.recorded = RecentIds()
         """The calls recorded by this ledger, or by another one of its URL."""
         load_price_list()
 
@@ -72,7 +71,7 @@ def _is_daemon() -> bool:
 
 def _forget_calls() -> None:
     if _current is not None:
-        _current.recorded = Seen()  # another thread may have held the lock of the old one
+        _current.recorded = RecentIds()  # another thread may have held the lock of the old one
 
 
 after_fork_in_child(_forget_calls)

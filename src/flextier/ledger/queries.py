@@ -26,7 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from flextier.costs.records import CallRecord
-from flextier.costs.totals import CostTotals, Sums
+from flextier.costs.sums import Sums
+from flextier.costs.totals import CostTotals
 from flextier.ledger.rows import (
     join_amount,
     microseconds,

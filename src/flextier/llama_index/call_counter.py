@@ -12,8 +12,7 @@ from uuid import uuid4
 
 from flextier._utils.safe_warn import notify
 from flextier.calls.report import CallReport
-from flextier.costs.dedupe import Seen
-from flextier.costs.records import CallRecord, OnRecord, record_of
+from flextier.costs.records import CallRecord, OnRecord, RecentIds, record_of
 from flextier.costs.totals import CostTotals
 from flextier.llama_index._requires import needs_llama_index
 from flextier.llama_index.openai import OpenAIFlex
@@ -51,7 +50,7 @@ class CallCounter:
         self.totals = CostTotals()
         self._on_record = on_record
         self._begun: OrderedDict[str, _OpenCall] = OrderedDict()
-        self._counted = Seen()
+        self._counted = RecentIds()
         self._lock = RLock()  # the garbage collector may end a call in the midst
 
     def begin(self, key: str, llm: Mapping[str, Any], at: datetime, **about: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 
 from flextier._utils.clock import Clock
 from flextier._utils.fork import after_fork_in_child
-from flextier.planning.agent_runs import RUNS
+from flextier.calls.run_tracking import RUNS
 from flextier.planning.auto_plan import MIN_BATCH_CALLS, RUN_STEP, TOO_FEW_CALLS
 from flextier.policy import FlexPolicy
 

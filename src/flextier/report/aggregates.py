@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select
 
 from flextier._utils.formatting import day
 from flextier.costs.records import CallRecord
-from flextier.costs.totals import Sums
+from flextier.costs.sums import Sums
 from flextier.ledger.queries import CallFilter, grouped
 from flextier.ledger.rows import record_of_row, tags_of, utc_time
 from flextier.ledger.schema import calls

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flextier._utils.formatting import count, day, dollars, moment, percent, plain, text_table
-from flextier.costs.totals import Sums
+from flextier.costs.sums import Sums
 from flextier.ledger.sessions import Session
 from flextier.pricing.decimals import plain_digits
 from flextier.report.period import WEEKDAYS, coarse_unit

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from flextier._utils.formatting import count, dollars, moment, percent, plain, seconds
 from flextier._version import __version__
-from flextier.costs.totals import Sums
+from flextier.costs.sums import Sums
 from flextier.report.figures import Figure, Table, figures
 from flextier.report.formats import HEAD, KEYS, groups, notes, row, span, top_groups
 from flextier.report.summary import NotableCall, Summary

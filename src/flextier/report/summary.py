@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from flextier.costs.totals import Sums
+from flextier.costs.sums import Sums
 from flextier.ledger.sessions import Session
 from flextier.report.period import Period
 
