@@ -48,7 +48,7 @@ class CallHooks:
     def abandoned(self) -> None:
         """The response will not be resumed: the same call is sent again."""
         if self._entry is not None:
-            self._entry.called_off()
+            self._entry.discard_background()
 
     def finished_after_call(self, polled: PolledResponse) -> None:
         """The response has finished after its call ended: it is billed, and journaled."""

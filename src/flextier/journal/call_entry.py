@@ -64,16 +64,16 @@ class CallEntry:
         return self.entry.place if self.entry.state == "batched" else None
 
     @property
-    def running(self) -> AcceptedResponse | None:
+    def background_response(self) -> AcceptedResponse | None:
         """The background response of the call; None: it has none."""
         return self.entry.background_response if self.entry.state == "background" else None
 
     @property
-    def underway(self) -> Lane | None:
+    def pending_lane(self) -> Lane | None:
         """The deferred lane on which the call was submitted before; None: it was not."""
         if self.place is not None:
             return BATCH
-        if (accepted := self.running) is None:
+        if (accepted := self.background_response) is None:
             return None
         return BACKGROUND_FLEX if accepted.lane == FLEX.name else LANES.get(accepted.lane)
 
@@ -85,17 +85,17 @@ class CallEntry:
         with _warns_on_failure("a background response is not in the journal"):
             self.journal.accepted(self.entry, model, accepted)
 
-    def called_off(self) -> None:
+    def discard_background(self) -> None:
         """Discard the call's background response: the call is sent again."""
         self._set_ours()
         with _warns_on_failure("a discarded background response stays in the journal"):
             self.journal.discard_background(self.entry)
 
-    def lost(self) -> None:
+    def batch_line_failed(self) -> None:
         """Note that the call's line of a batch failed: any call may claim the entry now."""
         self._is_stale = True
 
-    def take_over(self) -> None:
+    def stop_waiting(self) -> None:
         """Wait no longer for another call's response, or for the batch: send the call itself."""
         self._set_ours()
         self._is_stale = False
@@ -112,7 +112,7 @@ class CallEntry:
     def _claim(self) -> None:
         self.entry = self.journal.claim(self.entry, ttl=self._policy.journal_ttl)
 
-    def look(self, until: float) -> float:
+    def recheck(self, until: float) -> float:
         """Seconds until the next check for another call's response; 0: stop waiting.
 
         Args:
@@ -124,7 +124,7 @@ class CallEntry:
             return 0.0
         left = until - self._clock.now()
         if left <= 0:
-            self.take_over()
+            self.stop_waiting()
             return 0.0
         self._interval = min(self._interval * 1.5, _MAX_INTERVAL)
         return min(self._interval, left)

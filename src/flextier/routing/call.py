@@ -118,10 +118,12 @@ class Route:
         self._first_lane = lanes[0].name
         self._entry = entry
         plain = declined = foreign = False
-        underway = None if entry is None else entry.underway
-        if underway is not None or any(lane.deferred for lane in lanes):
-            foreign = underway is not None and underway.name not in {lane.name for lane in lanes}
-            chosen = choose(lanes, facts or request_facts(options), underway)
+        pending_lane = None if entry is None else entry.pending_lane
+        if pending_lane is not None or any(lane.deferred for lane in lanes):
+            foreign = pending_lane is not None and pending_lane.name not in {
+                lane.name for lane in lanes
+            }
+            chosen = choose(lanes, facts or request_facts(options), pending_lane)
             declined = all(lane.name != lanes[0].name for lane in chosen.lanes)
             plain, lanes = chosen.plain, chosen.lanes
         self._error: Exception | None = None
@@ -177,9 +179,9 @@ class Route:
                 return False
             if self._entry.answer is not None:
                 return True
-            underway = self._entry.underway
-            if underway is not None and underway.name != self._ladder.lane.name:
-                self._ladder.insert_lane(underway)  # another call has sent the same body there
+            pending_lane = self._entry.pending_lane
+            if pending_lane is not None and pending_lane.name != self._ladder.lane.name:
+                self._ladder.insert_lane(pending_lane)  # another call has sent the same body there
             if self._background_accepted:
                 return True  # the server has accepted it before: nothing is sent
         granted = self._admission.try_acquire(self._clock.now())
@@ -195,7 +197,7 @@ class Route:
                 has not admitted the call for as long as it may wait.
         """
         if self._entry is not None and self._entry.is_busy:
-            if (seconds := self._entry.look(self._ladder.cancel_at)) > 0:
+            if (seconds := self._entry.recheck(self._ladder.cancel_at)) > 0:
                 return seconds
             if self._entry.answer is not None or self.admit():
                 return 0.0
@@ -397,11 +399,11 @@ class Route:
     def _update_lane_status(self, event: FailedAttempt, failure: Failure) -> None:
         if self._entry is not None:
             if self._background_accepted:
-                self._entry.called_off()
+                self._entry.discard_background()
             elif self.is_batched and event.kind == "timeout":
-                self._entry.take_over()
+                self._entry.stop_waiting()
             elif self.is_batched:
-                self._entry.lost()
+                self._entry.batch_line_failed()
         lane = self._ladder.lane
         if event.kind == "lane_unsupported" and lane.unsupported_by_model(failure):
             self._capacity.mark_unsupported(self._lane_key(lane))
@@ -465,7 +467,7 @@ class Route:
     @property
     def _background_accepted(self) -> bool:
         """Whether the server has accepted the call's background response before."""
-        return self._entry is not None and self._entry.running is not None
+        return self._entry is not None and self._entry.background_response is not None
 
     def background_response(self, polled: PolledResponse) -> Any:
         """The HTTP response for a background response that has ended."""

@@ -58,7 +58,7 @@ class DeferredResponse:
         if self._entry is None:
             return 0.0
         self._entry.refresh()
-        return self._entry.look(self._ladder.cancel_at) if self._entry.is_busy else 0.0
+        return self._entry.recheck(self._ladder.cancel_at) if self._entry.is_busy else 0.0
 
     def submit(self, client: Any) -> BatchFuture:
         """Add the call to the next batch, or find the batch that it is in.
@@ -96,7 +96,7 @@ class DeferredResponse:
             raise openai.APITimeoutError(request=self._request())
         if future.outcome is RESUBMIT:
             if self._entry is not None:
-                self._entry.lost()
+                self._entry.batch_line_failed()
             return None
         return future.outcome.response(self._request())
 
@@ -110,7 +110,7 @@ class DeferredResponse:
             run: returns the run that the call is a step of.
         """
         policy, ladder, now = self._policy, self._ladder, self._clock.now()
-        running = None if self._entry is None else self._entry.running
+        accepted = None if self._entry is None else self._entry.background_response
         return BackgroundLifecycle(
             BackgroundRequests(self._options),
             ladder.lane,
@@ -121,7 +121,7 @@ class DeferredResponse:
             policy.background_poll_interval,
             ladder.cancel_at,
             min(ladder.attempt_ends_by, now + policy.attempt_timeout(ladder.lane.name)),
-            None if running is None else running.response_id,
+            None if accepted is None else accepted.response_id,
         )
 
     def background_response(self, polled: PolledResponse) -> Any:
