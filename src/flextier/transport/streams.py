@@ -168,6 +168,17 @@ class _StreamBase:
         if not self._pulling:
             self._end(SERVED if self._progress.complete else CANCELLED)
 
+    def _ends_after(self, error: BaseException) -> bool:
+        """Whether reading ends normally, as only the connection timed out after the whole response.
+
+        Otherwise the end of the stream is reported, and the error must be raised.
+        """
+        if self._end_reported and isinstance(error, openai.APITimeoutError):
+            return True
+        complete = isinstance(error, (StopIteration, StopAsyncIteration))
+        self._end(SERVED if complete else "interrupted", None if complete else error)
+        return False
+
     def _end(self, outcome: str, error: BaseException | None = None) -> None:
         if self._owner is not None and not self._end_reported:
             self._end_reported = True
@@ -222,17 +233,10 @@ class FlexStream(Stream[_T], _StreamBase):
                 return self._pull()
             with time_limit(self._next_limit()):
                 return self._pass_on(self._pull())
-        except StopIteration:
-            self._end(SERVED)
-            raise
-        except openai.APITimeoutError as error:
-            if self._end_reported:  # the caller has the whole response; only the connection lingers
+        except BaseException as error:
+            if self._ends_after(error):
                 self.close()
                 raise StopIteration from None
-            self._end("interrupted", error)
-            raise
-        except BaseException as error:
-            self._end("interrupted", error)
             raise
 
     def __iter__(self) -> Iterator[_T]:
@@ -296,17 +300,10 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
                 return await self._pull()
             event = await self._pull_within(self._next_limit())
             return self._pass_on(event)
-        except StopAsyncIteration:
-            self._end(SERVED)
-            raise
-        except openai.APITimeoutError as error:
-            if self._end_reported:  # the caller has the whole response; only the connection lingers
+        except BaseException as error:
+            if self._ends_after(error):
                 await self.close()
                 raise StopAsyncIteration from None
-            self._end("interrupted", error)
-            raise
-        except BaseException as error:
-            self._end("interrupted", error)
             raise
 
     async def _pull_within(self, seconds: float) -> Any:
