@@ -1,7 +1,7 @@
 """Whether a call waits for others to form a batch: only calls that are made at once are worth one.
 
-A batch window that expired with too few calls is remembered for ten minutes: a program that makes
-one call after the other does not wait each time.
+After a batch window has expired with too few calls, calls skip it for ten minutes: a program that
+makes one call after the other does not wait each time.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Looked up in this order: ``FlexPolicy.lane_support``, OpenAI's announcements of models that the
 price list lacks, the rates in the price list. A model that none of them knows is assumed to have
-flex and batch: a refusal costs nothing and is remembered.
+flex and batch: a refusal costs nothing, and is recorded for later calls.
 """
 
 from __future__ import annotations
