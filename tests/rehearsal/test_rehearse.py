@@ -11,6 +11,7 @@ import pytest
 
 import flextier.rehearsal
 from flextier import FlexPolicy, PolicyError, budget, override, track
+from flextier.client import ledger_setting
 from flextier.rehearsal import Rehearsal, Trace, rehearse
 from flextier.rehearsal.baselines import run_peer
 from flextier.rehearsal.provider import ProviderCounts
@@ -102,6 +103,19 @@ def test_nothing_outside_is_touched() -> None:
     assert result.lanes == {"flex": 10}
     assert spending.spent == 0
     assert calls == []
+
+
+def test_nothing_of_the_process_is_touched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Process-wide blocks and the ledger of the process are for calls that are paid for."""
+    monkeypatch.setattr(ledger_setting, "_is_read", False)
+    monkeypatch.setenv("FLEXTIER_LEDGER", str(tmp_path / "flextier.db"))
+    with track(scope="process") as calls, track():
+        rehearse(OPEN)
+    assert calls == []
+    assert caplog.messages == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_learnt_for_the_next_one() -> None:

@@ -88,6 +88,16 @@ def test_the_last_week_is_the_default(keep: Keep, capsys: pytest.CaptureFixture[
     assert "2026-11-" in capsys.readouterr().out.splitlines()[0]
 
 
+def test_the_variables_ledger_is_the_default(
+    keep: Keep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that ``FLEXTIER_LEDGER`` has every call recorded in; the option wins."""
+    monkeypatch.setenv("FLEXTIER_LEDGER", str(keep(fortnight())))
+    assert main(["report", "--since", "all"]) == 0
+    assert "nightly" in capsys.readouterr().out
+    assert main(["report", "--since", "all", "--ledger", "sqlite:///missing.db"]) == 2
+
+
 @pytest.mark.parametrize("form", ["table", "json", "csv", "html"])
 def test_an_empty_ledger(form: str, keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
     """Every format can say that there is nothing."""

@@ -38,6 +38,8 @@ class Scope:
     """The user's blocks around the calls."""
     framework: str | None = None
     """Who makes the calls, as records name it; None: no framework."""
+    simulated: bool = False
+    """Whether nothing is paid for the calls: no block or ledger of the whole process sees them."""
 
     def merged(self, inner: Scope) -> Scope:
         """Both scopes: each listener once, and the inner changes over the outer ones."""
@@ -50,6 +52,7 @@ class Scope:
             inner.run or self.run,
             tuple(dict.fromkeys((*self.blocks, *inner.blocks))),
             inner.framework or self.framework,
+            self.simulated or inner.simulated,
         )
 
 
@@ -117,6 +120,7 @@ class listen:
                 run,
                 scope.blocks,
                 framework,
+                scope.simulated,
             )
         )
 

@@ -94,9 +94,9 @@ def with_hooks(scope: Scope, base_url: str, options: Any) -> Scope:
         base_url: the client's.
         options: the SDK's options of the call.
     """
-    if _process_wide:
+    if _process_wide and not scope.simulated:
         scope = replace(scope, reports=(*scope.reports, *_process_wide.values()))
-    if _recorder is not None:
+    if _recorder is not None and not scope.simulated:
         record = partial(_recorder, scope.framework or "openai")
         scope = replace(scope, reports=(*scope.reports, record))
     hooks = _hooks

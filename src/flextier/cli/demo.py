@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from flextier.calls.context import scoped
 from flextier.cli._common import fail
 from flextier.demo.provider import LONG_OUTAGE, SHORT_OUTAGE, DemoProvider, DemoWeather, provider
 
@@ -124,7 +125,8 @@ def _run(
     asks = work.asks(texts, model=options.model, **api.arguments(weather))
     api.start(weather)
     counting = costs.counting(part.name, part.framework)
-    with counting, display.part(part.framework, len(asks), weather.spec) as done:
+    simulated = scoped(simulated=api.is_simulated)
+    with simulated, counting, display.part(part.framework, len(asks), weather.spec) as done:
         rows = asyncio.run(ask_all(asks, options.concurrency, done))
     display.summary(part.framework, rows, api.requests())
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -22,7 +23,10 @@ _LEDGER = "sqlite:///flextier.db"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``flextier report`` to a parser."""
     parser.add_argument(
-        "--ledger", metavar="URL", default=_LEDGER, help="the ledger, or its file [%(default)s]"
+        "--ledger",
+        metavar="URL",
+        default=os.environ.get("FLEXTIER_LEDGER", "").strip() or _LEDGER,
+        help=f"the ledger, or its file [FLEXTIER_LEDGER, else {_LEDGER}]",
     )
     parser.add_argument(
         "--since",

@@ -52,8 +52,9 @@ class Router:
         """
         check_open(client)
         scope = current_scope()
-        call_begins(scope.blocks)
-        start_process_ledger()
+        if not scope.simulated:
+            call_begins(scope.blocks)
+            start_process_ledger()
         policy = self.policy.replace(**dict(scope.changes)) if scope.changes else self.policy
         limits = budgets_in_force(policy.budget, scope)
         for spending, limit, knob in limits:

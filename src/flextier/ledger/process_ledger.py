@@ -52,7 +52,8 @@ class ProcessLedger:
         """Record a call. Raises no database errors; waits for the row only in a daemon process."""
         if self.recorded.is_new(report.id):
             self._writer.add(record_of(report, framework=framework))
-            if self._flushes and _is_daemon():
+            # Not while the database cannot be written: then earlier records are pending, too.
+            if _is_daemon() and (self._flushes or self._writer.pending == 1):
                 self._flushes = self._writer.flush(_DAEMON_FLUSH_TIMEOUT)
 
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from flextier._utils.clock import Clock
-from flextier.calls.context import listen
+from flextier.calls.context import listen, scoped
 from flextier.calls.report import CallReport
 from flextier.client.clients import AsyncFlexOpenAI
 from flextier.lanes import LANES
@@ -37,9 +37,9 @@ def rehearse(
 ) -> Rehearsal:
     """Run :class:`flextier.AsyncFlexOpenAI` over a trace in virtual time: minutes take a second.
 
-    It uses no network, learns nothing about lanes for later calls, and ignores ``track()``,
-    ``override()`` and ``budget()`` blocks around it and ``FlexPolicy.budget``. Only process-wide
-    hooks, such as ``flextier.otel.instrument()``, receive its calls, too.
+    It uses no network, learns nothing about lanes for later calls, and ignores ``FLEXTIER_LEDGER``,
+    ``FlexPolicy.budget`` and all blocks: ``track()``, ``override()``, ``budget()``. Only telemetry,
+    ``flextier.otel.instrument()``, receives its calls, too.
 
     Args:
         trace: A trace, the name of one that comes with flextier, or the path of a JSON file.
@@ -89,7 +89,7 @@ def _calls(policy: FlexPolicy, http_client: Any, chance: Random, reports: list[C
     )
 
     async def call(model: str) -> None:
-        with listen(reports.append):
+        with scoped(simulated=True), listen(reports.append):
             await client.chat.completions.create(model=model, messages=PROMPT)
 
     return call
