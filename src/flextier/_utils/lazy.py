@@ -1,4 +1,4 @@
-"""Names of a package that are loaded when they are first used."""
+"""Names of a package that are imported on first use."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 
-def lazy_getattr(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
-    """A package's ``__getattr__`` that imports names on first use.
+def load_on_first_use(
+    package: str, public: list[str], modules: Mapping[str, str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """The ``__getattr__`` and ``__dir__`` of a package that imports names on first use.
 
     Args:
         package: its ``__name__``.
-        homes: the full name of the module that defines each name.
+        public: its ``__all__``.
+        modules: for each module of flextier, the names to import from it, separated by spaces.
     """
+    home = {name: module for module, names in modules.items() for name in names.split()}
 
     def load(name: str) -> object:
-        if name not in homes:
+        if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        return getattr(import_module(f"flextier.{home[name]}"), name)
 
-    return load
+    return load, lambda: public

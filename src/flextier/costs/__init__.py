@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flextier._utils.lazy import lazy_getattr
+from flextier._utils.lazy import load_on_first_use
 from flextier.pricing.usage import Usage
 
 if TYPE_CHECKING:
-    from flextier.costs.recorder import record_calls as record_calls
-    from flextier.costs.records import CallRecord as CallRecord
-    from flextier.costs.records import record_of as record_of
-    from flextier.costs.sums import Sums as Sums
-    from flextier.costs.totals import CostTotals as CostTotals
-    from flextier.ledger import Ledger as Ledger
-    from flextier.pricing.cost import Basis as Basis
-    from flextier.pricing.cost import Cost as Cost
-    from flextier.pricing.price_book import PriceBook as PriceBook
-    from flextier.pricing.price_book import price as price
-    from flextier.pricing.price_book import price_book as price_book
-    from flextier.pricing.price_book import set_price_book as set_price_book
-    from flextier.pricing.rates import Rates as Rates
+    from flextier.costs.recorder import record_calls
+    from flextier.costs.records import CallRecord, record_of
+    from flextier.costs.sums import Sums
+    from flextier.costs.totals import CostTotals
+    from flextier.ledger import Ledger
+    from flextier.pricing.cost import Basis, Cost
+    from flextier.pricing.price_book import PriceBook, price, price_book, set_price_book
+    from flextier.pricing.rates import Rates
 
 __all__ = [
     "Basis",
@@ -40,24 +35,17 @@ __all__ = [
 ]
 
 # Loaded when first used: a client needs `Usage` alone.
-_HOMES = {
-    "Basis": "flextier.pricing.cost",
-    "CallRecord": "flextier.costs.records",
-    "Cost": "flextier.pricing.cost",
-    "CostTotals": "flextier.costs.totals",
-    "Ledger": "flextier.ledger",
-    "PriceBook": "flextier.pricing.price_book",
-    "Rates": "flextier.pricing.rates",
-    "Sums": "flextier.costs.sums",
-    "price": "flextier.pricing.price_book",
-    "price_book": "flextier.pricing.price_book",
-    "record_calls": "flextier.costs.recorder",
-    "record_of": "flextier.costs.records",
-    "set_price_book": "flextier.pricing.price_book",
-}
-
-__getattr__ = lazy_getattr(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = load_on_first_use(
+    __name__,
+    __all__,
+    {
+        "pricing.cost": "Basis Cost",
+        "costs.records": "CallRecord record_of",
+        "costs.sums": "Sums",
+        "costs.totals": "CostTotals",
+        "ledger": "Ledger",
+        "pricing.price_book": "PriceBook price price_book set_price_book",
+        "pricing.rates": "Rates",
+        "costs.recorder": "record_calls",
+    },
+)

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flextier._utils.lazy import lazy_getattr
+from flextier._utils.lazy import load_on_first_use
 
 if TYPE_CHECKING:
-    from flextier.rehearsal.flextier_client import rehearse as rehearse
-    from flextier.rehearsal.oracle import Clairvoyant as Clairvoyant
-    from flextier.rehearsal.result import Rehearsal as Rehearsal
-    from flextier.rehearsal.trace import Trace as Trace
+    from flextier.rehearsal.flextier_client import rehearse
+    from flextier.rehearsal.oracle import Clairvoyant
+    from flextier.rehearsal.result import Rehearsal
+    from flextier.rehearsal.trace import Trace
 
 __all__ = ["Clairvoyant", "Rehearsal", "Trace", "rehearse"]
 
 # Loaded when first used, so that `flextier --help` does not pay for it.
-_HOMES = {
-    "Clairvoyant": "flextier.rehearsal.oracle",
-    "Rehearsal": "flextier.rehearsal.result",
-    "Trace": "flextier.rehearsal.trace",
-    "rehearse": "flextier.rehearsal.flextier_client",
-}
-
-__getattr__ = lazy_getattr(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = load_on_first_use(
+    __name__,
+    __all__,
+    {
+        "rehearsal.oracle": "Clairvoyant",
+        "rehearsal.result": "Rehearsal",
+        "rehearsal.trace": "Trace",
+        "rehearsal.flextier_client": "rehearse",
+    },
+)

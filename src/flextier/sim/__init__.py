@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flextier._utils.lazy import lazy_getattr
+from flextier._utils.lazy import load_on_first_use
 
 if TYPE_CHECKING:
-    from flextier.sim.base.request_log import SeenRequest as SeenRequest
-    from flextier.sim.base.tokens import Tokens as Tokens
-    from flextier.sim.behavior.background_behavior import BackgroundWeather as BackgroundWeather
-    from flextier.sim.behavior.background_outcomes import BackgroundOutcome as BackgroundOutcome
-    from flextier.sim.behavior.batch_behavior import BatchWeather as BatchWeather
-    from flextier.sim.behavior.batch_outcomes import BatchOutcome as BatchOutcome
-    from flextier.sim.behavior.faults import Fault as Fault
-    from flextier.sim.behavior.weather import Weather as Weather
-    from flextier.sim.simulator import Simulator as Simulator
+    from flextier.sim.base.request_log import SeenRequest
+    from flextier.sim.base.tokens import Tokens
+    from flextier.sim.behavior.background_behavior import BackgroundWeather
+    from flextier.sim.behavior.background_outcomes import BackgroundOutcome
+    from flextier.sim.behavior.batch_behavior import BatchWeather
+    from flextier.sim.behavior.batch_outcomes import BatchOutcome
+    from flextier.sim.behavior.faults import Fault
+    from flextier.sim.behavior.weather import Weather
+    from flextier.sim.simulator import Simulator
 
 __all__ = [
     "BackgroundOutcome",
@@ -30,20 +30,18 @@ __all__ = [
 ]
 
 # Loaded when first used, so that the pytest plugin and `flextier --help` do not pay for a server.
-_HOMES = {
-    "BackgroundOutcome": "flextier.sim.behavior.background_outcomes",
-    "BackgroundWeather": "flextier.sim.behavior.background_behavior",
-    "BatchOutcome": "flextier.sim.behavior.batch_outcomes",
-    "BatchWeather": "flextier.sim.behavior.batch_behavior",
-    "Fault": "flextier.sim.behavior.faults",
-    "SeenRequest": "flextier.sim.base.request_log",
-    "Simulator": "flextier.sim.simulator",
-    "Tokens": "flextier.sim.base.tokens",
-    "Weather": "flextier.sim.behavior.weather",
-}
-
-__getattr__ = lazy_getattr(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = load_on_first_use(
+    __name__,
+    __all__,
+    {
+        "sim.behavior.background_outcomes": "BackgroundOutcome",
+        "sim.behavior.background_behavior": "BackgroundWeather",
+        "sim.behavior.batch_outcomes": "BatchOutcome",
+        "sim.behavior.batch_behavior": "BatchWeather",
+        "sim.behavior.faults": "Fault",
+        "sim.base.request_log": "SeenRequest",
+        "sim.simulator": "Simulator",
+        "sim.base.tokens": "Tokens",
+        "sim.behavior.weather": "Weather",
+    },
+)
