@@ -57,13 +57,13 @@ def trains(city: str) -> str:
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run tracking is off before and after each test."""
     root = get_dispatcher()
-    others = [one for one in root.span_handlers if one is not run_tracking._watch]
+    others = [one for one in root.span_handlers if one is not run_tracking._span_handler]
     monkeypatch.setattr(root, "span_handlers", others)
 
 
 def watches() -> int:
     """How many watch LlamaIndex's runs."""
-    return sum(one is run_tracking._watch for one in get_dispatcher().span_handlers)
+    return sum(one is run_tracking._span_handler for one in get_dispatcher().span_handlers)
 
 
 @pytest.fixture
@@ -379,7 +379,9 @@ async def test_a_workflow_elsewhere() -> None:
 
     def rest() -> str:
         get_dispatcher().restore_propagation_context(json.loads(json.dumps(taken)))
-        run_tracking._watch.span_enter("_Elsewhere.run-1", instance=_Elsewhere(), parent_id=None)
+        run_tracking._span_handler.span_enter(
+            "_Elsewhere.run-1", instance=_Elsewhere(), parent_id=None
+        )
         return run_tracking.run_here(None)()
 
     assert Context().run(rest) == run
@@ -475,4 +477,4 @@ async def test_nothing_is_left_of_a_run(
         await running
     assert run_tracking._run.get() is None
     assert len(named) == 3
-    assert not run_tracking._watch.open_spans
+    assert not run_tracking._span_handler.open_spans

@@ -25,7 +25,7 @@ from llama_index.llms.openai.utils import (
 )
 
 from flextier.llama_index import OpenAIFlex, OpenAIResponsesFlex
-from flextier.llama_index.model_info import SAFE_WINDOW, facts_of
+from flextier.llama_index.model_info import FALLBACK_CONTEXT_WINDOW, model_info
 from flextier.sim import Simulator
 from tests.client.callers import KEY
 from tests.llama_index.llms import OURS, THEIRS, make
@@ -73,8 +73,11 @@ def test_the_safe_size() -> None:
         for name, size in {**O1_MODELS, **RESPONSES_API_ONLY_MODELS}.items()
         if name not in O1_MODELS_WITHOUT_FUNCTION_CALLING
     }
-    assert min(sizes.values()) == SAFE_WINDOW
-    assert min(size for name, size in sizes.items() if name.startswith("gpt-6")) > SAFE_WINDOW
+    assert min(sizes.values()) == FALLBACK_CONTEXT_WINDOW
+    assert (
+        min(size for name, size in sizes.items() if name.startswith("gpt-6"))
+        > FALLBACK_CONTEXT_WINDOW
+    )
 
 
 @pytest.mark.parametrize("cls", OURS)
@@ -121,8 +124,8 @@ def test_newer_models(cls: Any, model: str) -> None:
         llm = cls(model=model, api_key=KEY)
     assert len(warned) == 1
     metadata = llm.metadata
-    assert str(SAFE_WINDOW) in str(warned[0].message)
-    assert metadata.context_window == SAFE_WINDOW
+    assert str(FALLBACK_CONTEXT_WINDOW) in str(warned[0].message)
+    assert metadata.context_window == FALLBACK_CONTEXT_WINDOW
     assert metadata.is_chat_model
     assert metadata.is_function_calling_model
     assert metadata.num_output == -1
@@ -151,7 +154,7 @@ def test_where_the_warning_points(cls: Any) -> None:
 @pytest.mark.parametrize("cls", OURS)
 def test_newer_models_of_a_size(cls: Any, model: str) -> None:
     """With `context_window` there is nothing to warn of."""
-    for size in (1_050_000, SAFE_WINDOW):
+    for size in (1_050_000, FALLBACK_CONTEXT_WINDOW):
         assert cls(model=model, api_key=KEY, context_window=size).metadata.context_window == size
 
 
@@ -205,28 +208,28 @@ def test_models_of_the_older_api(model: str) -> None:
 
 def test_snapshots_of_the_older_kind() -> None:
     """A snapshot named by month and day is of its model: small, and of the older API."""
-    facts = facts_of("gpt-3.5-turbo-instruct-0914")
-    assert facts.window == ALL_AVAILABLE_MODELS["gpt-3.5-turbo-instruct"]
+    facts = model_info("gpt-3.5-turbo-instruct-0914")
+    assert facts.context_window == ALL_AVAILABLE_MODELS["gpt-3.5-turbo-instruct"]
     assert not facts.is_chat
 
 
 @pytest.mark.parametrize("model", ["gpt-3.5-turbo-2", "gpt-35-turbo-2"])
 def test_the_safe_size_is_of_reasoning_models(model: str) -> None:
     """For an unlisted model of an older family the safe size would be too large."""
-    assert not facts_of(model).is_reasoning
+    assert not model_info(model).is_reasoning
     with pytest.raises(ValueError, match="context_window"):
         OpenAIFlex(model=model, api_key=KEY)
 
 
 def test_facts_of_names() -> None:
     """Names that only resemble reasoning models are not taken for them."""
-    assert not facts_of("gpt-4o-2027-01-01").is_reasoning
-    assert not facts_of("gpt-4.7").is_reasoning
-    assert not facts_of("chatgpt-5").is_reasoning
-    assert not facts_of("gpt-oss-120b").is_reasoning
-    assert not facts_of("ollama-1").is_reasoning
-    assert facts_of("gpt-10").is_reasoning
-    assert facts_of("o12-mini").is_reasoning
+    assert not model_info("gpt-4o-2027-01-01").is_reasoning
+    assert not model_info("gpt-4.7").is_reasoning
+    assert not model_info("chatgpt-5").is_reasoning
+    assert not model_info("gpt-oss-120b").is_reasoning
+    assert not model_info("ollama-1").is_reasoning
+    assert model_info("gpt-10").is_reasoning
+    assert model_info("o12-mini").is_reasoning
 
 
 # --- what is sent ---------------------------------------------------------------------------------
@@ -350,7 +353,7 @@ def test_prompts_are_packed_for_the_assumed_size(cls: Any, sim: Simulator) -> No
     """The prompt helper repacks texts to fit; with a size of the caller's, to fit that one."""
     words = [f"word{n} " * 300 for n in range(120)]
     prompt = PromptTemplate("{context_str}")
-    for size, given in ((SAFE_WINDOW, {}), (9000, {"context_window": 9000})):
+    for size, given in ((FALLBACK_CONTEXT_WINDOW, {}), (9000, {"context_window": 9000})):
         llm = quietly(cls, sim, model="gpt-6.2-sol", **{LIMIT[cls]: 1000}, **given)
         helper = PromptHelper.from_llm_metadata(llm.metadata)
         assert helper.context_window == size

@@ -1,8 +1,9 @@
-"""What the two LLMs share: our clients under LlamaIndex's, settings, reports, and no retries."""
+"""The base of both LLMs: routed clients, settings and reports; LlamaIndex's retries are off."""
 
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,18 +17,22 @@ from typing_extensions import Self
 
 from flextier._openai.compat import not_given
 from flextier._openai.wrap_client import non_default_arguments, should_route
+from flextier._utils.extras import needs_extra
 from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
-from flextier.llama_index._requires import needs_llama_index
 from flextier.llama_index.events import CallObserver
-from flextier.llama_index.model_info import SAFE_WINDOW, facts_of
-from flextier.llama_index.redaction import without_secrets
-from flextier.llama_index.report_metadata import astreamed, failed_response, streamed, with_report
+from flextier.llama_index.model_info import FALLBACK_CONTEXT_WINDOW, model_info
+from flextier.llama_index.report_metadata import (
+    astreamed,
+    failed_response_error,
+    streamed,
+    with_report,
+)
 from flextier.llama_index.run_tracking import watch_runs
 from flextier.policy import FlexPolicy
 from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, merge_arguments
 
-with needs_llama_index():
+with needs_extra("llama-index"):
     from llama_index.core.base.llms.types import (
         ChatMessage,
         ChatResponse,
@@ -37,17 +42,17 @@ with needs_llama_index():
     )
     from llama_index.core.constants import DEFAULT_TEMPERATURE
 
-# How calls are routed, which changes no answer: not in the cache keys of what an LLM is a part of.
-_KNOBS = frozenset({"policy", "timeout", "max_retries", "stream_usage"})
+# How calls are routed does not change responses, so these fields are in no cache key.
+_ROUTING_FIELDS = frozenset({"policy", "timeout", "max_retries", "stream_usage"})
 
 _SAVED: ContextVar[Any] = ContextVar("flextier_saved_llm", default=None)
 
-# A constructor of LlamaIndex's that gets no client may make one: ours take its place.
-_LATER: Any = object()
+# Keeps LlamaIndex's constructor from creating a client: ours are set after it.
+_PLACEHOLDER: Any = object()
 
 
 class FlexLLM(BaseModel):
-    """Mixed into an LLM of LlamaIndex's, in front of it: the arguments that are ours.
+    """A mixin before an LLM class of LlamaIndex: the arguments that flextier adds or changes.
 
     Raises:
         PolicyError: ``timeout`` or ``max_retries`` contradicts ``policy``, or a value is wrong.
@@ -63,50 +68,54 @@ class FlexLLM(BaseModel):
 
     timeout: float | None = Field(default=None, ge=0)
     """Seconds that one attempt may take on any lane; sets the policy's ``flex_timeout`` and
-    ``standard_timeout``. None (LlamaIndex: 60): the policy's count."""
+    ``standard_timeout``. None (LlamaIndex: 60): the policy's apply."""
 
     max_retries: int | None = Field(default=None, ge=0)
-    """Sets the policy's ``max_retries``. None (LlamaIndex: 3): the policy's counts."""
+    """Sets the policy's ``max_retries``. None (LlamaIndex: 3): the policy's applies."""
 
     context_window: int | None = Field(default=None, gt=0)
-    """Tokens of the model's context. None: from LlamaIndex's table, which may not list it yet."""
+    """Tokens of the model's context. None: from LlamaIndex's tables, which may lack the model."""
 
     api_key: str | None = Field(default=None, exclude=True, repr=False)
 
-    _limit_field: ClassVar[str]
-    """LlamaIndex's name for the most tokens that the model may write."""
+    _max_tokens_field: ClassVar[str]
+    """The name of LlamaIndex's field for the maximum number of output tokens."""
 
     _client: Any
     _aclient: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         llm: Any = super()
-        given = {"timeout": None, "max_retries": None, **_by_name(llm.__init__, args, kwargs)}
+        given = {
+            "timeout": None,
+            "max_retries": None,
+            **_keyword_arguments(llm.__init__, args, kwargs),
+        }
         sync = given.pop("openai_client", None)
         asynchronous = given.pop("async_openai_client", None)
         if given.get("policy") is None:
             given.pop("policy", None)
         else:
             given["policy"] = FlexPolicy.of(given["policy"])
-        llm.__init__(**given, openai_client=_LATER, async_openai_client=_LATER)
-        self._check()
-        self._client = self._adopted(sync, openai.OpenAI, FlexOpenAI, "openai_client")
-        self._aclient = self._adopted(
+        llm.__init__(**given, openai_client=_PLACEHOLDER, async_openai_client=_PLACEHOLDER)
+        self._check_arguments()
+        self._client = self._routed(sync, openai.OpenAI, FlexOpenAI, "openai_client")
+        self._aclient = self._routed(
             asynchronous, openai.AsyncOpenAI, AsyncFlexOpenAI, "async_openai_client"
         )
         self._watch_runs()
-        self._begin()
+        self._create_clients()
 
     def _watch_runs(self) -> None:
         clients = (self._client, self._aclient)
         if need_run_tracking(self.policy, *(getattr(client, "policy", None) for client in clients)):
             watch_runs()
 
-    def _begin(self) -> None:
-        """The arguments are read, the clients that were given are in place, the others None."""
+    def _create_clients(self) -> None:
+        """Create clients that were not given, if the LLM does not do so at the first call."""
 
-    def _check(self) -> None:
-        """Whether the arguments fit each other, before the first call needs them."""
+    def _check_arguments(self) -> None:
+        """Check that the arguments fit together, before the first call uses them."""
         timeouts = (
             TimeoutArgument()
             if self.timeout is None
@@ -114,7 +123,7 @@ class FlexLLM(BaseModel):
         )
         merge_arguments(self.policy, self.policy, ClientArguments(timeouts, self.max_retries))
         model, window = self._model, self._window()
-        if self.context_window is None and facts_of(model).window is None:
+        if self.context_window is None and model_info(model).context_window is None:
             warnings.warn(
                 f"the context size of {model!r} is not in LlamaIndex's table: prompts are packed "
                 f"for {window} tokens. Give context_window= to say better",
@@ -123,11 +132,11 @@ class FlexLLM(BaseModel):
 
     # --- clients ------------------------------------------------------------------------------
 
-    def _new(self, flex: Any) -> Any:
-        """A client of ours with LlamaIndex's settings."""
+    def _new_client(self, flex: Any) -> Any:
+        """A new client of class ``flex`` with LlamaIndex's credentials."""
         llm: Any = self
         credentials = llm._get_credential_kwargs(is_async=flex is AsyncFlexOpenAI)
-        # The policy wins: where a copy got another one, it may say something else than they do.
+        # A copy with another policy may contradict the settings: the policy takes precedence.
         return flex(**{**credentials, **self._settings()}).copy(policy=self.policy)
 
     def _settings(self) -> dict[str, Any]:
@@ -136,8 +145,8 @@ class FlexLLM(BaseModel):
             "max_retries": not_given if self.max_retries is None else self.max_retries,
         }
 
-    def _adopted(self, client: Any, plain: Any, flex: Any, argument: str) -> Any:
-        """A client of the caller's, routed; its own arguments count, unless the LLM has any."""
+    def _routed(self, client: Any, plain: Any, flex: Any, argument: str) -> Any:
+        """The caller's client, routed; the LLM's explicit arguments override the client's."""
         if not should_route(client, plain, flex, argument, stacklevel=4):
             return client
         if isinstance(client, flex):
@@ -147,7 +156,7 @@ class FlexLLM(BaseModel):
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
         """A copy, as pydantic makes it; with another ``policy``, on clients that follow it."""
-        # Deep first: pydantic's own deep copy with an update passes __deepcopy__ by.
+        # Pydantic's own deep copy with an update does not call __deepcopy__.
         original = self.__deepcopy__() if deep else self
         copied = super(FlexLLM, original).model_copy(update=update)
         if update and "policy" in update:
@@ -162,12 +171,12 @@ class FlexLLM(BaseModel):
     def __deepcopy__(self, memo: Any = None) -> Self:
         """A deep copy on the same clients: their connections cannot be copied."""
         memo = {} if memo is None else memo
-        for held in (self.__pydantic_private__ or {}).values():
-            if hasattr(held, "close") or hasattr(held, "aclose"):
-                memo[id(held)] = held
+        for value in (self.__pydantic_private__ or {}).values():
+            if hasattr(value, "close") or hasattr(value, "aclose"):
+                memo[id(value)] = value
         return super().__deepcopy__(memo)
 
-    # --- calls: LlamaIndex's own, less its retries, plus the report ---------------------------
+    # --- calls: LlamaIndex's own, without its retries, with the report ------------------------
 
     def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         llm: Any = super()
@@ -176,8 +185,8 @@ class FlexLLM(BaseModel):
             try:
                 response: ChatResponse = without_retries(llm._chat)(messages, **kwargs)
             except AttributeError as error:
-                # LlamaIndex trips over the usage that a failed response does not have.
-                raise failed_response(observer) or error from error
+                # LlamaIndex reads the usage, which a failed response does not have.
+                raise failed_response_error(observer) or error from error
         return with_report(response, observer)
 
     async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -200,10 +209,10 @@ class FlexLLM(BaseModel):
         return astreamed(chunks, CallObserver())
 
     def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
-        """The request's fields: LlamaIndex's, made right for models that it does not list.
+        """The fields of a request: LlamaIndex's, corrected for models that it does not list.
 
-        ``service_tier`` of the call wins over the constructor's; ``additional_kwargs`` of a call
-        are fields like the others of it.
+        The call's ``service_tier`` overrides the constructor's. A call's ``additional_kwargs`` are
+        treated like its other fields.
         """
         llm: Any = super()
         if "additional_kwargs" in kwargs:
@@ -211,13 +220,13 @@ class FlexLLM(BaseModel):
         fields: dict[str, Any] = llm._get_model_kwargs(**kwargs)
         if "service_tier" in kwargs:
             fields["service_tier"] = kwargs["service_tier"]
-        facts = facts_of(self._model)
+        facts = model_info(self._model)
         if facts.is_reasoning and not facts.listed:
-            self._make_right(fields, {**self._additional, **kwargs})
+            self._adapt_to_reasoning_model(fields, {**self._additional, **kwargs})
         return fields
 
-    def _make_right(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
-        """Change the fields of a request to those that reasoning models take."""
+    def _adapt_to_reasoning_model(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
+        """Change the fields of a request to those that reasoning models accept."""
         if "temperature" not in explicit and fields.get("temperature") == DEFAULT_TEMPERATURE:
             del fields["temperature"]
 
@@ -236,13 +245,13 @@ class FlexLLM(BaseModel):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex packs prompts and picks ways by, also for models that it does not list.
+        """Context size and features of the model, also for models that LlamaIndex does not list.
 
         Raises:
             ValueError: the context size of the model is unknown.
         """
         llm: Any = super()
-        facts = facts_of(self._model)
+        facts = model_info(self._model)
         if facts.listed:
             known: LLMMetadata = llm.metadata
             if self.context_window is None:
@@ -250,20 +259,20 @@ class FlexLLM(BaseModel):
             return known.model_copy(update={"context_window": self.context_window})
         return LLMMetadata(
             context_window=self._window(),
-            num_output=getattr(self, self._limit_field) or -1,
+            num_output=getattr(self, self._max_tokens_field) or -1,
             is_chat_model=facts.is_chat,
-            is_function_calling_model=facts.calls_tools,
+            is_function_calling_model=facts.supports_tools,
             model_name=self._model,
         )
 
     def _window(self) -> int:
-        facts = facts_of(self._model)
+        facts = model_info(self._model)
         if self.context_window is not None:
             return self.context_window
-        if facts.window is not None:
-            return facts.window
+        if facts.context_window is not None:
+            return facts.context_window
         if facts.is_reasoning:
-            return SAFE_WINDOW
+            return FALLBACK_CONTEXT_WINDOW
         raise ValueError(
             f"the context size of {self._model!r} is unknown to LlamaIndex: give "
             f"{type(self).__name__}(context_window=<tokens>)"
@@ -272,7 +281,7 @@ class FlexLLM(BaseModel):
     # --- serialisation ------------------------------------------------------------------------
 
     @field_serializer("policy")
-    def _explicit(self, policy: FlexPolicy) -> dict[str, Any]:
+    def _serialize_policy(self, policy: FlexPolicy) -> dict[str, Any]:
         return policy.model_dump(mode="json", exclude_unset=True)
 
     def model_dump(self, **kwargs: Any) -> dict[str, Any]:
@@ -287,7 +296,7 @@ class FlexLLM(BaseModel):
 
     @contextmanager
     def _saving(self) -> Iterator[None]:
-        """Mark the LLM as what is saved, not a part of it."""
+        """Mark this LLM as the object that is saved, and not a part of it."""
         token = _SAVED.set(self)
         try:
             yield
@@ -296,33 +305,51 @@ class FlexLLM(BaseModel):
 
     @model_serializer(mode="wrap")
     def custom_model_dump(self, handler: Any, info: Any) -> dict[str, Any]:
-        """The fields without secrets: no key, no headers or fields that are named like one.
+        """The fields without secrets: no API key, and nothing whose name is that of a secret.
 
-        As a part of something else, such as a transformation, whose cache key this makes: without
-        the knobs, and without a context window that was not given.
+        As a part of another object, such as a transformation, whose cache key is made from it: also
+        without the fields of routing, and without a context window that was not given.
         """
         llm: Any = self
-        fields: dict[str, Any] = without_secrets(handler(self))
+        fields: dict[str, Any] = _without_secrets(handler(self))
         if _SAVED.get() is not self:
-            fields = {name: value for name, value in fields.items() if name not in _KNOBS}
+            fields = {name: value for name, value in fields.items() if name not in _ROUTING_FIELDS}
             if self.context_window is None:
                 fields.pop("context_window", None)
         return {**fields, "class_name": llm.class_name()}
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, without_secrets(value)
+            yield name, _without_secrets(value)
 
 
 def without_retries(method: Any) -> Any:
-    """A bound method of LlamaIndex's, less the tenacity decorator around it."""
+    """A bound method of LlamaIndex's without its tenacity decorator."""
     plain = getattr(method, "__wrapped__", None)
     return method if plain is None else MethodType(plain, method.__self__)
 
 
-def _by_name(init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a constructor by name, those in the right place too."""
+def _keyword_arguments(init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a constructor by name, positional ones included."""
     if not args:
         return kwargs
     bound = inspect.signature(init).bind(*args, **kwargs).arguments
     return {**bound, **bound.pop("kwargs", {})}
+
+
+_SECRET_NAME = re.compile(
+    r"(^|[-_])((api|subscription)[-_]?key|auth|authorization|token|secret|password|cookie)$", re.I
+)
+
+
+def _without_secrets(value: Any) -> Any:
+    """The value without entries of dicts in it whose name is that of a secret."""
+    if isinstance(value, dict):
+        return {
+            name: _without_secrets(item)
+            for name, item in value.items()
+            if not (isinstance(name, str) and _SECRET_NAME.search(name))
+        }
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(item) for item in value]
+    return value

@@ -1,4 +1,4 @@
-"""Counts the calls of LlamaIndex, each once, however they are reported."""
+"""Counts the calls of LlamaIndex, each once; those without a report get a record here."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from threading import RLock
 from typing import Any
 from uuid import uuid4
 
+from flextier._utils.extras import needs_extra
 from flextier._utils.safe_warn import notify
 from flextier.calls.report import CallReport
 from flextier.costs.records import CallRecord, OnRecord, RecentIds, record_of
 from flextier.costs.totals import CostTotals
-from flextier.llama_index._requires import needs_llama_index
+from flextier.lanes import tier_lane
+from flextier.llama_index.events import FRAMEWORK
 from flextier.llama_index.openai import OpenAIFlex
 from flextier.llama_index.openai_responses import OpenAIResponsesFlex
-from flextier.llama_index.records import FRAMEWORK, record_of_answer, record_of_failure
-from flextier.pricing.price_book import load_price_list
+from flextier.pricing.price_book import cost_or_unpriced, load_price_list
+from flextier.pricing.usage import Usage
 
-with needs_llama_index():
+with needs_extra("llama-index"):
     from llama_index.core.llms.structured_llm import StructuredLLM
 
-# LLMs that call another one, whose calls are reported by themselves.
+# LLMs that call another one, whose calls have events of their own.
 _WRAPPERS = frozenset({StructuredLLM.class_name()})
-# They dispatch an event for every request they make, with a report.
-_OURS = frozenset({OpenAIFlex.class_name(), OpenAIResponsesFlex.class_name()})
+# LLMs that dispatch an event with a report for every request.
+_FLEXTIER = frozenset({OpenAIFlex.class_name(), OpenAIResponsesFlex.class_name()})
 
-_MOST_OPEN = 100_000  # calls begun whose end was never reported, such as unread streams
+_MAX_OPEN = 100_000  # calls whose end is never reported, such as unread streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,10 @@ class _OpenCall:
 
     model: str
     at: datetime
-    is_ours: bool
-    about: Mapping[str, Any] = field(default_factory=dict)
+    has_report: bool
+    """Whether it is a call of flextier's, which brings its own report."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields of its record."""
     call_id: str = field(default_factory=lambda: uuid4().hex)
 
 
@@ -49,57 +53,100 @@ class CallCounter:
         load_price_list()
         self.totals = CostTotals()
         self._on_record = on_record
-        self._begun: OrderedDict[str, _OpenCall] = OrderedDict()
+        self._open: OrderedDict[str, _OpenCall] = OrderedDict()
         self._counted = RecentIds()
-        self._lock = RLock()  # the garbage collector may end a call in the midst
+        self._lock = RLock()  # reentrant: the garbage collector may end a call at any point
 
-    def begin(self, key: str, llm: Mapping[str, Any], at: datetime, **about: Any) -> None:
-        """A call begins, of an LLM that LlamaIndex describes so."""
+    def started(self, key: str, llm: Mapping[str, Any], at: datetime, **fields: Any) -> None:
+        """A call has begun; ``llm`` is LlamaIndex's description of its LLM."""
         if llm.get("class_name") in _WRAPPERS:
             return
         model = str(llm.get("model_name") or llm.get("model") or "unknown")
         with self._lock:
-            self._begun[key] = _OpenCall(model, at, llm.get("class_name") in _OURS, about)
-            if len(self._begun) > _MOST_OPEN:
-                self._begun.popitem(last=False)
+            self._open[key] = _OpenCall(model, at, llm.get("class_name") in _FLEXTIER, fields)
+            if len(self._open) > _MAX_OPEN:
+                self._open.popitem(last=False)
 
-    def end(self, key: str, report_fields: Mapping[str, Any], **about: Any) -> None:
-        """A call of ours is over: it brings its own report, as a dict."""
-        with self._lock:
-            begun = self._begun.pop(key, None)
+    def reported(self, key: str, report_fields: Mapping[str, Any], **fields: Any) -> None:
+        """A call of flextier's has ended, with its report as a dict."""
+        call = self._ended(key)
         if self._counted.is_new(report_fields["id"]):
-            known = {} if begun is None else begun.about
             report = CallReport.from_dict(dict(report_fields))
-            self._record(record_of(report, framework=FRAMEWORK, **{**known, **about}))
+            fields = {**({} if call is None else call.fields), **fields}
+            self._count(record_of(report, framework=FRAMEWORK, **fields))
 
     def answered(self, key: str, response: Any, at: datetime) -> None:
-        """A call is over; one of ours has been counted by its report."""
-        with self._lock:
-            begun = self._begun.pop(key, None)
-        if begun is not None:
-            self._record(record_of_answer(response, **_facts(begun, at)))
+        """A call has ended with LlamaIndex's response; of a stream, the last one."""
+        if (call := self._ended(key)) is None:
+            return  # counted by its report
+        raw = getattr(response, "raw", None)
+        answer = _field(raw, "response") or raw  # the last event of a Responses stream
+        tier, model = _field(answer, "service_tier"), _field(answer, "model")
+        lane = tier_lane(tier).name if isinstance(tier, str) else "standard"
+        served_model = model if isinstance(model, str) else None
+        usage = _usage(_field(answer, "usage"))
+        self._count(_record(call, at, lane, served_model=served_model, usage=usage))
 
-    def failed(self, key: str, error: str, at: datetime, *, is_made: bool = False) -> None:
-        """A call is over without an answer. One of ours brings a report, or was never made.
+    def failed(self, key: str, error: str, at: datetime, *, was_sent: bool = False) -> None:
+        """A call has ended without a response.
 
         Args:
             key: the call.
-            error: the name of what ended it.
-            at: when.
-            is_made: whether it was made in any case, and brings no report here.
+            error: the name of the error.
+            at: when it ended.
+            was_sent: whether to count a call of flextier's too. Otherwise it is taken to bring its
+                report, or to have sent nothing.
         """
-        with self._lock:
-            begun = self._begun.pop(key, None)
-        if begun is not None and (is_made or not begun.is_ours):
-            lane = "unknown" if begun.is_ours else "standard"
-            self._record(record_of_failure(error, lane=lane, **_facts(begun, at)))
+        call = self._ended(key)
+        if call is not None and (was_sent or not call.has_report):
+            lane = "unknown" if call.has_report else "standard"
+            self._count(_record(call, at, lane, error=error))
 
-    def _record(self, record: CallRecord) -> None:
+    def _ended(self, key: str) -> _OpenCall | None:
+        with self._lock:
+            return self._open.pop(key, None)
+
+    def _count(self, record: CallRecord) -> None:
         self.totals.add(record)
         if self._on_record is not None:
             notify(self._on_record, record)
 
 
-def _facts(begun: _OpenCall, ended: datetime) -> dict[str, Any]:
-    facts = {"call_id": begun.call_id, "model": begun.model, "began": begun.at, "ended": ended}
-    return {**facts, **begun.about}
+def _record(
+    call: _OpenCall,
+    ended: datetime,
+    lane: str,
+    *,
+    served_model: str | None = None,
+    usage: Usage | None = None,
+    error: str | None = None,
+) -> CallRecord:
+    models = (call.model,) if served_model is None else (served_model, call.model)
+    return CallRecord(
+        call_id=call.call_id,
+        at=call.at,
+        framework=FRAMEWORK,
+        model=call.model,
+        served_model=served_model,
+        lane=lane,
+        first_lane=lane,
+        answered=error is None,
+        usage=usage,
+        cost=cost_or_unpriced(usage, models, lane, call.at.timestamp()),
+        elapsed=(ended - call.at).total_seconds(),
+        error=error,
+        **call.fields,
+    )
+
+
+def _usage(usage: Any) -> Usage | None:
+    """OpenAI's usage, as an object or a dict; None for usage in another vendor's format."""
+    if _field(usage, "total_tokens") is None:
+        return None
+    return Usage.from_json(usage) if isinstance(usage, Mapping) else Usage.from_openai(usage)
+
+
+def _field(holder: Any, name: str) -> Any:
+    if isinstance(holder, Mapping):
+        return holder.get(name)
+    return getattr(holder, name, None)

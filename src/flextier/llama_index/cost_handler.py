@@ -1,4 +1,4 @@
-"""What LlamaIndex's calls cost: a handler for its instrumentation's events."""
+"""The cost of LlamaIndex's calls, counted from the events of its instrumentation."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
+from flextier._utils.extras import needs_extra
 from flextier.costs.records import OnRecord
 from flextier.costs.totals import CostTotals
-from flextier.llama_index._requires import needs_llama_index
 from flextier.llama_index.call_counter import CallCounter
 from flextier.llama_index.events import FlexCallEvent
 
-with needs_llama_index():
+with needs_extra("llama-index"):
     from llama_index.core.instrumentation.event_handlers import BaseEventHandler
     from llama_index.core.instrumentation.events import BaseEvent
     from llama_index.core.instrumentation.events.exception import ExceptionEvent
@@ -28,15 +28,18 @@ with needs_llama_index():
     from llama_index_instrumentation.events.span import SpanDropEvent
 
 
+_PLAIN = (str, int, float, bool)
+
+
 class FlexCostEventHandler(BaseEventHandler):
-    """Counts what the model calls of LlamaIndex cost, ours and those of any other LLM.
+    """Counts the cost of LlamaIndex's model calls, with flextier's LLMs and any others.
 
-    While its ``with`` block is open it counts all calls of the process, also those of other threads
-    and tasks, as LlamaIndex's handlers do; else add it to a dispatcher. Each call counts once.
-    Calls of ours bring their attempts, waits and fallbacks along; of others what LlamaIndex keeps
-    of the answer is counted: without OpenAI's usage in it, a call is unpriced.
+    While its ``with`` block is open it counts all calls of the process, in every thread and task,
+    as LlamaIndex's handlers do. To keep it for longer, add it to a dispatcher. Each call counts
+    once. For flextier's LLMs, the record has attempts, waits and fallbacks. For others, it has what
+    LlamaIndex keeps of the response; without OpenAI's usage in it, the call is unpriced.
 
-    LlamaIndex's instrument tags are the record's metadata, and its tags as ``name:value``.
+    LlamaIndex's instrument tags become the record's metadata, and its tags, as ``name:value``.
 
     Args:
         on_record: called with each record, for example a ledger's ``add``. None: no callback.
@@ -56,7 +59,7 @@ class FlexCostEventHandler(BaseEventHandler):
 
     @property
     def totals(self) -> CostTotals:
-        """What the calls came to so far."""
+        """The totals of all calls so far."""
         return self._counter.totals
 
     @classmethod
@@ -72,21 +75,21 @@ class FlexCostEventHandler(BaseEventHandler):
         handlers = get_dispatcher().event_handlers
         places = [place for place, handler in enumerate(handlers) if handler is self]
         if places:
-            del handlers[places[-1]]  # that of this block: others may be the caller's own
+            del handlers[places[-1]]  # the one of this block; the caller may have added others
 
     def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-        """Take note of one event."""
-        read = _READERS.get(type(event))
-        if read is not None and event.span_id is not None:
-            read(self._counter, event)
+        """Count the call of an event."""
+        handle = _HANDLERS.get(type(event))
+        if handle is not None and event.span_id is not None:
+            handle(self._counter, event)
 
 
-def _begin(counter: CallCounter, event: Any) -> None:
-    counter.begin(event.span_id, event.model_dict, _utc(event.timestamp), **_about(event))
+def _started(counter: CallCounter, event: Any) -> None:
+    counter.started(event.span_id, event.model_dict, _utc(event.timestamp), **_record_fields(event))
 
 
-def _ours(counter: CallCounter, event: Any) -> None:
-    counter.end(event.span_id, event.report, **_about(event))
+def _reported(counter: CallCounter, event: Any) -> None:
+    counter.reported(event.span_id, event.report, **_record_fields(event))
 
 
 def _answered(counter: CallCounter, event: Any) -> None:
@@ -101,10 +104,10 @@ def _dropped(counter: CallCounter, event: Any) -> None:
     counter.failed(event.span_id, "error", _utc(event.timestamp))
 
 
-_READERS: dict[type, Callable[[CallCounter, Any], None]] = {
-    LLMChatStartEvent: _begin,
-    LLMCompletionStartEvent: _begin,
-    FlexCallEvent: _ours,
+_HANDLERS: dict[type, Callable[[CallCounter, Any], None]] = {
+    LLMChatStartEvent: _started,
+    LLMCompletionStartEvent: _started,
+    FlexCallEvent: _reported,
     LLMChatEndEvent: _answered,
     LLMCompletionEndEvent: _answered,
     ExceptionEvent: _raised,
@@ -112,16 +115,13 @@ _READERS: dict[type, Callable[[CallCounter, Any], None]] = {
 }
 
 
-def _about(event: Any) -> dict[str, Any]:
-    """The fields of a record, from its event."""
+def _record_fields(event: Any) -> dict[str, Any]:
+    """The fields of a call's record that its event has."""
     plain = {name: value for name, value in event.tags.items() if isinstance(value, _PLAIN)}
     tags = tuple(f"{name}:{value}" for name, value in plain.items())
     return {"run_id": event.span_id, "tags": tags, "metadata": plain}
 
 
-_PLAIN = (str, int, float, bool)
-
-
 def _utc(local: datetime) -> datetime:
-    """LlamaIndex's times are local ones, without a zone."""
+    """The time in UTC: LlamaIndex's times are local, without a zone."""
     return local.astimezone(timezone.utc)

@@ -1,4 +1,4 @@
-"""Events for LlamaIndex's instrumentation: one a retry, one a fallback, one a call."""
+"""Events for LlamaIndex's instrumentation: for each retry, each fallback and each call."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ from typing import Any
 
 from anyio import CancelScope
 
+from flextier._utils.extras import needs_extra
 from flextier.calls.context import current_scope, listen
 from flextier.calls.report import CallReport, Retry
-from flextier.llama_index._requires import needs_llama_index
-from flextier.llama_index.records import FRAMEWORK
 from flextier.llama_index.run_tracking import run_here
 
-with needs_llama_index():
+with needs_extra("llama-index"):
     from llama_index.core.instrumentation.events import BaseEvent
     from llama_index.core.instrumentation.span import active_span_id
     from llama_index_instrumentation import get_dispatcher
+
+FRAMEWORK = "llama-index"
+"""The framework in the records of calls."""
 
 _dispatcher = get_dispatcher(__name__)
 
 
 class FlexRetryEvent(BaseEvent):
-    """A new try of a call, before its wait."""
+    """A retry, dispatched before its wait."""
 
     model: str
     """The model asked for."""
     lane: str
-    """The lane that is tried next."""
+    """The lane of the next attempt."""
     failed_lane: str
     """The lane of the attempt that failed."""
     reason: str
     """Why it failed: a kind of the failure table, such as ``"capacity"``."""
     wait: float
-    """Seconds until the new try."""
+    """Seconds until the next attempt."""
     status: int | None = None
-    """The HTTP status of the failed attempt. None: none arrived."""
+    """The HTTP status of the failed attempt; None: there was no response."""
     request_id: str | None = None
-    """OpenAI's id of the failed attempt."""
+    """OpenAI's request id of the failed attempt."""
 
     @classmethod
     def class_name(cls) -> str:
@@ -46,7 +48,7 @@ class FlexRetryEvent(BaseEvent):
 
 
 class FlexCallEvent(BaseEvent):
-    """A call that is over, answered or not."""
+    """A call that has ended, answered or not."""
 
     report: dict[str, Any]
     """Its report, as in ``response.additional_kwargs["flextier"]``."""
@@ -63,7 +65,7 @@ class FlexFallbackEvent(BaseEvent):
     model: str
     """The model asked for."""
     lane: str
-    """The lane that was billed; for a call without an answer, that of its last attempt."""
+    """The lane that was billed; for a call without a response, that of its last attempt."""
     reason: str
     """Why the first lane was left: a kind of the failure table, or ``"downgraded"``."""
     report: dict[str, Any]
@@ -76,7 +78,7 @@ class FlexFallbackEvent(BaseEvent):
 
 
 class CallObserver:
-    """Listens to a call; keeps its report, and dispatches its events in the span it began in."""
+    """Listens to a call: keeps its report, and dispatches its events in the span of its start."""
 
     __slots__ = ("_run", "_scope", "_span_id", "_stream", "report", "report_fields")
 
@@ -86,12 +88,12 @@ class CallObserver:
         self._run = run_here(self._span_id)
         self._stream: Any = None
         self.report: CallReport | None = None
-        """The report of the call, once it is over."""
+        """The report of the call; None until it has ended."""
         self.report_fields: dict[str, Any] = {}
         """The report as plain JSON types."""
 
     def listening(self) -> AbstractContextManager[None]:
-        """Listen to the call that begins inside, which may be later than it was asked for."""
+        """Listen to the call made inside; a stream makes it with its first chunk."""
         return listen(
             self._on_report,
             self._on_retry,
@@ -101,13 +103,13 @@ class CallObserver:
             framework=FRAMEWORK,
         )
 
-    def left(self) -> None:
-        """The stream is abandoned: close it, if the call has one."""
+    def close_stream(self) -> None:
+        """Close the call's stream, if it has one."""
         if self._stream is not None:
             self._stream.close()
 
-    async def aleft(self) -> None:
-        """The async version of :meth:`left`."""
+    async def aclose_stream(self) -> None:
+        """The async version of :meth:`close_stream`."""
         if self._stream is not None:
             with CancelScope(shield=True):
                 await self._stream.close()

@@ -1,17 +1,17 @@
-"""What LlamaIndex's calls cost: a handler for its older callbacks."""
+"""The cost of LlamaIndex's calls, counted from its older callbacks."""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
 from typing import Any
 
+from flextier._utils.extras import needs_extra
 from flextier.calls.report import report_of
 from flextier.costs.records import OnRecord
 from flextier.costs.totals import CostTotals
-from flextier.llama_index._requires import needs_llama_index
 from flextier.llama_index.call_counter import CallCounter
 
-with needs_llama_index():
+with needs_extra("llama-index"):
     from llama_index.core.callbacks.base_handler import BaseCallbackHandler
     from llama_index.core.callbacks.schema import CBEventType, EventPayload
 
@@ -36,7 +36,7 @@ class FlexCostCallback(BaseCallbackHandler):
 
     @property
     def totals(self) -> CostTotals:
-        """What the calls came to so far."""
+        """The totals of all calls so far."""
         return self._counter.totals
 
     def on_event_start(
@@ -47,10 +47,10 @@ class FlexCostCallback(BaseCallbackHandler):
         parent_id: str = "",
         **kwargs: Any,
     ) -> str:
-        """Take note of a call that begins."""
+        """Note the start of a call."""
         if event_type is CBEventType.LLM:
             fields = (payload or {}).get(EventPayload.SERIALIZED) or {}
-            self._counter.begin(
+            self._counter.started(
                 event_id, fields, _now(), run_id=event_id, parent_run_id=parent_id or None
             )
         return event_id
@@ -62,7 +62,7 @@ class FlexCostCallback(BaseCallbackHandler):
         event_id: str = "",
         **kwargs: Any,
     ) -> None:
-        """Count a call that is over."""
+        """Count a call that has ended."""
         if event_type is not CBEventType.LLM:
             return
         payload = payload or {}
@@ -71,26 +71,26 @@ class FlexCostCallback(BaseCallbackHandler):
         if error is not None:
             report = report_of(error)
             if report is not None:
-                self._counter.end(event_id, report.to_dict())
+                self._counter.reported(event_id, report.to_dict())
             else:
                 # The report of an abandoned stream or a cancelled task does not arrive here, so
                 # the lane is unknown.
-                is_left = not isinstance(error, Exception)
-                self._counter.failed(event_id, type(error).__name__, _now(), is_made=is_left)
+                abandoned = not isinstance(error, Exception)
+                self._counter.failed(event_id, type(error).__name__, _now(), was_sent=abandoned)
             return
         fields = getattr(response, "additional_kwargs", {}).get("flextier")
         if fields is not None:
-            self._counter.end(event_id, fields)
+            self._counter.reported(event_id, fields)
         else:
             self._counter.answered(event_id, response, _now())
 
     def start_trace(self, trace_id: str | None = None) -> None:
-        """Nothing: calls are counted one by one."""
+        """Do nothing: calls are counted one by one."""
 
     def end_trace(
         self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None
     ) -> None:
-        """Nothing: calls are counted one by one."""
+        """Do nothing: calls are counted one by one."""
 
 
 def _now() -> datetime:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from flextier._utils.extras import needs_extra
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
-from flextier.llama_index._requires import needs_llama_index
 from flextier.llama_index.base import FlexLLM, without_retries
 
-with needs_llama_index():
+with needs_extra("llama-index"):
     from llama_index.core.base.llms.types import (
         CompletionResponse,
         CompletionResponseAsyncGen,
@@ -17,7 +17,7 @@ with needs_llama_index():
     )
     from llama_index.llms.openai import OpenAI
 
-_OPENAI = "api.openai.com"
+_OPENAI_HOST = "api.openai.com"
 
 
 class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is ours
@@ -40,11 +40,11 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
     """
 
     stream_usage: bool | None = None
-    """Whether chat streams are asked for their usage, in one more chunk at their end: without it
-    what a stream cost is not known. None: as LangChain's ``ChatOpenAI``, of OpenAI's own API only,
-    as some gateways refuse to be asked. ``stream_options`` in ``additional_kwargs`` win."""
+    """Whether chat streams request their usage, which adds a chunk at the end; without it the cost
+    of a stream is unknown. None: only from OpenAI's own API, as LangChain's ``ChatOpenAI`` does,
+    since some gateways reject the field. ``stream_options`` in ``additional_kwargs`` overrides."""
 
-    _limit_field = "max_tokens"
+    _max_tokens_field = "max_tokens"
 
     @classmethod
     def class_name(cls) -> str:
@@ -53,41 +53,40 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
 
     def _get_client(self) -> Any:
         if not self.reuse_client:
-            return self._new(FlexOpenAI)
+            return self._new_client(FlexOpenAI)
         if self._client is None:
-            self._client = self._new(FlexOpenAI)
+            self._client = self._new_client(FlexOpenAI)
         return self._client
 
     def _get_aclient(self) -> Any:
         if not self.reuse_client:
-            return self._new(AsyncFlexOpenAI)
+            return self._new_client(AsyncFlexOpenAI)
         if self._aclient is None:
-            self._aclient = self._new(AsyncFlexOpenAI)
+            self._aclient = self._new_client(AsyncFlexOpenAI)
         return self._aclient
 
     def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         fields = super()._get_model_kwargs(**kwargs)
-        if fields.get("stream") and "stream_options" not in fields and self._asks_usage():
+        if fields.get("stream") and "stream_options" not in fields and self._requests_usage():
             fields["stream_options"] = {"include_usage": True}
         return fields
 
-    def _asks_usage(self) -> bool:
+    def _requests_usage(self) -> bool:
         if self.stream_usage is not None:
             return self.stream_usage
         client = self._client or self._aclient
         url = self.api_base if client is None else client.base_url
-        return urlsplit(str(url)).hostname == _OPENAI
+        return urlsplit(str(url)).hostname == _OPENAI_HOST
 
-    def _make_right(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
-        super()._make_right(fields, explicit)
+    def _adapt_to_reasoning_model(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
+        super()._adapt_to_reasoning_model(fields, explicit)
         if "max_tokens" in fields:
-            most = fields.pop("max_tokens")
-            fields.setdefault("max_completion_tokens", most)
+            fields.setdefault("max_completion_tokens", fields.pop("max_tokens"))
         fields.pop("parallel_tool_calls", None)
         if self.reasoning_effort is not None:
             fields["reasoning_effort"] = self.reasoning_effort
 
-    # --- the older Completions API: no lanes, but the SDK's retries only, too -----------------
+    # --- the older Completions API: no lanes, and only the SDK's retries ----------------------
 
     def _complete(self, prompt: str, **kwargs: Any) -> CompletionResponse:
         response: CompletionResponse = without_retries(super()._complete)(prompt, **kwargs)

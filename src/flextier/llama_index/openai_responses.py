@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from flextier._utils.extras import needs_extra
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
-from flextier.llama_index._requires import needs_llama_index
 from flextier.llama_index.base import FlexLLM
 from flextier.llama_index.events import CallObserver
 
-with needs_llama_index():
+with needs_extra("llama-index"):
     from llama_index.llms.openai import OpenAIResponses
 
 
@@ -26,13 +26,13 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
         llm.complete("Why is the sky blue?").additional_kwargs["flextier"]["lane"]
     """
 
-    _limit_field = "max_output_tokens"
+    _max_tokens_field = "max_output_tokens"
 
-    def _begin(self) -> None:
+    def _create_clients(self) -> None:
         if self._client is None:
-            self._client = self._new(FlexOpenAI)
+            self._client = self._new_client(FlexOpenAI)
         if self._aclient is None:
-            self._aclient = self._new(AsyncFlexOpenAI)
+            self._aclient = self._new_client(AsyncFlexOpenAI)
 
     @classmethod
     def class_name(cls) -> str:
@@ -47,7 +47,7 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
         **prompt_args: Any,
     ) -> Any:
         """As ``OpenAIResponses.structured_predict``, on the constructor's ``service_tier``."""
-        predict = _within_the_span(super().structured_predict)
+        predict = _without_span(super().structured_predict)
         with CallObserver().listening():
             return predict(output_cls, prompt, self._with_tier(llm_kwargs), **prompt_args)
 
@@ -59,24 +59,24 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
         **prompt_args: Any,
     ) -> Any:
         """As ``OpenAIResponses.astructured_predict``, on the constructor's ``service_tier``."""
-        predict = _within_the_span(super().astructured_predict)
+        predict = _without_span(super().astructured_predict)
         with CallObserver().listening():
             return await predict(output_cls, prompt, self._with_tier(llm_kwargs), **prompt_args)
 
     def _with_tier(self, llm_kwargs: dict[str, Any] | None) -> dict[str, Any]:
-        """LlamaIndex leaves ``additional_kwargs`` out here: its other fields stay out."""
+        """The arguments with the constructor's tier, which LlamaIndex ignores here."""
         if "service_tier" not in self.additional_kwargs:
             return llm_kwargs or {}
         return {"service_tier": self.additional_kwargs["service_tier"], **(llm_kwargs or {})}
 
-    def _make_right(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
-        super()._make_right(fields, explicit)
+    def _adapt_to_reasoning_model(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
+        super()._adapt_to_reasoning_model(fields, explicit)
         if "top_p" not in explicit and fields.get("top_p") == 1.0:
             del fields["top_p"]
         if self.reasoning_options is not None:
             fields.setdefault("reasoning", self.reasoning_options)
 
 
-def _within_the_span(method: Any) -> Any:
-    """A method without LlamaIndex's span around it: the overriding one has it already."""
+def _without_span(method: Any) -> Any:
+    """The method without LlamaIndex's span: the overriding method has one already."""
     return getattr(method, "__wrapped__", method)

@@ -17,21 +17,21 @@ _LAST_EVENTS = frozenset({"response.completed", "response.incomplete"})
 
 
 def with_report(response: _T, observer: CallObserver) -> _T:
-    """The response with the report on it; without, where the call was none of ours (Azure).
+    """The response with its report; without one if flextier did not route the call (Azure).
 
     Raises:
-        openai.APIError: the response is a failed one, which LlamaIndex takes for an empty answer.
+        openai.APIError: the response has the status ``"failed"``; to LlamaIndex it looks empty.
     """
-    if (failed := failed_response(observer)) is not None:
-        raise failed
+    if (error := failed_response_error(observer)) is not None:
+        raise error
     if observer.report is not None:
         additional: dict[str, Any] = response.additional_kwargs  # type: ignore[attr-defined]
         additional["flextier"] = observer.report_fields
     return response
 
 
-def failed_response(observer: CallObserver) -> openai.APIError | None:
-    """The error for a call that ended in a response of status ``"failed"``; None: it did not."""
+def failed_response_error(observer: CallObserver) -> openai.APIError | None:
+    """The error for a response of status ``"failed"``; None if the call has another one."""
     report = observer.report
     if report is None or report.served:
         return None
@@ -43,10 +43,10 @@ def failed_response(observer: CallObserver) -> openai.APIError | None:
 
 
 def streamed(chunks: Iterator[Any], observer: CallObserver) -> Generator[Any, None, None]:
-    """The chunks of a stream, the report on the last one.
+    """The chunks of a stream, the last one with the report.
 
-    The report of a Responses stream is there with its last event. A chat stream is over only after
-    its last chunk: those that may be the last are held back until the next step.
+    A Responses stream has its report with its last event. A chat stream ends only after its last
+    chunk, so each chunk that may be the last is held back until the next one arrives.
     """
     try:
         with observer.listening():  # the request is made for the first chunk
@@ -64,7 +64,7 @@ def streamed(chunks: Iterator[Any], observer: CallObserver) -> Generator[Any, No
             yield chunk if after is not None else with_report(chunk, observer)
             chunk = after
     finally:
-        observer.left()  # LlamaIndex leaves the stream of who stops reading to the collector
+        observer.close_stream()  # LlamaIndex leaves an abandoned stream to the garbage collector
 
 
 async def astreamed(
@@ -87,11 +87,11 @@ async def astreamed(
             yield chunk if after is not None else with_report(chunk, observer)
             chunk = after
     finally:
-        await observer.aleft()
+        await observer.aclose_stream()
 
 
 def _may_be_last(event: Any) -> bool:
-    """Whether nothing but the usage can follow an event of the SDK."""
+    """Whether only the usage can follow an event of the SDK."""
     choices = getattr(event, "choices", None)
     if choices is None:
         return getattr(event, "type", None) in _LAST_EVENTS

@@ -1,8 +1,8 @@
-"""LlamaIndex's runs, for lanes that tie the calls of one run together.
+"""LlamaIndex's runs, for lanes that group the calls of one run.
 
-A run is one of a workflow or an agent, or one call of a query engine or a chat engine: the
-outermost of them. LlamaIndex's instrumentation reports when they begin and end; the running one
-is kept in the context, which LlamaIndex takes along into its tasks and threads.
+A run is that of a workflow or an agent, or one call of a query engine or a chat engine; of nested
+ones, the outermost. LlamaIndex's instrumentation reports when they begin and end. The current one
+is kept in the context, which LlamaIndex passes on to its tasks and threads.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from threading import Lock
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+from flextier._utils.extras import needs_extra
 from flextier.calls.run_tracking import register_run_tracking
-from flextier.llama_index._requires import needs_llama_index
 
-with needs_llama_index():
+with needs_extra("llama-index"):
     from llama_index.core.base.base_query_engine import BaseQueryEngine
     from llama_index.core.chat_engine.types import BaseChatEngine
     from llama_index.core.instrumentation.span_handlers import NullSpanHandler
@@ -32,67 +32,67 @@ _UUID = 36  # characters; a span's id is a name, a hyphen and a UUID
 class _SpanRun(NamedTuple):
     id: str
     span_id: str | None
-    """The span that it ends with. None: it does so in another task, or another process."""
+    """The span that it ends with. None: it ends in another task or process."""
 
 
 _run: ContextVar[_SpanRun | None] = ContextVar("flextier_llama_index_run", default=None)
 
 
 class _RunSpanHandler(NullSpanHandler):
-    """Receives spans, and keeps in the context which run they are in."""
+    """Keeps the current run in the context, from the spans that begin and end."""
 
     def span_enter(
         self, id_: str, *_: Any, instance: Any = None, parent_id: str | None = None, **__: Any
     ) -> None:
-        """Note the run that begins, if it is one and inside none."""
+        """Set the run, if one begins outside of any other."""
         run = _run.get()
         if run is not None and run.span_id is not None and parent_id is None:
-            # It was left open in this context: by its span's end in another one.
+            # Its span has ended in another context, which left the run open in this one.
             _run.set(run := None)
         if run is None and isinstance(instance, _RUNS):
-            _run.set(_SpanRun(_name(id_), id_))
+            _run.set(_SpanRun(_run_name(id_), id_))
 
     def span_exit(self, id_: str, *_: Any, **__: Any) -> None:
-        """Forget the run that ends."""
+        """Unset the run, if it ends."""
         run = _run.get()
         if run is not None and run.span_id == id_:
             _run.set(None)
 
     def span_drop(self, id_: str, *_: Any, **__: Any) -> None:
-        """Forget the run that fails."""
+        """Unset the run, if it fails."""
         self.span_exit(id_)
 
     def capture_propagation_context(self) -> dict[str, Any]:
-        """The run, for a workflow inside it that may run elsewhere."""
+        """The run, for a nested workflow that may run elsewhere."""
         run = _run.get()
         return {} if run is None else {_KEY: run.id}
 
     def restore_propagation_context(self, context: dict[str, Any]) -> None:
-        """Go on in the run that a workflow was started in."""
+        """Continue the run that a workflow was started in."""
         if (run_id := context.get(_KEY)) is not None:
             _run.set(_SpanRun(run_id, None))
 
 
-_watch = _RunSpanHandler()
-_adding = Lock()
+_span_handler = _RunSpanHandler()
+_lock = Lock()
 
 
 def watch_runs() -> None:
-    """From now on, know the run of every call: a few microseconds for each span."""
+    """Track the run of every call from now on; costs a few microseconds for each span."""
     root = get_dispatcher()
-    with _adding:
-        # Programs may put other handlers in place of all there are.
-        if not any(handler is _watch for handler in root.span_handlers):
-            root.add_span_handler(_watch)
+    with _lock:
+        # Programs may replace all handlers.
+        if not any(handler is _span_handler for handler in root.span_handlers):
+            root.add_span_handler(_span_handler)
 
 
 register_run_tracking(watch_runs)
 
 
 def run_here(span_id: str | None) -> Callable[[], str]:
-    """The key of the run that a call asked for here is part of; the call itself, if of none.
+    """Returns the key of the current run; outside of any run, one for the call alone.
 
-    It is of none, too, where the run began before anybody watched.
+    A run that began before tracking started does not count.
 
     Args:
         span_id: the span of the call.
@@ -102,8 +102,8 @@ def run_here(span_id: str | None) -> Callable[[], str]:
 
 def _run_key(run: _SpanRun | None, span_id: str) -> str:
     watch_runs()
-    return _name(span_id) if run is None else run.id
+    return _run_name(span_id) if run is None else run.id
 
 
-def _name(span_id: str) -> str:
+def _run_name(span_id: str) -> str:
     return f"flextier-{span_id[-_UUID:]}"
