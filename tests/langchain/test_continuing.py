@@ -60,13 +60,13 @@ def unwatched() -> Iterator[None]:
 
 def _unwatch() -> None:
     hooks = tracers._configure_hooks
-    hooks[:] = [hook for hook in hooks if hook[2] is not run_tracking._Outermost]
-    run_tracking._watching = False
+    hooks[:] = [hook for hook in hooks if hook[2] is not run_tracking._RunMarker]
+    run_tracking._is_watching = False
 
 
 def is_tracked() -> bool:
     """Whether LangChain's runs are watched."""
-    return any(hook[2] is run_tracking._Outermost for hook in tracers._configure_hooks)
+    return any(hook[2] is run_tracking._RunMarker for hook in tracers._configure_hooks)
 
 
 @pytest.fixture
@@ -327,7 +327,7 @@ def test_runs_are_tracked_with_a_background_lane(
         start_run_tracking(lanes.split(","))
     assert is_tracked()
     make(policy=policy)
-    assert [hook[2] for hook in tracers._configure_hooks].count(run_tracking._Outermost) == 1
+    assert [hook[2] for hook in tracers._configure_hooks].count(run_tracking._RunMarker) == 1
 
 
 def test_a_run_that_began_untracked(make: Make, run_ids: list[str | None]) -> None:
@@ -360,7 +360,7 @@ async def test_ended_runs_are_forgotten(model: ChatOpenAIFlex, sim: Any) -> None
     for _ in range(50):  # LangChain notifies of a cancelled run in tasks of its own
         await asyncio.sleep(0.01)
         gc.collect()
-        kept = [one for one in gc.get_objects() if isinstance(one, run_tracking._Outermost)]
+        kept = [one for one in gc.get_objects() if isinstance(one, run_tracking._RunMarker)]
         if not kept:
             break
     assert kept == []

@@ -442,7 +442,7 @@ def test_blocks_leave_nothing_behind(make: Make, sim: Simulator) -> None:
             pass
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: copy_context().run(_block), range(20)))
-    assert len(callbacks._places) == 2
+    assert len(callbacks._hook_variables) == 2
 
 
 def _block() -> None:
@@ -494,12 +494,12 @@ def test_records_are_kept_on_demand(make: Make, sim: Simulator) -> None:
 
 def test_open_runs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that never end are dropped from memory; one that ends later is still counted."""
-    monkeypatch.setattr("flextier.langchain.cost_handler._MOST_OPEN", 2)
+    monkeypatch.setattr("flextier.langchain.cost_handler._MAX_OPEN", 2)
     costs = FlexCostCallbackHandler()
     runs = [uuid4() for _ in range(5)]
     for run_id in runs:
         costs.on_chat_model_start({}, [], run_id=run_id)
-    assert len(costs._runs) == 2
+    assert len(costs._open_runs) == 2
     costs.on_llm_end(LLMResult(generations=[]), run_id=runs[0])
     assert costs.totals.unpriced_calls == 1
 

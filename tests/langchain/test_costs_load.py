@@ -82,4 +82,4 @@ async def test_a_thousand_calls_add_up(make: Make, sim: Simulator) -> None:
         assert record.possibly_billed is not None
         most = Decimal("0.55") * record.usage.input_tokens + Decimal("2.2") * 300
         assert record.possibly_billed == most / 1_000_000
-    assert not costs._runs
+    assert not costs._open_runs

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from flextier.costs import CallRecord, PriceBook, Usage, set_price_book
 from flextier.langchain import FlexCostCallbackHandler
-from flextier.langchain.model_names import listed_as
+from flextier.langchain.records import price_list_names
 from flextier.langchain.usage import reported_usage
 from flextier.sim import Simulator
 from tests.langchain.conftest import KEY
@@ -189,16 +189,16 @@ def test_a_vendor_without_prices() -> None:
 
 def test_names_in_the_price_list() -> None:
     """LangChain's vendor, then the answer's; the answer's model, then the one asked for."""
-    assert listed_as(("a", "b"), ("openai", None)) == ("a", "b")
-    assert listed_as((None, "b"), ("openai", "openai")) == ("b",)
-    assert listed_as(("a", "b"), ("bedrock", "anthropic")) == (
+    assert price_list_names(("a", "b"), ("openai", None)) == ("a", "b")
+    assert price_list_names((None, "b"), ("openai", "openai")) == ("b",)
+    assert price_list_names(("a", "b"), ("bedrock", "anthropic")) == (
         "aws/a",
         "aws/b",
         "anthropic/a",
         "anthropic/b",
     )
-    assert listed_as(("a",), (None, None)) == ("a",)
-    assert listed_as((None, None), (None,)) == ("unknown",)
+    assert price_list_names(("a",), (None, None)) == ("a",)
+    assert price_list_names((None, None), (None,)) == ("unknown",)
 
 
 def test_a_completion_model_is_counted() -> None:

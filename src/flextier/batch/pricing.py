@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timezone
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import Any
 
 from openai.types import Batch
@@ -71,7 +70,7 @@ def usage_in(body: Any) -> Usage | None:
         return None
     if "prompt_tokens" in fields:  # embeddings have no output
         fields = {"completion_tokens": 0, **fields}
-    return Usage.from_openai(_object(fields))
+    return Usage.from_json(fields)
 
 
 def cost_of(batch: Batch) -> Cost | None:
@@ -106,9 +105,3 @@ def _price(usage: Usage, model: Any, at: datetime) -> Cost | None:
 
 def _day(batch: Batch) -> datetime:
     return datetime.fromtimestamp(batch.created_at, timezone.utc)
-
-
-def _object(fields: Any) -> Any:
-    if not isinstance(fields, dict):
-        return fields
-    return SimpleNamespace(**{str(name): _object(value) for name, value in fields.items()})

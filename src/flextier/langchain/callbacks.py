@@ -1,7 +1,7 @@
-"""Callbacks of LangChain runs for their calls: ``on_retry`` with tenacity's state, and reports.
+"""Callbacks of LangChain runs: ``on_retry`` with tenacity's state, and call reports.
 
-Reports go to handlers that take them, as ``on_flextier_report(report, run_id=...)``: LangChain has
-no callback for every call's end. For a cancelled run it calls none.
+A handler gets reports by a method ``on_flextier_report(report, run_id=...)``: LangChain has no
+callback for the end of every call, and calls none for a cancelled run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ with needs_extra("langchain"):
     from langchain_core.utils.uuid import uuid7
 
 
-_NOTHING = nullcontext()
+_NO_LISTENER = nullcontext()
 
 
 def calls_of(
@@ -40,30 +40,30 @@ def calls_of(
 
 
 def run_listener(run_manager: Any) -> AbstractContextManager[None]:
-    """Pass retries and reports of calls begun inside to ``run_manager``; each once."""
-    if run_manager is None or not run_manager.handlers or _has_callback(run_manager):
-        return _NOTHING
+    """Pass retries and reports of calls begun inside to ``run_manager``, each once."""
+    if run_manager is None or not run_manager.handlers or _is_listening(run_manager):
+        return _NO_LISTENER
     run = _RunCallbacks(run_manager)
-    return listen(run.report if run.takers else None, run)
+    return listen(run.report if run.report_handlers else None, run)
 
 
 class _RunCallbacks:
-    """Hands retries on to a run manager, which knows tenacity's state only, and reports."""
+    """Passes retries to a run manager, as tenacity's state, and reports to its handlers."""
 
     def __init__(self, run_manager: Any) -> None:
         self.run_manager = run_manager
-        self.takers = [h for h in run_manager.handlers if hasattr(h, "on_flextier_report")]
+        self.report_handlers = [h for h in run_manager.handlers if hasattr(h, "on_flextier_report")]
 
     def __call__(self, retry: Retry) -> Any:
         return self.run_manager.on_retry(retry.state)
 
     def report(self, report: CallReport) -> None:
         run_id = self.run_manager.run_id
-        handle_event(self.takers, "on_flextier_report", None, report, run_id=run_id)
+        handle_event(self.report_handlers, "on_flextier_report", None, report, run_id=run_id)
 
 
-def _has_callback(run_manager: Any) -> bool:
-    """Whether a manager of the same run listens: ``stream`` may fall back to ``invoke``."""
+def _is_listening(run_manager: Any) -> bool:
+    """Whether the same run listens already: ``stream`` may fall back to ``invoke``."""
     runs = (
         listener.run_manager
         for listener in current_scope().retries
@@ -75,15 +75,15 @@ def _has_callback(run_manager: Any) -> bool:
 def run_of_config(
     model: Any, config: RunnableConfig | None, *, is_async: bool
 ) -> tuple[RunnableConfig, Any]:
-    """The config with a run id of its own, and a run manager for that run.
+    """The config with a run id, and a run manager for that run.
 
-    LangChain makes the run manager of ``stream`` out of reach. This one knows the handlers of the
-    config, of the chain around it, of the model, and of our own blocks; not those that LangChain
-    adds by itself for the outermost run (its tracers, which then miss a retry, nothing else).
+    LangChain does not expose the run manager of ``stream``. This one has the handlers of the
+    config, of the outer chain, of the model, and of our own blocks. It lacks the tracers that
+    LangChain adds to an outermost run: they miss retries, and nothing else.
     """
     config = ensure_config(config)
     config["run_id"] = run_id = config.get("run_id") or uuid7()
-    given = [*_handlers(config.get("callbacks")), *_handlers(model.callbacks), *listening()]
+    given = [*_handlers(config.get("callbacks")), *_handlers(model.callbacks), *block_handlers()]
     make = AsyncCallbackManagerForLLMRun if is_async else CallbackManagerForLLMRun
     manager = make(
         run_id=run_id,
@@ -105,36 +105,36 @@ with needs_extra("langchain"):
     from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.tracers.context import register_configure_hook
 
-_Place = ContextVar[BaseCallbackHandler | None]
+_HookVariable = ContextVar[BaseCallbackHandler | None]
 
-# LangChain asks every variable that was ever registered, at every run, and forgets none: one for
-# each level of blocks inside blocks is enough.
-_places: list[_Place] = []
-_adding = Lock()
+# LangChain reads every registered variable at every run and cannot unregister one, so blocks share
+# them: there is one variable for each level of nested blocks.
+_hook_variables: list[_HookVariable] = []
+_lock = Lock()
 
 
 @contextmanager
-def listen_with(handler: BaseCallbackHandler) -> Iterator[None]:
-    """Notify ``handler`` of all runs begun inside, beside the handlers they have anyway."""
-    place, token = _take(handler)
+def add_handler(handler: BaseCallbackHandler) -> Iterator[None]:
+    """Add ``handler`` to the handlers of all runs begun inside."""
+    variable, token = _set_handler(handler)
     try:
         yield
     finally:
-        place.reset(token)
+        variable.reset(token)
 
 
-def listening() -> list[BaseCallbackHandler]:
-    """The handlers of the blocks around the running code, the outermost first."""
-    return [handler for place in _places if (handler := place.get()) is not None]
+def block_handlers() -> list[BaseCallbackHandler]:
+    """The handlers of the enclosing :func:`add_handler` blocks, the outermost first."""
+    return [handler for variable in _hook_variables if (handler := variable.get()) is not None]
 
 
-def _take(handler: BaseCallbackHandler) -> tuple[_Place, Token[Any]]:
-    with _adding:
-        for place in _places:
-            if place.get() is None:
+def _set_handler(handler: BaseCallbackHandler) -> tuple[_HookVariable, Token[Any]]:
+    with _lock:
+        for variable in _hook_variables:
+            if variable.get() is None:
                 break
         else:
-            place = ContextVar(f"flextier_block_{len(_places)}", default=None)
-            register_configure_hook(place, inheritable=True)
-            _places.append(place)
-    return place, place.set(handler)
+            variable = ContextVar(f"flextier_block_{len(_hook_variables)}", default=None)
+            register_configure_hook(variable, inheritable=True)
+            _hook_variables.append(variable)
+    return variable, variable.set(handler)

@@ -21,7 +21,7 @@ from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO
 from flextier.langchain.cache_key import NAMESPACE, parents_key
 from flextier.langchain.callbacks import calls_of, run_listener, run_of_config
-from flextier.langchain.errors import reported
+from flextier.langchain.errors import errors_with_report
 from flextier.langchain.run_tracking import watch_runs
 from flextier.planning.model_lanes import needs_windows
 from flextier.policy import FlexPolicy
@@ -39,15 +39,15 @@ with needs_extra("langchain"):
         _SyncHttpxClientWrapper,
     )
 
-# What the parent makes by default. Ours replace them: theirs break under a second event loop.
+# The parent's default clients, which are replaced: they break under a second event loop.
 _PARENTS_HTTP_CLIENTS = (_SyncHttpxClientWrapper, _AsyncHttpxClientWrapper)
 
-_WATCHDOG = "LANGCHAIN_OPENAI_STREAM_CHUNK_TIMEOUT_S"
+_CHUNK_TIMEOUT_VARIABLE = "LANGCHAIN_OPENAI_STREAM_CHUNK_TIMEOUT_S"
 
 
-def _watchdog() -> Any:
-    """Off, unless its variable says otherwise, which the parent reads."""
-    if _WATCHDOG not in os.environ:
+def _stream_chunk_timeout() -> Any:
+    """None, unless the parent's environment variable is set."""
+    if _CHUNK_TIMEOUT_VARIABLE not in os.environ:
         return None
     return ChatOpenAI.model_fields["stream_chunk_timeout"].get_default(call_default_factory=True)
 
@@ -56,8 +56,8 @@ class ChatOpenAIFlex(ChatOpenAI):
     """``ChatOpenAI`` whose calls go through the flex lane and always come back.
 
     Every argument of ``ChatOpenAI`` keeps its meaning. ``timeout`` and ``max_retries`` set the
-    matching fields of the policy. A ``service_tier`` other than ``"auto"`` and ``"flex"`` is the
-    caller's choice: calls then stay on that tier.
+    matching fields of the policy. With a ``service_tier`` other than ``"auto"`` and ``"flex"``,
+    calls stay on that tier.
 
     Each answer carries its report in ``response_metadata["flextier"]``: lane, attempts, seconds
     waited, reason of a fallback. Retries reach callbacks as ``on_retry``.
@@ -77,7 +77,7 @@ class ChatOpenAIFlex(ChatOpenAI):
     """How calls are routed; a :class:`flextier.FlexPolicy` or a dict of its fields. Default: from
     the ``FLEXTIER_*`` environment variables."""
 
-    stream_chunk_timeout: float | None = Field(default_factory=_watchdog, exclude=True)
+    stream_chunk_timeout: float | None = Field(default_factory=_stream_chunk_timeout, exclude=True)
     """``ChatOpenAI``'s watchdog over async streams. Off by default (there: 120 s, too short for
     flex): the policy's timeouts bound the silence before and between a stream's events."""
 
@@ -87,7 +87,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         return self
 
     def _adopt_clients(self) -> None:
-        """Put our clients in place of those that the parent's validators made."""
+        """Replace the clients that the parent's validators made by routed ones."""
         self._adopt_sync()
         self._adopt_async()
         clients = (self.root_client, self.root_async_client)
@@ -95,34 +95,34 @@ class ChatOpenAIFlex(ChatOpenAI):
             watch_runs()
 
     def _adopt_sync(self) -> None:
-        root = self._root(self.root_client, self.client)
+        root = self._sdk_client(self.root_client, self.client)
         if should_route(root, openai.OpenAI, FlexOpenAI, "root_client"):
-            self.root_client = self._adopted(FlexOpenAI, root, self.http_client, _shared_sync)
+            self.root_client = self._routed(FlexOpenAI, root, self.http_client, _shared_sync)
             self.client = self.root_client.chat.completions
 
     def _adopt_async(self) -> None:
-        root = self._root(self.root_async_client, self.async_client)
+        root = self._sdk_client(self.root_async_client, self.async_client)
         if should_route(root, openai.AsyncOpenAI, AsyncFlexOpenAI, "root_async_client"):
-            self.root_async_client = self._adopted(
+            self.root_async_client = self._routed(
                 AsyncFlexOpenAI, root, self.http_async_client, _shared_async
             )
             self.async_client = self.root_async_client.chat.completions
 
     @staticmethod
-    def _root(root: Any, resource: Any) -> Any:
-        """The SDK client, also where only its ``chat.completions`` was given."""
+    def _sdk_client(root: Any, resource: Any) -> Any:
+        """The SDK client, also if only its ``chat.completions`` was given."""
         return root if root is not None else getattr(resource, "_client", None)
 
-    def _adopted(self, flex: Any, root: Any, http_client: Any, shared: Any) -> Any:
+    def _routed(self, flex: Any, root: Any, http_client: Any, shared: Any) -> Any:
         if isinstance(root, flex):
             return root.copy(policy=self.policy) if "policy" in self.model_fields_set else root
         settings: dict[str, Any] = {"timeout": self.request_timeout}
         if self.max_retries is not None:
             settings["max_retries"] = self.max_retries
         if self.openai_proxy or isinstance(root._client, _PARENTS_HTTP_CLIENTS):
-            settings["http_client"] = _open(shared, self._http_settings())
+            settings["http_client"] = _open_client(shared, self._http_settings())
         elif http_client is None:
-            # A client of the caller's: its own arguments count, unless the model has explicit ones.
+            # The caller's client: its own arguments apply, unless the model has explicit ones.
             settings = {
                 **non_default_arguments(root),
                 **{k: v for k, v in settings.items() if v is not None},
@@ -146,17 +146,19 @@ class ChatOpenAIFlex(ChatOpenAI):
         return copied
 
     def _use_responses_api(self, payload: dict[str, Any]) -> bool:
-        """As the parent, and where only the Responses API has the lanes of the call."""
-        if self.use_responses_api is None and _wants_windows(self._policy_here(), self.model_name):
+        """As the parent, and also if only the Responses API has the call's lanes."""
+        if self.use_responses_api is None and _needs_responses(
+            self._effective_policy(), self.model_name
+        ):
             return True
         return super()._use_responses_api(payload)
 
-    def _policy_here(self) -> FlexPolicy:
-        """What a call made here goes by: the client's policy, and overrides of the code around."""
+    def _effective_policy(self) -> FlexPolicy:
+        """The policy of a call made here: the client's, with the overrides in force."""
         policy: FlexPolicy = getattr(self.root_client, "policy", self.policy)
         try:
             return policy.replace(**dict(current_scope().changes))
-        except PolicyError:  # the call will say so
+        except PolicyError:  # the call itself raises it
             return policy
 
     # --- calls --------------------------------------------------------------------------------
@@ -166,17 +168,17 @@ class ChatOpenAIFlex(ChatOpenAI):
     ) -> Iterator[ChatGenerationChunk]:
         reports: list[CallReport] = []
         chunks = super()._stream(*args, run_manager=run_manager, **kwargs)
-        tail = _Tail()
-        with reported():
+        last_chunk = _LastChunk()
+        with errors_with_report():
             # The request is made for the first chunk: a listener set then gets the whole call.
             with calls_of(run_manager, reports.append), run_listener(run_manager):
                 first = next(chunks, None)
             for chunk in _chain(first, chunks):
-                if tail.passes(chunk):
+                if last_chunk.passes(chunk):
                     yield chunk
-        last = tail.with_report(reports)
+        last = last_chunk.with_report(reports)
         if last is not None:
-            if run_manager is not None and tail.is_new:
+            if run_manager is not None and last_chunk.is_new:
                 run_manager.on_llm_new_token("", chunk=last)
             yield last
 
@@ -185,20 +187,20 @@ class ChatOpenAIFlex(ChatOpenAI):
     ) -> AsyncIterator[ChatGenerationChunk]:
         reports: list[CallReport] = []
         chunks = super()._astream(*args, run_manager=run_manager, **kwargs)
-        tail = _Tail()
-        with reported():
+        last_chunk = _LastChunk()
+        with errors_with_report():
             with calls_of(run_manager, reports.append), run_listener(run_manager):
                 first = await anext(chunks, None)
             async for chunk in _achain(first, chunks):
-                if tail.passes(chunk):
+                if last_chunk.passes(chunk):
                     yield chunk
-        last = tail.with_report(reports)
+        last = last_chunk.with_report(reports)
         if last is not None:
-            if run_manager is not None and tail.is_new:
+            if run_manager is not None and last_chunk.is_new:
                 await run_manager.on_llm_new_token("", chunk=last)
             yield last
 
-    # --- retries to callbacks: LangChain hands no run manager to _stream ----------------------
+    # --- retries to callbacks: LangChain passes no run manager to _stream ---------------------
 
     def stream(
         self,
@@ -239,7 +241,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         reports: list[CallReport] = []
-        with reported(), calls_of(run_manager, reports.append), run_listener(run_manager):
+        with errors_with_report(), calls_of(run_manager, reports.append), run_listener(run_manager):
             result = super()._generate_with_cache(messages, stop, run_manager, **kwargs)
         return _with_report(result, reports)
 
@@ -251,7 +253,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         reports: list[CallReport] = []
-        with reported(), calls_of(run_manager, reports.append), run_listener(run_manager):
+        with errors_with_report(), calls_of(run_manager, reports.append), run_listener(run_manager):
             result = await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
         return _with_report(result, reports)
 
@@ -274,30 +276,32 @@ class ChatOpenAIFlex(ChatOpenAI):
         return {**super().lc_attributes, "policy": policy}
 
 
-def _wants_windows(policy: FlexPolicy, model: str) -> bool:
-    """Whether background lanes are named, or are what the model has in the place of flex."""
+def _needs_responses(policy: FlexPolicy, model: str) -> bool:
+    """Whether background lanes are named, or replace flex for the model."""
     if policy.lanes == (AUTO,):
         return needs_windows(model, policy.lane_support)
     return any(name.startswith(ANY_WINDOW) for name in policy.lanes)
 
 
 def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:
-    """The result with this call's report: none, where LangChain's cache answered."""
+    """The result with this call's report; without one if LangChain's cache answered."""
     if not reports:
         result.generations = [_without_report(generation) for generation in result.generations]
         return result
     report = reports[-1].to_dict()
-    result.generations = [_reported(generation, report) for generation in result.generations]
+    result.generations = [
+        _with_report_fields(generation, report) for generation in result.generations
+    ]
     return result
 
 
-def _reported(generation: ChatGeneration, report: dict[str, Any]) -> ChatGeneration:
+def _with_report_fields(generation: ChatGeneration, report: dict[str, Any]) -> ChatGeneration:
     """A copy of the generation with a report: LangChain's cache may hold the generation itself."""
     return _with_metadata(generation, {**generation.message.response_metadata, "flextier": report})
 
 
 def _without_report(generation: ChatGeneration) -> ChatGeneration:
-    """The generation, or a copy of it: the cache holds that of a streamed call with its report."""
+    """A copy without the report that LangChain's cache has stored with a streamed call."""
     metadata = generation.message.response_metadata
     if "flextier" not in metadata:
         return generation
@@ -311,17 +315,17 @@ def _with_metadata(generation: ChatGeneration, metadata: dict[str, Any]) -> Chat
     return generation.model_copy(update={"message": message})
 
 
-class _Tail:
-    """The end of a stream of chunks, which carries the report."""
+class _LastChunk:
+    """The last chunk of a stream, which carries the report."""
 
     def __init__(self) -> None:
         self._last: ChatGenerationChunk | None = None
         self._content: type[Any] = str
         self.is_new = False
-        """Whether the last chunk is one that the parent did not make."""
+        """Whether the parent did not make the last chunk."""
 
     def passes(self, chunk: ChatGenerationChunk) -> bool:
-        """Whether a chunk goes on at once: all but the one that is marked as the last."""
+        """Whether to yield a chunk at once; the one marked as the last is kept."""
         self._content = type(chunk.message.content)
         if getattr(chunk.message, "chunk_position", None) != "last":
             return True
@@ -329,7 +333,7 @@ class _Tail:
         return False
 
     def with_report(self, reports: list[CallReport]) -> ChatGenerationChunk | None:
-        """The last chunk with the report on it: the parent's, or else an empty one."""
+        """The last chunk with the report: the parent's, or else an empty one."""
         if not reports:
             return self._last
         if self._last is None:
@@ -357,7 +361,7 @@ async def _achain(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 class _HttpSettings(NamedTuple):
-    # base_url and timeout only keep apart what LangChain's own cache keeps apart.
+    # base_url and timeout are in LangChain's cache key, too.
     base_url: str | None
     timeout: str
     socket_options: tuple[SocketOption, ...]
@@ -374,8 +378,8 @@ def _shared_async(settings: _HttpSettings) -> Any:
     return async_http_client(socket_options=settings.socket_options, proxy=settings.proxy)
 
 
-def _open(shared: Any, settings: _HttpSettings) -> Any:
-    """The shared client; a new one after it was closed."""
+def _open_client(shared: Any, settings: _HttpSettings) -> Any:
+    """The shared client; a new one if it was closed."""
     client = shared(settings)
     if client.is_closed:
         shared.cache_clear()

@@ -1,4 +1,4 @@
-"""What LangChain's model calls cost: a callback handler, and a block that listens."""
+"""The cost of LangChain's model calls: a callback handler, and a block that installs one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from flextier._utils.extras import needs_extra
 from flextier.calls.report import CallReport, report_of
 from flextier.costs.records import CallRecord, OnRecord, RecentIds, record_of
 from flextier.costs.totals import CostTotals
-from flextier.langchain.callbacks import listen_with
+from flextier.langchain.callbacks import add_handler
 from flextier.langchain.records import (
     FRAMEWORK,
     FinishedRun,
     StartedRun,
-    message_of,
-    read,
-    read_failed,
-    record_of_plain,
+    failed_run,
+    finished_run,
+    first_message,
+    record_of_run,
 )
 from flextier.langchain.usage import ReportedUsage
 from flextier.pricing.price_book import load_price_list
@@ -31,13 +31,13 @@ from flextier.pricing.price_book import load_price_list
 with needs_extra("langchain"):
     from langchain_core.callbacks import BaseCallbackHandler
 
-# Runs that are begun and not ended: LangChain reports no end of a cancelled one.
-_MOST_OPEN = 100_000
+# LangChain does not report the end of a cancelled run.
+_MAX_OPEN = 100_000
 _NAMESPACE = ("flextier", "langchain")  # that of ChatOpenAIFlex.get_lc_namespace
-_PLAIN = (str, int, float, bool)
-# Names of messages: LangChain's, with the id of the run, and that of OpenAI's response.
-_UNIQUE = ("lc_run-", "resp_")
-# Tags that LangChain and LangGraph add by themselves, to every step.
+_METADATA_TYPES = (str, int, float, bool)
+# Ids of messages that are unique: LangChain's, with the run's id, and OpenAI's, of a response.
+_UNIQUE_IDS = ("lc_run-", "resp_")
+# Tags that LangChain and LangGraph add to every step.
 _STEP_TAGS = ("seq:step:", "graph:step:", "map:key:", "langsmith:")
 
 
@@ -45,22 +45,24 @@ _STEP_TAGS = ("seq:step:", "graph:step:", "map:key:", "langsmith:")
 class _ModelRun:
     """A model run that has begun."""
 
-    asked: StartedRun = field(default_factory=lambda: StartedRun(at=time.time()))
-    began: float = field(default_factory=time.monotonic)
+    started: StartedRun = field(default_factory=lambda: StartedRun(at=time.time()))
+    start_time: float = field(default_factory=time.monotonic)
     parent_run_id: UUID | None = None
     tags: Sequence[str] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    reports: bool = False
-    """Whether its calls have reports: it is a run of ``ChatOpenAIFlex``."""
-    settled: bool = False
-    """Whether its calls are counted already, by their reports."""
-    left: bool = False
+    has_reports: bool = False
+    """Whether its calls have reports, as those of ``ChatOpenAIFlex`` do."""
+    is_counted: bool = False
+    """Whether its calls have been counted, by their reports."""
+    awaits_report: bool = False
     """Whether it has ended before its call, whose report is still to come."""
 
-    def about(self, run_id: UUID) -> dict[str, Any]:
+    def record_fields(self, run_id: UUID) -> dict[str, Any]:
         """The fields of a record that describe the run."""
         metadata = {
-            name: value for name, value in self.metadata.items() if isinstance(value, _PLAIN)
+            name: value
+            for name, value in self.metadata.items()
+            if isinstance(value, _METADATA_TYPES)
         }
         return {
             "run_id": str(run_id),
@@ -71,22 +73,22 @@ class _ModelRun:
 
 
 class FlexCostCallbackHandler(BaseCallbackHandler):
-    """Counts what model calls cost: ``ChatOpenAIFlex``'s, and those of any model with usage.
+    """Counts the cost of model calls: of ``ChatOpenAIFlex``, and of any model that reports usage.
 
-    For sync and async runs, chains, agents, batches and streams, and safe to share between threads
-    and event loops. Each model call counts once, wherever and however often the handler is
-    attached; an answer from LangChain's cache is no call. Calls of ``ChatOpenAIFlex`` bring their
-    attempts, waits and fallbacks along, failed and cancelled ones too; of other models, the answer
-    counts. What has no known price is counted as unpriced, with the reason.
+    It works for sync and async runs, chains, agents, batches and streams, and can be shared between
+    threads and event loops. Each model call counts once, wherever and however often the handler is
+    attached; a response from LangChain's cache is no call. Records of ``ChatOpenAIFlex`` have
+    attempts, waits and fallbacks, also those of failed and cancelled calls; records of other models
+    have what their response reports. A call without a known price is unpriced, with the reason.
 
-    Records have the run's tags, without those that LangChain adds to its steps, and such metadata
-    as is a string, a number or a boolean.
+    Records have the run's tags, without those that LangChain adds to its steps, and its metadata
+    that is a string, a number or a boolean.
 
     Args:
-        on_record: called with each record once it is counted, for example a ledger's ``add``. It is
-            called where the run is, in async runs on the event loop: it must not wait. What it
-            raises, LangChain logs. None: no callback.
-        keep_records: how many of the last records to keep in :attr:`records`. None: all of them.
+        on_record: called with each record after it is counted, for example a ledger's ``add``. It
+            runs in the run's thread, or on its event loop, so it must not wait. LangChain logs the
+            errors that it raises. None: no callback.
+        keep_records: how many of the latest records to keep in :attr:`records`. None: all of them.
 
     Example::
 
@@ -96,19 +98,19 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         costs.totals.by_tag["essay"].saved
     """
 
-    # An async run would hand each event to a thread, which takes longer than counting does.
+    # Otherwise an async run passes each event to a thread, which takes longer than counting.
     run_inline = True
 
     def __init__(self, *, on_record: OnRecord | None = None, keep_records: int | None = 0) -> None:
         super().__init__()
         load_price_list()
         self.totals = CostTotals()
-        """What the calls came to so far."""
+        """The totals of all calls so far."""
         self._on_record = on_record
-        self._kept: deque[CallRecord] = deque(maxlen=keep_records)
-        self._runs: OrderedDict[UUID, _ModelRun] = OrderedDict()
+        self._records: deque[CallRecord] = deque(maxlen=keep_records)
+        self._open_runs: OrderedDict[UUID, _ModelRun] = OrderedDict()
         self._counted = RecentIds()
-        # Reentrant: the garbage collector may close a stream, which ends a call, at any point.
+        # Reentrant: the garbage collector may close a stream, and so end a call, at any point.
         self._lock = RLock()
 
     def __repr__(self) -> str:
@@ -116,9 +118,9 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
 
     @property
     def records(self) -> list[CallRecord]:
-        """The last records, as many as are kept; the latest last."""
+        """The latest records, as many as are kept, in order."""
         with self._lock:
-            return list(self._kept)
+            return list(self._records)
 
     # --- LangChain's callbacks -----------------------------------------------------------------
 
@@ -133,30 +135,32 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Take note of a run that begins."""
+        """Note the start of a run."""
         params = kwargs.get("invocation_params") or {}
-        known = metadata or {}
-        model = params.get("model") or params.get("model_name") or known.get("ls_model_name")
-        asked = StartedRun(model, known.get("ls_provider"), params.get("service_tier"), time.time())
+        metadata = metadata or {}
+        model = params.get("model") or params.get("model_name") or metadata.get("ls_model_name")
+        started = StartedRun(
+            model, metadata.get("ls_provider"), params.get("service_tier"), time.time()
+        )
         namespace = (serialized or {}).get("id") or ()
-        reports = tuple(namespace[:2]) == _NAMESPACE
-        run = _ModelRun(asked, time.monotonic(), parent_run_id, tags or (), known, reports)
+        has_reports = tuple(namespace[:2]) == _NAMESPACE
+        run = _ModelRun(started, time.monotonic(), parent_run_id, tags or (), metadata, has_reports)
         with self._lock:
-            self._open(run_id, run)
+            self._remember(run_id, run)
 
     def on_llm_start(
         self, serialized: dict[str, Any] | None, prompts: list[str], *, run_id: UUID, **kwargs: Any
     ) -> None:
-        """Take note of a run that begins."""
+        """Note the start of a run."""
         self.on_chat_model_start(serialized, prompts, run_id=run_id, **kwargs)
 
     def on_flextier_report(self, report: CallReport, *, run_id: UUID) -> None:
-        """Count a call of ``ChatOpenAIFlex``, reported at its end."""
+        """Count a call of ``ChatOpenAIFlex`` by its report."""
         with self._lock:
-            run = self._runs.get(run_id) or _ModelRun()
-            run.settled = True
-            if run.left:
-                del self._runs[run_id]
+            run = self._open_runs.get(run_id) or _ModelRun()
+            run.is_counted = True
+            if run.awaits_report:
+                del self._open_runs[run_id]
         self._count_report(report, run, run_id)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -164,14 +168,14 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         run = self._ended(run_id, **kwargs)
         if run is None:
             return
-        message = message_of(response)
+        message = first_message(response)
         report_fields = None if message is None else message.response_metadata.get("flextier")
         if message is not None and _is_cached(message, run_id):
             return
         if report_fields is not None:
-            self._count_reported(report_fields, read(response), run, run_id)
-        elif message is None or not self._is_known(message):
-            self._count_plain(read(response), run, run_id)
+            self._count_message_report(report_fields, finished_run(response), run, run_id)
+        elif message is None or not self._is_repeated(message):
+            self._count_without_report(finished_run(response), run, run_id)
 
     def on_llm_error(
         self, error: BaseException, *, run_id: UUID, response: Any = None, **kwargs: Any
@@ -183,20 +187,20 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         report = report_of(error)
         if isinstance(report, CallReport):
             self._count_report(report, run, run_id)
-        elif run.reports and not isinstance(error, Exception):
-            # A reader has left the stream: an async one is closed, and reported, only after this.
-            run.left = True
+        elif run.has_reports and not isinstance(error, Exception):
+            # The caller abandoned the stream: an async one is closed, and reported, after this.
+            run.awaits_report = True
             with self._lock:
-                self._open(run_id, run)
-        elif not run.reports:
-            self._count_plain(read_failed(response), run, run_id, type(error).__name__)
+                self._remember(run_id, run)
+        elif not run.has_reports:
+            self._count_without_report(failed_run(response), run, run_id, type(error).__name__)
 
     # --- counting -----------------------------------------------------------------------------
 
-    def _open(self, run_id: UUID, run: _ModelRun) -> None:
-        self._runs[run_id] = run
-        if len(self._runs) > _MOST_OPEN:
-            self._runs.popitem(last=False)
+    def _remember(self, run_id: UUID, run: _ModelRun) -> None:
+        self._open_runs[run_id] = run
+        if len(self._open_runs) > _MAX_OPEN:
+            self._open_runs.popitem(last=False)
 
     def _ended(
         self,
@@ -206,81 +210,83 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         tags: list[str] | None = None,
         **_: Any,
     ) -> _ModelRun | None:
-        """The run that has ended; None if there is nothing left to count."""
+        """The run that has ended; None if it is already counted."""
         with self._lock:
-            run = self._runs.pop(run_id, None)
+            run = self._open_runs.pop(run_id, None)
         if run is None:  # its start was not reported
             return _ModelRun(parent_run_id=parent_run_id, tags=tags or ())
-        return None if run.settled else run
+        return None if run.is_counted else run
 
-    def _count_reported(
-        self, report_fields: Any, answer: FinishedRun, run: _ModelRun, run_id: UUID
+    def _count_message_report(
+        self, report_fields: Any, finished: FinishedRun, run: _ModelRun, run_id: UUID
     ) -> None:
-        """Count a call by the report on its message, if it was not counted by the report itself."""
+        """Count a call by the report on its message, unless it is already counted."""
         try:
             report = CallReport.from_dict(report_fields)
-            record = record_of(report, framework=FRAMEWORK, **run.about(run_id))
+            record = record_of(report, framework=FRAMEWORK, **run.record_fields(run_id))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            why = f"the report on the message cannot be read: {type(error).__name__}: {error}"
-            self._count_plain(FinishedRun(ReportedUsage(unpriced=why), answer.model), run, run_id)
+            reason = f"the report on the message cannot be read: {type(error).__name__}: {error}"
+            self._count_without_report(
+                FinishedRun(ReportedUsage(unpriced=reason), finished.model), run, run_id
+            )
         else:
             if self._counted.is_new(report.id):
                 self._count(record)
 
     def _count_report(self, report: CallReport, run: _ModelRun, run_id: UUID) -> None:
         if self._counted.is_new(report.id):
-            self._count(record_of(report, framework=FRAMEWORK, **run.about(run_id)))
+            self._count(record_of(report, framework=FRAMEWORK, **run.record_fields(run_id)))
 
-    def _count_plain(
-        self, answer: FinishedRun, run: _ModelRun, run_id: UUID, error: str | None = None
+    def _count_without_report(
+        self, finished: FinishedRun, run: _ModelRun, run_id: UUID, error: str | None = None
     ) -> None:
-        record = record_of_plain(
-            answer,
-            run.asked,
+        record = record_of_run(
+            finished,
+            run.started,
             call_id=run_id.hex,
-            elapsed=time.monotonic() - run.began,
+            elapsed=time.monotonic() - run.start_time,
             error=error,
-            **run.about(run_id),
+            **run.record_fields(run_id),
         )
         self._count(record)
 
     def _count(self, record: CallRecord) -> None:
         self.totals.add(record)
-        if self._kept.maxlen != 0:
+        if self._records.maxlen != 0:
             with self._lock:
-                self._kept.append(record)
+                self._records.append(record)
         if self._on_record is not None:
             self._on_record(record)
 
-    def _is_known(self, message: Any) -> bool:
-        """Whether another run had the message before: that of a chat model inside a chat model."""
-        name = message.id or ""
-        return name.startswith(_UNIQUE) and not self._counted.is_new(name)
+    def _is_repeated(self, message: Any) -> bool:
+        """Whether another run has had the message: that of a chat model inside a chat model."""
+        message_id = message.id or ""
+        return message_id.startswith(_UNIQUE_IDS) and not self._counted.is_new(message_id)
 
 
 def _is_cached(message: Any, run_id: UUID) -> bool:
-    """Whether a message came from LangChain's cache.
+    """Whether a message comes from LangChain's cache.
 
-    The cache marks what it returns with a cost of nothing; the answer that it was filled with has
-    the mark as well, if the same question was asked again before its run ended.
+    The cache sets a total cost of 0 on the messages that it returns. It also does so on the
+    original, if the same question was asked again before the original's run ended.
     """
-    marks = getattr(message, "usage_metadata", None)
-    marked = isinstance(marks, dict) and marks.get("total_cost") == 0
-    return marked and str(run_id) not in (message.id or "")
+    usage = getattr(message, "usage_metadata", None)
+    is_cached = isinstance(usage, dict) and usage.get("total_cost") == 0
+    return is_cached and str(run_id) not in (message.id or "")
 
 
 @contextmanager
 def get_flex_cost_callback(
     *, on_record: OnRecord | None = None, keep_records: int | None = 0
 ) -> Iterator[FlexCostCallbackHandler]:
-    """A :class:`FlexCostCallbackHandler` for every run begun inside, without being passed.
+    """A :class:`FlexCostCallbackHandler` for every run that begins inside the block.
 
-    Tasks started inside are covered, and so are threads that carry the context along (LangChain's
-    ``batch`` does). Blocks inside blocks all count.
+    It covers tasks started inside, and threads that copy the context, as LangChain's ``batch``
+    does. The handlers of nested blocks all count.
 
     Args:
-        on_record: as of :class:`FlexCostCallbackHandler`.
-        keep_records: as of :class:`FlexCostCallbackHandler`.
+        on_record: as for :class:`FlexCostCallbackHandler`.
+        keep_records: as for :class:`FlexCostCallbackHandler`.
 
     Example::
 
@@ -289,5 +295,5 @@ def get_flex_cost_callback(
         print(costs.totals)
     """
     handler = FlexCostCallbackHandler(on_record=on_record, keep_records=keep_records)
-    with listen_with(handler):
+    with add_handler(handler):
         yield handler

@@ -1,4 +1,4 @@
-"""LangChain's names for our errors: ``ChatOpenAI`` raises the SDK's under classes of its own."""
+"""Our errors as LangChain's: ``ChatOpenAI`` re-raises the SDK's errors as its own classes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ModelDeadlineExceeded(FlexDeadlineExceeded, OpenAITimeoutError):
     """:class:`flextier.FlexDeadlineExceeded`, also caught as LangChain's ``ModelTimeoutError``."""
 
 
-class reported:
-    """Keep the report, and the deadline, on errors that ``ChatOpenAI`` re-raises."""
+class errors_with_report:
+    """Keep the report and the deadline error when ``ChatOpenAI`` re-raises an error."""
 
     __slots__ = ()
 

@@ -1,8 +1,8 @@
-"""LangChain's runs, for lanes that tie the calls of one run together.
+"""LangChain's runs, for lanes that group the calls of one run.
 
-LangChain gives a model the run right around it, not the outermost one. But it passes callback
-handlers down from each run to those inside it. So a handler that ignores events goes along, another
-one for each outermost run: it is the name of that run, and it is gone with it.
+LangChain gives a model its parent run, not the outermost one. But each run passes its callback
+handlers on to the runs inside it. So each outermost run gets a handler that ignores all events and
+only identifies the run; it is released with the run.
 """
 
 from __future__ import annotations
@@ -21,66 +21,65 @@ with needs_extra("langchain"):
     from langchain_core.tracers.context import register_configure_hook
 
 
-class _Outermost(BaseCallbackHandler):
-    """Follows an outermost run into all runs inside it, and ignores every event."""
+class _RunMarker(BaseCallbackHandler):
+    """Identifies an outermost run in all runs inside it; ignores every event."""
 
-    # An async run would make a task for each event of a handler that is not.
+    # Otherwise an async run makes a task for each event.
     run_inline = True
     ignore_llm = ignore_chat_model = ignore_chain = ignore_agent = True
     ignore_retriever = ignore_retry = ignore_custom_event = True
 
     def run(self) -> str:
-        """The name of the run. It is made when it is asked for: most never are."""
-        named: str = self.__dict__.setdefault("_run", _name(uuid4()))  # one for all threads
-        return named
+        """The key of the run, created at the first use, which most runs never have."""
+        key: str = self.__dict__.setdefault("_key", _run_key(uuid4()))  # the same for all threads
+        return key
 
 
-class _Everywhere:
-    """Stands where LangChain expects a context variable with the handler to add to a run.
+class _MarkerHook:
+    """Takes the place of the context variable from which LangChain gets a handler for each run.
 
-    LangChain adds what it gets only to runs that have no handler of that class yet: those inside
-    another run have that run's.
+    LangChain adds the handler only to a run that has none of its class, that is, to outermost runs.
     """
 
     def get(self) -> BaseCallbackHandler:
-        return _Outermost()
+        return _RunMarker()
 
 
-_adding = Lock()
-_watching = False
+_lock = Lock()
+_is_watching = False
 
 
 def watch_runs() -> None:
-    """From now on, know the outermost run of every model call: a few microseconds for each run."""
-    global _watching
-    with _adding:
-        if not _watching:
-            everywhere: Any = _Everywhere()
-            register_configure_hook(everywhere, inheritable=True, handle_class=_Outermost)
-            _watching = True
+    """Track the outermost run of every model call from now on; costs microseconds for each run."""
+    global _is_watching
+    with _lock:
+        if not _is_watching:
+            hook: Any = _MarkerHook()
+            register_configure_hook(hook, inheritable=True, handle_class=_RunMarker)
+            _is_watching = True
 
 
 register_run_tracking(watch_runs)
 
 
 def run_of(run_manager: Any) -> Callable[[], str] | None:
-    """The outermost run that the model run of a manager is part of; itself, if of none.
+    """Returns the key of the outermost run around a model run, which may be the model run itself.
 
-    Where that began before tracking started: the run right around the model. None:
-    there is no manager, and the code around knows.
+    If the outermost run began before tracking started, it is the model's parent run instead. None:
+    there is no run manager, and the enclosing code sets the run.
     """
-    return None if run_manager is None else partial(_outermost, run_manager)
+    return None if run_manager is None else partial(_outermost_run, run_manager)
 
 
-def _outermost(run_manager: Any) -> str:
+def _outermost_run(run_manager: Any) -> str:
     watch_runs()
-    around = run_manager.parent_run_id
-    if around is not None:
+    parent = run_manager.parent_run_id
+    if parent is not None:
         for handler in run_manager.handlers:
-            if isinstance(handler, _Outermost):
+            if isinstance(handler, _RunMarker):
                 return handler.run()
-    return _name(around or run_manager.run_id)
+    return _run_key(parent or run_manager.run_id)
 
 
-def _name(run_id: Any) -> str:
+def _run_key(run_id: Any) -> str:
     return f"flextier-{run_id}"

@@ -1,4 +1,4 @@
-"""Tokens and tier as LangChain reports them: ``usage_metadata``, or a response's body."""
+"""Tokens and tier as LangChain reports them in ``usage_metadata``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from flextier.pricing.usage import Usage
 
-# langchain-openai puts the tier before the names of the parts: `flex_cache_read`, `flex_reasoning`,
-# and `flex` for the rest. The rest still has the cache writes in it, so parts are never added up:
-# the totals count, and of the parts only those that a Usage has.
+# langchain-openai prefixes the names of parts with the tier: `flex_cache_read`, `flex_reasoning`,
+# and `flex` for the rest. The rest includes the cache writes, so parts overlap and are not summed:
+# the totals are used, and the parts that a Usage has.
 _TIERS = ("flex", "priority")
-_WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+_CACHE_WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 
 
 class ReportedUsage(NamedTuple):
@@ -20,21 +20,21 @@ class ReportedUsage(NamedTuple):
     usage: Usage | None = None
     """The tokens. None: not reported, or not readable."""
     tier: str | None = None
-    """The service tier, by the names of the parts."""
+    """The service tier, from the prefix of the parts."""
     unpriced: str | None = None
-    """Why its price cannot be known although its tokens are, or why they cannot be read."""
+    """Why it has no price: tokens with other rates, or tokens that cannot be read."""
     estimated: str | None = None
     """Why its price is an estimate."""
 
 
-NOTHING = ReportedUsage()
-"""For a response without usage."""
+NO_USAGE = ReportedUsage()
+"""The usage of a response that reports none."""
 
 
 def reported_usage(metadata: Any) -> ReportedUsage:
-    """The usage in a ``usage_metadata``; never raises."""
+    """The usage in LangChain's ``usage_metadata``. Never raises."""
     if metadata is None:
-        return NOTHING
+        return NO_USAGE
     try:
         return _read(metadata)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -50,7 +50,7 @@ def _read(metadata: Mapping[str, Any]) -> ReportedUsage:
         input_tokens=_count(metadata["input_tokens"]),
         output_tokens=_count(metadata["output_tokens"]),
         cached_input_tokens=_part(inputs, "cache_read"),
-        cache_write_tokens=sum(_part(inputs, name) for name in _WRITES),
+        cache_write_tokens=sum(_part(inputs, name) for name in _CACHE_WRITES),
         reasoning_tokens=_part(outputs, "reasoning"),
     )
     audio = _part(inputs, "audio") + _part(outputs, "audio")
@@ -64,7 +64,7 @@ def _read(metadata: Mapping[str, Any]) -> ReportedUsage:
 
 
 def _part(details: Mapping[str, Any], name: str) -> int:
-    """The tokens of one part, with or without a tier before its name."""
+    """The tokens of one part, with or without a tier prefix."""
     if not details:
         return 0
     names = (name, *(f"{tier}_{name}" for tier in _TIERS))
@@ -77,21 +77,3 @@ def _count(tokens: Any) -> int:
     if type(tokens) is not int or tokens < 0:
         raise ValueError(f"{tokens!r} is no number of tokens")
     return tokens
-
-
-def usage_in(body: Mapping[str, Any]) -> Usage | None:
-    """The usage in the JSON of OpenAI's answer; None where it has none."""
-    usage = body.get("usage")
-    return (
-        Usage.from_openai(_AttributeMapping(usage))
-        if isinstance(usage, Mapping) and usage
-        else None
-    )
-
-
-class _AttributeMapping:
-    """A mapping whose entries are attributes, as the SDK's objects have them."""
-
-    def __init__(self, mapping: Mapping[str, Any]) -> None:
-        for name, value in mapping.items():
-            setattr(self, name, _AttributeMapping(value) if isinstance(value, Mapping) else value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -26,6 +28,11 @@ class Usage:
             return None if usage is None else cls._read(usage)
         except TypeError:
             return None
+
+    @classmethod
+    def from_json(cls, usage: Mapping[str, Any]) -> Usage | None:
+        """As :meth:`from_openai`, of the ``usage`` object in the JSON of a response."""
+        return cls.from_openai(_as_object(usage))
 
     @classmethod
     def _read(cls, usage: Any) -> Usage:
@@ -71,6 +78,13 @@ class Usage:
             "cache_write_tokens": self.cache_write_tokens,
             "reasoning_tokens": self.reasoning_tokens,
         }
+
+
+def _as_object(fields: Mapping[str, Any]) -> SimpleNamespace:
+    """An object with the fields as attributes, like the SDK's, nested ones too."""
+    return SimpleNamespace(
+        **{k: _as_object(v) if isinstance(v, Mapping) else v for k, v in fields.items()}
+    )
 
 
 def _count(details: Any, name: str) -> int:
