@@ -82,6 +82,20 @@ def output_limit(options: Any) -> int | None:
     return None
 
 
+class AttemptBody(dict[str, Any]):
+    """The body of an attempt, with a callback for the headers of its response."""
+
+    on_headers: Callable[[Mapping[str, str]], None] | None = None
+
+
+def headers_received(options: Any, headers: Mapping[str, str]) -> None:
+    """Call the ``on_headers`` callback of an attempt's options, if they have one."""
+    body = options.json_data
+    if isinstance(body, AttemptBody) and body.on_headers is not None:
+        on_headers, body.on_headers = body.on_headers, None  # the options may live long
+        on_headers(headers)
+
+
 def attempt_options(
     options: Any,
     *,
@@ -89,6 +103,7 @@ def attempt_options(
     timeout: Any,
     plain: bool,
     on_read: Callable[[Any], None],
+    on_headers: Callable[[Mapping[str, str]], None] | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> Any:
     """The options for one attempt: those of the call, which are not changed, with its tier.
@@ -99,10 +114,12 @@ def attempt_options(
         timeout: the SDK's timeout for the attempt.
         plain: whether to request the raw response of a plain call, where a stream was wanted.
         on_read: called with the response once it is read, before the caller's own parser.
+        on_headers: called with the headers of a response that is no error.
         fields: the lane's other fields of the body; merged into objects that the caller set, whose
             values win.
     """
-    body = {**options.json_data, "service_tier": tier}
+    body = AttemptBody(options.json_data, service_tier=tier)
+    body.on_headers = on_headers
     changes: dict[str, Any] = {"json_data": body, "timeout": timeout, "max_retries": 0}
     if options.extra_json and "service_tier" in options.extra_json:
         changes["extra_json"] = {**options.extra_json, "service_tier": tier}
@@ -113,7 +130,8 @@ def attempt_options(
     if is_given(options.post_parser):
         changes["post_parser"] = _notifying(options.post_parser, on_read)
     if plain:
-        changes["json_data"] = {k: v for k, v in body.items() if k not in _STREAM_FIELDS}
+        for field in _STREAM_FIELDS:
+            body.pop(field, None)
         headers = options.headers if is_given(options.headers) else {}
         changes["headers"] = {**headers, RAW_RESPONSE_HEADER: "true"}
     return options.model_copy(update=changes)

@@ -7,6 +7,8 @@ A refusal concerns the account and the model, not one call, so all calls with th
 from flextier.capacity.limiter import Limiter as Limiter
 from flextier.capacity.permit import Permit as Permit
 from flextier.capacity.permit import ProbeSpacing as ProbeSpacing
+from flextier.capacity.rate_bucket import RateLimit as RateLimit
+from flextier.capacity.rate_bucket import Unit as Unit
 from flextier.capacity.registry import CAPACITY as CAPACITY
 from flextier.capacity.registry import LaneKey as LaneKey
 from flextier.capacity.registry import LimiterRegistry as LimiterRegistry

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TypeVar
 
 from flextier.capacity.lane_estimator import LaneEstimator
+from flextier.capacity.pacing import Pacing
 from flextier.capacity.permit import DEFAULT_SPACING, Permit, ProbeSpacing, Verdict
-from flextier.capacity.request_rate import RequestRate
+from flextier.capacity.rate_bucket import RateLimit
 from flextier.capacity.wait_queue import WaitQueue
 
 _RECHECK_AFTER = 5.0
@@ -26,12 +27,14 @@ is blocked): after 5 s, and at most this many checks a second in all."""
 
 _TICK = 0.001
 
+_REQUESTS = RateLimit("requests")
+
 _Woken = tuple[Permit, Callable[[], None]]
 _T = TypeVar("_T")
 
 
 class Limiter:
-    """The lanes of one model, the request rate that they share, and the calls that wait."""
+    """The lanes of one model, the rate limits that they share, and the calls that wait."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,7 +43,7 @@ class Limiter:
         self._ended: deque[tuple[Permit, Verdict, float, ProbeSpacing, bool]] = deque()
         self._lost: deque[tuple[LaneEstimator, bool]] = deque()
         self._turns = count()
-        self.pace = RequestRate()
+        self.pace = Pacing()
 
     def lane(self, name: str, scarce: bool) -> LaneEstimator:
         """The estimator of a lane; made at first use."""
@@ -110,8 +113,7 @@ class Limiter:
         with self._lock:
             woken = self._pump(now) if self._ended or self._lost else []
             if not self._waiting:
-                if pace.interval:
-                    pace.relax(now)
+                pace.relax(now)
                 if estimator.may_send(now) and pace.may_send(now):
                     self._grant(permit, now)
         self._unlocked(woken, now)
@@ -204,11 +206,33 @@ class Limiter:
             woken = self._all_of(estimator) if self._waiting else []
         self._unlocked(woken, now)
 
-    def limited(self, now: float, wait: float) -> None:
-        """Record a rate limit, on any lane; ``wait`` is what the server asks for."""
+    def limited(
+        self,
+        now: float,
+        wait: float,
+        refused: RateLimit = _REQUESTS,
+        number: int = 0,
+        sent_at: float = 0.0,
+    ) -> None:
+        """Record a rate limit, on any lane.
+
+        Args:
+            now: the moment.
+            wait: seconds that the server asks to wait; 0: it does not say.
+            refused: the limit that was hit.
+            number: the number of the refused request.
+            sent_at: when that was sent.
+        """
         with self._lock:
-            self.pace.limited(now, wait)
+            self.pace.limited(now, wait, refused, number, sent_at)
         self._record_ended_now()
+
+    def reported(self, permit: Permit, limits: Sequence[RateLimit], now: float) -> None:
+        """Record the limits that the response to a request states in its headers."""
+        with self._lock:
+            self.pace.reported(limits, permit.number, permit.sent_at, now)
+            woken = self._pump(now) if self._waiting else []
+        self._unlocked(woken, now)
 
     # --- not under the lock -------------------------------------------------------------------
 
@@ -254,7 +278,7 @@ class Limiter:
                 if head is None:
                     continue
                 if not (estimator.may_send(now) and self.pace.may_send(now)):
-                    if head.armed > self._next_chance(estimator, now):
+                    if head.armed > max(self._next_chance(estimator, now), now + _TICK):
                         _collect(head, woken)
                 elif first is None or (head.until, head.turn) < (first.until, first.turn):
                     first = head
@@ -278,7 +302,7 @@ class Limiter:
             return 0.0  # the lane does not open in time
         until = min(permit.until, now + _RECHECK_AFTER + self._waiting / _RECHECKS_A_SECOND)
         if self._lanes[estimator.name][1].head() is permit:
-            if (hurry := self._hurry(permit)) <= now:
+            if (hurry := self._hurry(permit, now)) <= now:
                 return 0.0
             until = min(until, self._next_chance(estimator, now), hurry)
         return max(until - now, _TICK)
@@ -286,18 +310,22 @@ class Limiter:
     def _next_chance(self, estimator: LaneEstimator, now: float) -> float:
         return max(estimator.next_chance(now), self.pace.next_chance())
 
-    def _hurry(self, permit: Permit) -> float:
-        """When the most urgent call leaves for another lane: under a request limit, early
-        enough for all waiting calls to be sent one after the other by then.
+    def _hurry(self, permit: Permit, now: float) -> float:
+        """When the most urgent call leaves for another lane: under a rate limit, early enough for
+        all waiting calls to be sent one after the other by then.
         """
         if not self.pace.on or permit.next_by == math.inf:
             return math.inf
-        return max(permit.next_by - self._waiting * self.pace.interval, self.pace.next_chance())
+        leave = permit.next_by - self.pace.seconds_for(self._waiting, now)
+        if leave < permit.next_by:
+            # Not all at once: what is left of the limit serves this lane's own requests, too.
+            leave = max(leave, self.pace.next_evenly)
+        return max(leave, self.pace.next_chance())
 
     def _grant(self, permit: Permit, now: float) -> None:
         permit.granted = True
         permit.estimator.sent(permit, now)
-        self.pace.sent(now)
+        permit.number = self.pace.sent(now)
 
     def _leave_queue(self, permit: Permit) -> None:
         if permit.waiting:

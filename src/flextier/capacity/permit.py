@@ -53,7 +53,7 @@ class Permit:
 
     __slots__ = (
         "armed", "begun", "confirmed", "estimator", "granted", "latest", "level", "lost", "next_by",
-        "place", "probe", "sent_at", "spacing", "turn", "until", "verdict", "waiting", "wake",
+        "number", "place", "probe", "sent_at", "spacing", "turn", "until", "verdict", "waiting", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +90,8 @@ class Permit:
         """Whether the request was sent."""
         self.sent_at = 0.0
         """When it was sent; until then, when it was granted."""
+        self.number = 0
+        """Its number among the model's requests, in the order of sending."""
         self.level = 0
         """Requests in flight when it was granted, itself included."""
         self.probe = False

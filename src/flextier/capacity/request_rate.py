@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 _MINUTE = 60
+_RECENT = 5
 _HEADROOM = 1.05
 _SLOWER = 1.2
 _FASTER, _CALM = 0.95, 10.0
@@ -27,12 +28,14 @@ class RequestRate:
     """
 
     __slots__ = (
+        "_admitted",
         "_calm_since",
         "_guessed",
         "_last_limited",
         "_next",
         "_seconds",
         "interval",
+        "limit",
         "until",
     )
 
@@ -41,6 +44,9 @@ class RequestRate:
         """No request before this moment: the server's Retry-After."""
         self.interval = 0.0
         """Seconds from one request to the next; 0: no limit is known."""
+        self.limit: float | None = None
+        """Requests in any 60 seconds that the server states; replaces the interval."""
+        self._admitted = 0
         self._next = 0.0
         self._last_limited = -float(_MINUTE)
         self._calm_since = 0.0
@@ -50,11 +56,11 @@ class RequestRate:
     @property
     def on(self) -> bool:
         """Whether requests are spaced out."""
-        return self.interval > 0
+        return self.interval > 0 or self.limit is not None
 
     def may_send(self, now: float) -> bool:
         """Whether a request may be sent now."""
-        return self.interval == 0 or (now >= self._next and now >= self.until)
+        return self.next_chance() <= now
 
     def next_chance(self) -> float:
         """The first moment at which a request may be sent."""
@@ -63,6 +69,9 @@ class RequestRate:
     def sent(self, now: float) -> None:
         """Record a request that was sent."""
         self._count(now, 1)
+        if self.limit is not None:
+            self._next = self._room_at()
+            return
         if not self.on:
             return
         self._next = max(self._next, now) + self.interval
@@ -72,10 +81,21 @@ class RequestRate:
             self._calm_since = now
             self.interval *= _FASTER
 
+    def not_admitted(self, now: float) -> None:
+        """Do not count a request that was sent: the server refused it."""
+        self._count(now, -1)
+
+    def recent(self, now: float) -> float:
+        """Requests a second that were admitted in the last few seconds."""
+        recent = [entry for entry in self._seconds if entry[0] > now - _RECENT]
+        if not recent:
+            return 0.0
+        return sum(count for _, count in recent) / max(1.0, now - recent[0][0])
+
     def limited(self, now: float, wait: float) -> None:
         """Record a rate limit; ``wait`` is what the server asks for (0: nothing)."""
-        self._count(now, -1)
-        through = sum(count for _, count in self._seconds)
+        self.not_admitted(now)
+        through = self._admitted
         self._guessed = through < _TELLING
         if self._guessed:
             self.interval = min(max(self.interval, wait, _GUESS_LEAST), _GUESS_MOST)
@@ -88,6 +108,22 @@ class RequestRate:
         self._last_limited = self._calm_since = now
         self.until = max(self.until, now + wait)
 
+    def limit_minute(self, limit: float) -> None:
+        """Keep to a limit of requests in any 60 seconds, from now on."""
+        self.limit, self.interval = limit, 0.0
+        self._next = self._room_at()
+
+    def _room_at(self) -> float:
+        """When fewer requests than the limit are in the last minute."""
+        over = self._admitted - (self.limit or 0)
+        if over < 0:
+            return 0.0
+        for second, count in self._seconds:
+            over -= count
+            if over < 0:
+                return second + _MINUTE + 1.0
+        return 0.0
+
     def relax(self, now: float) -> None:
         """Drop a limit that was not hit for a minute; called when no call waits."""
         if now - self._last_limited > _MINUTE and now >= self.until:
@@ -96,9 +132,10 @@ class RequestRate:
     def _count(self, now: float, change: int) -> None:
         second = int(now)
         seconds = self._seconds
+        self._admitted += change
         if seconds and seconds[-1][0] >= second:
             seconds[-1][1] += change
         else:
             seconds.append([second, change])
-            while seconds[0][0] <= second - _MINUTE:
-                seconds.popleft()
+            while seconds[0][0] < second - _MINUTE:  # its last request may be 60 s old only now
+                self._admitted -= seconds.popleft()[1]

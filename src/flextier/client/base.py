@@ -8,6 +8,7 @@ import openai
 from typing_extensions import Self
 
 from flextier._openai.compat import is_given, not_given
+from flextier._openai.request_options import headers_received
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.capacity import CAPACITY
 from flextier.client.router import Router
@@ -39,6 +40,12 @@ class RoutedClient:
         sdk.__init__(
             timeout=timeout, http_client=http_client or self._default_http_client(), **kwargs
         )
+
+    def _process_response(self, *, options: Any, response: Any, **kwargs: Any) -> Any:
+        """As the SDK's, which both clients call for each response that is no error."""
+        headers_received(options, response.headers)
+        sdk: Any = super()
+        return sdk._process_response(options=options, response=response, **kwargs)
 
     @property
     def policy(self) -> FlexPolicy:

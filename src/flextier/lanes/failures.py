@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from flextier.lanes.rate_limits import exceeds_limit
+
 Kind = Literal[
     "capacity",
     "rate_limited",
@@ -109,6 +111,8 @@ def _classify_throttle(failure: Failure, lane: Refusals) -> Kind:
         return "quota"
     if lane.refuses(failure):
         return "capacity" if lane.queues else "rate_limited"
+    if exceeds_limit(failure.message):
+        return "rejected"  # the request is larger than the whole limit: it never fits
     if _says(failure, _RATE_LIMIT):
         return "rate_limited"
     if failure.status == 429:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 
 from flextier.lanes.failures import Failure, Kind
+from flextier.lanes.rate_limits import seconds_of, stated_wait
 
 _MAX_WAIT = 100 * 86_400.0
 
@@ -17,18 +17,21 @@ def retry_after(failure: Failure, kind: Kind, wall: float) -> float | None:
     """Seconds that the server asks to wait before the next attempt; None: it states no valid wait.
 
     Reads ``retry-after-ms``, then ``retry-after`` (seconds or an HTTP date, against ``wall``, the
-    time since the epoch), then, for rate limits, ``x-ratelimit-reset-*``. Zero, negative, past,
-    infinite and malformed values are ignored; more than 100 days count as 100 days.
+    time since the epoch), then, for rate limits, the message ("try again in 976ms") and
+    ``x-ratelimit-reset-*``. Zero, negative, past, infinite and malformed values are ignored; more
+    than 100 days count as 100 days.
     """
     headers = failure.headers
     for seconds in (
         _number(headers.get("retry-after-ms"), 0.001),
         _number(headers.get("retry-after"), 1.0),
         _date(headers.get("retry-after"), wall),
+        stated_wait(failure.message) if kind == "rate_limited" else None,
+        _rate_limit_reset(headers) if kind == "rate_limited" else None,
     ):
         if seconds is not None:
             return min(seconds, _MAX_WAIT)
-    return _rate_limit_reset(headers) if kind == "rate_limited" else None
+    return None
 
 
 def retry_forbidden(failure: Failure) -> bool:
@@ -55,23 +58,11 @@ def _date(text: str | None, wall: float) -> float | None:
     return seconds if seconds > 0 else None
 
 
-_SPAN = re.compile(r"(\d{1,9}(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
-_SPANS = re.compile(f"({_SPAN.pattern})+", re.ASCII)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
 def _rate_limit_reset(headers: Mapping[str, str]) -> float | None:
     """The longest reset among the limits that are used up (``6m0s``, ``20ms``)."""
     waits = [
-        _span(headers.get(f"x-ratelimit-reset-{limit}", ""))
+        seconds_of(headers.get(f"x-ratelimit-reset-{limit}", ""))
         for limit in ("requests", "tokens")
         if headers.get(f"x-ratelimit-remaining-{limit}", "0") == "0"
     ]
     return max(waits, default=0.0) or None
-
-
-def _span(text: str) -> float:
-    if not _SPANS.fullmatch(text):
-        return 0.0
-    parts: list[tuple[str, str]] = _SPAN.findall(text)
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)

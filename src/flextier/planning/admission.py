@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flextier.capacity import Limiter, Permit, ProbeSpacing
+from flextier.lanes.rate_limits import reported_limits
 from flextier.planning.fallback import REFUSED_FOR, FailedAttempt, Ladder
 from flextier.policy import FlexPolicy
 
@@ -70,12 +71,20 @@ class Admission:
         """Record a response; ``timed`` if its duration counts as a latency of the lane."""
         self._limiter.end(self._permit, "served", now, timed=timed)
 
+    def headers_received(self, headers: Mapping[str, str], now: float) -> None:
+        """Record the rate limits that the headers of a response state."""
+        if self._permit is not None and (limits := reported_limits(headers)):
+            self._limiter.reported(self._permit, limits, now)
+
     def failed(self, event: FailedAttempt) -> None:
         """Record a failure, which may say something about the lane's capacity."""
         if self._permit is None:
             return
         if event.kind == "rate_limited":
-            self._limiter.limited(event.now, event.hint or 0.0)
+            permit = self._permit
+            self._limiter.limited(
+                event.now, event.hint or 0.0, event.refused, permit.number, permit.sent_at
+            )
         if event.kind != "capacity":
             stalled = event.kind == "timeout"
             self._limiter.end(self._permit, "stalled" if stalled else "gone", event.now)

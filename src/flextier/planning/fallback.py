@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from flextier.capacity import RateLimit
 from flextier.lanes import Lane
 from flextier.lanes.failures import Kind
 from flextier.policy import FlexPolicy
@@ -57,7 +58,8 @@ class FailedAttempt:
     """A failed attempt as the ladder sees it.
 
     ``hint`` is the wait that the server asked for (None: none), ``no_retry`` its
-    ``x-should-retry: false``, ``jitter`` a random number in [0, 1).
+    ``x-should-retry: false``, ``refused`` the limit that a ``rate_limited`` one has hit, ``jitter``
+    a random number in [0, 1).
     """
 
     kind: Kind
@@ -65,6 +67,7 @@ class FailedAttempt:
     jitter: float = 1.0
     hint: float | None = None
     no_retry: bool = False
+    refused: RateLimit = RateLimit("requests")
 
 
 class Ladder:

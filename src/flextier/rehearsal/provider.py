@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 from flextier._openai.compat import http
 from flextier.sim.base.api_errors import ErrorReply, invalid, no_such_path
 from flextier.sim.base.request_rate import RecentRequests
+from flextier.sim.base.token_bucket import TokenBuckets
 from flextier.sim.base.tokens import Tokens
 from flextier.sim.behavior.faults import Lane, Stall
 from flextier.sim.behavior.weather import Moment, Weather
@@ -83,6 +85,7 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         self._weather = weather
         self._random = Random(seed)
         self._rates = RecentRequests()
+        self._tokens = TokenBuckets()
         self._in_use: Counter[str] = Counter()
         self._numbers = count(1)
         self._epoch: float | None = None
@@ -112,11 +115,13 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
     async def _answer(self, request: Any, number: int, body: dict[str, Any]) -> Any:
         model, lane = str(body.get("model")), _LANES[body.get("service_tier")]
         timeout = _ReadTimeout(request.extensions.get("timeout", {}).get("read"))
-        fault = self._decide(lane, model, request.headers.get("authorization", ""))
+        account = request.headers.get("authorization", "")
+        fault = self._decide(lane, model, account)
+        limits = self._limit_headers(model, account)
         if isinstance(fault, ErrorReply):
             refusal = self._weather.refusal_seconds(REFUSAL_LATENCY, self._random, model=model)
             await self._wait(timeout, refusal)
-            return self._error(number, fault)
+            return self._error(number, fault, limits)
         with self._slot(lane, model):
             if isinstance(fault, Stall):
                 self.counts.stalls += 1
@@ -124,15 +129,24 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
             await self._wait(timeout, self._seconds(lane, model))
         self.counts.billed.append((self._now(), _TIERS[lane]))
         created = int(self._now())
-        return _reply(number, 200, _BODIES[request.url.path](model, _TIERS[lane], number, created))
+        answer = _BODIES[request.url.path](model, _TIERS[lane], number, created)
+        return _reply(number, 200, answer, limits)
 
     def _decide(self, lane: Lane, model: str, account: str) -> Any:
         now = self._now()
-        recent = self._rates.before(account, model, now)
-        moment = Moment(now, self._in_use[self._weather.pool(model)], recent)
+        recent, tpm = self._rates.before(account, model, now), self._weather.of(model).tpm
+        used, size = self._tokens.used(account, model, tpm, now), TOKENS.total_tokens
+        moment = Moment(now, self._in_use[self._weather.pool(model)], recent, used, size)
         fault = self._weather.decide(lane, model, moment, self._random)
         self._rates.arrive(account, model, now)
+        if not isinstance(fault.action, ErrorReply):
+            self._tokens.take(account, model, tpm, size, now)
         return fault.action
+
+    def _limit_headers(self, model: str, account: str) -> dict[str, str]:
+        now, own = self._now(), self._weather.of(model)
+        used = self._tokens.used(account, model, own.tpm, now)
+        return own.limit_headers(self._rates.before(account, model, now), used)
 
     @contextmanager
     def _slot(self, lane: Lane, model: str) -> Iterator[None]:
@@ -161,7 +175,9 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
             await asyncio.sleep(seconds)
             timeout.spend(seconds)
 
-    def _error(self, number: int, reply: ErrorReply) -> Any:
+    def _error(
+        self, number: int, reply: ErrorReply, limits: Mapping[str, str] = MappingProxyType({})
+    ) -> Any:
         match reply.outcome:
             case "refused":
                 self.counts.refusals += 1
@@ -169,7 +185,8 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
                 self.counts.rate_limited += 1
             case _:
                 self.counts.rejected += 1
-        return _reply(number, reply.status, {"error": reply.error()}, reply.headers)
+        headers = {**limits, **dict(reply.headers)}
+        return _reply(number, reply.status, {"error": reply.error()}, headers)
 
     def _now(self) -> float:
         now = asyncio.get_running_loop().time()
@@ -190,9 +207,9 @@ class _ReadTimeout:
 
 
 def _reply(
-    number: int, status: int, content: dict[str, Any], headers: tuple[tuple[str, str], ...] = ()
+    number: int, status: int, content: dict[str, Any], headers: Mapping[str, str]
 ) -> Any:
-    lines = [("x-request-id", f"req_{number}"), ("x-flextier-simulated", "true"), *headers]
+    lines = {"x-request-id": f"req_{number}", "x-flextier-simulated": "true", **headers}
     return http.Response(status, headers=lines, json=content)
 
 

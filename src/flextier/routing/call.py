@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ from flextier.capacity import LaneKey, LimiterRegistry
 from flextier.errors import BatchUnfinished, FlexDeadlineExceeded
 from flextier.lanes import AUTO, JOURNAL, CallFacts, Lane, choose, tier_lane, warn_about_windows
 from flextier.lanes.failures import Failure, Kind, classify
+from flextier.lanes.rate_limits import refused_limit
 from flextier.lanes.retry_after import retry_after, retry_forbidden
 from flextier.planning.admission import Admission
 from flextier.planning.fallback import FailedAttempt, GiveUp, Ladder, Limit, Send
@@ -258,10 +259,14 @@ class Route:
             timeout=self._timeout.for_attempt(one_read, externally_timed=self._externally_timed),
             plain=self.unstreamed,
             on_read=self._keep_response,
+            on_headers=self._headers_received,
         )
 
     def _keep_response(self, answer: Any) -> None:
         self._response = answer
+
+    def _headers_received(self, headers: Mapping[str, str]) -> None:
+        self._admission.headers_received(headers, self._clock.now())
 
     def answered(self, answer: Any, whole: Any) -> bool:
         """Whether the response ends the call; False: it reports a failure that is retried.
@@ -341,7 +346,10 @@ class Route:
             jitter=self._clock.random(),
             hint=retry_after(failure, kind, self._clock.wall()),
             no_retry=retry_forbidden(failure),
+            refused=refused_limit(failure.type, failure.message, failure.headers),
         )
+        if kind != "rate_limited":
+            self._admission.headers_received(failure.headers, now)
         self._update_lane_status(event, failure)
         if kind == "lane_unsupported" and (other := lane.alternative_for(failure)) is not None:
             self.step = self._ladder.replace_lane(other, now)

@@ -26,6 +26,7 @@ async def create(
     exchange.seen.lane, exchange.seen.window = order.lane, order.window
     account = exchange.headers["authorization"]
     action = world.next_fault(ask, exchange.path, account, lane=order.lane).action
+    exchange.limit_headers = world.limit_headers(account, ask.model)
     if isinstance(action, ErrorReply):
         await FaultPlayer(exchange, world, responses, ask).run(action)
     elif ask.stream:

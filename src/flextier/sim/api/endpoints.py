@@ -45,7 +45,9 @@ async def answer_responses(exchange: Exchange, world: World, _: str) -> None:
 
 async def _answer(exchange: Exchange, world: World, wire: WireFormat, ask: ModelRequest) -> None:
     exchange.seen.lane = ask.lane
-    fault = world.next_fault(ask, exchange.path, exchange.headers["authorization"])
+    account = exchange.headers["authorization"]
+    fault = world.next_fault(ask, exchange.path, account)
+    exchange.limit_headers = world.limit_headers(account, ask.model)
     await FaultPlayer(exchange, world, wire, ask).run(fault.action)
 
 

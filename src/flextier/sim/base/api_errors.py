@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 from flextier.sim.base import validation
@@ -85,6 +86,28 @@ def rate_limited(limit: int = 500) -> ErrorReply:
     return ErrorReply(
         429, message, "requests", "rate_limit_exceeded", headers=limits, outcome="rate_limited"
     )
+
+
+def token_limited(model: str, limit: int, used: int, requested: int, wait: float) -> ErrorReply:
+    """The tokens per minute of the account are used up (MetaGPT#523 shows the words)."""
+    message = (
+        f"Rate limit reached for {model} in organization org-simulated on tokens per min (TPM): "
+        f"Limit {limit}, Used {used}, Requested {requested}. Please try again in "
+        f"{ceil(wait * 1000)}ms. Visit https://platform.openai.com/account/rate-limits to learn "
+        "more."
+    )
+    return ErrorReply(429, message, "tokens", "rate_limit_exceeded", outcome="rate_limited")
+
+
+def too_many_tokens(model: str, limit: int, requested: int) -> ErrorReply:
+    """A request that is larger than the whole limit (aider#1880 shows the words)."""
+    message = (
+        f"Request too large for {model} in organization org-simulated on tokens per min (TPM): "
+        f"Limit {limit}, Requested {requested}. The input or output tokens must be reduced in "
+        "order to run successfully. Visit https://platform.openai.com/account/rate-limits to "
+        "learn more."
+    )
+    return ErrorReply(429, message, "tokens", "rate_limit_exceeded", outcome="too_large")
 
 
 def out_of_quota() -> ErrorReply:

@@ -59,6 +59,8 @@ class Exchange:
         self._accounts: RequestLog | None = None
         self._route = self.path
         self._doom = ""
+        self.limit_headers: Mapping[str, str] = {}
+        """The rate limits, which every answer states."""
 
     # -- the books ------------------------------------------------------------------------
 
@@ -164,8 +166,9 @@ class Exchange:
             (b"x-request-id", self.seen.request_id.encode()),
             (b"openai-processing-ms", str(round(spent)).encode()),
             (b"x-flextier-simulated", b"true"),
-            *((name.lower().encode(), value.encode("latin-1")) for name, value in headers),
         ]
+        stated = {**self.limit_headers, **{name.lower(): value for name, value in headers}}
+        lines += [(name.encode(), value.encode("latin-1")) for name, value in stated.items()]
         if length is not None:
             lines.append((b"content-length", str(length).encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": lines})

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from flextier.sim.base import validation
+from flextier.sim.base import token_bucket, validation
 from flextier.sim.base.request_rate import over
 from flextier.sim.behavior import weather_syntax
 from flextier.sim.behavior.background_behavior import BackgroundWeather
@@ -41,11 +41,15 @@ class Moment:
         flex_in_use: Flex requests being served now, of the models that share this weather.
         recent: When the requests of the same account and model arrived in the last 60 seconds,
             oldest first, this one not included.
+        tokens_used: What the account has used of the model's tokens per minute.
+        tokens: What the request takes of them.
     """
 
     now: float
     flex_in_use: int = 0
     recent: Sequence[float] = ()
+    tokens_used: float = 0.0
+    tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,11 @@ class Weather:
         rpm: Requests that one account may send for one model in any 60 seconds, on all lanes
             together; more are answered 429 ``rate_limit_exceeded``. Every request counts,
             refused and limited ones, too. None: any number.
+        tpm: Tokens that one account may use for one model in a minute, on all lanes together; they
+            come back evenly. A request takes those of its prompt and the most of its answer. More
+            are answered 429 of the type ``tokens``, a request above the whole limit "Request too
+            large". With ``rpm`` or ``tpm`` every answer states them (``x-ratelimit-*``). None: any
+            number.
         retry_after: The ``retry-after`` header of refusals, seconds or any text; None: none.
         unsupported_models: Models, or shell patterns of models, that answer 400 to flex, next
             to those that OpenAI says never get it (:func:`never_on_flex`).
@@ -98,6 +107,7 @@ class Weather:
     slow: float = 1.0
     slow_windows: tuple[Spell, ...] = ()
     rpm: int | None = None
+    tpm: int | None = None
     retry_after: float | str | None = None
     unsupported_models: tuple[str, ...] = ()
     unverified_models: tuple[str, ...] = ()
@@ -118,6 +128,7 @@ class Weather:
         for name in ("standard_latency", "flex_latency", "refusal_latency"):
             validation.latency(name, getattr(self, name))
         validation.whole("rpm", self.rpm)
+        validation.whole("tpm", self.tpm)
         validation.header("retry_after", self.retry_after)
         validation.windows("outages", self.outages)
         validation.schedule("steps", self.steps)
@@ -264,7 +275,7 @@ class Weather:
             summary: Whether a reasoning summary is asked for.
         """
         own = self.of(model)
-        if (limited := own._rate_limit(now)) is not None:
+        if (limited := own._rate_limit(model, now)) is not None:
             return limited
         if (stream or summary) and _matches(model, own.unverified_models):
             return Fault.unverified("stream" if stream else "reasoning.summary")
@@ -272,9 +283,23 @@ class Weather:
             return _SERVE
         return own._decide_flex(model, now, chance)
 
-    def _rate_limit(self, now: Moment) -> Fault | None:
+    def _rate_limit(self, model: str, now: Moment) -> Fault | None:
         limited = over(now.recent, self.rpm, now.now)
+        if limited is None:
+            limited = token_bucket.over(model, self.tpm, now.tokens_used, now.tokens)
         return None if limited is None else Fault(limited)
+
+    def limit_headers(self, recent: Sequence[float], tokens_used: float) -> dict[str, str]:
+        """The headers in which an answer states the limits of its model.
+
+        Args:
+            recent: When the requests of the last 60 seconds arrived, this one included.
+            tokens_used: What is used of the tokens per minute.
+        """
+        return {
+            **token_bucket.limit_headers("requests", self.rpm, len(recent)),
+            **token_bucket.limit_headers("tokens", self.tpm, tokens_used),
+        }
 
     def _decide_flex(self, model: str, now: Moment, chance: Random) -> Fault:
         if self.unsupports(model):

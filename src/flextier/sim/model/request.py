@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from flextier.sim.base import api_errors
+from flextier.sim.base import api_errors, tokens
 from flextier.sim.base.api_errors import Rejected
 from flextier.sim.behavior.faults import Lane
 
@@ -70,6 +70,15 @@ class ModelRequest:
     def served_tier(self) -> str:
         """The tier a normal answer reports."""
         return _SERVED[self.lane]
+
+    @property
+    def size(self) -> int:
+        """The tokens that it takes of a limit: those of the prompt, and the most of the answer.
+
+        That the most is counted is OpenAI's word; where none is given, nothing is (a guess).
+        """
+        prompt = sum(tokens.count(turn.text) + tokens.MESSAGE_TOKENS for turn in self.turns)
+        return prompt + (self.limit or 0)
 
     @property
     def question(self) -> str:

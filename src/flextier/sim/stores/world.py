@@ -8,10 +8,11 @@ from random import Random
 from typing import Any
 
 from flextier.sim.base import validation
-from flextier.sim.base.api_errors import server_error
+from flextier.sim.base.api_errors import ErrorReply, server_error
 from flextier.sim.base.clock import ProviderClock
 from flextier.sim.base.request_log import RequestLog
 from flextier.sim.base.request_rate import RecentRequests, over
+from flextier.sim.base.token_bucket import TokenBuckets
 from flextier.sim.base.tokens import PromptCache
 from flextier.sim.behavior.background_behavior import BackgroundWeather
 from flextier.sim.behavior.batch_behavior import BatchWeather
@@ -30,7 +31,7 @@ _RESPONSES = "/v1/responses/"
 
 @dataclass(frozen=True)
 class _ActiveWeather:
-    """A weather, the moment it began, its random numbers, and the requests of its last minute.
+    """A weather, the moment it began, its random numbers, and what its limits count.
 
     Changed together or not at all.
     """
@@ -39,6 +40,7 @@ class _ActiveWeather:
     epoch: float
     chance: Random
     rates: RecentRequests
+    tokens: TokenBuckets
 
 
 class World:
@@ -103,7 +105,9 @@ class World:
 
     @weather.setter
     def weather(self, weather: Weather) -> None:
-        self._climate = _ActiveWeather(weather, self._clock(), Random(self._seed), RecentRequests())
+        self._climate = _ActiveWeather(
+            weather, self._clock(), Random(self._seed), RecentRequests(), TokenBuckets()
+        )
 
     def next_fault(
         self, ask: ModelRequest, path: str, account: str = "", lane: str | None = None
@@ -115,16 +119,27 @@ class World:
         climate = self._climate
         now = self._clock() - climate.epoch
         recent = climate.rates.before(account, ask.model, now)
-        try:
-            scripted = self.script.take(lane or ask.lane, ask.model, path, ask.stream)
-            if scripted is not None:
-                return scripted
-            moment = Moment(now, self.accounts.flex_in_use[self.pool(ask)], recent)
-            return climate.weather.decide(
+        tpm = climate.weather.of(ask.model).tpm
+        fault = self.script.take(lane or ask.lane, ask.model, path, ask.stream)
+        if fault is None:
+            used = climate.tokens.used(account, ask.model, tpm, now)
+            in_use = self.accounts.flex_in_use[self.pool(ask)]
+            moment = Moment(now, in_use, recent, used, ask.size)
+            fault = climate.weather.decide(
                 ask.lane, ask.model, moment, climate.chance, stream=ask.stream, summary=ask.summary
             )
-        finally:
-            climate.rates.arrive(account, ask.model, now)
+        climate.rates.arrive(account, ask.model, now)
+        if not isinstance(fault.action, ErrorReply):
+            climate.tokens.take(account, ask.model, tpm, ask.size, now)
+        return fault
+
+    def limit_headers(self, account: str, model: str) -> dict[str, str]:
+        """The headers in which answers state the rate limits of an account and a model."""
+        climate = self._climate
+        now = self._clock() - climate.epoch
+        own = climate.weather.of(model)
+        recent = climate.rates.before(account, model, now)
+        return own.limit_headers(recent, climate.tokens.used(account, model, own.tpm, now))
 
     def next_other_fault(
         self, method: str, path: str, route: str, account: str = ""

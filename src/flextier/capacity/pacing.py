@@ -1,0 +1,142 @@
+"""When the next request may be sent under the limits per minute that all lanes of a model share.
+
+Pure: no clock, no lock, no I/O. All moments are seconds on the callers' clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flextier.capacity.rate_bucket import RateBucket, RateLimit
+from flextier.capacity.request_rate import RequestRate
+from flextier.capacity.token_rate import TokenRate
+
+
+class Pacing:
+    """The limits of requests and of tokens, as far as responses have shown them.
+
+    A limit that responses state in their headers is not exceeded in the first place. Else a refusal
+    shows it: for requests, they are spaced out as the last minute allows; for tokens, they slow
+    down for a few seconds.
+    """
+
+    __slots__ = (
+        "_buckets", "_limited_at", "_reported", "_sent_at", "_sent_count", "requests", "tokens",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.requests = RequestRate()
+        self.tokens = TokenRate()
+        self._buckets = {"requests": RateBucket(1.0), "tokens": RateBucket()}
+        self._reported: list[RateBucket] = []
+        self._sent_count = 0
+        self._sent_at = 0.0
+        self._limited_at = -1.0
+
+    @property
+    def until(self) -> float:
+        """No request before this moment: the wait that the server asked for."""
+        return max(self.requests.until, self.tokens.until)
+
+    @property
+    def on(self) -> bool:
+        """Whether a limit is known."""
+        return bool(self._reported) or self.requests.on or self.tokens.on
+
+    def may_send(self, now: float) -> bool:
+        """Whether a request may be sent now."""
+        return not self.on or self.next_chance() <= now
+
+    def next_chance(self) -> float:
+        """The first moment at which a request may be sent."""
+        limited = max(self.requests.next_chance(), self.tokens.next_chance())
+        return max([limited, *(bucket.next_chance() for bucket in self._reported)])
+
+    def seconds_for(self, requests: int, now: float) -> float:
+        """Seconds in which so many requests can surely be sent; 0: no limit is known."""
+        needed = [bucket.seconds_for(requests, now) for bucket in self._reported]
+        return max([requests * self.requests.interval, *needed])
+
+    @property
+    def next_evenly(self) -> float:
+        """When the next request is due if requests are spread over the time that they need."""
+        intervals = [bucket.interval for bucket in self._reported]
+        return self._sent_at + max([self.requests.interval, *intervals])
+
+    def sent(self, now: float) -> int:
+        """Record a request that is sent; return its number, in the order of sending."""
+        self.requests.sent(now)
+        if self.tokens.on:
+            self.tokens.sent(now)
+        for bucket in self._reported:
+            bucket.sent(now)
+        self._sent_at = now
+        self._sent_count += 1
+        return self._sent_count
+
+    def reported(
+        self, limits: Iterable[RateLimit], number: int, sent_at: float, now: float
+    ) -> None:
+        """Record the limits that a response states in its headers.
+
+        Args:
+            limits: they, with ``remaining`` and ``refill``.
+            number: the number of its request.
+            sent_at: when that was sent.
+            now: the moment.
+        """
+        for limit in limits:
+            bucket = self._buckets[limit.unit]
+            bucket.report(limit, number, sent_at, self._sent_count - number, now)
+            if bucket not in self._reported:
+                self._reported.append(bucket)
+            enough = bucket.cost and bucket.next_chance() <= now
+            if limit.unit == "tokens" and enough and sent_at > self._limited_at:
+                self.tokens.clear()
+
+    def limited(
+        self, now: float, wait: float, refused: RateLimit, number: int, sent_at: float
+    ) -> None:
+        """Record a rate limit.
+
+        Args:
+            now: the moment.
+            wait: what the server asks for (0: nothing).
+            refused: the limit that was hit.
+            number: the number of the refused request.
+            sent_at: when that was sent.
+        """
+        bucket = self._buckets[refused.unit]
+        # What refusals alone state is not enough: it could not be seen that more is left by now.
+        expected = bucket in self._reported and bucket.next_chance() > now
+        if bucket in self._reported and None not in (refused.remaining, refused.refill):
+            bucket.report(refused, number, sent_at, self._sent_count - number, now)
+        if refused.unit == "requests":
+            self._requests_limited(now, wait, expected)
+        else:
+            self._tokens_limited(now, wait, expected, refused)
+
+    def _requests_limited(self, now: float, wait: float, expected: bool) -> None:
+        bucket = self._buckets["requests"]
+        if bucket not in self._reported:
+            self.requests.limited(now, wait)
+            return
+        self.requests.until = max(self.requests.until, now + wait)
+        if not expected and self.requests.limit is None:
+            # It does not refill evenly: the server counts the requests of the last minute.
+            self.requests.limit_minute(bucket.limit)
+
+    def _tokens_limited(self, now: float, wait: float, expected: bool, refused: RateLimit) -> None:
+        bucket = self._buckets["tokens"]
+        self.requests.not_admitted(now)
+        bucket.cost = bucket.cost or refused.requested or 0.0
+        if expected or (bucket in self._reported and bucket.next_chance() > now):
+            return  # requests wait until enough is left
+        sustained = refused.refill / bucket.cost if refused.refill and bucket.cost else 0.0
+        self._limited_at = now
+        self.tokens.limited(now, wait, self.requests.recent(now), sustained)
+
+    def relax(self, now: float) -> None:
+        """Drop a request rate that was not limited for a minute; called when no call waits."""
+        if self.requests.on:
+            self.requests.relax(now)
