@@ -288,7 +288,7 @@ def test_requests_are_spaced_out_after_a_rate_limit(harness: LimiterHarness) -> 
                 permits.remove(permit)
                 del waits[id(permit)]
     assert sent[0] >= T0 + 1
-    assert sent[-1] - sent[0] >= 4 * harness.limiter.pace.interval
+    assert sent[-1] - sent[0] >= 4 * harness.limiter.pace.requests.interval
 
 
 def test_a_lane_of_one_model_is_one_estimator(harness: LimiterHarness) -> None:

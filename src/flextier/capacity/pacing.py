@@ -53,7 +53,7 @@ class Pacing:
         return max([limited, *(bucket.next_chance() for bucket in self._reported)])
 
     def seconds_for(self, requests: int, now: float) -> float:
-        """Seconds in which so many requests can surely be sent; 0: no limit is known."""
+        """Seconds in which that many requests can surely be sent; 0: no limit is known."""
         needed = [bucket.seconds_for(requests, now) for bucket in self._reported]
         return max([requests * self.requests.interval, *needed])
 

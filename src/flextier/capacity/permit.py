@@ -53,7 +53,8 @@ class Permit:
 
     __slots__ = (
         "armed", "begun", "confirmed", "estimator", "granted", "latest", "level", "lost", "next_by",
-        "number", "place", "probe", "sent_at", "spacing", "turn", "until", "verdict", "waiting", "wake",
+        "number", "place", "probe", "sent_at", "spacing", "turn", "until", "verdict", "waiting",
+        "wake",
     )  # fmt: skip
 
     def __init__(

@@ -72,7 +72,7 @@ class RateBucket:
         return self._at + (min(self.cost, self.limit) - self._left) / self._refill
 
     def seconds_for(self, requests: int, now: float) -> float:
-        """Seconds until so many requests can have been sent."""
+        """Seconds until that many requests can have been sent."""
         return max(0.0, (requests * self.cost - self.left(now)) / self._refill)
 
     @property
@@ -92,7 +92,8 @@ class RateBucket:
             later: how many requests were sent after it.
             now: the moment.
         """
-        assert stated.remaining is not None and stated.refill is not None
+        assert stated.remaining is not None
+        assert stated.refill is not None
         if number < self._number:
             return
         self._learn_cost(stated.remaining, number, sent_at)

@@ -5,6 +5,8 @@ Pure: no clock, no lock, no I/O. All moments are seconds on the callers' clock.
 
 from __future__ import annotations
 
+import math
+
 _WAVE = 1.0
 _CALM = 10.0
 _SLOWEST = 0.5
@@ -64,4 +66,4 @@ class TokenRate:
         self._rate = self._next = 0.0
 
     def _rate_at(self, now: float) -> float:
-        return self._rate * 2.0 ** max(0.0, now - self.until)
+        return self._rate * math.pow(2, max(0.0, now - self.until))

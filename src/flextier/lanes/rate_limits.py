@@ -66,9 +66,10 @@ _SPANS = re.compile(f"({_SPAN.pattern})+", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _WAIT = re.compile(rf"try again in ((?:{_SPAN.pattern})+)", re.ASCII | re.IGNORECASE)
 _TOO_LARGE = re.compile("request too large|must be reduced", re.IGNORECASE)
+_COUNT = r"\d(?:[\d,]{0,18}\d)?"
 _NUMBERS = re.compile(
-    r"on (?P<unit>tokens|requests) per .{0,40}?Limit:? (?P<limit>[\d,]{1,20})"
-    r"(?:, Used:? (?P<used>[\d,]{1,20}))?(?:, Requested:? (?P<requested>[\d,]{1,20}))?",
+    rf"on (?P<unit>tokens|requests) per .{{0,40}}?Limit:? (?P<limit>{_COUNT})"
+    rf"(?:, Used:? (?P<used>{_COUNT}))?(?:, Requested:? (?P<requested>{_COUNT}))?",
     re.ASCII,
 )
 

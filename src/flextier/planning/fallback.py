@@ -53,6 +53,9 @@ class GiveUp:
 Step = Send | GiveUp
 
 
+_REQUESTS = RateLimit("requests")
+
+
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
     """A failed attempt as the ladder sees it.
@@ -67,7 +70,7 @@ class FailedAttempt:
     jitter: float = 1.0
     hint: float | None = None
     no_retry: bool = False
-    refused: RateLimit = RateLimit("requests")
+    refused: RateLimit = _REQUESTS
 
 
 class Ladder:

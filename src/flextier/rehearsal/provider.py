@@ -206,9 +206,7 @@ class _ReadTimeout:
             self.left -= seconds
 
 
-def _reply(
-    number: int, status: int, content: dict[str, Any], headers: Mapping[str, str]
-) -> Any:
+def _reply(number: int, status: int, content: dict[str, Any], headers: Mapping[str, str]) -> Any:
     lines = {"x-request-id": f"req_{number}", "x-flextier-simulated": "true", **headers}
     return http.Response(status, headers=lines, json=content)
 

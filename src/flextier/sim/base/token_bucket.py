@@ -30,7 +30,7 @@ class TokenBuckets:
 
 
 def over(model: str, limit: int | None, used: float, requested: int) -> ErrorReply | None:
-    """The 429 for a request of so many tokens; None: there is room for it, or no limit."""
+    """The 429 for a request of that size; None: there is room for it, or no limit."""
     if limit is None or used + requested <= limit:
         return None
     if requested > limit:

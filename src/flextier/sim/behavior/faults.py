@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal, TypeVar, get_args
 
-from flextier.sim.base import api_errors, validation
+from flextier.sim.base import api_errors, token_bucket, validation
 from flextier.sim.base.api_errors import ErrorReply
 from flextier.sim.base.tokens import Tokens
 
@@ -209,6 +209,26 @@ class Fault:
             retry_after_ms=retry_after_ms,
             x_ratelimit_reset_requests=reset,
         )
+        return cls(reply)
+
+    @classmethod
+    def token_limit(
+        cls, limit: int = 200_000, used: int = 195_663, requested: int = 7_592, model: str = "o3"
+    ) -> Fault:
+        """The 429 of the account's limit of tokens per minute.
+
+        Args:
+            limit: Tokens per minute.
+            used: Tokens in use.
+            requested: Tokens of the request; above ``limit`` it is "Request too large".
+            model: The model that the message names.
+
+        Raises:
+            ValueError: The request would fit.
+        """
+        reply = token_bucket.over(model, limit, used, requested)
+        if reply is None:
+            raise ValueError(f"requested must be above limit - used, not {requested!r}")
         return cls(reply)
 
     @classmethod

@@ -16,6 +16,7 @@ _MAKERS: Mapping[str, Callable[..., Fault]] = {
     "serve": Fault.serve,
     "refuse": Fault.refuse,
     "rate_limit": Fault.rate_limit,
+    "token_limit": Fault.token_limit,
     "quota": Fault.quota,
     "unsupported": Fault.unsupported,
     "unverified": Fault.unverified,
