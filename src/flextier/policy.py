@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from flextier._utils.backoff import exponential_backoff
 from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window
 from flextier.lanes.model_support import parse_lane_support
@@ -287,11 +288,12 @@ class FlexPolicy(BaseSettings):
 
     def backoff(self, failures: int) -> float:
         """Seconds of backoff, at most, after ``failures`` failed attempts on a lane (1, 2, …)."""
-        try:
-            span = self.backoff_initial * self.backoff_multiplier ** (failures - 1)
-        except OverflowError:
-            return self.backoff_max if self.backoff_initial else 0.0
-        return min(span, self.backoff_max)
+        return exponential_backoff(
+            failures,
+            initial=self.backoff_initial,
+            multiplier=self.backoff_multiplier,
+            longest=self.backoff_max,
+        )
 
 
 # Names of fields before the first release: an old name is an error that gives the new one.

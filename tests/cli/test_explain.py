@@ -72,4 +72,4 @@ def test_the_fewest_calls_of_a_batch(
 def test_a_deadline_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     """An invalid deadline is status 2, and named in the error."""
     assert main(["explain", "--model", "o3", "--deadline", "soon"]) == 2
-    assert "deadline ('soon')" in capsys.readouterr().err
+    assert "--deadline 'soon'" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 from typing_extensions import TypedDict, Unpack
 
-from flextier.bulk.durations import Span, seconds
+from flextier._utils.durations import Duration, parse_duration
 from flextier.bulk.errors import BulkError
 from flextier.bulk.input_formats import format_of
 from flextier.bulk.result import Progress
@@ -43,7 +43,7 @@ class RunArguments(TypedDict, total=False):
     """The column for the responses, ``"output"`` by default."""
     lanes: str | Iterable[str] | None
     """The lanes of the calls in order, such as ``("flex",)``. None: those of their client."""
-    deadline: Span | None
+    deadline: Duration | None
     """For the whole run: seconds, ``"6h"``, ``"90m"``, or a time of day like ``"06:00"``. None: no
     limit. After it, no call is made, and unfinished rows stay pending."""
     concurrency: int | None
@@ -158,7 +158,10 @@ def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]
     target = Path(os.path.realpath(output))
     errors, budget, concurrency = given["errors"], given["budget"], given["concurrency"]
     lanes = _lanes(given["lanes"])
-    deadline = None if given["deadline"] is None else seconds(given["deadline"])
+    try:
+        deadline = None if given["deadline"] is None else parse_duration(given["deadline"])
+    except ValueError as error:
+        raise BulkError(f"deadline (--deadline) {error}") from error
     if given["order"] not in ("input", "done"):
         raise BulkError(f"order (--order) is input or done, not {given['order']!r}")
     if concurrency is not None and concurrency < 1:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from flextier._utils.backoff import exponential_backoff
+
 if TYPE_CHECKING:
     from flextier.capacity.lane_estimator import LaneEstimator
 
@@ -33,11 +35,10 @@ class ProbeSpacing(NamedTuple):
         At most ``share``, so that the end of an outage is noticed within that part of its length,
         and the number of refused probes grows with the logarithm of its length.
         """
-        try:
-            backoff = self.initial * self.multiplier**probes
-        except OverflowError:
-            backoff = self.longest
-        seconds = min(backoff, max(self.initial, share), self.longest)
+        backoff = exponential_backoff(
+            probes + 1, initial=self.initial, multiplier=self.multiplier, longest=self.longest
+        )
+        seconds = min(backoff, max(self.initial, share))
         return max(seconds * (0.75 + 0.25 * self.jitter), silence)
 
 

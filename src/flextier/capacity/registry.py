@@ -6,21 +6,12 @@ import math
 import threading
 import time
 from functools import partial
-from typing import NamedTuple
 
 from flextier._utils.fork import after_fork_in_child
 from flextier.capacity.lane_estimator import LaneEstimator
 from flextier.capacity.limiter import Limiter
 from flextier.capacity.snapshot import LaneState, state_of
-
-
-class LaneKey(NamedTuple):
-    """A lane of a model of an account."""
-
-    base_url: str
-    account: str
-    model: str
-    lane: str
+from flextier.capacity.unsupported_lanes import LaneKey, UnsupportedLanes
 
 
 class LimiterRegistry:
@@ -29,7 +20,7 @@ class LimiterRegistry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._limiters: dict[tuple[str, str, str], Limiter] = {}
-        self._unsupported: set[LaneKey] = set()
+        self._unsupported = UnsupportedLanes()
 
     def limiter(self, base_url: str, account: str, model: str) -> Limiter:
         """The limiter that all calls of an account and model share; made at first use."""
@@ -42,8 +33,7 @@ class LimiterRegistry:
 
     def mark_unsupported(self, key: LaneKey) -> None:
         """Record that the lane does not support this model ("this model has no flex")."""
-        with self._lock:
-            self._unsupported.add(key)
+        self._unsupported.add(key)
 
     def is_unsupported(self, key: LaneKey) -> bool:
         """Whether the lane is known not to support this model."""
@@ -60,12 +50,10 @@ class LimiterRegistry:
         """The state of every lane that was used."""
         with self._lock:
             limiters = list(self._limiters.items())
-            unsupported = set(self._unsupported)
 
         def show(where: tuple[str, str, str], estimator: LaneEstimator, waiting: int) -> LaneState:
-            return state_of(
-                *where, estimator, waiting, now, LaneKey(*where, estimator.name) in unsupported
-            )
+            unsupported = self.is_unsupported(LaneKey(*where, estimator.name))
+            return state_of(*where, estimator, waiting, now, unsupported)
 
         return tuple(
             state for where, limiter in limiters for state in limiter.lanes(partial(show, where))
@@ -74,7 +62,7 @@ class LimiterRegistry:
     def reset(self) -> None:
         """Clear everything, as in a new process. Calls under way end at their old limiters."""
         self._lock = threading.Lock()
-        self._limiters, self._unsupported = {}, set()
+        self._limiters, self._unsupported = {}, UnsupportedLanes()
 
 
 CAPACITY = LimiterRegistry()

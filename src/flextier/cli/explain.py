@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from flextier._utils.durations import parse_duration
 from flextier.cli._common import fail, write_stdout
 
 APIS = ("responses", "chat")
@@ -32,10 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the plan; return 0, or 2 for an invalid setting."""
     from flextier.auto import as_json, explain, table
-    from flextier.bulk.durations import seconds
 
     try:
-        deadline = None if options.deadline is None else seconds(options.deadline)
+        deadline = None if options.deadline is None else parse_duration(options.deadline)
+    except ValueError as error:
+        return fail("explain", f"--deadline {error}")
+    try:
         plan = explain(
             options.model,
             deadline=deadline,

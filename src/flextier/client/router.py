@@ -1,9 +1,7 @@
-"""Router: what the calls of a client share, the account's identity, and how a call begins."""
+"""Router: what the calls of a client share, and how a call begins."""
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from typing import Any
 
 import openai
@@ -16,6 +14,7 @@ from flextier.calls.budget import budgets_in_force, load_prices
 from flextier.calls.context import current_scope
 from flextier.calls.hooks import with_hooks
 from flextier.capacity import LimiterRegistry
+from flextier.client.account_key import account_key
 from flextier.client.ledger_setting import start_process_ledger
 from flextier.errors import ClientClosedError
 from flextier.policy import FlexPolicy
@@ -116,12 +115,3 @@ def check_open(client: Any) -> None:
             f"this {type(client).__name__} (or the http_client it was given) has been closed: "
             "create a new one, or keep its `with` block open while calls run"
         )
-
-
-@lru_cache(maxsize=64)
-def account_key(
-    base_url: str, api_key: str, organization: str | None, project: str | None
-) -> tuple[str, str]:
-    """The account's identity: the base URL, and a hash of key, organization and project."""
-    parts = "\0".join((api_key, organization or "", project or ""))
-    return base_url, hashlib.sha256(parts.encode()).hexdigest()[:12]

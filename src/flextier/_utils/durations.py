@@ -6,9 +6,7 @@ import math
 import re
 from datetime import datetime, timedelta
 
-from flextier.bulk.errors import BulkError
-
-Span = float | int | str | timedelta
+Duration = float | int | str | timedelta
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PARTS = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
@@ -16,7 +14,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
-def seconds(span: Span, *, now: datetime | None = None) -> float:
+def parse_duration(span: Duration, *, now: datetime | None = None) -> float:
     """A duration in seconds.
 
     Args:
@@ -25,18 +23,17 @@ def seconds(span: Span, *, now: datetime | None = None) -> float:
         now: the time that it begins. None: now.
 
     Raises:
-        BulkError: it is none of these, or not above 0.
+        ValueError: it is none of these, or not above 0.
     """
     found = _read(span, now or datetime.now().astimezone())
     if found is None or not math.isfinite(found) or found <= 0:
-        raise BulkError(
-            f"deadline ({span!r}): give seconds above 0, or 90m, 6h, 1h30m, "
-            "or a time of day such as 06:00"
+        raise ValueError(
+            f"{span!r}: give seconds above 0, or 90m, 6h, 1h30m, or a time of day such as 06:00"
         )
     return found
 
 
-def _read(span: Span, now: datetime) -> float | None:
+def _read(span: Duration, now: datetime) -> float | None:
     if isinstance(span, timedelta):
         return span.total_seconds()
     text = str(span).strip().lower()

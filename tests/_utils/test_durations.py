@@ -1,4 +1,4 @@
-"""Deadlines as people write them."""
+"""Durations and times of day as text."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from flextier.bulk import BulkError
-from flextier.bulk.durations import seconds
+from flextier._utils.durations import parse_duration
 
 EVENING = datetime(2026, 11, 20, 22, 30)
 
@@ -28,13 +27,13 @@ EVENING = datetime(2026, 11, 20, 22, 30)
         ("22:30:05", 5),
     ],
 )
-def test_what_is_a_span(span: str, expected: float) -> None:
+def test_durations(span: str, expected: float) -> None:
     """Seconds, units, and a time of day: the next one."""
-    assert seconds(span, now=EVENING) == expected
+    assert parse_duration(span, now=EVENING) == expected
 
 
 @pytest.mark.parametrize("span", [0, -1, "soon", "", "6 hours", "25:00", "nan", "inf", "h"])
-def test_what_is_none(span: str) -> None:
-    """The message names the knob."""
-    with pytest.raises(BulkError, match="deadline"):
-        seconds(span, now=EVENING)
+def test_what_is_no_duration(span: str) -> None:
+    """The message says what can be given."""
+    with pytest.raises(ValueError, match="give seconds above 0"):
+        parse_duration(span, now=EVENING)
