@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -139,7 +140,7 @@ def test_a_wrapped_coroutine_function(sim: Simulator) -> None:
 
     with track() as calls:
         wrapped = wrap(ask)
-        assert asyncio.iscoroutinefunction(wrapped)
+        assert inspect.iscoroutinefunction(wrapped)
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(lambda: asyncio.run(wrapped(3))).result() == 3
     assert [call.lane for call in calls] == ["flex"] + ["standard"] * 3

@@ -25,7 +25,8 @@ if __name__ == "__main__":
     from flextier import track
     from flextier.llama_index import OpenAIFlex
 
-    llm = OpenAIFlex(model="o3", api_key="sk-fake-key-for-tests", api_base=sys.argv[1])
+    place = {"api_key": "sk-fake-key-for-tests", "api_base": sys.argv[1]}
+    llm = OpenAIFlex(model="o3", policy={"lanes": "standard"}, **place)
     pipeline = IngestionPipeline(transformations=[SummaryExtractor(llm=llm, show_progress=False)])
     with track() as calls:
         nodes = pipeline.run(nodes=[TextNode(text=f"Number {n}.") for n in range(6)], num_workers=2)
@@ -37,14 +38,14 @@ if __name__ == "__main__":
 def test_the_processes_of_a_pipeline(
     sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Blocks do not reach them; the ledger that ``FLEXTIER_LEDGER`` names has every call."""
+    """Blocks do not reach them; the policy of the LLM does, and ``FLEXTIER_LEDGER``."""
     file = tmp_path / "flextier.db"
     monkeypatch.setenv("FLEXTIER_LEDGER", str(file))
     done = python(_PIPELINE, sim.base_url)
     assert done.returncode == 0, done.stderr
     rows = list(Ledger(file, readonly=True).records())
     assert len({row.call_id for row in rows}) == len(rows) == len(sim.requests) == 6
-    assert {row.framework for row in rows} == {"llama-index"}
+    assert {(row.framework, row.lane) for row in rows} == {("llama-index", "standard")}
 
 
 @pytest.mark.parametrize("cls", OURS)
