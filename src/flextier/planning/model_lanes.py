@@ -74,7 +74,7 @@ def needs_windows(model: str, lane_support: Sequence[str] = ()) -> bool:
 
 def _listed(model: str) -> ModelLanes:
     from flextier.pricing import price_list
-    from flextier.pricing.lane_discounts import LANE_DISCOUNTS
+    from flextier.pricing.lane_rate_sources import LANE_RATE_SOURCES
 
     windows = {"background"} if has_windows(model) else set()
     entry = price_list.find_entry(price_list.snapshot(), model, None)
@@ -83,7 +83,7 @@ def _listed(model: str) -> ModelLanes:
     found = {
         x
         for x in ("batch", "flex")
-        if entry.tier_since(LANE_DISCOUNTS[x].price_context) is not None
+        if entry.tier_since(LANE_RATE_SOURCES[x].price_context) is not None
     }
     source = f"the price list's entry {entry.name}"
     return ModelLanes(frozenset(found | windows), source, names_windows=False)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from flextier.pricing.decimals import difference, plain_digits, total
+from flextier.pricing.decimals import difference, dollars, plain_digits, total, total_dollars
 from flextier.pricing.rates import Rates
+from flextier.pricing.usage import Usage
 
 Basis = Literal["exact", "estimated", "unpriced"]
 """How reliable a cost is: published rates, an estimate by a rule, or no price."""
@@ -72,6 +73,44 @@ class Cost:
             "standard": _digits(self.standard),
             "saved": _digits(self.saved),
         }
+
+
+def _parts(rates: Rates, usage: Usage) -> tuple[tuple[Decimal, int], ...]:
+    """Rate and tokens of each part: uncached input, cached input, cache write, output."""
+    cached, written = usage.cached_input_tokens, usage.cache_write_tokens
+    return (
+        (rates.input, usage.input_tokens - cached - written),
+        (rates.cached_input, cached),
+        (rates.cache_write, written),
+        (rates.output, usage.output_tokens),
+    )
+
+
+def cost_at(
+    rates: Rates,
+    standard: Rates | None,
+    usage: Usage,
+    *,
+    model: str,
+    lane: str,
+    reason: str | None,
+    priced_as: str | None,
+) -> Cost:
+    """The cost of a usage at known rates; estimated if there is a ``reason``."""
+    input, cached, write, output = (dollars(*part) for part in _parts(rates, usage))
+    return Cost(
+        model=model,
+        lane=lane,
+        basis="estimated" if reason else "exact",
+        reason=reason,
+        priced_as=priced_as,
+        rates=rates,
+        input=input,
+        cached_input=cached,
+        cache_write=write,
+        output=output,
+        standard=(None if standard is None else total_dollars(_parts(standard, usage))),
+    )
 
 
 def _digits(amount: Decimal | None) -> str | None:

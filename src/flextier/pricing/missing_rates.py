@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from flextier.pricing.lane_discounts import LANE_DISCOUNTS, LaneDiscount
+from flextier.pricing.lane_rate_sources import LANE_RATE_SOURCES, LaneRateSource
 from flextier.pricing.rate_sheet import RateBand, RateSheet, unpriced
 from flextier.pricing.rates import Rates
 
@@ -54,7 +54,7 @@ def without_lane_rates(
     OpenAI's discount applies if it is for all models, or if the model has a rate on a later day;
     otherwise the lane has no price.
     """
-    discount = LANE_DISCOUNTS[lane]
+    discount = LANE_RATE_SOURCES[lane]
     missing = _not_listed(entry, lane, discount)
     for_all_models = discount.all_models_source is not None
     is_sold = for_all_models or entry.tier_since(discount.price_context) is not None
@@ -73,7 +73,7 @@ def without_lane_rates(
 def prompt_length_without_rate(entry: PriceListEntry, lane: str, band: RateBand) -> RateBand:
     """The band of prompts so long that only standard has a rate for them."""
     missing = f"no {lane} rate of {entry.name} above {band.above} input tokens is listed"
-    discount = LANE_DISCOUNTS[lane]
+    discount = LANE_RATE_SOURCES[lane]
     if discount.share is None or entry.vendor != "openai":
         return band.unpriced(missing)
     return _discounted(band, discount.share, f"{missing}: {_estimated_as(discount)}")
@@ -87,7 +87,7 @@ def part_without_rate(
     if part == "cached_input" and lane == "batch" and entry.vendor in _CACHE_DISCOUNT_ON_BATCH:
         rates = replace(rates, cached_input=standard.cached_input)
         return rates, f"{missing}: taken as standard's"
-    discount = LANE_DISCOUNTS[lane]
+    discount = LANE_RATE_SOURCES[lane]
     if discount.all_models_source and discount.share is not None and entry.vendor == "openai":
         rate = getattr(standard.times(discount.share), part)
         return replace(rates, **{part: rate}), f"{missing}: {_estimated_as(discount)}"
@@ -110,7 +110,7 @@ def discounted_custom_rates(
     Returns:
         The rates. None: the lane has no discount for all models, or the public list has a rate.
     """
-    discount = LANE_DISCOUNTS.get(lane)
+    discount = LANE_RATE_SOURCES.get(lane)
     if discount is None or not discount.all_models_source:
         return None
     if discount.share is None or discount.since is None:
@@ -126,18 +126,18 @@ def discounted_custom_rates(
     return RateSheet(model, lane, (band,), CUSTOM)
 
 
-def _not_listed(entry: PriceListEntry, lane: str, discount: LaneDiscount) -> str:
+def _not_listed(entry: PriceListEntry, lane: str, discount: LaneRateSource) -> str:
     since = entry.tier_since(discount.price_context)
     if since is None or entry.fine_tuned_rates is not None:
         return f"no {lane} rate of {entry.name} is listed"
     return f"no {lane} rate of {entry.name} is listed before {since}"
 
 
-def _not_sold_yet(lane: str, discount: LaneDiscount) -> str:
+def _not_sold_yet(lane: str, discount: LaneRateSource) -> str:
     return f"{lane} was not sold before {discount.since}"
 
 
-def _estimated_as(discount: LaneDiscount) -> str:
+def _estimated_as(discount: LaneRateSource) -> str:
     source = f" ({discount.all_models_source})" if discount.all_models_source else ""
     return f"taken as {discount.share} of standard{source}"
 

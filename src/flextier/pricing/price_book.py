@@ -140,7 +140,7 @@ class PriceBook:
     ) -> tuple[RateSheet, bool]:
         """The rates, and whether they apply for the whole day."""
         from flextier.pricing import price_list
-        from flextier.pricing.lane_discounts import FULL_PRICE_LANES
+        from flextier.pricing.lane_rate_sources import FULL_PRICE_LANES
         from flextier.pricing.missing_rates import CUSTOM, discounted_custom_rates, unlisted_model
         from flextier.pricing.quote import quote
 

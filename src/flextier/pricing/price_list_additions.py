@@ -21,7 +21,7 @@ from genai_prices.types import (
     TieredPrices,
 )
 
-from flextier.pricing.lane_discounts import LANE_DISCOUNTS
+from flextier.pricing.lane_rate_sources import LANE_RATE_SOURCES
 from flextier.pricing.rates import Rates
 
 FINE_TUNED: Mapping[str, Rates] = {
@@ -118,7 +118,7 @@ _VENDOR = "openai"
 
 def _entry(name: str, missing: MissingModel) -> ModelInfo:
     variants = [
-        PriceVariant(dict(LANE_DISCOUNTS[lane].price_context), _prices(missing, share))
+        PriceVariant(dict(LANE_RATE_SOURCES[lane].price_context), _prices(missing, share))
         for lane, share in missing.shares.items()
     ]
     standard = _prices(missing, Decimal(1))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from flextier.pricing.lane_discounts import LANE_DISCOUNTS
+from flextier.pricing.lane_rate_sources import LANE_RATE_SOURCES
 from flextier.pricing.missing_rates import (
     part_without_rate,
     prompt_length_without_rate,
@@ -34,7 +34,7 @@ def quote(entry: PriceListEntry, model: str, lane: str, moment: datetime) -> Rat
         return unpriced(model, lane, f"{entry.name} is not sold by the token", entry.name)
     if lane == "standard":
         return RateSheet(model, lane, _standard_bands(entry, moment, standard), entry.name)
-    discount = LANE_DISCOUNTS.get(lane)
+    discount = LANE_RATE_SOURCES.get(lane)
     if discount is None:
         reason = _NOT_SOLD_BY_TOKEN.get(lane, f"no price of a lane {lane!r} is known")
         return unpriced(model, lane, reason, entry.name)

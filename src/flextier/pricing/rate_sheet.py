@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 
-from flextier.pricing.cost import Cost
-from flextier.pricing.decimals import dollars, total_dollars
+from flextier.pricing.cost import Cost, cost_at
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
@@ -59,34 +57,17 @@ class RateSheet:
         for part, reason in band.estimated_parts.items():
             if getattr(usage, f"{part}_tokens"):
                 reasons.append(reason)
-        input, cached, write, output = (dollars(*part) for part in _parts(band.rates, usage))
-        standard = band.standard
-        return Cost(
+        return cost_at(
+            band.rates,
+            band.standard,
+            usage,
             model=self.model,
             lane=self.lane,
-            basis="estimated" if reasons else "exact",
             reason="; ".join(reasons) or None,
             priced_as=self.priced_as,
-            rates=band.rates,
-            input=input,
-            cached_input=cached,
-            cache_write=write,
-            output=output,
-            standard=None if standard is None else total_dollars(_parts(standard, usage)),
         )
 
 
 def unpriced(model: str, lane: str, reason: str, priced_as: str | None = None) -> RateSheet:
     """A sheet without rates, and the reason."""
     return RateSheet(model, lane, (RateBand(0, None, None, reason),), priced_as)
-
-
-def _parts(rates: Rates, usage: Usage) -> tuple[tuple[Decimal, int], ...]:
-    """Rate and tokens of each: uncached input, cached input, cache write, output."""
-    cached, written = usage.cached_input_tokens, usage.cache_write_tokens
-    return (
-        (rates.input, usage.input_tokens - cached - written),
-        (rates.cached_input, cached),
-        (rates.cache_write, written),
-        (rates.output, usage.output_tokens),
-    )

@@ -11,7 +11,7 @@ from flextier._utils.formatting import text_table
 from flextier.lanes import model_support
 from flextier.pricing import price_list
 from flextier.pricing.decimals import plain_digits
-from flextier.pricing.lane_discounts import DISCOUNTED_WINDOWS
+from flextier.pricing.lane_rate_sources import DISCOUNTED_WINDOWS
 from flextier.pricing.price_book import price_book
 from flextier.pricing.rate_sheet import RateBand, RateSheet
 from flextier.pricing.rates import Rates

@@ -1,4 +1,4 @@
-"""How each lane is priced: which rates of the price list apply, and since when its discount exists.
+"""Where each lane's rates are listed, and since when; shares of standard are the lanes' own.
 
 The discounts themselves are ``Lane.price_share`` in ``flextier.lanes``.
 """
@@ -14,7 +14,7 @@ from flextier.lanes.registry import LANES
 
 
 @dataclass(frozen=True, slots=True)
-class LaneDiscount:
+class LaneRateSource:
     """Where a lane's rates are listed, and its price where they are not."""
 
     price_context: Mapping[str, str]
@@ -38,22 +38,22 @@ _BACKGROUND_GUIDE = "https://developers.openai.com/api/docs/guides/background"
 _WINDOWS_SINCE = date(2026, 11, 17)
 
 
-def _background(window: str) -> LaneDiscount:
+def _background(window: str) -> LaneRateSource:
     # 30% and 40% below Standard: "The discount applies to model token rates on each eligible
     # request", those of cached input and cache writes among them.
     share = LANES[f"background-{window}"].price_share
-    return LaneDiscount({"completion_window": window}, share, _WINDOWS_SINCE, _BACKGROUND_GUIDE)
+    return LaneRateSource({"completion_window": window}, share, _WINDOWS_SINCE, _BACKGROUND_GUIDE)
 
 
-LANE_DISCOUNTS: Mapping[str, LaneDiscount] = {
+LANE_RATE_SOURCES: Mapping[str, LaneRateSource] = {
     # https://developers.openai.com/api/docs/guides/flex-processing: tokens cost what Batch costs.
-    "flex": LaneDiscount({"service_tier": "flex"}, LANES["flex"].price_share, date(2025, 4, 17)),
+    "flex": LaneRateSource({"service_tier": "flex"}, LANES["flex"].price_share, date(2025, 4, 17)),
     # https://developers.openai.com/api/docs/guides/batch: half of the standard price.
-    "batch": LaneDiscount({"processing": "batch"}, LANES["batch"].price_share, date(2024, 4, 15)),
+    "batch": LaneRateSource({"processing": "batch"}, LANES["batch"].price_share, date(2024, 4, 15)),
     "background-2h": _background("2h"),
     "background-8h": _background("8h"),
-    "priority": LaneDiscount({"service_tier": "priority"}),
-    "fast": LaneDiscount(
+    "priority": LaneRateSource({"service_tier": "priority"}),
+    "fast": LaneRateSource(
         {"service_tier": "fast"}
     ),  # another name under which priority is requested
 }
