@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 import trustme
 
@@ -108,3 +110,17 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
         while data := source.recv(65536):
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
+
+
+def event_stream(*events: Any, done: bool = True) -> bytes:
+    """An HTTP answer with these server-sent events."""
+    blocks = [f"data: {json.dumps(event)}\n\n" for event in events] + ["data: [DONE]\n\n"] * done
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    return "".join((head, *blocks)).encode()
+
+
+def chunk(text: str | None = None, finish_reason: str | None = None, **fields: Any) -> Any:
+    """A chunk of a chat stream on flex."""
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish_reason}
+    shared = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "o3"}
+    return {**shared, "service_tier": "flex", "choices": [choice], **fields}

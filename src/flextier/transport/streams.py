@@ -12,6 +12,7 @@ import openai
 from openai import AsyncStream, Stream
 
 from flextier._openai.compat import connection_errors, timeout_errors
+from flextier._openai.response_metadata import model_of, service_tier_of, usage_of
 from flextier.calls.report import CANCELLED, SERVED
 from flextier.errors import StreamInterruptedError
 from flextier.pricing.usage import Usage
@@ -21,9 +22,10 @@ _T = TypeVar("_T")
 
 # Responses streams begin with these at once, even if the call then waits in the flex queue and is
 # refused: they are held back until an event with output of the model follows.
-_PREAMBLE = frozenset({"response.created", "response.queued", "response.in_progress"})
-_COMPLETE = frozenset({"response.completed", "response.incomplete"})
-_FAILED = frozenset({"response.failed", "error"})
+# Tuples, not sets: a server may send a type that has no hash.
+_PREAMBLE = ("response.created", "response.queued", "response.in_progress")
+_COMPLETE = ("response.completed", "response.incomplete")
+_FAILED = ("response.failed", "error")
 
 
 class StreamProgress:
@@ -55,22 +57,24 @@ class StreamProgress:
 
     def _record_chunk(self, chunk: Any, choices: Any) -> None:
         self._record_totals(chunk)
-        for choice in choices:
-            indexes = self._open if choice.finish_reason is None else self._finished
-            indexes.add(choice.index)
+        for choice in choices if isinstance(choices, list) else ():
+            if choice is not None:
+                index = getattr(choice, "index", None)
+                ended = getattr(choice, "finish_reason", None) is not None
+                (self._finished if ended else self._open).add(index if type(index) is int else 0)
 
     def _record_event(self, event: Any) -> None:
         kind = getattr(event, "type", None)
         if kind in _COMPLETE:
             self._finished.add(0)
-            self._record_totals(event.response)
+            self._record_totals(getattr(event, "response", None))
         elif kind in _FAILED:
             self._failure = _failure_body(event)
 
     def _record_totals(self, holder: Any) -> None:
-        self.tier = getattr(holder, "service_tier", None) or self.tier
-        self.usage = Usage.from_openai(getattr(holder, "usage", None)) or self.usage
-        self.model = getattr(holder, "model", None) or self.model
+        self.tier = service_tier_of(holder) or self.tier
+        self.usage = usage_of(holder) or self.usage
+        self.model = model_of(holder) or self.model
 
     def failure(self, request: Any) -> openai.APIError | None:
         """The failure that the stream itself reported, as an exception."""
@@ -91,7 +95,8 @@ class StreamProgress:
 
 
 def _failure_body(event: Any) -> dict[str, Any]:
-    error = event if event.type == "error" else getattr(event.response, "error", None)
+    response = getattr(event, "response", None)
+    error = event if event.type == "error" else getattr(response, "error", None)
     # An `error` event's `type` is the event's name, not the error's.
     return {name: getattr(error, name, None) for name in ("code", "message", "param")}
 
