@@ -71,11 +71,16 @@ def test_a_quantile_is_an_answer_and_grows_with_the_share(
     assert (durations.quantile(0.0), durations.quantile(1.0)) == (min(last), max(last))
 
 
-def test_the_longest_of_those_asked_for_since() -> None:
-    """What was asked for earlier does not count; nor do fewer than twenty."""
+def test_the_longest_of_those_sent_since_and_just_before() -> None:
+    """Of those sent since a moment, of the ten before it, and of all."""
     durations = Latencies()
+    assert durations.longest is None
+    assert durations.since(0.0) == (0, 0.0)
     for number in range(40):
         durations.add(float(number), 60.0 if number < 10 else 3.0)
-    assert durations.longest_since(0.0) == 60.0
-    assert durations.longest_since(10.0) == 3.0
-    assert durations.longest_since(21.0) is None
+    assert durations.longest == 60.0
+    assert durations.since(0.0) == (40, 60.0)
+    assert durations.since(10.0) == (30, 3.0)
+    assert durations.longest_before(19.5) == 3.0
+    assert durations.longest_before(19.0) == 60.0
+    assert durations.longest_before(0.0) == 0.0

@@ -34,6 +34,8 @@ def test_shipped_traces() -> None:
         "rate-limit",
         "refusals",
         "slow-down",
+        "stalled-30-slots",
+        "stalled-slots",
         "stalls",
         "two-models",
     ]

@@ -92,6 +92,9 @@ KEPT = 100
 ENOUGH = 20
 """Fewer responses than this give no quantile."""
 
+NEIGHBOURS = 10
+"""Responses that tell how slow a lane was just before a moment."""
+
 
 class Latencies:
     """Seconds that the last :data:`KEPT` responses took, and their quantiles."""
@@ -118,7 +121,17 @@ class Latencies:
             self._sorted = sorted(seconds for _, seconds in self._last)
         return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
 
-    def longest_since(self, moment: float) -> float | None:
-        """The longest latency of requests sent since ``moment``; None: too few responses."""
+    @property
+    def longest(self) -> float | None:
+        """The longest of them; None: there is none."""
+        return max((seconds for _, seconds in self._last), default=None)
+
+    def since(self, moment: float) -> tuple[int, float]:
+        """How many responses came to requests sent since ``moment``, and the longest latency."""
         since = [seconds for sent_at, seconds in self._last if sent_at >= moment]
-        return max(since) if len(since) >= ENOUGH else None
+        return len(since), max(since, default=0.0)
+
+    def longest_before(self, moment: float) -> float:
+        """The longest latency of the :data:`NEIGHBOURS` requests sent last before ``moment``."""
+        before = sorted(entry for entry in self._last if entry[0] < moment)[-NEIGHBOURS:]
+        return max((seconds for _, seconds in before), default=0.0)

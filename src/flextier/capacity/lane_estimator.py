@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from flextier.capacity.estimators import Latencies, RandomRefusals, RefusalTime
 from flextier.capacity.permit import Permit, ProbeSpacing, Verdict
+from flextier.capacity.stalls import StallDetector
 
 FIRST_WINDOW = 10
 """Requests that may be unresolved at first."""
@@ -23,7 +24,6 @@ FIRST_WINDOW = 10
 _REOPENED = 2
 _IDLE = 60.0
 _UNUSED = 2.0
-_TOGETHER, _STALL_LEAST, _LOOK = 0.1, 5.0, 0.5
 _SHARE_SHUT, _SHARE_HELD = 1 / 6, 1 / 3
 
 
@@ -49,7 +49,7 @@ class LaneEstimator:
     __slots__ = (
         "_last_sent", "answered", "chance", "confirmed", "durations", "hold", "in_flight", "name",
         "pause", "pending", "probing", "refused", "scarce", "shut_until", "silence", "stalled",
-        "unsettled", "window",
+        "stalls", "unsettled", "window",
     )  # fmt: skip
 
     def __init__(self, name: str, scarce: bool) -> None:
@@ -73,6 +73,7 @@ class LaneEstimator:
         self.silence = RefusalTime()
         self.chance = RandomRefusals()
         self.durations = Latencies()
+        self.stalls = StallDetector(self.durations)
         self.answered = self.refused = self.stalled = 0
         self._last_sent = 0.0
 
@@ -148,6 +149,7 @@ class LaneEstimator:
             self.stalled += 1
         if not self.scarce:
             return
+        self.stalls.ended(permit, served=verdict == "served")
         if verdict == "refused":
             self.silence.add(now - permit.sent_at)
             self.unsettled += not permit.confirmed
@@ -157,18 +159,18 @@ class LaneEstimator:
                 self._refused(permit, now)
         self.settle(now)
 
-    def stalls_in(self, permit: Permit, now: float, factor: float) -> float:
+    def stalls_in(
+        self, permit: Permit, now: float, factor: float, until: float, waiting: bool
+    ) -> float:
         """Seconds until a silent request should be checked again; 0: it has stalled.
 
-        It has stalled after ``factor`` times the longest latency of the requests sent with it or
-        after it: a lane that has become slow is slow for those, too.
+        See :meth:`StallDetector.stalls_in`; ``waiting``: whether calls wait for the lane.
         """
-        silent = now - permit.sent_at
-        longest = self.durations.longest_since(permit.sent_at - _TOGETHER)
-        if longest is None:
-            return max(_STALL_LEAST - silent, silent / 4, _LOOK)
-        left = max(longest * factor, _STALL_LEAST) - silent
-        return max(left, _LOOK) if left > 0 else 0.0
+        if self.pending:
+            self.settle(now)
+        hold = self.hold
+        full = waiting and hold is not None and self.in_flight >= hold.limit
+        return self.stalls.stalls_in(permit, now, factor, until, full)
 
     def shut(self, until: float, now: float) -> None:
         """Shut the lane until a moment that the server named."""
@@ -239,6 +241,7 @@ class LaneEstimator:
         if not permit.verdict:
             permit.confirmed = True
             self.confirmed += 1
+        self.stalls.admitted(permit)
         hold = self.hold
         if hold is None:
             self.chance.admitted(permit.level)

@@ -189,13 +189,15 @@ class Limiter:
             self._lock.release()
         self._unlocked(woken, now)
 
-    def stalls_in(self, permit: Permit, now: float, factor: float) -> float:
+    def stalls_in(self, permit: Permit, now: float, factor: float, until: float) -> float:
         """Seconds until a silent request should be checked again; 0: it has stalled.
 
-        See :meth:`LaneEstimator.stalls_in`.
+        See :meth:`StallDetector.stalls_in`.
         """
+        estimator = permit.estimator
         with self._lock:
-            seconds = permit.estimator.stalls_in(permit, now, factor)
+            waiting = len(self._lanes[estimator.name][1]) > 0
+            seconds = estimator.stalls_in(permit, now, factor, until, waiting)
         self._record_ended_now()
         return seconds
 

@@ -119,7 +119,9 @@ class Admission:
         """
         if self._permit is None or now >= self._ladder.latest:
             return math.inf
-        seconds = self._limiter.stalls_in(self._permit, now, self._stall_factor)
+        permit = self._permit
+        until = min(permit.sent_at + self._policy.patience, self._ladder.latest)
+        seconds = self._limiter.stalls_in(permit, now, self._stall_factor, until)
         if seconds <= 0:
             self._stall_factor *= 2
         return seconds
