@@ -136,7 +136,7 @@ def test_a_lane_with_room_gives_up_later() -> None:
     assert lane.check(silent, 10 + 295, full=False) == 0
 
 
-def test_a_request_that_is_checked_no_more_stands_in_nobodys_way() -> None:
+def test_a_request_that_is_not_checked_any_more_does_not_count() -> None:
     """A stream whose first event has come: its end may be far away."""
     lane = Lane((0, 3.0))
     silent, stream = lane.send(10), lane.send(11)

@@ -93,7 +93,7 @@ ENOUGH = 20
 """Fewer responses than this give no quantile."""
 
 NEIGHBOURS = 10
-"""Responses that tell how slow a lane was just before a moment."""
+"""Responses that show how slow a lane was just before a moment."""
 
 
 class Latencies:

@@ -12,7 +12,7 @@ from flextier.capacity.estimators import ENOUGH, Latencies
 from flextier.capacity.permit import Permit
 
 _TOGETHER = 0.1
-"""Requests sent within so many seconds were sent together."""
+"""Requests sent within this many seconds were sent together."""
 
 _LEAST, _LOOK = 5.0, 0.5
 _LOOK_FULL = 5.0
@@ -122,6 +122,6 @@ class StallDetector:
             if number == permit.number:
                 self._given_up_at, self._given_up_after = now, now - permit.sent_at
                 return True
-            if now < next_check + _LEAST:  # else nobody waits for its first byte any more
+            if now < next_check + _LEAST:  # else it is not waited for: its first byte has come
                 return False
         return False
