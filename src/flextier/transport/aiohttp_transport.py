@@ -147,16 +147,21 @@ class AiohttpTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
             },
         )
 
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """The sockets of all connections."""
+        return list(self._sockets)
+
     async def aclose(self) -> None:
         self.abandon()
         await self._connector.close()
         # The connector drops connections before they are closed: TLS sends a closing message to
         # the server first, and the loop may end meanwhile.
-        for sock in list(self._sockets):
+        for sock in self.sockets:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         for _ in range(_CLOSE_ITERATIONS):
-            if all(sock.fileno() < 0 for sock in list(self._sockets)):
+            if all(sock.fileno() < 0 for sock in self.sockets):
                 break
             await asyncio.sleep(0)
 

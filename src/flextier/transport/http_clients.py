@@ -20,6 +20,7 @@ import openai
 from flextier._openai.compat import http
 from flextier._utils.extras import needs_extra
 from flextier.transport.attempt_timeout import TimeLimitedStream, clipped_timeout
+from flextier.transport.forked_child import drop_in_child, replace_pool
 from flextier.transport.per_loop_pool import PerLoopTransport, under_asyncio
 
 SocketOption = tuple[int, int, int]
@@ -122,16 +123,26 @@ class _SyncClient(openai.DefaultHttpxClient):
     def __init__(self, options: tuple[SocketOption, ...], **kwargs: Any) -> None:
         self._options = options
         self._settings = dict(kwargs)
-        self._backend = partial(_SyncBackend, options=options)
+        self._own_transports: list[Any] = []
         super().__init__(**kwargs)
+        drop_in_child(self)
 
     def _init_transport(self, **kwargs: Any) -> Any:  # type: ignore[override]  # by keyword only
         if kwargs.get("transport") is not None:
             return kwargs["transport"]
-        return _with_backend(super()._init_transport(**kwargs), self._backend)
+        return self._own(super()._init_transport(**kwargs))
 
     def _init_proxy_transport(self, proxy: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        return _with_backend(super()._init_proxy_transport(proxy, **kwargs), self._backend)
+        return self._own(super()._init_proxy_transport(proxy, **kwargs))
+
+    def _own(self, transport: Any) -> Any:
+        self._own_transports.append(transport)
+        return _with_backend(transport, partial(_SyncBackend, options=self._options))
+
+    def drop_inherited(self) -> None:
+        """Have no connections of the parent's, in a forked child."""
+        for transport in self._own_transports:
+            replace_pool(transport)
 
     def __del__(self) -> None:
         # __init__ sets `_mounts` last: it is absent where __init__ failed.

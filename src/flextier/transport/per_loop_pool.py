@@ -10,8 +10,13 @@ from functools import partial
 from typing import Any
 
 from flextier._openai.compat import http
+from flextier.transport.forked_child import disconnect, drop_in_child, sockets_of
 
 _Open = dict[Any, tuple[Any, AsyncGenerator[None, None]]]
+
+
+# Kept, as their finalizers would use event loops of the parent's.
+_INHERITED: list[Any] = []
 
 
 class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx2
@@ -26,6 +31,7 @@ class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
         self._open: _Open = {}
         # Not __del__: the garbage collector may have collected the transports before this object.
         weakref.finalize(self, _drop_all, self._open)
+        drop_in_child(self)
 
     # Not async itself: one coroutine less for each resumption of a call.
     def handle_async_request(self, request: Any) -> Awaitable[Any]:
@@ -40,7 +46,7 @@ class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
         loop = _running_loop()
         self._drop_closed()
         transport = self._make()
-        lifetime = _open_until_loop_ends(transport, partial(self._open.pop, loop, None))
+        lifetime = _open_until_loop_ends(transport, partial(_forget, self._open, loop, transport))
         self._open[loop] = (transport, lifetime)
         await lifetime.__anext__()
         return await transport.handle_async_request(request)
@@ -50,6 +56,14 @@ class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
         for loop in list(self._open):
             if getattr(loop, "is_closed", bool)():
                 _drop(self._open, loop)
+
+    def drop_inherited(self) -> None:
+        """Have no connections of the parent's, in a forked child."""
+        for loop, (transport, lifetime) in list(self._open.items()):
+            _INHERITED.append((transport, lifetime))
+            pool = getattr(transport, "_pool", None)
+            disconnect(transport.sockets if pool is None else sockets_of(pool))
+            _drop(self._open, loop)
 
     async def aclose(self) -> None:
         entry = self._open.pop(_running_loop(), None)
@@ -66,6 +80,12 @@ async def _open_until_loop_ends(
     finally:
         drop()
         await transport.aclose()
+
+
+def _forget(transports: _Open, loop: Any, transport: Any) -> None:
+    """Drop a transport that its loop closes; the loop may have a newer one, after a fork."""
+    if loop in transports and transports[loop][0] is transport:
+        del transports[loop]
 
 
 def _drop_all(transports: _Open) -> None:
