@@ -62,6 +62,25 @@ def test_a_stream_comes_in_one_chunk(asker: Asker, sim: Simulator) -> None:
     assert served(sim) == {"background-2h": 1}
 
 
+def test_a_stream_of_a_streaming_response(asker: Asker, sim: Simulator) -> None:
+    """``with_streaming_response.create(stream=True)``, as the Agents SDK streams."""
+    body = body_of({"stream": True})
+
+    def call(client: FlexOpenAI) -> list[Any]:
+        with client.responses.with_streaming_response.create(**body) as response:
+            stream: Any = response.parse()
+            return list(stream)
+
+    async def acall(client: AsyncFlexOpenAI) -> list[Any]:
+        async with client.responses.with_streaming_response.create(**body) as response:
+            stream: Any = await response.parse()
+            return [event async for event in stream]
+
+    events = asker.run(options(sim), call, acall)
+    assert events[-1].response.output_text == ANSWER
+    assert served(sim) == {"background-2h": 1}
+
+
 def test_the_stream_helper(asker: Asker, sim: Simulator) -> None:
     """``responses.stream()``: its final response is the one that was made."""
 

@@ -9,6 +9,7 @@ import openai
 from openai._constants import RAW_RESPONSE_HEADER
 from openai._legacy_response import LegacyAPIResponse
 from openai._models import FinalRequestOptions
+from openai._response import BaseAPIResponse
 from openai._types import NotGiven, not_given
 from openai._utils import is_given
 from openai._utils._json import openapi_dumps as dumps
@@ -26,6 +27,7 @@ from flextier.lanes.failures import Failure, Fault
 __all__ = [
     "MAJOR",
     "RAW_RESPONSE_HEADER",
+    "BaseAPIResponse",
     "FinalRequestOptions",
     "LegacyAPIResponse",
     "NotGiven",

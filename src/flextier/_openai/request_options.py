@@ -26,8 +26,12 @@ def is_routed(options: FinalRequestOptions) -> bool:
 
 
 def caller_reads_body(options: Any) -> bool:
-    """Whether the caller reads the body itself (``with_streaming_response``)."""
-    return is_given(options.headers) and options.headers.get(RAW_RESPONSE_HEADER) == "stream"
+    """Whether the caller reads the body itself (``with_streaming_response``), and not a stream."""
+    return (
+        is_given(options.headers)
+        and options.headers.get(RAW_RESPONSE_HEADER) == "stream"
+        and not options.json_data.get("stream")
+    )
 
 
 def is_journaled(options: Any) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+from flextier._openai.compat import BaseAPIResponse
 from flextier._openai.request_options import is_routed
 from flextier.background.waiters import waiters_of
 from flextier.client.base import RoutedClient
@@ -125,9 +126,13 @@ class RoutedRequests(RoutedClient):
             with self._time_limit(route):
                 deferred = await self._deferred_response(route) if route.is_deferred else None
                 response = await self._send(route, deferred, cast_to, options, stream, stream_cls)
-                parsed = parse_response(route, response)
+                unread = stream and isinstance(response, BaseAPIResponse)
+                if unread:  # of with_streaming_response: its parse() returns the same stream again
+                    parsed = await self._ready(response.parse())
+                else:
+                    parsed = parse_response(route, response)
                 if stream and isinstance(parsed, self._stream_class):
-                    await self._ready(parsed.open(route))
+                    await self._ready(parsed.open(route, readable_as_bytes=unread))
                     route.stream_opened(parsed)
                     return response
         except Exception as error:

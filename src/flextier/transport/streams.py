@@ -17,6 +17,7 @@ from flextier.calls.report import CANCELLED, SERVED
 from flextier.errors import StreamInterruptedError
 from flextier.pricing.usage import Usage
 from flextier.transport.attempt_timeout import time_limit
+from flextier.transport.stream_bytes import AsyncStreamBytes, StreamBytes
 
 _T = TypeVar("_T")
 
@@ -128,6 +129,11 @@ class _StreamBase:
         self._end_reported = False
         self._pulling = False
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether the events that opened the stream have not been read yet."""
+        return bool(self._held)
+
     def _hold(self, event: Any) -> bool:
         """Hold an event back; False once it may be passed to the caller."""
         failure = self._progress.failure(self.response.request)
@@ -197,8 +203,12 @@ class FlexStream(Stream[_T], _StreamBase):
         super().__init__(**kwargs)
         self._prepare()
 
-    def open(self, owner: StreamOwner) -> None:
-        """Wait for the first event with output, and raise failures until then."""
+    def open(self, owner: StreamOwner, *, readable_as_bytes: bool = False) -> None:
+        """Wait for the first event with output, and raise failures until then.
+
+        With ``readable_as_bytes``, the caller may read the response's bytes in place of events.
+        """
+        content = StreamBytes(self) if readable_as_bytes else None
         try:
             while self._hold(self._pull()):
                 pass
@@ -206,6 +216,8 @@ class FlexStream(Stream[_T], _StreamBase):
             self.close()
             raise
         self._owner = owner
+        if content is not None:
+            content.opened()
         # The SDK's stream helpers close the response, not the stream.
         close = self.response.close
 
@@ -264,8 +276,9 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
         super().__init__(**kwargs)
         self._prepare()
 
-    async def open(self, owner: StreamOwner) -> None:
-        """Wait for the first event with output, and raise failures until then."""
+    async def open(self, owner: StreamOwner, *, readable_as_bytes: bool = False) -> None:
+        """As :meth:`FlexStream.open`."""
+        content = AsyncStreamBytes(self) if readable_as_bytes else None
         try:
             while self._hold(await self._pull()):
                 pass
@@ -274,6 +287,8 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
                 await self.close()
             raise
         self._owner = owner
+        if content is not None:
+            content.opened()
         aclose = self.response.aclose
 
         async def close_and_report() -> None:

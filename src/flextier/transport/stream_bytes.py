@@ -1,0 +1,94 @@
+"""The bytes of a stream, for callers who read them in place of its events (``iter_lines``)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from flextier._openai.compat import http
+
+
+class _StreamBytes:
+    """The bytes that have arrived for events, kept until the caller reads bytes, or more events.
+
+    Reading the bytes reads the events behind them, too: so the stream is timed, checked and
+    reported as usual. Replaces the response's ``iter_bytes`` or ``aiter_bytes``, which its other
+    methods call; ``chunk_size`` is ignored.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._response = stream.response
+        self._kept: list[bytes] = []
+        self._is_kept = True
+
+    def opened(self) -> None:
+        """The stream is open: bytes that arrive from now on are kept only if bytes are read."""
+        self._is_kept = False
+
+    def _arrived(self, data: bytes) -> bytes:
+        if self._is_kept:
+            self._kept.append(data)
+        else:
+            self._kept.clear()
+        return data
+
+    def _begin(self) -> None:
+        if not self._stream.is_untouched:
+            raise http.StreamConsumed
+        self._is_kept = True
+
+    def _take(self) -> bytes:
+        data = b"".join(self._kept)
+        self._kept.clear()
+        return data
+
+
+class StreamBytes(_StreamBytes):
+    """Lets the caller of a sync stream read its bytes. Made before the stream is opened."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._source = self._response.iter_bytes
+        self._response.iter_bytes = self._read_by_stream
+
+    def _read_by_stream(self) -> Iterator[bytes]:
+        self._response.iter_bytes = self._read_by_caller
+        for data in self._source():
+            yield self._arrived(data)
+
+    def _read_by_caller(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        self._begin()
+        try:
+            for _ in self._stream:
+                if data := self._take():
+                    yield data
+        except Exception:
+            yield self._take()
+            raise
+        yield self._take()
+
+
+class AsyncStreamBytes(_StreamBytes):
+    """The async version of :class:`StreamBytes`."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._source = self._response.aiter_bytes
+        self._response.aiter_bytes = self._read_by_stream
+
+    async def _read_by_stream(self) -> AsyncIterator[bytes]:
+        self._response.aiter_bytes = self._read_by_caller
+        async for data in self._source():
+            yield self._arrived(data)
+
+    async def _read_by_caller(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        self._begin()
+        try:
+            async for _ in self._stream:
+                if data := self._take():
+                    yield data
+        except Exception:
+            yield self._take()
+            raise
+        yield self._take()
