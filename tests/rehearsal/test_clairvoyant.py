@@ -53,6 +53,11 @@ def best(jobs: int, deadline: float, *, arrivals: float = 0, **weather: Any) -> 
         (best(200, 60, slots=10, slow_windows=((0, 29, 10),)), 110, 0),
         # The middle of a range.
         (best(200, 10, slots=5, flex_latency=(2, 8)), 10, 0),
+        # 10 at once, and 2 more each second until the answers would be late.
+        (best(200, 33, bucket=(2, 10)), 70, 0),
+        (best(200, 33.4, bucket=(2, 10)), 70, 0),
+        (best(200, 33.5, bucket=(2, 10)), 71, 0),
+        (best(200, 33, bucket=(2, 10), slots=5), 55, 0),
         # Not sold on flex.
         (best(20, 180, unsupported_models=("o4*",)), 0, 0),
     ],

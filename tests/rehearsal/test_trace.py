@@ -30,14 +30,20 @@ def test_shipped_traces() -> None:
     assert names() == [
         "day",
         "few-slots",
+        "openings-2s",
+        "openings-6s",
         "outages",
+        "ramp",
         "rate-limit",
         "refusals",
+        "sawtooth",
         "slow-down",
         "stalled-30-slots",
         "stalled-slots",
         "stalls",
+        "token-bucket",
         "two-models",
+        "two-models-day",
     ]
     for name in names():
         trace = Trace.load(name)

@@ -32,6 +32,7 @@ from flextier.sim import Weather
             "stall_window=10-40:0.5,slow-window=0-9:4,slow_window=20-30:0.5",
             Weather(stall_windows=((10, 40, 0.5),), slow_windows=((0, 9, 4), (20, 30, 0.5))),
         ),
+        ("bucket=2.5/10", Weather(bucket=(2.5, 10))),
         ("rpm=60,refusal_latency=0.1-0.4", Weather(rpm=60, refusal_latency=(0.1, 0.4))),
         (
             "slots=5,o3:slots=2,o3:step=60:0,o4*:slow=2,ft:o4-mini:me:slots=1",
@@ -68,6 +69,8 @@ def test_line_means_weather(line: str, weather: Weather) -> None:
         ("stall_window=5-10", "joined by a colon"),
         ("slow_window=5:2", "joined by a dash"),
         ("rpm=0", "rpm must be"),
+        ("bucket=2", "a rate and a burst"),
+        ("bucket=0/10", "bucket must be"),
         (":slots=2", "a model's name is needed"),
         ("o3:rain=2", "unknown word 'rain'"),
         ("o3:slots=1,o3:slots=2", "slots is given twice"),

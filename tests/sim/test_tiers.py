@@ -167,6 +167,22 @@ def test_rate_limits_count_every_request_of_an_account_and_model() -> None:
         assert [status(), status()] == [200, 429]
 
 
+def test_a_bucket_follows_the_rate_of_flex_requests() -> None:
+    """Two are admitted at once, and one more each second; refused and standard ones use nothing."""
+    now = 0.0
+
+    def status(tier: str = "flex") -> int:
+        body = Chat(sim.base_url).body({"service_tier": tier})
+        return raw(sim.url, "POST", Chat.path, body).status
+
+    with Simulator(Weather(bucket=(1, 2)), clock=lambda: now) as sim:
+        assert [status("default"), status(), status(), status()] == [200, 200, 200, 429]
+        now = 0.9
+        assert status() == 429
+        now = 1.0
+        assert [status(), status()] == [200, 429]
+
+
 def test_models_with_weather_of_their_own_have_slots_of_their_own(sim: Simulator) -> None:
     """While one model's only slot is taken, another model still has its own."""
     sim.weather = Weather(slots=1, models=(("o4*", Weather(slots=1)),))

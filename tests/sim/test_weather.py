@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from flextier.sim import Fault, Weather
 from flextier.sim.base.api_errors import ErrorReply
+from flextier.sim.base.flex_bucket import FlexBuckets, has_room, room_in
 from flextier.sim.behavior.faults import Lane, Serve, Stall
 from flextier.sim.behavior.weather import Moment, never_on_flex
 
@@ -53,6 +54,7 @@ plain_weathers = st.builds(
     stall_windows=spells(probabilities),
     slow=st.floats(0, 100),
     slow_windows=spells(st.floats(0, 100)),
+    bucket=st.none() | st.tuples(st.floats(0.1, 100), st.floats(1, 100)),
     rpm=st.none() | st.integers(1, 500),
     retry_after=st.none() | seconds | st.just("soon"),
     unsupported_models=st.just(()) | st.just(("o1*",)),
@@ -70,7 +72,8 @@ weathers = plain_weathers | st.builds(
 def decide(weather: Weather, lane: Lane = "flex", model: str = "o3", **facts: Any) -> Fault:
     """What happens to a request at a moment."""
     recent = facts.pop("recent", ())
-    moment = Moment(facts.pop("now", 0.0), facts.pop("flex_in_use", 0), recent)
+    flex_used = facts.pop("flex_used", 0.0)
+    moment = Moment(facts.pop("now", 0.0), facts.pop("flex_in_use", 0), recent, flex_used=flex_used)
     return weather.decide(lane, model, moment, Random(facts.pop("seed", 0)), **facts)
 
 
@@ -100,6 +103,36 @@ def test_outages_refuse_from_start_to_end(now: float, expected: str) -> None:
 def test_slots_limit_what_is_served_at_once(in_use: int, expected: str) -> None:
     """The request after the last slot is refused."""
     assert kind(decide(Weather(slots=5), flex_in_use=in_use)) == expected
+
+
+@pytest.mark.parametrize(
+    ("used", "expected"), [(0, "serve"), (9, "serve"), (9.01, "refused"), (10, "refused")]
+)
+def test_a_bucket_limits_what_is_admitted_at_once(used: float, expected: str) -> None:
+    """The request after the last one of the burst is refused, on flex only."""
+    weather = Weather(bucket=(2, 10))
+    assert kind(decide(weather, flex_used=used, flex_in_use=1000)) == expected
+    assert kind(decide(weather, "standard", flex_used=used)) == "serve"
+
+
+def test_a_bucket_fills_evenly() -> None:
+    """Ten are used at once; two come back each second, and never more than ten are there."""
+    buckets, bucket = FlexBuckets(), (2.0, 10.0)
+    for _ in range(10):
+        assert has_room(bucket, buckets.used("", bucket, 100.0))
+        buckets.take("", bucket, 100.0)
+    assert buckets.used("", bucket, 100.0) == 10
+    assert room_in(bucket, 10.0) == 0.5
+    assert room_in(bucket, 9.0) == room_in(None, 10.0) == 0
+    assert buckets.used("", bucket, 103.0) == 4
+    assert buckets.used("", bucket, 1000.0) == buckets.used("o3", bucket, 100.0) == 0
+
+
+@pytest.mark.parametrize("bucket", [(0, 10), (2, 0.5), (2,), 2, ("2", 10)])
+def test_a_bucket_that_admits_nothing_is_an_error(bucket: Any) -> None:
+    """The field is named."""
+    with pytest.raises(ValueError, match="bucket must be"):
+        Weather(bucket=bucket)
 
 
 @pytest.mark.parametrize(

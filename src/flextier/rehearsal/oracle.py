@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 
 from flextier.rehearsal.provider import FLEX_LATENCY, STANDARD_LATENCY
 from flextier.rehearsal.trace import Trace, TraceJob
+from flextier.sim.base.flex_bucket import FlexBuckets, room_in
 from flextier.sim.base.request_rate import MINUTE
 from flextier.sim.behavior.weather import Moment, Seconds, Weather
 
@@ -73,6 +74,7 @@ class _SlotPool:
     def __init__(self, weather: Weather) -> None:
         self._weather = weather
         self._ends: list[float] = []
+        self._bucket = FlexBuckets()
         self._starts: defaultdict[str, list[float]] = defaultdict(list)
 
     def run_on_flex(self, jobs: Sequence[TraceJob]) -> list[TraceJob]:
@@ -113,12 +115,16 @@ class _SlotPool:
             if in_time and self._accepts(now) and self._fits(starts, now):
                 heappush(self._ends, end)
                 starts.append(now)
+                self._bucket.take("", self._weather.bucket, now)
             else:
                 others.append(job)
         return others
 
     def _accepts(self, now: float) -> bool:
-        return self._weather.takes(Moment(now, len(self._ends)))
+        return self._weather.takes(Moment(now, len(self._ends), flex_used=self._used(now)))
+
+    def _used(self, now: float) -> float:
+        return self._bucket.used("", self._weather.bucket, now)
 
     def _seconds(self, now: float) -> float:
         return _middle(self._weather.flex_latency, FLEX_LATENCY) * self._weather.slowness(now)
@@ -138,6 +144,7 @@ class _SlotPool:
     ) -> float | None:
         """The next time at which flex may accept more jobs."""
         moments = [*self._weather.changes, *self._ends[:1]]
+        moments.append(now + room_in(self._weather.bucket, self._used(now)))
         moments += [job.arrives for job in arriving[-1:]]
         if self._weather.rpm is not None:
             starts = (self._starts[model] for model in {job.model for job in waiting})

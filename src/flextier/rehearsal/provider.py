@@ -15,6 +15,7 @@ from typing import Any
 
 from flextier._openai.compat import http
 from flextier.sim.base.api_errors import ErrorReply, invalid, no_such_path
+from flextier.sim.base.flex_bucket import FlexBuckets
 from flextier.sim.base.request_rate import RecentRequests
 from flextier.sim.base.token_bucket import TokenBuckets
 from flextier.sim.base.tokens import Tokens
@@ -86,6 +87,7 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         self._random = Random(seed)
         self._rates = RecentRequests()
         self._tokens = TokenBuckets()
+        self._flex = FlexBuckets()
         self._in_use: Counter[str] = Counter()
         self._numbers = count(1)
         self._epoch: float | None = None
@@ -134,13 +136,17 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
 
     def _decide(self, lane: Lane, model: str, account: str) -> Any:
         now = self._now()
-        recent, tpm = self._rates.before(account, model, now), self._weather.of(model).tpm
-        used, size = self._tokens.used(account, model, tpm, now), TOKENS.total_tokens
-        moment = Moment(now, self._in_use[self._weather.pool(model)], recent, used, size)
+        own, pool = self._weather.of(model), self._weather.pool(model)
+        recent = self._rates.before(account, model, now)
+        used, size = self._tokens.used(account, model, own.tpm, now), TOKENS.total_tokens
+        flex_used = self._flex.used(pool, own.bucket, now)
+        moment = Moment(now, self._in_use[pool], recent, used, size, flex_used)
         fault = self._weather.decide(lane, model, moment, self._random)
         self._rates.arrive(account, model, now)
         if not isinstance(fault.action, ErrorReply):
-            self._tokens.take(account, model, tpm, size, now)
+            self._tokens.take(account, model, own.tpm, size, now)
+            if lane == "flex":
+                self._flex.take(pool, own.bucket, now)
         return fault.action
 
     def _limit_headers(self, model: str, account: str) -> dict[str, str]:

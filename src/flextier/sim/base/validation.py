@@ -90,6 +90,12 @@ def schedule(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be (start, slots) in order of their start, not {value!r}")
 
 
+def bucket(name: str, value: Any) -> None:
+    """A rate above 0 and a burst of 1 or more, or None."""
+    if value is not None and not (_is_pair(value) and 0 < value[0] < inf and 1 <= value[1] < inf):
+        raise ValueError(f"{name} must be (rate above 0, burst of 1 or more), not {value!r}")
+
+
 def _pairs(name: str, value: Any) -> tuple[tuple[Any, Any], ...]:
     if not isinstance(value, tuple) or not all(map(_is_pair, value)):
         raise ValueError(f"{name} must be a tuple of pairs of numbers, not {value!r}")

@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from flextier.sim.base import token_bucket, validation
+from flextier.sim.base.flex_bucket import Bucket, has_room
 from flextier.sim.base.request_rate import over
 from flextier.sim.behavior import weather_syntax
 from flextier.sim.behavior.background_behavior import BackgroundWeather
@@ -43,6 +44,7 @@ class Moment:
             oldest first, this one not included.
         tokens_used: What the account has used of the model's tokens per minute.
         tokens: What the request takes of them.
+        flex_used: What is used of the flex lane's bucket, by the models that share this weather.
     """
 
     now: float
@@ -50,6 +52,7 @@ class Moment:
     recent: Sequence[float] = ()
     tokens_used: float = 0.0
     tokens: int = 0
+    flex_used: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,9 @@ class Weather:
         slots: Flex requests served at the same time, more are refused; None: any number.
         steps: A schedule of slots, ``(start, slots)`` in order: from ``start`` seconds on, so
             many slots (0: shut). Before the first step ``slots`` holds.
+        bucket: A lane that follows the rate of its requests, ``(rate, burst)``: flex admits at most
+            ``burst`` requests at once, and ``rate`` more each second; None: at any rate. Refused
+            requests use nothing up.
         refuse: The probability that flex refuses a request, outages apart. 0 to 1.
         stall: The probability that flex accepts a request and falls silent. 0 to 1.
         stall_seconds: How long a stall lasts before the answer comes; None: without end.
@@ -100,6 +106,7 @@ class Weather:
     outages: tuple[tuple[float, float], ...] = ()
     slots: int | None = None
     steps: tuple[tuple[float, int], ...] = ()
+    bucket: Bucket | None = None
     refuse: float = 0.0
     stall: float = 0.0
     stall_seconds: float | None = None
@@ -132,6 +139,7 @@ class Weather:
         validation.header("retry_after", self.retry_after)
         validation.windows("outages", self.outages)
         validation.schedule("steps", self.steps)
+        validation.bucket("bucket", self.bucket)
         validation.spells("stall_windows", self.stall_windows, "share", most=1)
         validation.spells("slow_windows", self.slow_windows, "factor")
         _check_models(self.models)
@@ -323,7 +331,8 @@ class Weather:
     def takes(self, now: Moment) -> bool:
         """Whether flex has a slot at this moment: what chance and rate limits leave of it."""
         slots = self.slots_at(now.now)
-        return self.open_at(now.now) and (slots is None or now.flex_in_use < slots)
+        free = slots is None or now.flex_in_use < slots
+        return self.open_at(now.now) and free and has_room(self.bucket, now.flex_used)
 
     def unsupports(self, model: str) -> bool:
         """Whether flex answers 400 to this model."""

@@ -77,6 +77,14 @@ def _step(text: str) -> list[float]:
     return [float(start), int(slots)]
 
 
+def _bucket(text: str) -> list[float]:
+    """``2/10``: a rate and a burst."""
+    rate, slash, burst = text.partition("/")
+    if not slash:
+        raise ValueError("a rate and a burst joined by a slash are needed, such as 2/10")
+    return [float(rate), float(burst)]
+
+
 def _latency(text: str) -> float | list[float]:
     """``0.5`` or ``0.5-2``."""
     try:
@@ -114,6 +122,7 @@ _WORDS: dict[str, tuple[str, Callable[[str], Any], bool]] = {
     "outage": ("outages", _window, True),
     "slots": ("slots", int, False),
     "step": ("steps", _step, True),
+    "bucket": ("bucket", _bucket, False),
     "refuse": ("refuse", float, False),
     "stall": ("stall", float, False),
     "stall_seconds": ("stall_seconds", float, False),

@@ -10,6 +10,7 @@ from typing import Any
 from flextier.sim.base import validation
 from flextier.sim.base.api_errors import ErrorReply, server_error
 from flextier.sim.base.clock import ProviderClock
+from flextier.sim.base.flex_bucket import FlexBuckets
 from flextier.sim.base.request_log import RequestLog
 from flextier.sim.base.request_rate import RecentRequests, over
 from flextier.sim.base.token_bucket import TokenBuckets
@@ -41,6 +42,7 @@ class _ActiveWeather:
     chance: Random
     rates: RecentRequests
     tokens: TokenBuckets
+    flex: FlexBuckets
 
 
 class World:
@@ -106,7 +108,12 @@ class World:
     @weather.setter
     def weather(self, weather: Weather) -> None:
         self._climate = _ActiveWeather(
-            weather, self._clock(), Random(self._seed), RecentRequests(), TokenBuckets()
+            weather,
+            self._clock(),
+            Random(self._seed),
+            RecentRequests(),
+            TokenBuckets(),
+            FlexBuckets(),
         )
 
     def next_fault(
@@ -119,18 +126,21 @@ class World:
         climate = self._climate
         now = self._clock() - climate.epoch
         recent = climate.rates.before(account, ask.model, now)
-        tpm = climate.weather.of(ask.model).tpm
+        own, pool = climate.weather.of(ask.model), self.pool(ask)
         fault = self.script.take(lane or ask.lane, ask.model, path, ask.stream)
         if fault is None:
-            used = climate.tokens.used(account, ask.model, tpm, now)
-            in_use = self.accounts.flex_in_use[self.pool(ask)]
-            moment = Moment(now, in_use, recent, used, ask.size)
+            used = climate.tokens.used(account, ask.model, own.tpm, now)
+            in_use = self.accounts.flex_in_use[pool]
+            flex_used = climate.flex.used(pool, own.bucket, now)
+            moment = Moment(now, in_use, recent, used, ask.size, flex_used)
             fault = climate.weather.decide(
                 ask.lane, ask.model, moment, climate.chance, stream=ask.stream, summary=ask.summary
             )
         climate.rates.arrive(account, ask.model, now)
         if not isinstance(fault.action, ErrorReply):
-            climate.tokens.take(account, ask.model, tpm, ask.size, now)
+            climate.tokens.take(account, ask.model, own.tpm, ask.size, now)
+            if ask.lane == "flex":
+                climate.flex.take(pool, own.bucket, now)
         return fault
 
     def limit_headers(self, account: str, model: str) -> dict[str, str]:
