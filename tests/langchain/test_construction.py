@@ -10,7 +10,7 @@ from langchain_core.load import dumpd, dumps, load
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from pydantic import SecretStr
 
-from flextier import FlexOpenAI, FlexPolicy, override
+from flextier import FlexOpenAI, FlexPolicy
 from flextier.langchain import ChatOpenAIFlex
 from flextier.sim import Simulator
 from tests.langchain.conftest import KEY
@@ -165,35 +165,3 @@ def test_clients_that_do_things_their_way_are_left_alone() -> None:
             model="o3", api_key=SecretStr(KEY), root_client=azure, client=azure.chat.completions
         )
     assert model.root_client is azure
-
-
-@pytest.mark.parametrize(
-    ("model", "policy", "wanted"),
-    [
-        ("gpt-6.2-sol", {"lanes": ("background", "standard")}, True),
-        ("o3", {"lanes": ("background-8h",)}, True),
-        ("gpt-6.2-sol", {"lanes": "auto"}, True),
-        ("o3", {"lanes": "auto"}, None),
-        ("o3", {"lanes": "auto", "lane_support": {"o3": "background"}}, True),
-        ("gpt-6.2-sol", {}, None),
-    ],
-)
-def test_the_responses_api_where_only_that_has_the_lanes(
-    model: str, policy: dict[str, Any], wanted: bool | None
-) -> None:
-    """Background lanes are for it alone; who says otherwise is not overruled."""
-    assert ChatOpenAIFlex(model=model, api_key="k", policy=policy).use_responses_api is wanted
-    with_options = ChatOpenAIFlex(model=model, api_key="k", policy=policy, use_responses_api=False)
-    assert with_options.use_responses_api is False
-
-
-def test_the_responses_api_where_the_code_around_has_chosen_the_lanes(make: Make) -> None:
-    """An override counts as the policy does, for the calls inside; so does a client's policy."""
-    model = make(model="gpt-6.2-sol")
-    with override(lanes="auto", deadline=3 * 3600):
-        assert report_of(model.invoke("Name a colour."))["lane"] == "background-2h"
-    assert report_of(model.invoke("Name a colour."))["lane"] == "standard"
-    assert model.use_responses_api is None
-    theirs = FlexOpenAI(api_key="k", policy=FlexPolicy(lanes="background,standard"))
-    given = ChatOpenAIFlex(model="o3", api_key="k", root_client=theirs)
-    assert given._use_responses_api({})

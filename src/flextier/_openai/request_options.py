@@ -9,8 +9,8 @@ from flextier._openai.compat import RAW_RESPONSE_HEADER, FinalRequestOptions, is
 from flextier.lanes import RAW_BODY, CallFacts
 
 _ROUTED = frozenset({"/chat/completions", "/responses"})
-# Values of `service_tier` that leave the choice to flextier; any other is the caller's choice.
-_OPEN_TIERS = frozenset({None, "auto", "flex"})
+OPEN_TIERS = frozenset({None, "auto", "flex"})
+"""Values of ``service_tier`` that leave the choice to flextier; any other is the caller's."""
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _STREAM_FIELDS = frozenset({"stream", "stream_options"})
 _LEFT_OUT = _STREAM_FIELDS | {"service_tier"}
@@ -45,7 +45,7 @@ def chosen_tier(options: Any) -> str | None:
     tier = options.json_data.get("service_tier")
     if options.extra_json:  # overrides the body on the wire
         tier = options.extra_json.get("service_tier", tier)
-    return str(tier) if is_given(tier) and tier not in _OPEN_TIERS else None
+    return str(tier) if is_given(tier) and tier not in OPEN_TIERS else None
 
 
 def request_facts(options: Any) -> CallFacts:

@@ -104,7 +104,8 @@ class CallReport:
     error: str | None = None
     """The class name of the exception that ended the call; None: it returned."""
     why: str = ""
-    """Why ``lanes="auto"`` chose its lanes; empty: the policy names the lanes."""
+    """Why ``lanes="auto"`` chose its lanes, or why the call cannot take lanes that the policy
+    names; empty: it can take all of them."""
 
     @property
     def cost(self) -> Cost:

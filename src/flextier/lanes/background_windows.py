@@ -16,6 +16,7 @@ from typing import Any
 from flextier.lanes.base import RAW_BODY, CallFacts, Lane, Window
 from flextier.lanes.failures import Failure
 from flextier.lanes.flex import FLEX, FlexLane
+from flextier.lanes.responses_api import chat_only
 from flextier.lanes.standard import STANDARD
 
 ENDPOINT = "/responses"
@@ -68,9 +69,11 @@ class BackgroundLane(Lane):
 
     def ineligible(self, facts: CallFacts) -> str:
         if facts.endpoint != ENDPOINT:
-            return (
-                "background responses need the Responses API (LangChain: "
-                "use_responses_api=True, LlamaIndex: OpenAIResponsesFlex)"
+            lacking = ", ".join(chat_only(facts.body))
+            return "background responses need the Responses API" + (
+                f", which has no {lacking}"
+                if lacking
+                else " (LangChain: use_responses_api=True, LlamaIndex: OpenAIResponsesFlex)"
             )
         if sets_background(facts):
             return "the call itself sets background or completion_window"

@@ -10,6 +10,7 @@ from flextier._utils.safe_warn import safe_warn
 from flextier.errors import PolicyError
 from flextier.lanes.base import CallFacts, Lane
 from flextier.lanes.model_support import has_windows
+from flextier.lanes.standard import STANDARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class EligibleLanes:
     lanes: list[Lane]
     plain: bool = False
     """Whether they return no stream, although the call asked for one."""
+    why: str = ""
+    """Why other lanes of the policy cannot take it; empty: all can."""
 
 
 def choose(lanes: Sequence[Lane], facts: CallFacts, underway: Lane | None = None) -> EligibleLanes:
@@ -39,10 +42,13 @@ def choose(lanes: Sequence[Lane], facts: CallFacts, underway: Lane | None = None
     if underway is not None:
         eligible = [underway, *(lane for lane in eligible if lane.name != underway.name)]
     if eligible:
-        for name, reason in reasons.items():
-            if reason:
-                warn_ineligible(name, reason, eligible[0].name)
-        return EligibleLanes(eligible)
+        left_out = {name: reason for name, reason in reasons.items() if reason}
+        for name, reason in left_out.items():
+            warn_ineligible(name, reason, eligible[0].name)
+        notes = [f"not {name}: {reason}" for name, reason in left_out.items()]
+        if left_out and eligible == [STANDARD]:
+            notes.insert(0, "only standard is left")
+        return EligibleLanes(eligible, why="; ".join(notes))
     unstreamed = replace(facts, streamed=False)
     if facts.streamed and (lanes := [lane for lane in lanes if not lane.ineligible(unstreamed)]):
         return EligibleLanes(lanes, plain=True)

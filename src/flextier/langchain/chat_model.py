@@ -18,12 +18,11 @@ from flextier.calls.report import CallReport
 from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.errors import PolicyError
-from flextier.lanes import ANY_WINDOW, AUTO
+from flextier.langchain.api_choice import fits_responses, needs_responses, responses_arguments
 from flextier.langchain.cache_key import NAMESPACE, parents_key
 from flextier.langchain.callbacks import calls_of, run_listener, run_of_config
 from flextier.langchain.errors import errors_with_report
 from flextier.langchain.run_tracking import watch_runs
-from flextier.planning.model_lanes import needs_windows
 from flextier.policy import FlexPolicy
 from flextier.transport.http_clients import SocketOption, async_http_client, sync_http_client
 
@@ -145,13 +144,26 @@ class ChatOpenAIFlex(ChatOpenAI):
             copied._adopt_clients()
         return copied
 
-    def _use_responses_api(self, payload: dict[str, Any]) -> bool:
-        """As the parent, and also if only the Responses API has the call's lanes."""
-        if self.use_responses_api is None and _needs_responses(
-            self._effective_policy(), self.model_name
+    def _for_call(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[Self, dict[str, Any]]:
+        """The model and the arguments of one call.
+
+        A copy on the Responses API, if only that has the call's lanes, and all that the call asks
+        for; else this model, on the API that the parent chooses.
+        """
+        model = kwargs.get("model", self.model_name)
+        if self.use_responses_api is not None or not needs_responses(
+            self._effective_policy(), model
         ):
-            return True
-        return super()._use_responses_api(payload)
+            return self, kwargs
+        fields = {**self._default_params, **kwargs}
+        if self._use_responses_api(fields) or not fits_responses(
+            fields, lambda: self._get_request_payload(messages, stop=stop, **kwargs)
+        ):
+            return self, kwargs
+        arguments = responses_arguments({**self.model_kwargs, **kwargs}, fields.get("extra_body"))
+        return self.model_copy(update={"use_responses_api": True, "model_kwargs": {}}), arguments
 
     def _effective_policy(self) -> FlexPolicy:
         """The policy of a call made here: the client's, with the overrides in force."""
@@ -163,11 +175,38 @@ class ChatOpenAIFlex(ChatOpenAI):
 
     # --- calls --------------------------------------------------------------------------------
 
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        model, kwargs = self._for_call(messages, stop, kwargs)
+        return super(ChatOpenAIFlex, model)._generate(messages, stop, run_manager, **kwargs)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        model, kwargs = self._for_call(messages, stop, kwargs)
+        return await super(ChatOpenAIFlex, model)._agenerate(messages, stop, run_manager, **kwargs)
+
     def _stream(
-        self, *args: Any, run_manager: Any = None, **kwargs: Any
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         reports: list[CallReport] = []
-        chunks = super()._stream(*args, run_manager=run_manager, **kwargs)
+        model, kwargs = self._for_call(messages, stop, kwargs)
+        chunks = super(ChatOpenAIFlex, model)._stream(
+            messages, stop=stop, run_manager=run_manager, **kwargs
+        )
         last_chunk = _LastChunk()
         with errors_with_report():
             # The request is made for the first chunk: a listener set then gets the whole call.
@@ -183,10 +222,17 @@ class ChatOpenAIFlex(ChatOpenAI):
             yield last
 
     async def _astream(
-        self, *args: Any, run_manager: Any = None, **kwargs: Any
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         reports: list[CallReport] = []
-        chunks = super()._astream(*args, run_manager=run_manager, **kwargs)
+        model, kwargs = self._for_call(messages, stop, kwargs)
+        chunks = super(ChatOpenAIFlex, model)._astream(
+            messages, stop=stop, run_manager=run_manager, **kwargs
+        )
         last_chunk = _LastChunk()
         with errors_with_report():
             with calls_of(run_manager, reports.append), run_listener(run_manager):
@@ -274,13 +320,6 @@ class ChatOpenAIFlex(ChatOpenAI):
         """The parent's, and the policy's explicit fields as plain JSON."""
         policy = self.policy.model_dump(mode="json", exclude_unset=True)
         return {**super().lc_attributes, "policy": policy}
-
-
-def _needs_responses(policy: FlexPolicy, model: str) -> bool:
-    """Whether background lanes are named, or replace flex for the model."""
-    if policy.lanes == (AUTO,):
-        return needs_windows(model, policy.lane_support)
-    return any(name.startswith(ANY_WINDOW) for name in policy.lanes)
 
 
 def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:

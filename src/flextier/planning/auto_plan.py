@@ -78,6 +78,8 @@ class Plan:
             for one in self.considered
             if not one.against
         )
+        if self.lanes == [STANDARD]:
+            taken = f"only {taken} is left"
         left_out: dict[str, list[str]] = {}
         for one in self.considered:
             if one.against:

@@ -127,6 +127,7 @@ class Route:
             chosen = choose(lanes, facts or request_facts(options), pending_lane)
             declined = all(lane.name != lanes[0].name for lane in chosen.lanes)
             plain, lanes = chosen.plain, chosen.lanes
+            self._why = self._why or chosen.why
         self._error: Exception | None = None
         self._held = self._unsent = self._batch_skipped = False
         self._ladder = Ladder(

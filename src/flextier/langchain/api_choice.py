@@ -1,0 +1,55 @@
+"""Whether a call moves to the Responses API, as background lanes need, and its arguments there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flextier._openai.request_options import OPEN_TIERS
+from flextier.lanes import ANY_WINDOW, AUTO
+from flextier.lanes.responses_api import RESPONSES_NAMES, chat_only
+from flextier.planning.model_lanes import needs_windows
+from flextier.policy import FlexPolicy
+
+
+def needs_responses(policy: FlexPolicy, model: str) -> bool:
+    """Whether background lanes are named, or replace flex for the model."""
+    if policy.lanes == (AUTO,):
+        return needs_windows(model, policy.lane_support)
+    return any(name.startswith(ANY_WINDOW) for name in policy.lanes)
+
+
+def fits_responses(fields: Mapping[str, Any], chat_body: Callable[[], dict[str, Any]]) -> bool:
+    """Whether a call may move: it has chosen no tier itself, and nothing of it would be lost.
+
+    Args:
+        fields: the call's fields, without its messages and ``stop``.
+        chat_body: makes the body of its chat completion.
+    """
+    extra = fields.get("extra_body") or {}
+    if {**fields, **extra}.get("service_tier") not in OPEN_TIERS:
+        return False
+    try:
+        body = chat_body()
+    except ValueError:  # a message that Chat Completions cannot take
+        return True
+    return not chat_only({**body, **extra})
+
+
+def responses_arguments(given: dict[str, Any], extra_body: Any) -> dict[str, Any]:
+    """The arguments of a call that has moved, in the terms of ``ChatOpenAI`` for that API.
+
+    ``ChatOpenAI`` translates the names of Chat Completions, but none in ``extra_body``. It also
+    fails where a default is given, or usage is requested: streams of this API always state it.
+    """
+    extra = dict(extra_body or {})
+    moved = {name: extra.pop(name) for name in RESPONSES_NAMES if name in extra}
+    arguments = {**given, **moved}
+    if moved:
+        arguments["extra_body"] = extra
+    arguments.pop("stream_usage", None)
+    if isinstance(options := arguments.get("stream_options"), Mapping):
+        arguments["stream_options"] = {k: v for k, v in options.items() if k != "include_usage"}
+    if arguments.get("response_format") == {"type": "text"}:
+        del arguments["response_format"]
+    return {k: v for k, v in arguments.items() if v is not None or k not in RESPONSES_NAMES}
