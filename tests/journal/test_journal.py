@@ -294,18 +294,6 @@ def test_failed_calls_are_not_remembered(path: str, sim: Simulator) -> None:
     assert journal_at(path).counts() == {"asked": 0, "batched": 0, "background": 0, "done": 1}
 
 
-def test_streams_are_not_remembered(path: str, sim: Simulator) -> None:
-    """A stream is asked for each time."""
-    with FlexOpenAI(**options(sim, FLEX.replace(journal=path))) as client:
-        for _ in range(2):
-            list(
-                client.chat.completions.create(
-                    model="o3", messages=[{"role": "user", "content": "So?"}], stream=True
-                )
-            )
-    assert sim.paid()["payments"] == 2
-
-
 # --- files ------------------------------------------------------------------------------------
 
 

@@ -35,9 +35,10 @@ def caller_reads_body(options: Any) -> bool:
 
 
 def is_journaled(options: Any) -> bool:
-    """Whether the journal applies to a call: its response is returned as a whole."""
-    body = {**options.json_data, **(options.extra_json or {})}
-    return not (body.get("stream") or body.get("background") or caller_reads_body(options))
+    """Whether the journal applies to a call: its response is read here, once it is whole."""
+    extra = options.extra_json or {}
+    is_background = extra.get("background", options.json_data.get("background"))
+    return not ("stream" in extra or is_background or caller_reads_body(options))
 
 
 def chosen_tier(options: Any) -> str | None:
@@ -84,6 +85,12 @@ def output_limit(options: Any) -> int | None:
         if isinstance(limit, int):
             return limit
     return None
+
+
+def number_of_choices(options: Any) -> int:
+    """How many choices of a chat completion the call requests."""
+    n = {**options.json_data, **(options.extra_json or {})}.get("n")
+    return n if isinstance(n, int) else 1
 
 
 class AttemptBody(dict[str, Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from flextier.lanes.failures import Failure
@@ -38,3 +39,21 @@ def reported_failure(response: Any) -> Failure | None:
     if error is None or getattr(response, "status", None) != "failed":
         return None
     return Failure(code=getattr(error, "code", None), message=getattr(error, "message", "") or "")
+
+
+def json_of(response: Any) -> bytes:
+    """A response as JSON, with the fields that it came with."""
+    return json_bytes(fields_of(response))
+
+
+def fields_of(response: Any) -> dict[str, Any]:
+    """The fields that a response, or a chunk of one, came with."""
+    fields: dict[str, Any] = response.model_dump(
+        mode="json", by_alias=True, exclude_unset=True, warnings=False
+    )
+    return fields
+
+
+def json_bytes(value: Any) -> bytes:
+    """A value as JSON; text may hold half a surrogate pair, as a truncated response does."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")

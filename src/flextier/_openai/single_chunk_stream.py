@@ -36,8 +36,8 @@ def _chat_chunks(answer: dict[str, Any], include_usage: bool) -> Iterator[dict[s
     choices = answer.get("choices") or []
     yield {**shared, "choices": [_delta_chunk(choice) for choice in choices]}
     yield {**shared, "choices": [_finish_chunk(choice) for choice in choices]}
-    if include_usage:
-        yield {**shared, "choices": [], "usage": answer.get("usage")}
+    if include_usage and answer.get("usage"):
+        yield {**shared, "choices": [], "usage": answer["usage"]}
 
 
 def _delta_chunk(choice: dict[str, Any]) -> dict[str, Any]:
@@ -51,7 +51,9 @@ def _delta_chunk(choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finish_chunk(choice: dict[str, Any]) -> dict[str, Any]:
-    return {"index": choice["index"], "delta": {}, "finish_reason": choice.get("finish_reason")}
+    # The response is whole: some servers give no reason, and a stream without one is not.
+    reason = choice.get("finish_reason") or "stop"
+    return {"index": choice["index"], "delta": {}, "finish_reason": reason}
 
 
 def _number(events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -76,10 +76,12 @@ def single_chunk_response(route: Route, response: Any) -> Any:
         if name not in ("content-length", "content-encoding", "transfer-encoding", "content-type")
     }
     request = response.request
+    events = as_event_stream(response.json(), include_usage=bool(options.get("include_usage")))
+    route.whole = response.content
     return type(response)(
         200,
         headers={**kept, "content-type": "text/event-stream; charset=utf-8"},
-        content=as_event_stream(response.json(), include_usage=bool(options.get("include_usage"))),
+        content=events,
         request=type(request)(
             request.method, request.url, headers=raw_response_headers(route.options)
         ),

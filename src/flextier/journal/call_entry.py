@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from flextier._openai.compat import LegacyAPIResponse, dumps
+from flextier._openai.response_metadata import json_of
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
 from flextier.journal import JournalError, JournalWarning, journal_at
@@ -149,15 +150,20 @@ class CallEntry:
         self._settled = True
 
     def answered(self, lane: str, model: str, answer: Any, request_id: str | None) -> None:
-        """Write the response, served on ``lane``; a failed write is only warned of."""
+        """Write the response, or its JSON, served on ``lane``; a failed write is only warned of."""
         self._settled = True
         response = JournaledResponse(lane, 200, request_id, _bytes_of(answer))
         keep = self._policy.journal_store_responses
         with _warns_on_failure("a response is not in the journal"):
             self.journal.answered(self.entry, model, response, keep_answer=keep)
 
+    def stream_opened(self) -> None:
+        """Note that the caller reads the response as a stream now."""
+        self.journal.open_streams.add((self.entry.key, self.entry.n))
+
     def release(self) -> None:
         """End the call; without a response, the next call with the same key is sent again."""
+        self.journal.open_streams.discard((self.entry.key, self.entry.n))
         if self.is_answered:
             return
         with _warns_on_failure("a failed call stays in the journal"):
@@ -176,5 +182,4 @@ def _bytes_of(answer: Any) -> bytes:
     if isinstance(answer, LegacyAPIResponse):
         content: bytes = answer.http_response.content
         return content
-    text: str = answer.model_dump_json(by_alias=True, exclude_unset=True)
-    return text.encode("utf-8", "surrogatepass")
+    return answer if isinstance(answer, bytes) else json_of(answer)

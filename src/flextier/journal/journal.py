@@ -47,8 +47,8 @@ class Journal:
     that is killed and started again gets the stored responses, finds its batches, and sends only
     the rest. The file, and SQLite's files next to it, can be read by its owner only.
 
-    The cache key of a call is its base URL, endpoint, body (without the service tier) and
-    namespace. Streams are not stored.
+    The cache key of a call is its base URL, endpoint, body (without the service tier, and whether
+    it is streamed) and namespace.
 
     Example::
 
@@ -71,6 +71,9 @@ class Journal:
         self._wall = wall
         self._lock = threading.RLock()
         self._next_numbers: dict[bytes, int] = {}  # of frequent keys: all numbers below are taken
+        self.open_streams: set[tuple[bytes, int]] = set()
+        """The entries whose callers are reading a stream. No call of this process waits for one:
+        the same caller might make it before reading on."""
         self._connection = connect(self.path)
         try:
             self._owners = process_locks_at(self.path)
@@ -183,9 +186,9 @@ class Journal:
         accepted = None if response is None else AcceptedResponse(response, lane)
         if state == "batched":
             return JournalEntry(key, n, "batched", place)
-        is_ours = is_held and owner == self.run
+        is_ours = owner == self.run and (is_held or (key, n) in self.open_streams)
         if state == "asked" and is_ours:
-            return JournalEntry(key, n, "ours")  # unchanged: its line was never sent
+            return JournalEntry(key, n, "ours")  # its line was never sent, or a stream is open
         if state in ("asked", "background") and not is_ours and self._owners.alive(owner):
             return JournalEntry(key, n, "busy")
         if state == "background":

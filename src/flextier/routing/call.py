@@ -20,6 +20,7 @@ from flextier._openai.request_options import (
     attempt_options,
     caller_reads_body,
     chosen_tier,
+    number_of_choices,
     output_limit,
     request_facts,
     with_read_callback,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from flextier.journal.records import JournaledResponse
     from flextier.planning.burst import BurstMembership
     from flextier.routing.deferred import DeferredResponse
+    from flextier.routing.stream_recorder import StreamRecorder
 
 
 class Route:
@@ -69,7 +71,7 @@ class Route:
         "_account", "_admission", "_attempts", "_batch_skipped", "_burst", "_capacity", "_clock",
         "_done", "_entry", "_error", "_externally_timed", "_first_lane", "_held", "_ladder",
         "_policy", "_response", "_scope", "_stream", "_timeout", "_times_lane", "_unsent", "_why",
-        "cost_callbacks", "limit", "model", "options", "step",
+        "cost_callbacks", "limit", "model", "options", "step", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +100,9 @@ class Route:
         self._account = account
         self._attempts = AttemptLog(clock)
         self._response: Any = None
+        self.whole: bytes | None = None
+        """The JSON of the response that the current attempt's stream is made from; None: it is a
+        stream of the API."""
         self._done = False
         self.cost_callbacks: Sequence[Callable[[CallReport], None]] = ()
         """Receive the report before all other callbacks: they count its cost."""
@@ -247,7 +252,7 @@ class Route:
                 self._admission.start(now)
             self._attempts.attempt_started(self._ladder.lane.name, now)
             return self.options
-        self.limit = self._ladder.attempt_timeout(now)
+        self.limit, self.whole = self._ladder.attempt_timeout(now), None
         # A stream that has begun may last until the deadline itself.
         one_read = self.silence_limit() if self._stream else self.limit
         lane = self._ladder.lane
@@ -293,14 +298,15 @@ class Route:
 
     def _journal_response(self, answer: Any, whole: Any) -> None:
         """Write the response to the journal, as it is paid for, before the caller gets it."""
+        self._journal(whole, service_tier_of(answer), request_id_of(answer))
+
+    def _journal(self, response: Any, tier: str | None, request_id: str | None) -> None:
         if self._entry is None:
             return
         if self._ladder.lane.batched:
             self._entry.collected()
         else:
-            self._entry.answered(
-                self._lane_of(service_tier_of(answer)), self.model, whole, request_id_of(answer)
-            )
+            self._entry.answered(self._lane_of(tier), self.model, response, request_id)
 
     def _attempt_served(self, answer: Any, error: BaseException | None = None) -> None:
         self.step = GiveUp("none")  # no error from here on leads to a retry
@@ -548,10 +554,25 @@ class Route:
 
     def stream_opened(self, stream: Any) -> None:
         """Notify the listeners of the stream that is the call's response."""
+        if self._entry is not None:
+            self._entry.stream_opened()
         for listener in self._scope.streams:
             listener(stream)
 
     # --- streams (StreamOwner) --------------------------------------------------------------------
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the stream was made from a whole response."""
+        return self.whole is not None
+
+    def stream_recorder(self) -> StreamRecorder | None:
+        """Writes the stream's response to the journal; None: it is not journaled, or from there."""
+        if self._entry is None or self.journaled is not None:
+            return None
+        from flextier.routing.stream_recorder import StreamRecorder
+
+        return StreamRecorder(self._journal, self.whole, number_of_choices(self.options))
 
     def silence_limit(self) -> float:
         """Seconds that a stream's next event may take: those of an attempt, within the deadline."""
@@ -568,6 +589,9 @@ class Route:
         self, outcome: str, progress: StreamProgress, error: BaseException | None
     ) -> None:
         """End the call with its stream."""
+        if self.journaled is not None:
+            self._finish(usage=Usage(0, 0), model=progress.model, error=error)
+            return
         if error is not None and not isinstance(error, Exception):
             outcome = CANCELLED
         now = self._attempts.attempt_ended(outcome, status=200, request_id=progress.request_id)

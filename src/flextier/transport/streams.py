@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -47,6 +47,11 @@ class StreamProgress:
     def complete(self) -> bool:
         """Whether the stream is complete: all choices have finished, or the response has ended."""
         return bool(self._finished) and not self._open - self._finished
+
+    @property
+    def finished_choices(self) -> int:
+        """How many choices have finished; 1 for a response that has ended."""
+        return len(self._finished)
 
     def record(self, event: Any) -> None:
         """Record one event."""
@@ -105,6 +110,13 @@ def _failure_body(event: Any) -> dict[str, Any]:
 class StreamOwner(Protocol):
     """The call that a stream belongs to."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the stream was made from a whole response, so that its end can be awaited."""
+
+    def stream_recorder(self) -> Callable[[Any, StreamProgress], None] | None:
+        """Called with each event before it is handed over; None: nobody needs them."""
+
     def silence_limit(self) -> float:
         """Seconds that the next event may take."""
 
@@ -126,6 +138,7 @@ class _StreamBase:
         self._progress = StreamProgress(self.response.headers.get("x-request-id"))
         self._held: deque[Any] = deque()
         self._owner: StreamOwner | None = None
+        self._recorder: Callable[[Any, StreamProgress], None] | None = None
         self._end_reported = False
         self._pulling = False
 
@@ -134,12 +147,19 @@ class _StreamBase:
         """Whether the events that opened the stream have not been read yet."""
         return bool(self._held)
 
-    def _hold(self, event: Any) -> bool:
+    def _record(self, event: Any) -> None:
+        self._progress.record(event)
+        if self._recorder is not None:
+            self._recorder(event, self._progress)
+
+    def _hold(self, event: Any, owner: StreamOwner) -> bool:
         """Hold an event back; False once it may be passed to the caller."""
         failure = self._progress.failure(self.response.request)
         if failure is not None:
             raise failure
         self._held.append(event)
+        if owner.is_whole:
+            return not self._progress.complete
         return getattr(event, "type", None) in _PREAMBLE
 
     def _as_openai_error(self, error: Exception) -> Exception:
@@ -209,8 +229,9 @@ class FlexStream(Stream[_T], _StreamBase):
         With ``readable_as_bytes``, the caller may read the response's bytes in place of events.
         """
         content = StreamBytes(self) if readable_as_bytes else None
+        self._recorder = owner.stream_recorder()
         try:
-            while self._hold(self._pull()):
+            while self._hold(self._pull(), owner):
                 pass
         except BaseException:
             self.close()
@@ -239,7 +260,7 @@ class FlexStream(Stream[_T], _StreamBase):
             raise self._as_openai_error(error) from error
         finally:
             self._pulling = False
-        self._progress.record(event)
+        self._record(event)
         return event
 
     def __next__(self) -> Any:
@@ -279,8 +300,9 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
     async def open(self, owner: StreamOwner, *, readable_as_bytes: bool = False) -> None:
         """As :meth:`FlexStream.open`."""
         content = AsyncStreamBytes(self) if readable_as_bytes else None
+        self._recorder = owner.stream_recorder()
         try:
-            while self._hold(await self._pull()):
+            while self._hold(await self._pull(), owner):
                 pass
         except BaseException:
             with anyio.CancelScope(shield=True):
@@ -309,7 +331,7 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
             raise self._as_openai_error(error) from error
         finally:
             self._pulling = False
-        self._progress.record(event)
+        self._record(event)
         return event
 
     async def __anext__(self) -> Any:
