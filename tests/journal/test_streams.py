@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import warnings
 from typing import Any
 
 import openai
@@ -17,6 +18,8 @@ from flextier import (
     StreamUnverifiedWarning,
     track,
 )
+from flextier._openai.compat import http
+from flextier._openai.single_chunk_stream import as_event_stream
 from flextier.journal import JournalWarning
 from flextier.journal.journal import journal_at
 from flextier.journal.records import unpacked
@@ -313,7 +316,7 @@ def test_long_streams_pass_with_a_warning(
 ) -> None:
     """What is longer than the journal takes reaches the caller all the same."""
     monkeypatch.setattr(stream_recorder, "MAX_STREAM_BYTES", 3)
-    with pytest.warns(JournalWarning, match="more than 3 bytes"):
+    with pytest.warns(JournalWarning, match="longer than 3 bytes"):
         assert caller(sim.base_url, FLEX.replace(journal=path)).text
     assert done(path) == 0
 
@@ -351,3 +354,33 @@ def test_a_response_of_half_a_character(path: str, sim: Simulator) -> None:
     assert plain.choices[0].message.content == "So \ud83d"
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "So \ud83d"
     assert done(path) == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_response_that_cannot_be_written(stream: bool, path: str) -> None:
+    """A response that is nested too deep for the journal reaches the caller, with a warning."""
+    deep: Any = "x"
+    for _ in range(400):
+        deep = [deep]
+    message = {"role": "assistant", "content": "Blue.", "deep": deep}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    answer = {"id": "c", "object": "chat.completion", "choices": [choice], "model": "o3"}
+
+    def serve(_: Any) -> Any:
+        content = as_event_stream(answer, include_usage=False) if stream else json.dumps(answer)
+        kind = "text/event-stream" if stream else "application/json"
+        return http.Response(200, headers={"content-type": kind}, content=content)
+
+    transport = http.Client(transport=http.MockTransport(serve))
+    made = options("http://localhost", FLEX.replace(journal=path), http_client=transport)
+    with FlexOpenAI(**made) as client, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        said = client.chat.completions.create(**{**ASK, "stream": stream})
+        text = (
+            "".join(c.choices[0].delta.content or "" for c in said)
+            if stream
+            else said.choices[0].message.content
+        )
+    assert text == "Blue."
+    assert [warning.category for warning in caught] == [JournalWarning]
+    assert done(path) == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from openai import BaseModel
+
 from flextier._openai.response_metadata import fields_of, json_bytes, json_of
 
 _REPEATED = frozenset({"finish_reason", "id", "index", "role", "type"})
@@ -29,14 +31,16 @@ class AssembledStream:
             self._response = getattr(event, "response", self._response)
             return
         chunk = fields_of(event)
-        for choice in chunk["choices"]:
-            self._merge(self._choices.setdefault(choice.get("index") or 0, {}), choice)
+        choices = chunk["choices"]
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                self._merge(self._choices.setdefault(_index_of(choice), {}), choice)
         self._head |= {k: v for k, v in chunk.items() if k not in _NOT_KEPT and v is not None}
 
-    def body(self) -> bytes:
-        """The response as the API returns it without streaming."""
-        if self._response is not None:
-            return json_of(self._response)
+    def body(self) -> bytes | None:
+        """The response as the API returns it without streaming; None: there was none."""
+        if not self._choices:
+            return json_of(self._response) if isinstance(self._response, BaseModel) else None
         choices = [_choice(self._choices[index]) for index in sorted(self._choices)]
         return json_bytes({**self._head, "object": "chat.completion", "choices": choices})
 
@@ -64,11 +68,11 @@ class AssembledStream:
 
     def _add_item(self, items: list[Any], item: Any) -> None:
         """Add an item to a list, or continue the one with its ``index``."""
-        index = item.get("index") if isinstance(item, dict) else None
-        for position, old in enumerate(items):
-            if index is not None and isinstance(old, dict) and old.get("index") == index:
-                items[position] = self._merge(old, item)
-                return
+        if isinstance(item, dict) and item.get("index") is not None:
+            for old in items:
+                if isinstance(old, dict) and old.get("index") == item["index"]:
+                    self._merge(old, item)
+                    return
         items.append(self._merge(None, item))
 
 
@@ -84,9 +88,19 @@ def _joined(value: Any) -> Any:
     return [_joined(item) for item in value] if isinstance(value, list) else value
 
 
+def _index_of(item: Any) -> int:
+    index = item.get("index") if isinstance(item, dict) else None
+    return index if type(index) is int else 0
+
+
 def _choice(merged: dict[str, Any]) -> dict[str, Any]:
     choice = _joined(merged)
-    message = {"role": "assistant", "content": None, **(choice.pop("delta", None) or {})}
-    if calls := message.get("tool_calls"):
-        calls.sort(key=lambda call: call.pop("index", None) or 0)
+    delta = choice.pop("delta", None)
+    message = {"role": "assistant", "content": None, **(delta if isinstance(delta, dict) else {})}
+    if isinstance(calls := message.get("tool_calls"), list):
+        message["tool_calls"] = [_without_index(call) for call in sorted(calls, key=_index_of)]
     return {**choice, "message": message}
+
+
+def _without_index(call: Any) -> Any:
+    return {k: v for k, v in call.items() if k != "index"} if isinstance(call, dict) else call

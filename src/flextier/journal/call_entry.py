@@ -151,11 +151,11 @@ class CallEntry:
 
     def answered(self, lane: str, model: str, answer: Any, request_id: str | None) -> None:
         """Write the response, or its JSON, served on ``lane``; a failed write is only warned of."""
-        self._settled = True
-        response = JournaledResponse(lane, 200, request_id, _bytes_of(answer))
         keep = self._policy.journal_store_responses
         with _warns_on_failure("a response is not in the journal"):
+            response = JournaledResponse(lane, 200, request_id, _bytes_of(answer))
             self.journal.answered(self.entry, model, response, keep_answer=keep)
+            self._settled = True
 
     def stream_opened(self) -> None:
         """Note that the caller reads the response as a stream now."""
@@ -174,7 +174,7 @@ class CallEntry:
 def _warns_on_failure(consequence: str) -> Iterator[None]:
     try:
         yield
-    except JournalError as error:
+    except (JournalError, ValueError, RecursionError) as error:  # or nested beyond all limits
         safe_warn(f"{consequence}: {error}", JournalWarning)
 
 

@@ -42,16 +42,29 @@ class StreamRecorder:
         """Record one event. A chat completion is written again when its usage follows."""
         if self._assembled is None:
             return
+        try:
+            body = self._body(self._assembled, event, progress)
+        except (ValueError, RecursionError) as error:  # nested beyond what can be written
+            self._pass_by(str(error))
+        else:
+            if max(self._assembled.text_length, len(body or b"")) > MAX_STREAM_BYTES:
+                self._pass_by(f"it is longer than {MAX_STREAM_BYTES:,} bytes")
+            elif body is not None:
+                self._write(body, progress.tier, progress.request_id)
+
+    def _body(
+        self, assembled: AssembledStream, event: Any, progress: StreamProgress
+    ) -> bytes | None:
+        """The response with this event; None: it is not whole."""
         if self._whole is None:
-            self._assembled.add(event)
-        is_complete = progress.complete and progress.finished_choices >= self._choices
-        body = b"" if not is_complete else self._whole or self._assembled.body()
-        if max(self._assembled.text_length, len(body)) > MAX_STREAM_BYTES:
-            self._assembled = None
-            safe_warn(
-                f"a streamed response of more than {MAX_STREAM_BYTES:,} bytes is not in the "
-                "journal: started again, the program makes the call again",
-                JournalWarning,
-            )
-        elif is_complete:
-            self._write(body, progress.tier, progress.request_id)
+            assembled.add(event)
+        if not progress.complete or progress.finished_choices < self._choices:
+            return None
+        return self._whole or assembled.body()
+
+    def _pass_by(self, why: str) -> None:
+        self._assembled = None
+        safe_warn(
+            f"a streamed response is not in the journal, and will be paid for again: {why}",
+            JournalWarning,
+        )
