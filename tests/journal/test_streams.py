@@ -10,6 +10,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel
 
 from flextier import (
@@ -171,11 +172,12 @@ def test_usage_as_the_caller_asked(
 
 
 def test_the_sdks_helpers_and_raw_streams(path: str, sim: Simulator) -> None:
-    """`stream()` of both APIs and raw streams are replayed; a body that is read raw is not."""
+    """`stream()` of both APIs, raw streams, and `with_streaming_response` of a stream."""
 
     class Colour(BaseModel):
         name: str
 
+    texts = []
     for _ in range(2):
         with client_of(sim, path) as client:
             completions, responses = client.chat.completions, client.responses
@@ -185,18 +187,35 @@ def test_the_sdks_helpers_and_raw_streams(path: str, sim: Simulator) -> None:
                 assert helped.get_final_completion().choices[0].message.parsed
             with responses.stream(model="o3", input="Hi.", text_format=Colour) as stream:
                 assert stream.get_final_response().output_parsed
-            assert len(list(completions.with_raw_response.create(**ASK).parse())) >= 2
+            texts.append(text_of(completions.with_raw_response.create(**ASK).parse()))
+            with completions.with_streaming_response.create(**ASK) as response:
+                texts.append(text_of(response.parse()))
+            with completions.with_streaming_response.create(**ASK) as response:
+                lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
+            assert lines.pop() == "[DONE]"
+            texts.append(text_of(map(ChatCompletionChunk.model_validate_json, lines)))
         forget()
-        assert sim.paid()["payments"] == 3
+        assert sim.paid()["payments"] == done(path) == 5
+    assert texts[:3] == texts[3:]
+
+
+def text_of(chunks: Any) -> str:
+    """The text of a chat stream."""
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
+def test_a_body_that_the_caller_reads_is_not_journaled(path: str, sim: Simulator) -> None:
+    """Without a stream, nobody else reads it."""
     for _ in range(2):
         with (
             client_of(sim, path) as client,
-            client.chat.completions.with_streaming_response.create(**ASK) as response,
+            client.chat.completions.with_streaming_response.create(
+                model="o3", messages=MESSAGES
+            ) as response,
         ):
-            assert list(response.iter_lines())
+            assert response.read()
         forget()
-    assert sim.paid()["payments"] == 5
-    assert done(path) == 3
+    assert (sim.paid()["payments"], done(path)) == (2, 0)
 
 
 # --- when it is written -----------------------------------------------------------------------
@@ -352,7 +371,7 @@ def test_a_response_of_half_a_character(path: str, sim: Simulator) -> None:
         plain = client.chat.completions.create(model="o3", messages=MESSAGES)
         chunks = list(client.chat.completions.create(**ASK))
     assert plain.choices[0].message.content == "So \ud83d"
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "So \ud83d"
+    assert text_of(chunks) == "So \ud83d"
     assert done(path) == 2
 
 
