@@ -115,7 +115,7 @@ class StreamOwner(Protocol):
         """Whether the stream was made from a whole response, so that its end can be awaited."""
 
     def stream_recorder(self) -> Callable[[Any, StreamProgress], None] | None:
-        """Called with each event before it is handed over; None: nobody needs them."""
+        """Called with each event before it is handed over; None: they are not recorded."""
 
     def silence_limit(self) -> float:
         """Seconds that the next event may take."""
