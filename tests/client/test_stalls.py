@@ -18,7 +18,7 @@ from flextier import (
     capacity_snapshot,
     track,
 )
-from flextier.capacity import lane_estimator
+from flextier.capacity import stalls
 from flextier.sim import Fault, Simulator
 from tests.client.callers import KEY, MESSAGES
 
@@ -32,8 +32,8 @@ Run = Callable[[str, FlexPolicy], None]
 @pytest.fixture(autouse=True)
 def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a second of silence may be a stall, not five."""
-    monkeypatch.setattr(lane_estimator, "_STALL_LEAST", 0.5)
-    monkeypatch.setattr(lane_estimator, "_LOOK", 0.05)
+    monkeypatch.setattr(stalls, "_LEAST", 0.5)
+    monkeypatch.setattr(stalls, "_LOOK", 0.05)
 
 
 def in_tasks(base_url: str, policy: FlexPolicy) -> None:
