@@ -130,10 +130,10 @@ PLAIN = [caller for caller in CALLERS if not caller.stream]
 STREAMS = [caller for caller in CALLERS if caller.stream]
 
 
-def settled(sim: Simulator) -> int:
+def settled(sim: Simulator, to: int = 0) -> int:
     """The simulator's open connections, once closed ones are noticed and their requests ended."""
     for _ in range(60_000):
-        if sim.connections == sim.in_flight == 0:
+        if (sim.connections, sim.in_flight) == (to, 0):
             break
         time.sleep(0.005)
     return sim.connections

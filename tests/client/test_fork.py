@@ -142,9 +142,9 @@ def test_the_child_closes_its_client(kind: str, sim: Simulator) -> None:
             caller.wait(caller.client.close())
 
         with child(work):
-            assert sim.connections == 1
+            assert settled(sim, to=1) == 1
     caller.ask("Of the parent?")
-    assert sim.connections == 1
+    assert settled(sim, to=1) == 1
     caller.wait(caller.client.close())
     caller.end()
 
