@@ -94,7 +94,7 @@ def flextier(trace: Trace) -> list[Seen]:
             base_url=BASE_URL,
             api_key="picture",
         )
-        return lambda model: client.chat.completions.create(model=model, messages=PROMPT)
+        return lambda job: client.chat.completions.create(model=job.model, messages=PROMPT)
 
     return watch(trace, make, "flextier")
 

@@ -56,6 +56,16 @@ def test_late_answers_and_failures_are_separate() -> None:
     assert 50 < other.latest == other.seconds(1) - 100 < 53
 
 
+def test_late_jobs_leave_in_time_for_their_own_deadline() -> None:
+    """On a shut lane, those that come later leave it first."""
+    trace = SHUT.replace(late_jobs=((10, 3, 40),))
+    result = rehearse(trace)
+    assert (result.late, result.failed, result.lanes) == (0, 0, {"standard": 13})
+    ends = [ended.at for ended in result.ended if ended.job.seconds == 40]
+    assert len(ends) == 3
+    assert max(ends) <= 50 < min(ended.at for ended in result.ended if ended.job.seconds == 100)
+
+
 def test_dollars_are_those_of_the_price_list() -> None:
     """1,200 tokens in and 400 out a call, at the rates of the model."""
     result = rehearse(OPEN)

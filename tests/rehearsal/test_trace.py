@@ -30,6 +30,7 @@ def test_shipped_traces() -> None:
     assert names() == [
         "day",
         "few-slots",
+        "late-jobs",
         "openings-2s",
         "openings-6s",
         "outages",
@@ -50,6 +51,23 @@ def test_shipped_traces() -> None:
         assert trace.name == name
         assert trace.about.endswith(".")
         assert trace.jobs <= 2000
+
+
+def test_late_jobs_have_deadlines_of_their_own(written: Any) -> None:
+    """They come at once, between the others, and take their turn with the models."""
+    path = written(
+        {"jobs": 2, "arrivals": 20, "deadline": 50, "late_jobs": [[5, 1, 7], [30, 1, 8]]}
+    )
+    work = Trace.load(path).work
+    assert [(job.arrives, job.deadline) for job in work] == [(0, 50), (5, 12), (10, 60), (30, 38)]
+    assert [job.seconds for job in work] == [50, 7, 50, 8]
+
+
+@pytest.mark.parametrize("late", [5, [5], [[5, 1]], [[-1, 1, 9]], [[5, 0, 9]], [[5, 1, 0]]])
+def test_late_jobs_that_cannot_be_are_named(late: Any) -> None:
+    """Before anything is run."""
+    with pytest.raises(ValueError, match="late_jobs"):
+        Trace.from_dict({"late_jobs": late})
 
 
 def test_the_outage_trace() -> None:

@@ -26,7 +26,7 @@ from flextier._utils.extras import needs_extra
 from flextier.rehearsal.provider import BASE_URL
 from flextier.rehearsal.result import TraceResult
 from flextier.rehearsal.simulate import PROMPT, Call, run_trace
-from flextier.rehearsal.trace import Trace
+from flextier.rehearsal.trace import Trace, TraceJob
 
 RESERVE = 30.0
 """Seconds before the deadline at which "backoff until" gives up on flex."""
@@ -74,7 +74,7 @@ async def _ask(client: openai.AsyncOpenAI, model: str, tier: Any) -> Any:
 
 def _langchain(http_client: Any, trace: Trace) -> Call:
     flex = {model: _chat(http_client, model, service_tier="flex") for model in trace.models}
-    return lambda model: flex[model].ainvoke("Rehearse.")
+    return lambda job: flex[job.model].ainvoke("Rehearse.")
 
 
 def _langchain_fallback(http_client: Any, trace: Trace) -> Call:
@@ -84,7 +84,7 @@ def _langchain_fallback(http_client: Any, trace: Trace) -> Call:
         )
         for model in trace.models
     }
-    return lambda model: chains[model].ainvoke("Rehearse.")
+    return lambda job: chains[job.model].ainvoke("Rehearse.")
 
 
 def _chat(http_client: Any, model: str, **arguments: Any) -> Any:
@@ -106,40 +106,40 @@ def _cookbook(http_client: Any, trace: Trace) -> Call:
 def _many_retries(http_client: Any, trace: Trace) -> Call:
     flex, standard = _sdk(http_client, 20), _sdk(http_client, 2)
 
-    async def call(model: str) -> None:
+    async def call(job: TraceJob) -> None:
         try:
-            await _ask(flex, model, "flex")
+            await _ask(flex, job.model, "flex")
         except openai.APIError:
-            await _ask(standard, model, "default")
+            await _ask(standard, job.model, "default")
 
     return call
 
 
 def _backoff_until(http_client: Any, trace: Trace) -> Call:
-    began: dict[Any, float] = {}
+    deadlines: dict[Any, float] = {}
 
     def too_late(state: RetryCallState) -> bool:
         # tenacity's own stop_after_delay goes by the computer's clock.
         now = asyncio.get_running_loop().time()
-        return now - began.setdefault(asyncio.current_task(), now) >= trace.deadline - RESERVE
+        return now >= deadlines[asyncio.current_task()] - RESERVE
 
-    return _backoff(http_client, too_late, began)
+    return _backoff(http_client, too_late, deadlines)
 
 
-def _backoff(http_client: Any, stop: Any, began: dict[Any, float] | None = None) -> Call:
+def _backoff(http_client: Any, stop: Any, deadlines: dict[Any, float] | None = None) -> Call:
     """Flex with tenacity's backoff, then standard with the SDK's own retries."""
     flex, standard = _sdk(http_client, 0), _sdk(http_client, 2)
 
-    async def call(model: str) -> None:
-        if began is not None:
-            began[asyncio.current_task()] = asyncio.get_running_loop().time()
+    async def call(job: TraceJob) -> None:
+        if deadlines is not None:
+            deadlines[asyncio.current_task()] = job.deadline
         retrying = AsyncRetrying(
             wait=_WAIT, stop=stop, retry=retry_if_exception_type(openai.APIError)
         )
         try:
-            await retrying(_ask, flex, model, "flex")
+            await retrying(_ask, flex, job.model, "flex")
         except RetryError:
-            await _ask(standard, model, "default")
+            await _ask(standard, job.model, "default")
 
     return call
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from flextier._utils.clock import Clock
-from flextier.calls.context import listen, scoped
+from flextier.calls.context import listen, override, scoped
 from flextier.calls.report import CallReport
 from flextier.client.clients import AsyncFlexOpenAI
 from flextier.lanes import LANES
@@ -17,7 +17,7 @@ from flextier.policy import FlexPolicy
 from flextier.rehearsal.provider import BASE_URL
 from flextier.rehearsal.result import Rehearsal, check
 from flextier.rehearsal.simulate import PROMPT, Call, run_trace
-from flextier.rehearsal.trace import Trace
+from flextier.rehearsal.trace import Trace, TraceJob
 
 NAME = "flextier"
 
@@ -88,8 +88,9 @@ def _calls(policy: FlexPolicy, http_client: Any, chance: Random, reports: list[C
         api_key=f"rehearsal-{next(_accounts)}",  # a new account, without learnt state
     )
 
-    async def call(model: str) -> None:
-        with scoped(simulated=True), listen(reports.append):
-            await client.chat.completions.create(model=model, messages=PROMPT)
+    async def call(job: TraceJob) -> None:
+        changes = {} if job.seconds == policy.deadline else {"deadline": job.seconds}
+        with scoped(simulated=True), listen(reports.append), override(**changes):
+            await client.chat.completions.create(model=job.model, messages=PROMPT)
 
     return call

@@ -28,6 +28,8 @@ def heading(trace: Trace) -> list[str]:
     """The trace, its calls, deadline and seed."""
     when = f"over {trace.arrivals:,g} s" if trace.arrivals else "at once"
     work = f"{trace.jobs:,} calls {when}, each to be answered within {trace.deadline:,g} s"
+    for arrives, jobs, deadline in trace.late_jobs:
+        work += f"; {jobs:,} more after {arrives:,g} s, within {deadline:,g} s"
     title = f"{trace.name}: {trace.about}" if trace.about else trace.name
     return [title, f"{work}; seed {trace.seed}"]
 

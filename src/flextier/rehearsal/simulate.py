@@ -14,8 +14,8 @@ from flextier.rehearsal.result import FinishedJob, TraceResult
 from flextier.rehearsal.trace import Trace, TraceJob
 from flextier.rehearsal.virtual_loop import VirtualDeadlockError, run_virtually
 
-Call = Callable[[str], Awaitable[Any]]
-"""Makes one call to a model; whatever it raises is a failure."""
+Call = Callable[[TraceJob], Awaitable[Any]]
+"""Makes the call of a job; whatever it raises is a failure."""
 
 Caller = Callable[[Any, Random], Call]
 """Returns the function that makes calls, given an HTTP client of the provider and a random number
@@ -71,7 +71,7 @@ async def _run_job(call: Call, job: TraceJob) -> FinishedJob:
     await asyncio.sleep(job.arrives - loop.time())
     error = None
     try:
-        await call(job.model)
+        await call(job)
     except Exception as failure:  # noqa: BLE001 - counted, whatever it is
         error = type(failure).__name__
     return FinishedJob(job, loop.time(), error)

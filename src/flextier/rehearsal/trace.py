@@ -26,6 +26,11 @@ class TraceJob:
     deadline: float
     """Latest time of its answer, on the same clock."""
 
+    @property
+    def seconds(self) -> float:
+        """Seconds within which it is to be answered."""
+        return round(self.deadline - self.arrives, 6)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
@@ -51,6 +56,9 @@ class Trace:
     """The models, round robin: of two, each gets every second job."""
     arrivals: float = 0.0
     """Seconds over which the jobs arrive, evenly; 0: all at once."""
+    late_jobs: tuple[tuple[float, int, float], ...] = ()
+    """Further jobs with deadlines of their own, ``(arrives, jobs, deadline)``: at that second, that
+    many at once, each to be answered within ``deadline`` seconds."""
     seed: int = 1
     """Seed of the random numbers of the weather and of the client."""
 
@@ -69,6 +77,7 @@ class Trace:
         validation.not_negative("arrivals", self.arrivals)
         if self.arrivals is None:
             raise ValueError("arrivals must be 0 or more, not None")
+        _check_late_jobs(self.late_jobs)
         if not isinstance(self.seed, int) or isinstance(self.seed, bool):
             raise ValueError(f"seed must be a whole number, not {self.seed!r}")  # noqa: TRY004
 
@@ -76,9 +85,11 @@ class Trace:
     def work(self) -> tuple[TraceJob, ...]:
         """The jobs, in order of arrival."""
         gap = self.arrivals / self.jobs
+        spans = [(i * gap, self.deadline) for i in range(self.jobs)]
+        spans += [(at, deadline) for at, jobs, deadline in self.late_jobs for _ in range(jobs)]
         return tuple(
-            TraceJob(self.models[i % len(self.models)], i * gap, i * gap + self.deadline)
-            for i in range(self.jobs)
+            TraceJob(self.models[i % len(self.models)], arrives, arrives + deadline)
+            for i, (arrives, deadline) in enumerate(sorted(spans, key=lambda span: span[0]))
         )
 
     def replace(self, **changes: Any) -> Trace:
@@ -127,10 +138,25 @@ class Trace:
         given = dict(data)
         if "weather" in given:
             given["weather"] = _weather(given["weather"])
+        if isinstance(given.get("late_jobs"), list):
+            given["late_jobs"] = tuple(
+                tuple(late) if isinstance(late, list) else late for late in given["late_jobs"]
+            )
         models = given.get("models")
         if isinstance(models, (str, list)):
             given["models"] = (models,) if isinstance(models, str) else tuple(models)
         return cls(**given)
+
+
+def _check_late_jobs(value: Any) -> None:
+    triples = isinstance(value, tuple) and all(isinstance(x, tuple) and len(x) == 3 for x in value)
+    if not triples:
+        raise ValueError(f"late_jobs must be (arrives, jobs, deadline) each, not {value!r}")
+    for arrives, jobs, deadline in value:
+        validation.not_negative("late_jobs: arrives", arrives)
+        validation.positive("late_jobs: jobs", jobs)
+        validation.whole("late_jobs: jobs", jobs)
+        validation.positive("late_jobs: deadline", deadline)
 
 
 def names() -> list[str]:
