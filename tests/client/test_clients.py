@@ -18,6 +18,7 @@ from flextier._openai.compat import http
 from flextier.calls.context import listen
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, KEY, MESSAGES
+from tests.client.hostile_server import chat, response
 
 
 class Colour(BaseModel):
@@ -315,8 +316,7 @@ def test_the_http_clients_timeout_counts(sim: Simulator) -> None:
 
 def test_usage_that_cannot_be_read_is_unknown() -> None:
     """A gateway's nonsense in `usage` or `service_tier` costs the accounts, not the answer."""
-    body = {"id": "c", "object": "chat.completion", "created": 1, "model": "o3", "choices": [],
-            "service_tier": ["flex"], "usage": {"prompt_tokens": "abc"}}  # fmt: skip
+    body = {**chat("o3", "flex"), "service_tier": ["flex"], "usage": {"prompt_tokens": "abc"}}
     with _answering([body]) as client, track() as calls:
         client.chat.completions.create(model="o3", messages=MESSAGES)
     assert calls[0].usage is None
@@ -327,7 +327,7 @@ def test_usage_that_cannot_be_read_is_unknown() -> None:
 def test_an_impossible_usage_is_one_request(api: str) -> None:
     """Numbers without end, as JSON readers take them: one request, one answer, usage unknown."""
     usage = {"prompt_tokens": 1e999, "input_tokens": 1e999, "output_tokens": 1, "total_tokens": 1}
-    body = json.dumps({"id": "1", "object": "response", "status": "completed", "usage": usage})
+    body = json.dumps({**(chat if api == "chat" else response)("o3", "flex"), "usage": usage})
     transport = http.MockTransport(lambda request: http.Response(200, content=body))
     with (
         FlexOpenAI(

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flextier._openai.compat import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given
+from flextier._openai.compat import (
+    RAW_RESPONSE_HEADER,
+    FinalRequestOptions,
+    is_given,
+    new_request,
+)
+from flextier._openai.response_metadata import is_well_formed
+from flextier.errors import MalformedAnswerError
 from flextier.lanes import RAW_BODY, CallFacts
 
+_ERROR_URL = "https://api.openai.com/v1"
 _ROUTED = frozenset({"/chat/completions", "/responses"})
 OPEN_TIERS = frozenset({None, "auto", "flex"})
 """Values of ``service_tier`` that leave the choice to flextier; any other is the caller's."""
@@ -162,6 +170,14 @@ def with_read_callback(options: Any, on_read: Callable[[Any], None]) -> Any:
 def _notifying(parse: Callable[[Any], Any], on_read: Callable[[Any], None]) -> Callable[[Any], Any]:
     def notify_and_parse(response: Any) -> Any:
         on_read(response)
-        return parse(response)
+        try:
+            return parse(response)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            if is_well_formed(response):
+                raise  # the caller's own parser rejects it
+            on_read(None)
+            raise MalformedAnswerError(
+                message=f"the response cannot be parsed: {error}", request=new_request(_ERROR_URL)
+            ) from error
 
     return notify_and_parse

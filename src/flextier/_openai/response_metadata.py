@@ -31,6 +31,15 @@ def usage_of(response: Any) -> Usage | None:
     return Usage.from_openai(getattr(response, "usage", None))
 
 
+def is_well_formed(response: Any) -> bool:
+    """Whether all fields of a response have the types that the SDK states; it checks none."""
+    try:
+        type(response).model_validate(response.model_dump(warnings=False))
+    except (ValueError, TypeError):  # pydantic's errors are ValueErrors
+        return False
+    return True
+
+
 def reported_failure(response: Any) -> Failure | None:
     """The failure that a response with HTTP 200 reports; None: it reports none."""
     if getattr(response, "object", None) != "response":

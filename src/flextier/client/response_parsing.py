@@ -15,6 +15,7 @@ from flextier._openai.single_chunk_stream import (
     as_event_stream,
 )
 from flextier.errors import MalformedAnswerError
+from flextier.lanes.answer_check import why_unreadable
 from flextier.routing.call import Route
 
 
@@ -25,29 +26,45 @@ def flex_stream_class(stream_cls: Any, flex_cls: Any) -> Any:
     return flex_cls[events] if events else stream_cls
 
 
-def parse_response(route: Route, answer: Any) -> Any:
-    """The parsed response, also of a raw one: parsed here, so that a malformed one is noticed."""
+def check_answer(options: Any, response: Any) -> None:
+    """Check that the body of a response is an answer of its endpoint, which the SDK does not.
+
+    Raises:
+        MalformedAnswerError: it is not.
+    """
     try:
-        read = answer.parse() if isinstance(answer, LegacyAPIResponse) else answer
-    except json.JSONDecodeError as error:
-        raise malformed_error(route, error) from error
-    if isinstance(read, str):
-        # The SDK returns the text where the content type is not JSON.
+        body = response.json()
+    except (ValueError, RecursionError) as error:  # also bad UTF-8, huge numbers, deep nesting
+        problem = f"truncated or not JSON: {error}"
+        if "json" not in response.headers.get("content-type", ""):
+            problem = (
+                f"not JSON, but begins {response.text[:80]!r}: is there a proxy or another server "
+                "behind base_url?"
+            )
         raise MalformedAnswerError(
-            message=f"the response is not JSON, but begins {read[:80]!r}: is there a proxy or "
-            "another server behind base_url?",
-            request=route.request(),
+            message=f"the response is {problem}", request=response.request
+        ) from error
+    if why := why_unreadable(options.url.partition("?")[0], body):
+        raise MalformedAnswerError(
+            message=f"the response is no answer: {why}", request=response.request
         )
-    return read
+    response.json = DecodedBody(response.content, body)
 
 
-def malformed_error(route: Route, error: json.JSONDecodeError) -> Exception:
-    """The error to raise for invalid JSON: the caller's own if its parser raised it."""
-    if route.body_read:
-        return error
-    return MalformedAnswerError(
-        message=f"the response is truncated or not JSON: {error}", request=route.request()
-    )
+class DecodedBody:
+    """The ``json`` method of a response whose body has been decoded: the SDK decodes it, too."""
+
+    def __init__(self, content: bytes, body: Any) -> None:
+        self._content = content
+        self._body = body
+
+    def __call__(self, **kwargs: Any) -> Any:
+        return json.loads(self._content, **kwargs) if kwargs else self._body
+
+
+def parse_response(response: Any) -> Any:
+    """The parsed response, also of a raw one: parsed here, so that errors in it are noticed."""
+    return response.parse() if isinstance(response, LegacyAPIResponse) else response
 
 
 def response_or_failure(route: Route, answer: Any, read: Any) -> Any:
@@ -68,7 +85,12 @@ def warn_unverified(route: Route) -> None:
 
 
 def single_chunk_response(route: Route, response: Any) -> Any:
-    """The HTTP response of a stream with the content of a response that is no stream."""
+    """The HTTP response of a stream with the content of a response that is no stream.
+
+    Raises:
+        MalformedAnswerError: that is no answer.
+    """
+    check_answer(route.options, response)
     options = route.options.json_data.get("stream_options") or {}
     kept = {
         name: value

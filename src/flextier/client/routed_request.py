@@ -6,7 +6,6 @@ waiting, so the coroutine never suspends and :func:`result_of` runs it to its en
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -17,7 +16,6 @@ from flextier.background.waiters import waiters_of
 from flextier.client.base import RoutedClient
 from flextier.client.response_parsing import (
     flex_stream_class,
-    malformed_error,
     parse_response,
     response_or_failure,
     single_chunk_response,
@@ -130,7 +128,7 @@ class RoutedRequests(RoutedClient):
                 if unread:  # of with_streaming_response: its parse() returns the same stream again
                     parsed = await self._ready(response.parse())
                 else:
-                    parsed = parse_response(route, response)
+                    parsed = parse_response(response)
                 if stream and isinstance(parsed, self._stream_class):
                     await self._ready(parsed.open(route, readable_as_bytes=unread))
                     route.stream_opened(parsed)
@@ -165,8 +163,6 @@ class RoutedRequests(RoutedClient):
             raw = await self._ready(sdk.request(cast_to, options))
             warn_unverified(route)
             return await self._parse_response(route, raw.http_response, cast_to, stream, stream_cls)
-        except json.JSONDecodeError as error:
-            raise malformed_error(route, error) from error
         except RuntimeError:
             check_open(self)  # what openai 3 raises for a client closed at this very moment
             raise
