@@ -206,6 +206,9 @@ def test_of_takes_a_policy_or_its_fields() -> None:
     assert FlexPolicy.of({"deadline": 99}) == policy
     with pytest.raises(PolicyError, match="patience"):
         FlexPolicy.of({"patience": -1})
+    for wrong in ("flex", ["flex"], 3):
+        with pytest.raises(PolicyError, match=r"must be a FlexPolicy or a dict of its fields"):
+            FlexPolicy.of(wrong)  # type: ignore[arg-type]
 
 
 # --- explicit ---------------------------------------------------------------------------------

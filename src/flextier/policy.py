@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -244,8 +244,19 @@ class FlexPolicy(BaseSettings):
 
     @classmethod
     def of(cls, value: FlexPolicy | dict[str, Any]) -> FlexPolicy:
-        """A policy, or one made from a dict of its fields."""
-        return value if isinstance(value, FlexPolicy) else cls(**value)
+        """A policy, or one made from a dict of its fields.
+
+        Raises:
+            PolicyError: it is neither, or a field is wrong.
+        """
+        if isinstance(value, FlexPolicy):
+            return value
+        if not isinstance(value, Mapping):
+            raise PolicyError(
+                f"policy={value!r}: must be a FlexPolicy or a dict of its fields, such as "
+                '{"lanes": "flex"}'
+            )
+        return cls(**value)
 
     @property
     def explicit(self) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import openai
@@ -161,6 +162,20 @@ def test_without_a_given_policy_there_is_nothing_to_contradict() -> None:
     policy = FlexPolicy(max_retries=3, flex_timeout=30)
     merged = merge_arguments(policy, None, ClientArguments(TimeoutArgument(20.0), 5))
     assert (merged.max_retries, merged.flex_timeout) == (5, 20.0)
+
+
+@pytest.mark.parametrize(
+    "timeout",
+    [
+        0, -1.0, float("nan"), float("inf"), "90s", (0, 0), openai.Timeout(0),
+        openai.Timeout(20, connect=0), openai.Timeout(20, read=0), Foreign(3.0, 0.0),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_timeout_of_no_time(timeout: Any) -> None:
+    """The error names the argument that was given, and not the fields that it would set."""
+    with pytest.raises(PolicyError, match=re.escape(f"timeout={timeout!r}: must be a finite")):
+        TimeoutArgument.from_argument(timeout)
 
 
 @pytest.mark.parametrize(

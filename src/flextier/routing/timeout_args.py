@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,16 +27,17 @@ class TimeoutArgument:
 
     @classmethod
     def from_argument(cls, timeout: Any, base: TimeoutArgument | None = None) -> TimeoutArgument:
-        """Read a number of seconds, an ``httpx.Timeout``, a tuple or None (no timeout)."""
+        """Read a number of seconds, an ``httpx.Timeout``, a tuple or None (no timeout).
+
+        Raises:
+            PolicyError: it is not above 0, or no number.
+        """
         if timeout is None:
             return cls(_NEVER)
         if isinstance(timeout, (int, float)):
-            return cls(float(timeout), base.connect if base else _CONNECT)
+            return cls(_seconds(timeout, timeout), base.connect if base else _CONNECT)
         given = timeout if hasattr(timeout, "read") else openai.Timeout(timeout)
-        connect = given.connect
-        return cls(
-            _NEVER if given.read is None else given.read, _NEVER if connect is None else connect
-        )
+        return cls(_seconds(given.read, timeout), _seconds(given.connect, timeout))
 
     def for_attempt(self, seconds: float, *, externally_timed: bool = False) -> Any:
         """The SDK's timeout for an attempt that may take ``seconds``.
@@ -52,6 +54,22 @@ class TimeoutArgument:
         if self.total is None:
             return policy
         return policy.replace(flex_timeout=self.total, standard_timeout=self.total)
+
+
+def _seconds(value: Any, timeout: Any) -> float:
+    """Seconds of a part of ``timeout``; None is no limit."""
+    if value is None:
+        return _NEVER
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise PolicyError(
+            f"timeout={timeout!r}: must be a finite number of seconds above 0, to connect and to "
+            "read; None: no timeout"
+        )
+    return seconds
 
 
 @dataclass(frozen=True, slots=True)
