@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import threading
 import warnings
@@ -46,6 +47,19 @@ def test_they_are_the_sdks_clients(sim: Simulator) -> None:
         assert isinstance(client, openai.OpenAI)
         assert isinstance(client.with_options(timeout=3), FlexOpenAI)
     assert isinstance(make_async(sim), openai.AsyncOpenAI)
+
+
+async def test_deep_copies(sim: Simulator) -> None:
+    """They have the same settings, and share the HTTP client: connections cannot be copied."""
+    client = make(sim, default_headers={"X-Team": "a"}, policy=FAST.replace(patience=7))
+    several = copy.deepcopy([client, client])
+    assert several[0] is several[1]
+    assert several[0] is not client
+    assert several[0].policy == client.policy
+    assert several[0]._client is client._client
+    several[0].responses.create(model="o3", input="Hi.")
+    assert sim.requests[-1].headers["x-team"] == "a"
+    await copy.deepcopy(make_async(sim)).responses.create(model="o3", input="Hi.")
 
 
 def test_parse(sim: Simulator) -> None:

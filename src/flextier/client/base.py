@@ -92,6 +92,10 @@ class RoutedClient:
 
     with_options = copy
 
+    def __deepcopy__(self, memo: Any) -> Self:
+        """A client with the same settings and HTTP client: connections cannot be copied."""
+        return self.copy()
+
     @classmethod
     def adopt(
         cls,
