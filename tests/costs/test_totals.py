@@ -101,6 +101,18 @@ def test_totals_add_to_totals_only() -> None:
     """Anything else is a TypeError, not a wrong sum."""
     with pytest.raises(TypeError):
         CostTotals() + 1  # type: ignore[operator]
+    with pytest.raises(TypeError):
+        1 + CostTotals()
+
+
+def test_the_sum_of_totals() -> None:
+    """``sum()`` adds any number of totals, and changes none of them."""
+    parts = [CostTotals([record_of(report(), tags=(name,))]) for name in "abc"]
+    total = sum(parts)
+    assert total == parts[0] + parts[1] + parts[2]
+    assert sum(parts[:1]) == parts[0]
+    assert sum(parts[:1]) is not parts[0]
+    assert [part.calls for part in parts] == [1, 1, 1]
 
 
 def test_totals_travel() -> None:

@@ -176,6 +176,15 @@ def test_a_vendor_that_there_is_none_of() -> None:
         price(SMALL, model="o3", lane="flex", provider="opnai")
 
 
+@pytest.mark.parametrize("lane", ["auto", "background"])
+def test_a_name_for_several_lanes(lane: str) -> None:
+    """It was not billed: priced as standard, it would be wrong in silence."""
+    with pytest.raises(ValueError, match=f"lane='{lane}' stands for several lanes"):
+        price(SMALL, model="o3", lane=lane, at=AUTUMN)
+    with pytest.raises(ValueError, match=f"lane='{lane}' stands for several lanes"):
+        PriceBook(rates={"o3": {lane: {"input": "1", "output": "4"}}})
+
+
 def test_days_are_utc() -> None:
     """A time without a zone is UTC; one with a zone is on the day it is there."""
     before, after = Decimal("10"), Decimal("2")  # o3's input, cut on 10 June 2025

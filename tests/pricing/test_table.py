@@ -135,7 +135,6 @@ CASES: list[Case] = [
     # Autumn 2026: o3 and o4-mini on each lane.
     case("o3", "standard", AUTUMN, SMALL, (usd("2", 100_000), usd("8", 20_000)), O3_SMALL),
     case("o3", "default", AUTUMN, SMALL, (usd("2", 100_000), usd("8", 20_000)), O3_SMALL),
-    case("o3", "auto", AUTUMN, SMALL, (usd("2", 100_000), usd("8", 20_000)), O3_SMALL),
     case("o3", "flex", AUTUMN, THOUGHTFUL, (usd("1", 100_000), usd("4", 20_000)), O3_SMALL),
     case("o3", "flex", AUTUMN, CACHED,
          (usd("1", 40_000), usd("0.25", 60_000), zero(), usd("4", 20_000)), O3_CACHED),

@@ -15,7 +15,7 @@ _GROUPS = ("by_model", "by_lane", "by_tag")
 
 
 class CostTotals(Sums):
-    """The costs of calls, thread-safe; two totals add up with ``+``.
+    """The costs of calls, thread-safe; totals add up with ``+`` and ``sum()``.
 
     Example::
 
@@ -112,6 +112,10 @@ class CostTotals(Sums):
                     for name, sums in theirs.items():
                         mine.setdefault(name, Sums())._plus(sums)
         return both
+
+    def __radd__(self, other: int) -> CostTotals:
+        """For ``sum()``, which starts with 0."""
+        return self.copy() if other == 0 else NotImplemented
 
     def _groups(self) -> tuple[dict[str, Sums], dict[str, Sums], dict[str, Sums]]:
         return self.by_model, self.by_lane, self.by_tag

@@ -9,7 +9,7 @@ from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from flextier.lanes import JOURNAL, tier_lane
+from flextier.lanes import ANY_WINDOW, AUTO, BACKGROUND, FLEX, JOURNAL, tier_lane
 from flextier.pricing.cost import Cost
 from flextier.pricing.rate_sheet import RateBand, RateSheet
 from flextier.pricing.rates import Money, Rates
@@ -96,8 +96,8 @@ class PriceBook:
             The cost; without a known price it is unpriced, with the reason.
 
         Raises:
-            ValueError: the usage is impossible, the date is before the model existed, or the
-                provider is unknown.
+            ValueError: the usage is impossible, the date is before the model existed, the provider
+                is unknown, or the lane stands for several (``"auto"``, ``"background"``).
         """
         usage.check()
         return self.sheet(model=model, lane=lane, at=at, provider=provider).cost(usage)
@@ -123,7 +123,7 @@ class PriceBook:
         key = (model, lane, provider, moment.date())
         sheet = sheets.get(key)
         if sheet is None:
-            sheet, cacheable = self._make(prices, model, tier_lane(lane).name, provider, moment)
+            sheet, cacheable = self._make(prices, model, _billed_lane(lane), provider, moment)
             if cacheable:
                 if len(sheets) >= _MAX_CACHED_SHEETS:
                     sheets.clear()
@@ -180,9 +180,19 @@ def _by_lane(model: str, given: Any) -> dict[str, Rates]:
     try:
         if isinstance(given, Rates) or "input" in given or "output" in given:
             return {"standard": Rates.read(given)}
-        return {tier_lane(lane).name: Rates.read(rates) for lane, rates in given.items()}
+        return {_billed_lane(lane): Rates.read(rates) for lane, rates in given.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"rates of {model!r}: {error}") from error
+
+
+def _billed_lane(lane: str) -> str:
+    """The name of a lane, or of the lane of a service tier."""
+    if lane in (AUTO, ANY_WINDOW):
+        raise ValueError(
+            f"lane={lane!r} stands for several lanes: name the one that was billed, such as "
+            f"{FLEX.name!r} or {BACKGROUND['2h'].name!r}"
+        )
+    return tier_lane(lane).name
 
 
 def _moment(at: date | datetime | None) -> datetime:
