@@ -291,11 +291,12 @@ def test_chat_chunks(chat_answer: Json, include_usage: bool) -> None:
 
 
 def test_tool_calls_are_numbered() -> None:
-    """A delta's tool calls need an index, which a message's do not have."""
-    for name in ("tool calls", "n=2 with tools"):
-        for choice in events(CHATS[name])[0]["choices"]:
-            calls = choice["delta"]["tool_calls"]
-            assert [call["index"] for call in calls] == list(range(len(calls)))
+    """They have an index, which a message's do not have, and come one in a chunk."""
+    for name, expected in (("tool calls", [(0, 0), (0, 1)]), ("n=2 with tools", [(0, 0), (1, 0)])):
+        choices = [choice for part in events(CHATS[name])[:-1] for choice in part["choices"]]
+        calls = [(one["index"], one["delta"].get("tool_calls", [])) for one in choices]
+        assert [(index, call["index"]) for index, said in calls for call in said] == expected
+        assert max(len(said) for _, said in calls) == 1
 
 
 def test_the_sdks_stream_reads_chat_chunks(chat_answer: Json) -> None:

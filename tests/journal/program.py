@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import flextier.batch.manager
 import flextier.journal.journal
-import flextier.routing.deferred  # noqa: F401 - all of them loaded before the fork, once
-from flextier import FlexPolicy
+import flextier.routing.deferred
+import flextier.routing.stream_recorder  # noqa: F401 - all of them loaded before the fork, once
+from flextier import FlexOpenAI, FlexPolicy, track
 from flextier.calls.report import CallReport
 from flextier.pricing.price_book import cost_or_unpriced
 from flextier.pricing.usage import Usage
-from tests.batch.crowd import POLICY, options, patch_all, tasks
+from tests.batch.crowd import POLICY, Said, options, patch_all, tasks
 
 cost_or_unpriced(Usage(1, 1), ("o3",), "batch", 0.0)  # reads the prices: before the fork, too
 
@@ -96,8 +98,29 @@ def _main(there: Any, url: str, path: str, asked: list[str], settings: dict[str,
     patch_all(_Always, "MAX_LINES", settings.pop("lines", len(asked)))
     if (point := settings.pop("die", None)) is not None:
         _die_at(*point)
+    api = settings.pop("stream", None)
     policy = POLICY.replace(journal=path, **{**ONE_FILE, **settings})
-    there.send([_result_of(said) for said in tasks(_options(url, policy), asked)])
+    said = (
+        streams(_options(url, policy), asked, api) if api else tasks(_options(url, policy), asked)
+    )
+    there.send([_result_of(one) for one in said])
+
+
+def streams(made: dict[str, Any], asked: list[str], api: str) -> Iterator[Said]:
+    """One stream after another, each read to its last event."""
+    with FlexOpenAI(**made) as client:
+        for question in asked:
+            with track() as calls:
+                if api == "chat":
+                    messages: Any = [{"role": "user", "content": question}]
+                    chunks = client.chat.completions.create(
+                        model="o3", messages=messages, stream=True
+                    )
+                    texts = [chunk.choices[0].delta.content or "" for chunk in chunks]
+                else:
+                    events = client.responses.create(model="o3", input=question, stream=True)
+                    texts = [e.delta for e in events if e.type == "response.output_text.delta"]
+            yield Said(question, calls[0], "".join(texts))
 
 
 def _options(url: str, policy: FlexPolicy) -> dict[str, Any]:

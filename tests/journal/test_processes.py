@@ -16,6 +16,7 @@ from tests.journal.conftest import Start
 
 API = "flextier.batch.api:BatchAPI"
 JOURNAL = "flextier.journal.journal:Journal"
+RECORDER = "flextier.routing.stream_recorder:StreamRecorder"
 
 POINTS: dict[str, tuple[str, str]] = {
     "before-the-seal": ("before", f"{JOURNAL}.seal"),
@@ -116,6 +117,29 @@ def test_killed_with_answers_from_flex(start: Start, sim: Simulator) -> None:
     assert {one.cost for one in results if one.lane == "journal"} <= {"0", "0.00"}
     # What had reached the server when it was killed is billed, and not recorded.
     assert sim.paid()["lines"] == 20
+
+
+STREAMS: dict[str, tuple[tuple[str, str, int], int]] = {
+    "middle-of-the-stream": (("before", f"{RECORDER}.__call__", 12), 6),
+    "last-event-record": (("before", f"{JOURNAL}.answered", 3), 6),
+    "record-hand-over": (("after", f"{JOURNAL}.answered", 3), 5),
+}
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize(("point", "paid"), STREAMS.values(), ids=STREAMS)
+@pytest.mark.exhaustive
+def test_killed_while_streaming(
+    point: tuple[str, str, int], paid: int, api: str, start: Start, sim: Simulator
+) -> None:
+    """A stream whose last event is on its way to the caller is paid for: it is not sent again."""
+    asked = questions(5)
+    settings = {"lanes": ("flex", "standard"), "stream": api}
+    assert start(asked, die=point, **settings).died()
+    results = start(asked, **settings).results
+    assert all_right(results)
+    assert len(sim.requests) == paid
+    assert sim.paid()["payments"] <= paid
 
 
 LANES = {"batch": ("batch", "standard"), "flex": ("flex", "standard")}

@@ -30,11 +30,15 @@ def _encode(event: dict[str, Any]) -> bytes:
 
 
 def _chat_chunks(answer: dict[str, Any], include_usage: bool) -> Iterator[dict[str, Any]]:
-    """The whole output in one chunk, the finish reasons in the next, as in every real stream."""
+    """The whole output in one chunk, the finish reasons in the next, as in every real stream.
+
+    Further tool calls have chunks of their own: LlamaIndex reads one a chunk.
+    """
     shared = {k: v for k, v in answer.items() if k not in ("choices", "usage")}
     shared["object"] = "chat.completion.chunk"
     choices = answer.get("choices") or []
     yield {**shared, "choices": [_delta_chunk(choice) for choice in choices]}
+    yield from ({**shared, "choices": [chunk]} for c in choices for chunk in _further_calls(c))
     yield {**shared, "choices": [_finish_chunk(choice) for choice in choices]}
     if include_usage and answer.get("usage"):
         yield {**shared, "choices": [], "usage": answer["usage"]}
@@ -42,12 +46,17 @@ def _chat_chunks(answer: dict[str, Any], include_usage: bool) -> Iterator[dict[s
 
 def _delta_chunk(choice: dict[str, Any]) -> dict[str, Any]:
     delta = dict(choice["message"])
-    if delta.get("tool_calls"):
-        delta["tool_calls"] = [
-            {"index": index, **call} for index, call in enumerate(delta["tool_calls"])
-        ]
+    if calls := delta.get("tool_calls"):
+        delta["tool_calls"] = [{"index": 0, **calls[0]}]
     others = {k: v for k, v in choice.items() if k != "message"}
     return {**others, "delta": delta, "finish_reason": None}
+
+
+def _further_calls(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    calls = choice["message"].get("tool_calls") or ()
+    for number, call in enumerate(calls[1:], start=1):
+        delta = {"tool_calls": [{"index": number, **call}]}
+        yield {"index": choice["index"], "delta": delta, "finish_reason": None}
 
 
 def _finish_chunk(choice: dict[str, Any]) -> dict[str, Any]:
