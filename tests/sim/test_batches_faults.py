@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from flextier.sim import BatchWeather, Fault, Simulator, Weather
+from flextier.sim import BatchOutcome, BatchWeather, Fault, Simulator, Weather
 
 from .batches import CHAT, EMBEDDINGS, Batches, account, body, lines
 from .callers import LOST, SOON, eventually, raw
@@ -213,3 +213,35 @@ def test_faults_of_paths_over_http(sim: Simulator, batches: Batches) -> None:
     with pytest.raises(openai.APIConnectionError):
         batches.start(file)
     assert len(batches.client.batches.list().data) == 1
+
+
+def test_odd_lines(sim: Simulator, batches: Batches) -> None:
+    """Lines with a scripted response, or a scripted text, are in the file that was asked for."""
+    odd = {"status_code": 0, "request_id": "", "body": {}}
+    sim.script_batches(BatchOutcome.complete(odd, "null", file="output", no_file=""))
+    batch = batches.ended(batches.create(lines(3)))
+    assert (batch.error_file_id, batch.request_counts.completed) == ("", 3)
+    found = batches.read(batch.output_file_id)
+    assert (found[0]["response"], found[1]) == (odd, None)
+    assert found[2]["response"]["status_code"] == 200
+
+
+def test_files_that_come_late(sim: Simulator, batches: Batches) -> None:
+    """An ended batch names its files some polls later."""
+    sim.script_batches(BatchOutcome.complete(late=2))
+    name, seen = batches.create(lines(1)).id, []
+
+    def has_files() -> bool:
+        seen.append(batches.client.batches.retrieve(name))
+        return seen[-1].output_file_id is not None
+
+    assert eventually(has_files)
+    assert [one.status for one in seen[-3:]] == ["completed"] * 3
+
+
+def test_any_body(sim: Simulator, batches: Batches) -> None:
+    """A 200 with the body that the test gives, on every path."""
+    sim.script(Fault.body("null").on(path="/batches"), Fault.body(b"<p>", "text/html"))
+    assert batches.client.batches.with_raw_response.list().http_response.text == "null"
+    asked = batches.client.chat.completions.with_raw_response.create
+    assert asked(**body()).http_response.text == "<p>"

@@ -140,9 +140,8 @@ class FaultPlayer:
         await self._exchange.close()
 
     async def _not_json(self, body: bytes, action: NotJson) -> None:
-        wrong = body[: len(body) // 2] if "json" in action.content_type else PAGE
         self._exchange.settle("not_json")
-        await self._exchange.reply_bytes(wrong, action.content_type)
+        await self._exchange.reply_bytes(wrong_body(body, action), action.content_type)
 
     async def _trickle(self, body: bytes, action: Trickle) -> bytes:
         """Send all but the last bytes slowly; the last ones are returned."""
@@ -196,6 +195,13 @@ class FaultPlayer:
         if event is None:
             raise _misused(f"{self._wire.PATH} has no such event: {action.how}")
         return event
+
+
+def wrong_body(body: bytes, action: NotJson) -> bytes:
+    """The body to send instead: half of it for JSON, else a gateway's page, if none is given."""
+    if action.content is not None:
+        return action.content
+    return body[: len(body) // 2] if "json" in action.content_type else PAGE
 
 
 def _misused(problem: str) -> Rejected:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from flextier.sim.api.fault_player import PAGE
+from flextier.sim.api.fault_player import wrong_body
 from flextier.sim.base import api_errors
 from flextier.sim.base.api_errors import ErrorReply, Rejected
 from flextier.sim.base.exchange import ClientLeft, Exchange, Message, Send
@@ -40,7 +40,7 @@ async def play(exchange: Exchange, action: Action, run: Run) -> None:
         await _answered(exchange, run)
         await exchange.close()
     elif isinstance(action, NotJson):
-        exchange.break_off("not_json", _wronging(action.content_type))
+        exchange.break_off("not_json", _wronging(action))
         await _answered(exchange, run)
     else:
         await late(exchange, action)
@@ -110,8 +110,8 @@ def _cutting(after: int) -> Callable[[Send], Send]:
     return alter
 
 
-def _wronging(content_type: str) -> Callable[[Send], Send]:
-    """Half of the first part of the body for JSON, else a gateway's page."""
+def _wronging(action: NotJson) -> Callable[[Send], Send]:
+    """Another body, made of the first part of the right one."""
 
     def alter(send: Send) -> Send:
         start: Message = {}
@@ -120,10 +120,9 @@ def _wronging(content_type: str) -> Callable[[Send], Send]:
             if message["type"] == "http.response.start":
                 start.update(message)
             elif start:
-                body = message["body"]
-                body = body[: len(body) // 2] if "json" in content_type else PAGE
+                body = wrong_body(message["body"], action)
                 changed = {
-                    b"content-type": content_type.encode(),
+                    b"content-type": action.content_type.encode(),
                     b"content-length": str(len(body)).encode(),
                 }
                 headers = {**dict(start["headers"]), **changed}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from flextier.sim.base import api_errors as errors
 from flextier.sim.base import validation
 from flextier.sim.base.api_errors import ErrorReply
 from flextier.sim.base.batch_errors import BatchInputError
 
-Kind = Literal["fail", "expire", "cancel", "only_errors", "stay"]
+Kind = Literal["fail", "expire", "cancel", "only_errors", "stay", "complete"]
+
+OutputFile = Literal["output", "error"]
 
 FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 
@@ -29,6 +31,10 @@ class BatchOutcome:
         after: Lines that are finished before it happens.
         error: What every line is answered (``only_errors``).
         status: Where the batch stays (``stay``).
+        written: What is written in place of the first lines' answers (``complete``).
+        file: The file that it is written to (``complete``).
+        late: Polls of the ended batch that do not name its files yet (``complete``).
+        no_file: The id of a file that does not exist (``complete``).
     """
 
     kind: Kind
@@ -36,6 +42,10 @@ class BatchOutcome:
     after: int = 0
     error: ErrorReply | None = None
     status: str = ""
+    written: tuple[Mapping[str, Any] | str, ...] = ()
+    file: OutputFile = "error"
+    late: int = 0
+    no_file: str | None = None
 
     @classmethod
     def fail(cls, *errors: str | Mapping[str, Any]) -> BatchOutcome:
@@ -73,6 +83,30 @@ class BatchOutcome:
         usual = errors.server_error()
         kind = usual.type if status >= 500 else "invalid_request_error"
         return cls("only_errors", error=ErrorReply(status, message or usual.message, kind, code))
+
+    @classmethod
+    def complete(
+        cls,
+        *written: Mapping[str, Any] | str,
+        file: OutputFile = "error",
+        late: int = 0,
+        no_file: str | None = None,
+    ) -> BatchOutcome:
+        """The batch completes, in an odd way.
+
+        Args:
+            *written: What the lines that are done first get instead of an answer: their
+                ``response``, or the text of a whole line. They are not billed.
+            file: The file that this is written to, ``output`` or ``error``.
+            late: Polls of the ended batch that do not name its files yet.
+            no_file: The id of a file that does not exist, such as ``""``.
+
+        Raises:
+            ValueError: There is no such file.
+        """
+        if file not in get_args(OutputFile):
+            raise ValueError(f"file must be 'output' or 'error', not {file!r}")
+        return cls("complete", written=written, file=file, late=_lines(late), no_file=no_file)
 
     @classmethod
     def stay(cls, status: str, after: int = 0) -> BatchOutcome:

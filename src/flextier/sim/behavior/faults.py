@@ -53,9 +53,10 @@ class Cut:
 
 @dataclass(frozen=True)
 class NotJson:
-    """A body that is not JSON."""
+    """A body that is not JSON, or not what was asked for; ``content``: None for a usual one."""
 
     content_type: str
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -304,6 +305,12 @@ class Fault:
         Plain requests only.
         """
         return cls(NotJson(content_type))
+
+    @classmethod
+    def body(cls, content: str | bytes, content_type: str = "application/json") -> Fault:
+        """A 200 with this body, whatever was asked for. Plain requests only."""
+        whole = content.encode() if isinstance(content, str) else content
+        return cls(NotJson(content_type, whole))
 
     @classmethod
     def trickle(cls, seconds: float, bytes: int = 1) -> Fault:

@@ -25,6 +25,7 @@ _MAKERS: Mapping[str, Callable[..., Fault]] = {
     "reset": Fault.reset,
     "cut": Fault.cut,
     "not_json": Fault.not_json,
+    "body": Fault.body,
     "trickle": Fault.trickle,
     "stream_error": Fault.stream_error,
     "stream_end": Fault.stream_end,
@@ -37,12 +38,17 @@ def _failed_batch(errors: Iterable[Any] = ()) -> BatchOutcome:
     return BatchOutcome.fail(*errors)
 
 
+def _completed_batch(written: Iterable[Any] = (), **more: Any) -> BatchOutcome:
+    return BatchOutcome.complete(*written, **more)
+
+
 _OUTCOMES: Mapping[str, Callable[..., BatchOutcome]] = {
     "fail": _failed_batch,
     "expire": BatchOutcome.expire,
     "cancel": BatchOutcome.cancel,
     "only_errors": BatchOutcome.only_errors,
     "stay": BatchOutcome.stay,
+    "complete": _completed_batch,
 }
 
 _BACKGROUND: Mapping[str, Callable[..., BackgroundOutcome]] = {

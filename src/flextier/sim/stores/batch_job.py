@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from array import array
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
@@ -19,7 +19,7 @@ from flextier.sim.base.batch_errors import BatchInputError
 from flextier.sim.base.request_log import RequestLog
 from flextier.sim.base.tokens import PromptCache, Tokens
 from flextier.sim.behavior.batch_behavior import BatchWeather, Seconds
-from flextier.sim.behavior.batch_outcomes import FINAL, BatchOutcome
+from flextier.sim.behavior.batch_outcomes import FINAL, BatchOutcome, OutputFile
 from flextier.sim.stores.batch_input import InputValidator, parse
 from flextier.sim.stores.batch_line import answer_line
 from flextier.sim.stores.files import FileStore, PendingFile, StoredFile
@@ -147,6 +147,7 @@ class BatchJob:
         self._output: PendingFile | None = None
         self._errors: PendingFile | None = None
         self._files: dict[str, str] = {}
+        self._polls_without_files = 0 if outcome is None else outcome.late
         # The lines' places in the input file, in the order in which they are done.
         self._places = array("Q")
         self._moment = now
@@ -218,6 +219,10 @@ class BatchJob:
     def describe(self) -> dict[str, Any]:
         """The ``batch`` object."""
         problems = [problem.describe() for problem in self._problems]
+        files, no_file = self._files, None if self._outcome is None else self._outcome.no_file
+        if self.ended and self._polls_without_files > 0:
+            self._polls_without_files -= 1
+            files = {}
         return {
             "id": self.id,
             "object": "batch",
@@ -227,8 +232,8 @@ class BatchJob:
             "input_file_id": self.order.input_file_id,
             "completion_window": self.order.completion_window,
             "status": self.status,
-            "output_file_id": self._files.get("output"),
-            "error_file_id": self._files.get("error"),
+            "output_file_id": files.get("output", no_file),
+            "error_file_id": files.get("error", no_file),
             **{f"{name}_at": self._stamps.get(name) for name in _STAMPS},
             "request_counts": {
                 "total": self.total,
@@ -378,6 +383,9 @@ class BatchJob:
 
     def _finish(self, place: int) -> None:
         line = self._line(place)
+        if self._outcome is not None and self.done < len(self._outcome.written):
+            self._write_odd(line, self._outcome.written[self.done], self._outcome.file)
+            return
         try:
             self._strike()
             said, tokens = answer_line(self.order.endpoint, line["body"], self._provider.cache)
@@ -394,8 +402,20 @@ class BatchJob:
         else:
             self.completed += 1
             self._bill(line["body"], tokens)
-            self._output = self._output or self._provider.files.draft()
-            self._output.write(_encoded(line, _response(200, said), None))
+            self._write("output", _encoded(line, _response(200, said), None))
+
+    def _write_odd(
+        self, line: dict[str, Any], written: Mapping[str, Any] | str, file: OutputFile
+    ) -> None:
+        """Write what the script has for a line; the line is not billed."""
+        if file == "output":
+            self.completed += 1
+        else:
+            self.failed += 1
+        odd = (
+            written.encode() + b"\n" if isinstance(written, str) else _encoded(line, written, None)
+        )
+        self._write(file, odd)
 
     def _strike(self) -> None:
         """Raise what the script or the weather has in store for a line."""
@@ -443,8 +463,15 @@ class BatchJob:
     def _write_error(
         self, line: dict[str, Any], response: dict[str, Any] | None, error: dict[str, str] | None
     ) -> None:
-        self._errors = self._errors or self._provider.files.draft()
-        self._errors.write(_encoded(line, response, error))
+        self._write("error", _encoded(line, response, error))
+
+    def _write(self, file: OutputFile, data: bytes) -> None:
+        if file == "output":
+            self._output = self._output or self._provider.files.draft()
+            self._output.write(data)
+        else:
+            self._errors = self._errors or self._provider.files.draft()
+            self._errors.write(data)
 
     # -- chance and script ----------------------------------------------------------------
 
@@ -476,7 +503,7 @@ def _response(status: int, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encoded(
-    line: dict[str, Any], response: dict[str, Any] | None, error: dict[str, str] | None
+    line: dict[str, Any], response: Mapping[str, Any] | None, error: dict[str, str] | None
 ) -> bytes:
     data = {
         "id": f"batch_req_{uuid4().hex}",
