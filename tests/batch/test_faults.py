@@ -40,6 +40,14 @@ PASSING = {
     "cut-at-once": Fault.cut(0),
     "page": Fault.not_json(),
     "cut-json": Fault.not_json("application/json"),
+    "null": Fault.body("null"),
+    "list": Fault.body("[]"),
+    "nothing": Fault.body(""),
+    "error": Fault.body('{"error": {"message": "upstream"}}'),
+    "odd-fields": Fault.body('{"id": "b", "status": ["completed"], "errors": 3, "metadata": []}'),
+    "bad-utf-8": Fault.body(b"\xff\xfe\xfa"),
+    "deep": Fault.body("[" * 100_000),
+    "digits": Fault.body("1" * 5000),
 }
 
 
@@ -121,6 +129,31 @@ def test_one_line_too_large_for_the_server(sim: Simulator) -> None:
     with FlexOpenAI(**options(sim)) as client:
         said = ask(client, "What of it?")
     assert said.lanes == ["batch:lane_unsupported", "standard:served"]
+
+
+CREATED = '"id": "batch_1", "object": "batch", "status": "in_progress"'
+LISTS = {
+    "page": Fault.not_json(),
+    "null": Fault.body("null"),
+    "no-data": Fault.body("{}"),
+    "data-null": Fault.body('{"data": null}'),
+    "entry-null": Fault.body('{"data": [null]}'),
+    "entry-without-status": Fault.body('{"data": [{"id": "batch_1"}]}'),
+    "no-date": Fault.body(f'{{"data": [{{{CREATED}, "created_at": null}}], "has_more": false}}'),
+    "error": Fault.body('{"error": {"message": "upstream"}}'),
+}
+
+
+@pytest.mark.parametrize("fault", LISTS.values(), ids=LISTS)
+def test_a_creation_lost_and_then_a_list_that_is_none(
+    fault: Fault, crowd: Crowd, sim: Simulator
+) -> None:
+    """What is no list of batches does not say that there is none: it is requested again."""
+    sim.script(Fault.reset(after_effect=True).on(**CREATE))
+    sim.script(*[fault.on(method="GET", path="/batches")] * 2)
+    said = crowd(options(sim, PATIENT), questions(3))
+    assert [one.lanes for one in said] == [["batch:served"]] * 3
+    assert (files(sim), sim.paid()["twice"]) == (1, [])
 
 
 def test_a_batch_whose_creation_got_lost_for_good(sim: Simulator) -> None:

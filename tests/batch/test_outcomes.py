@@ -7,8 +7,8 @@ from typing import Any
 import openai
 import pytest
 
-from flextier import FlexOpenAI
-from flextier.errors import BatchUnfinished
+from flextier import FlexOpenAI, track
+from flextier.errors import BatchUnfinished, MalformedAnswerError
 from flextier.sim import BatchOutcome, BatchWeather, Simulator, Weather
 from tests.batch.crowd import (
     ALONE,
@@ -16,6 +16,7 @@ from tests.batch.crowd import (
     POLICY,
     Crowd,
     ask,
+    count,
     files,
     options,
     patch_all,
@@ -233,3 +234,126 @@ def test_room_that_another_program_takes(sim: Simulator) -> None:
     assert said.lanes == ["batch:served"]
     assert (files(sim), sim.paid()["payments"]) == (5, 1)
     until(lambda: sim.in_flight == 0)
+
+
+# --- lines and files that are odd --------------------------------------------------------------
+
+
+def _response(status: Any, body: Any) -> dict[str, Any]:
+    return {"status_code": status, "request_id": "", "body": body}
+
+
+ODD: dict[str, Any] = {
+    "status-0": _response(0, {}),
+    "no-status": _response(None, None),
+    "status-as-text": _response("500", {"error": {"message": "no"}}),
+    "status-odd": _response([200], None),
+    "redirect": _response(301, {}),
+    "error": _response(200, {"error": {"message": "upstream"}}),
+    "error-text": _response(200, {"error": "upstream"}),
+    "null": _response(200, None),
+    "list": _response(200, []),
+    "text": _response(200, "<html>"),
+    "no-choices": _response(200, {"id": "x", "object": "chat.completion", "choices": []}),
+    "choices-null": _response(200, {"id": "x", "choices": None}),
+    "choice-null": _response(200, {"id": "x", "choices": [None]}),
+    "choice-empty": _response(200, {"id": "x", "choices": [{}]}),
+}
+
+
+@pytest.mark.parametrize("file", ["output", "error"])
+@pytest.mark.parametrize("written", ODD.values(), ids=ODD)
+def test_a_line_that_is_no_answer(written: Any, file: Any, crowd: Crowd, sim: Simulator) -> None:
+    """It costs its own call the lane; the others of the file have their answers from it."""
+    sim.script_batches(BatchOutcome.complete(written, file=file))
+    said = crowd(options(sim, PATIENT), questions(3))
+    assert all(one.is_right for one in said)
+    lanes = sorted(one.lanes for one in said)
+    assert lanes == [["batch:served"]] * 2 + [["batch:transient", "standard:served"]]
+    assert (files(sim), sim.paid()["payments"], sim.paid()["twice"]) == (1, 3, [])
+
+
+RESPONSES: dict[str, Any] = {
+    "empty": {},
+    "error": {"error": {"message": "upstream"}},
+    "no-output": {"id": "resp_1", "object": "response", "status": "completed", "output": None},
+    "output-null": {"id": "resp_1", "object": "response", "output": [None]},
+    "failed-for-no-reason": {"object": "response", "status": "failed", "error": None, "output": []},
+}
+
+
+@pytest.mark.parametrize("body", RESPONSES.values(), ids=RESPONSES)
+def test_a_response_that_is_none(body: Any, sim: Simulator) -> None:
+    """The same for the Responses API."""
+    sim.script_batches(BatchOutcome.complete(_response(200, body)))
+    with FlexOpenAI(**options(sim)) as client, track() as calls:
+        client.responses.create(model="o3", input="What of it?")
+    assert [one.outcome for one in calls[0].attempts] == ["transient", "served"]
+
+
+def test_a_line_that_is_no_answer_without_another_lane(sim: Simulator) -> None:
+    """With batch alone, another batch is made; then the error says what the line was."""
+    sim.script_batches(*[BatchOutcome.complete(_response(0, {}))] * 3)
+    with FlexOpenAI(**options(sim, ALONE)) as client:
+        said = ask(client, "What of it?")
+    assert said.lanes == ["batch:transient"] * 3
+    assert isinstance(said.error, MalformedAnswerError)
+    assert "status is 0" in str(said.error)
+
+
+ODD_LINES = {
+    "null": "null",
+    "empty": "{}",
+    "number": "17",
+    "garbage": "}{",
+    "deep": "[" * 100_000,
+    "digits": "1" * 5000,
+    "no-response": '{"custom_id": "x", "response": "no", "error": null}',
+    "odd-id": '{"custom_id": {"a": 1}, "response": null, "error": "no"}',
+}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("text", ODD_LINES.values(), ids=ODD_LINES)
+def test_a_line_that_is_no_line(text: str, count: int, crowd: Crowd, sim: Simulator) -> None:
+    """The first line of a file, or the only one, is garbage: it alone is lost."""
+    sim.script_batches(BatchOutcome.complete(text, file="output"))
+    said = crowd(options(sim, PATIENT), questions(count))
+    assert all(one.is_right for one in said)
+    lanes = sorted(one.lanes for one in said)
+    assert lanes == [["batch:served"]] * (count - 1) + [["batch:unfinished", "standard:served"]]
+    assert (files(sim), sim.paid()["twice"]) == (1, [])
+
+
+def test_file_ids_that_are_empty(crowd: Crowd, sim: Simulator) -> None:
+    """An empty id means that there is no such file."""
+    odd = _response(500, {"error": {"message": "no"}})
+    sim.script_batches(BatchOutcome.complete(no_file=""), BatchOutcome.complete(odd, no_file=""))
+    made = options(sim, PATIENT)
+    assert [one.lanes for one in crowd(made, questions(3))] == [["batch:served"]] * 3
+    (said,) = tasks(options(sim), ["What of it?"])
+    assert said.lanes == ["batch:transient", "standard:served"]
+
+
+@pytest.mark.parametrize("late", [1, 3])
+def test_files_that_are_named_late(late: int, crowd: Crowd, sim: Simulator) -> None:
+    """A batch that is completed is polled again until it names its files."""
+    sim.script_batches(BatchOutcome.complete(_response(400, {"error": {}}), late=late))
+    said = crowd(options(sim, PATIENT), questions(3))
+    assert sorted(one.lanes for one in said) == [["batch:rejected"], *[["batch:served"]] * 2]
+    assert sim.paid()["twice"] == []
+
+
+BILLING = {"code": "billing_hard_limit_reached", "message": "Billing hard limit has been reached."}
+
+
+@pytest.mark.parametrize("error", [BILLING, "insufficient_quota"], ids=["billing", "quota"])
+def test_a_batch_without_money(error: Any, crowd: Crowd, sim: Simulator) -> None:
+    """A batch that fails for a billing limit raises what a direct call would: no lane is tried."""
+    sim.script_batches(BatchOutcome.fail(error))
+    said = crowd(options(sim, PATIENT), questions(2))
+    assert [one.lanes for one in said] == [["batch:quota"]] * 2
+    for one in said:
+        assert isinstance(one.error, openai.RateLimitError)
+        assert one.error.code == (error if isinstance(error, str) else error["code"])
+    assert count(sim, "POST", "/chat/completions") == 0

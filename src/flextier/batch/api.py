@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
+import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import timedelta
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 import openai
 from openai.types import Batch, FileObject
 
-from flextier._openai.compat import connection_errors, http, new_request, timeout_errors
+from flextier._openai.compat import connection_errors, new_request, timeout_errors
 from flextier.errors import MalformedAnswerError
 
 TAG = "flextier"
@@ -63,22 +62,31 @@ class BatchAPI:
         """The batch with that tag, created after ``since`` (seconds since the epoch).
 
         A failed batch is returned only if no other has the tag, which may have been used again.
+
+        Raises:
+            MalformedAnswerError: it may be among the entries of the list that cannot be read.
         """
-        failed = None
-        with _as_sdk_errors():
-            for batch in self._client.batches.list(limit=100):
-                if _validated(batch, Batch).created_at < since:
-                    break
-                if (batch.metadata or {}).get(TAG) == tag:
+        failed, after = None, None
+        while True:
+            page = self.page(100, after)
+            for batch in page.batches:
+                if tag_of(batch) == tag:
                     if batch.status != "failed":
                         return batch
                     failed = failed or batch
-        return failed
+            if page.unreadable or any(created_at(batch) is None for batch in page.batches):
+                raise _malformed("the list of batches has entries that cannot be read")
+            after = page.next_after
+            if after is None or page.is_older_than(since):
+                return failed
 
-    def page(self, limit: int, after: str | None) -> Any:
+    def page(self, limit: int, after: str | None) -> BatchPage:
         """A page of batches, newest first, starting after the batch ``after``."""
-        start: Any = openai.omit if after is None else after
-        return self._client.batches.list(limit=limit, after=start)
+        query = {"limit": limit, **({} if after is None else {"after": after})}
+        with _as_sdk_errors():
+            # Not ``batches.list``: it fails on what is no list, and takes null for an empty one.
+            listed = self._client.get("/batches", cast_to=object, options={"params": query})
+        return _page(listed, after)
 
     def retrieve(self, batch_id: str) -> Batch:
         """The current state of a batch."""
@@ -91,7 +99,11 @@ class BatchAPI:
             return _validated(self._client.batches.cancel(batch_id), Batch)
 
     def download(self, file_id: str, out: IO[bytes]) -> None:
-        """Write a file's content to ``out``, replacing what is in it."""
+        """Write a file's content to ``out``, replacing what is in it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         out.seek(0)
         out.truncate()
         with _as_sdk_errors():
@@ -99,7 +111,6 @@ class BatchAPI:
                 for chunk in response.iter_bytes(1 << 18):
                     out.write(chunk)
             out.flush()
-            _check_lines(out)
 
     def close(self) -> None:
         """Close the connections."""
@@ -111,11 +122,8 @@ def _as_sdk_errors() -> Iterator[None]:
     """Raise truncated and unreadable responses as the SDK's connection errors."""
     try:
         yield
-    except json.JSONDecodeError as error:
-        raise MalformedAnswerError(
-            message=f"the response is truncated or not JSON: {error}",
-            request=new_request(_ERROR_URL),
-        ) from error
+    except (ValueError, RecursionError) as error:  # also bad UTF-8, huge numbers, deep nesting
+        raise _malformed(f"the response is truncated or not JSON: {error}") from error
     except (*timeout_errors, *connection_errors) as error:
         raise openai.APIConnectionError(
             message=f"the response broke off: {error}", request=new_request(_ERROR_URL)
@@ -124,89 +132,69 @@ def _as_sdk_errors() -> Iterator[None]:
 
 def _validated(answer: Any, kind: type[_T]) -> _T:
     """The response, which must be of the expected type: a proxy may return a page of its own."""
-    if not isinstance(answer, kind) or not getattr(answer, "id", None):
-        raise MalformedAnswerError(
-            message=f"expected a {kind.__name__}, but the response begins {str(answer)[:80]!r}",
-            request=new_request(_ERROR_URL),
+    valid = _is_name(getattr(answer, "id", None)) and _is_name(getattr(answer, "status", None))
+    if not isinstance(answer, kind) or not valid:
+        raise _malformed(
+            f"expected a {kind.__name__}, but the response begins {str(answer)[:80]!r}"
         )
     return answer
 
 
-def _check_lines(content: IO[bytes]) -> None:
-    """Check the first and the last line: not JSON in a truncated file, or a page of a proxy."""
-    content.seek(0)
-    first = content.readline()
-    for line in (first, _last_line(content)):
-        if line.strip() and read_line(line) is None:
-            raise MalformedAnswerError(
-                message=f"the file is truncated or not JSONL: it has a line {line[:80]!r}",
-                request=new_request(_ERROR_URL),
-            )
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
-def _last_line(content: IO[bytes]) -> bytes:
-    size = content.seek(0, os.SEEK_END)
-    tail, step = b"", 1 << 16
-    while b"\n" not in tail.rstrip(b"\n") and len(tail) < size:
-        start = max(0, size - len(tail) - step)
-        content.seek(start)
-        tail = content.read(size - start)
-        step *= 4
-    return tail.rstrip(b"\n").rpartition(b"\n")[2]
+def _malformed(message: str) -> MalformedAnswerError:
+    return MalformedAnswerError(message=message, request=new_request(_ERROR_URL))
 
 
-def read_lines(
-    content: IO[bytes], lock: AbstractContextManager[Any] | None = None
-) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
-    """The lines of an output or error file: offset, length and parsed content of each.
+@dataclass(frozen=True, slots=True)
+class BatchPage:
+    """A page of the list of batches."""
 
-    The content is None if the line is no JSON object. ``lock`` guards a file that is shared.
+    batches: list[Batch]
+    unreadable: int
+    """The number of entries that are no batch."""
+    next_after: str | None
+    """Where the next page starts; None: this is the last one."""
+
+    def is_older_than(self, since: float) -> bool:
+        """Whether a batch on it was created before ``since`` (seconds since the epoch)."""
+        return any((created_at(batch) or math.inf) < since for batch in self.batches)
+
+
+def _page(listed: Any, after: str | None) -> BatchPage:
+    entries = listed.get("data") if isinstance(listed, dict) else None
+    if not isinstance(entries, list):
+        raise _malformed(
+            f"expected a list of batches, but the response begins {str(listed)[:80]!r}"
+        )
+    named = [entry for entry in entries if isinstance(entry, dict) and _is_name(entry.get("id"))]
+    batches = [Batch.construct(**entry) for entry in named if _is_name(entry.get("status"))]
+    last = named[-1]["id"] if named and listed.get("has_more") is not False else None
+    # A server that ignores ``after`` sends the same page again.
+    return BatchPage(batches, len(entries) - len(batches), None if last == after else last)
+
+
+def created_at(batch: Batch) -> float | None:
+    """When the batch was created, in seconds since the epoch; None: it does not say."""
+    at: Any = batch.created_at
+    return at if isinstance(at, (int, float)) else None
+
+
+def tag_of(batch: Batch) -> str | None:
+    """The tag of a batch made by flextier; None: it has none."""
+    return batch.metadata.get(TAG) if isinstance(batch.metadata, dict) else None
+
+
+def files_are_missing(batch: Batch) -> bool:
+    """Whether an ended batch does not name a file yet that its counts say it has.
+
+    A batch may be ``completed`` a moment before it names its files.
     """
-    offset = 0
-    while True:
-        with lock or nullcontext():
-            content.seek(offset)
-            line = content.readline()
-        if not line:
-            return
-        if line.strip():
-            yield offset, len(line), read_line(line)
-        offset += len(line)
-
-
-def read_line(line: bytes) -> dict[str, Any] | None:
-    """The line parsed; None if it is no JSON object."""
-    try:
-        parsed = json.loads(line)
-    except ValueError:
-        return None
-    return parsed if isinstance(parsed, dict) else None
-
-
-def line_response(line: dict[str, Any]) -> tuple[int, str | None, bytes] | None:
-    """Status, request id and JSON body of a line's response; None if it has no response."""
-    response = line.get("response")
-    if not isinstance(response, dict):
-        return None
-    body = json.dumps(response.get("body"), ensure_ascii=False, separators=(",", ":"))
-    request_id = response.get("request_id")
-    return (
-        int(response.get("status_code") or 200),
-        request_id if isinstance(request_id, str) else None,
-        body.encode("utf-8", "surrogatepass"),
-    )
-
-
-def is_failed(body: Any) -> bool:
-    """Whether the body of a 200 response reports a failure, as the Responses API may."""
-    return isinstance(body, dict) and body.get("status") == "failed"
-
-
-def http_response(status: int, request_id: str | None, body: bytes, request: Any) -> Any:
-    """A line's response as the HTTP response to ``request``."""
-    headers = {"content-type": "application/json"}
-    if request_id:
-        headers["x-request-id"] = request_id
-    response = http.Response(status, headers=headers, content=body, request=request)
-    response.elapsed = timedelta()  # the SDK's raw responses read it
-    return response
+    if batch.status == "failed":
+        return False
+    if batch.request_counts is None:
+        return batch.status == "completed" and not (batch.output_file_id or batch.error_file_id)
+    done, failed = (getattr(batch.request_counts, x, None) for x in ("completed", "failed"))
+    return bool((done and not batch.output_file_id) or (failed and not batch.error_file_id))

@@ -10,8 +10,9 @@ import openai
 from openai.types import Batch
 
 from flextier._openai.compat import failure_of
-from flextier.errors import BatchDetached
-from flextier.lanes.failures import Failure
+from flextier.errors import BatchDetached, BatchNotSent
+from flextier.lanes import BATCH
+from flextier.lanes.failures import Failure, classify
 from flextier.policy import FlexPolicy
 
 _ENQUEUE_LIMIT = re.compile(r"token_limit|enqueued token", re.IGNORECASE)
@@ -37,6 +38,11 @@ class ValidationFailure:
         return is_enqueue_limit(self.code, self.message)
 
     @property
+    def is_quota(self) -> bool:
+        """Whether the account may not spend more, on any lane."""
+        return classify(Failure(status=429, code=self.code), BATCH) == "quota"
+
+    @property
     def rejects_model(self) -> bool:
         """Whether every batch of this model would fail."""
         return self.line is None and _MODEL_CODE.search(self.code) is not None
@@ -49,8 +55,20 @@ def is_enqueue_limit(code: str | None, message: str) -> bool:
 
 def validation_failures(batch: Batch) -> list[ValidationFailure]:
     """The validation errors of a failed batch."""
-    errors = (batch.errors and batch.errors.data) or []
-    return [ValidationFailure(e.code or "failed", e.message or "", e.line, e.param) for e in errors]
+    found: Any = getattr(batch.errors, "data", None)
+    return [_validation_failure(error) for error in (found if isinstance(found, list) else ())]
+
+
+def _validation_failure(error: Any) -> ValidationFailure:
+    code, message, line, param = (
+        getattr(error, x, None) for x in ("code", "message", "line", "param")
+    )
+    return ValidationFailure(
+        str(code or "failed"),
+        str(message or ""),
+        line if isinstance(line, int) else None,
+        param if isinstance(param, str) else None,
+    )
 
 
 def is_denied(failure: Failure) -> bool:
@@ -90,6 +108,13 @@ def detached(request: Any) -> Exception:
     return BatchDetached(
         "the call was detached, as the program ends; the batch goes on, and the same call with the "
         "same journal (FLEXTIER_JOURNAL) gets its answer"
+    )
+
+
+def not_written(request: Any, cause: OSError) -> BatchNotSent:
+    """The error of a call whose line cannot be written to disk."""
+    return BatchNotSent(
+        message=f"the line of a batch cannot be written: {cause.strerror}", request=request
     )
 
 

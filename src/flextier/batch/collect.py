@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -11,8 +10,9 @@ from typing import Any, NamedTuple
 from openai.types import Batch
 
 from flextier._utils.safe_warn import safe_warn
-from flextier.batch.api import is_failed, line_response, read_lines
-from flextier.batch.future import DownloadedFile, ResultLine, UnreadResults
+from flextier.batch.download import DownloadedFile
+from flextier.batch.future import ResultLine, UnreadResults
+from flextier.batch.line_response import line_response, read_lines
 from flextier.batch.pending_calls import GroupKey, PendingCalls, Wakes, wake_all
 from flextier.batch.retrying_api import RetryingBatchAPI
 from flextier.journal import Journal, JournalError, JournalWarning
@@ -41,11 +41,11 @@ def collect_results(
 ) -> None:
     """Pass the responses to their calls; mark the other lines as unfinished in the journal."""
     for file_id in (batch.output_file_id, batch.error_file_id):
-        if file_id is None:
+        if not file_id:
             continue
-        content = DownloadedFile(tempfile.TemporaryFile(prefix="flextier-"))  # noqa: SIM115 - calls read it
-        if api.download(file_id, content.file):
-            lines = _lines(content)
+        content = DownloadedFile()
+        if api.download(file_id, content):
+            lines = _lines(content, group.endpoint)
             while chunk := list(islice(lines, _CHUNK)):
                 _deliver(chunk, tag, group, calls)
     record(group.journal, lambda journal: journal.unfinished(tag))
@@ -61,17 +61,18 @@ def record(journal: Journal | None, write: Callable[[Journal], Any]) -> None:
         safe_warn(f"a response is not in the journal: {error}", JournalWarning)
 
 
-def _lines(content: DownloadedFile) -> Iterator[_Line]:
+def _lines(content: DownloadedFile, endpoint: str) -> Iterator[_Line]:
     """The lines of a file that have a response; the others were not processed."""
     for offset, length, line in read_lines(content.file, content.lock):
-        response = None if line is None else line_response(line)
+        response = line_response(line, endpoint)
         if line is None or response is None:
             continue
-        status, request_id, body = response
         recorded = None
-        if status < 400 and not is_failed(line["response"].get("body")):
+        if response.is_answer:
+            status, request_id, body = response.status, response.request_id, response.body
             recorded = JournaledResponse(BATCH.name, status, request_id, body)
-        yield _Line(str(line.get("custom_id")), ResultLine(content, offset, length), recorded)
+        result = ResultLine(content, endpoint, offset, length)
+        yield _Line(str(line.get("custom_id")), result, recorded)
 
 
 def _deliver(chunk: list[_Line], tag: str, group: GroupKey, calls: PendingCalls) -> None:

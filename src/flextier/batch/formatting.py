@@ -10,7 +10,7 @@ from typing import Any
 from openai.types import Batch
 
 from flextier._utils.formatting import count, dollars, moment, plain, seconds, text_table
-from flextier.batch.api import TAG
+from flextier.batch.api import created_at, tag_of
 from flextier.batch.api_errors import validation_failures
 from flextier.batch.pricing import cost_of
 
@@ -44,8 +44,8 @@ def _row(batch: Batch, now: float) -> tuple[str, ...]:
         plain(batch.model or "-"),
         done_of(batch),
         _time(batch.created_at),
-        seconds(max(0.0, now - batch.created_at)),
-        plain((batch.metadata or {}).get(TAG, "-")),
+        "-" if (created := created_at(batch)) is None else seconds(max(0.0, now - created)),
+        plain(tag_of(batch) or "-"),
     )
 
 
@@ -140,5 +140,5 @@ def as_dict(batch: Batch) -> dict[str, Any]:
 def _time(at: float) -> str:
     try:
         return moment(datetime.fromtimestamp(at, timezone.utc), "seconds")
-    except (ValueError, OverflowError, OSError):
+    except (TypeError, ValueError, OverflowError, OSError):
         return f"{at}"

@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from flextier._utils.clock import Clock
-from flextier.batch.api import http_response, line_response, read_line
+from flextier.batch.download import DownloadedFile
+from flextier.batch.line_response import http_response, line_response, read_line
 from flextier.batch.spool_file import LineSpan
 from flextier.journal.records import JournaledResponse, JournalEntry
 
@@ -125,32 +126,14 @@ class UnreadResults:
                 self._left -= 1
 
 
-class DownloadedFile:
-    """A downloaded file, closed when the last result line of it is dropped."""
-
-    __slots__ = ("file", "lock")
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-        self.lock = threading.Lock()
-
-    def read(self, offset: int, length: int) -> bytes:
-        """The bytes of one line."""
-        with self.lock:
-            self.file.seek(offset)
-            return self.file.read(length)
-
-    def __del__(self) -> None:
-        self.file.close()
-
-
 class ResultLine:
     """A line of an output or error file; read on demand, as there may be many."""
 
-    __slots__ = ("_content", "_length", "_offset", "unread_results")
+    __slots__ = ("_content", "_endpoint", "_length", "_offset", "unread_results")
 
-    def __init__(self, content: DownloadedFile, offset: int, length: int) -> None:
+    def __init__(self, content: DownloadedFile, endpoint: str, offset: int, length: int) -> None:
         self._content = content
+        self._endpoint = endpoint
         self._offset = offset
         self._length = length
         self.unread_results: UnreadResults | None = None
@@ -162,9 +145,10 @@ class ResultLine:
 
     def response(self, request: Any) -> Any:
         self.mark_read()
-        parsed = line_response(read_line(self._content.read(self._offset, self._length)) or {})
-        assert parsed is not None, "only lines with a response are passed to calls"
-        return http_response(*parsed, request)
+        line = read_line(self._content.read(self._offset, self._length))
+        found = line_response(line, self._endpoint)
+        assert found is not None, "only lines with a response are passed to calls"
+        return found.to_http(request)
 
 
 class JournaledResult:

@@ -15,7 +15,7 @@ import openai
 from openai.types import Batch
 
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
-from flextier.batch.api import TAG, TERMINAL, BatchAPI
+from flextier.batch.api import TAG, TERMINAL, BatchAPI, created_at
 from flextier.batch.jsonl import Lines, input_file
 from flextier.batch.poll_schedule import wait_poll_interval
 from flextier.batch.retrying_api import default_backoff, retry_wait, with_retries
@@ -133,17 +133,17 @@ def _pages(
     while True:
         last = after
         page = with_retries(lambda: api.page(size, last), clock)  # noqa: B023 - it is called here
-        for batch in page.data:
-            if batch.created_at < since:
+        for batch in page.batches:
+            if (created_at(batch) or math.inf) < since:
                 return
             if statuses is None or batch.status in statuses:
                 yield batch
                 count += 1
                 if count == limit:
                     return
-        if not page.has_next_page():
+        if page.next_after is None:
             return
-        after = page.data[-1].id
+        after = page.next_after
 
 
 def _epoch(since: datetime | float | None) -> float:

@@ -116,9 +116,9 @@ class PendingCalls:
         """Move lines of another batch, and their calls, to this one: locked."""
         assert others.spool is not None
         for future in futures:
-            if others._waiting.pop(future.custom_id, None) is not None:
-                self._waiting[future.custom_id] = future
+            if future.custom_id in others._waiting:
                 self._copy_line(others.spool, future)
+                self._waiting[future.custom_id] = others._waiting.pop(future.custom_id)
                 for one in future.with_duplicates():
                     one.calls = self
                     self._earliest_cancel = min(self._earliest_cancel, one.cancel_at)

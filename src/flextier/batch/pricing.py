@@ -9,6 +9,7 @@ from typing import Any
 
 from openai.types import Batch
 
+from flextier.batch.api import created_at
 from flextier.costs import Cost, Usage, price, price_book
 from flextier.pricing.decimals import added, difference
 
@@ -104,4 +105,5 @@ def _price(usage: Usage, model: Any, at: datetime) -> Cost | None:
 
 
 def _day(batch: Batch) -> datetime:
-    return datetime.fromtimestamp(batch.created_at, timezone.utc)
+    at = created_at(batch)
+    return datetime.now(timezone.utc) if at is None else datetime.fromtimestamp(at, timezone.utc)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import openai
 from openai.types import Batch
 
 from flextier._utils.atomic_file import atomic_write
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
-from flextier.batch.api import TERMINAL, BatchAPI, read_lines
+from flextier.batch.api import TERMINAL, BatchAPI, files_are_missing
+from flextier.batch.download import DownloadedFile
+from flextier.batch.line_response import line_response, read_lines
 from flextier.batch.pricing import BatchBill
 from flextier.batch.retrying_api import with_retries
 from flextier.pricing.decimals import plain_digits
 from flextier.pricing.usage import Usage
+
+_FILE_WAITS = (1.0, 2.0, 4.0)
+"""Seconds between polls of an ended batch that does not name its files yet."""
 
 _UNPROCESSED = frozenset({"batch_expired", "batch_cancelled"})
 """Error codes of lines that the batch did not process before its end: they are not charged."""
@@ -96,15 +99,19 @@ def fetch(
     """
     api = BatchAPI(client)
     batch = with_retries(lambda: api.retrieve(batch_id), clock)
+    for seconds in _FILE_WAITS:
+        if batch.status in TERMINAL and files_are_missing(batch):
+            clock.sleep(seconds)
+            batch = with_retries(lambda: api.retrieve(batch_id), clock)
     if batch.status not in TERMINAL:
         raise ValueError(f"{batch.id} is {batch.status}: fetch its results when it has ended")
     bill = BatchBill(batch)
-    with atomic_write(out) as file, ExitStack() as stack:
-        results = _Results(bill)
+    with atomic_write(out) as file:
+        results = _Results(bill, batch.endpoint)
         for file_id in (batch.output_file_id, batch.error_file_id):
-            if file_id is not None:
-                results.add_file(_content(api, file_id, clock, stack))
-        requests = _requests(api, batch, clock, stack)
+            if file_id:
+                results.add_file(_content(api, file_id, clock))
+        requests = _requests(api, batch, clock)
         results.write(file, requests, batch)
     return Fetched(
         batch=batch,
@@ -120,17 +127,16 @@ def fetch(
     )
 
 
-def _content(api: BatchAPI, file_id: str, clock: Clock, stack: ExitStack) -> IO[bytes]:
-    content = tempfile.TemporaryFile(prefix="flextier-")  # noqa: SIM115 - the stack closes it
-    stack.enter_context(content)
-    with_retries(lambda: api.download(file_id, content), clock)
+def _content(api: BatchAPI, file_id: str, clock: Clock) -> DownloadedFile:
+    content = DownloadedFile()
+    with_retries(lambda: content.download(api, file_id), clock)
     return content
 
 
-def _requests(api: BatchAPI, batch: Batch, clock: Clock, stack: ExitStack) -> IO[bytes] | None:
+def _requests(api: BatchAPI, batch: Batch, clock: Clock) -> DownloadedFile | None:
     """The input file; None if it is deleted, or the key may not read it."""
     try:
-        return _content(api, batch.input_file_id, clock, stack)
+        return _content(api, batch.input_file_id, clock)
     except openai.APIStatusError as error:
         if error.status_code in (400, 403, 404, 410):
             return None
@@ -140,15 +146,16 @@ def _requests(api: BatchAPI, batch: Batch, clock: Clock, stack: ExitStack) -> IO
 class _Results:
     """Where each line is in the output and error file, and the counts of the lines."""
 
-    def __init__(self, bill: BatchBill) -> None:
+    def __init__(self, bill: BatchBill, endpoint: str) -> None:
         self.done = self.failed = self.unfinished = 0
         self._bill = bill
-        self._lines_by_id: dict[str, tuple[IO[bytes], int, int]] = {}
-        self._other_lines: list[tuple[IO[bytes], int, int]] = []
+        self._endpoint = endpoint
+        self._lines_by_id: dict[str, tuple[DownloadedFile, int, int]] = {}
+        self._other_lines: list[tuple[DownloadedFile, int, int]] = []
 
-    def add_file(self, content: IO[bytes]) -> None:
+    def add_file(self, content: DownloadedFile) -> None:
         """Add the lines of the output or error file."""
-        for offset, length, line in read_lines(content):
+        for offset, length, line in read_lines(content.file):
             self._count(line)
             custom_id = None if line is None else line.get("custom_id")
             place = (content, offset, length)
@@ -158,20 +165,19 @@ class _Results:
                 self._other_lines.append(place)
 
     def _count(self, line: dict[str, Any] | None) -> None:
-        response = None if line is None else line.get("response")
+        response = line_response(line, self._endpoint)
         error = None if line is None else line.get("error")
-        if isinstance(response, dict):
-            if int(response.get("status_code") or 200) < 400:
-                self.done += 1
-                self._bill.add(response.get("body"))
-            else:
-                self.failed += 1
+        if line is not None and response is not None and response.is_answer:
+            self.done += 1
+            self._bill.add(line["response"]["body"])
+        elif response is not None:
+            self.failed += 1
         elif isinstance(error, dict) and error.get("code") in _UNPROCESSED:
             self.unfinished += 1
         else:
             self.failed += 1
 
-    def write(self, file: BinaryIO, requests: IO[bytes] | None, batch: Batch) -> None:
+    def write(self, file: BinaryIO, requests: DownloadedFile | None, batch: Batch) -> None:
         """Write all lines, in the order of the input file if it is given."""
         for custom_id in () if requests is None else _custom_ids(requests):
             place = self._lines_by_id.pop(custom_id or "", None)
@@ -187,16 +193,15 @@ class _Results:
             self.unfinished += max(0, batch.request_counts.total - counted)
 
 
-def _custom_ids(requests: IO[bytes]) -> Iterator[str | None]:
-    for _, _, line in read_lines(requests):
+def _custom_ids(requests: DownloadedFile) -> Iterator[str | None]:
+    for _, _, line in read_lines(requests.file):
         custom_id = None if line is None else line.get("custom_id")
         yield custom_id if isinstance(custom_id, str) else None
 
 
-def _read(place: tuple[IO[bytes], int, int]) -> bytes:
+def _read(place: tuple[DownloadedFile, int, int]) -> bytes:
     content, offset, length = place
-    content.seek(offset)
-    return content.read(length).rstrip(b"\r\n") + b"\n"
+    return content.read(offset, length).rstrip(b"\r\n") + b"\n"
 
 
 def _missing_line(custom_id: str | None, status: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import openai
 from openai.types import Batch
@@ -13,6 +13,7 @@ from flextier._openai.compat import failure_of
 from flextier._utils.clock import Clock
 from flextier.batch.api import BatchAPI
 from flextier.batch.api_errors import is_enqueue_limit
+from flextier.batch.download import DownloadedFile
 from flextier.batch.pending_calls import GroupKey
 from flextier.batch.submit import LIST_DELAY
 from flextier.lanes import STANDARD
@@ -156,10 +157,10 @@ class RetryingBatchAPI:
             return False
         return True
 
-    def download(self, file_id: str, out: IO[bytes]) -> bool:
-        """Write a file's content to ``out``; return False if the file is deleted."""
+    def download(self, file_id: str, out: DownloadedFile) -> bool:
+        """Download a file to ``out``; return False if the file is deleted."""
         try:
-            self.retry(lambda api: api.download(file_id, out))
+            self.retry(lambda api: out.download(api, file_id))
         except openai.NotFoundError:
             return False
         return True

@@ -33,7 +33,15 @@ class SpoolFile:
     """Lines in an unnamed temporary file, deleted even if the process is killed."""
 
     def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile(prefix="flextier-", buffering=0)  # noqa: SIM115
+        """Make the file.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        try:
+            self.file = tempfile.TemporaryFile(prefix="flextier-", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise named(error) from error
         self.lines = 0
         self.size = 0
 
@@ -47,12 +55,12 @@ class SpoolFile:
         self.file.seek(self.size)
         try:
             written = self.file.write(line)
-        except OSError:
+        except OSError as error:
             self.file.truncate(self.size)
-            raise
+            raise named(error) from error
         if written != len(line):
             self.file.truncate(self.size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise named(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         self.lines += 1
         self.size += len(line)
         return span
@@ -70,6 +78,16 @@ class SpoolFile:
     def close(self) -> None:
         """Close the file, which deletes it."""
         self.file.close()
+
+
+def named(error: OSError) -> OSError:
+    """The error of a temporary file, whose ``strerror`` names the folder and how to change it."""
+    try:
+        folder = tempfile.gettempdir()
+    except OSError:  # there is none that can be written to
+        folder = os.environ.get("TMPDIR", "")
+    reason = error.strerror or str(error)
+    return OSError(error.errno, f"{reason}, {folder}: set TMPDIR to a folder with more room")
 
 
 def line_of(custom_id: str, endpoint: str, body: bytes) -> bytes:

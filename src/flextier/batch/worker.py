@@ -12,7 +12,7 @@ from openai.types import Batch
 
 from flextier._openai.compat import failure_of
 from flextier._utils.wakeup import ThreadWait
-from flextier.batch.api import TAG, TERMINAL, BatchAPI
+from flextier.batch.api import TAG, TERMINAL, BatchAPI, files_are_missing
 from flextier.batch.api_errors import (
     NO_BATCH_API,
     ValidationFailure,
@@ -20,6 +20,7 @@ from flextier.batch.api_errors import (
     detached,
     is_denied,
     is_enqueue_limit,
+    not_written,
     surely_not_processed,
     unfinished_message,
     unknown_result,
@@ -42,6 +43,9 @@ _MAX_REPAIRS = 3
 
 _MAX_CANCELS = 5
 """Attempts to cancel a batch that no call waits for."""
+
+_MAX_FILE_POLLS = 5
+"""Polls of an ended batch that does not name its files yet."""
 
 _MAX_LIMIT_REFUSALS = 3
 """Refusals for the enqueued-token limit, with no other batch of ours, until a file is split."""
@@ -315,10 +319,15 @@ class BatchWorker:
         with self._lock:
             self._account.enqueue_limit(self.group.model).remove(self)
         self._account.wake_all()
+        for polls in range(_MAX_FILE_POLLS):
+            if not files_are_missing(batch):
+                break
+            self._pause(self._poll_interval(polls, cancelled))
+            self._batch = batch = self._requests.poll(batch)
         self._update_journal(
             status=batch.status,
-            output_file_id=batch.output_file_id,
-            error_file_id=batch.error_file_id,
+            output_file_id=batch.output_file_id or None,
+            error_file_id=batch.error_file_id or None,
         )
         return batch
 
@@ -377,7 +386,11 @@ class BatchWorker:
             self._restart([self._futures()])
         record(self._journal, lambda journal: journal.unfinished(self.tag))
         model_failure = next((f for f in failures if f.rejects_model), None)
-        if model_failure is not None:
+        quota_failure = next((f for f in failures if f.is_quota), None)
+        if quota_failure is not None:
+            code, message = quota_failure.code, quota_failure.message
+            self.calls.settle_and_wake(ErrorResult("insufficient_quota", code, message, status=429))
+        elif model_failure is not None:
             self.calls.settle_and_wake(_error_result(MODEL_ERROR, model_failure))
         elif invalid:
             failure = next(iter(invalid.values()))
@@ -434,8 +447,10 @@ class BatchWorker:
                 worker = self._account.new_worker(self.group)
                 worker.calls.open = False
                 worker._repairs = self._repairs
-                worker.calls.take_over(self.calls, part)
-            worker.thread.start()
+                try:
+                    worker.calls.take_over(self.calls, part)
+                finally:  # on a full disk, the other calls stay here
+                    worker.thread.start()
         raise _BatchFinished
 
     # --- batches of an earlier run, or of another process -------------------------------------
@@ -511,6 +526,8 @@ class BatchWorker:
             record(self._journal, lambda journal: journal.gone(self.tag))
         failure = failure_of(error)
         outcome: LineOutcome = RaisedError(lambda request: copy_for(error, request))
+        if isinstance(error, OSError) and not maybe_created:
+            outcome = RaisedError(lambda request: not_written(request, error))
         if maybe_created:
             outcome = RaisedError(lambda request: unknown_result(request, error))
         if not_created and failure is not None and is_denied(failure):

@@ -207,7 +207,10 @@ def _create(client: openai.OpenAI, options: argparse.Namespace) -> int:
     except ValueError as error:
         return fail("batch", f"{options.file}: {error}", 2)
     except OSError as error:
-        return fail("batch", f"{options.file} cannot be read: {error.strerror or error}", 2)
+        reason = error.strerror or str(error)
+        if error.filename is None:  # a temporary file
+            return fail("batch", reason, 2)
+        return fail("batch", f"{options.file} cannot be read: {reason}", 2)
     return write_stdout("batch", f"{plain(batch.id)}\n")
 
 

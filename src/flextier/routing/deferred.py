@@ -5,7 +5,6 @@ Imported by the first call that needs it: most programs have none.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +17,10 @@ from flextier.background.api import BackgroundRequests, PolledResponse
 from flextier.background.call_hooks import CallHooks
 from flextier.background.lifecycle import BackgroundLifecycle
 from flextier.background.poll_schedule import poll_schedule_of
-from flextier.batch.api import http_response
+from flextier.batch.api_errors import not_written
 from flextier.batch.future import RESUBMIT, BatchFuture
+from flextier.batch.line_response import http_response
 from flextier.batch.manager import BatchCall, manager_of
-from flextier.errors import BatchNotSent
 from flextier.journal.call_entry import CallEntry
 from flextier.journal.records import JournaledResponse
 from flextier.planning.fallback import Ladder
@@ -78,11 +77,7 @@ class DeferredResponse:
         try:
             return manager_of(self._account).submit(client, call)
         except OSError as error:
-            raise BatchNotSent(
-                message="the line of a batch cannot be written to disk (TMPDIR, "
-                f"{tempfile.gettempdir()}): {error.strerror or error}",
-                request=self._request(),
-            ) from error
+            raise not_written(self._request(), error) from error
 
     def batch_response(self, future: BatchFuture) -> Any:
         """The HTTP response for the line of a batch; None: submit it again, to another.
