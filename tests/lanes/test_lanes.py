@@ -101,6 +101,23 @@ def test_what_the_batch_lane_takes(asked: CallFacts, why: str) -> None:
     assert STANDARD.ineligible(asked) == ""
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({}, "need the Responses API (LangChain: use_responses_api=True, LlamaIndex: "),
+        ({"stop": None, "tool_choice": "auto", "messages": [{"role": "user"}]}, "LangChain: "),
+        ({"stop": ["."], "seed": 1}, "need the Responses API, which has no seed, stop"),
+        ({"tool_choice": {"allowed_tools": {}}}, "which has no tool_choice.allowed_tools"),
+        ({"messages": [{"role": "user", "name": "a"}]}, "which has no names of messages"),
+        ({"messages": [{"content": [{"type": "input_audio"}]}]}, "has no audio in messages"),
+    ],
+)
+def test_why_a_chat_completion_has_no_window(body: dict[str, Any], why: str) -> None:
+    """The advice to use the Responses API is for calls that lose nothing there."""
+    assert why in BACKGROUND["2h"].ineligible(CallFacts("/chat/completions", body))
+    assert BACKGROUND["2h"].ineligible(CallFacts("/responses", body)) == ""
+
+
 def test_what_the_batch_lane_says_of_itself() -> None:
     """A refused model stays refused; a refused line says nothing of the next one."""
     assert BATCH.unsupported(Failure(400, type=MODEL_ERROR))

@@ -245,7 +245,14 @@ async def test_what_only_has_another_name(
         api, body = sent(sim)
         assert api == "responses"
         assert set(body) <= allowed
-        assert not body.get("stream_options")
+        assert "stream_options" not in body
+
+
+def test_a_message_that_only_the_responses_api_takes(make: Make, sim: Simulator) -> None:
+    """``ChatOpenAI`` cannot make it a chat completion, so nothing is compared."""
+    file = {"type": "file", "url": "https://example.invalid/a.pdf"}
+    make(model=NO_FLEX, policy=AUTO).invoke([HumanMessage([file])])
+    assert sent(sim)[0] == "responses"
 
 
 async def test_a_stream_with_its_usage(make: Make, sim: Simulator) -> None:

@@ -48,8 +48,9 @@ def responses_arguments(given: dict[str, Any], extra_body: Any) -> dict[str, Any
     if moved:
         arguments["extra_body"] = extra
     arguments.pop("stream_usage", None)
-    if isinstance(options := arguments.get("stream_options"), Mapping):
-        arguments["stream_options"] = {k: v for k, v in options.items() if k != "include_usage"}
+    options = arguments.pop("stream_options", None) or {}
+    if others := {k: v for k, v in options.items() if k != "include_usage"}:
+        arguments["stream_options"] = others
     if arguments.get("response_format") == {"type": "text"}:
         del arguments["response_format"]
     return {k: v for k, v in arguments.items() if v is not None or k not in RESPONSES_NAMES}
