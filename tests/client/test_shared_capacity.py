@@ -298,7 +298,7 @@ def test_a_call_that_was_refused_raises_the_servers_error(caller: Caller, sim: S
 def test_a_deadline_that_ends_a_wait_is_reported(plain: Caller, sim: Simulator) -> None:
     """The error is ours, and has the server's as its cause, if it had one."""
     sim.weather = SHUT
-    policy = HARDLY.replace(deadline=0.5, lanes=("flex",))
+    policy = HARDLY.replace(deadline=2, lanes=("flex",))
 
     refused = plain(sim.base_url, policy)
     hold(sim)
@@ -308,7 +308,7 @@ def test_a_deadline_that_ends_a_wait_is_reported(plain: Caller, sim: Simulator) 
     assert type(refused.error.__cause__) is openai.RateLimitError
     assert waited.error.__cause__ is None
     assert (len(refused.report.attempts) > 0, waited.report.attempts) == (True, ())
-    assert waited.report.elapsed < 5
+    assert waited.report.elapsed < 20
 
 
 def test_waits_of_one_call_add_up(own_sim: Simulator) -> None:
@@ -404,7 +404,7 @@ def test_a_stream_that_is_dropped_gives_its_place_back(sim: Simulator) -> None:
 async def test_the_reserve_is_what_standard_was_seen_to_take(kind: Caller, sim: Simulator) -> None:
     """After twenty answers on standard, a call leaves flex that much before its deadline."""
     sim.weather = Weather(standard_latency=0.2)
-    policy = FAST.replace(deadline=1.2, standard_reserve=1.15)
+    policy = FAST.replace(deadline=3, standard_reserve=2.8)
     sim.script(Fault.stall())
     before = await asyncio.to_thread(kind, sim.base_url, policy)
     async with make_async(sim, policy=FAST.replace(lanes=("standard",))) as client:
@@ -417,9 +417,9 @@ async def test_the_reserve_is_what_standard_was_seen_to_take(kind: Caller, sim: 
     assert after.outcomes[0] == "timeout"
     (standard,) = [state for state in capacity_snapshot() if state.lane == "standard"]
     assert standard.slow_seconds is not None
-    left = 1.2 - 1.2 * standard.slow_seconds
+    left = 3 - 1.2 * standard.slow_seconds
     assert before.report.attempts[0].seconds < left
-    assert after.report.attempts[0].seconds == pytest.approx(left, abs=0.3)
+    assert after.report.attempts[0].seconds == pytest.approx(left, abs=0.6)
 
 
 def test_streams_are_not_timed(sim: Simulator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -70,8 +71,11 @@ def test_a_night_is_not_paid_for_twice(flextier_sim: Simulator, tmp_path: Path) 
     paid = flextier_sim.paid()["payments"]
     second = run(flextier_sim, nightly, tmp_path, TMPDIR=str(tmp_path))
 
-    assert "   3 on batch: $" in first
-    assert "  37 on flex: $" in first
+    # The first batch expires after three lines; on a busy machine the calls make more than one.
+    on_batch, on_flex = (int(re.findall(rf"(\d+) on {x}: \$", first)[0]) for x in ("batch", "flex"))
+    assert on_batch >= 3
+    assert on_flex > 0
+    assert on_batch + on_flex == 40
     assert "  40 on journal: $0" in second
     assert flextier_sim.paid()["payments"] == paid == 40
 

@@ -14,7 +14,7 @@ Counts = list[tuple[str, int]]
 Amounts = list[tuple[str, Decimal]]
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, repr=False, eq=False)
 class Sums:
     """Counts, tokens and US$ of calls."""
 
@@ -50,6 +50,13 @@ class Sums:
     """The cost of the calls that fell back, less their price on their first lane."""
     possibly_billed: Decimal = Decimal(0)
     """The maximum that attempts without a response may have cost in addition, where it is known."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sums):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in (*_COUNTS, *_AMOUNTS))
+
+    __hash__ = None  # type: ignore[assignment]  # sums change
 
     def _count(self, counts: Counts, amounts: Amounts) -> None:
         """Add counts and amounts."""
