@@ -223,7 +223,7 @@ def test_precedence(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"max_retries": 1, "policy": {"max_retries": 3}}, ("max_retries=1", "max_retries=3")),
         ({"policy": {"lanes": ["fast"]}}, ("fast", "FLEXTIER_LANES")),
         ({"policy": {"deadlin": 3}}, ("deadlin", "deadline")),
-        ({"timeout": 0}, ("flex_timeout", "FLEXTIER_FLEX_TIMEOUT")),
+        ({"timeout": 0}, ("timeout=0", "seconds above 0")),
     ],
 )
 @pytest.mark.parametrize("cls", OURS)
