@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import warnings
@@ -338,6 +339,20 @@ def test_long_streams_pass_with_a_warning(
     with pytest.warns(JournalWarning, match="longer than 3 bytes"):
         assert caller(sim.base_url, FLEX.replace(journal=path)).text
     assert done(path) == 0
+
+
+def test_a_stream_that_the_garbage_collector_closes(path: str, sim: Simulator) -> None:
+    """It may do so anywhere, also in the middle of what another call writes to the journal."""
+    with client_of(sim, path) as client:
+        stream = client.chat.completions.create(**ASK)
+        next(stream)
+        journal = journal_at(path)
+        with journal._transaction() as sql:
+            sql("UPDATE calls SET model = 'before'")
+            del stream
+            gc.collect()
+            sql("INSERT INTO calls (key, n, state, owner) VALUES (x'00', 1, 'done', 0)")
+        assert done(path) == 1
 
 
 # --- several at once --------------------------------------------------------------------------

@@ -111,26 +111,32 @@ class Journal:
         with self._lock:
             connection = self._connection
             try:
-                if durable:
-                    connection.execute("PRAGMA synchronous=FULL")
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection.execute
-                except BaseException:
-                    if connection.in_transaction:  # on a full disk SQLite has ended it itself
-                        connection.execute("ROLLBACK")
-                    raise
-                connection.execute("COMMIT")
-            except sqlite3.Error as error:
                 if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                    # In the middle of it, the garbage collector has closed another call's stream.
+                    yield connection.execute
+                else:
+                    with self._own_transaction(durable):
+                        yield connection.execute
+            except sqlite3.Error as error:
                 raise JournalError(
                     f"the journal {self.path} (FlexPolicy.journal, FLEXTIER_JOURNAL) cannot be "
                     f"used: {error}"
                 ) from error
-            finally:
-                if durable:
-                    connection.execute("PRAGMA synchronous=NORMAL")
+
+    @contextmanager
+    def _own_transaction(self, durable: bool) -> Iterator[None]:
+        connection = self._connection
+        try:
+            if durable:
+                connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:  # on a full disk SQLite has ended it itself
+                connection.execute("ROLLBACK")
+            if durable:
+                connection.execute("PRAGMA synchronous=NORMAL")
 
     # --- the entry of a call ------------------------------------------------------------------
 
