@@ -12,6 +12,7 @@ from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import ResponseCompletedEvent
 
 from flextier._openai.assembled_stream import AssembledStream
+from flextier._openai.single_chunk_stream import as_event_stream
 from tests._openai.test_single_chunk_stream import (
     ASK,
     ASK_RESPONSES,
@@ -29,8 +30,7 @@ def assembled(events: Any) -> Json:
         stream.add(event)
     body = stream.body()
     assert body is not None
-    whole: Json = json.loads(body)
-    return whole
+    return body
 
 
 def chunk(delta: Json | None = None, **choice: Any) -> Any:
@@ -151,7 +151,22 @@ def test_odd_chunks(choices: list[Any], response: Any) -> None:
     for choice in choices:
         stream.add(ChatCompletionChunk.construct(choices=choice))
         stream.add(ChatCompletionChunk.construct(choices=[choice, choice]))
-    stream.body()
+    if (body := stream.body()) is not None:
+        assert as_event_stream(body, include_usage=True)
     stream = AssembledStream()
     stream.add(ResponseCompletedEvent.construct(type="response.completed", response=response))
     stream.body()
+
+
+ITEM = st.fixed_dictionaries(
+    {"type": st.sampled_from(["message", "function_call", "custom_tool_call", "reasoning"])},
+    optional=dict.fromkeys(("content", "summary", "arguments", "input", "id"), JSON),
+)
+
+
+@given(st.lists(ITEM, max_size=4))
+def test_odd_items(output: list[Json]) -> None:
+    """Whatever a server puts into its items, a stream is made from them that has them all."""
+    made = as_event_stream({"object": "response", "output": output}, include_usage=False).decode()
+    last = json.loads(made.rstrip().rpartition("data: ")[2])
+    assert last["response"]["output"] == output

@@ -27,6 +27,7 @@ from tests.background.asking import (
     aask,
     ask,
     background,
+    body_of,
     cancels,
     created,
     creations,
@@ -103,6 +104,27 @@ def test_let_go_and_found_again(
     assert (again.text, again.attempts) == (ANSWER, ["background-2h:served"])
     assert (creations(sim), served(sim)) == (1, {"background-2h": 1})
     assert counts(path) == {"done": 1}
+
+
+@pytest.mark.parametrize("lanes", [("background-2h",), ("flex", "standard")])
+@pytest.mark.parametrize("left", [False, True])
+def test_found_again_by_a_stream(
+    left: bool, lanes: tuple[str, ...], asker: Asker, sim: Simulator, policy: FlexPolicy, path: str
+) -> None:
+    """A stream takes the pending response over, and has it stored, also if it is left at once."""
+    sim.weather = background(seconds=0.5)
+    let_go(asker, sim, policy)
+    forget()
+    with FlexOpenAI(**options(sim, policy.replace(lanes=lanes))) as client:
+        for _ in range(2):
+            stream = client.responses.create(**body_of({"stream": True}))
+            if left:
+                stream.close()
+            else:
+                assert list(stream)[-1].response.output_text == ANSWER
+            assert counts(path) == {"done": 1}
+            forget()
+    assert (creations(sim), served(sim)) == (1, {"background-2h": 1})
 
 
 def test_let_go_and_asked_again_by_the_same_process(

@@ -6,7 +6,7 @@ from typing import Any
 
 from openai import BaseModel
 
-from flextier._openai.response_metadata import fields_of, json_bytes, json_of
+from flextier._openai.response_metadata import fields_of
 
 _REPEATED = frozenset({"finish_reason", "id", "index", "role", "type"})
 """Fields of a chunk that a later one may repeat; other texts continue."""
@@ -37,12 +37,12 @@ class AssembledStream:
                 self._merge(self._choices.setdefault(_index_of(choice), {}), choice)
         self._head |= {k: v for k, v in chunk.items() if k not in _NOT_KEPT and v is not None}
 
-    def body(self) -> bytes | None:
+    def body(self) -> dict[str, Any] | None:
         """The response as the API returns it without streaming; None: there was none."""
         if not self._choices:
-            return json_of(self._response) if isinstance(self._response, BaseModel) else None
-        choices = [_choice(self._choices[index]) for index in sorted(self._choices)]
-        return json_bytes({**self._head, "object": "chat.completion", "choices": choices})
+            return fields_of(self._response) if isinstance(self._response, BaseModel) else None
+        choices = [_choice(index, self._choices[index]) for index in sorted(self._choices)]
+        return {**self._head, "object": "chat.completion", "choices": choices}
 
     def _merge(self, old: Any, new: Any) -> Any:
         """A value that a later chunk continues."""
@@ -93,13 +93,13 @@ def _index_of(item: Any) -> int:
     return index if type(index) is int else 0
 
 
-def _choice(merged: dict[str, Any]) -> dict[str, Any]:
+def _choice(index: int, merged: dict[str, Any]) -> dict[str, Any]:
     choice = _joined(merged)
     delta = choice.pop("delta", None)
     message = {"role": "assistant", "content": None, **(delta if isinstance(delta, dict) else {})}
     if isinstance(calls := message.get("tool_calls"), list):
         message["tool_calls"] = [_without_index(call) for call in sorted(calls, key=_index_of)]
-    return {**choice, "message": message}
+    return {**choice, "index": index, "message": message}
 
 
 def _without_index(call: Any) -> Any:

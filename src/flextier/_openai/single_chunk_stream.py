@@ -36,7 +36,7 @@ def _chat_chunks(answer: dict[str, Any], include_usage: bool) -> Iterator[dict[s
     """
     shared = {k: v for k, v in answer.items() if k not in ("choices", "usage")}
     shared["object"] = "chat.completion.chunk"
-    choices = answer.get("choices") or []
+    choices = [{"index": n, **choice} for n, choice in enumerate(answer.get("choices") or ())]
     yield {**shared, "choices": [_delta_chunk(choice) for choice in choices]}
     yield from ({**shared, "choices": [chunk]} for c in choices for chunk in _further_calls(c))
     yield {**shared, "choices": [_finish_chunk(choice) for choice in choices]}
@@ -46,17 +46,21 @@ def _chat_chunks(answer: dict[str, Any], include_usage: bool) -> Iterator[dict[s
 
 def _delta_chunk(choice: dict[str, Any]) -> dict[str, Any]:
     delta = dict(choice["message"])
-    if calls := delta.get("tool_calls"):
+    if calls := _calls_of(choice):
         delta["tool_calls"] = [{"index": 0, **calls[0]}]
     others = {k: v for k, v in choice.items() if k != "message"}
     return {**others, "delta": delta, "finish_reason": None}
 
 
 def _further_calls(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    calls = choice["message"].get("tool_calls") or ()
-    for number, call in enumerate(calls[1:], start=1):
+    for number, call in enumerate(_calls_of(choice)[1:], start=1):
         delta = {"tool_calls": [{"index": number, **call}]}
         yield {"index": choice["index"], "delta": delta, "finish_reason": None}
+
+
+def _calls_of(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    calls = choice["message"].get("tool_calls")
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
 def _finish_chunk(choice: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +86,10 @@ def _response_events(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _item_events(index: int, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
     at = {"output_index": index, "item_id": item.get("id", "")}
-    empty, parts = _PARTS.get(str(item.get("type")), _no_parts)(at, item)
+    try:
+        empty, parts = _PARTS.get(str(item.get("type")), _no_parts)(at, item)
+    except (AttributeError, KeyError, TypeError):  # not as the API has it: a gateway's
+        empty, parts = _no_parts(at, item)
     yield {"type": "response.output_item.added", "output_index": index, "item": empty}
     yield from parts
     yield {"type": "response.output_item.done", "output_index": index, "item": item}

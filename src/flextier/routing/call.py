@@ -572,7 +572,8 @@ class Route:
             return None
         from flextier.routing.stream_recorder import StreamRecorder
 
-        return StreamRecorder(self._journal, self.whole, number_of_choices(self.options))
+        endpoint, _, _ = self.options.url.partition("?")
+        return StreamRecorder(self._journal, self.whole, endpoint, number_of_choices(self.options))
 
     def silence_limit(self) -> float:
         """Seconds that a stream's next event may take: those of an attempt, within the deadline."""

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from flextier._openai.assembled_stream import AssembledStream
+from flextier._openai.response_metadata import json_bytes
 from flextier._utils.safe_warn import safe_warn
 from flextier.journal import JournalWarning
+from flextier.lanes.answer_check import why_unreadable
 from flextier.transport.streams import StreamProgress
 
 MAX_STREAM_BYTES = 16 * 2**20
@@ -17,12 +19,13 @@ MAX_STREAM_BYTES = 16 * 2**20
 class StreamRecorder:
     """Writes one stream when its last event has arrived, before that is handed over."""
 
-    __slots__ = ("_assembled", "_choices", "_whole", "_write")
+    __slots__ = ("_assembled", "_choices", "_endpoint", "_whole", "_write")
 
     def __init__(
         self,
         write: Callable[[bytes, str | None, str | None], None],
         whole: bytes | None,
+        endpoint: str,
         choices: int,
     ) -> None:
         """Record nothing yet.
@@ -31,10 +34,12 @@ class StreamRecorder:
             write: writes a response, given its JSON, its service tier and its request id.
             whole: the JSON of the response that the stream was made from; None: it is to be put
                 together.
+            endpoint: its endpoint.
             choices: how many choices the call requested.
         """
         self._write = write
         self._whole = whole
+        self._endpoint = endpoint
         self._choices = choices
         self._assembled: AssembledStream | None = AssembledStream()
 
@@ -60,7 +65,10 @@ class StreamRecorder:
             assembled.add(event)
         if not progress.complete or progress.finished_choices < self._choices:
             return None
-        return self._whole or assembled.body()
+        if self._whole is not None:
+            return self._whole
+        body = assembled.body()
+        return None if why_unreadable(self._endpoint, body) else json_bytes(body)
 
     def _pass_by(self, why: str) -> None:
         self._assembled = None
