@@ -111,10 +111,11 @@ def detached(request: Any) -> Exception:
     )
 
 
-def not_written(request: Any, cause: OSError) -> BatchNotSent:
-    """The error of a call whose line cannot be written to disk."""
+def not_written(request: Any, cause: Exception) -> BatchNotSent:
+    """The error of a call whose line, or journal entry, cannot be written to disk."""
     return BatchNotSent(
-        message=f"the line of a batch cannot be written: {cause.strerror}", request=request
+        message=f"the line of a batch cannot be written: {getattr(cause, 'strerror', cause)}",
+        request=request,
     )
 
 

@@ -34,6 +34,7 @@ from flextier.batch.retrying_api import RetryingBatchAPI
 from flextier.batch.spool_file import MAX_BYTES, SpoolFile
 from flextier.batch.submit import CLOCK_SKEW, LIST_DELAY, BatchSubmission, EnqueueLimit
 from flextier.errors import BatchUnfinished
+from flextier.journal import JournalError
 from flextier.journal.batches import BatchRow
 from flextier.lanes import BATCH
 from flextier.lanes.batch import LINE_ERROR, MODEL_ERROR
@@ -526,7 +527,7 @@ class BatchWorker:
             record(self._journal, lambda journal: journal.gone(self.tag))
         failure = failure_of(error)
         outcome: LineOutcome = RaisedError(lambda request: copy_for(error, request))
-        if isinstance(error, OSError) and not maybe_created:
+        if isinstance(error, (OSError, JournalError)) and not maybe_created:
             outcome = RaisedError(lambda request: not_written(request, error))
         if maybe_created:
             outcome = RaisedError(lambda request: unknown_result(request, error))

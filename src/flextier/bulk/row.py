@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flextier.bulk.errors import BulkError
+from flextier.journal.call_entry import CallEntries
 
 if TYPE_CHECKING:
     from flextier.costs.records import CallRecord
-    from flextier.journal.call_entry import CallEntry
 
 Identity = int | str
 """Identifies a row: its line, or its key as JSON text; ``#line`` for a row without its key."""
@@ -62,7 +62,7 @@ class Row:
         self.identity: Identity = line
         self.records: list[CallRecord] = []
         """The records of its calls."""
-        self.journal_entries: list[CallEntry] = []
+        self.journal_entries = CallEntries()
         """The journal's entries of these calls, in the order in which they began."""
         self.hit_budget = False
         """Whether a call was not made because the run's budget is spent."""

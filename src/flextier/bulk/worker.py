@@ -10,7 +10,7 @@ from time import monotonic
 from flextier.batch import detach
 from flextier.bulk.call_scope import ROW, PolicyOverrides
 from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointWriter, FinishedRow
-from flextier.bulk.errors import BulkError
+from flextier.bulk.errors import BulkError, StorageError
 from flextier.bulk.options import RunOptions
 from flextier.bulk.row import Row, RowProblem, SelectInput
 from flextier.bulk.row_source import RowSource
@@ -21,12 +21,19 @@ from flextier.calls.context import scoped
 from flextier.errors import (
     BackgroundDetached,
     BatchDetached,
+    BatchNotSent,
     BudgetExceeded,
     Detached,
     FlexDeadlineExceeded,
 )
+from flextier.journal import JournalError
 from flextier.journal.call_entry import CALL_ENTRIES, CallEntry
 
+_UNSENT = {
+    BatchNotSent.__name__: "the lines of a batch cannot be written to TMPDIR",
+    JournalError.__name__: "the journal cannot be used",
+}
+"""Errors of calls that were not sent, as they could not be written to the disk."""
 _DETACHED = (BackgroundDetached.__name__, BatchDetached.__name__)
 _MAX_BACKLOG = 10_000
 """Finished rows that are not on the disk yet: with more of them, no new row begins."""
@@ -186,6 +193,8 @@ class RowWorkers:
 
     def _fail(self, row: Row, error: BaseException) -> None:
         """Record why a row failed; a row that the run itself ended stays pending."""
+        if isinstance(error, (BatchNotSent, JournalError)):
+            self._storage_failed(error)
         if self._is_end_of_run(error) or self._was_ended_by_run(row):
             self._source.release(row)
             return
@@ -199,10 +208,21 @@ class RowWorkers:
             self.stop.drain("budget")
             return True
         last = row.records[-1].error if row.records else None
+        if last in _UNSENT or row.journal_entries.error is not None:
+            self._storage_failed(row.journal_entries.error or _UNSENT[str(last)])
+            return True
         if last == FlexDeadlineExceeded.__name__ and self._overrides.is_nearly_over():
             self.stop.drain("deadline")
             return True
         return last in _DETACHED
+
+    def _storage_failed(self, reason: Exception | str) -> None:
+        """End the run, as calls cannot be sent: the journal or ``TMPDIR`` cannot be written to."""
+        self.error = self.error or StorageError(
+            f"{reason}; rows that were not sent are pending. Free disk space, and run the same "
+            "again"
+        )
+        self.stop.drain("storage")
 
     def _is_end_of_run(self, error: BaseException) -> bool:
         """Whether an error, or one that it was raised from, comes from the end of the run."""

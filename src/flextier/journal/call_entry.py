@@ -25,9 +25,6 @@ from flextier.policy import FlexPolicy
 _MIN_INTERVAL, _MAX_INTERVAL = 0.05, 2.0
 """Seconds between two checks whether another process has the response."""
 
-CALL_ENTRIES: ContextVar[list[CallEntry] | None] = ContextVar("flextier_call_entries", default=None)
-"""A list that the entries of the calls made here are added to; None: they are not collected."""
-
 
 class CallEntry:
     """The journal's entry of one call. Not shared between calls; the journal is."""
@@ -49,8 +46,15 @@ class CallEntry:
         self._settled = False
         key = cache_key(base_url, asked.endpoint, dumps(asked.body), policy.journal_namespace)
         once = policy.journal_duplicates == "once"
-        self.entry: JournalEntry = self.journal.take(key, once=once, ttl=policy.journal_ttl)
         collected = CALL_ENTRIES.get()
+        try:
+            self.entry: JournalEntry = self.journal.take(key, once=once, ttl=policy.journal_ttl)
+        except JournalError as error:
+            if collected is not None:
+                collected.error = error
+            raise
+        if collected is not None:
+            collected.error = None
         if collected is not None and not once:  # a shared entry is never used up
             collected.append(self)
 
@@ -168,6 +172,21 @@ class CallEntry:
             return
         with _warns_on_failure("a failed call stays in the journal"):
             self.journal.release(self.entry, ours=self.entry.state in ("ours", "background"))
+
+
+class CallEntries(list[CallEntry]):
+    """The entries of the calls of one task, in the order in which the calls began."""
+
+    __slots__ = ("error",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: JournalError | None = None
+        """Why the last call was not sent: the journal could not be used. None: it could."""
+
+
+CALL_ENTRIES: ContextVar[CallEntries | None] = ContextVar("flextier_call_entries", default=None)
+"""A list that the entries of the calls made here are added to; None: they are not collected."""
 
 
 @contextmanager
