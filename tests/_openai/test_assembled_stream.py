@@ -152,7 +152,7 @@ def test_odd_chunks(choices: list[Any], response: Any) -> None:
         stream.add(ChatCompletionChunk.construct(choices=choice))
         stream.add(ChatCompletionChunk.construct(choices=[choice, choice]))
     if (body := stream.body()) is not None:
-        assert as_event_stream(body, include_usage=True)
+        assert as_event_stream(body)
     stream = AssembledStream()
     stream.add(ResponseCompletedEvent.construct(type="response.completed", response=response))
     stream.body()
@@ -167,6 +167,6 @@ ITEM = st.fixed_dictionaries(
 @given(st.lists(ITEM, max_size=4))
 def test_odd_items(output: list[Json]) -> None:
     """Whatever a server puts into its items, a stream is made from them that has them all."""
-    made = as_event_stream({"object": "response", "output": output}, include_usage=False).decode()
+    made = as_event_stream({"object": "response", "output": output}).decode()
     last = json.loads(made.rstrip().rpartition("data: ")[2])
     assert last["response"]["output"] == output

@@ -214,10 +214,10 @@ RESPONSES = {
 # --- the bytes, and what the SDK reads from them ----------------------------------------------
 
 
-def events(answer: Json, *, include_usage: bool = True) -> list[Json]:
+def events(answer: Json) -> list[Json]:
     """The events, parsed by the plain rules of server-sent events."""
     received: list[Json] = []
-    blocks = as_event_stream(answer, include_usage=include_usage).decode().split("\n\n")
+    blocks = as_event_stream(answer).decode().split("\n\n")
     assert blocks.pop() == ""
     for block in blocks:
         *names, data = block.split("\n")
@@ -230,7 +230,7 @@ def events(answer: Json, *, include_usage: bool = True) -> list[Json]:
     return received
 
 
-def client(answer: Json, *, include_usage: bool = True) -> openai.OpenAI:
+def client(answer: Json) -> openai.OpenAI:
     """The plain SDK, before a server that streams ``answer`` if asked to, or else says it."""
 
     def serve(request: Any) -> Any:
@@ -239,7 +239,7 @@ def client(answer: Json, *, include_usage: bool = True) -> openai.OpenAI:
         return http.Response(
             200,
             headers={"content-type": "text/event-stream; charset=utf-8"},
-            content=as_event_stream(answer, include_usage=include_usage),
+            content=as_event_stream(answer),
         )
 
     return openai.OpenAI(
@@ -267,14 +267,12 @@ def response_answer(request: pytest.FixtureRequest) -> Json:
 # --- Chat Completions -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("include_usage", [True, False])
-def test_chat_chunks(chat_answer: Json, include_usage: bool) -> None:
-    """The answer, then the usage if it was asked for, then the end; each chunk says whose it is."""
-    *chunks, end = events(chat_answer, include_usage=include_usage)
+def test_chat_chunks(chat_answer: Json) -> None:
+    """The answer, then the usage, then the end; each chunk says whose it is."""
+    *chunks, end = events(chat_answer)
     assert end == {"done": True}
-    if include_usage:
-        assert chunks[-1]["choices"] == []
-        assert chunks.pop()["usage"] == USAGE
+    assert chunks[-1]["choices"] == []
+    assert chunks.pop()["usage"] == USAGE
     assert not any("usage" in chunk for chunk in chunks)
     finished = [
         (choice["index"], choice["finish_reason"])

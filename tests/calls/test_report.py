@@ -140,6 +140,7 @@ def test_to_dict_is_json() -> None:
         "output_limit": None,
         "error": None,
         "why": "",
+        "usage_estimated": False,
     }
 
 

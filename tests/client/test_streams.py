@@ -357,7 +357,7 @@ class Lingerer(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.end_headers()
-        self.wfile.write(as_event_stream(RESPONSE, include_usage=False))
+        self.wfile.write(as_event_stream(RESPONSE))
         self.left.wait(60)
 
     def log_message(self, *_: Any) -> None:

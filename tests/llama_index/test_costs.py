@@ -136,10 +136,10 @@ def test_a_failed_call_counts_as_one(cls: Any, stream: bool, sim: Simulator) -> 
 
 
 def test_a_chat_stream_without_usage_is_unpriced(sim: Simulator) -> None:
-    """LlamaIndex does not ask for it by itself; the reason says how to."""
+    """With ``stream_usage=False`` nobody asks for it; the reason says how to."""
     records: list[CallRecord] = []
     with FlexCostEventHandler(on_record=records.append) as costs:
-        list(make(OpenAIFlex, sim).stream_chat(MESSAGES))
+        list(make(OpenAIFlex, sim, stream_usage=False).stream_chat(MESSAGES))
     assert (costs.totals.calls, costs.totals.unpriced_calls) == (1, 1)
     assert "include_usage" in str(records[0].cost.reason)
 
@@ -203,16 +203,25 @@ def _streamed_body(sim: Simulator, **arguments: Any) -> Any:
 
 
 def test_streams_are_asked_for_their_usage(sim: Simulator) -> None:
-    """Of OpenAI's own API always, of others where it is said; what the caller set stays."""
-    assert "stream_options" not in _streamed_body(sim)
-    assert _streamed_body(sim, stream_usage=True)["stream_options"] == {"include_usage": True}
+    """Unless ``stream_usage`` is False; what the caller set stays."""
+    for stream_usage in (None, True):
+        body = _streamed_body(sim, stream_usage=stream_usage)
+        assert body["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in _streamed_body(sim, stream_usage=False)
+    assert not any("flextier" in header for header in sim.requests[-1].headers)
     extra = {"stream_options": {"include_usage": False}}
     body = _streamed_body(sim, stream_usage=True, additional_kwargs=extra)
     assert body["stream_options"] == extra["stream_options"]
 
-    openais = OpenAIFlex(model="o3", api_key=KEY)
-    assert openais._get_model_kwargs(stream=True)["stream_options"] == {"include_usage": True}
-    assert "stream_options" not in openais._get_model_kwargs()
+
+def test_a_stream_is_priced_without_a_further_chunk(sim: Simulator) -> None:
+    """By default it has the chunks of LlamaIndex's own; the report is on the last one."""
+    with FlexCostEventHandler() as costs:
+        chunks = list(make(OpenAIFlex, sim).stream_chat(MESSAGES))
+    assert costs.totals.cost == billed(sim) > 0
+    theirs = list(OpenAI(model="o3", api_base=sim.base_url, api_key=KEY).stream_chat(MESSAGES))
+    assert [chunk.delta for chunk in chunks] == [chunk.delta for chunk in theirs]
+    assert "flextier" in chunks[-1].additional_kwargs
 
 
 def test_a_stream_with_usage_is_priced(sim: Simulator) -> None:

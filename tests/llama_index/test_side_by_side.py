@@ -52,6 +52,8 @@ _OF_THE_ANSWER = {
     "tool_id",
 }
 
+_ADDED = ("service_tier", "stream_options")
+
 
 class Colour(BaseModel):
     """A colour."""
@@ -217,11 +219,11 @@ def comparable(value: Any) -> Any:
 
 
 def wire(sim: Simulator) -> list[dict[str, Any]]:
-    """What reached the server, but for the tier."""
+    """What reached the server, but for the tier and the request for a chat stream's usage."""
     return [
         {
             "path": request.path,
-            "body": {k: v for k, v in (request.body or {}).items() if k != "service_tier"},
+            "body": {k: v for k, v in (request.body or {}).items() if k not in _ADDED},
             "headers": {k: v for k, v in request.headers.items() if k not in _OF_THE_CLIENT},
         }
         for request in sim.requests

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import openai
+
 from flextier._openai.compat import (
     RAW_RESPONSE_HEADER,
     FinalRequestOptions,
@@ -19,6 +21,7 @@ _ERROR_URL = "https://api.openai.com/v1"
 _ROUTED = frozenset({"/chat/completions", "/responses"})
 OPEN_TIERS = frozenset({None, "auto", "flex"})
 """Values of ``service_tier`` that leave the choice to flextier; any other is the caller's."""
+_USAGE_OPTIONS = {"include_usage": True}
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _STREAM_FIELDS = frozenset({"stream", "stream_options"})
 _LEFT_OUT = _STREAM_FIELDS | {"service_tier"}
@@ -47,6 +50,23 @@ def is_journaled(options: Any) -> bool:
     extra = options.extra_json or {}
     is_background = extra.get("background", options.json_data.get("background"))
     return not ("stream" in extra or is_background or caller_reads_body(options))
+
+
+NO_STREAM_USAGE: Mapping[str, Any] = {"X-Stainless-Flextier-Stream-Usage": openai.Omit()}
+"""Headers, which are never sent, of a chat stream whose usage must not be requested."""
+
+
+def requests_stream_usage(options: Any) -> bool | None:
+    """Whether the caller of a stream gets its usage; None: the caller leaves it open."""
+    if not options.url.startswith("/chat/"):
+        return True
+    body = {**options.json_data, **(options.extra_json or {})}
+    if "stream_options" in body:
+        chosen = body["stream_options"]
+        return isinstance(chosen, dict) and bool(chosen.get("include_usage"))
+    if is_given(options.headers) and not NO_STREAM_USAGE.keys().isdisjoint(options.headers):
+        return False
+    return None
 
 
 def chosen_tier(options: Any) -> str | None:
@@ -121,6 +141,7 @@ def attempt_options(
     tier: str,
     timeout: Any,
     plain: bool,
+    usage: bool = False,
     on_read: Callable[[Any], None],
     on_headers: Callable[[Mapping[str, str]], None] | None = None,
     fields: Mapping[str, Any] | None = None,
@@ -132,6 +153,7 @@ def attempt_options(
         tier: the ``service_tier`` to request.
         timeout: the SDK's timeout for the attempt.
         plain: whether to request the raw response of a plain call, where a stream was wanted.
+        usage: whether to request the usage of a chat stream.
         on_read: called with the response once it is read, before the caller's own parser.
         on_headers: called with the headers of a response that is no error.
         fields: the lane's other fields of the body; merged into objects that the caller set, whose
@@ -148,6 +170,8 @@ def attempt_options(
         changes["extra_json"] = {k: v for k, v in extra.items() if k not in fields} or None
     if is_given(options.post_parser):
         changes["post_parser"] = _notifying(options.post_parser, on_read)
+    if usage:
+        body["stream_options"] = _USAGE_OPTIONS
     if plain:
         for field in _STREAM_FIELDS:
             body.pop(field, None)

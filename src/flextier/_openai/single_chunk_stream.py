@@ -17,11 +17,11 @@ class StreamUnverifiedWarning(UserWarning):
     """A stream was delivered in one chunk, because the organisation may not stream this model."""
 
 
-def as_event_stream(answer: dict[str, Any], *, include_usage: bool) -> bytes:
-    """The server-sent events for the JSON of a chat completion or a response."""
+def as_event_stream(answer: dict[str, Any]) -> bytes:
+    """The server-sent events for the JSON of a chat completion or a response, with its usage."""
     if answer.get("object") == "response":
         return b"".join(map(_encode, _number(_response_events(answer))))
-    return b"".join(map(_encode, _chat_chunks(answer, include_usage))) + b"data: [DONE]\n\n"
+    return b"".join(map(_encode, _chat_chunks(answer))) + b"data: [DONE]\n\n"
 
 
 def _encode(event: dict[str, Any]) -> bytes:
@@ -29,7 +29,7 @@ def _encode(event: dict[str, Any]) -> bytes:
     return f"{name}data: {json.dumps(event)}\n\n".encode()
 
 
-def _chat_chunks(answer: dict[str, Any], include_usage: bool) -> Iterator[dict[str, Any]]:
+def _chat_chunks(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The whole output in one chunk, the finish reasons in the next, as in every real stream.
 
     Further tool calls have chunks of their own: LlamaIndex reads one a chunk.
@@ -40,7 +40,7 @@ def _chat_chunks(answer: dict[str, Any], include_usage: bool) -> Iterator[dict[s
     yield {**shared, "choices": [_delta_chunk(choice) for choice in choices]}
     yield from ({**shared, "choices": [chunk]} for c in choices for chunk in _further_calls(c))
     yield {**shared, "choices": [_finish_chunk(choice) for choice in choices]}
-    if include_usage and answer.get("usage"):
+    if answer.get("usage"):
         yield {**shared, "choices": [], "usage": answer["usage"]}
 
 

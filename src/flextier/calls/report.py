@@ -106,6 +106,8 @@ class CallReport:
     why: str = ""
     """Why ``lanes="auto"`` chose its lanes, or why the call cannot take lanes that the policy
     names; empty: it can take all of them."""
+    usage_estimated: bool = False
+    """Whether ``usage`` is an estimate by the text of a chat stream that did not report it."""
 
     @property
     def cost(self) -> Cost:
@@ -113,9 +115,11 @@ class CallReport:
 
         Unpriced for a call without usage, or a model without a price; neither raises.
         """
+        from flextier.pricing.cost import of_estimated_usage
         from flextier.pricing.price_book import cost_or_unpriced
 
-        return cost_or_unpriced(self.usage, self.models, self.lane, self.at)
+        cost = cost_or_unpriced(self.usage, self.models, self.lane, self.at)
+        return of_estimated_usage(cost) if self.usage_estimated else cost
 
     @property
     def models(self) -> tuple[str, ...]:

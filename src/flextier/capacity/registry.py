@@ -1,4 +1,4 @@
-"""The limiters of this process, and the lanes that it knows a model does not support."""
+"""The limiters of this process, and what it knows models and servers not to support."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class LimiterRegistry:
         self._lock = threading.Lock()
         self._limiters: dict[tuple[str, str, str], Limiter] = {}
         self._unsupported = UnsupportedLanes()
+        self.without_stream_usage: set[str] = set()
+        """Base URLs that have rejected a request for the usage of a chat stream."""
 
     def limiter(self, base_url: str, account: str, model: str) -> Limiter:
         """The limiter that all calls of an account and model share; made at first use."""
@@ -63,6 +65,7 @@ class LimiterRegistry:
         """Clear everything, as in a new process. Calls under way end at their old limiters."""
         self._lock = threading.Lock()
         self._limiters, self._unsupported = {}, UnsupportedLanes()
+        self.without_stream_usage = set()
 
 
 CAPACITY = LimiterRegistry()

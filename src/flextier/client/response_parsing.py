@@ -91,14 +91,13 @@ def single_chunk_response(route: Route, response: Any) -> Any:
         MalformedAnswerError: that is no answer.
     """
     check_answer(route.options, response)
-    options = route.options.json_data.get("stream_options") or {}
     kept = {
         name: value
         for name, value in response.headers.items()
         if name not in ("content-length", "content-encoding", "transfer-encoding", "content-type")
     }
     request = response.request
-    events = as_event_stream(response.json(), include_usage=bool(options.get("include_usage")))
+    events = as_event_stream(response.json())
     route.whole = response.content
     return type(response)(
         200,

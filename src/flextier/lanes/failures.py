@@ -133,6 +133,16 @@ def _says(failure: Failure, words: re.Pattern[str]) -> bool:
     return any(name and words.search(name) for name in (failure.code, failure.type))
 
 
+_STREAM_OPTIONS = re.compile(r"stream[_ ]options|include_usage", re.IGNORECASE)
+
+
+def rejects_stream_options(failure: Failure) -> bool:
+    """Whether a request with ``stream_options`` was rejected because of them."""
+    if failure.status not in (None, 400, 422):
+        return False
+    return _STREAM_OPTIONS.search(failure.param or failure.message) is not None
+
+
 def _stream_unverified(failure: Failure) -> bool:
     if failure.code == "unsupported_value" and failure.param == "stream":
         return True

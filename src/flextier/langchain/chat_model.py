@@ -11,6 +11,7 @@ import openai
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from flextier._openai.request_options import NO_STREAM_USAGE
 from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier._utils.extras import needs_extra
 from flextier.calls.context import current_scope
@@ -173,6 +174,14 @@ class ChatOpenAIFlex(ChatOpenAI):
         except PolicyError:  # the call itself raises it
             return policy
 
+    def _stream_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a stream; with ``stream_usage=False`` its usage is not requested."""
+        requested = arguments.get("stream_usage")
+        if (self.stream_usage if requested is None else requested) is not False:
+            return arguments
+        headers = arguments.get("extra_headers") or self.model_kwargs.get("extra_headers") or {}
+        return {**arguments, "extra_headers": {**headers, **NO_STREAM_USAGE}}
+
     # --- calls --------------------------------------------------------------------------------
 
     def _generate(
@@ -204,6 +213,7 @@ class ChatOpenAIFlex(ChatOpenAI):
     ) -> Iterator[ChatGenerationChunk]:
         reports: list[CallReport] = []
         model, kwargs = self._for_call(messages, stop, kwargs)
+        kwargs = model._stream_arguments(kwargs)
         chunks = super(ChatOpenAIFlex, model)._stream(
             messages, stop=stop, run_manager=run_manager, **kwargs
         )
@@ -230,6 +240,7 @@ class ChatOpenAIFlex(ChatOpenAI):
     ) -> AsyncIterator[ChatGenerationChunk]:
         reports: list[CallReport] = []
         model, kwargs = self._for_call(messages, stop, kwargs)
+        kwargs = model._stream_arguments(kwargs)
         chunks = super(ChatOpenAIFlex, model)._astream(
             messages, stop=stop, run_manager=run_manager, **kwargs
         )

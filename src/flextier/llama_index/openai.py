@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
+from flextier._openai.request_options import NO_STREAM_USAGE
 from flextier._utils.extras import needs_extra
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.llama_index.base import FlexLLM, without_retries
@@ -16,8 +16,6 @@ with needs_extra("llama-index"):
         CompletionResponseGen,
     )
     from llama_index.llms.openai import OpenAI
-
-_OPENAI_HOST = "api.openai.com"
 
 
 class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is ours
@@ -40,9 +38,9 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
     """
 
     stream_usage: bool | None = None
-    """Whether chat streams request their usage, which adds a chunk at the end; without it the cost
-    of a stream is unknown. None: only from OpenAI's own API, as LangChain's ``ChatOpenAI`` does,
-    since some gateways reject the field. ``stream_options`` in ``additional_kwargs`` overrides."""
+    """Whether chat streams end with a chunk that has their usage. None: they do not, but flextier
+    requests it for the report. False: it is not requested, and the cost of a stream is unknown.
+    ``stream_options`` in ``additional_kwargs`` overrides."""
 
     _max_tokens_field = "max_tokens"
 
@@ -67,16 +65,12 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
 
     def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         fields = super()._get_model_kwargs(**kwargs)
-        if fields.get("stream") and "stream_options" not in fields and self._requests_usage():
-            fields["stream_options"] = {"include_usage": True}
+        if fields.get("stream") and "stream_options" not in fields:
+            if self.stream_usage:
+                fields["stream_options"] = {"include_usage": True}
+            elif self.stream_usage is False:
+                fields["extra_headers"] = {**fields.get("extra_headers", {}), **NO_STREAM_USAGE}
         return fields
-
-    def _requests_usage(self) -> bool:
-        if self.stream_usage is not None:
-            return self.stream_usage
-        client = self._client or self._aclient
-        url = self.api_base if client is None else client.base_url
-        return urlsplit(str(url)).hostname == _OPENAI_HOST
 
     def _adapt_to_reasoning_model(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
         super()._adapt_to_reasoning_model(fields, explicit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -12,6 +12,10 @@ from flextier.pricing.usage import Usage
 
 Basis = Literal["exact", "estimated", "unpriced"]
 """How reliable a cost is: published rates, an estimate by a rule, or no price."""
+
+USAGE_ESTIMATED = (
+    "the stream did not report its usage: tokens are estimated by its text, without reasoning"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,14 @@ def cost_at(
         output=output,
         standard=(None if standard is None else total_dollars(_parts(standard, usage))),
     )
+
+
+def of_estimated_usage(cost: Cost) -> Cost:
+    """The cost, if its tokens are an estimate."""
+    if cost.basis == "unpriced":
+        return cost
+    reason = "; ".join(filter(None, (USAGE_ESTIMATED, cost.reason)))
+    return replace(cost, basis="estimated", reason=reason)
 
 
 def _digits(amount: Decimal | None) -> str | None:

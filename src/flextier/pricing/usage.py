@@ -80,6 +80,31 @@ class Usage:
         }
 
 
+_CHARACTERS_PER_TOKEN = 4
+
+
+def estimated_usage(body: Mapping[str, Any], output_size: int) -> Usage:
+    """An estimate of the tokens of a call: by its text, as for English, files and media left out.
+
+    Args:
+        body: the JSON of a chat completion's request.
+        output_size: the characters of its response.
+    """
+    inputs = _text_size(body.get("messages")) + _text_size(body.get("tools"))
+    return Usage(-(-inputs // _CHARACTERS_PER_TOKEN), -(-output_size // _CHARACTERS_PER_TOKEN))
+
+
+def _text_size(value: Any) -> int:
+    if isinstance(value, str):
+        return 0 if value.startswith("data:") else len(value)
+    if isinstance(value, Mapping):
+        return sum(_text_size(item) for key, item in value.items() if key not in _MEDIA)
+    return sum(map(_text_size, value)) if isinstance(value, (list, tuple)) else 0
+
+
+_MEDIA = frozenset({"type", "id", "image_url", "input_audio", "file"})
+
+
 def _as_object(fields: Mapping[str, Any]) -> SimpleNamespace:
     """An object with the fields as attributes, like the SDK's, nested ones too."""
     return SimpleNamespace(

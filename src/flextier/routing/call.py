@@ -23,6 +23,7 @@ from flextier._openai.request_options import (
     number_of_choices,
     output_limit,
     request_facts,
+    requests_stream_usage,
     with_read_callback,
 )
 from flextier._openai.response_metadata import (
@@ -40,14 +41,14 @@ from flextier.calls.report_builder import AttemptLog
 from flextier.capacity import LaneKey, LimiterRegistry
 from flextier.errors import BatchUnfinished, FlexDeadlineExceeded
 from flextier.lanes import AUTO, JOURNAL, CallFacts, Lane, choose, tier_lane, warn_about_windows
-from flextier.lanes.failures import Failure, Kind, classify
+from flextier.lanes.failures import Failure, Kind, classify, rejects_stream_options
 from flextier.lanes.rate_limits import refused_limit
 from flextier.lanes.retry_after import retry_after, retry_forbidden
 from flextier.planning.admission import Admission
 from flextier.planning.fallback import FailedAttempt, GiveUp, Ladder, Limit, Send
 from flextier.planning.lane_status import LaneStatus
 from flextier.policy import FlexPolicy
-from flextier.pricing.usage import Usage
+from flextier.pricing.usage import Usage, estimated_usage
 from flextier.routing.final_errors import deadline_error, unavailable_error, with_explanation
 from flextier.routing.timeout_args import TimeoutArgument
 from flextier.transport.streams import StreamProgress
@@ -68,10 +69,11 @@ class Route:
 
     # Tens of thousands may wait at once.
     __slots__ = (
-        "_account", "_admission", "_attempts", "_batch_skipped", "_burst", "_capacity", "_clock",
+        "_account", "_adds_usage", "_admission", "_attempts", "_burst", "_capacity", "_clock",
         "_done", "_entry", "_error", "_externally_timed", "_first_lane", "_held", "_ladder",
-        "_policy", "_response", "_scope", "_stream", "_timeout", "_times_lane", "_unsent", "_why",
-        "cost_callbacks", "limit", "model", "options", "step", "whole",
+        "_not_a_retry", "_policy", "_response", "_scope", "_stream", "_timeout", "_times_lane",
+        "_unsent", "_usage_refused", "_usage_requested", "_why", "cost_callbacks", "limit", "model",
+        "options", "step", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +93,8 @@ class Route:
         """The SDK's options as the caller gave them."""
         self.model = str(options.json_data.get("model", ""))
         self._stream = bool(options.json_data.get("stream"))
+        self._usage_requested = requests_stream_usage(options) if self._stream else False
+        self._adds_usage = self._usage_refused = False
         self._policy = policy
         self._timeout = timeout
         self._externally_timed = externally_timed
@@ -134,7 +138,7 @@ class Route:
             plain, lanes = chosen.plain, chosen.lanes
             self._why = self._why or chosen.why
         self._error: Exception | None = None
-        self._held = self._unsent = self._batch_skipped = False
+        self._held = self._unsent = self._not_a_retry = False
         self._ladder = Ladder(
             policy, lanes, self._attempts.started_at, status.shut_for, status.latency, plain
         )
@@ -256,6 +260,11 @@ class Route:
         # A stream that has begun may last until the deadline itself.
         one_read = self.silence_limit() if self._stream else self.limit
         lane = self._ladder.lane
+        self._adds_usage = (
+            self._usage_requested is None
+            and not (self._usage_refused or self.unstreamed)
+            and self._account[0] not in self._capacity.without_stream_usage
+        )
         self._response = self._error = None
         self._admission.start(now)
         self._attempts.attempt_started(lane.name, now)
@@ -264,6 +273,7 @@ class Route:
             tier=lane.service_tier,
             timeout=self._timeout.for_attempt(one_read, externally_timed=self._externally_timed),
             plain=self.unstreamed,
+            usage=self._adds_usage,
             on_read=self._keep_response,
             on_headers=self._headers_received,
         )
@@ -334,7 +344,7 @@ class Route:
             return error
         self.step = GiveUp("none")  # until decided: an error in deciding must not be retried
         too_few = isinstance(error, BatchUnfinished) and error.status == "alone"
-        self._batch_skipped = False
+        self._not_a_retry = False
         kind = self._decide(failure, too_few=too_few)
         if isinstance(self.step, Send):
             self._error = error
@@ -346,7 +356,12 @@ class Route:
         kind = classify(failure, lane)
         if kind == "stream_unverified" and not self._stream:
             kind = "rejected"  # the call is no stream, so a call without one does not help
-        now = self._attempts.attempt_ended(kind, failure.status, failure.request_id, failure.sent)
+        added = self._adds_usage and kind in ("rejected", "transient")
+        self._usage_refused = self._usage_refused or (added and rejects_stream_options(failure))
+        outcome = "usage_unsupported" if self._adds_usage and self._usage_refused else kind
+        now = self._attempts.attempt_ended(
+            outcome, failure.status, failure.request_id, failure.sent
+        )
         event = FailedAttempt(
             kind=kind,
             now=now,
@@ -358,11 +373,14 @@ class Route:
         if kind != "rate_limited":
             self._admission.headers_received(failure.headers, now)
         self._update_lane_status(event, failure)
-        if kind == "lane_unsupported" and (other := lane.alternative_for(failure)) is not None:
+        if outcome == "usage_unsupported":
+            self._not_a_retry = True
+            self.step = Send(lane)
+        elif kind == "lane_unsupported" and (other := lane.alternative_for(failure)) is not None:
             self.step = self._ladder.replace_lane(other, now)
         elif too_few and (following := self._ladder.skip_lane()) is not None:
             # Too few calls for a batch: the call starts on the next lane, and this is no retry.
-            self._batch_skipped = True
+            self._not_a_retry = True
             if self._burst is not None:
                 self._burst.window_expired()
             self._first_lane = following.name
@@ -525,7 +543,7 @@ class Route:
 
     def notify(self, state: RetryCallState) -> None:
         """Notify the listeners of a retry."""
-        if self._batch_skipped:
+        if self._not_a_retry:
             return
         retry = self._retry(state)
         for listener in self._scope.retries:
@@ -539,7 +557,7 @@ class Route:
 
     async def anotify(self, state: RetryCallState) -> None:
         """Notify the listeners of a retry, async ones included."""
-        if self._batch_skipped:
+        if self._not_a_retry:
             return
         retry = self._retry(state)
         for listener in self._scope.retries:
@@ -556,6 +574,8 @@ class Route:
         """Notify the listeners of the stream that is the call's response."""
         if self._entry is not None:
             self._entry.stream_opened()
+        if self._usage_refused:
+            self._capacity.without_stream_usage.add(self._account[0])
         for listener in self._scope.streams:
             listener(stream)
 
@@ -574,6 +594,16 @@ class Route:
 
         endpoint, _, _ = self.options.url.partition("?")
         return StreamRecorder(self._journal, self.whole, endpoint, number_of_choices(self.options))
+
+    @property
+    def withholds_usage(self) -> bool:
+        """Whether to withhold the chunk of a stream that has its usage only: none was requested."""
+        return not self._usage_requested
+
+    @property
+    def ends_reads_in_time(self) -> bool:
+        """Whether a limit of this process ends the reads of a stream, and not only a socket's."""
+        return self._externally_timed
 
     def silence_limit(self) -> float:
         """Seconds that a stream's next event may take: those of an attempt, within the deadline."""
@@ -597,7 +627,16 @@ class Route:
             outcome = CANCELLED
         now = self._attempts.attempt_ended(outcome, status=200, request_id=progress.request_id)
         (self._admission.served if outcome == SERVED else self._admission.release)(now)
-        self._finish(progress.tier, progress.usage, progress.model, error)
+        usage = progress.usage
+        estimated = (
+            usage is None
+            and outcome == SERVED
+            and self._usage_requested is not False
+            and progress.text_size > 0
+        )
+        if estimated:
+            usage = estimated_usage(self.options.json_data, progress.text_size)
+        self._finish(progress.tier, usage, progress.model, error, usage_estimated=estimated)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -607,6 +646,8 @@ class Route:
         usage: Usage | None = None,
         model: str | None = None,
         error: BaseException | None = None,
+        *,
+        usage_estimated: bool = False,
     ) -> None:
         self._done, self._error = True, None
         if self._admission.is_held:
@@ -633,6 +674,7 @@ class Route:
             output_limit=output_limit(self.options),
             error=None if error is None else type(error).__name__,
             why=self._why,
+            usage_estimated=usage_estimated,
         )
         if self._burst is not None:
             self._burst.leave()

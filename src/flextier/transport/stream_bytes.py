@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -21,10 +22,13 @@ class _StreamBytes:
         self._response = stream.response
         self._kept: list[bytes] = []
         self._is_kept = True
+        self._without_usage = False
+        self._rest = b""
 
-    def opened(self) -> None:
+    def opened(self, *, without_usage: bool) -> None:
         """The stream is open: bytes that arrive from now on are kept only if bytes are read."""
         self._is_kept = False
+        self._without_usage = without_usage
 
     def _arrived(self, data: bytes) -> bytes:
         if self._is_kept:
@@ -38,10 +42,24 @@ class _StreamBytes:
             raise http.StreamConsumed
         self._is_kept = True
 
-    def _take(self) -> bytes:
-        data = b"".join(self._kept)
+    def _take(self, *, all_read: bool = False) -> bytes:
+        data = self._rest + b"".join(self._kept)
         self._kept.clear()
-        return data
+        if self._without_usage:
+            *events, self._rest = _END_OF_EVENT.split(data)
+            data = b"".join(event for event in events if not _is_usage(event))
+        return data + self._rest if all_read else data
+
+
+# Not a part of text: quotation marks in it are escaped.
+_END_OF_EVENT = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)|(?<=\r\r)")
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+
+
+def _is_usage(event: bytes) -> bool:
+    """Whether a chunk has the usage of its stream, and nothing else."""
+    return _NO_CHOICES.search(event) is not None and _USAGE.search(event) is not None
 
 
 class StreamBytes(_StreamBytes):
@@ -64,9 +82,9 @@ class StreamBytes(_StreamBytes):
                 if data := self._take():
                     yield data
         except Exception:
-            yield self._take()
+            yield self._take(all_read=True)
             raise
-        yield self._take()
+        yield self._take(all_read=True)
 
 
 class AsyncStreamBytes(_StreamBytes):
@@ -89,6 +107,6 @@ class AsyncStreamBytes(_StreamBytes):
                 if data := self._take():
                     yield data
         except Exception:
-            yield self._take()
+            yield self._take(all_read=True)
             raise
-        yield self._take()
+        yield self._take(all_read=True)

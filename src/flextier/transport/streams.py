@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -12,7 +13,6 @@ import openai
 from openai import AsyncStream, Stream
 
 from flextier._openai.compat import connection_errors, timeout_errors
-from flextier._openai.response_metadata import model_of, service_tier_of, usage_of
 from flextier.calls.report import CANCELLED, SERVED
 from flextier.errors import StreamInterruptedError
 from flextier.pricing.usage import Usage
@@ -26,13 +26,24 @@ _T = TypeVar("_T")
 # Tuples, not sets: a server may send a type that has no hash.
 _PREAMBLE = ("response.created", "response.queued", "response.in_progress")
 _COMPLETE = ("response.completed", "response.incomplete")
+_REST_SECONDS = 1.0
+"""Seconds that the usage of a stream may take, when its caller stops reading at its last text."""
 _FAILED = ("response.failed", "error")
 
 
 class StreamProgress:
     """The events of a stream so far: whether it is complete, its service tier and its usage."""
 
-    __slots__ = ("_failure", "_finished", "_open", "model", "request_id", "tier", "usage")
+    __slots__ = (
+        "_failure",
+        "_finished",
+        "_open",
+        "model",
+        "request_id",
+        "text_size",
+        "tier",
+        "usage",
+    )
 
     def __init__(self, request_id: str | None = None) -> None:
         self.request_id = request_id
@@ -42,6 +53,8 @@ class StreamProgress:
         self.tier: str | None = None
         self.usage: Usage | None = None
         self.model: str | None = None
+        self.text_size = 0
+        """The characters of a chat stream's text and tool calls."""
 
     @property
     def complete(self) -> bool:
@@ -63,11 +76,14 @@ class StreamProgress:
 
     def _record_chunk(self, chunk: Any, choices: Any) -> None:
         self._record_totals(chunk)
-        for choice in choices if isinstance(choices, list) else ():
+        if not isinstance(choices, list):
+            return
+        for choice in choices:
             if choice is not None:
                 index = getattr(choice, "index", None)
                 ended = getattr(choice, "finish_reason", None) is not None
                 (self._finished if ended else self._open).add(index if type(index) is int else 0)
+                self.text_size += _text_size(getattr(choice, "delta", None))
 
     def _record_event(self, event: Any) -> None:
         kind = getattr(event, "type", None)
@@ -78,9 +94,22 @@ class StreamProgress:
             self._failure = _failure_body(event)
 
     def _record_totals(self, holder: Any) -> None:
-        self.tier = service_tier_of(holder) or self.tier
-        self.usage = usage_of(holder) or self.usage
-        self.model = model_of(holder) or self.model
+        # Written out, as it runs for every chunk.
+        if (tier := getattr(holder, "service_tier", None)) and isinstance(tier, str):
+            self.tier = tier
+        if (model := getattr(holder, "model", None)) and isinstance(model, str):
+            self.model = model
+        if (usage := getattr(holder, "usage", None)) is not None:
+            self.usage = Usage.from_openai(usage) or self.usage
+
+    def record_unread(self, data: str) -> bool:
+        """Record the JSON of an event that is not handed over; whether to go on to the next one."""
+        if data.startswith("[DONE]"):
+            return False
+        fields = json.loads(data)
+        if isinstance(fields, dict) and isinstance(fields.get("usage"), dict):
+            self.usage = Usage.from_json(fields["usage"])
+        return self.usage is None
 
     def failure(self, request: Any) -> openai.APIError | None:
         """The failure that the stream itself reported, as an exception."""
@@ -100,6 +129,21 @@ class StreamProgress:
         )
 
 
+def _text_size(delta: Any) -> int:
+    content = getattr(delta, "content", None)
+    size = len(content) if isinstance(content, str) else 0
+    calls = getattr(delta, "tool_calls", None)
+    for call in calls if isinstance(calls, list) else ():
+        arguments = getattr(getattr(call, "function", None), "arguments", None)
+        size += len(arguments) if isinstance(arguments, str) else 0
+    return size
+
+
+def _is_usage(chunk: Any) -> bool:
+    """Whether a chunk of a chat stream has its usage, and nothing else."""
+    return getattr(chunk, "choices", None) == [] and getattr(chunk, "usage", None) is not None
+
+
 def _failure_body(event: Any) -> dict[str, Any]:
     response = getattr(event, "response", None)
     error = event if event.type == "error" else getattr(response, "error", None)
@@ -117,6 +161,14 @@ class StreamOwner(Protocol):
     def stream_recorder(self) -> Callable[[Any, StreamProgress], None] | None:
         """Called with each event before it is handed over; None: they are not recorded."""
 
+    @property
+    def withholds_usage(self) -> bool:
+        """Whether to withhold the chunk that has the usage only."""
+
+    @property
+    def ends_reads_in_time(self) -> bool:
+        """Whether :class:`time_limit` ends the reads of the stream."""
+
     def silence_limit(self) -> float:
         """Seconds that the next event may take."""
 
@@ -133,6 +185,8 @@ class _StreamBase:
     """The part that both stream classes share: held events, and the end reported once."""
 
     response: Any
+    _events: Any = None
+    """The events as the SDK decodes them, which can be read when its stream is being closed."""
 
     def _prepare(self) -> None:
         self._progress = StreamProgress(self.response.headers.get("x-request-id"))
@@ -141,6 +195,27 @@ class _StreamBase:
         self._recorder: Callable[[Any, StreamProgress], None] | None = None
         self._end_reported = False
         self._pulling = False
+        self._withholds = False
+
+    def _opened(self, owner: StreamOwner, content: Any) -> None:
+        self._owner = owner
+        self._withholds = owner.withholds_usage
+        if content is not None:
+            content.opened(without_usage=self._withholds)
+
+    @property
+    def _may_have_usage(self) -> bool:
+        """Whether the rest of a stream that is closed may have its usage, and can be read."""
+        progress = self._progress
+        if self._end_reported or self._pulling or not progress.complete or progress.usage:
+            return False
+        is_buffered = self.response.is_closed
+        return is_buffered or (self._owner is not None and self._owner.ends_reads_in_time)
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether a caller who stops reading has seen all that the stream has for them."""
+        return self._withholds and self._progress.complete and not self._end_reported
 
     @property
     def is_untouched(self) -> bool:
@@ -190,7 +265,7 @@ class _StreamBase:
 
     def _pass_on(self, event: Any) -> Any:
         """An event for the caller, who may stop reading at the one that ends a response."""
-        if getattr(event, "type", None) in _COMPLETE:
+        if self._progress.complete and getattr(event, "type", None) in _COMPLETE:
             self._end(SERVED)
         return event
 
@@ -200,11 +275,11 @@ class _StreamBase:
             self._end(SERVED if self._progress.complete else CANCELLED)
 
     def _ends_after(self, error: BaseException) -> bool:
-        """Whether reading ends normally, as only the connection timed out after the whole response.
+        """Whether reading ends normally, as only the connection was lost after the whole response.
 
         Otherwise the end of the stream is reported, and the error must be raised.
         """
-        if self._end_reported and isinstance(error, openai.APITimeoutError):
+        if self._end_reported and isinstance(error, openai.APIConnectionError):
             return True
         complete = isinstance(error, (StopIteration, StopAsyncIteration))
         self._end(SERVED if complete else "interrupted", None if complete else error)
@@ -236,13 +311,13 @@ class FlexStream(Stream[_T], _StreamBase):
         except BaseException:
             self.close()
             raise
-        self._owner = owner
-        if content is not None:
-            content.opened()
+        self._opened(owner, content)
         # The SDK's stream helpers close the response, not the stream.
         close = self.response.close
 
         def close_and_report() -> None:
+            if self._may_have_usage:
+                self._read_rest()
             close()
             self._response_closed()
 
@@ -263,6 +338,16 @@ class FlexStream(Stream[_T], _StreamBase):
         self._record(event)
         return event
 
+    def _iter_events(self) -> Any:
+        self._events = super()._iter_events()
+        return self._events
+
+    def _read_rest(self) -> None:
+        # The caller has the whole response: an error here costs its usage only.
+        with suppress(Exception), time_limit(_REST_SECONDS):
+            while self._progress.record_unread(next(self._events).data):
+                pass
+
     def __next__(self) -> Any:
         if self._held:
             return self._pass_on(self._held.popleft())
@@ -270,7 +355,10 @@ class FlexStream(Stream[_T], _StreamBase):
             if self._owner is None:
                 return self._pull()
             with time_limit(self._next_limit()):
-                return self._pass_on(self._pull())
+                event = self._pull()
+                while self._withholds and self._progress.usage and _is_usage(event):
+                    event = self._pull()
+                return self._pass_on(event)
         except BaseException as error:
             if self._ends_after(error):
                 self.close()
@@ -283,7 +371,12 @@ class FlexStream(Stream[_T], _StreamBase):
                 event = next(self)
             except StopIteration:
                 return
-            yield event
+            try:
+                yield event
+            except GeneratorExit:
+                if self._is_left:
+                    self.close()
+                raise
 
     def close(self) -> None:
         super().close()
@@ -308,12 +401,12 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
             with anyio.CancelScope(shield=True):
                 await self.close()
             raise
-        self._owner = owner
-        if content is not None:
-            content.opened()
+        self._opened(owner, content)
         aclose = self.response.aclose
 
         async def close_and_report() -> None:
+            if self._may_have_usage:
+                await self._read_rest()
             await aclose()
             self._response_closed()
 
@@ -334,6 +427,16 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
         self._record(event)
         return event
 
+    def _iter_events(self) -> Any:
+        self._events = super()._iter_events()
+        return self._events
+
+    async def _read_rest(self) -> None:
+        # The caller has the whole response: an error here costs its usage only.
+        with suppress(Exception), anyio.move_on_after(_REST_SECONDS, shield=True):
+            while self._progress.record_unread((await anext(self._events)).data):
+                pass
+
     async def __anext__(self) -> Any:
         if self._held:
             return self._pass_on(self._held.popleft())
@@ -341,6 +444,8 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
             if self._owner is None:
                 return await self._pull()
             event = await self._pull_within(self._next_limit())
+            while self._withholds and self._progress.usage and _is_usage(event):
+                event = await self._pull_within(self._next_limit())
             return self._pass_on(event)
         except BaseException as error:
             if self._ends_after(error):
@@ -361,7 +466,12 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
                 event = await self.__anext__()
             except StopAsyncIteration:
                 return
-            yield event
+            try:
+                yield event
+            except GeneratorExit:
+                if self._is_left:
+                    await self.close()
+                raise
 
     async def close(self) -> None:
         await super().close()
