@@ -6,6 +6,7 @@ import asyncio
 import copy
 import os
 import pickle
+import re
 import sqlite3
 import stat
 import subprocess
@@ -28,6 +29,7 @@ from flextier.batch import (
     cancel,
     create,
     fetch,
+    formatting,
     list_batches,
     retrieve,
     wait,
@@ -519,6 +521,19 @@ def test_cancel_times_out(client: openai.OpenAI, sim: Simulator, time: Time) -> 
         cancel(client, batch.id, wait=True, timeout=60, clock=time.clock)
 
 
+def test_a_list_with_odd_entries(client: openai.OpenAI, sim: Simulator, time: Time) -> None:
+    """What is no list is requested again; entries that are no batch are left out."""
+    made(client, time, 1)
+    listing: dict[str, str] = {"path": "/batches", "method": "GET"}
+    sim.script(*[Fault.body(text).on(**listing) for text in ("null", "{}", '{"data": null}')])
+    assert len(list(list_batches(client, clock=time.clock))) == 1
+    undated = '{"id": "batch_1", "status": "completed", "created_at": null, "request_counts": null}'
+    sim.script(Fault.body(f'{{"data": [null, {undated}], "has_more": false}}').on(**listing))
+    (found,) = list_batches(client, since=time.now, clock=time.clock)
+    assert found.id == "batch_1"
+    assert re.search(r"batch_1 +completed +- +- +- +- +-", formatting.table([found], time.now))
+
+
 # --- fetch ------------------------------------------------------------------------------------
 
 
@@ -547,6 +562,25 @@ def test_fetch_only_errors(
     assert fetched.cost == fetched.saved == Decimal(0)
     assert fetched.usage == Usage(0, 0)
     assert read(tmp_path / "out")[0]["response"]["body"]["error"]["message"] == "no"
+
+
+def test_fetch_odd_lines(client: openai.OpenAI, sim: Simulator, time: Time, tmp_path: Path) -> None:
+    """Lines that are no answer have failed and cost nothing; the others are as always."""
+    odd = [{"status_code": 0, "body": {}}, {"status_code": 200, "body": None}, "}{"]
+    sim.script_batches(BatchOutcome.complete(*odd, file="output", no_file=""))
+    fetched = fetch(client, ended(client, time).id, tmp_path / "out", clock=time.clock)
+    # The request of the line that is not JSON counts as unfinished, too: it has no other line.
+    assert (fetched.done, fetched.failed, fetched.unfinished) == (2, 3, 1)
+    assert fetched.cost == price(fetched.usage, model=MODEL, lane="batch").total
+
+
+def test_fetch_files_that_are_named_late(
+    client: openai.OpenAI, sim: Simulator, time: Time, tmp_path: Path
+) -> None:
+    """A batch that is completed is polled again until it names its files."""
+    sim.script_batches(BatchOutcome.complete(late=3))
+    fetched = fetch(client, ended(client, time).id, tmp_path / "out", clock=time.clock)
+    assert fetched.done == 5
 
 
 def test_fetch_what_failed(

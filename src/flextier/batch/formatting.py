@@ -38,13 +38,14 @@ def table(batches: Iterable[Batch], now: float) -> str:
 
 
 def _row(batch: Batch, now: float) -> tuple[str, ...]:
+    created = created_at(batch)
     return (
         plain(batch.id),
         plain(batch.status),
         plain(batch.model or "-"),
         done_of(batch),
-        _time(batch.created_at),
-        "-" if (created := created_at(batch)) is None else seconds(max(0.0, now - created)),
+        "-" if created is None else _time(created),
+        "-" if created is None else seconds(max(0.0, now - created)),
         plain(tag_of(batch) or "-"),
     )
 
@@ -140,5 +141,5 @@ def as_dict(batch: Batch) -> dict[str, Any]:
 def _time(at: float) -> str:
     try:
         return moment(datetime.fromtimestamp(at, timezone.utc), "seconds")
-    except (TypeError, ValueError, OverflowError, OSError):
+    except (ValueError, OverflowError, OSError):
         return f"{at}"
