@@ -121,8 +121,14 @@ def _error_fields(error: openai.APIError) -> dict[str, Any]:
         "code": _text(error.code),
         "type": _text(error.type),
         "param": _text(error.param),
-        "message": error.message or "",
+        "message": _message(error),
     }
+
+
+def _message(error: openai.APIError) -> str:
+    """The message; with the body, which openai 3 leaves out, if that has none (``"detail"``)."""
+    message, body = error.message or "", error.body
+    return f"{message} {body}" if isinstance(body, dict) and "message" not in body else message
 
 
 def _text(value: Any) -> str | None:
