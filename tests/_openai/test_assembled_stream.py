@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk
-from openai.types.responses import ResponseCompletedEvent
+from openai.types.responses import Response, ResponseCompletedEvent
 
 from flextier._openai.assembled_stream import AssembledStream
 from flextier._openai.single_chunk_stream import as_event_stream
@@ -59,6 +59,18 @@ def test_responses(answer: Json) -> None:
     with client(answer) as sdk:
         whole = assembled(sdk.responses.create(stream=True, **ASK_RESPONSES))
     assert whole == answer
+
+
+@pytest.mark.parametrize("left_out", [{"output": []}, {}])
+def test_a_last_event_without_output(left_out: Json) -> None:
+    """Some gateways leave the output out of it: the items before it have it."""
+    answer = RESPONSES["everything"]
+    with client(answer) as sdk:
+        *before, last = sdk.responses.create(stream=True, **ASK_RESPONSES)
+    fields = {k: v for k, v in answer.items() if k != "output"}
+    response = Response.construct(**fields, **left_out)
+    last = ResponseCompletedEvent.construct(type=last.type, response=response)
+    assert assembled([*before, last]) == answer
 
 
 def test_texts_continue() -> None:

@@ -16,19 +16,22 @@ _NOT_KEPT = frozenset({"choices", "obfuscation", "object"})
 class AssembledStream:
     """The response that the events so far amount to."""
 
-    __slots__ = ("_choices", "_head", "_response", "text_length")
+    __slots__ = ("_choices", "_head", "_items", "_response", "text_length")
 
     def __init__(self) -> None:
         self.text_length = 0
         """The length of all texts in the chunks so far."""
         self._head: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
+        self._items: list[Any] = []
         self._response: Any = None
 
     def add(self, event: Any) -> None:
         """Add a chat chunk, or an event of the Responses API."""
         if getattr(event, "choices", None) is None:
             self._response = getattr(event, "response", self._response)
+            if getattr(event, "type", None) == "response.output_item.done":
+                self._items.append(getattr(event, "item", None))
             return
         chunk = fields_of(event)
         choices = chunk["choices"]
@@ -40,9 +43,16 @@ class AssembledStream:
     def body(self) -> dict[str, Any] | None:
         """The response as the API returns it without streaming; None: there was none."""
         if not self._choices:
-            return fields_of(self._response) if isinstance(self._response, BaseModel) else None
+            return self._whole_response() if isinstance(self._response, BaseModel) else None
         choices = [_choice(index, self._choices[index]) for index in sorted(self._choices)]
         return {**self._head, "object": "chat.completion", "choices": choices}
+
+    def _whole_response(self) -> dict[str, Any]:
+        response = fields_of(self._response)
+        if not response.get("output"):  # some gateways leave it out of the last event
+            items = [fields_of(item) for item in self._items if isinstance(item, BaseModel)]
+            response["output"] = items
+        return response
 
     def _merge(self, old: Any, new: Any) -> Any:
         """A value that a later chunk continues."""
