@@ -105,6 +105,8 @@ PASSING: dict[str, list[Fault]] = {
     "resets": [Fault.reset(), Fault.reset(after_effect=True)],
     "cut": [Fault.cut(100), Fault.cut(0)],
     "a-page": [Fault.not_json("text/html"), Fault.not_json()],
+    "no-answers": [Fault.body(text) for text in ("null", "[]", "{}", "[" * 50_000, b"\xff\xfe")],
+    "no-output": [Fault.body('{"id": "resp_1", "status": "completed", "output": null}')] * 2,
     "denied-for-a-moment": [Fault.status(401), Fault.status(403)],
     "unknown-for-a-moment": [Fault.status(404)] * 3,
 }

@@ -13,6 +13,7 @@ from flextier._openai.compat import RAW_RESPONSE_HEADER, FinalRequestOptions, is
 from flextier._openai.request_options import attempt_options
 from flextier.errors import MalformedAnswerError
 from flextier.lanes import Lane
+from flextier.lanes.answer_check import why_unreadable
 
 # Timeouts in seconds. Polls and cancellations are answered at once; a creation sends all its input.
 _POLL_TIMEOUT, _CREATE_TIMEOUT, _CONNECT_TIMEOUT = 30.0, 120.0, 10.0
@@ -53,6 +54,16 @@ class PolledResponse:
     def ended(self) -> bool:
         """Whether the response has ended."""
         return self.status in ENDED
+
+    def check_output(self) -> None:
+        """Check that a response which is complete has its output.
+
+        Raises:
+            MalformedAnswerError: it has not.
+        """
+        complete = self.status in ("completed", "incomplete")
+        if complete and (why := why_unreadable("/responses", self.body)):
+            raise _unreadable(f"the response is {self.status}, but no answer: {why}")
 
     @property
     def answered_directly(self) -> bool:
@@ -127,7 +138,7 @@ def polled(response: Any) -> PolledResponse:
     content = response.content
     try:
         body = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _unreadable(f"the response is truncated or not JSON: {error}") from error
     fields = body if isinstance(body, dict) else {}
     response_id, status = fields.get("id"), fields.get("status")

@@ -33,6 +33,9 @@ from flextier.planning.fallback import CANCEL_TIME
 _MAX_REJECTED_POLLS = 5
 """Rejected requests for a response in a row, after which it is given up."""
 
+_MAX_UNREADABLE_POLLS = 5
+"""Failed polls, after which a complete response without output is no fault of a poll."""
+
 _QUEUED_VALID = 0.5
 """Seconds for which a poll that returned ``queued`` proves that the response has not begun."""
 
@@ -204,6 +207,8 @@ class BackgroundLifecycle:
             try:
                 left = self._cancel_at - self._clock.now()
                 last = polled((yield self._requests.poll(self._id, left)))
+                if attempts < _MAX_UNREADABLE_POLLS:
+                    last.check_output()
             except openai.APIError as error:
                 attempts += 1
                 pause = self._retry_wait(error, attempts)
