@@ -9,8 +9,7 @@ from llama_index.core.schema import TextNode
 from flextier.costs import CostTotals
 from flextier.llama_index import FlexCostEventHandler, OpenAIFlex
 
-# OpenAI's own API is asked what a stream was billed for; of others, as here, it has to be said.
-llm = OpenAIFlex(model="o4-mini", max_tokens=500, stream_usage=True)
+llm = OpenAIFlex(model="o4-mini", max_tokens=500)
 
 
 def engine(topic: str, **options: bool):

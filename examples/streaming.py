@@ -2,7 +2,7 @@
 
 from flextier.langchain import ChatOpenAIFlex
 
-model = ChatOpenAIFlex(model="o4-mini", stream_usage=True)
+model = ChatOpenAIFlex(model="o4-mini")
 
 report = None
 for chunk in model.stream("Why is the sky blue?"):

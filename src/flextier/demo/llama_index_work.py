@@ -35,7 +35,7 @@ def asks(
         **llm: further arguments of ``OpenAIFlex``.
     """
     connection: dict[str, Any] = {"api_base": base_url, "api_key": api_key}
-    model = OpenAIFlex(stream_usage=True, **connection, **llm)  # agents stream
+    model = OpenAIFlex(**connection, **llm)
     chosen = dict(islice(texts.items(), INDEXED))
     # A node a topic: they are short enough, and splitting takes time.
     nodes = [TextNode(text=text, metadata={"topic": name}) for name, text in chosen.items()]
