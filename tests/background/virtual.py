@@ -58,7 +58,7 @@ class Server:
         status = self.status if self.now >= self.ends else "in_progress"
         if name in self.cancelled:
             status = "cancelled"
-        told = {"id": name, "status": status, "store": self.stored}
+        told = {"id": name, "status": status, "store": self.stored, "output": []}
         return SimpleNamespace(content=json.dumps(told).encode(), headers={})
 
     def _is_too_much(self) -> bool:
