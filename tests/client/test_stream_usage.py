@@ -230,10 +230,11 @@ def test_a_rejection_of_something_else_that_quotes_the_field() -> None:
 
 
 @pytest.mark.parametrize("rest", [0.0, 0.3])
-def test_who_stops_at_the_finish_reason_is_priced(rest: float, is_async: bool) -> None:
+@pytest.mark.parametrize("close", [False, True])
+def test_who_stops_at_the_finish_reason_is_priced(close: bool, rest: float, is_async: bool) -> None:
     """The usage that has arrived, or follows within a second, is in the report."""
     with serving(Server(rest=rest)) as address:
-        chunks, report = stream(f"http://{address}/v1", is_async=is_async, stop=True)
+        chunks, report = stream(f"http://{address}/v1", is_async=is_async, stop=True, close=close)
 
     assert len(chunks) == 2
     assert report.usage is not None

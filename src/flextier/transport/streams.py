@@ -386,6 +386,8 @@ class FlexStream(Stream[_T], _StreamBase):
 class AsyncFlexStream(AsyncStream[_T], _StreamBase):
     """The async version of :class:`FlexStream`."""
 
+    _rest_read: anyio.Event | None = None
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._prepare()
@@ -405,8 +407,7 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
         aclose = self.response.aclose
 
         async def close_and_report() -> None:
-            if self._may_have_usage:
-                await self._read_rest()
+            await self._read_rest()
             await aclose()
             self._response_closed()
 
@@ -432,10 +433,18 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
         return self._events
 
     async def _read_rest(self) -> None:
-        # The caller has the whole response: an error here costs its usage only.
-        with suppress(Exception), anyio.move_on_after(_REST_SECONDS, shield=True):
-            while self._progress.record_unread((await anext(self._events)).data):
-                pass
+        if self._rest_read is not None:  # the stream is closed by another task, too
+            await self._rest_read.wait()
+        if not self._may_have_usage:
+            return
+        self._rest_read = anyio.Event()
+        try:
+            # The caller has the whole response: an error here costs its usage only.
+            with suppress(Exception), anyio.move_on_after(_REST_SECONDS, shield=True):
+                while self._progress.record_unread((await anext(self._events)).data):
+                    pass
+        finally:
+            self._rest_read.set()
 
     async def __anext__(self) -> Any:
         if self._held:
