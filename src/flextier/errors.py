@@ -76,7 +76,7 @@ class BackgroundLost(openai.APIConnectionError):
 
 
 class BatchNotSent(openai.APIConnectionError):
-    """The lines of a batch could not be written to disk (``TMPDIR``): nothing was sent."""
+    """A batch could not be written to disk (``TMPDIR``, or the journal): nothing was sent."""
 
 
 class BatchUnfinished(openai.APIConnectionError):
