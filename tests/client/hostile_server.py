@@ -152,7 +152,7 @@ class Reply:
         error = {"message": "Some error.", "type": "some_error", "param": None, "code": "some_code"}
         self.content_type = JSON
         self.body = json.dumps(odd_value(rng, {"error": error})).encode()
-        self.headers["retry-after"] = rng.choice(["0.01", "-1", "nan", "soon", "1e9", ""])
+        self.headers["retry-after"] = rng.choice(["0.01", "-1", "nan", "soon", "60", ""])
 
     def _short(self, _: random.Random, __: Any) -> None:
         self.promised = len(self.body) + 100
@@ -216,17 +216,22 @@ class HostileServer:
     def __init__(self, broken: float = 0.7) -> None:
         self.whole: Counter[int] = Counter()
         self.requests: Counter[int] = Counter()
+        self.polls: Counter[int] = Counter()
         self._broken = broken
         self._lock = threading.Lock()
 
     def reply(self, path: str, body: bytes) -> Reply:
-        """The answer to a POST of a model call."""
+        """The answer to a POST of a model call; a background one is queued."""
         found = SEED.search(body)
         assert found is not None, body[:200]
         seed, asked = int(found[1]), json.loads(body)
         with self._lock:
             self.requests[seed] += 1
             rng = random.Random(f"{seed}/{self.requests[seed]}")
+        if asked.get("background"):
+            return self._maybe_broken(
+                rng, _named(seed, response(asked["model"], "default", "queued"))
+            )
         tier = {"flex": "flex"}.get(asked.get("service_tier"), "default")
         is_chat, content = path.endswith("/chat/completions"), Any
         if asked.get("stream"):
@@ -241,6 +246,32 @@ class HostileServer:
             self.whole[seed] += made.whole
         return made
 
+    def poll(self, path: str) -> Reply:
+        """The answer to a GET of a background response, which has ended at the second."""
+        found = re.fullmatch(r"/v1/responses/resp_(\d+)", path)
+        if found is None:
+            return Reply(404, b'{"error": {"message": "No such response."}}', JSON)
+        seed = int(found[1])
+        with self._lock:
+            self.polls[seed] += 1
+            rng = random.Random(f"{seed}/poll/{self.polls[seed]}")
+        ended = self.polls[seed] > 1
+        content = response("o3", "default", "completed" if ended else "in_progress")
+        made = self._maybe_broken(rng, _named(seed, content))
+        with self._lock:
+            self.whole[seed] += made.whole and ended
+        return made
+
+    def _maybe_broken(self, rng: random.Random, content: dict[str, Any]) -> Reply:
+        made = Reply(200, json.dumps(content).encode(), JSON)
+        if rng.random() < self._broken / 2:
+            made.break_one_thing(rng, content)
+        return made
+
+
+def _named(seed: int, content: dict[str, Any]) -> dict[str, Any]:
+    return {**content, "id": f"resp_{seed}"}
+
 
 @contextmanager
 def hostile(server: HostileServer) -> Iterator[str]:
@@ -251,7 +282,12 @@ def hostile(server: HostileServer) -> Iterator[str]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            made = server.reply(self.path, body)
+            self._send(server.reply(self.path, body))
+
+        def do_GET(self) -> None:
+            self._send(server.poll(self.path))
+
+        def _send(self, made: Reply) -> None:
             self.send_response(made.status)
             if made.content_type:
                 self.send_header("content-type", made.content_type)

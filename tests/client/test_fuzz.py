@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import openai
 import pydantic
 import pytest
 
-from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy, track
+from flextier import AsyncFlexOpenAI, Clock, FlexOpenAI, FlexPolicy, track
 from tests.client.callers import KEY
 from tests.client.hostile_server import HostileServer, hostile, start
 
@@ -92,6 +94,44 @@ def test_async(server: tuple[HostileServer, str], way: str) -> None:
         async with AsyncFlexOpenAI(base_url=url, api_key=KEY, policy=POLICY) as client:
             for first in range(0, CALLS, 20):
                 await asyncio.gather(*(ask(client, seed) for seed in range(first, first + 20)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        asyncio.run(ask_all())
+
+
+SPEED = 50.0
+QUICK = Clock(
+    now=lambda: time.monotonic() * SPEED,
+    async_sleep=lambda seconds: anyio.sleep(seconds / SPEED),
+)
+"""Fifty seconds a second: a background response is polled after two seconds at first."""
+
+
+@pytest.mark.exhaustive
+def test_background(server: tuple[HostileServer, str]) -> None:
+    """500 calls at once in the background, whose polls are hostile, too."""
+    hostile_server, url = server
+    policy = FlexPolicy(
+        lanes=("background-2h", "standard"), backoff_initial=0.1, backoff_max=0.5, patience=10
+    )
+
+    async def ask(client: AsyncFlexOpenAI, seed: int) -> None:
+        outcome: Any
+        with track() as calls:
+            try:
+                key = f"{KEY}-{seed // 25}"
+                outcome = await start(client.with_options(api_key=key), "responses-create", seed)
+            except Exception as error:  # noqa: BLE001 - the outcome under test
+                outcome = error
+        judge(hostile_server, "background", seed, outcome)
+        assert len(calls) == 1, f"{len(calls)} reports of one call: seed {seed}"
+
+    async def ask_all() -> None:
+        async with AsyncFlexOpenAI(base_url=url, api_key=KEY, policy=policy, clock=QUICK) as client:
+            calls = [ask(client, seed) for seed in range(500)]
+            failed = [x for x in await asyncio.gather(*calls, return_exceptions=True) if x]
+        assert failed == []
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
