@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
+import json
 import socket
 import ssl
 import sys
@@ -26,6 +27,7 @@ from flextier._openai.request_options import attempt_options
 from flextier.sim import Fault, Simulator
 from flextier.transport.http_clients import async_http_client
 from tests.client.callers import KEY
+from tests.client.hostile_server import chat
 from tests.client.servers import OK, answering, authority, head_of, serving, tunnelling
 from tests.client.test_clients import make_async
 from tests.client.test_transport import CARRIERS
@@ -515,7 +517,10 @@ def swallow(connection: socket.socket) -> None:
     buffer = bytearray(1 << 20)
     while left > 0:
         left -= connection.recv_into(buffer)
-    connection.sendall(OK)
+    body = json.dumps(chat("o3", "flex")).encode()
+    connection.sendall(
+        OK.replace(b"content-length: 2", b"content-length: %d" % len(body))[:-2] + body
+    )
 
 
 async def peak(client: openai.AsyncOpenAI) -> float:
