@@ -42,9 +42,12 @@ def test_the_demo_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "refused" in printed
     parts = 2 if HAS_LLAMA_INDEX else 1
     assert printed.count("nothing lost") == parts
-    on_the_wire = re.findall(r"on the wire\D+(\d+)", printed)
-    assert len(on_the_wire) == parts
-    assert on_the_wire == re.findall(r"simulator counted\D+(\d+)", printed)
+    rows = (r"on the wire\D+(\d+)", r"simulator counted\D+(\d+)", r"stalls \(\D+(\d+)")
+    sent, counted, stalled = ([int(x) for x in re.findall(row, printed)] for row in rows)
+    assert len(sent) == parts
+    # On a busy machine an attempt may time out before the simulator has read it.
+    for requests, seen, timed_out in zip(sent, counted, stalled, strict=True):
+        assert requests - timed_out <= seen <= requests
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
