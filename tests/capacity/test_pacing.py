@@ -136,6 +136,16 @@ def test_a_server_that_counts_the_last_minute_is_refused_once() -> None:
     assert len(sent) >= 350
 
 
+def test_a_limit_that_no_header_states_spaces_requests_out() -> None:
+    """Groq states the requests of a day, and also limits those of a minute."""
+    pace = Pacing()
+    report(pace, "requests", 14_400, 14_000, T0)
+    send(pace, T0, T0 + 20, rate=1.5)
+    pace.limited(T0 + 20, 2.0, RateLimit("requests"), 31, T0 + 20)
+    assert pace.requests.interval == pytest.approx(1.05 * 60 / 30, rel=0.1)
+    assert len(send(pace, T0 + 22, T0 + 82)) < 35
+
+
 def test_reports_out_of_order_are_ignored() -> None:
     """The response to an earlier request that arrives later knows less."""
     bucket = RateBucket(1.0)

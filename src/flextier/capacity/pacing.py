@@ -11,6 +11,8 @@ from flextier.capacity.rate_bucket import RateBucket, RateLimit
 from flextier.capacity.request_rate import RequestRate
 from flextier.capacity.token_rate import TokenRate
 
+_MOST = 0.9
+
 
 class Pacing:
     """The limits of requests and of tokens, as far as responses have shown them.
@@ -117,14 +119,17 @@ class Pacing:
             self._tokens_limited(now, wait, expected, refused)
 
     def _requests_limited(self, now: float, wait: float, expected: bool) -> None:
-        bucket = self._buckets["requests"]
+        bucket, requests = self._buckets["requests"], self.requests
         if bucket not in self._reported:
-            self.requests.limited(now, wait)
-            return
-        self.requests.until = max(self.requests.until, now + wait)
-        if not expected and self.requests.limit is None:
+            requests.limited(now, wait)
+        elif expected or requests.limit is not None:
+            requests.wait_until(now + wait)
+        elif requests.last_minute < _MOST * bucket.limit:
+            requests.limited(now, wait)  # another limit, which no header states
+        else:
             # It does not refill evenly: the server counts the requests of the last minute.
-            self.requests.limit_minute(bucket.limit)
+            requests.limit_minute(bucket.limit)
+            requests.wait_until(now + wait)
 
     def _tokens_limited(self, now: float, wait: float, expected: bool, refused: RateLimit) -> None:
         bucket = self._buckets["tokens"]

@@ -106,7 +106,16 @@ class RequestRate:
             room = _HEADROOM * _MINUTE / through
             self.interval = max(self.interval, min(room, wait) if wait else room)
         self._last_limited = self._calm_since = now
-        self.until = max(self.until, now + wait)
+        self.wait_until(now + wait)
+
+    @property
+    def last_minute(self) -> int:
+        """Requests that were sent in the last minute."""
+        return self._admitted
+
+    def wait_until(self, moment: float) -> None:
+        """Send nothing before a moment that the server named."""
+        self.until = max(self.until, moment)
 
     def limit_minute(self, limit: float) -> None:
         """Keep to a limit of requests in any 60 seconds, from now on."""
