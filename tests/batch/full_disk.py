@@ -17,6 +17,7 @@ from tests.batch.crowd import options, questions, tasks, threads
 if __name__ == "__main__":
     _, url, most, fields = sys.argv
     given = json.loads(fields)
+    sys.dont_write_bytecode = True  # Python would write truncated files, which every test imports
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), int(most)))
     crowd = tasks if given.pop("is_async") else threads
     calls = given.pop("calls")

@@ -103,6 +103,7 @@ def test_no_room_for_the_lines_of_the_command(sim: Simulator, tmp_path: Path) ->
             "OPENAI_BASE_URL": sim.base_url,
             "OPENAI_API_KEY": "k",
             "TMPDIR": str(tmp_path),
+            "PYTHONDONTWRITEBYTECODE": "1",
         },
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)),
         capture_output=True,

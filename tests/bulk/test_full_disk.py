@@ -61,6 +61,7 @@ def command(place: Path, sim: Simulator, most: int | None, *options: str) -> tup
             "FLEXTIER_BATCH_WINDOW": "1",
             "FLEXTIER_BATCH_POLL_INTERVAL": "0.05",
             "FLEXTIER_BACKOFF_INITIAL": "0.01",
+            "PYTHONDONTWRITEBYTECODE": "1",
         },
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         capture_output=True,

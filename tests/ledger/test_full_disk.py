@@ -17,6 +17,7 @@ import resource, signal, sys
 from flextier.costs import Ledger
 from flextier.ledger import LedgerError
 
+sys.dont_write_bytecode = True
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:
@@ -53,6 +54,7 @@ import os, resource, signal, sys, warnings
 from flextier.costs import Ledger
 from tests.ledger.calls import call
 
+sys.dont_write_bytecode = True
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 ledger = Ledger(sys.argv[1], flush_every=0)
 os.rename(sys.argv[1], sys.argv[1] + ".moved")

@@ -296,6 +296,7 @@ from flextier.costs import Ledger
 from flextier.ledger import LedgerWarning
 from tests.ledger.calls import call
 
+sys.dont_write_bytecode = True
 ledger = Ledger(sys.argv[1], flush_every=0)
 ledger.add(call())
 assert ledger.flush()
