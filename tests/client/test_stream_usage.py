@@ -23,6 +23,7 @@ from flextier import (
     StreamUnverifiedWarning,
     track,
 )
+from flextier._openai.compat import http
 from flextier.calls.hooks import CallStart, add_hook, remove_hook
 from flextier.capacity import CAPACITY
 from flextier.sim import Fault, Simulator
@@ -370,3 +371,37 @@ def test_one_chunk_streams_have_their_usage(
     assert (report.lane, report.usage_estimated) == (lane, False)
     assert report.usage is not None
     assert len(chunks) == (3 if asked and not stop else 2)
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["last", "first"])
+@pytest.mark.parametrize(
+    ("odd", "known"),
+    [
+        ({"choices": None, "usage": USAGE}, True),
+        ({"usage": USAGE}, True),
+        ({"choices": [], "usage": USAGE}, True),
+        ({"choices": [], "usage": {}}, False),
+        ({"choices": [], "usage": {**USAGE, "completion_tokens": None}}, False),
+    ],
+    ids=["null", "left-out", "empty", "no-usage", "null-usage"],
+)
+def test_a_chunk_without_choices_is_withheld(odd: dict[str, Any], known: bool, first: bool) -> None:
+    """Gateways write it in several ways; callers read `choices[0]` of each chunk."""
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "o3"}
+    words = [
+        {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+    ]
+    chunks = [{**head, **chunk} for chunk in ([odd, *words] if first else [*words, odd])]
+    body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+    answer = http.Response(200, content=body, headers={"content-type": "text/event-stream"})
+    client = FlexOpenAI(
+        base_url="http://sim.invalid/v1",
+        api_key=KEY,
+        http_client=http.Client(transport=http.MockTransport(lambda request: answer)),
+    )
+    with client, track() as calls:
+        stream = client.chat.completions.create(model="o3", messages=MESSAGES, stream=True)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "a"
+    assert calls[0].usage is not None
+    assert calls[0].usage_estimated is not known

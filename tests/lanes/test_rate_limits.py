@@ -69,6 +69,10 @@ def test_the_numbers_of_a_message() -> None:
         ("requests", "", "requests"),
         (None, TPM, "tokens"),
         (None, "Slow down.", "requests"),
+        ("input_tokens", "", "tokens"),
+        (None, "Rate limit reached on input tokens per min: Limit 30,000", "tokens"),
+        (None, "You have exceeded token rate limit of your pricing tier.", "tokens"),
+        (None, "Rate limit reached for M on tokens_usage_based per min: Limit 90000", "tokens"),
         (None, "Rate limit reached on requests per min (RPM): Limit 3, Used 3", "requests"),
     ],
 )

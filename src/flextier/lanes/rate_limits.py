@@ -23,7 +23,7 @@ def reported_limits(headers: Mapping[str, str]) -> list[RateLimit]:
 def refused_limit(kind: str | None, message: str, headers: Mapping[str, str]) -> RateLimit:
     """The limit that a 429 is about: by its error type, its message and its headers."""
     numbers = _NUMBERS.search(message)
-    about_tokens = kind == "tokens" or (numbers is not None and numbers["unit"] == "tokens")
+    about_tokens = "tokens" in (kind or "") or _ABOUT_TOKENS.search(message) is not None
     stated = _from_headers("tokens" if about_tokens else "requests", headers)
     if numbers is None:
         return stated
@@ -65,10 +65,11 @@ _SPAN = re.compile(r"(\d{1,9}(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _SPANS = re.compile(f"({_SPAN.pattern})+", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _WAIT = re.compile(rf"try again in ((?:{_SPAN.pattern})+)", re.ASCII | re.IGNORECASE)
+_ABOUT_TOKENS = re.compile(r"\btokens(_usage_based)? per \w|\btoken rate limit", re.IGNORECASE)
 _TOO_LARGE = re.compile("request too large|must be reduced", re.IGNORECASE)
 _COUNT = r"\d(?:[\d,]{0,18}\d)?"
 _NUMBERS = re.compile(
-    rf"on (?P<unit>tokens|requests) per .{{0,40}}?Limit:? (?P<limit>{_COUNT})"
+    rf" (?:tokens|requests) per .{{0,40}}?Limit:? (?P<limit>{_COUNT})"
     rf"(?:, Used:? (?P<used>{_COUNT}))?(?:, Requested:? (?P<requested>{_COUNT}))?",
     re.ASCII,
 )

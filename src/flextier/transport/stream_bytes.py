@@ -53,7 +53,7 @@ class _StreamBytes:
 
 # Not a part of text: quotation marks in it are escaped.
 _END_OF_EVENT = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)|(?<=\r\r)")
-_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*(\[\s*\]|null)')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 

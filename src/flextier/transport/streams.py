@@ -68,9 +68,8 @@ class StreamProgress:
 
     def record(self, event: Any) -> None:
         """Record one event."""
-        choices = getattr(event, "choices", None)
-        if choices is not None:
-            self._record_chunk(event, choices)
+        if getattr(event, "type", None) is None:  # only events of Responses have one
+            self._record_chunk(event, getattr(event, "choices", None))
         else:
             self._record_event(event)
 
@@ -137,11 +136,6 @@ def _text_size(delta: Any) -> int:
         arguments = getattr(getattr(call, "function", None), "arguments", None)
         size += len(arguments) if isinstance(arguments, str) else 0
     return size
-
-
-def _is_usage(chunk: Any) -> bool:
-    """Whether a chunk of a chat stream has its usage, and nothing else."""
-    return getattr(chunk, "choices", None) == [] and getattr(chunk, "usage", None) is not None
 
 
 def _failure_body(event: Any) -> dict[str, Any]:
@@ -263,6 +257,12 @@ class _StreamBase:
             raise self._owner.stream_timeout(self.response.request)
         return limit
 
+    def _is_withheld(self, event: Any) -> bool:
+        """Whether an event is the chunk with the usage, for which the caller did not ask."""
+        if not self._withholds or getattr(event, "type", None) or getattr(event, "choices", None):
+            return False
+        return getattr(event, "usage", None) is not None or self._progress.complete
+
     def _pass_on(self, event: Any) -> Any:
         """An event for the caller, who may stop reading at the one that ends a response."""
         if self._progress.complete and getattr(event, "type", None) in _COMPLETE:
@@ -349,14 +349,15 @@ class FlexStream(Stream[_T], _StreamBase):
                 pass
 
     def __next__(self) -> Any:
-        if self._held:
-            return self._pass_on(self._held.popleft())
+        while self._held:
+            if not self._is_withheld(event := self._held.popleft()):
+                return self._pass_on(event)
         try:
             if self._owner is None:
                 return self._pull()
             with time_limit(self._next_limit()):
                 event = self._pull()
-                while self._withholds and self._progress.usage and _is_usage(event):
+                while self._is_withheld(event):
                     event = self._pull()
                 return self._pass_on(event)
         except BaseException as error:
@@ -447,13 +448,14 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
             self._rest_read.set()
 
     async def __anext__(self) -> Any:
-        if self._held:
-            return self._pass_on(self._held.popleft())
+        while self._held:
+            if not self._is_withheld(event := self._held.popleft()):
+                return self._pass_on(event)
         try:
             if self._owner is None:
                 return await self._pull()
             event = await self._pull_within(self._next_limit())
-            while self._withholds and self._progress.usage and _is_usage(event):
+            while self._is_withheld(event):
                 event = await self._pull_within(self._next_limit())
             return self._pass_on(event)
         except BaseException as error:
