@@ -6,7 +6,7 @@ from flextier.lanes.background_windows import (
     WINDOWS,
     with_whole_window,
 )
-from flextier.lanes.base import JOURNAL, RAW_BODY, CallFacts, Lane, Window
+from flextier.lanes.base import JOURNAL, RAW_BODY, CallFacts, Execution, Lane, Window
 from flextier.lanes.batch import BATCH
 from flextier.lanes.eligibility import choose, warn_about_windows, warn_ineligible
 from flextier.lanes.flex import FLEX
@@ -27,6 +27,7 @@ __all__ = [
     "STANDARD",
     "WINDOWS",
     "CallFacts",
+    "Execution",
     "Lane",
     "Window",
     "choose",

@@ -123,6 +123,7 @@ def _lane(window: Window) -> BackgroundLane:
         served_as=STANDARD.served_as,
         timeout_field="background_timeout",
         max_seconds=_MAX_SECONDS[window],
+        execution="background",
         window=window,
         price_share=_PRICE_SHARES[window],
     )
@@ -136,6 +137,7 @@ BACKGROUND_FLEX = BackgroundFlexLane(
     service_tier=FLEX.service_tier,
     timeout_field=FLEX.timeout_field,
     queues=True,
+    execution="background",
     window="soonest",
     registered_as="flex in the background",
     price_share=FLEX.price_share,

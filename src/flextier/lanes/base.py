@@ -19,6 +19,10 @@ RAW_BODY = "body that the caller reads"
 Window = Literal["soonest", "2h", "8h"]
 """What the Responses API calls a completion window."""
 
+Execution = Literal["direct", "batch", "background"]
+"""How calls are made on a lane: as one request each, as lines of a batch, or as background
+responses that are polled."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
@@ -56,8 +60,8 @@ class Lane:
     """The field of ``FlexPolicy`` that says how long calls are gathered before they are sent."""
     queues: bool = False
     """Whether refused calls queue for capacity, for as long as ``FlexPolicy.patience`` allows."""
-    batched: bool = False
-    """Whether calls are grouped and sent as one request."""
+    execution: Execution = "direct"
+    """How a call is made on it."""
     min_calls: int = 1
     """The fewest calls worth grouping, whatever the policy says."""
     window: Window | None = None
@@ -73,10 +77,13 @@ class Lane:
 
     deferred: bool = field(init=False, repr=False, compare=False)
     """Whether the response is collected later, without an open connection."""
+    batched: bool = field(init=False, repr=False, compare=False)
+    """Whether calls are grouped and sent as one request."""
 
     def __post_init__(self) -> None:
-        # Not a property: every call reads it several times.
-        object.__setattr__(self, "deferred", self.batched or self.window is not None)
+        # Not properties: every call reads them several times.
+        object.__setattr__(self, "deferred", self.execution != "direct")
+        object.__setattr__(self, "batched", self.execution == "batch")
 
     @property
     def key(self) -> str:

@@ -48,6 +48,6 @@ BATCH = BatchLane(
     timeout_field=None,
     reserve_field="batch_reserve",
     gather_field="batch_window",
-    batched=True,
+    execution="batch",
     price_share=Decimal("0.5"),
 )
