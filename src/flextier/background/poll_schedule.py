@@ -6,6 +6,7 @@ import math
 import threading
 
 from flextier._utils.fork import after_fork_in_child
+from flextier.capacity import AccountKey
 
 MIN_POLL_INTERVAL = 2.0
 """Seconds between the first polls."""
@@ -77,12 +78,12 @@ class PollSchedule:
             self._paused_until = max(self._paused_until, now + wait)
 
 
-_SCHEDULES: dict[tuple[str, str], PollSchedule] = {}
+_SCHEDULES: dict[AccountKey, PollSchedule] = {}
 _LOCK = threading.Lock()
 
 
-def poll_schedule_of(account: tuple[str, str]) -> PollSchedule:
-    """The poll schedule of an account: base URL and a name for the key."""
+def poll_schedule_of(account: AccountKey) -> PollSchedule:
+    """The poll schedule of an account."""
     schedule = _SCHEDULES.get(account)
     if schedule is None:
         with _LOCK:

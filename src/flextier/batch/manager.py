@@ -20,6 +20,7 @@ from flextier.batch.future import RESUBMIT, BatchFuture, ErrorResult, JournaledR
 from flextier.batch.pending_calls import GroupKey, wake_all
 from flextier.batch.sync_client import sync_client_for
 from flextier.batch.worker import AccountBatches, BatchWorker
+from flextier.capacity import AccountKey
 from flextier.journal.call_entry import CallEntry
 from flextier.lanes import CallFacts
 from flextier.lanes.batch import LINE_ERROR
@@ -34,8 +35,7 @@ _EXIT_TIMEOUT = 5.0
 class BatchCall:
     """A call to be submitted as a batch line."""
 
-    account: tuple[str, str]
-    """Base URL and account."""
+    account: AccountKey
     facts: CallFacts
     policy: FlexPolicy
     clock: Clock
@@ -51,7 +51,7 @@ class BatchCall:
         if min_calls > policy.batch_min_calls:
             changes["batch_min_calls"] = min_calls
         return GroupKey(
-            self.account[0],
+            self.account.base_url,
             f"/v1{self.facts.endpoint}",
             str(self.facts.body.get("model", "")),
             self.clock,
@@ -173,12 +173,12 @@ class BatchManager(AccountBatches):
                 worker.thread.join(max(0.0, until - time.monotonic()))
 
 
-_MANAGERS: dict[tuple[str, str], BatchManager] = {}
+_MANAGERS: dict[AccountKey, BatchManager] = {}
 _LOCK = threading.Lock()
 
 
-def manager_of(account: tuple[str, str]) -> BatchManager:
-    """The manager of an account: base URL and a name for the key."""
+def manager_of(account: AccountKey) -> BatchManager:
+    """The manager of an account."""
     manager = _MANAGERS.get(account)
     if manager is None:
         with _LOCK:

@@ -4,6 +4,7 @@ A refusal concerns the account and the model, not one call, so all calls with th
 (base URL, account, model) share a limiter, across threads and event loops.
 """
 
+from flextier.capacity.account_key import AccountKey as AccountKey
 from flextier.capacity.limiter import Limiter as Limiter
 from flextier.capacity.permit import Permit as Permit
 from flextier.capacity.permit import ProbeSpacing as ProbeSpacing

@@ -14,7 +14,7 @@ from flextier.calls.budget import budgets_in_force, load_prices
 from flextier.calls.context import current_scope
 from flextier.calls.hooks import with_hooks
 from flextier.capacity import LimiterRegistry
-from flextier.client.account_key import account_key
+from flextier.capacity.account_key import AccountKey, account_key
 from flextier.client.ledger_setting import start_process_ledger
 from flextier.errors import ClientClosedError
 from flextier.policy import FlexPolicy
@@ -65,13 +65,13 @@ class Router:
             policy = timeout.apply_to(policy)
         externally_timed = client._ends_attempts_in_time and not caller_reads_body(options)
         account = self._account(client)
-        scope = with_hooks(scope, account[0], options)
+        scope = with_hooks(scope, account.base_url, options)
         entry = facts = None
         if policy.journal is not None and is_journaled(options):
             from flextier.journal.call_entry import CallEntry  # most programs have no journal
 
             facts = request_facts(options)
-            entry = CallEntry(account[0], facts, policy, self.clock)
+            entry = CallEntry(account.base_url, facts, policy, self.clock)
         try:
             route = Route(
                 options,
@@ -93,7 +93,7 @@ class Router:
             route.cost_callbacks = [spending.charge for spending, _, _ in limits]
         return route
 
-    def _account(self, client: openai.OpenAI | openai.AsyncOpenAI) -> tuple[str, str]:
+    def _account(self, client: openai.OpenAI | openai.AsyncOpenAI) -> AccountKey:
         """The base URL and the account: the state of lanes is kept for each."""
         url = client.base_url
         if url is not self._url:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flextier._utils.clock import Clock
-from flextier.capacity import LaneKey, Limiter, LimiterRegistry
+from flextier.capacity import AccountKey, LaneKey, Limiter, LimiterRegistry
 from flextier.lanes import (
     BACKGROUND_FLEX,
     LANES,
@@ -33,7 +33,7 @@ class LaneStatus:
         self,
         capacity: LimiterRegistry,
         clock: Clock,
-        where: tuple[str, str],
+        where: AccountKey,
         model: str,
         limiter: Limiter,
     ) -> None:

@@ -38,7 +38,7 @@ from flextier._utils.safe_warn import notify
 from flextier.calls.context import Scope
 from flextier.calls.report import CANCELLED, SERVED, CallReport, Retry, attach_report
 from flextier.calls.report_builder import AttemptLog
-from flextier.capacity import LaneKey, LimiterRegistry
+from flextier.capacity import AccountKey, LaneKey, LimiterRegistry
 from flextier.errors import BatchUnfinished, FlexDeadlineExceeded
 from flextier.lanes import AUTO, JOURNAL, CallFacts, Lane, choose, tier_lane, warn_about_windows
 from flextier.lanes.failures import Failure, Kind, classify, rejects_stream_options
@@ -85,7 +85,7 @@ class Route:
         scope: Scope,
         clock: Clock,
         capacity: LimiterRegistry,
-        account: tuple[str, str],
+        account: AccountKey,
         entry: CallEntry | None = None,
         facts: CallFacts | None = None,
     ) -> None:
@@ -177,7 +177,7 @@ class Route:
 
     @property
     def _url(self) -> str:
-        return self._account[0].rstrip("/") + str(self.options.url)
+        return self._account.url(str(self.options.url))
 
     # --- admission --------------------------------------------------------------------------------
 
@@ -263,7 +263,7 @@ class Route:
         self._adds_usage = (
             self._usage_requested is None
             and not (self._usage_refused or self.unstreamed)
-            and self._account[0] not in self._capacity.without_stream_usage
+            and self._account.base_url not in self._capacity.without_stream_usage
         )
         self._response = self._error = None
         self._admission.start(now)
@@ -575,7 +575,7 @@ class Route:
         if self._entry is not None:
             self._entry.stream_opened()
         if self._usage_refused:
-            self._capacity.without_stream_usage.add(self._account[0])
+            self._capacity.without_stream_usage.add(self._account.base_url)
         for listener in self._scope.streams:
             listener(stream)
 

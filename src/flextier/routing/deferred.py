@@ -21,6 +21,7 @@ from flextier.batch.api_errors import not_written
 from flextier.batch.future import RESUBMIT, BatchFuture
 from flextier.batch.line_response import http_response
 from flextier.batch.manager import BatchCall, manager_of
+from flextier.capacity import AccountKey
 from flextier.journal.call_entry import CallEntry
 from flextier.journal.records import JournaledResponse
 from flextier.planning.fallback import Ladder
@@ -35,7 +36,7 @@ class DeferredResponse:
     def __init__(
         self,
         options: Any,
-        account: tuple[str, str],
+        account: AccountKey,
         policy: FlexPolicy,
         clock: Clock,
         entry: CallEntry | None,
@@ -124,5 +125,5 @@ class DeferredResponse:
         return http_response(200, polled.request_id, polled.content, self._request())
 
     def _request(self) -> Any:
-        url = self._account[0].rstrip("/") + str(self._options.url)
+        url = self._account.url(str(self._options.url))
         return new_request(url, raw_response_headers(self._options))
