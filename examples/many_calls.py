@@ -8,7 +8,7 @@ from flextier import AsyncFlexOpenAI, FlexPolicy, capacity_snapshot, track
 
 async def main() -> None:
     """Ask everything at once: the calls take turns by themselves, no semaphore is needed."""
-    async with AsyncFlexOpenAI(policy=FlexPolicy(deadline=600, patience=600)) as client:
+    async with AsyncFlexOpenAI(policy=FlexPolicy(deadline=600)) as client:
         await asyncio.gather(
             *(
                 client.responses.create(model="o4-mini", input=f"Is {number} a prime? yes or no")

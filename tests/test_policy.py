@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from decimal import Decimal
 from typing import Any
@@ -17,7 +18,7 @@ from flextier.lanes import NAMES
 DEFAULTS: dict[str, Any] = {
     "lanes": ("flex", "standard"),
     "deadline": None,
-    "patience": 300.0,
+    "patience": None,
     "flex_timeout": 900.0,
     "standard_timeout": 600.0,
     "standard_reserve": 30.0,
@@ -175,11 +176,11 @@ def test_policies_are_frozen() -> None:
 
 def test_policies_compare_by_value() -> None:
     """Equal values are equal policies, wherever the values came from."""
-    assert FlexPolicy(patience=300) == FlexPolicy()
-    assert hash(FlexPolicy(patience=300)) == hash(FlexPolicy())
+    assert FlexPolicy(flex_timeout=900) == FlexPolicy()
+    assert hash(FlexPolicy(flex_timeout=900)) == hash(FlexPolicy())
     assert FlexPolicy(lanes=["flex"]) == FlexPolicy(lanes=("flex",))
     assert FlexPolicy(patience=299) != FlexPolicy()
-    assert len({FlexPolicy(), FlexPolicy(patience=300), FlexPolicy(patience=1)}) == 2
+    assert len({FlexPolicy(), FlexPolicy(flex_timeout=900), FlexPolicy(patience=1)}) == 2
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_policies_travel(duplicate: Any) -> None:
 def test_repr_is_what_one_would_type() -> None:
     """The repr is the call that makes an equal policy."""
     policy = FlexPolicy(deadline=120, lanes="flex")
-    assert repr(policy).startswith("FlexPolicy(lanes=('flex',), deadline=120.0, patience=300.0, ")
+    assert repr(policy).startswith("FlexPolicy(lanes=('flex',), deadline=120.0, patience=None, ")
     assert eval(repr(policy)) == policy
 
 
@@ -265,7 +266,6 @@ def test_replace_takes_lists() -> None:
         ({"lanes": []}, r"FlexPolicy\(lanes=\(\)\).*no lane is named.*FLEXTIER_LANES"),
         ({"lanes": ["flex", "turbo"]}, "unknown lane 'turbo'"),
         ({"patiense": 1}, "no field 'patiense'"),
-        ({"deadline": 30}, "standard_reserve"),
         ({"backoff_max": 0.5}, "backoff_initial"),
         ({"lanes": {"flex": 1}}, "lanes"),
         ({"deadline": {}}, "deadline"),
@@ -293,7 +293,6 @@ def test_check_accepts_what_is_right_by_itself(field: str) -> None:
         ({"patience": "soon"}, r"FlexPolicy\(patience='soon'\).*FLEXTIER_PATIENCE"),
         ({"patiense": 1}, "no field 'patiense'"),
         ({"lanes": ("turbo",)}, "unknown lane 'turbo'"),
-        ({"deadline": 10, "standard_reserve": 20}, "standard_reserve"),
         ({"backoff_initial": 3, "backoff_max": 2}, "backoff_max"),
     ],
 )
@@ -459,34 +458,10 @@ def test_policy_errors_are_value_errors() -> None:
 # --- values that contradict each other --------------------------------------------------------
 
 
-@pytest.mark.parametrize("deadline", [1, 29.9, 30])
-def test_a_deadline_below_the_reserve(deadline: float) -> None:
-    """With a lane to come there must be time for the first one; the message names all knobs."""
-    message = refusal(deadline=deadline)
-    assert f"deadline ({deadline:g} s) leaves no time for flex" in message
-    assert "standard_reserve keeps 30 s" in message
-    assert "FLEXTIER_DEADLINE" in message
-    assert "FLEXTIER_STANDARD_RESERVE" in message
-
-
-def test_a_deadline_above_the_reserve() -> None:
-    """Anything above is a policy."""
-    assert FlexPolicy(deadline=30.1).deadline == 30.1
-    assert FlexPolicy(deadline=1, standard_reserve=0).deadline == 1.0
-
-
-@pytest.mark.parametrize("lanes", ["flex", "standard"])
-def test_one_lane_has_no_reserve(lanes: str) -> None:
-    """Nothing is kept for a lane that does not come."""
+@pytest.mark.parametrize("lanes", [("flex", "standard"), ("flex",), ("batch", "standard")])
+def test_a_deadline_below_the_reserve(lanes: tuple[str, ...]) -> None:
+    """It is a policy: its calls go to the last lane at once."""
     assert FlexPolicy(deadline=1, lanes=lanes).deadline == 1.0
-
-
-def test_a_contradiction_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it came from the environment, the variables are named."""
-    monkeypatch.setenv("FLEXTIER_DEADLINE", "5")
-    message = refusal()
-    assert "FLEXTIER_DEADLINE" in message
-    assert "FLEXTIER_STANDARD_RESERVE" in message
 
 
 def test_backoff_that_ends_before_it_begins() -> None:
@@ -523,6 +498,28 @@ def test_an_old_name_says_the_new_one(old: str, new: str, monkeypatch: pytest.Mo
 
 
 # --- arithmetic -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "timeout", "seconds"),
+    [
+        ({}, None, 300.0),
+        ({"max_retries": 0}, None, 300.0),
+        ({"max_retries": 0}, 10.0, 10.0),
+        ({"max_retries": 2}, 10.0, 30.0),
+        ({"max_retries": 2}, 150.0, 300.0),
+        ({"max_retries": 2}, 1e6, 300.0),
+        ({"deadline": 900}, None, math.inf),
+        ({"deadline": 900, "max_retries": 0}, 10.0, math.inf),
+        ({"patience": 0}, 10.0, 0.0),
+        ({"patience": 3600, "deadline": 900}, 10.0, 3600.0),
+    ],
+)
+def test_patience_that_is_not_given(
+    fields: dict[str, Any], timeout: float | None, seconds: float
+) -> None:
+    """The deadline bounds it, else a timeout with its retries; 300 s without both, and at most."""
+    assert FlexPolicy(**fields).patience_seconds(timeout) == seconds
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window
 from flextier.lanes.model_support import parse_lane_support
 
 _PREFIX = "FLEXTIER_"
+_PATIENCE = 300.0
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -47,9 +48,11 @@ class FlexPolicy(BaseSettings):
     deadline: PositiveSeconds | None = None
     """For the whole call, waits included. None: no limit."""
 
-    patience: NonNegativeSeconds = 300.0
+    patience: NonNegativeSeconds | None = None
     """How long new attempts may start on a lane that refuses, before falling back to the next lane.
-    0: fall back at the first refusal."""
+    0: fall back at the first refusal. None: with a deadline, until the next lane needs the rest of
+    it; else, where a ``timeout`` was given, that times ``max_retries + 1``, at most 300; else 300.
+    """
 
     flex_timeout: PositiveSeconds = 900.0
     """Limit of one attempt on the flex lane; for a stream, of the silence before and between its
@@ -59,7 +62,8 @@ class FlexPolicy(BaseSettings):
     """Limit of one attempt on any other lane."""
 
     standard_reserve: NonNegativeSeconds = 30.0
-    """The part of the deadline that is reserved for the lane after the current one."""
+    """The part of the deadline that is reserved for the lane after the current one, until the time
+    that standard responses take is measured. With less time left, calls go to standard only."""
 
     max_retries: Annotated[int, Field(ge=0)] = 2
     """Retries after a transient failure (5xx, lost connection), per lane."""
@@ -217,15 +221,6 @@ class FlexPolicy(BaseSettings):
                 f"a lane is named twice: {ANY_WINDOW} is {own}, by background_window "
                 f"(FLEXTIER_BACKGROUND_WINDOW)"
             )
-        if self.deadline is None or len(self.lanes) == 1:
-            return self
-        if self.deadline <= self.standard_reserve:
-            raise ValueError(
-                f"deadline ({self.deadline:g} s) leaves no time for {self.lanes[0]}: "
-                f"standard_reserve keeps {self.standard_reserve:g} s of it for the next lane. "
-                f"Raise deadline (FLEXTIER_DEADLINE), lower standard_reserve "
-                f"(FLEXTIER_STANDARD_RESERVE), or name one lane only (FLEXTIER_LANES)"
-            )
         return self
 
     def replace(self, **changes: Any) -> FlexPolicy:
@@ -278,6 +273,20 @@ class FlexPolicy(BaseSettings):
         defaults = {name: field.default for name, field in cls.model_fields.items()}
         cls(**{**defaults, **_PERMISSIVE, **changes})
 
+    def patience_seconds(self, timeout: float | None = None) -> float:
+        """Seconds for which new attempts may start on a lane that refuses; infinity: to its end.
+
+        Args:
+            timeout: the ``timeout`` argument in force; None: not given.
+        """
+        if self.patience is not None:
+            return self.patience
+        if self.deadline is not None:
+            return math.inf
+        if timeout is None:
+            return _PATIENCE
+        return min(timeout * (self.max_retries + 1), _PATIENCE)
+
     def attempt_timeout(self, lane: str) -> float:
         """Seconds that one attempt on ``lane`` may take."""
         known = LANES.get(lane)
@@ -322,8 +331,6 @@ _RENAMED = {
 # Fields that other fields are checked against, at values that contradict no other field.
 _PERMISSIVE: dict[str, Any] = {
     "lanes": ("flex", "standard"),
-    "deadline": None,
-    "standard_reserve": 0,
     "backoff_initial": 0,
     "backoff_max": 1e12,
 }

@@ -284,9 +284,9 @@ def test_an_override_that_is_wrong(wrong: dict[str, Any], match: str) -> None:
 def test_an_override_is_held_against_the_outer_one() -> None:
     """Two blocks that contradict each other raise where they meet."""
     with (
-        override(standard_reserve=50),
-        pytest.raises(PolicyError, match="standard_reserve"),
-        override(deadline=40),
+        override(backoff_initial=50),
+        pytest.raises(PolicyError, match="backoff_max"),
+        override(backoff_max=40),
     ):
         pytest.fail("the block must not be entered")
 

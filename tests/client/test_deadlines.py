@@ -83,13 +83,8 @@ def test_override_sets_the_deadline_of_calls_inside(sim: Simulator) -> None:
     assert calls[0].lane == "flex"
 
 
-def test_an_override_that_does_not_fit_the_policy_says_so(sim: Simulator) -> None:
-    """A deadline shorter than the client's reserve is an error before any request."""
-    policy = FlexPolicy(standard_reserve=60)
-    with (
-        FlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=policy) as client,
-        override(deadline=30),
-        pytest.raises(ValueError, match="standard_reserve"),
-    ):
-        client.chat.completions.create(model="o3", messages=MESSAGES)
-    assert sim.requests == []
+def test_a_deadline_shorter_than_the_reserve(caller: Caller, sim: Simulator) -> None:
+    """Its calls go to standard at once."""
+    outcome = caller(sim.base_url, FlexPolicy(deadline=20, standard_reserve=30))
+    assert outcome.lanes == ["standard"]
+    assert outcome.report.fallback == "unfinished"

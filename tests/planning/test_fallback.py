@@ -431,6 +431,38 @@ def test_a_call_lines_up_until_patience_or_the_reserve(
     assert ladder(**policy).until == T0 + seconds
 
 
+def test_with_a_deadline_a_call_queues_to_the_last_safe_moment() -> None:
+    """Patience that is not given does not end before the reserve for standard begins."""
+    made = ladder(deadline=900)
+    assert made.until == T0 + 870
+    assert fail(made, "capacity", after=600, hint=60.0) == Send(FLEX)
+    assert fail(made, "timeout", after=800, hint=60.0) == Send(FLEX, 60.0)
+    assert fail(made, "capacity", after=810, hint=60.0) == Send(STANDARD)
+
+
+def test_the_patience_of_a_timeout() -> None:
+    """The caller's timeout and retries bound how long refusals are waited out."""
+    made = Ladder(FlexPolicy(), BOTH, T0, patience=10.0)
+    made.start(T0)
+    assert made.until == T0 + 10
+    assert fail(made, "capacity", after=10) == Send(STANDARD)
+
+
+@pytest.mark.parametrize("deadline", [1, 30])
+def test_no_more_time_than_the_reserve(deadline: float) -> None:
+    """The call goes to standard at once, with all of the deadline."""
+    made = Ladder(FlexPolicy(deadline=deadline), BOTH, T0)
+    assert made.start(T0) == Send(STANDARD)
+    assert made.fallback == "unfinished"
+    assert made.attempt_timeout(T0) == deadline
+
+
+def test_a_measured_standard_needs_less_than_the_reserve() -> None:
+    """Then a deadline below ``standard_reserve`` leaves time for flex."""
+    made = learnt(latency={"standard": (1.0, 2.0)}, deadline=20, standard_reserve=30)
+    assert made.lane is FLEX
+
+
 def test_only_a_lane_that_may_be_short_has_patience() -> None:
     """On standard there is nothing to be patient for: a rate limit is waited out to the end."""
     assert on_standard(patience=5).until == math.inf

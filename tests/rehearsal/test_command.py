@@ -102,7 +102,6 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         (["nothing"], "no trace is called 'nothing'; there are: day, "),
         (["no/such.json"], "No such file"),
         (["outages", "--jobs", "0"], "jobs must be above 0"),
-        (["outages", "--deadline", "20"], "standard_reserve keeps 30 s"),
         (["outages", "--policy", "patiense=1"], "FlexPolicy has no field 'patiense'"),
         (["outages", "--policy", "patience=long"], "FlexPolicy(patience='long')"),
         (["outages", "--policy", "patience"], "--policy patience: a field and its value"),

@@ -146,7 +146,6 @@ async def test_inside_a_running_loop() -> None:
         ({"jobs": 0}, "jobs must be above 0"),
         ({"deadline": -1}, "deadline must be above 0"),
         ({"policy": {"patiense": 1}}, "FlexPolicy has no field 'patiense'"),
-        ({"deadline": 20}, "standard_reserve keeps 30 s"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, Any], problem: str) -> None:

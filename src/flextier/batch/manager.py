@@ -27,6 +27,8 @@ from flextier.lanes.batch import LINE_ERROR
 from flextier.planning.fallback import Ladder
 from flextier.policy import FlexPolicy
 
+_NO_LIMIT = 1e9
+
 _EXIT_TIMEOUT = 5.0
 """Seconds that a process may take at its exit to cancel batches that no journal has."""
 
@@ -47,7 +49,10 @@ class BatchCall:
     def group(self) -> GroupKey:
         """What it must have in common with the other calls of its batch."""
         policy, min_calls = self.policy, self.ladder.lane.min_calls
-        changes: dict[str, Any] = {} if policy.deadline is None else {"deadline": None}
+        changes: dict[str, Any] = {}
+        if policy.deadline is not None:  # calls leave a batch at deadlines of their own
+            patience = min(policy.patience_seconds(), _NO_LIMIT)
+            changes = {"deadline": None, "patience": patience}
         if min_calls > policy.batch_min_calls:
             changes["batch_min_calls"] = min_calls
         return GroupKey(
@@ -55,7 +60,7 @@ class BatchCall:
             f"/v1{self.facts.endpoint}",
             str(self.facts.body.get("model", "")),
             self.clock,
-            policy.replace(**changes),
+            policy.model_copy(update=changes) if changes else policy,
             None if self.entry is None else self.entry.journal,
         )
 

@@ -120,7 +120,7 @@ class Admission:
         if self._permit is None or now >= self._ladder.latest:
             return math.inf
         permit = self._permit
-        until = min(permit.sent_at + self._policy.patience, self._ladder.latest)
+        until = self._ladder.patient_until(permit.sent_at)
         seconds = self._limiter.stalls_in(permit, now, self._stall_factor, until)
         if seconds <= 0:
             self._stall_factor *= 2

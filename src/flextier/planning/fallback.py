@@ -84,6 +84,8 @@ class Ladder:
             does not serve the model).
         latency: seconds within which a share of a lane's last responses arrived; None: unknown.
         plain: whether no attempt may stream, although a stream was asked for.
+        patience: seconds for which new attempts may start on a lane that refuses. None: those of
+            the policy, without a ``timeout`` argument.
     """
 
     __slots__ = (
@@ -97,6 +99,7 @@ class Ladder:
         "_lanes",
         "_last",
         "_latency",
+        "_patience",
         "_plain",
         "_policy",
         "_shut",
@@ -112,8 +115,10 @@ class Ladder:
         shut: Callable[[Lane], float] = lambda lane: 0.0,
         latency: Callable[[Lane, float], float | None] = lambda lane, share: None,
         plain: bool = False,
+        patience: float | None = None,
     ) -> None:
         self._policy = policy
+        self._patience = policy.patience_seconds() if patience is None else patience
         self._lanes = tuple(lanes)
         self._shut = shut
         self._latency = latency
@@ -182,9 +187,11 @@ class Ladder:
         """When a call that was not admitted leaves the lane; no attempt starts later."""
         if not self.lane.queues:
             return self._leave_by
-        if self._deadline == math.inf:
-            return self._entered + self._policy.patience
-        return min(self._entered + self._policy.patience, self.latest)
+        return self.patient_until(self._entered)
+
+    def patient_until(self, start: float) -> float:
+        """When no further attempt may start on a lane that has been refusing since ``start``."""
+        return min(start + self._patience, self.latest)
 
     def start(self, now: float) -> Send:
         """The first step: send on the first lane that is open, or opens soon enough."""
@@ -272,7 +279,7 @@ class Ladder:
 
     def _wait(self, event: FailedAttempt, wait: float) -> Step:
         until = event.now + wait
-        if until >= self._entered + self._policy.patience:
+        if until >= self._entered + self._patience:
             return self._next(event, "patience")
         if until >= self._leave_by:
             return self._next(event, "deadline")
@@ -286,7 +293,7 @@ class Ladder:
         if self._faults > self._policy.max_retries:
             return self._next(event, "max_retries")
         wait = self._backoff(event) if event.hint is None else event.hint
-        if event.hint is not None and event.now + wait >= self._entered + self._policy.patience:
+        if event.hint is not None and event.now + wait >= self._entered + self._patience:
             return self._next(event, "patience")
         if event.now + wait >= self._leave_by:
             return self._next(event, "deadline")
@@ -306,7 +313,7 @@ class Ladder:
 
     def not_admitted(self, now: float) -> Step:
         """The next step when the lane has not admitted the call by ``until``."""
-        patient_to = self._entered + self._policy.patience
+        patient_to = self._entered + self._patience
         limit: Limit = "patience" if patient_to <= self._leave_by else "deadline"
         return self._marked(self._next(FailedAttempt("capacity", now), limit))
 
@@ -316,7 +323,7 @@ class Ladder:
             wait = self._shut(self.lane)
             if self._too_late(now):
                 kind: Kind = "unfinished"
-            elif wait <= 0 or (wait < self._policy.patience and now + wait < self._leave_by):
+            elif wait <= 0 or (wait < self._patience and now + wait < self._leave_by):
                 break  # it is open, or opens soon enough to queue for it
             else:
                 kind = "lane_unsupported" if wait == math.inf else "capacity"
@@ -325,9 +332,9 @@ class Ladder:
         return self._begin(now)
 
     def _too_late(self, now: float) -> bool:
-        """Whether a deferred lane would be left before anything was sent there."""
+        """Whether the lane would be left before anything was sent there."""
         if not self.lane.deferred:
-            return False
+            return now >= self._leave_by
         needs = self.lane.min_seconds + self._policy.gather_time(self.lane.name)
         return now + needs >= self.cancel_at
 
