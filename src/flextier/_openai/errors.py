@@ -1,28 +1,4 @@
-"""The errors flextier raises itself.
-
-Everything else reaches the caller as the ``openai`` exception that the SDK would have raised. Once
-a call has begun, its error carries ``.report``, the :class:`flextier.CallReport` of the call::
-
-    ValueError
-    └── PolicyError                      a setting is wrong: names the field and its variable
-    openai.OpenAIError
-    ├── Detached                         the program ends; the server continues its call
-    │   ├── BackgroundDetached           a background response that the journal knows
-    │   └── BatchDetached                a batch that the journal knows
-    ├── BudgetExceeded                   earlier calls have spent the budget
-    ├── ClientClosedError                the client was closed, before the call or while it waited
-    ├── openai.RateLimitError
-    │   └── FlexUnavailable              the last lane refuses all calls now
-    └── openai.APIConnectionError
-        ├── BackgroundLost               a background response cannot be polled any more
-        ├── BackgroundUnfinished         a background response was cancelled or abandoned
-        ├── BatchNotSent                 a batch's lines could not be written to disk
-        ├── BatchUnfinished              the batch ended without a response for the call
-        ├── MalformedAnswerError         the response was not the expected JSON
-        ├── StreamInterruptedError       a stream ended before the response was complete
-        └── openai.APITimeoutError
-            └── FlexDeadlineExceeded     no lane answered by the deadline
-"""
+"""The errors that are of the SDK's types; ``flextier.errors`` has them and their tree."""
 
 from __future__ import annotations
 
@@ -30,10 +6,6 @@ from decimal import Decimal
 from typing import Any
 
 import openai
-
-
-class PolicyError(ValueError):
-    """A setting is wrong. The message names the field and its variable."""
 
 
 class Detached(openai.OpenAIError):
@@ -130,3 +102,21 @@ class FlexDeadlineExceeded(openai.APITimeoutError):
         if message:
             self.message = message
             self.args = (message,)
+
+
+for _error in (
+    BackgroundDetached,
+    BackgroundLost,
+    BackgroundUnfinished,
+    BatchDetached,
+    BatchNotSent,
+    BatchUnfinished,
+    BudgetExceeded,
+    ClientClosedError,
+    Detached,
+    FlexDeadlineExceeded,
+    FlexUnavailable,
+    MalformedAnswerError,
+    StreamInterruptedError,
+):
+    _error.__module__ = "flextier.errors"  # as tracebacks name them
