@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from unittest.mock import sentinel
@@ -334,6 +335,35 @@ def test_numbers_that_are_none_in_the_environment(
     monkeypatch.setenv(variable, text)
     message = refusal()
     assert message.startswith(f"{variable}={text!r} (FlexPolicy.{field}): ")
+
+
+@pytest.mark.parametrize("field", ["deadline", "flex_timeout", "standard_timeout"])
+def test_a_limit_of_no_time(field: str) -> None:
+    """Nor as text."""
+    assert f"FlexPolicy({field}='0s')" in refusal(**{field: "0s"})
+
+
+@pytest.mark.parametrize("field", [*SPANS, "backoff_initial", "backoff_max"])
+def test_durations_as_text(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In code, in the environment, in ``replace`` and in ``check``."""
+    others = {"backoff_max": "2d"} if field == "backoff_initial" else {}
+    assert getattr(FlexPolicy(**{field: "1h30m", **others}), field) == 5400
+    assert getattr(FlexPolicy(**{field: timedelta(hours=1.5), **others}), field) == 5400
+    assert getattr(FlexPolicy().replace(**{field: "1h30m", **others}), field) == 5400
+    FlexPolicy.check({field: "1h30m"})
+    monkeypatch.setenv(f"FLEXTIER_{field.upper()}", "1h30m")
+    assert getattr(FlexPolicy(**others), field) == 5400
+
+
+@pytest.mark.parametrize("field", SPANS)
+def test_a_time_of_day_is_no_duration(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the argument that takes it."""
+    says = "times of day go into until (--until)"
+    assert f"FlexPolicy({field}='06:00'): " in (message := refusal(**{field: "06:00"}))
+    assert says in message
+    monkeypatch.setenv(f"FLEXTIER_{field.upper()}", "06:00")
+    assert f"FLEXTIER_{field.upper()}='06:00'" in (message := refusal())
+    assert says in message
 
 
 @pytest.mark.parametrize("field", ["deadline", "flex_timeout", "standard_timeout"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flextier._utils.durations import Duration
 from flextier._utils.formatting import text_table
 from flextier.costs import price_book
 from flextier.lanes import AUTO, LANES, CallFacts
@@ -19,7 +20,7 @@ ENDPOINTS = {"responses": "/responses", "chat": "/chat/completions"}
 def explain(
     model: str,
     *,
-    deadline: float | None = None,
+    deadline: Duration | None = None,
     api: str = "responses",
     stream: bool = False,
     step: bool = False,
@@ -29,7 +30,7 @@ def explain(
 
     Args:
         model: its name.
-        deadline: seconds for the whole call. None: the policy's.
+        deadline: for the whole call, in seconds or as ``"10h"``. None: the policy's.
         api: ``"responses"`` or ``"chat"`` (Chat Completions).
         stream: whether the call is streamed.
         step: whether it is a step of a run (an agent's call), which does not wait for a batch.
@@ -43,10 +44,7 @@ def explain(
     """
     if api not in ENDPOINTS:
         raise ValueError(f"api={api!r}: one of {', '.join(ENDPOINTS)}")
-    if isinstance(policy, FlexPolicy):
-        knobs = policy.replace(lanes=(AUTO,))
-    else:  # the deadline may be too short for the default lanes, yet long enough here
-        knobs = FlexPolicy(**{**(policy or {}), "lanes": (AUTO,)})
+    knobs = FlexPolicy.of(policy or {}).replace(lanes=(AUTO,))
     if deadline is not None:
         knobs = knobs.replace(deadline=deadline)
     facts = CallFacts(ENDPOINTS[api], {"model": model}, stream)

@@ -9,10 +9,11 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from flextier._utils.backoff import exponential_backoff
+from flextier._utils.durations import seconds_of
 from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window
 from flextier.lanes.model_support import parse_lane_support
@@ -20,15 +21,19 @@ from flextier.lanes.model_support import parse_lane_support
 _PREFIX = "FLEXTIER_"
 _PATIENCE = 300.0
 
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Seconds = Annotated[
+    float, Field(allow_inf_nan=False), BeforeValidator(lambda span: span and seconds_of(span))
+]
+PositiveSeconds = Annotated[_Seconds, Field(gt=0)]
+NonNegativeSeconds = Annotated[_Seconds, Field(ge=0)]
 
 
 class FlexPolicy(BaseSettings):
     """How calls are routed: which lanes, for how long, how often.
 
     Each field is taken from its keyword argument, else from the environment variable
-    ``FLEXTIER_<FIELD>`` (read once, here), else from its default. All times are in seconds.
+    ``FLEXTIER_<FIELD>`` (read once, here), else from its default. Durations are seconds or text:
+    ``"90s"``, ``"15m"``, ``"1h30m"``, ``"2d"``.
     Policies are frozen, hashable and compare by value.
 
     Raises:

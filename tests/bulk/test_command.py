@@ -91,6 +91,8 @@ def test_for_machines(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["bulk_work:upper", "none.jsonl", "out.jsonl"], "none.jsonl: no such file"),
         (["bulk_work:upper", "in.jsonl", "no/out.jsonl"], "there is no directory"),
         (["bulk_work:upper", "in.jsonl", "out.jsonl", "--deadline", "soon"], "--deadline|deadline"),
+        (["bulk_work:upper", "in.jsonl", "out.jsonl", "--deadline", "06:00"], "go into until"),
+        (["bulk_work:upper", "in.jsonl", "out.jsonl", "--until", "6h"], "until (--until)"),
         (["bulk_work:upper", "in.jsonl", "out.jsonl", "--lanes", "warp"], "warp"),
         (["bulk_work:upper", "in.jsonl", "out.jsonl", "--key", "id"], "--key"),
     ],

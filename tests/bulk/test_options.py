@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,15 @@ def test_rows_at_a_time(lanes: str | None, deadline: str | None, rows: int, tmp_
     """Many where they may wait offline; few where each has a connection."""
     assert checked(tmp_path, lanes=lanes, deadline=deadline).concurrency == rows
     assert checked(tmp_path, lanes=lanes, deadline=deadline, concurrency=7).concurrency == 7
+
+
+def test_a_run_until_a_time_of_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the next one; of two ends the earlier one counts."""
+    now = datetime(2026, 11, 20, 22, 30).timestamp()
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert checked(tmp_path, until="06:00").deadline == 7.5 * 3600
+    assert checked(tmp_path, until="06:00", deadline="2h").deadline == 7200
+    assert checked(tmp_path, until="06:00", deadline="1d").deadline == 7.5 * 3600
 
 
 @pytest.mark.parametrize(

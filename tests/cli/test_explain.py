@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime
 
 import pytest
 
@@ -71,5 +73,20 @@ def test_the_fewest_calls_of_a_batch(
 
 def test_a_deadline_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     """An invalid deadline is status 2, and named in the error."""
-    assert main(["explain", "--model", "o3", "--deadline", "soon"]) == 2
-    assert "--deadline 'soon'" in capsys.readouterr().err
+    for text in ("soon", "06:00"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["explain", "--model", "o3", "--deadline", text])
+        assert f"--deadline: '{text}'" in capsys.readouterr().err
+
+
+def test_a_time_of_day(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--until`` is the deadline as a time of day; with both, the earlier one counts."""
+    now = datetime(2026, 11, 20, 22, 0).timestamp()
+    monkeypatch.setattr(time, "time", lambda: now)
+    for options, deadline in (
+        ([], "8 h"),
+        (["--deadline", "3h"], "3 h"),
+        (["--deadline", "9h"], "8 h"),
+    ):
+        assert main(["explain", "--model", "o3", "--until", "06:00", *options]) == 0
+        assert capsys.readouterr().out.startswith(f"o3, {deadline} to the deadline\n")

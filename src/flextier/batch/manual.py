@@ -15,6 +15,7 @@ import openai
 from openai.types import Batch
 
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
+from flextier._utils.durations import Duration, named_seconds
 from flextier.batch.api import TAG, TERMINAL, BatchAPI, created_at
 from flextier.batch.jsonl import Lines, input_file
 from flextier.batch.poll_schedule import wait_poll_interval
@@ -158,8 +159,8 @@ def wait(
     client: openai.OpenAI,
     batch_id: str,
     *,
-    poll: float = 60.0,
-    timeout: float | None = None,
+    poll: Duration = 60.0,
+    timeout: Duration | None = None,
     on_status: Callable[[Batch], Any] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Batch:
@@ -168,20 +169,22 @@ def wait(
     Args:
         client: any client of the SDK.
         batch_id: the batch.
-        poll: the most seconds between two polls; the first ones come sooner.
-        timeout: the most seconds to wait. None: no limit. 0: one poll.
+        poll: the most time between two polls, in seconds or as ``"5m"``; the first come sooner.
+        timeout: the most time to wait. None: no limit. 0: one poll.
         on_status: called with the batch at the first poll, and whenever its status has changed.
         clock: time, sleep and random numbers, for tests.
 
     Raises:
         TimeoutError: it has not ended in that time; it goes on.
-        ValueError: ``poll`` is not more than 0, or ``timeout`` is less than 0.
+        ValueError: ``poll`` or ``timeout`` is no duration, or the former 0.
         openai.OpenAIError: the API does not know the batch, or denies access to it.
     """
-    if not poll > 0 or (timeout is not None and not timeout >= 0):
+    most = named_seconds("poll", poll)
+    limit = math.inf if timeout is None else named_seconds("timeout", timeout)
+    if not most > 0 or limit < 0:
         raise ValueError(f"poll={poll} must be more than 0 s, timeout={timeout} at least 0 s")
     api = BatchAPI(client)
-    until = math.inf if timeout is None else clock.now() + timeout
+    until = clock.now() + limit
     status, polls, failed = None, 0, 0
     while True:
         poll_error: openai.OpenAIError | None = None
@@ -195,7 +198,7 @@ def wait(
                 raise
         else:
             polls, failed = polls + 1, 0
-            pause = wait_poll_interval(polls, poll, clock.random())
+            pause = wait_poll_interval(polls, most, clock.random())
             if batch.status != status:
                 status = batch.status
                 if on_status is not None:
@@ -205,9 +208,7 @@ def wait(
         left = until - clock.now()
         if left <= 0:
             state = f"is {status}" if status else "could not be polled"
-            raise TimeoutError(
-                f"{batch_id} {state} after {timeout:g} s; it goes on"
-            ) from poll_error
+            raise TimeoutError(f"{batch_id} {state} after {limit:g} s; it goes on") from poll_error
         clock.sleep(min(pause, left))
 
 
@@ -216,8 +217,8 @@ def cancel(
     batch_id: str,
     *,
     wait: bool = False,
-    poll: float = 60.0,
-    timeout: float | None = None,
+    poll: Duration = 60.0,
+    timeout: Duration | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Batch:
     """Cancel a batch. Lines that are done by then are kept, and charged: see :func:`fetch`.
@@ -229,8 +230,8 @@ def cancel(
         client: any client of the SDK.
         batch_id: the batch.
         wait: whether to wait until it has ended.
-        poll: the most seconds between two polls.
-        timeout: the most seconds to wait. None: no limit.
+        poll: the most time between two polls, in seconds or as ``"5m"``.
+        timeout: the most time to wait. None: no limit.
         clock: time, sleep and random numbers, for tests.
 
     Raises:

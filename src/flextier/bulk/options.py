@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -13,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 from typing_extensions import TypedDict, Unpack
 
-from flextier._utils.durations import Duration, parse_duration
+from flextier._utils.durations import Duration, next_time_of_day, parse_duration
 from flextier.bulk.errors import BulkError
 from flextier.bulk.input_formats import format_of
 from flextier.bulk.result import Progress
@@ -44,8 +45,11 @@ class RunArguments(TypedDict, total=False):
     lanes: str | Iterable[str] | None
     """The lanes of the calls in order, such as ``("flex",)``. None: those of their client."""
     deadline: Duration | None
-    """For the whole run: seconds, ``"6h"``, ``"90m"``, or a time of day like ``"06:00"``. None: no
-    limit. After it, no call is made, and unfinished rows stay pending."""
+    """For the whole run: seconds, ``"6h"``, ``"90m"``. None: no limit. After it, no call is made,
+    and unfinished rows stay pending."""
+    until: str | None
+    """The same as a time of day, such as ``"06:00"``: local time, the next one. With a deadline
+    too, the earlier end counts."""
     concurrency: int | None
     """The maximum number of rows in flight. None: 64; with the batch lane 50,000."""
     budget: Decimal | int | float | str | None
@@ -72,6 +76,7 @@ _DEFAULTS: RunArguments = {
     "output_column": "output",
     "lanes": None,
     "deadline": None,
+    "until": None,
     "concurrency": None,
     "budget": None,
     "order": "input",
@@ -158,10 +163,7 @@ def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]
     target = Path(os.path.realpath(output))
     errors, budget, concurrency = given["errors"], given["budget"], given["concurrency"]
     lanes = _lanes(given["lanes"])
-    try:
-        deadline = None if given["deadline"] is None else parse_duration(given["deadline"])
-    except ValueError as error:
-        raise BulkError(f"deadline (--deadline) {error}") from error
+    deadline = _seconds(given["deadline"], given["until"])
     if given["order"] not in ("input", "done"):
         raise BulkError(f"order (--order) is input or done, not {given['order']!r}")
     if concurrency is not None and concurrency < 1:
@@ -194,6 +196,20 @@ def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]
     )
     _check_files(checked)
     return checked
+
+
+def _seconds(deadline: Duration | None, until: str | None) -> float | None:
+    """Seconds until the run ends; None: it may take as long as it needs."""
+    name = "deadline (--deadline)"
+    try:
+        ends = [] if deadline is None else [parse_duration(deadline)]
+        name = "until (--until)"
+        if until is not None:
+            now = time.time()
+            ends.append(next_time_of_day(until, now) - now)
+    except ValueError as error:
+        raise BulkError(f"{name} {error}") from error
+    return min(ends, default=None)
 
 
 def _check_names(arguments: Iterable[str]) -> None:

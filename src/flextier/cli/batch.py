@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flextier._utils.formatting import count, dollars, plain
-from flextier.cli._common import fail, write_stdout
+from flextier.cli._common import DURATION, duration, fail, write_stdout
 
 if TYPE_CHECKING:
     import openai
@@ -58,13 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_times(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--poll",
-        type=_seconds,
+        type=duration,
         default=60.0,
-        metavar="SECONDS",
-        help="the most between two polls [%(default)s]",
+        metavar=DURATION,
+        help="the most between two polls: seconds, 90s, 5m [60]",
     )
     parser.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="wait no longer than that [no limit]"
+        "--timeout",
+        type=duration,
+        metavar=DURATION,
+        help="wait no longer than that: seconds, 90m, 6h [no limit]",
     )
 
 
@@ -241,16 +244,6 @@ def _positive_int(given: str) -> int:
     if not given.isdecimal() or not int(given):
         raise argparse.ArgumentTypeError(f"{given!r} is not a whole number of at least 1")
     return int(given)
-
-
-def _seconds(given: str) -> float:
-    try:
-        number = float(given)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{given!r} is not a number of seconds above 0")
-    return number
 
 
 def _pair(given: str) -> tuple[str, str]:

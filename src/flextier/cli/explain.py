@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 
-from flextier._utils.durations import parse_duration
-from flextier.cli._common import fail, write_stdout
+from flextier.cli._common import DURATION, duration, fail, time_of_day, write_stdout
 
 APIS = ("responses", "chat")
 
@@ -16,9 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument(
         "--deadline",
-        metavar="SPAN",
-        help="deadline of one call: seconds, 90m, 6h, 1h30m, 2d, or a time of day such as 06:00 "
-        "[FLEXTIER_DEADLINE, else none]",
+        type=duration,
+        metavar=DURATION,
+        help="deadline of one call: seconds, 90m, 6h, 1h30m, 2d [FLEXTIER_DEADLINE, else none]",
+    )
+    parser.add_argument(
+        "--until",
+        type=time_of_day,
+        metavar="CLOCK",
+        help="the same as a time of day, such as 06:00",
     )
     parser.add_argument(
         "--api", choices=APIS, default=APIS[0], help="responses, or chat completions [responses]"
@@ -34,10 +40,10 @@ def run(options: argparse.Namespace) -> int:
     """Print the plan; return 0, or 2 for an invalid setting."""
     from flextier.auto import as_json, explain, table
 
-    try:
-        deadline = None if options.deadline is None else parse_duration(options.deadline)
-    except ValueError as error:
-        return fail("explain", f"--deadline {error}")
+    deadline = options.deadline
+    if options.until is not None:
+        left = options.until - time.time()
+        deadline = left if deadline is None else min(deadline, left)
     try:
         plan = explain(
             options.model,

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from flextier.cli._common import fail, write_stdout
+from flextier.cli._common import DURATION, duration, fail, write_stdout
 
 if TYPE_CHECKING:
     from flextier.rehearsal.result import Rehearsal, TraceResult
@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="how many calls [the trace's]")
     parser.add_argument(
         "--deadline",
-        type=float,
-        metavar="SECONDS",
-        help="for each call [the policy's, the trace's]",
+        type=duration,
+        metavar=DURATION,
+        help="for each call: seconds, 90s, 5m [the policy's, the trace's]",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of the random numbers [the trace's]")
     parser.add_argument(

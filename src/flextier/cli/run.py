@@ -8,7 +8,7 @@ import gc
 import sys
 from typing import TYPE_CHECKING
 
-from flextier.cli._common import fail
+from flextier.cli._common import DURATION, fail
 
 if TYPE_CHECKING:
     from flextier.bulk.options import RunOptions
@@ -37,8 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", metavar="COLUMN", help="what rows are known by [their line]")
     parser.add_argument("--lanes", metavar="LANES", help="such as flex,standard [the client's]")
     parser.add_argument(
-        "--deadline", metavar="TIME", help="for the whole run: 6h, 90m, 3600 or 06:00 [none]"
+        "--deadline", metavar=DURATION, help="for the whole run: 3600, 90m, 6h, 1h30m, 2d [none]"
     )
+    parser.add_argument("--until", metavar="CLOCK", help="the same as a time of day: 06:00 [none]")
     parser.add_argument(
         "--concurrency",
         type=int,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from flextier.cli._common import fail
+from flextier.cli._common import DURATION, duration_or_zero, fail
 
 if TYPE_CHECKING:
     from flextier.sim.simulator import Simulator
@@ -32,17 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     weather.add_argument("--weather-file", metavar="FILE", help="the flex lane, as a JSON file")
     parser.add_argument(
         "--latency",
-        type=float,
+        type=duration_or_zero,
         default=0.0,
-        metavar="SECONDS",
-        help="how long an answer takes off flex [%(default)s]",
+        metavar=DURATION,
+        help="how long an answer takes off flex: seconds, 90s, 5m [none]",
     )
     parser.add_argument(
         "--flex-latency",
-        type=float,
+        type=duration_or_zero,
         default=0.0,
-        metavar="SECONDS",
-        help="how long an answer takes on flex [%(default)s]",
+        metavar=DURATION,
+        help="how long an answer takes on flex [none]",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers [%(default)s]")
     parser.add_argument(

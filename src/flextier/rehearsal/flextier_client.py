@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from flextier._utils.clock import Clock
+from flextier._utils.durations import Duration, named_seconds
 from flextier.calls.context import listen, override, scoped
 from flextier.calls.report import CallReport
 from flextier.client.clients import AsyncFlexOpenAI
@@ -32,7 +33,7 @@ def rehearse(
     *,
     policy: FlexPolicy | dict[str, Any] | None = None,
     jobs: int | None = None,
-    deadline: float | None = None,
+    deadline: Duration | None = None,
     seed: int | None = None,
 ) -> Rehearsal:
     """Run :class:`flextier.AsyncFlexOpenAI` over a trace in virtual time: minutes take a second.
@@ -45,8 +46,8 @@ def rehearse(
         trace: A trace, the name of one that comes with flextier, or the path of a JSON file.
         policy: The policy, or a dict of its fields; None: that of the environment.
         jobs: Number of calls; None: that of the trace.
-        deadline: Deadline of each call in seconds; None: the policy's ``deadline``, and where it
-            has none the trace's.
+        deadline: Deadline of each call, in seconds or as ``"3m"``; None: the policy's ``deadline``,
+            and where it has none the trace's.
         seed: Seed of the random numbers; None: that of the trace. The same seed gives the same
             result.
 
@@ -58,9 +59,8 @@ def rehearse(
     """
     knobs = FlexPolicy() if policy is None else FlexPolicy.of(policy)
     trace = trace if isinstance(trace, Trace) else Trace.load(trace)
-    if deadline is None:
-        deadline = knobs.deadline
-    trace = trace.replace(jobs=jobs, deadline=deadline, seed=seed)
+    seconds = knobs.deadline if deadline is None else named_seconds("deadline", deadline)
+    trace = trace.replace(jobs=jobs, deadline=seconds, seed=seed)
     knobs = knobs.replace(deadline=trace.deadline, budget=None, journal=None)
     if offline := [name for name in knobs.lanes if name not in LANES or LANES[name].deferred]:
         raise ValueError(

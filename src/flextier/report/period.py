@@ -6,19 +6,17 @@ page of thousands of months.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from flextier._utils.durations import span_with_units
 from flextier._utils.formatting import day as date_of
 from flextier._utils.formatting import moment
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
-_AGO = re.compile(r"(\d{1,6})\s*([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _UTC_NAMES = ("UTC", "Z", "GMT")
 
 
@@ -66,10 +64,9 @@ def period_of(since: str, until: str, tz: str, now: datetime) -> Period:
 
 
 def _parse(option: str, value: str, zone: tzinfo, now: datetime) -> datetime:
-    if ago := _AGO.fullmatch(value.strip()):
-        span = {_UNITS[ago[2]]: int(ago[1])}
+    if (ago := span_with_units(value.strip())) is not None:
         try:
-            return now - timedelta(**span)
+            return now - timedelta(seconds=ago)
         except OverflowError:
             raise ValueError(f"{option} {value} is before the first year") from None
     try:
