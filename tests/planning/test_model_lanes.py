@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flextier.lanes.model_support import has_windows, is_after_flex, parse_lane_support
+from flextier.lanes.lane_support import parse_lane_support
+from flextier.lanes.model_support import has_windows, is_after_flex
 from flextier.planning.model_lanes import lanes_of_model, needs_windows
 
 MODEL_LANES = ("gpt-6.2-sol=flex", "o3=", "gpt-*=batch+background")
@@ -57,7 +58,7 @@ def test_a_model_of_nobodys() -> None:
 )
 def test_why_not(name: str, model: str, says: str) -> None:
     """A lane that is left out is left out for a reason with its source; unknown is not none."""
-    lacks = lanes_of_model(model).lacks(name, model)
+    lacks = lanes_of_model(model).against[name]
     assert says in lacks if says else not lacks
 
 

@@ -41,4 +41,4 @@ def test_the_chart(keep: Keep) -> None:
     drawn = svg(lanes(summary_of(keep(MADE)), WIDE))
     assert "75 % on background, 3 calls" in drawn
     assert "25 % on standard, 1 call" in drawn
-    assert "var(--lane-3)" in drawn
+    assert "var(--lane-background)" in drawn

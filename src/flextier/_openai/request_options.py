@@ -16,11 +16,10 @@ from flextier._openai.compat import (
 from flextier._openai.response_metadata import is_well_formed
 from flextier.errors import MalformedAnswerError
 from flextier.lanes import RAW_BODY, CallFacts
+from flextier.lanes.flex import OPEN_TIERS
 
 _ERROR_URL = "https://api.openai.com/v1"
 _ROUTED = frozenset({"/chat/completions", "/responses"})
-OPEN_TIERS = frozenset({None, "auto", "flex"})
-"""Values of ``service_tier`` that leave the choice to flextier; any other is the caller's."""
 _USAGE_OPTIONS = {"include_usage": True}
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _STREAM_FIELDS = frozenset({"stream", "stream_options"})

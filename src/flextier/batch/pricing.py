@@ -11,9 +11,9 @@ from openai.types import Batch
 
 from flextier.batch.api import created_at
 from flextier.costs import Cost, Usage, price, price_book
+from flextier.lanes import BATCH
 from flextier.pricing.decimals import added, difference
 
-_LANE = "batch"
 _TOTALS_ONLY = "the tokens of all lines together, at the rates of short prompts"
 
 
@@ -85,7 +85,7 @@ def cost_of(batch: Batch) -> Cost | None:
         return None
     try:
         usage.check()
-        sheet = price_book().sheet(model=model, lane=_LANE, at=_day(batch))
+        sheet = price_book().sheet(model=model, lane=BATCH.name, at=_day(batch))
     except ValueError:
         return None
     short = min(sheet.bands, key=lambda band: band.above)
@@ -99,7 +99,7 @@ def cost_of(batch: Batch) -> Cost | None:
 
 def _price(usage: Usage, model: Any, at: datetime) -> Cost | None:
     try:
-        return price(usage, model=model, lane=_LANE, at=at) if isinstance(model, str) else None
+        return price(usage, model=model, lane=BATCH.name, at=at) if isinstance(model, str) else None
     except ValueError:
         return None
 

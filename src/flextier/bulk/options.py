@@ -18,7 +18,7 @@ from flextier._utils.durations import Duration, next_time_of_day, parse_duration
 from flextier.bulk.errors import BulkError
 from flextier.bulk.input_formats import format_of
 from flextier.bulk.result import Progress
-from flextier.lanes import AUTO, BATCH, LANES, WINDOWS
+from flextier.lanes import AUTO, EXECUTIONS, LANES
 from flextier.policy import FlexPolicy
 
 PathLike = str | os.PathLike[str]
@@ -242,12 +242,15 @@ def _default_concurrency(
     A budget does not stop rows in flight: with one, only a batch is worth that many.
     """
     names = lanes or FlexPolicy().lanes
-    if has_budget and BATCH.name not in names and names != (AUTO,):
+    executions = {EXECUTIONS.get(name) for name in names}
+    if has_budget and "batch" not in executions and names != (AUTO,):
         return DEFAULT_CONCURRENCY
     if names == (AUTO,):  # a short deadline leaves no time for a window, nor for a batch
-        is_direct = deadline is not None and deadline <= WINDOWS["2h"]
+        deferred = (lane for lane in LANES.values() if lane.deferred)
+        spans = (lane.window_seconds or lane.auto_min_deadline for lane in deferred)
+        is_direct = deadline is not None and deadline <= min(filter(None, spans))
     else:
-        is_direct = all(name in LANES and not LANES[name].deferred for name in names)
+        is_direct = executions == {"direct"}
     return DEFAULT_CONCURRENCY if is_direct else DEFERRED_CONCURRENCY
 
 

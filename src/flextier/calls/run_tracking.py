@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flextier._utils.fork import after_fork_in_child
-from flextier.lanes import ANY_WINDOW, AUTO
+from flextier.lanes import AUTO, EXECUTIONS
 from flextier.policy import FlexPolicy
 
 _trackers: list[Callable[[], None]] = []
@@ -35,7 +35,7 @@ def need_run_tracking(*policies: Any) -> bool:
 
 
 def _need_runs(lanes: Iterable[str]) -> bool:
-    return any(lane == AUTO or lane.startswith(ANY_WINDOW) for lane in lanes)
+    return any(lane == AUTO or EXECUTIONS.get(lane) == "background" for lane in lanes)
 
 
 # --- the calls of each run --------------------------------------------------------------------

@@ -19,7 +19,7 @@ from flextier.journal.records import (
     JournaledResponse,
     JournalEntry,
 )
-from flextier.lanes import BACKGROUND_FLEX, BATCH, FLEX, LANES, CallFacts, Lane
+from flextier.lanes import BATCH, CallFacts, Lane, background_lane
 from flextier.policy import FlexPolicy
 
 _MIN_INTERVAL, _MAX_INTERVAL = 0.05, 2.0
@@ -80,7 +80,7 @@ class CallEntry:
             return BATCH
         if (accepted := self.background_response) is None:
             return None
-        return BACKGROUND_FLEX if accepted.lane == FLEX.name else LANES.get(accepted.lane)
+        return background_lane(accepted.lane)
 
     def accepted(self, response_id: str, lane: str, model: str) -> None:
         """Record that the call is a background response now; a failed write is only warned of."""

@@ -1,16 +1,22 @@
 """The lanes: ways to send a call, at different prices and latencies; one file a lane."""
 
-from flextier.lanes.background_windows import (
-    BACKGROUND,
-    BACKGROUND_FLEX,
-    WINDOWS,
-    with_whole_window,
-)
-from flextier.lanes.base import JOURNAL, RAW_BODY, CallFacts, Execution, Lane, Window
+from flextier.lanes.background import ANY_WINDOW, BACKGROUND, BACKGROUND_FLEX, Window
+from flextier.lanes.base import JOURNAL, RAW_BODY, CallFacts, Execution, Lane
 from flextier.lanes.batch import BATCH
 from flextier.lanes.eligibility import choose, warn_about_windows, warn_ineligible
 from flextier.lanes.flex import FLEX
-from flextier.lanes.registry import ANY_WINDOW, AUTO, LANES, NAMES, lane_named, tier_lane
+from flextier.lanes.price_rule import PriceRule
+from flextier.lanes.registry import (
+    AUTO,
+    EXECUTIONS,
+    FAMILIES,
+    LANES,
+    NAMES,
+    background_lane,
+    lane_named,
+    tier_lane,
+)
+from flextier.lanes.served_tiers import FAST, PRIORITY
 from flextier.lanes.standard import STANDARD
 
 __all__ = [
@@ -19,21 +25,25 @@ __all__ = [
     "BACKGROUND",
     "BACKGROUND_FLEX",
     "BATCH",
+    "EXECUTIONS",
+    "FAMILIES",
+    "FAST",
     "FLEX",
     "JOURNAL",
     "LANES",
     "NAMES",
+    "PRIORITY",
     "RAW_BODY",
     "STANDARD",
-    "WINDOWS",
     "CallFacts",
     "Execution",
     "Lane",
+    "PriceRule",
     "Window",
+    "background_lane",
     "choose",
     "lane_named",
     "tier_lane",
     "warn_about_windows",
     "warn_ineligible",
-    "with_whole_window",
 ]

@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Literal
 
 from flextier.lanes.failures import Failure
+from flextier.lanes.price_rule import NO_PRICE, PriceRule
 
 JOURNAL = "journal"
 """The lane in the report of a call that the journal answered: nothing was sent."""
 
 RAW_BODY = "body that the caller reads"
 """In ``CallFacts.extras``: the caller reads the raw body of the response."""
-
-Window = Literal["soonest", "2h", "8h"]
-"""What the Responses API calls a completion window."""
 
 Execution = Literal["direct", "batch", "background"]
 """How calls are made on a lane: as one request each, as lines of a batch, or as background
@@ -64,14 +61,27 @@ class Lane:
     """How a call is made on it."""
     min_calls: int = 1
     """The fewest calls worth grouping, whatever the policy says."""
-    window: Window | None = None
+    window: str | None = None
     """The completion window of background responses; None: it has none."""
+    window_seconds: float = 0.0
+    """Seconds within which the vendor aims to respond; 0: it states no target."""
     min_seconds: float = 0.0
     """The call begins on the lane only if more seconds than this are left for it."""
     registered_as: str = ""
     """Its key in the limiter registry, if that is not its name."""
-    price_share: Decimal | None = None
-    """Its share of OpenAI's standard price, by the vendor's guide; None: the vendor states none."""
+    price: PriceRule = NO_PRICE
+    """How it is priced."""
+    family: str = ""
+    """What ``FlexPolicy.lane_support`` and the report page call it, if that is not its name: lanes
+    that a model has only together share one."""
+    feature: str = ""
+    """What a model has that supports it, in words, if that is not its family."""
+    takes: str = ""
+    """How long a response takes, in words."""
+    colors: tuple[str, str] | None = None
+    """Its colour on a light page and on a dark one; None: that of all lanes without one."""
+    auto_min_deadline: float = 0.0
+    """Seconds that the deadline must leave for ``lanes="auto"`` to use it."""
     fallback_variant: Lane | None = None
     """The lane of the same name for models that do not support this one."""
 
@@ -81,6 +91,8 @@ class Lane:
     """Whether calls are grouped and sent as one request."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "family", self.family or self.name)
+        object.__setattr__(self, "feature", self.feature or self.family)
         # Not properties: every call reads them several times.
         object.__setattr__(self, "deferred", self.execution != "direct")
         object.__setattr__(self, "batched", self.execution == "batch")
@@ -111,6 +123,15 @@ class Lane:
     def ineligible(self, facts: CallFacts) -> str:
         """Why the lane cannot take the call; empty if it can."""
         return ""
+
+    def lacks(self, model: str) -> str | None:
+        """Why a model has no such lane, by OpenAI's pages; empty: it has one, None: they say
+        nothing, and the price list decides."""
+        return None
+
+    def for_auto(self) -> Lane | None:
+        """The lane as ``lanes="auto"`` uses it; None: it does not."""
+        return self
 
     def refuses(self, failure: Failure) -> bool:
         """Whether ``failure`` says that this lane has no capacity now."""

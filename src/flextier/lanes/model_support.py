@@ -12,6 +12,9 @@ _GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?(?:-|$)")
 _DATE = re.compile(r"-20\d\d-\d\d-\d\d$")
 _FIRST_WITHOUT_FLEX = (6, 2)
 
+AFTER_FLEX = "OpenAI's flex guide, GPT-6.2 and later"
+"""Where it is published which lanes the models of :func:`is_after_flex` have."""
+
 WITH_WINDOWS = frozenset({"gpt-6.1-terra"})
 """Models before GPT-6.2 whose pages say that "the Responses API supports discounted background
 completion windows in public beta". The pages of others do not, or could not be seen: whether these
@@ -32,23 +35,3 @@ def has_windows(model: str) -> bool:
     """Whether a model of OpenAI's is known to have the windows of two and eight hours."""
     undated = _DATE.sub("", model.removeprefix("openai/"))
     return is_after_flex(model) or undated in WITH_WINDOWS
-
-
-SUPPORTABLE = ("batch", "flex", "background")
-"""Lanes that an entry can name; every model has standard."""
-
-
-def parse_lane_support(entry: str) -> tuple[str, frozenset[str]]:
-    """The pattern and the lanes of an entry such as ``"gpt-7*=batch+background"``.
-
-    Raises:
-        ValueError: the entry has another form.
-    """
-    pattern, equals, names = entry.partition("=")
-    lanes = frozenset(name.strip() for name in names.split("+") if name.strip())
-    if not pattern.strip() or not equals or lanes - set(SUPPORTABLE):
-        raise ValueError(
-            f"{entry!r} must be a model or shell pattern and its lanes, such as "
-            f"'gpt-7*=batch+background'; lanes: {', '.join(SUPPORTABLE)}"
-        )
-    return pattern.strip(), lanes

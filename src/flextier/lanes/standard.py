@@ -5,11 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 
 from flextier.lanes.base import Lane
+from flextier.lanes.price_rule import PriceRule
 
 # Set explicitly: without the field, the project's default applies, which may cost more.
 STANDARD = Lane(
     name="standard",
     service_tier="default",
     served_as=frozenset({"auto", "standard"}),
-    price_share=Decimal(1),
+    price=PriceRule(share=Decimal(1)),
+    takes="seconds",
+    colors=("#c2571a", "#f0955a"),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flextier._openai.request_options import OPEN_TIERS
-from flextier.lanes import ANY_WINDOW, AUTO
+from flextier.lanes import AUTO, EXECUTIONS
+from flextier.lanes.flex import OPEN_TIERS
 from flextier.lanes.responses_api import RESPONSES_NAMES, chat_only
 from flextier.planning.model_lanes import needs_windows
 from flextier.policy import FlexPolicy
@@ -16,7 +16,7 @@ def needs_responses(policy: FlexPolicy, model: str) -> bool:
     """Whether background lanes are named, or replace flex for the model."""
     if policy.lanes == (AUTO,):
         return needs_windows(model, policy.lane_support)
-    return any(name.startswith(ANY_WINDOW) for name in policy.lanes)
+    return any(EXECUTIONS[name] == "background" for name in policy.lanes)
 
 
 def fits_responses(fields: Mapping[str, Any], chat_body: Callable[[], dict[str, Any]]) -> bool:

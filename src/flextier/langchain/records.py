@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from flextier.costs.records import CallRecord
-from flextier.lanes import tier_lane
+from flextier.lanes import STANDARD, tier_lane
 from flextier.langchain.usage import NO_USAGE, ReportedUsage, reported_usage
 from flextier.pricing.cost import Cost
 from flextier.pricing.price_book import cost_or_unpriced
@@ -119,7 +119,7 @@ def record_of_run(
         fields: other fields of the record.
     """
     tier = finished.tier or finished.usage.tier or (None if finished.answered else started.tier)
-    lane = "standard" if tier is None or tier in _STANDARD_TIERS else tier_lane(tier).name
+    lane = STANDARD.name if tier is None or tier in _STANDARD_TIERS else tier_lane(tier).name
     return CallRecord(
         call_id=call_id,
         at=datetime.fromtimestamp(started.at, timezone.utc),

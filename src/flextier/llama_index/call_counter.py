@@ -15,7 +15,7 @@ from flextier._utils.safe_warn import notify
 from flextier.calls.report import CallReport
 from flextier.costs.records import CallRecord, OnRecord, RecentIds, record_of
 from flextier.costs.totals import CostTotals
-from flextier.lanes import tier_lane
+from flextier.lanes import STANDARD, tier_lane
 from flextier.llama_index.events import FRAMEWORK
 from flextier.llama_index.openai import OpenAIFlex
 from flextier.llama_index.openai_responses import OpenAIResponsesFlex
@@ -82,7 +82,7 @@ class CallCounter:
         raw = getattr(response, "raw", None)
         answer = _field(raw, "response") or raw  # the last event of a Responses stream
         tier, model = _field(answer, "service_tier"), _field(answer, "model")
-        lane = tier_lane(tier).name if isinstance(tier, str) else "standard"
+        lane = tier_lane(tier).name if isinstance(tier, str) else STANDARD.name
         served_model = model if isinstance(model, str) else None
         usage = _usage(_field(answer, "usage"))
         self._count(_record(call, at, lane, served_model=served_model, usage=usage))
@@ -99,7 +99,7 @@ class CallCounter:
         """
         call = self._ended(key)
         if call is not None and (was_sent or not call.has_report):
-            lane = "unknown" if call.has_report else "standard"
+            lane = "unknown" if call.has_report else STANDARD.name
             self._count(_record(call, at, lane, error=error))
 
     def _ended(self, key: str) -> _OpenCall | None:

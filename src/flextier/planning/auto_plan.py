@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 
 from flextier.costs import price_book
-from flextier.lanes import (
-    BACKGROUND,
-    BACKGROUND_FLEX,
-    BATCH,
-    FLEX,
-    STANDARD,
-    Lane,
-    with_whole_window,
-)
-from flextier.lanes.model_support import SUPPORTABLE
+from flextier.lanes import LANES, STANDARD, Lane, lane_named
+from flextier.lanes.batch import AUTO_MIN_CALLS
 from flextier.planning.fallback import CANCEL_TIME
 from flextier.planning.model_lanes import cheapest_first, lanes_of_model
 from flextier.policy import FlexPolicy
 
-MIN_BATCH_CALLS = 10
-"""The fewest calls made at once that are worth a batch."""
-
 RUN_STEP = "a step of a run does not wait for other calls to form a batch"
 TOO_FEW_CALLS = "too few calls were made at once lately"
 """Why a call does not wait for a batch."""
-
-_BATCH_LANE = replace(BATCH, min_calls=MIN_BATCH_CALLS)
-
-BATCH_MIN_DEADLINE = 6 * 3600.0
-"""Seconds that the deadline must leave for a batch. Most batches end within minutes, some take 8 to
-24 hours; calls that are not done in time fall back to the next lane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,22 +106,24 @@ def _plan(
     reasons = dict(declined)
 
     def against(lane: Lane) -> str:
-        kind = lane.name if lane.name in SUPPORTABLE else "background"
-        if lane is not STANDARD and (lacks := model_lanes.lacks(kind, model)):
+        if lacks := model_lanes.against.get(lane.family):
             return lacks
         if not unsupported.isdisjoint((lane.key, lane.name)):
             return f"the API does not offer it for {model}"
         why = _too_little_time(lane, policy) or reasons.get(lane.name, "")
-        return why or (no_batch if lane.batched else "")
+        return why or (no_batch if lane.execution == "batch" else "")
 
-    in_background = policy.flex_background and BACKGROUND_FLEX.key not in unsupported
-    windows = [with_whole_window(BACKGROUND["8h"]), with_whole_window(BACKGROUND["2h"])]
-    lanes = [_BATCH_LANE, BACKGROUND_FLEX if in_background else FLEX, *windows, STANDARD]
+    lanes = []
+    for lane in (lane_named(name, policy) for name in LANES):
+        if lane.fallback_variant is not None and lane.key in unsupported:
+            lane = lane.fallback_variant
+        if (variant := lane.for_auto()) is not None:
+            lanes.append(variant)
     considered = tuple(
         Considered(lane, share, priced, against(lane))
         for lane, share, priced in cheapest_first(lanes, model)
     )
-    min_calls = max(MIN_BATCH_CALLS, policy.batch_min_calls)
+    min_calls = max(AUTO_MIN_CALLS, policy.batch_min_calls)
     return Plan(model, policy.deadline, considered, model_lanes.source, min_calls)
 
 
@@ -146,11 +131,11 @@ def _too_little_time(lane: Lane, policy: FlexPolicy) -> str:
     left = math.inf if policy.deadline is None else policy.deadline
     if lane is STANDARD:
         return ""
-    if lane.batched:
-        if left < BATCH_MIN_DEADLINE:
-            return f"the deadline leaves less than {span(BATCH_MIN_DEADLINE)}"
-        needs = policy.batch_window + max(policy.batch_reserve, policy.standard_reserve)
-        what = "batch_window and batch_reserve"
+    if left < lane.auto_min_deadline:
+        return f"the deadline leaves less than {span(lane.auto_min_deadline)}"
+    if fields := [field for field in (lane.gather_field, lane.reserve_field) if field]:
+        reserve = max(policy.reserve(lane.name), policy.standard_reserve)
+        needs, what = policy.gather_time(lane.name) + reserve, " and ".join(fields)
     elif lane.min_seconds:
         # As in Ladder.cancel_at: an unfinished response is cancelled before the reserve.
         needs = lane.min_seconds + CANCEL_TIME + policy.standard_reserve

@@ -13,7 +13,8 @@ from collections.abc import Hashable
 from flextier._utils.clock import Clock
 from flextier._utils.fork import after_fork_in_child
 from flextier.calls.run_tracking import RUNS
-from flextier.planning.auto_plan import MIN_BATCH_CALLS, RUN_STEP, TOO_FEW_CALLS
+from flextier.lanes.batch import AUTO_MIN_CALLS
+from flextier.planning.auto_plan import RUN_STEP, TOO_FEW_CALLS
 from flextier.policy import FlexPolicy
 
 SKIP_WINDOW_FOR = 600.0
@@ -85,7 +86,7 @@ class BurstMembership:
 
     def no_batch_reason(self, policy: FlexPolicy) -> str:
         """Why the call does not wait for a batch; empty if it may. Called once: it counts."""
-        min_calls = max(MIN_BATCH_CALLS, policy.batch_min_calls)
+        min_calls = max(AUTO_MIN_CALLS, policy.batch_min_calls)
         worth_it = BURSTS.call_started(self._key, self._clock.now(), min_calls)
         return RUN_STEP if self._step else "" if worth_it else TOO_FEW_CALLS
 

@@ -66,7 +66,7 @@ class LaneStatus:
         keys = (LaneKey(*where, lane.key) for lane in candidates)
         unsupported = frozenset(key.lane for key in keys if self._capacity.is_unsupported(key))
         planned = plan(self._model, policy, declined, unsupported, no_batch=no_batch)
-        if all(lane.batched or lane is STANDARD for lane in planned.lanes):
+        if all(lane.execution == "batch" or lane is STANDARD for lane in planned.lanes):
             for one in planned.considered:
                 if one.lane.window is not None and one.against == declined.get(one.lane.name):
                     warn_ineligible(one.lane.name, one.against, STANDARD.name)

@@ -7,41 +7,31 @@ flex and batch: a refusal costs nothing, and is recorded for later calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from flextier.costs import Usage, price
-from flextier.lanes import Lane
-from flextier.lanes.model_support import has_windows, is_after_flex, parse_lane_support
-
-_WORDS = {"batch": "batch", "flex": "flex", "background": "completion windows"}
+from flextier.lanes import ANY_WINDOW, FAMILIES, FLEX, Lane
+from flextier.lanes.lane_support import parse_lane_support
+from flextier.lanes.model_support import AFTER_FLEX, is_after_flex
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLanes:
     """The lanes of a model."""
 
-    lanes: frozenset[str]
+    against: Mapping[str, str]
+    """For each family of lanes beside standard, why the model has none of it; empty: it has."""
     source: str
     """Where that is published; empty: nowhere, and these lanes are worth an attempt."""
-    names_windows: bool = True
-    """Whether the source lists completion windows, too."""
 
-    def lacks(self, name: str, model: str) -> str:
-        """Why the model has no ``"batch"``, ``"flex"`` or ``"background"``; empty if it has."""
-        if name in self.lanes:
-            return ""
-        if not self.source or (name == "background" and not self.names_windows):
-            return f"whether {model} has {_WORDS[name]} is unknown (set FlexPolicy.lane_support)"
-        return f"{model} has no {_WORDS[name]}, by {self.source}"
-
-
-_AFTER_FLEX = ModelLanes(
-    frozenset({"batch", "background"}), "OpenAI's flex guide, GPT-6.2 and later"
-)
+    @property
+    def lanes(self) -> frozenset[str]:
+        """The families that the model has."""
+        return frozenset(family for family, reason in self.against.items() if not reason)
 
 
 def lanes_of_model(model: str, lane_support: Sequence[str] = ()) -> ModelLanes:
@@ -51,42 +41,52 @@ def lanes_of_model(model: str, lane_support: Sequence[str] = ()) -> ModelLanes:
         model: its name.
         lane_support: the policy's entries; the first pattern that matches counts.
     """
+    own = _own_support(model, lane_support)
+    return _published(model) if own is None else own
+
+
+def _own_support(model: str, lane_support: Sequence[str]) -> ModelLanes | None:
     for entry in lane_support:
         pattern, lanes = parse_lane_support(entry)
         if fnmatchcase(model, pattern):
-            return ModelLanes(lanes, f"FlexPolicy.lane_support: {entry}")
-    return _published(model)
+            source = f"FlexPolicy.lane_support: {entry}"
+            lacking = FAMILIES.keys() - lanes
+            return ModelLanes(
+                {x: _lacks(model, FAMILIES[x], source) if x in lacking else "" for x in FAMILIES},
+                source,
+            )
+    return None
 
 
-@lru_cache(maxsize=256)
-def _published(model: str) -> ModelLanes:
-    return _AFTER_FLEX if is_after_flex(model) else _listed(model)
+def _lacks(model: str, lane: Lane, source: str) -> str:
+    return f"{model} has no {lane.feature}, by {source}"
 
 
 def needs_windows(model: str, lane_support: Sequence[str] = ()) -> bool:
     """Whether a model has completion windows and no flex, so that its discount needs the
     Responses API. Does not load the price list."""
-    own = next((x for x in map(parse_lane_support, lane_support) if fnmatchcase(model, x[0])), None)
-    lanes = _AFTER_FLEX.lanes if own is None else own[1]
-    known = own is not None or is_after_flex(model)
-    return known and "background" in lanes and "flex" not in lanes
+    own = _own_support(model, lane_support)
+    if own is not None:
+        return ANY_WINDOW in own.lanes and FLEX.name not in own.lanes
+    return FAMILIES[ANY_WINDOW].lacks(model) == "" and bool(FLEX.lacks(model))
 
 
-def _listed(model: str) -> ModelLanes:
+@lru_cache(maxsize=256)
+def _published(model: str) -> ModelLanes:
+    against = {family: lane.lacks(model) for family, lane in FAMILIES.items()}
+    known = {family: reason for family, reason in against.items() if reason is not None}
+    if len(known) == len(against):
+        return ModelLanes(known, AFTER_FLEX if is_after_flex(model) else "")
     from flextier.pricing import price_list
-    from flextier.pricing.lane_rate_sources import LANE_RATE_SOURCES
 
-    windows = {"background"} if has_windows(model) else set()
     entry = price_list.find_entry(price_list.snapshot(), model, None)
-    if entry is None:
-        return ModelLanes(frozenset({"batch", "flex", *windows}), "")
-    found = {
-        x
-        for x in ("batch", "flex")
-        if entry.tier_since(LANE_RATE_SOURCES[x].price_context) is not None
-    }
-    source = f"the price list's entry {entry.name}"
-    return ModelLanes(frozenset(found | windows), source, names_windows=False)
+    source = "" if entry is None else f"the price list's entry {entry.name}"
+    for family in against.keys() - known:
+        lane = FAMILIES[family]
+        listed = lane.price.listed_as
+        is_lacking = entry is not None and listed and entry.tier_since(listed) is None
+        known[family] = _lacks(model, lane, source) if is_lacking else ""
+    return ModelLanes(known, source)
 
 
 _TYPICAL = Usage(input_tokens=3000, output_tokens=1000)
@@ -105,7 +105,7 @@ def share_of(lane: Lane, model: str) -> tuple[Decimal, bool]:
 
 
 def _by_guide(lane: Lane) -> Decimal:
-    return Decimal(1) if lane.price_share is None else lane.price_share
+    return Decimal(1) if lane.price.share is None else lane.price.share
 
 
 def cheapest_first(lanes: Sequence[Lane], model: str) -> list[tuple[Lane, Decimal, bool]]:

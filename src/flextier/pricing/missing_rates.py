@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from flextier.pricing.lane_rate_sources import LANE_RATE_SOURCES, LaneRateSource
+from flextier.lanes import STANDARD, Lane, PriceRule
 from flextier.pricing.rate_sheet import RateBand, RateSheet, unpriced
 from flextier.pricing.rates import Rates
 
@@ -22,87 +22,81 @@ if TYPE_CHECKING:
 CUSTOM = "the price book"
 """What sheets of custom rates are ``priced_as``."""
 
-# Vendors that bill cached input on batch at the standard cached rate unless they list another
-# (https://ai.google.dev/gemini-api/docs/pricing). OpenAI does not: "Discounting for Prompt Caching
-# is not available on the Batch API" (its prompt-caching guide, of models whose batch table has no
-# cached rate).
-_CACHE_DISCOUNT_ON_BATCH = frozenset({"google"})
 
-
-def unlisted_model(model: str, target: str, lane: str, custom: Mapping[str, Rates]) -> RateSheet:
+def unlisted_model(model: str, target: str, lane: Lane, custom: Mapping[str, Rates]) -> RateSheet:
     """The rates of a model without an entry in the price list: custom ones, or none.
 
     Args:
         model: the name that the caller uses for it.
         target: the model that an alias stands for, or the same name.
-        lane: the lane's name.
+        lane: the lane.
         custom: the price book's rates of the model, by lane.
     """
-    if lane in custom:
-        band = RateBand(0, custom[lane], custom.get("standard"))
-        return RateSheet(model, lane, (band,), CUSTOM)
+    if lane.name in custom:
+        band = RateBand(0, custom[lane.name], custom.get(STANDARD.name))
+        return RateSheet(model, lane.name, (band,), CUSTOM)
     if custom:
-        return unpriced(model, lane, f"the price book has no {lane} rates of {model}")
-    return unpriced(model, lane, f"no price of a model {target!r} is listed")
+        return unpriced(model, lane.name, f"the price book has no {lane.name} rates of {model}")
+    return unpriced(model, lane.name, f"no price of a model {target!r} is listed")
 
 
 def without_lane_rates(
-    entry: PriceListEntry, lane: str, moment: datetime, bands: tuple[RateBand, ...]
+    entry: PriceListEntry, lane: Lane, moment: datetime, bands: tuple[RateBand, ...]
 ) -> tuple[RateBand, ...]:
     """Standard bands, changed to those of a lane without listed rates.
 
     OpenAI's discount applies if it is for all models, or if the model has a rate on a later day;
     otherwise the lane has no price.
     """
-    discount = LANE_RATE_SOURCES[lane]
-    missing = _not_listed(entry, lane, discount)
-    for_all_models = discount.all_models_source is not None
-    is_sold = for_all_models or entry.tier_since(discount.price_context) is not None
-    if discount.share is None or discount.since is None or entry.vendor != "openai" or not is_sold:
+    rule = lane.price
+    missing = _not_listed(entry, lane)
+    for_all_models = bool(rule.all_models_source)
+    is_sold = for_all_models or entry.tier_since(rule.listed_as) is not None
+    if rule.share is None or entry.vendor != "openai" or not is_sold:
         return tuple(band.unpriced(missing) for band in bands)
-    if moment.date() < discount.since:
-        return tuple(band.unpriced(_not_sold_yet(lane, discount)) for band in bands)
-    reason = f"{missing}: {_estimated_as(discount)}"
-    discounted = tuple(_discounted(band, discount.share, reason) for band in bands)
-    if for_all_models or "cached_input" in entry.tier_parts(discount.price_context):
+    if moment.date() < rule.since:
+        return tuple(band.unpriced(_not_sold_yet(lane)) for band in bands)
+    reason = f"{missing}: {_estimated_as(rule)}"
+    discounted = tuple(_discounted(band, rule.share, reason) for band in bands)
+    if for_all_models or "cached_input" in entry.tier_parts(rule.listed_as):
         return discounted
     # The rates listed for it today have no cached input: there never was a discount for it.
     return tuple(_without_cache_discount(band, lane) for band in discounted)
 
 
-def prompt_length_without_rate(entry: PriceListEntry, lane: str, band: RateBand) -> RateBand:
+def prompt_length_without_rate(entry: PriceListEntry, lane: Lane, band: RateBand) -> RateBand:
     """The band of prompts so long that only standard has a rate for them."""
-    missing = f"no {lane} rate of {entry.name} above {band.above} input tokens is listed"
-    discount = LANE_RATE_SOURCES[lane]
-    if discount.share is None or entry.vendor != "openai":
+    missing = f"no {lane.name} rate of {entry.name} above {band.above} input tokens is listed"
+    rule = lane.price
+    if rule.share is None or entry.vendor != "openai":
         return band.unpriced(missing)
-    return _discounted(band, discount.share, f"{missing}: {_estimated_as(discount)}")
+    return _discounted(band, rule.share, f"{missing}: {_estimated_as(rule)}")
 
 
 def part_without_rate(
-    entry: PriceListEntry, lane: str, part: str, rates: Rates, standard: Rates
+    entry: PriceListEntry, lane: Lane, part: str, rates: Rates, standard: Rates
 ) -> tuple[Rates, str]:
     """A lane's rates with an estimate for ``part`` of a cost, and the reason."""
-    missing = f"no {lane} rate of {part.replace('_', ' ')} is listed for {entry.name}"
-    if part == "cached_input" and lane == "batch" and entry.vendor in _CACHE_DISCOUNT_ON_BATCH:
+    missing = f"no {lane.name} rate of {part.replace('_', ' ')} is listed for {entry.name}"
+    if part == "cached_input" and entry.vendor in lane.price.cached_at_standard:
         rates = replace(rates, cached_input=standard.cached_input)
         return rates, f"{missing}: taken as standard's"
-    discount = LANE_RATE_SOURCES[lane]
-    if discount.all_models_source and discount.share is not None and entry.vendor == "openai":
-        rate = getattr(standard.times(discount.share), part)
-        return replace(rates, **{part: rate}), f"{missing}: {_estimated_as(discount)}"
+    rule = lane.price
+    if rule.all_models_source and rule.share is not None and entry.vendor == "openai":
+        rate = getattr(standard.times(rule.share), part)
+        return replace(rates, **{part: rate}), f"{missing}: {_estimated_as(rule)}"
     return rates, f"{missing}: taken as that of input"
 
 
 def discounted_custom_rates(
-    standard: Rates, model: str, lane: str, entry: PriceListEntry | None, moment: datetime
+    standard: Rates, model: str, lane: Lane, entry: PriceListEntry | None, moment: datetime
 ) -> RateSheet | None:
     """A lane's rates as OpenAI's discount on custom standard rates.
 
     Args:
         standard: the price book's standard rates of the model.
         model: the name that the caller uses for it.
-        lane: the lane's name; the price book has no rates for it.
+        lane: the lane; the price book has no rates for it.
         entry: the model's entry in the public list. None: it has none, and the model is taken to be
             OpenAI's, since it was billed on the lane.
         moment: the time of the call.
@@ -110,36 +104,34 @@ def discounted_custom_rates(
     Returns:
         The rates. None: the lane has no discount for all models, or the public list has a rate.
     """
-    discount = LANE_RATE_SOURCES.get(lane)
-    if discount is None or not discount.all_models_source:
-        return None
-    if discount.share is None or discount.since is None:
+    rule = lane.price
+    if not rule.all_models_source or rule.share is None:
         return None
     if entry is not None and (
-        entry.vendor != "openai" or entry.tier_rates(discount.price_context, moment) is not None
+        entry.vendor != "openai" or entry.tier_rates(rule.listed_as, moment) is not None
     ):
         return None
-    if moment.date() < discount.since:
-        return unpriced(model, lane, _not_sold_yet(lane, discount), CUSTOM)
-    reason = f"the price book has no {lane} rates of {model}: {_estimated_as(discount)}"
-    band = RateBand(0, standard.times(discount.share), standard, reason)
-    return RateSheet(model, lane, (band,), CUSTOM)
+    if moment.date() < rule.since:
+        return unpriced(model, lane.name, _not_sold_yet(lane), CUSTOM)
+    reason = f"the price book has no {lane.name} rates of {model}: {_estimated_as(rule)}"
+    band = RateBand(0, standard.times(rule.share), standard, reason)
+    return RateSheet(model, lane.name, (band,), CUSTOM)
 
 
-def _not_listed(entry: PriceListEntry, lane: str, discount: LaneRateSource) -> str:
-    since = entry.tier_since(discount.price_context)
+def _not_listed(entry: PriceListEntry, lane: Lane) -> str:
+    since = entry.tier_since(lane.price.listed_as)
     if since is None or entry.fine_tuned_rates is not None:
-        return f"no {lane} rate of {entry.name} is listed"
-    return f"no {lane} rate of {entry.name} is listed before {since}"
+        return f"no {lane.name} rate of {entry.name} is listed"
+    return f"no {lane.name} rate of {entry.name} is listed before {since}"
 
 
-def _not_sold_yet(lane: str, discount: LaneRateSource) -> str:
-    return f"{lane} was not sold before {discount.since}"
+def _not_sold_yet(lane: Lane) -> str:
+    return f"{lane.name} was not sold before {lane.price.since}"
 
 
-def _estimated_as(discount: LaneRateSource) -> str:
-    source = f" ({discount.all_models_source})" if discount.all_models_source else ""
-    return f"taken as {discount.share} of standard{source}"
+def _estimated_as(rule: PriceRule) -> str:
+    source = f" ({rule.all_models_source})" if rule.all_models_source else ""
+    return f"taken as {rule.share} of standard{source}"
 
 
 def _discounted(band: RateBand, share: Decimal, reason: str) -> RateBand:
@@ -147,10 +139,10 @@ def _discounted(band: RateBand, share: Decimal, reason: str) -> RateBand:
     return replace(band, rates=rates, reason="; ".join(filter(None, (band.reason, reason))))
 
 
-def _without_cache_discount(band: RateBand, lane: str) -> RateBand:
+def _without_cache_discount(band: RateBand, lane: Lane) -> RateBand:
     if band.rates is None or band.rates.cached_input == band.rates.input:
         return band
-    reason = f"{lane} is taken to have no discount for cached input"
+    reason = f"{lane.name} is taken to have no discount for cached input"
     return replace(
         band,
         rates=replace(band.rates, cached_input=band.rates.input),

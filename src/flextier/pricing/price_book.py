@@ -9,7 +9,7 @@ from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from flextier.lanes import ANY_WINDOW, AUTO, BACKGROUND, FLEX, JOURNAL, tier_lane
+from flextier.lanes import ANY_WINDOW, AUTO, BACKGROUND, FLEX, JOURNAL, STANDARD, Lane, tier_lane
 from flextier.pricing.cost import Cost
 from flextier.pricing.rate_sheet import RateBand, RateSheet
 from flextier.pricing.rates import Money, Rates
@@ -134,25 +134,24 @@ class PriceBook:
         self,
         prices: PriceList,
         model: str,
-        lane: str,
+        lane: Lane,
         provider: str | None,
         moment: datetime,
     ) -> tuple[RateSheet, bool]:
         """The rates, and whether they apply for the whole day."""
         from flextier.pricing import price_list
-        from flextier.pricing.lane_rate_sources import FULL_PRICE_LANES
         from flextier.pricing.missing_rates import CUSTOM, discounted_custom_rates, unlisted_model
         from flextier.pricing.quote import quote
 
         target = self._aliases.get(model, model)
         names = (model, target, _DATE.sub("", target))
         custom = next((self._rates[name] for name in names if name in self._rates), {})
-        if lane in FULL_PRICE_LANES and lane not in custom:
-            sheet, cacheable = self._make(prices, model, "standard", provider, moment)
-            return replace(sheet, lane=lane), cacheable
+        if lane is not STANDARD and lane.price.is_standard and lane.name not in custom:
+            sheet, cacheable = self._make(prices, model, STANDARD, provider, moment)
+            return replace(sheet, lane=lane.name), cacheable
         entry = price_list.find_entry(prices, target, provider)
-        if lane not in custom and "standard" in custom:
-            standard = custom["standard"]
+        if lane.name not in custom and STANDARD.name in custom:
+            standard = custom[STANDARD.name]
             if discounted := discounted_custom_rates(standard, model, lane, entry, moment):
                 return discounted, True
         if entry is None:
@@ -160,17 +159,19 @@ class PriceBook:
         first, day = entry.first_sold, moment.date()
         if first is not None and day < first and not custom:
             raise ValueError(f"no price of {target} is known before {first}: at={day}")
-        if lane not in custom:
+        if lane.name not in custom:
             sheet = _with_custom_standard(custom, quote(entry, model, lane, moment))
             return sheet, not entry.varies_by_hour
-        sheet = _with_custom_standard(custom, quote(entry, model, "standard", moment))
-        bands = tuple(RateBand(band.above, custom[lane], band.standard) for band in sheet.bands)
-        return RateSheet(model, lane, bands, CUSTOM), not entry.varies_by_hour
+        sheet = _with_custom_standard(custom, quote(entry, model, STANDARD, moment))
+        bands = tuple(
+            RateBand(band.above, custom[lane.name], band.standard) for band in sheet.bands
+        )
+        return RateSheet(model, lane.name, bands, CUSTOM), not entry.varies_by_hour
 
 
 def _with_custom_standard(custom: Mapping[str, Rates], sheet: RateSheet) -> RateSheet:
     """A sheet of the public list, with custom standard rates if there are any."""
-    standard = custom.get("standard")
+    standard = custom.get(STANDARD.name)
     if standard is None:
         return sheet
     return replace(sheet, bands=tuple(replace(band, standard=standard) for band in sheet.bands))
@@ -179,20 +180,20 @@ def _with_custom_standard(custom: Mapping[str, Rates], sheet: RateSheet) -> Rate
 def _by_lane(model: str, given: Any) -> dict[str, Rates]:
     try:
         if isinstance(given, Rates) or "input" in given or "output" in given:
-            return {"standard": Rates.read(given)}
-        return {_billed_lane(lane): Rates.read(rates) for lane, rates in given.items()}
+            return {STANDARD.name: Rates.read(given)}
+        return {_billed_lane(lane).name: Rates.read(rates) for lane, rates in given.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"rates of {model!r}: {error}") from error
 
 
-def _billed_lane(lane: str) -> str:
-    """The name of a lane, or of the lane of a service tier."""
+def _billed_lane(lane: str) -> Lane:
+    """The lane by that name, or of that service tier."""
     if lane in (AUTO, ANY_WINDOW):
         raise ValueError(
             f"lane={lane!r} stands for several lanes: name the one that was billed, such as "
             f"{FLEX.name!r} or {BACKGROUND['2h'].name!r}"
         )
-    return tier_lane(lane).name
+    return tier_lane(lane)
 
 
 def _moment(at: date | datetime | None) -> datetime:
@@ -281,4 +282,4 @@ def cost_or_unpriced(usage: Usage | None, models: Sequence[str], lane: str, at: 
 
 def load_price_list() -> None:
     """Load the price list now (a fifth of a second), so that no call waits for it later."""
-    cost_or_unpriced(Usage(0, 0), ("o3",), "flex", datetime.now().timestamp())
+    cost_or_unpriced(Usage(0, 0), ("o3",), FLEX.name, datetime.now().timestamp())

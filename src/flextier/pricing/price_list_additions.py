@@ -21,7 +21,7 @@ from genai_prices.types import (
     TieredPrices,
 )
 
-from flextier.pricing.lane_rate_sources import LANE_RATE_SOURCES
+from flextier.lanes import BATCH, FAST, PRIORITY, STANDARD, Lane
 from flextier.pricing.rates import Rates
 
 FINE_TUNED: Mapping[str, Rates] = {
@@ -46,8 +46,8 @@ class MissingModel:
     long_above: int
     """A request with more input tokens than this is billed at ``long_rates`` as a whole."""
     long_rates: Rates
-    shares: Mapping[str, Decimal]
-    """The published price of other lanes, as a share of standard."""
+    lanes: Mapping[Lane, Decimal | None]
+    """Other lanes that its page prices, as a share of standard; None: the lane's own share."""
     estimated_parts: Mapping[str, str] = field(default_factory=dict)
     """Parts of a cost whose rate is an estimate, each with the reason."""
 
@@ -64,7 +64,7 @@ MISSING_MODELS: Mapping[str, MissingModel] = {
         Rates.of("2", "10", cached_input="0.10", cache_write="2.50"),
         _LONG_PROMPT,
         Rates.of("4", "15", cached_input="0.20", cache_write="5"),
-        {"batch": Decimal("0.5"), "priority": Decimal(2), "fast": Decimal(2)},
+        {BATCH: None, PRIORITY: Decimal(2), FAST: Decimal(2)},
     ),
     # https://developers.openai.com/api/docs/models: 8 and 40. Batch: its guide. Long requests: as
     # all since GPT-5.4. Writes to a cache: 1.25 times input since GPT-5.6,
@@ -75,7 +75,7 @@ MISSING_MODELS: Mapping[str, MissingModel] = {
         Rates.of("8", "40", cached_input="0.40", cache_write="10"),
         _LONG_PROMPT,
         Rates.of("16", "60", cached_input="0.80", cache_write="20"),
-        {"batch": Decimal("0.5")},
+        {BATCH: None},
         {
             "cached_input": "cached input of openai/gpt-6.2-astra is taken as 0.05 of input, as "
             "resellers report"
@@ -118,14 +118,15 @@ _VENDOR = "openai"
 
 def _entry(name: str, missing: MissingModel) -> ModelInfo:
     variants = [
-        PriceVariant(dict(LANE_RATE_SOURCES[lane].price_context), _prices(missing, share))
-        for lane, share in missing.shares.items()
+        PriceVariant(dict(lane.price.listed_as), _prices(missing, share or lane.price.share))
+        for lane, share in missing.lanes.items()
     ]
-    standard = _prices(missing, Decimal(1))
+    standard = _prices(missing, STANDARD.price.share)
     return ModelInfo(id=name, match=ClauseEquals(name), prices=standard, price_variants=variants)
 
 
-def _prices(missing: MissingModel, share: Decimal) -> ModelPrice:
+def _prices(missing: MissingModel, share: Decimal | None) -> ModelPrice:
+    share = Decimal(1) if share is None else share
     short, long = missing.rates.times(share), missing.long_rates.times(share)
 
     def price(part: str) -> TieredPrices:

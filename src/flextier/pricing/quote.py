@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from flextier.pricing.lane_rate_sources import LANE_RATE_SOURCES
+from flextier.lanes import STANDARD, Lane
 from flextier.pricing.missing_rates import (
     part_without_rate,
     prompt_length_without_rate,
@@ -15,36 +14,32 @@ from flextier.pricing.missing_rates import (
 from flextier.pricing.price_list import ListedRates, PriceListEntry, rates_above, tier_starts
 from flextier.pricing.rate_sheet import RateBand, RateSheet, unpriced
 
-_NOT_SOLD_BY_TOKEN: Mapping[str, str] = {
-    "scale": "scale tier is bought in units, not by the token",
-}
 
-
-def quote(entry: PriceListEntry, model: str, lane: str, moment: datetime) -> RateSheet:
+def quote(entry: PriceListEntry, model: str, lane: Lane, moment: datetime) -> RateSheet:
     """The rates of a model on a lane.
 
     Args:
         entry: the model's entry in the price list.
         model: the name that the caller uses for it.
-        lane: the lane's name; an unknown one has no price.
+        lane: the lane.
         moment: the time of the call.
     """
     standard = entry.standard_rates(moment)
     if "input" not in standard:
-        return unpriced(model, lane, f"{entry.name} is not sold by the token", entry.name)
-    if lane == "standard":
-        return RateSheet(model, lane, _standard_bands(entry, moment, standard), entry.name)
-    discount = LANE_RATE_SOURCES.get(lane)
-    if discount is None:
-        reason = _NOT_SOLD_BY_TOKEN.get(lane, f"no price of a lane {lane!r} is known")
-        return unpriced(model, lane, reason, entry.name)
-    tier = entry.tier_rates(discount.price_context, moment)
+        return unpriced(model, lane.name, f"{entry.name} is not sold by the token", entry.name)
+    if lane is STANDARD:
+        return RateSheet(model, lane.name, _standard_bands(entry, moment, standard), entry.name)
+    rule = lane.price
+    if not rule.listed_as and rule.share is None:
+        reason = rule.unpriced or f"no price of a lane {lane.name!r} is known"
+        return unpriced(model, lane.name, reason, entry.name)
+    tier = entry.tier_rates(rule.listed_as, moment)
     bands = _standard_bands(entry, moment, standard, tier or {})
     if tier is None:
         bands = without_lane_rates(entry, lane, moment, bands)
     else:
         bands = tuple(_tier_band(entry, lane, standard, tier, band) for band in bands)
-    return RateSheet(model, lane, bands, entry.name)
+    return RateSheet(model, lane.name, bands, entry.name)
 
 
 def _standard_bands(
@@ -62,13 +57,13 @@ def _standard_bands(
 
 
 def _tier_band(
-    entry: PriceListEntry, lane: str, standard: ListedRates, tier: ListedRates, band: RateBand
+    entry: PriceListEntry, lane: Lane, standard: ListedRates, tier: ListedRates, band: RateBand
 ) -> RateBand:
     """A standard band, changed to the rates that are listed for a lane."""
     if not tier:  # listed, and nothing differs
         return band
     if not {"input", "output"} & standard.keys() <= tier.keys():
-        return band.unpriced(f"only some {lane} rates of {entry.name} are listed")
+        return band.unpriced(f"only some {lane.name} rates of {entry.name} are listed")
     if _only_standard_rises(standard, tier, band.above):
         return prompt_length_without_rate(entry, lane, band)
     rates = rates_above(tier, band.above)

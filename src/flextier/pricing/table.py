@@ -8,17 +8,20 @@ from datetime import date
 from decimal import Decimal
 
 from flextier._utils.formatting import text_table
-from flextier.lanes import model_support
+from flextier.lanes import FLEX, LANES, PRIORITY, STANDARD, Lane, tier_lane
 from flextier.pricing import price_list
 from flextier.pricing.decimals import plain_digits
-from flextier.pricing.lane_rate_sources import DISCOUNTED_WINDOWS
 from flextier.pricing.price_book import price_book
 from flextier.pricing.rate_sheet import RateBand, RateSheet
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
-_LANES = ("standard", "flex", "batch", *DISCOUNTED_WINDOWS, "priority")
-_ALWAYS = ("standard", "flex")
+_LANES = (
+    STANDARD.name,
+    *(lane.name for lane in LANES.values() if not lane.price.is_standard),
+    PRIORITY.name,
+)
+_ALWAYS = {STANDARD.name, FLEX.name}
 _RATES = ("input", "cached", "cache write", "output")
 _TEXT_COLUMNS = 3
 
@@ -34,8 +37,9 @@ class ModelPrices:
 def prices_of(model: str, day: date) -> ModelPrices | str:
     """A model's rates on a day: on standard and flex, and on the other lanes that have a price.
 
-    Background windows are included if the model is known to have them or has rates of its own for
-    them: the discount gives every OpenAI model a price there, but few models support them.
+    A lane whose discount is for all models (background windows) is included if the model is known
+    to have it, or has rates of its own for it: every OpenAI model has a price there, but few
+    support it.
     For a model without a price, the reason, with similar names.
     """
     book = price_book()
@@ -46,10 +50,10 @@ def prices_of(model: str, day: date) -> ModelPrices | str:
     priced = [lane for lane, sheet in sheets.items() if _is_shown(sheet)]
     if priced:
         return ModelPrices(
-            model, tuple(sheets[lane] for lane in _LANES if lane in {*_ALWAYS, *priced})
+            model, tuple(sheets[lane] for lane in _LANES if lane in _ALWAYS.union(priced))
         )
-    reason = str(sheets["standard"].bands[-1].reason)
-    if sheets["standard"].priced_as is not None:
+    reason = str(sheets[STANDARD.name].bands[-1].reason)
+    if sheets[STANDARD.name].priced_as is not None:
         return reason
     similar = price_list.similar_names(price_list.snapshot(), model)
     return f"{reason}; close to it: {', '.join(similar)}" if similar else reason
@@ -59,20 +63,17 @@ def _is_shown(sheet: RateSheet) -> bool:
     """Whether a lane has a price, and the model supports the lane."""
     if not any(band.rates for band in sheet.bands):
         return False
-    if sheet.lane not in DISCOUNTED_WINDOWS or any(band.reason is None for band in sheet.bands):
+    lane = tier_lane(sheet.lane)
+    if not lane.price.all_models_source or any(band.reason is None for band in sheet.bands):
         return True
     # With custom standard rates, `priced_as` does not name the model.
-    return any(map(has_windows, (sheet.priced_as, sheet.model, f"openai/{sheet.model}")))
+    return any(is_known(lane, x) for x in (sheet.priced_as, sheet.model, f"openai/{sheet.model}"))
 
 
-def has_windows(entry: str | None) -> bool:
-    """Whether a model, by its entry in the price list, is known to support background windows.
-
-    These are the models whose pages say so, and all after GPT-6.2: OpenAI adds flex to no later
-    model, and points to the windows instead (its flex-processing guide).
-    """
+def is_known(lane: Lane, entry: str | None) -> bool:
+    """Whether a model, by its entry in the price list, may have a lane, by OpenAI's pages."""
     vendor, _, model = (entry or "").partition("/")
-    return vendor == "openai" and model_support.has_windows(model)
+    return vendor == "openai" and not lane.lacks(model)
 
 
 def table(models: Iterable[ModelPrices], day: date, usage: Usage | None) -> list[str]:

@@ -13,7 +13,7 @@ from flextier._utils.durations import Duration, named_seconds
 from flextier.calls.context import listen, override, scoped
 from flextier.calls.report import CallReport
 from flextier.client.clients import AsyncFlexOpenAI
-from flextier.lanes import LANES
+from flextier.lanes import EXECUTIONS
 from flextier.policy import FlexPolicy
 from flextier.rehearsal.provider import BASE_URL
 from flextier.rehearsal.result import Rehearsal, check
@@ -62,7 +62,7 @@ def rehearse(
     seconds = knobs.deadline if deadline is None else named_seconds("deadline", deadline)
     trace = trace.replace(jobs=jobs, deadline=seconds, seed=seed)
     knobs = knobs.replace(deadline=trace.deadline, budget=None, journal=None)
-    if offline := [name for name in knobs.lanes if name not in LANES or LANES[name].deferred]:
+    if offline := [name for name in knobs.lanes if EXECUTIONS.get(name) != "direct"]:
         raise ValueError(
             f"FlexPolicy.lanes (FLEXTIER_LANES): traces of flex weather know no {offline[0]} lane; "
             "the simulator does (flextier sim --speed)"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from flextier.lanes import FLEX
 from flextier.rehearsal.provider import FLEX_LATENCY, STANDARD_LATENCY
 from flextier.rehearsal.trace import Trace, TraceJob
 from flextier.sim.base.flex_bucket import FlexBuckets, room_in
@@ -31,7 +32,9 @@ class Clairvoyant:
     @property
     def cost(self) -> float:
         """Relative cost: 1 with all jobs on standard, 0.5 with all on flex."""
-        return (self.standard + self.flex / 2) / (self.standard + self.flex)
+        return (self.standard + self.flex * float(FLEX.price.share or 1)) / (
+            self.standard + self.flex
+        )
 
 
 def clairvoyant(trace: Trace) -> Clairvoyant:

@@ -19,8 +19,9 @@ from flextier.sim.base.flex_bucket import FlexBuckets
 from flextier.sim.base.request_rate import RecentRequests
 from flextier.sim.base.token_bucket import TokenBuckets
 from flextier.sim.base.tokens import Tokens
-from flextier.sim.behavior.faults import Lane, Stall
+from flextier.sim.behavior.faults import Stall
 from flextier.sim.behavior.weather import Moment, Weather
+from flextier.sim.model.request import LANE_OF_TIER, SERVED_TIERS
 
 STANDARD_LATENCY = 3.0
 FLEX_LATENCY = 3.0
@@ -33,10 +34,6 @@ TOKENS = Tokens(input_tokens=1_200, output_tokens=400, reasoning_tokens=250)
 """The usage of every response: a guess at a typical call."""
 
 _TEXT = "[simulated] Rehearsed."
-
-_LANES: dict[Any, Lane] = {None: "standard", "auto": "standard", "default": "standard"}
-_LANES |= {"flex": "flex", "priority": "priority", "fast": "priority"}
-_TIERS: dict[Lane, str] = {"standard": "default", "flex": "flex", "priority": "priority"}
 
 
 @dataclass(slots=True)
@@ -106,7 +103,7 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         body = json.loads(content)
         if body.get("stream"):
             return self._error(number, invalid("stream", "a rehearsal answers without streams."))
-        if body.get("service_tier") not in _LANES:
+        if body.get("service_tier") not in LANE_OF_TIER:
             return self._error(number, invalid("service_tier", "there is no such tier."))
         try:
             return await self._answer(request, number, body)
@@ -115,7 +112,7 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
             raise
 
     async def _answer(self, request: Any, number: int, body: dict[str, Any]) -> Any:
-        model, lane = str(body.get("model")), _LANES[body.get("service_tier")]
+        model, lane = str(body.get("model")), LANE_OF_TIER[body.get("service_tier")]
         timeout = _ReadTimeout(request.extensions.get("timeout", {}).get("read"))
         account = request.headers.get("authorization", "")
         fault = self._decide(lane, model, account)
@@ -129,12 +126,12 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
                 self.counts.stalls += 1
                 await self._wait(timeout, fault.seconds)
             await self._wait(timeout, self._seconds(lane, model))
-        self.counts.billed.append((self._now(), _TIERS[lane]))
+        self.counts.billed.append((self._now(), SERVED_TIERS[lane]))
         created = int(self._now())
-        answer = _BODIES[request.url.path](model, _TIERS[lane], number, created)
+        answer = _BODIES[request.url.path](model, SERVED_TIERS[lane], number, created)
         return _reply(number, 200, answer, limits)
 
-    def _decide(self, lane: Lane, model: str, account: str) -> Any:
+    def _decide(self, lane: str, model: str, account: str) -> Any:
         now = self._now()
         own, pool = self._weather.of(model), self._weather.pool(model)
         recent = self._rates.before(account, model, now)
@@ -155,7 +152,7 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         return own.limit_headers(self._rates.before(account, model, now), used)
 
     @contextmanager
-    def _slot(self, lane: Lane, model: str) -> Iterator[None]:
+    def _slot(self, lane: str, model: str) -> Iterator[None]:
         pool, used = self._weather.pool(model), int(lane == "flex")
         self._in_use[pool] += used
         try:
@@ -163,7 +160,7 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         finally:
             self._in_use[pool] -= used
 
-    def _seconds(self, lane: Lane, model: str) -> float:
+    def _seconds(self, lane: str, model: str) -> float:
         default = FLEX_LATENCY if lane == "flex" else STANDARD_LATENCY
         return self._weather.seconds(lane, default, self._random, now=self._now(), model=model)
 

@@ -68,7 +68,7 @@ class TraceResult:
         None: there are no answers.
         """
         # Relative to list prices; real prices are in `dollars`.
-        prices = [float(tier_lane(tier).price_share or 1) for _, tier in self.counts.billed]
+        prices = [float(tier_lane(tier).price.share or 1) for _, tier in self.counts.billed]
         return sum(prices) / len(prices) if prices else None
 
     @property

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Select
 from flextier._utils.formatting import day
 from flextier.costs.records import CallRecord
 from flextier.costs.sums import Sums
+from flextier.lanes import FLEX
 from flextier.ledger.queries import CallFilter, grouped
 from flextier.ledger.rows import record_of_row, tags_of, utc_time
 from flextier.ledger.schema import calls
@@ -30,7 +31,6 @@ from flextier.report.summary import (
     WaitTimes,
 )
 
-_FLEX = "flex"
 _QUARTER_US = 15 * 60 * 1_000_000
 """Quarters of an hour make up the hours and days of every time zone."""
 
@@ -95,7 +95,7 @@ class _TimeGroups:
             self.days[day(at)]._plus(sums)
             bucket_sums[truncate(at)]._plus(sums)
             bucket_lanes[truncate(at)][lane] += sums.calls
-            attempts = FlexAttempts(sums.refusals, sums.calls if lane == _FLEX else 0)
+            attempts = FlexAttempts(sums.refusals, sums.calls if lane == FLEX.name else 0)
             by_hour = self.flex_attempts[at.weekday()]
             by_hour[at.hour] = by_hour[at.hour].plus(attempts)
         for sums in self.lanes.values():

@@ -17,15 +17,15 @@ import altair as alt
 import vl_convert
 
 from flextier._utils.formatting import count, dollars, percent, plain
+from flextier.lanes import LANES, tier_lane
 from flextier.pricing.decimals import added
 from flextier.report.period import WEEKDAYS, bucket_name
 from flextier.report.summary import WAITS, FlexAttempts, Summary, TimeBucket
 
 Rows = list[dict[str, Any]]
 
-_BACKGROUND = "background"
-LANES = ("flex", "standard", "batch", _BACKGROUND)
-"""Lanes with their own colour; all windows of background responses share one."""
+COLORS = {lane.family: lane.colors for lane in LANES.values() if lane.colors}
+"""Colours of lanes, by family, on a light page and on a dark one; other lanes share one."""
 _OTHERS = "other lanes"
 
 HEAT = ("none refused", "to 10 %", "to 30 %", "to 60 %", "over 60 %")
@@ -144,7 +144,9 @@ def lanes(summary: Summary, size: Size) -> alt.TopLevelMixin:
                 scale=alt.Scale(domain=[0, 1]),
                 axis=alt.Axis(tickCount=4, labelExpr="format(100 * datum.value, '.0f') + ' %'"),
             ),
-            color=_colours({name: f"var(--lane-{_order(name)})" for name in names}, "lane"),
+            color=_colours(
+                {name: f"var(--lane-{name.partition(' ')[0]})" for name in names}, "lane"
+            ),
             y2="low:Q",
             description="tip:N",
         )
@@ -153,20 +155,16 @@ def lanes(summary: Summary, size: Size) -> alt.TopLevelMixin:
 
 
 def lanes_of(calls: Mapping[str, int]) -> dict[str, int]:
-    """Calls by lane, in the order of ``LANES``; lanes with the same colour are added up."""
+    """Calls by lane, in the order of ``COLORS``; lanes with the same colour are added up."""
     by_colour: Counter[str] = Counter()
     for lane, number in calls.items():
         by_colour[_displayed_lane(lane)] += number
-    return {lane: by_colour[lane] for lane in (*LANES, _OTHERS) if lane in by_colour}
+    return {lane: by_colour[lane] for lane in (*COLORS, _OTHERS) if lane in by_colour}
 
 
 def _displayed_lane(lane: str) -> str:
-    kind = _BACKGROUND if lane.startswith(f"{_BACKGROUND}-") else lane
-    return kind if kind in LANES else _OTHERS
-
-
-def _order(lane: str) -> int:
-    return LANES.index(lane) if lane in LANES else len(LANES)
+    family = tier_lane(lane).family
+    return family if family in COLORS else _OTHERS
 
 
 def refusals(summary: Summary, size: Size) -> alt.TopLevelMixin:
@@ -274,7 +272,7 @@ def premium(summary: Summary, size: Size) -> alt.TopLevelMixin:
         ),
         description="tip:N",
     )
-    bars = base.mark_bar(color="var(--lane-1)", cornerRadiusEnd=3)
+    bars = base.mark_bar(color="var(--lane-standard)", cornerRadiusEnd=3)
     texts = base.mark_text(align="left", dx=6, color="var(--ink)", aria=False).encode(
         text="shown:N"
     )

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from flextier._utils.formatting import count, dollars, moment, percent, plain, seconds
 from flextier._version import __version__
 from flextier.costs.sums import Sums
+from flextier.report.charts import COLORS
 from flextier.report.figures import Figure, Table, figures
 from flextier.report.formats import HEAD, KEYS, groups, notes, row, span, top_groups
 from flextier.report.summary import NotableCall, Summary
@@ -43,6 +44,7 @@ def page(summary: Summary, by: str | None = None) -> str:
         tiles=_tiles(summary),
         notes=notes(summary),
         figures=drawn,
+        colors=COLORS,
         drawings={figure.name: _drawings(figure) for figure in drawn},
         breakdowns=[(key, _breakdown(key, groups(summary, key))) for key in KEYS],
         opened=by or "model",

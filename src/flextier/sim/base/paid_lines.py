@@ -9,12 +9,12 @@ from hashlib import sha256
 from threading import Lock
 from typing import Any
 
+from flextier.lanes import tier_lane
+
 #: What does not change the work that a request asks for: how it is served, sent and kept.
 NOT_THE_WORK = frozenset(
     {"background", "background_options", "service_tier", "store", "stream", "stream_options"}
 )
-
-_LANES = {"default": "standard"}
 
 Lanes = tuple[tuple[str, int], ...]
 
@@ -55,7 +55,7 @@ class PaidLines:
     def _count(self, table: dict[bytes, Lanes], line: str, tier: str) -> None:
         key = bytes.fromhex(line)
         lanes = Counter(dict(table.get(key, ())))
-        lanes[_LANES.get(tier, tier)] += 1
+        lanes[tier_lane(tier).name] += 1
         counted = tuple(sorted(lanes.items()))
         table[key] = self._known.setdefault(counted, counted)
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
+from flextier.lanes import LANES, PRIORITY
 from flextier.sim.base import api_errors, token_bucket, validation
 from flextier.sim.base.api_errors import ErrorReply
 from flextier.sim.base.tokens import Tokens
 
-Lane = Literal["flex", "standard", "priority"]
-AskedLane = Literal[
-    "flex", "standard", "priority", "background-soonest", "background-2h", "background-8h"
-]
+LANE_NAMES = (*(x.name for x in LANES.values() if x.execution != "batch"), PRIORITY.name)
+"""The lanes that a fault can be limited to."""
 Break = Literal["error", "failed", "end", "reset", "stall"]
 
 S = TypeVar("S", bound="float | None")
@@ -84,7 +83,7 @@ Action = Serve | ErrorReply | Stall | Reset | Cut | NotJson | Trickle | StreamBr
 class FaultConditions:
     """Which requests a fault waits for; what is None matches everything."""
 
-    lane: AskedLane | None = None
+    lane: str | None = None
     model: str | None = None
     path: str | None = None
     stream: bool | None = None
@@ -126,7 +125,7 @@ class Fault:
     def on(
         self,
         *,
-        lane: AskedLane | None = None,
+        lane: str | None = None,
         model: str | None = None,
         path: str | None = None,
         stream: bool | None = None,
@@ -149,8 +148,8 @@ class Fault:
         Raises:
             ValueError: The lane is none of these.
         """
-        if lane is not None and lane not in get_args(AskedLane):
-            raise ValueError(f"lane must be one of {', '.join(get_args(AskedLane))}, not {lane!r}")
+        if lane is not None and lane not in LANE_NAMES:
+            raise ValueError(f"lane must be one of {', '.join(LANE_NAMES)}, not {lane!r}")
         return replace(self, conditions=FaultConditions(lane, model, path, stream, method))
 
     @classmethod

@@ -22,7 +22,7 @@ from flextier.sim.base.request_rate import over
 from flextier.sim.behavior import weather_syntax
 from flextier.sim.behavior.background_behavior import BackgroundWeather
 from flextier.sim.behavior.batch_behavior import BatchWeather
-from flextier.sim.behavior.faults import Fault, Lane, Serve
+from flextier.sim.behavior.faults import Fault, Serve
 
 Seconds = float | tuple[float, float]
 Spell = tuple[float, float, float]
@@ -264,7 +264,7 @@ class Weather:
 
     def decide(
         self,
-        lane: Lane,
+        lane: str,
         model: str,
         now: Moment,
         chance: Random,
@@ -350,7 +350,7 @@ class Weather:
         return sorted(bounds | {start for start, _ in self.steps})
 
     def seconds(
-        self, lane: Lane, default: float, chance: Random, *, now: float = 0.0, model: str = ""
+        self, lane: str, default: float, chance: Random, *, now: float = 0.0, model: str = ""
     ) -> float:
         """How long an answer takes that is begun now.
 

@@ -7,21 +7,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from flextier.lanes import FAST, LANES, PRIORITY, STANDARD
 from flextier.sim.base import api_errors, tokens
 from flextier.sim.base.api_errors import Rejected
-from flextier.sim.behavior.faults import Lane
 
 Endpoint = Literal["chat", "responses"]
 
-_LANES: Mapping[str | None, Lane] = {
-    None: "standard",
-    "auto": "standard",
-    "default": "standard",
-    "flex": "flex",
-    "priority": "priority",
-    "fast": "priority",
+_DIRECT = (*(lane for lane in LANES.values() if lane.execution == "direct"), PRIORITY)
+LANE_OF_TIER: Mapping[str | None, str] = {
+    None: STANDARD.name,
+    "auto": STANDARD.name,
+    **{lane.service_tier: lane.name for lane in _DIRECT},
+    FAST.service_tier: PRIORITY.name,
 }
-_SERVED: Mapping[Lane, str] = {"standard": "default", "flex": "flex", "priority": "priority"}
+"""The lane that a requested ``service_tier`` means."""
+SERVED_TIERS: Mapping[str, str] = {lane.name: lane.service_tier for lane in _DIRECT}
+"""The tier that a normal answer of a lane reports."""
 _MEDIA = frozenset(
     {"image_url", "input_image", "input_audio", "input_file", "file", "computer_screenshot"}
 )
@@ -57,7 +58,7 @@ class ModelRequest:
     endpoint: Endpoint
     body: dict[str, Any]
     model: str
-    lane: Lane
+    lane: str
     stream: bool
     turns: tuple[PromptMessage, ...]
     limit: int | None = None
@@ -69,7 +70,7 @@ class ModelRequest:
     @property
     def served_tier(self) -> str:
         """The tier a normal answer reports."""
-        return _SERVED[self.lane]
+        return SERVED_TIERS[self.lane]
 
     @property
     def size(self) -> int:
@@ -101,19 +102,19 @@ def model_of(body: Mapping[str, Any]) -> str:
     return model
 
 
-def lane_of(body: Mapping[str, Any]) -> Lane:
+def lane_of(body: Mapping[str, Any]) -> str:
     """The lane that the ``service_tier`` of a body means.
 
     Raises:
         Rejected: The tier is not one the API knows.
     """
     tier = body.get("service_tier")
-    if not isinstance(tier, (str, type(None))) or tier not in _LANES:
-        known = ", ".join(f"'{name}'" for name in _LANES if name)
+    if not isinstance(tier, (str, type(None))) or tier not in LANE_OF_TIER:
+        known = ", ".join(f"'{name}'" for name in LANE_OF_TIER if name)
         raise Rejected(
             api_errors.invalid("service_tier", f"{tier!r}. Supported values are: {known}.")
         )
-    return _LANES[tier]
+    return LANE_OF_TIER[tier]
 
 
 def limit_of(body: Mapping[str, Any], *names: str, most: int = sys.maxsize) -> int | None:

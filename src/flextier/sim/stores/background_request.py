@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flextier.lanes import ANY_WINDOW, STANDARD
 from flextier.sim.base import api_errors
 from flextier.sim.base.api_errors import Rejected
 from flextier.sim.behavior.background_behavior import BackgroundWeather
@@ -59,7 +60,7 @@ def read_order(
         raise Rejected(background_errors.no_window(ask.model, window))
     return BackgroundOptions(
         window=window,
-        lane=f"background-{window}" if ask.lane == "standard" else ask.lane,
+        lane=f"{ANY_WINDOW}-{window}" if ask.lane == STANDARD.name else ask.lane,
         stored=weather.stored if stored is None else stored,
         continuation_id=continuation_id,
         project=(headers.get("authorization", ""), headers.get("openai-project", "")),
@@ -83,7 +84,7 @@ def _options(body: Mapping[str, Any]) -> tuple[str, str | None]:
 def _check_discount(ask: ModelRequest, window: str, background: bool) -> None:
     if not background:
         raise Rejected(background_errors.window_needs(window, "background: true"))
-    if ask.lane != "standard":
+    if ask.lane != STANDARD.name:
         raise Rejected(background_errors.window_needs(window, "Standard processing"))
     if ask.stream:
         raise Rejected(background_errors.window_needs(window, "stream: false"))

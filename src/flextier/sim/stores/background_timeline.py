@@ -7,13 +7,16 @@ from math import inf
 from random import Random
 from typing import Literal
 
+from flextier.lanes import LANES
 from flextier.sim.behavior.background_behavior import BackgroundWeather, drawn
 from flextier.sim.behavior.background_outcomes import BackgroundOutcome
 
 End = Literal["completed", "failed", "incomplete", "cancelled"]
 
 #: Seconds within which a response with this window shall have ended; soonest promises nothing.
-WINDOWS: dict[str, float] = {"soonest": inf, "2h": 7_200.0, "8h": 28_800.0}
+WINDOWS: dict[str, float] = {
+    lane.window: lane.window_seconds or inf for lane in LANES.values() if lane.window
+}
 
 _ENDS: dict[str, End] = {
     "complete": "completed",

@@ -10,32 +10,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
-from flextier.lanes.base import RAW_BODY, CallFacts, Lane, Window
+from flextier.lanes.base import RAW_BODY, CallFacts, Lane
 from flextier.lanes.failures import Failure
 from flextier.lanes.flex import FLEX, FlexLane
+from flextier.lanes.model_support import has_windows
+from flextier.lanes.price_rule import PriceRule
 from flextier.lanes.responses_api import chat_only
 from flextier.lanes.standard import STANDARD
+
+Window = Literal["soonest", "2h", "8h"]
+"""What the Responses API calls a completion window."""
+
+ANY_WINDOW = "background"
+"""In ``FlexPolicy.lanes``: the background lane of ``FlexPolicy.background_window``."""
 
 ENDPOINT = "/responses"
 """The endpoint of background responses."""
 
 OPTIONS = "background_options"
-
-WINDOWS: dict[Window, float] = {"soonest": 0.0, "2h": 7_200.0, "8h": 28_800.0}
-"""Seconds within which OpenAI aims to respond; ``soonest`` has no such target."""
-
-_MAX_SECONDS: dict[Window, float] = {"soonest": 3_600.0, "2h": 10_800.0, "8h": 43_200.0}
-"""The most seconds of an attempt if ``background_timeout`` is None: one and a half windows."""
-
-_PRICE_SHARES: dict[Window, Decimal] = {
-    "soonest": Decimal(1),
-    "2h": Decimal("0.7"),
-    "8h": Decimal("0.6"),
-}
-"""The share of the standard price: the guide's table of windows."""
 
 _BACKGROUND_ERROR = re.compile(
     r"\bbackground\b|completion[_ ]window|zero data retention", re.IGNORECASE
@@ -79,6 +75,16 @@ class BackgroundLane(Lane):
             return "the call itself sets background or completion_window"
         return f"a background response has no {RAW_BODY}" if facts.extras == RAW_BODY else ""
 
+    def lacks(self, model: str) -> str | None:
+        if has_windows(model):
+            return ""
+        return f"whether {model} has {self.feature} is unknown (set FlexPolicy.lane_support)"
+
+    def for_auto(self) -> Lane | None:
+        if not self.window_seconds:
+            return None
+        return replace(self, min_seconds=self.window_seconds)  # it begins only if all of it is left
+
     def unsupported(self, failure: Failure) -> bool:
         return _is_about_background(failure)
 
@@ -116,20 +122,43 @@ class BackgroundFlexLane(FlexLane):
         return {"background": True}
 
 
-def _lane(window: Window) -> BackgroundLane:
+_GUIDE = "https://developers.openai.com/api/docs/guides/background"
+# The windows came with GPT-6.2, whose page names them: on 6 November 2026 the guide had none.
+_SINCE = date(2026, 11, 17)
+
+
+def _lane(window: Window, seconds: float, max_seconds: float, price: PriceRule) -> BackgroundLane:
     return BackgroundLane(
-        name=f"background-{window}",
+        name=f"{ANY_WINDOW}-{window}",
         service_tier=STANDARD.service_tier,
         served_as=STANDARD.served_as,
         timeout_field="background_timeout",
-        max_seconds=_MAX_SECONDS[window],
+        max_seconds=max_seconds,
         execution="background",
         window=window,
-        price_share=_PRICE_SHARES[window],
+        window_seconds=seconds,
+        price=price,
+        family=ANY_WINDOW,
+        feature="completion windows",
+        takes=f"within {seconds / 3600:g} h (a target)" if seconds else "no target is stated",
+        colors=("#8a4fb0", "#c596e6"),
     )
 
 
-BACKGROUND: dict[Window, BackgroundLane] = {window: _lane(window) for window in WINDOWS}
+def _discounted(window: Window, hours: int, share: str) -> BackgroundLane:
+    # "The discount applies to model token rates on each eligible request", those of cached input
+    # and cache writes among them.
+    listed_as, seconds = {"completion_window": window}, hours * 3600.0
+    price = PriceRule(Decimal(share), listed_as, _SINCE, all_models_source=_GUIDE)
+    return _lane(window, seconds, 1.5 * seconds, price)
+
+
+# The guide's table of windows shows no discount for `soonest`.
+BACKGROUND: dict[Window, BackgroundLane] = {
+    "soonest": _lane("soonest", 0.0, 3600.0, PriceRule(share=Decimal(1))),
+    "2h": _discounted("2h", 2, "0.7"),
+    "8h": _discounted("8h", 8, "0.6"),
+}
 """The lane of each window."""
 
 BACKGROUND_FLEX = BackgroundFlexLane(
@@ -140,12 +169,9 @@ BACKGROUND_FLEX = BackgroundFlexLane(
     execution="background",
     window="soonest",
     registered_as="flex in the background",
-    price_share=FLEX.price_share,
+    price=FLEX.price,
+    takes=FLEX.takes,
+    colors=FLEX.colors,
     fallback_variant=FLEX,
 )
 """The flex lane of ``FlexPolicy.flex_background``."""
-
-
-def with_whole_window(lane: Lane) -> Lane:
-    """The lane for calls that begin on it only if its whole window is left."""
-    return lane if lane.window is None else replace(lane, min_seconds=WINDOWS[lane.window])
