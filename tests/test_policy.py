@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import pickle
 from datetime import timedelta
 from decimal import Decimal
@@ -528,28 +527,6 @@ def test_an_old_name_says_the_new_one(old: str, new: str, monkeypatch: pytest.Mo
 
 
 # --- arithmetic -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fields", "timeout", "seconds"),
-    [
-        ({}, None, 300.0),
-        ({"max_retries": 0}, None, 300.0),
-        ({"max_retries": 0}, 10.0, 10.0),
-        ({"max_retries": 2}, 10.0, 30.0),
-        ({"max_retries": 2}, 150.0, 300.0),
-        ({"max_retries": 2}, 1e6, 300.0),
-        ({"deadline": 900}, None, math.inf),
-        ({"deadline": 900, "max_retries": 0}, 10.0, math.inf),
-        ({"patience": 0}, 10.0, 0.0),
-        ({"patience": 3600, "deadline": 900}, 10.0, 3600.0),
-    ],
-)
-def test_patience_that_is_not_given(
-    fields: dict[str, Any], timeout: float | None, seconds: float
-) -> None:
-    """The deadline bounds it, else a timeout with its retries; 300 s without both, and at most."""
-    assert FlexPolicy(**fields).patience_seconds(timeout) == seconds
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window, lane_named
 from flextier.lanes.lane_support import parse_lane_support
 
 _PREFIX = "FLEXTIER_"
-_PATIENCE = 300.0
+MAX_PATIENCE = 300.0
+"""Seconds of patience, where neither it nor a deadline is set; at most, where a timeout is."""
 
 _Seconds = Annotated[
     float, Field(allow_inf_nan=False), BeforeValidator(lambda span: span and seconds_of(span))
@@ -278,19 +279,12 @@ class FlexPolicy(BaseSettings):
         defaults = {name: field.default for name, field in cls.model_fields.items()}
         cls(**{**defaults, **_PERMISSIVE, **changes})
 
-    def patience_seconds(self, timeout: float | None = None) -> float:
-        """Seconds for which new attempts may start on a lane that refuses; infinity: to its end.
-
-        Args:
-            timeout: the ``timeout`` argument in force; None: not given.
-        """
+    @property
+    def patience_seconds(self) -> float:
+        """Seconds for which new attempts may start on a lane that refuses; infinity: to its end."""
         if self.patience is not None:
             return self.patience
-        if self.deadline is not None:
-            return math.inf
-        if timeout is None:
-            return _PATIENCE
-        return min(timeout * (self.max_retries + 1), _PATIENCE)
+        return MAX_PATIENCE if self.deadline is None else math.inf
 
     def attempt_timeout(self, lane: str) -> float:
         """Seconds that one attempt on ``lane`` may take."""

@@ -440,14 +440,6 @@ def test_with_a_deadline_a_call_queues_to_the_last_safe_moment() -> None:
     assert fail(made, "capacity", after=810, hint=60.0) == Send(STANDARD)
 
 
-def test_the_patience_of_a_timeout() -> None:
-    """The caller's timeout and retries bound how long refusals are waited out."""
-    made = Ladder(FlexPolicy(), BOTH, T0, patience=10.0)
-    made.start(T0)
-    assert made.until == T0 + 10
-    assert fail(made, "capacity", after=10) == Send(STANDARD)
-
-
 @pytest.mark.parametrize("deadline", [1, 30])
 def test_no_more_time_than_the_reserve(deadline: float) -> None:
     """The call goes to standard at once, with all of the deadline."""

@@ -88,9 +88,7 @@ class Call:
     def most(self) -> int:
         """More attempts than any call may have: on each lane those that patience has room for at
         the shortest, the transient ones, and the one that leaves it; one that is no stream."""
-        per_lane = (
-            math.ceil(self.policy.patience_seconds() / SHORTEST) + self.policy.max_retries + 2
-        )
+        per_lane = math.ceil(self.policy.patience_seconds / SHORTEST) + self.policy.max_retries + 2
         return len(self.lanes) * per_lane + 1
 
 
@@ -252,7 +250,7 @@ def test_no_try_is_started_without_patience(call: Call) -> None:
         if again and sent.fault.kind in ("capacity", "rate_limited"):
             assert isinstance(sent.then, Send)
             until = sent.ended + sent.then.wait
-            assert until < entered[sent.lane.name] + call.policy.patience_seconds()
+            assert until < entered[sent.lane.name] + call.policy.patience_seconds
 
 
 @given(calls())
@@ -271,7 +269,7 @@ def test_the_server_is_obeyed(call: Call) -> None:
             asked = REFUSED_FOR if fault.no_retry and fault.hint is None else fault.hint or 0.0
             assert then.wait == 0
             assert sent.ended + asked < call.leave_by(sent.lane)
-            assert asked < call.policy.patience_seconds()
+            assert asked < call.policy.patience_seconds
         else:
             assert fault.hint is None or then.wait == fault.hint
             assert not fault.no_retry
@@ -287,7 +285,7 @@ def test_a_lane_that_turns_a_call_away_is_left(call: Call) -> None:
         if sent.not_admitted:
             assert isinstance(sent.then, GiveUp) or sent.then.lane is not sent.lane
             until = min(
-                entered[sent.lane.name] + call.policy.patience_seconds(), call.leave_by(sent.lane)
+                entered[sent.lane.name] + call.policy.patience_seconds, call.leave_by(sent.lane)
             )
             assert sent.at >= until
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -83,6 +84,29 @@ def test_a_timeout_is_every_lanes() -> None:
     assert TimeoutArgument(20.0).apply_to(policy) == policy.replace(
         flex_timeout=20, standard_timeout=20
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "timeout", "seconds"),
+    [
+        ({}, None, 300.0),
+        ({"max_retries": 0}, None, 300.0),
+        ({"max_retries": 0}, 10.0, 10.0),
+        ({"max_retries": 2}, 10.0, 30.0),
+        ({"max_retries": 2}, 150.0, 300.0),
+        ({"max_retries": 2}, LONG, 300.0),
+        ({"deadline": 900}, None, math.inf),
+        ({"deadline": 900, "max_retries": 0}, 10.0, math.inf),
+        ({"patience": 0}, 10.0, 0.0),
+        ({"patience": 3600, "deadline": 900}, 10.0, 3600.0),
+    ],
+)
+def test_patience_that_is_not_given(
+    fields: dict[str, Any], timeout: float | None, seconds: float
+) -> None:
+    """The deadline bounds it, else a timeout with its retries; 300 s without both, and at most."""
+    policy = TimeoutArgument(timeout).patience_for(FlexPolicy(**fields))
+    assert policy.patience_seconds == seconds
 
 
 # --- merge_arguments --------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class BatchCall:
         policy, min_calls = self.policy, self.ladder.lane.min_calls
         changes: dict[str, Any] = {}
         if policy.deadline is not None:  # calls leave a batch at deadlines of their own
-            patience = min(policy.patience_seconds(), _NO_LIMIT)
+            patience = min(policy.patience_seconds, _NO_LIMIT)
             changes = {"deadline": None, "patience": patience}
         if min_calls > policy.batch_min_calls:
             changes["batch_min_calls"] = min_calls

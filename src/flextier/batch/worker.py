@@ -271,7 +271,7 @@ class BatchWorker:
     def _submit(self) -> Batch | None:
         """Upload the file and create the batch; None: over the enqueued-token limit, retry."""
         self._wait_for_enqueue_limit()
-        spool, patience = self._spool, self.group.policy.patience_seconds()
+        spool, patience = self._spool, self.group.policy.patience_seconds
         try:
             if self._file_id is None:
                 until = self._clock.now() + patience

@@ -63,6 +63,7 @@ class Router:
         if is_given(options.timeout):
             timeout = TimeoutArgument.from_argument(options.timeout, timeout)
             policy = timeout.apply_to(policy)
+        policy = timeout.patience_for(policy)
         externally_timed = client._ends_attempts_in_time and not caller_reads_body(options)
         account = self._account(client)
         scope = with_hooks(scope, account.base_url, options)

@@ -84,8 +84,6 @@ class Ladder:
             does not serve the model).
         latency: seconds within which a share of a lane's last responses arrived; None: unknown.
         plain: whether no attempt may stream, although a stream was asked for.
-        patience: seconds for which new attempts may start on a lane that refuses. None: those of
-            the policy, without a ``timeout`` argument.
     """
 
     __slots__ = (
@@ -115,10 +113,9 @@ class Ladder:
         shut: Callable[[Lane], float] = lambda lane: 0.0,
         latency: Callable[[Lane, float], float | None] = lambda lane, share: None,
         plain: bool = False,
-        patience: float | None = None,
     ) -> None:
         self._policy = policy
-        self._patience = policy.patience_seconds() if patience is None else patience
+        self._patience = policy.patience_seconds
         self._lanes = tuple(lanes)
         self._shut = shut
         self._latency = latency

@@ -140,13 +140,7 @@ class Route:
         self._error: Exception | None = None
         self._held = self._unsent = self._not_a_retry = False
         self._ladder = Ladder(
-            policy,
-            lanes,
-            self._attempts.started_at,
-            status.shut_for,
-            status.latency,
-            plain,
-            policy.patience_seconds(timeout.total),
+            policy, lanes, self._attempts.started_at, status.shut_for, status.latency, plain
         )
         if foreign:
             self._ladder.resume()

@@ -9,7 +9,7 @@ from typing import Any
 import openai
 
 from flextier.errors import PolicyError
-from flextier.policy import FlexPolicy
+from flextier.policy import MAX_PATIENCE, FlexPolicy
 
 _CONNECT = 5.0
 """Seconds to connect, as the SDK's own default."""
@@ -54,6 +54,13 @@ class TimeoutArgument:
         if self.total is None:
             return policy
         return policy.replace(flex_timeout=self.total, standard_timeout=self.total)
+
+    def patience_for(self, policy: FlexPolicy) -> FlexPolicy:
+        """The policy with the patience of the stock class, where nothing else bounds it."""
+        if self.total is None or policy.patience is not None or policy.deadline is not None:
+            return policy
+        patience = min(self.total * (policy.max_retries + 1), MAX_PATIENCE)
+        return policy.model_copy(update={"patience": patience})
 
 
 def _seconds(value: Any, timeout: Any) -> float:
