@@ -54,8 +54,9 @@ format: $(VENV_LINT)/.ready ## Fix style and formatting
 	$(VENV_LINT)/bin/ruff check --fix .
 	$(VENV_LINT)/bin/ruff format .
 
-types: $(VENV)/.ready-types ## Check types strictly
+types: $(VENV)/.ready-types ## Check types strictly: ours, and those that users see in our examples and docs
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python tests/typing/check.py
 
 bench: $(VENV)/.ready-bench ## Run the benchmarks, printing ratios against the plain classes
 	$(VENV)/bin/python benchmarks/run_all.py $(ARGS)

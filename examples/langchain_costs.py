@@ -2,16 +2,21 @@
 
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableConfig
 
 from flextier.costs import CostTotals
 from flextier.langchain import ChatOpenAIFlex, FlexCostCallbackHandler, get_flex_cost_callback
 
 prompt = ChatPromptTemplate.from_template("Explain {topic} in one sentence.")
-chain = prompt | ChatOpenAIFlex(model="o4-mini", max_tokens=500) | StrOutputParser()
+chain = prompt | ChatOpenAIFlex(model="o4-mini", max_completion_tokens=500) | StrOutputParser()
 
 costs = FlexCostCallbackHandler(keep_records=1000)
 for team, topics in {"sea": ["tides", "foam"], "kitchen": ["yeast"]}.items():
-    config = {"callbacks": [costs], "tags": [team], "metadata": {"customer": "ACME"}}
+    config: RunnableConfig = {
+        "callbacks": [costs],
+        "tags": [team],
+        "metadata": {"customer": "ACME"},
+    }
     chain.batch([{"topic": topic} for topic in topics], config)
 
 print(costs.totals)

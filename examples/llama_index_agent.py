@@ -2,12 +2,14 @@
 
 import asyncio
 from pydoc_data.topics import topics
+from typing import Any
 
 from llama_index.core import SummaryIndex
 from llama_index.core.agent.workflow import FunctionAgent
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.schema import TextNode
+from llama_index_instrumentation import get_dispatcher
 
 from flextier import track
 from flextier.llama_index import FlexFallbackEvent, FlexRetryEvent, OpenAIFlex
@@ -18,7 +20,7 @@ llm = OpenAIFlex(model="o4-mini")
 class Watch(BaseEventHandler):
     """Prints what happens to the calls while they wait."""
 
-    def handle(self, event, **kwargs):
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
         """Receive every event; print two kinds."""
         if isinstance(event, FlexRetryEvent):
             print(f"  {event.failed_lane}: {event.reason}, {event.lane} in {event.wait:.1f} s")
@@ -42,7 +44,8 @@ async def main() -> None:
     get_dispatcher().add_event_handler(Watch())
     agent = FunctionAgent(tools=[summarise, count_words], llm=llm)
     with track() as calls:
-        answer = await agent.run("Use summarise and count_words on 'lambda'. What did they say?")
+        task = "Use summarise and count_words on 'lambda'. What did they say?"
+        answer: Any = await agent.run(task)
     for used in answer.tool_calls:
         print(f"{used.tool_name}({used.tool_kwargs}) -> {used.tool_output.content}")
     print(answer)

@@ -2,7 +2,7 @@
 
 from openai import APITimeoutError, RateLimitError
 
-from flextier import FlexOpenAI, FlexPolicy, override, track
+from flextier import FlexOpenAI, FlexPolicy, override, report_of, track
 
 client = FlexOpenAI(policy=FlexPolicy(patience=60))
 
@@ -20,7 +20,8 @@ with track() as calls:
         with override(lanes=("flex",), deadline=30):
             client.responses.create(model="o4-mini", input="And a third.")
     except (RateLimitError, APITimeoutError) as error:
-        print(error, error.report.attempts)
+        report = report_of(error)
+        print(error, report and report.attempts)
 
 for call in calls:
     print(f"{call.lane}: {len(call.attempts)} attempts, {call.waited:.1f} s waited, {call.usage}")

@@ -1,14 +1,14 @@
 """I use the OpenAI SDK alone: what did a call cost, what did all of them, and can I cap it?"""
 
 from flextier import BudgetExceeded, FlexOpenAI, budget, track
-from flextier.costs import record_calls
+from flextier.costs import CallRecord, record_calls
 
 client = FlexOpenAI()
 
 
-def ask(text: str, **options) -> str:
+def ask(text: str) -> str:
     """Ask one question."""
-    answer = client.responses.create(model="o4-mini", input=text, max_output_tokens=500, **options)
+    answer = client.responses.create(model="o4-mini", input=text, max_output_tokens=500)
     return answer.output_text
 
 
@@ -19,7 +19,7 @@ cost = calls[-1].cost
 print(f"{calls[-1].lane}: ${cost.total:f} instead of ${cost.standard:f} ({cost.basis})")
 
 # Many calls: all inside the block count, failed ones included; the tags are yours.
-records = []
+records: list[CallRecord] = []
 with record_calls(records.append, tags=("colours",)) as totals:
     for shade in ("red", "green", "blue"):
         ask(f"Describe {shade}.")
@@ -32,6 +32,7 @@ print(f"the dearest: {dearest.call_id}, ${dearest.cost.total:f}, {dearest.waited
 
 # A cap in US$: checked before each call, so the one that goes over it is still finished.
 with budget("0.0005") as spending:
+    number = 0
     try:
         for number in range(1000):
             ask(f"Name colour number {number}.")

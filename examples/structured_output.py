@@ -2,6 +2,7 @@
 
 import asyncio
 
+from langchain_core.language_models import LanguageModelInput
 from pydantic import BaseModel
 
 from flextier.langchain import ChatOpenAIFlex
@@ -15,7 +16,7 @@ class Review(BaseModel):
     complaint: str | None
 
 
-REVIEWS = [
+REVIEWS: list[LanguageModelInput] = [
     "The 'kettle' boils fast. 4 stars, but the lid is loose.",
     "Two weeks and the 'lamp' is dead. 1 star.",
     "'Scissors' as they should be. 5 stars.",

@@ -39,6 +39,7 @@ PUBLIC = [
     "capacity_snapshot",
     "continuation",
     "override",
+    "report_of",
     "track",
     "wrap",
 ]

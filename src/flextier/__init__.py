@@ -10,7 +10,7 @@ from flextier._version import __version__
 from flextier.calls.budget import budget
 from flextier.calls.context import override, track
 from flextier.calls.continuation import continuation
-from flextier.calls.report import Attempt, CallReport
+from flextier.calls.report import Attempt, CallReport, report_of
 from flextier.calls.wrap import wrap
 from flextier.capacity import LaneState, capacity_snapshot
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
@@ -60,6 +60,7 @@ __all__ = [
     "capacity_snapshot",
     "continuation",
     "override",
+    "report_of",
     "track",
     "wrap",
 ]

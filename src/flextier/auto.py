@@ -9,7 +9,7 @@ from flextier._utils.formatting import text_table
 from flextier.costs import price_book
 from flextier.lanes import AUTO, LANES, CallFacts
 from flextier.planning.auto_plan import RUN_STEP, Considered, Plan, plan, span
-from flextier.policy import FlexPolicy
+from flextier.policy import FlexPolicy, PolicyFields
 from flextier.pricing.decimals import plain_digits
 
 __all__ = ["Considered", "Plan", "explain"]
@@ -24,7 +24,7 @@ def explain(
     api: str = "responses",
     stream: bool = False,
     step: bool = False,
-    policy: FlexPolicy | dict[str, Any] | None = None,
+    policy: FlexPolicy | PolicyFields | None = None,
 ) -> Plan:
     """The lanes that ``lanes="auto"`` chooses for a call, and why; nothing is sent.
 

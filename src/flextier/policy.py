@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, overload
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from typing_extensions import Self, TypedDict, Unpack
 
 from flextier._utils.backoff import exponential_backoff
-from flextier._utils.durations import seconds_of
+from flextier._utils.durations import Duration, seconds_of
+from flextier._utils.suggest import did_you_mean
 from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window, lane_named
 from flextier.lanes.lane_support import parse_lane_support
@@ -27,6 +29,38 @@ _Seconds = Annotated[
 ]
 PositiveSeconds = Annotated[_Seconds, Field(gt=0)]
 NonNegativeSeconds = Annotated[_Seconds, Field(ge=0)]
+
+
+class PolicyFields(TypedDict, total=False):
+    """The fields of :class:`FlexPolicy` as keyword arguments or a dict, for type checkers."""
+
+    lanes: Sequence[str]
+    deadline: Duration | None
+    patience: Duration | None
+    flex_timeout: Duration
+    standard_timeout: Duration
+    standard_reserve: Duration
+    max_retries: int
+    backoff_initial: Duration
+    backoff_max: Duration
+    backoff_multiplier: float
+    stall_factor: float
+    start_jitter: Duration
+    budget: Decimal | float | str | None
+    lane_support: Mapping[str, Sequence[str]] | Sequence[str]
+    batch_window: Duration
+    batch_poll_interval: Duration
+    batch_reserve: Duration
+    batch_min_calls: int
+    background_window: Window
+    background_poll_interval: Duration
+    background_timeout: Duration | None
+    flex_background: bool
+    journal: str | os.PathLike[str] | None
+    journal_namespace: str
+    journal_duplicates: Literal["each", "once"]
+    journal_store_responses: bool
+    journal_ttl: Duration | None
 
 
 class FlexPolicy(BaseSettings):
@@ -152,14 +186,14 @@ class FlexPolicy(BaseSettings):
     journal_ttl: PositiveSeconds | None = None
     """How long stored responses are valid: calls with older ones are sent again. None: no limit."""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **values: Unpack[PolicyFields]) -> None:
         for old, new in _RENAMED.items():
             if (variable := _PREFIX + old.upper()) in os.environ:
                 raise PolicyError(f"{variable} was renamed: set {_PREFIX}{new.upper()} instead")
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise PolicyError(_explain(error, values)) from None
+            raise PolicyError(_explain(error, dict(values))) from None
         self._set_explicit(values)
 
     @field_validator("lanes", mode="before")
@@ -187,7 +221,7 @@ class FlexPolicy(BaseSettings):
     @field_validator("lane_support", mode="before")
     @classmethod
     def _support_from_dict(cls, value: Any) -> Any:
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             return tuple(
                 f"{model}={lanes if isinstance(lanes, str) else '+'.join(lanes)}"
                 for model, lanes in value.items()
@@ -229,7 +263,7 @@ class FlexPolicy(BaseSettings):
             )
         return self
 
-    def replace(self, **changes: Any) -> FlexPolicy:
+    def replace(self, **changes: Unpack[PolicyFields]) -> FlexPolicy:
         """A copy with other values for some fields. The environment is not read again.
 
         Raises:
@@ -244,7 +278,7 @@ class FlexPolicy(BaseSettings):
             return _replaced.__wrapped__(self, self.explicit, tuple(changes.items()))
 
     @classmethod
-    def of(cls, value: FlexPolicy | dict[str, Any]) -> FlexPolicy:
+    def of(cls, value: FlexPolicy | PolicyFields) -> FlexPolicy:
         """A policy, or one made from a dict of its fields.
 
         Raises:
@@ -315,6 +349,21 @@ class FlexPolicy(BaseSettings):
         )
 
 
+if TYPE_CHECKING:
+
+    class PolicyField:
+        """A field ``policy`` for checkers: set to a policy or a dict, and read as a policy."""
+
+        @overload
+        def __get__(self, instance: None, owner: type) -> Self: ...
+        @overload
+        def __get__(self, instance: object, owner: type) -> FlexPolicy: ...
+        def __get__(self, instance: Any, owner: type) -> Any: ...
+        def __set__(self, instance: object, value: FlexPolicy | PolicyFields) -> None: ...
+
+else:
+    PolicyField = FlexPolicy
+
 # Names of fields before the first release: an old name is an error that gives the new one.
 _RENAMED = {
     "background_poll": "background_poll_interval",
@@ -356,7 +405,8 @@ def _explain_one(item: dict[str, Any], given: dict[str, Any]) -> str:
     if field in _RENAMED:
         return f"FlexPolicy.{field} was renamed: use {_RENAMED[field]}"
     if field not in FlexPolicy.model_fields:
-        return f"FlexPolicy has no field {field!r}; the fields are: {', '.join(_fields())}"
+        hint = did_you_mean(field, _fields()) or f"; the fields are: {', '.join(_fields())}"
+        return f"FlexPolicy has no field {field!r}{hint}"
     variable = _PREFIX + field.upper()
     if field in given:
         return f"FlexPolicy({field}={given[field]!r}): {message} (or set {variable})"

@@ -38,6 +38,38 @@ def test_contradictions(arguments: dict[str, Any], words: tuple[str, ...]) -> No
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("deadline", 'field of the policy: policy={"deadline": ...}'),
+        ("polcy", "did you mean 'policy'"),
+        ("max_retrys", "did you mean 'max_retries'"),
+        ("temprature", "did you mean 'temperature'"),
+        ("reasoning_efort", "did you mean 'reasoning_effort'"),
+    ],
+)
+def test_a_misspelt_argument_is_an_error(name: str, hint: str) -> None:
+    """It does not become an unknown parameter of the API, which fails in the first call."""
+    for make in (ChatOpenAIFlex, lambda **values: ChatOpenAIFlex.model_validate(values)):
+        with pytest.raises(TypeError) as caught:
+            make(model="o3", api_key=SecretStr(KEY), **{name: 60})
+        assert f"ChatOpenAIFlex() has no argument {name!r}" in str(caught.value)
+        assert hint in str(caught.value)
+        assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["user", "prompt_cache_key", "modalities", "prediction", "safety_identifier", "foo"]
+)
+def test_parameters_of_the_api_are_passed_on_as_by_the_parent(name: str) -> None:
+    """They go into ``model_kwargs``, with the parent's warning; so does what is no misspelling."""
+    for cls in (ChatOpenAI, ChatOpenAIFlex):
+        with pytest.warns(UserWarning, match=f"{name} is not default parameter"):
+            assert cls(model="o3", api_key=SecretStr(KEY), **{name: "x"}).model_kwargs == {
+                name: "x"
+            }
+
+
 def test_arguments_of_the_parent_set_the_policy(make: Make) -> None:
     """`timeout` and `max_retries` mean the matching fields."""
     for timeout, seconds in ((7, 7), ((1.0, 8.0), 8), (openai.Timeout(5, read=9), 9)):

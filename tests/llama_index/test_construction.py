@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy, PolicyError, override
 from flextier.llama_index import OpenAIFlex, OpenAIResponsesFlex
+from flextier.llama_index.arguments import OpenAIArguments, OpenAIResponsesArguments
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, KEY
 from tests.llama_index.llms import OURS, THEIRS, make
@@ -208,7 +209,7 @@ def test_precedence(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEXTIER_MAX_RETRIES", "9")
     for policy in policies(cls(api_key=KEY)):
         assert (policy.lanes, policy.flex_timeout) == (("standard",), 11)
-        assert (policy.max_retries, policy.patience) == (9, 300)
+        assert (policy.max_retries, policy.patience) == (9, None)
     for policy in policies(cls(api_key=KEY, policy={"lanes": ["flex"], "flex_timeout": 5})):
         assert (policy.lanes, policy.flex_timeout, policy.max_retries) == (("flex",), 5, 9)
     for policy in policies(cls(api_key=KEY, timeout=7, max_retries=0)):
@@ -515,3 +516,40 @@ def test_an_error_shows_no_key_of_a_call(cls: Any, sim: Simulator) -> None:
     with pytest.raises(openai.RateLimitError) as caught:
         make(cls, sim).complete("Hi.")
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("deadline", 'field of the policy: policy={"deadline": ...}'),
+        ("polcy", "did you mean 'policy'"),
+        ("max_retrys", "did you mean 'max_retries'"),
+        ("temprature", "did you mean 'temperature'"),
+        ("seed", "parameters of the API go into additional_kwargs"),
+    ],
+)
+@pytest.mark.parametrize("cls", OURS)
+def test_a_misspelt_argument_is_an_error(cls: Any, name: str, hint: str) -> None:
+    """LlamaIndex ignores it."""
+    with pytest.raises(TypeError) as caught:
+        cls(model="o3", api_key=KEY, **{name: 60})
+    assert f"{cls.__name__}() has no argument {name!r}" in str(caught.value)
+    assert hint in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_an_old_name_of_llama_index_is_still_taken() -> None:
+    """``max_new_tokens``, which its constructor replaces."""
+    assert OpenAIFlex(model="o3", api_key=KEY, max_new_tokens=5).max_tokens == 5
+
+
+@pytest.mark.parametrize(
+    ("cls", "checked"),
+    [(OpenAIFlex, OpenAIArguments), (OpenAIResponsesFlex, OpenAIResponsesArguments)],
+)
+def test_checkers_see_the_arguments_of_llama_index(cls: Any, checked: Any) -> None:
+    """Those of its constructor, the fields that it takes for its bases, and ours."""
+    parent = cls.__mro__[2]
+    arguments = {*inspect.signature(parent.__init__).parameters, *cls.model_fields}
+    first = {"model", "temperature", cls._max_tokens_field}
+    assert checked.__annotations__.keys() | first == arguments - {"self", "kwargs"}

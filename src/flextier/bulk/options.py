@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import time
@@ -15,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 from typing_extensions import TypedDict, Unpack
 
 from flextier._utils.durations import Duration, next_time_of_day, parse_duration
+from flextier._utils.suggest import did_you_mean
 from flextier.bulk.errors import BulkError
 from flextier.bulk.input_formats import format_of
 from flextier.bulk.result import Progress
@@ -215,9 +215,7 @@ def _seconds(deadline: Duration | None, until: str | None) -> float | None:
 def _check_names(arguments: Iterable[str]) -> None:
     for name in arguments:
         if name not in _DEFAULTS:
-            close = difflib.get_close_matches(name, _DEFAULTS, n=1)
-            hint = f": did you mean {close[0]!r}?" if close else ""
-            raise TypeError(f"unexpected keyword argument {name!r}{hint}")
+            raise TypeError(f"unexpected keyword argument {name!r}{did_you_mean(name, _DEFAULTS)}")
 
 
 def _with_suffix(output: Path, suffix: str) -> Path:

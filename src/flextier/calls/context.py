@@ -8,10 +8,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from typing_extensions import Unpack
+
 from flextier.calls.blocks import Block
 from flextier.calls.hooks import process_wide
 from flextier.calls.report import CallReport, Retry
-from flextier.policy import FlexPolicy
+from flextier.policy import FlexPolicy, PolicyFields
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -193,7 +195,7 @@ def track(*, scope: Reach = "context") -> Iterator[list[CallReport]]:
 
 
 @contextmanager
-def override(**changes: Any) -> Iterator[None]:
+def override(**changes: Unpack[PolicyFields]) -> Iterator[None]:
     """Use other policy values for the calls made inside, through any framework.
 
     The names are the fields of :class:`flextier.FlexPolicy`. Inner blocks win over outer ones.

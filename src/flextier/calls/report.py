@@ -159,7 +159,10 @@ def attach_report(error: BaseException, report: CallReport) -> None:
 
 
 def report_of(error: BaseException) -> CallReport | None:
-    """The report that ``error``, or an error it was raised from, carries."""
+    """The report of the call that ``error``, or an error it was raised from, has ended.
+
+    None: it was raised before a call began, or by something else.
+    """
     seen: BaseException | None = error
     while seen is not None:
         if (report := getattr(seen, "report", None)) is not None:

@@ -52,9 +52,10 @@ def run(options: argparse.Namespace) -> int:
             "rehearse", "TRACE is missing: `flextier rehearse --list` shows the built-in traces"
         )
     try:
+        policy: Any = dict(map(_field, options.policy))
         result = rehearse(
             options.trace,
-            policy=dict(map(_field, options.policy)),
+            policy=policy,
             jobs=options.jobs,
             deadline=options.deadline,
             seed=options.seed,

@@ -11,9 +11,10 @@ from flextier._openai.compat import is_given, not_given
 from flextier._openai.request_options import headers_received, is_routed
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.capacity import CAPACITY
+from flextier.client.arguments import check_names
 from flextier.client.response_parsing import check_answer
 from flextier.client.router import Router
-from flextier.policy import FlexPolicy
+from flextier.policy import FlexPolicy, PolicyFields
 from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, merge_arguments
 
 
@@ -26,7 +27,7 @@ class RoutedClient:
     def __init__(
         self,
         *,
-        policy: FlexPolicy | None = None,
+        policy: FlexPolicy | PolicyFields | None = None,
         timeout: Any = not_given,
         max_retries: Any = not_given,
         http_client: Any = None,
@@ -34,10 +35,11 @@ class RoutedClient:
         _router: Router | None = None,
         **kwargs: Any,
     ) -> None:
+        sdk: Any = super()
+        check_names(type(self).__name__, sdk.__init__, kwargs)
         self._router = _router or _new_router(policy, timeout, max_retries, http_client, clock)
         if is_given(max_retries):
             kwargs["max_retries"] = max_retries
-        sdk: Any = super()
         sdk.__init__(
             timeout=timeout, http_client=http_client or self._default_http_client(), **kwargs
         )
@@ -55,19 +57,17 @@ class RoutedClient:
         """The policy of this client, with its own ``timeout`` and ``max_retries``."""
         return self._router.policy
 
-    def copy(
+    def _copied(
         self,
         *,
-        policy: FlexPolicy | None = None,
+        policy: FlexPolicy | PolicyFields | None = None,
         timeout: Any = not_given,
         max_retries: Any = not_given,
         _extra_kwargs: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """A client with other options, as the SDK's ``copy``, plus ``policy``.
-
-        Its arguments apply to the copy alone, and override those of this client without conflict.
-        """
+        sdk: Any = super()
+        check_names(f"{type(self).__name__}.copy", sdk.copy, kwargs)
         given = TimeoutArgument.from_argument(timeout) if is_given(timeout) else TimeoutArgument()
         retries = max_retries if is_given(max_retries) else None
         base = self.policy
@@ -81,7 +81,6 @@ class RoutedClient:
             self._router.capacity,
             arguments,
         )
-        sdk: Any = super()
         copied: Self = sdk.copy(
             timeout=timeout,
             max_retries=max_retries,
@@ -90,18 +89,16 @@ class RoutedClient:
         )
         return copied
 
-    with_options = copy
-
     def __deepcopy__(self, memo: Any) -> Self:
         """A client with the same settings and HTTP client: connections cannot be copied."""
-        return self.copy()
+        return self._copied()
 
     @classmethod
     def adopt(
         cls,
         client: Any,
         *,
-        policy: FlexPolicy | None = None,
+        policy: FlexPolicy | PolicyFields | None = None,
         timeout: Any = not_given,
         max_retries: Any = not_given,
         http_client: Any = None,
@@ -121,7 +118,11 @@ class RoutedClient:
 
 
 def _new_router(
-    policy: FlexPolicy | None, timeout: Any, max_retries: Any, http_client: Any, clock: Clock
+    policy: FlexPolicy | PolicyFields | None,
+    timeout: Any,
+    max_retries: Any,
+    http_client: Any,
+    clock: Clock,
 ) -> Router:
     retries = max_retries if is_given(max_retries) else None
     arguments = ClientArguments(_timeout_argument(timeout, http_client), retries)

@@ -13,9 +13,16 @@ from typing import Any
 
 import openai
 from tenacity import AsyncRetrying, Retrying
+from typing_extensions import Self, Unpack
 
 from flextier._utils.wakeup import TaskWait, ThreadWait, task_wait
 from flextier.background.waiters import await_stopped, stop_waiters, wait_stopped
+from flextier.client.arguments import (
+    AsyncClientArguments,
+    AsyncCopyArguments,
+    ClientArguments,
+    CopyArguments,
+)
 from flextier.client.routed_request import RoutedRequests, result_of
 from flextier.routing.call import Route
 from flextier.transport.attempt_timeout import async_time_limit, time_limit
@@ -29,17 +36,30 @@ class FlexOpenAI(RoutedRequests, openai.OpenAI):
     """``openai.OpenAI`` whose model calls take the cheapest lane that answers in time.
 
     Args:
-        policy: the settings; None: :class:`FlexPolicy` from the environment.
+        policy: the settings, or a dict of them; None: :class:`FlexPolicy` from the environment.
         timeout: as for ``openai.OpenAI``; sets ``flex_timeout`` and ``standard_timeout``.
         max_retries: as for ``openai.OpenAI``; sets the policy's ``max_retries``.
         http_client: as for ``openai.OpenAI``. The default one keeps connections alive through
             minutes of silence, and ends attempts in time even when a body trickles in.
         clock: time, sleep and random numbers, for tests and rehearsals.
-        **kwargs: every other argument of ``openai.OpenAI``.
+        **arguments: every other argument of ``openai.OpenAI``.
 
     Raises:
         PolicyError: a setting is wrong, or an argument contradicts ``policy``.
+        TypeError: there is no such argument, or the installed SDK does not have it yet.
     """
+
+    def __init__(self, **arguments: Unpack[ClientArguments]) -> None:
+        super().__init__(**arguments)
+
+    def copy(self, **arguments: Unpack[CopyArguments]) -> Self:
+        """A client with other options, as the SDK's ``copy``, plus ``policy``.
+
+        Its arguments apply to the copy alone, and override those of this client without conflict.
+        """
+        return self._copied(**arguments)
+
+    with_options = copy
 
     _default_http_client = staticmethod(sync_http_client)
     _stream_class = FlexStream
@@ -101,6 +121,18 @@ class AsyncFlexOpenAI(RoutedRequests, openai.AsyncOpenAI):
 
     It can be used under several event loops, one after another or at once.
     """
+
+    def __init__(self, **arguments: Unpack[AsyncClientArguments]) -> None:
+        super().__init__(**arguments)
+
+    def copy(self, **arguments: Unpack[AsyncCopyArguments]) -> Self:
+        """A client with other options, as the SDK's ``copy``, plus ``policy``.
+
+        Its arguments apply to the copy alone, and override those of this client without conflict.
+        """
+        return self._copied(**arguments)
+
+    with_options = copy
 
     _default_http_client = staticmethod(async_http_client)
     _ends_attempts_in_time = True

@@ -20,11 +20,12 @@ from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.errors import PolicyError
 from flextier.langchain.api_choice import fits_responses, needs_responses, responses_arguments
+from flextier.langchain.argument_names import check_names
 from flextier.langchain.cache_key import NAMESPACE, parents_key
 from flextier.langchain.callbacks import calls_of, run_listener, run_of_config
 from flextier.langchain.errors import errors_with_report
 from flextier.langchain.run_tracking import watch_runs
-from flextier.policy import FlexPolicy
+from flextier.policy import FlexPolicy, PolicyField
 from flextier.transport.http_clients import SocketOption, async_http_client, sync_http_client
 
 with needs_extra("langchain"):
@@ -32,6 +33,7 @@ with needs_extra("langchain"):
     from langchain_core.messages import AIMessageChunk, BaseMessage
     from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
     from langchain_core.runnables import RunnableConfig
+    from langchain_core.utils import get_pydantic_field_names
     from langchain_openai import ChatOpenAI
     from langchain_openai.chat_models._client_utils import (
         _AsyncHttpxClientWrapper,
@@ -73,13 +75,21 @@ class ChatOpenAIFlex(ChatOpenAI):
     # A validation error must not print the arguments: the key is one of them.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    policy: FlexPolicy = Field(default_factory=FlexPolicy)
+    policy: PolicyField = Field(default_factory=FlexPolicy)  # type: ignore[assignment]  # for users
     """How calls are routed; a :class:`flextier.FlexPolicy` or a dict of its fields. Default: from
     the ``FLEXTIER_*`` environment variables."""
 
     stream_chunk_timeout: float | None = Field(default_factory=_stream_chunk_timeout, exclude=True)
     """``ChatOpenAI``'s watchdog over async streams. Off by default (there: 120 s, too short for
     flex): the policy's timeouts bound the silence before and between a stream's events."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, values: Any) -> Any:
+        """Reject misspelt names, which the parent would send to the API as ``model_kwargs``."""
+        if isinstance(values, dict):
+            check_names(cls.__name__, values, get_pydantic_field_names(cls))
+        return values
 
     @model_validator(mode="after")
     def _route_through_flex(self) -> Self:

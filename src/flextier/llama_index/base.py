@@ -19,6 +19,7 @@ from flextier._openai.compat import not_given
 from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier._utils.extras import needs_extra
 from flextier.calls.run_tracking import need_run_tracking
+from flextier.client.arguments import unexpected_argument
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.llama_index.events import CallObserver
 from flextier.llama_index.model_info import FALLBACK_CONTEXT_WINDOW, model_info
@@ -29,7 +30,7 @@ from flextier.llama_index.report_metadata import (
     with_report,
 )
 from flextier.llama_index.run_tracking import watch_runs
-from flextier.policy import FlexPolicy
+from flextier.policy import FlexPolicy, PolicyField
 from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, merge_arguments
 
 with needs_extra("llama-index"):
@@ -57,12 +58,13 @@ class FlexLLM(BaseModel):
     Raises:
         PolicyError: ``timeout`` or ``max_retries`` contradicts ``policy``, or a value is wrong.
         ValueError: the context size of the model is unknown; the message names the argument.
+        TypeError: there is no such argument.
     """
 
     # A validation error must not print the arguments: the key is one of them.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    policy: FlexPolicy = Field(default_factory=FlexPolicy)
+    policy: PolicyField = Field(default_factory=FlexPolicy)  # type: ignore[assignment]  # for users
     """How calls are routed; a :class:`flextier.FlexPolicy` or a dict of its fields. Default: from
     the ``FLEXTIER_*`` environment variables."""
 
@@ -89,7 +91,7 @@ class FlexLLM(BaseModel):
         given = {
             "timeout": None,
             "max_retries": None,
-            **_keyword_arguments(llm.__init__, args, kwargs),
+            **self._keyword_arguments(llm.__init__, args, kwargs),
         }
         sync = given.pop("openai_client", None)
         asynchronous = given.pop("async_openai_client", None)
@@ -105,6 +107,20 @@ class FlexLLM(BaseModel):
         )
         self._watch_runs()
         self._create_clients()
+
+    def _keyword_arguments(
+        self, init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """All arguments by name, positional ones included. LlamaIndex ignores unknown names."""
+        signature = inspect.signature(init)
+        known = {*signature.parameters, *type(self).model_fields, "max_new_tokens"}
+        for name in kwargs.keys() - known:
+            hint = "; parameters of the API go into additional_kwargs"
+            raise unexpected_argument(type(self).__name__, name, known, hint)
+        if not args:
+            return kwargs
+        bound = signature.bind(*args, **kwargs).arguments
+        return {**bound, **bound.pop("kwargs", {})}
 
     def _watch_runs(self) -> None:
         clients = (self._client, self._aclient)
@@ -327,14 +343,6 @@ def without_retries(method: Any) -> Any:
     """A bound method of LlamaIndex's without its tenacity decorator."""
     plain = getattr(method, "__wrapped__", None)
     return method if plain is None else MethodType(plain, method.__self__)
-
-
-def _keyword_arguments(init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a constructor by name, positional ones included."""
-    if not args:
-        return kwargs
-    bound = inspect.signature(init).bind(*args, **kwargs).arguments
-    return {**bound, **bound.pop("kwargs", {})}
 
 
 _SECRET_NAME = re.compile(

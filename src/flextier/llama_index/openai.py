@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Unpack
 
 from flextier._openai.request_options import NO_STREAM_USAGE
 from flextier._utils.extras import needs_extra
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
+from flextier.llama_index.arguments import OpenAIArguments
 from flextier.llama_index.base import FlexLLM, without_retries
 
 with needs_extra("llama-index"):
@@ -43,6 +46,16 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
     ``stream_options`` in ``additional_kwargs`` overrides."""
 
     _max_tokens_field = "max_tokens"
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            model: str = ...,
+            temperature: float = ...,
+            max_tokens: int | None = ...,
+            **arguments: Unpack[OpenAIArguments],
+        ) -> None: ...
 
     @classmethod
     def class_name(cls) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Unpack
 
 from flextier._utils.extras import needs_extra
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
+from flextier.llama_index.arguments import OpenAIResponsesArguments
 from flextier.llama_index.base import FlexLLM
 from flextier.llama_index.events import CallObserver
 
@@ -27,6 +30,16 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
     """
 
     _max_tokens_field = "max_output_tokens"
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            model: str = ...,
+            temperature: float = ...,
+            max_output_tokens: int | None = ...,
+            **arguments: Unpack[OpenAIResponsesArguments],
+        ) -> None: ...
 
     def _create_clients(self) -> None:
         if self._client is None:

@@ -14,7 +14,7 @@ from flextier.calls.context import listen, override, scoped
 from flextier.calls.report import CallReport
 from flextier.client.clients import AsyncFlexOpenAI
 from flextier.lanes import EXECUTIONS
-from flextier.policy import FlexPolicy
+from flextier.policy import FlexPolicy, PolicyFields
 from flextier.rehearsal.provider import BASE_URL
 from flextier.rehearsal.result import Rehearsal, check
 from flextier.rehearsal.simulate import PROMPT, Call, run_trace
@@ -31,7 +31,7 @@ _accounts = count(1)
 def rehearse(
     trace: Trace | str | Path,
     *,
-    policy: FlexPolicy | dict[str, Any] | None = None,
+    policy: FlexPolicy | PolicyFields | None = None,
     jobs: int | None = None,
     deadline: Duration | None = None,
     seed: int | None = None,
@@ -89,7 +89,9 @@ def _calls(policy: FlexPolicy, http_client: Any, chance: Random, reports: list[C
     )
 
     async def call(job: TraceJob) -> None:
-        changes = {} if job.seconds == policy.deadline else {"deadline": job.seconds}
+        changes: PolicyFields = {}
+        if job.seconds != policy.deadline:
+            changes = {"deadline": job.seconds}
         with scoped(simulated=True), listen(reports.append), override(**changes):
             await client.chat.completions.create(model=job.model, messages=PROMPT)
 
