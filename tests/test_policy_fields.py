@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -14,7 +17,7 @@ import pytest
 
 from flextier import FlexPolicy, override
 from flextier.errors import PolicyError
-from flextier.policy import PolicyFields
+from flextier.policy import PolicyFields, describe
 
 HINTS = get_type_hints(PolicyFields)
 
@@ -87,3 +90,21 @@ def test_a_misspelt_field_suggests_the_right_one() -> None:
     ):
         with pytest.raises(PolicyError, match="no field 'dedline': did you mean 'deadline'"):
             attempt()
+
+
+def test_help_shows_each_field_with_its_default() -> None:
+    """The docstring of the class has all fields, in order, as they are."""
+    shown = re.findall(r"^    (\w+) = (.+?): \w", inspect.getdoc(FlexPolicy) or "", re.MULTILINE)
+    defaults = {name: field.default for name, field in FlexPolicy.model_fields.items()}
+    assert {name: ast.literal_eval(text) for name, text in shown} == defaults
+    assert [name for name, _ in shown] == list(defaults)
+
+
+def test_descriptions_can_be_asked_for() -> None:
+    """Of every field, in one paragraph each; the JSON schema has them, too."""
+    described = describe()
+    assert list(described) == list(FlexPolicy.model_fields)
+    assert all(re.fullmatch(r"\S.{20,}[.]", text) for text in described.values())
+    assert described["deadline"] == "For the whole call, waits included. None: no limit."
+    properties = FlexPolicy.model_json_schema()["properties"]
+    assert {name: field["description"] for name, field in properties.items()} == described

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
@@ -71,6 +73,72 @@ class FlexPolicy(BaseSettings):
     ``"90s"``, ``"15m"``, ``"1h30m"``, ``"2d"``.
     Policies are frozen, hashable and compare by value.
 
+    Fields, with their defaults:
+        lanes = ("flex", "standard"): The lanes, used left to right: of ``batch``, ``flex``,
+            ``background`` and ``standard``. ``("flex",)`` never falls back, ``("standard",)``
+            disables flex. ``"auto"``, alone: the lanes that the model has and the deadline allows,
+            cheapest first. In the environment: comma-separated.
+        deadline = None: For the whole call, waits included. None: no limit.
+        patience = None: How long new attempts may start on a lane that refuses, before falling back
+            to the next lane. 0: fall back at the first refusal. None: with a deadline, until the
+            next lane needs the rest of it; else, where a ``timeout`` was given, that times
+            ``max_retries + 1``, at most 300; else 300.
+        flex_timeout = 900: Limit of one attempt on the flex lane; for a stream, of the silence
+            before and between its events. OpenAI's flex guide recommends 15 minutes.
+        standard_timeout = 600: Limit of one attempt on any other lane.
+        standard_reserve = 30: The part of the deadline that is reserved for the lane after the
+            current one, until the time that standard responses take is measured. With less time
+            left, calls go to standard only.
+        max_retries = 2: Retries after a transient failure (5xx, lost connection), per lane.
+        backoff_initial = 1: Upper limit of the first wait, and the minimum between two probes of a
+            lane that refuses. Waits are exponential with full jitter.
+        backoff_max = 60: Upper limit of every wait, and the maximum between two probes.
+        backoff_multiplier = 2: The factor from the upper limit of one wait to that of the next.
+        stall_factor = 3: With a deadline: a flex request has stalled once it was silent for this
+            factor times the longest time that requests sent with it or after it took (20 of them at
+            least, and 5 s). It is cancelled and sent again if the deadline allows, with twice the
+            silence permitted. 0: disabled, only ``flex_timeout`` applies.
+        start_jitter = 0: Upper limit of a random wait before the first attempt of a call, for many
+            processes that start at the same moment. 0: no wait.
+        budget = None: US$ that all calls of this process under a policy with a budget may cost;
+            after that, no new call is made. None: no limit. For a part of a program:
+            :func:`flextier.budget`.
+        lane_support = (): For ``lanes="auto"``: the lanes that models support, in preference to
+            what is known of them: ``{"gpt-7*": ("batch", "background")}``, of ``batch``, ``flex``
+            and ``background``; the first shell pattern that matches counts. In the environment
+            ``gpt-7*=batch+background,my-model=flex``.
+        batch_window = 10: How long calls are collected for one batch; a full file is sent at once.
+        batch_poll_interval = 60: Maximum interval between two polls of a batch; the first ones come
+            sooner.
+        batch_reserve = 900: The part of the deadline at which a batch is cancelled, which takes up
+            to ten minutes; its unfinished calls then fall back to the lanes after it.
+        batch_min_calls = 1: Minimum number of calls in a batch: when ``batch_window`` expires with
+            fewer, they fall back to the next lane, if there is one. With ``lanes="auto"`` at least
+            10.
+        background_window = "2h": The completion window of the lane ``background``: within ``"2h"``
+            for 30 % less than standard, ``"8h"`` for 40 % less, or ``"soonest"`` at full price. A
+            target, not a guarantee.
+        background_poll_interval = 300: Maximum interval between two polls of a background response;
+            the first ones come after seconds. At most 240 if it is not stored: then it is deleted
+            about ten minutes after its end.
+        background_timeout = None: Limit of one attempt on a background lane, from its acceptance;
+            then it is cancelled, and the call falls back. None: 1.5 times its window (3 hours, 12
+            hours; ``soonest``: an hour).
+        flex_background = False: Whether Responses calls on flex that are not streamed are sent as
+            background responses and polled, so that no open connection can be lost. Where the API
+            rejects that, they are sent as usual.
+        journal = None: Path of a SQLite file that records requests and responses, so that a program
+            that is started again pays for nothing twice. None: no journal. See
+            ``flextier.journal``.
+        journal_namespace = "": Part of the cache key of every call: another namespace gets other
+            responses.
+        journal_duplicates = "each": Calls with the same body in one run of the program: ``"each"``
+            is sent, as without a journal, or they are sent ``"once"`` and share the response.
+        journal_store_responses = True: Whether the journal stores responses; without them it can
+            only collect batches again.
+        journal_ttl = None: How long stored responses are valid: calls with older ones are sent
+            again. None: no limit.
+
     Raises:
         PolicyError: a value is wrong; the message names the field and the variable.
     """
@@ -80,111 +148,32 @@ class FlexPolicy(BaseSettings):
     )
 
     lanes: Annotated[tuple[str, ...], NoDecode] = ("flex", "standard")
-    """The lanes, used left to right: of ``batch``, ``flex``, ``background`` and ``standard``.
-    ``("flex",)`` never falls back, ``("standard",)`` disables flex. ``"auto"``, alone: the lanes
-    that the model has and the deadline allows, cheapest first. In the environment: comma-separated.
-    """
-
     deadline: PositiveSeconds | None = None
-    """For the whole call, waits included. None: no limit."""
-
     patience: NonNegativeSeconds | None = None
-    """How long new attempts may start on a lane that refuses, before falling back to the next lane.
-    0: fall back at the first refusal. None: with a deadline, until the next lane needs the rest of
-    it; else, where a ``timeout`` was given, that times ``max_retries + 1``, at most 300; else 300.
-    """
-
     flex_timeout: PositiveSeconds = 900.0
-    """Limit of one attempt on the flex lane; for a stream, of the silence before and between its
-    events. OpenAI's flex guide recommends 15 minutes."""
-
     standard_timeout: PositiveSeconds = 600.0
-    """Limit of one attempt on any other lane."""
-
     standard_reserve: NonNegativeSeconds = 30.0
-    """The part of the deadline that is reserved for the lane after the current one, until the time
-    that standard responses take is measured. With less time left, calls go to standard only."""
-
     max_retries: Annotated[int, Field(ge=0)] = 2
-    """Retries after a transient failure (5xx, lost connection), per lane."""
-
     backoff_initial: NonNegativeSeconds = 1.0
-    """Upper limit of the first wait, and the minimum between two probes of a lane that refuses.
-    Waits are exponential with full jitter."""
-
     backoff_max: NonNegativeSeconds = 60.0
-    """Upper limit of every wait, and the maximum between two probes."""
-
     backoff_multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
-    """The factor from the upper limit of one wait to that of the next."""
-
     stall_factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3.0
-    """With a deadline: a flex request has stalled once it was silent for this factor times the
-    longest time that requests sent with it or after it took (20 of them at least, and 5 s). It is
-    cancelled and sent again if the deadline allows, with twice the silence permitted. 0: disabled,
-    only ``flex_timeout`` applies."""
-
     start_jitter: NonNegativeSeconds = 0.0
-    """Upper limit of a random wait before the first attempt of a call, for many processes that
-    start at the same moment. 0: no wait."""
-
     budget: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
-    """US$ that all calls of this process under a policy with a budget may cost; after that, no new
-    call is made. None: no limit. For a part of a program: :func:`flextier.budget`."""
-
     lane_support: Annotated[tuple[str, ...], NoDecode] = ()
-    """For ``lanes="auto"``: the lanes that models support, in preference to what is known of them:
-    ``{"gpt-7*": ("batch", "background")}``, of ``batch``, ``flex`` and ``background``; the first
-    shell pattern that matches counts. In the environment ``gpt-7*=batch+background,my-model=flex``.
-    """
-
     batch_window: PositiveSeconds = 10.0
-    """How long calls are collected for one batch; a full file is sent at once."""
-
     batch_poll_interval: PositiveSeconds = 60.0
-    """Maximum interval between two polls of a batch; the first ones come sooner."""
-
     batch_reserve: NonNegativeSeconds = 900.0
-    """The part of the deadline at which a batch is cancelled, which takes up to ten minutes; its
-    unfinished calls then fall back to the lanes after it."""
-
     batch_min_calls: Annotated[int, Field(ge=1)] = 1
-    """Minimum number of calls in a batch: when ``batch_window`` expires with fewer, they fall back
-    to the next lane, if there is one. With ``lanes="auto"`` at least 10."""
-
     background_window: Window = "2h"
-    """The completion window of the lane ``background``: within ``"2h"`` for 30 % less than
-    standard, ``"8h"`` for 40 % less, or ``"soonest"`` at full price. A target, not a guarantee."""
-
     background_poll_interval: PositiveSeconds = 300.0
-    """Maximum interval between two polls of a background response; the first ones come after
-    seconds. At most 240 if it is not stored: then it is deleted about ten minutes after its end."""
-
     background_timeout: PositiveSeconds | None = None
-    """Limit of one attempt on a background lane, from its acceptance; then it is cancelled, and the
-    call falls back. None: 1.5 times its window (3 hours, 12 hours; ``soonest``: an hour)."""
-
     flex_background: bool = False
-    """Whether Responses calls on flex that are not streamed are sent as background responses and
-    polled, so that no open connection can be lost. Where the API rejects that, they are sent as
-    usual."""
-
     journal: str | None = None
-    """Path of a SQLite file that records requests and responses, so that a program that is started
-    again pays for nothing twice. None: no journal. See ``flextier.journal``."""
-
     journal_namespace: str = ""
-    """Part of the cache key of every call: another namespace gets other responses."""
-
     journal_duplicates: Literal["each", "once"] = "each"
-    """Calls with the same body in one run of the program: ``"each"`` is sent, as without a journal,
-    or they are sent ``"once"`` and share the response."""
-
     journal_store_responses: bool = True
-    """Whether the journal stores responses; without them it can only collect batches again."""
-
     journal_ttl: PositiveSeconds | None = None
-    """How long stored responses are valid: calls with older ones are sent again. None: no limit."""
 
     def __init__(self, **values: Unpack[PolicyFields]) -> None:
         for old, new in _RENAMED.items():
@@ -293,6 +282,15 @@ class FlexPolicy(BaseSettings):
             )
         return cls(**value)
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        reference = handler(schema)
+        made = handler.resolve_ref_schema(reference)
+        made["description"] = "How calls are routed: which lanes, for how long, how often."
+        for name, text in describe().items():
+            made["properties"][name]["description"] = text
+        return reference
+
     @property
     def explicit(self) -> frozenset[str]:
         """The fields that were set by arguments, and not by the environment or the defaults."""
@@ -363,6 +361,14 @@ if TYPE_CHECKING:
 
 else:
     PolicyField = FlexPolicy
+
+
+def describe() -> dict[str, str]:
+    """What each field of :class:`FlexPolicy` means; empty where docstrings are stripped."""
+    text = inspect.getdoc(FlexPolicy) or ""
+    found = re.findall(r"^    (\w+) = .+?: (.*(?:\n {8}.*)*)", text, re.MULTILINE)
+    return {name: " ".join(meaning.split()) for name, meaning in found}
+
 
 # Names of fields before the first release: an old name is an error that gives the new one.
 _RENAMED = {
