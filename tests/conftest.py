@@ -12,12 +12,13 @@ import pytest
 from hypothesis import settings
 
 from flextier.capacity import CAPACITY
+from tests.sampling import pytest_collection_modifyitems
 from tests.skips import pytest_addoption, pytest_configure
 
-__all__ = ["pytest_addoption", "pytest_configure"]
+__all__ = ["pytest_addoption", "pytest_collection_modifyitems", "pytest_configure"]
 
 # A machine that is busy for a moment is no counterexample.
-settings.register_profile("flextier", deadline=None, max_examples=200)
+settings.register_profile("flextier", deadline=None, max_examples=100)
 settings.load_profile("flextier")
 
 _PREFIXES = ("OPENAI_", "FLEXTIER_", "LANGCHAIN_", "LANGSMITH_", "AZURE_")

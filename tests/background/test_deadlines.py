@@ -92,6 +92,7 @@ STALLED = {
 
 
 @pytest.mark.parametrize(("path", "own_client"), STALLED.values(), ids=STALLED)
+@pytest.mark.sampled(2)
 def test_a_request_that_stalls(path: str, own_client: bool, asker: Asker, sim: Simulator) -> None:
     """A silent server costs no deadline, with any HTTP client."""
     sim.weather = SLOW

@@ -53,6 +53,7 @@ PASSING = {
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+@pytest.mark.sampled(3)
 def test_what_passes(fault: Fault, place: dict[str, Any], sim: Simulator) -> None:
     """A fault that passes costs a request, at every step: the batch is one, and is paid once."""
     sim.script(fault.on(**place), fault.on(**place))

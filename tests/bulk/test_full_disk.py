@@ -82,7 +82,12 @@ def finished(place: Path, sim: Simulator, *options: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("target", "most"), [("ask", 100_000), ("ask_blocking", 200_000), ("ask_carefully", 400_000)]
+    ("target", "most"),
+    [
+        ("ask", 100_000),
+        pytest.param("ask_blocking", 200_000, marks=pytest.mark.exhaustive),
+        pytest.param("ask_carefully", 400_000, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_disk_that_fills_up(most: int, place: Path, flextier_sim: Simulator) -> None:
     """Journal and checkpoints cannot grow any more: the run stops, and no row has failed."""
@@ -98,7 +103,9 @@ def test_a_disk_that_fills_up(most: int, place: Path, flextier_sim: Simulator) -
     assert ROWS - asked <= finished(place, flextier_sim) <= ROWS - asked + 16
 
 
-@pytest.mark.parametrize("target", ["ask", "ask_carefully"])
+@pytest.mark.parametrize(
+    "target", [pytest.param("ask", marks=pytest.mark.exhaustive), "ask_carefully"]
+)
 def test_no_room_for_the_lines_of_a_batch(place: Path, flextier_sim: Simulator) -> None:
     """Rows whose lines do not fit the folder of temporary files stay pending; others are done."""
     write_jsonl(

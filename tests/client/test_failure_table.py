@@ -212,6 +212,7 @@ def check_row(row: Row, caller: Callable[[str, FlexPolicy], Outcome], sim: Simul
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.sampled(3)
 def test_row(row: Row, caller: Caller, sim: Simulator) -> None:
     """Each failure becomes what the table says, and the wire saw what the report says."""
     check_row(row, caller, sim)

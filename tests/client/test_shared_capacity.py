@@ -282,6 +282,7 @@ def test_a_call_that_could_only_wait_without_success_raises(plain: Caller, sim: 
     assert sim.requests == []
 
 
+@pytest.mark.sampled(2)
 def test_a_call_that_was_refused_raises_the_servers_error(caller: Caller, sim: Simulator) -> None:
     """It has one of its own."""
     sim.weather = SHUT
@@ -295,6 +296,7 @@ def test_a_call_that_was_refused_raises_the_servers_error(caller: Caller, sim: S
     assert outcome.error.report is outcome.report  # type: ignore[attr-defined]
 
 
+@pytest.mark.sampled(2)
 def test_a_deadline_that_ends_a_wait_is_reported(plain: Caller, sim: Simulator) -> None:
     """The error is ours, and has the server's as its cause, if it had one."""
     sim.weather = SHUT

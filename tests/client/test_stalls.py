@@ -60,7 +60,9 @@ def in_threads(base_url: str, policy: FlexPolicy) -> None:
         )
 
 
-both = pytest.mark.parametrize("run", [in_tasks, in_threads])
+both = pytest.mark.parametrize(
+    "run", [in_tasks, pytest.param(in_threads, marks=pytest.mark.exhaustive)]
+)
 
 
 def with_a_stall(sim: Simulator, run: Run, policy: FlexPolicy) -> list[CallReport]:
@@ -71,7 +73,7 @@ def with_a_stall(sim: Simulator, run: Run, policy: FlexPolicy) -> list[CallRepor
     return calls
 
 
-@both
+@pytest.mark.parametrize("run", [in_tasks, in_threads])
 def test_a_stalled_request_is_sent_again(flextier_sim: Simulator, run: Run) -> None:
     """Where others are answered all the time, with a deadline ahead, silence is not waited out."""
     calls = with_a_stall(flextier_sim, run, PATIENT)

@@ -48,6 +48,7 @@ def answer_of(way: str) -> dict[str, Any]:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: repr(page[:12]))
 @pytest.mark.parametrize("content_type", ["application/json", "text/html"])
+@pytest.mark.sampled(3)
 def test_they_are_retried(way: str, page: bytes, content_type: str) -> None:
     """The next attempt is answered."""
     whole = json.dumps(answer_of(way)).encode()

@@ -228,7 +228,10 @@ def afresh(sim: Simulator) -> None:
     CAPACITY.reset()
 
 
-@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    "is_async",
+    [pytest.param(False, id="sync", marks=pytest.mark.exhaustive), pytest.param(True, id="async")],
+)
 async def test_the_same_calls_come_to_the_same(is_async: bool, sim: Simulator) -> None:
     """Served, refused, fallen back, downgraded, stalled, broken off and failed: identical totals.
 

@@ -68,6 +68,7 @@ def test_killed_twice(start: Start, sim: Simulator) -> None:
     assert (files(sim), sim.paid()["twice"]) == (1, [])
 
 
+@pytest.mark.exhaustive
 def test_killed_while_the_batch_runs(start: Start, sim: Simulator) -> None:
     """A batch that runs for hours is found again, and waited for."""
     sim.weather = Weather(batch=BatchWeather(seconds=0.5))

@@ -139,11 +139,10 @@ for _ in range(3):
 @pytest.mark.parametrize(
     "kind",
     [
-        "forked",
         "killed by their pool",
         *(
             pytest.param(kind, marks=pytest.mark.exhaustive)
-            for kind in ("forked before the first call", "spawned", "programs")
+            for kind in ("forked", "forked before the first call", "spawned", "programs")
         ),
     ],
 )

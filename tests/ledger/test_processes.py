@@ -129,7 +129,7 @@ for _ in range(1500):
 """
 
 
-@pytest.mark.parametrize("end", ["", "raise KeyError"])
+@pytest.mark.parametrize("end", [pytest.param("", marks=pytest.mark.exhaustive), "raise KeyError"])
 def test_the_end_of_a_process(file: Path, end: str) -> None:
     """What waits is written, however the program ends."""
     python(_ENDS.format(end=end), file)

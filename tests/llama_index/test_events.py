@@ -270,6 +270,7 @@ async def _run(llm: Any, ask: Callable[[Any], Awaitable[Any] | None]) -> None:
 
 @pytest.mark.parametrize("ask", STRUCTURES.values(), ids=STRUCTURES)
 @over_classes
+@pytest.mark.sampled(2)
 def test_structured_answers_emit_events(
     cls: Any, ask: Any, recorder: Recorder, sim: Simulator
 ) -> None:
@@ -333,6 +334,7 @@ KINDS = {
 
 @pytest.mark.parametrize("fault", [None, Fault.status(401)], ids=["answered", "failed"])
 @pytest.mark.parametrize(("cls", "ask"), KINDS.values(), ids=KINDS)
+@pytest.mark.sampled(3)
 def test_events_and_spans_are_llama_indexs(
     cls: Any, ask: Any, fault: Fault | None, recorder: Recorder, sim: Simulator
 ) -> None:
@@ -371,6 +373,7 @@ def test_chunks_are_llama_indexs(caller: LlamaCaller, sim: Simulator) -> None:
 
 @pytest.mark.parametrize("fault", [None, Fault.status(401)], ids=["answered", "failed"])
 @over_every_way
+@pytest.mark.sampled(3)
 def test_every_call_ends_with_an_event(
     caller: LlamaCaller, fault: Fault | None, recorder: Recorder, sim: Simulator
 ) -> None:

@@ -21,6 +21,7 @@ over_plain = pytest.mark.parametrize("plain", PLAIN, ids=str)
 
 @over_chats
 @pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.sampled(4)
 def test_row(row: Row, caller: LlamaCaller, sim: Simulator) -> None:
     """Each failure becomes what the table says, and the wire saw what the report says."""
     check_row(row, caller, sim)
@@ -32,6 +33,7 @@ KINDS = {"served", "refused-once", "refused-until-patience-is-spent", "status-50
 
 @pytest.mark.parametrize("caller", COMPLETE, ids=str)
 @pytest.mark.parametrize("row", [row for row in ROWS if row.name in KINDS], ids=str)
+@pytest.mark.sampled(3)
 def test_row_of_a_completion(row: Row, caller: LlamaCaller, sim: Simulator) -> None:
     """`complete` goes the same way as `chat`."""
     check_row(row, caller, sim)
@@ -108,6 +110,7 @@ TIERS = [("flex", "flex", "flex"), ("auto", "flex", "flex"), ("default", "defaul
 @pytest.mark.parametrize("where", ["constructor", "call", "call-additional"])
 @pytest.mark.parametrize(("tier", "asked", "lane"), TIERS)
 @over_chats
+@pytest.mark.sampled(3)
 def test_the_callers_tier(
     tier: str, asked: str, lane: str, where: str, caller: LlamaCaller, sim: Simulator
 ) -> None:
@@ -120,6 +123,7 @@ def test_the_callers_tier(
 
 @pytest.mark.parametrize("where", ["constructor", "call", "call-additional"])
 @over_all
+@pytest.mark.sampled(3)
 def test_another_tier_is_the_callers_choice(
     where: str, caller: LlamaCaller, sim: Simulator
 ) -> None:

@@ -255,6 +255,7 @@ async def both(cls: Any, sim: Simulator, way: Way, **settings: Any) -> tuple[Any
 @pytest.mark.parametrize("model", ["o3", "gpt-5", "gpt-4o"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("cls", OURS)
+@pytest.mark.sampled(3)
 async def test_each_way(cls: Any, way: str, model: str, sim: Simulator) -> None:
     """Bodies, paths and headers are the same, and so is all that comes back."""
     ours, theirs = await both(cls, sim, WAYS[way], model=model)
@@ -321,6 +322,7 @@ ASKED: dict[str, Way] = {
 @pytest.mark.parametrize(
     ("cls", "setting"), [(cls, setting) for cls in OURS for setting in SETTINGS[cls]]
 )
+@pytest.mark.sampled(3)
 async def test_each_setting(cls: Any, setting: str, way: str, model: str, sim: Simulator) -> None:
     """All constructor arguments reach the wire as LlamaIndex sends them."""
     ours, theirs = await both(cls, sim, ASKED[way], model=model, **SETTINGS[cls][setting])
@@ -425,6 +427,7 @@ async def test_programs_over_text(cls: Any, sim: Simulator) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("cls", OURS)
+@pytest.mark.sampled(2)
 async def test_a_tier_of_the_callers(cls: Any, way: str, sim: Simulator) -> None:
     """A `service_tier` in `additional_kwargs` is sent as LlamaIndex sends it, where it does."""
     llm = make(cls, sim, additional_kwargs={"service_tier": "priority"})

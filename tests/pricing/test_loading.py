@@ -41,6 +41,7 @@ sys.exit(not loaded)
 
 
 @pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.sampled(3)
 def test_no_call_waits_for_the_price_list(maker: str) -> None:
     """It is there once the handler, the block or the client is."""
     if maker.startswith("llama_index") and importlib.util.find_spec("llama_index") is None:

@@ -28,6 +28,7 @@ def rehearsed(name: str, seed: int) -> Rehearsal:
 
 @every_seed
 @every_trace
+@pytest.mark.sampled(3)
 def test_no_answer_is_late_or_lost(name: str, seed: int) -> None:
     """No call fails, and no more are late than unavoidable."""
     result = rehearsed(name, seed)

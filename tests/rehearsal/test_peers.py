@@ -43,6 +43,7 @@ def test_many_retries_hammer() -> None:
     assert outcome.counts.refusals == pytest.approx(2949, rel=0.05)
 
 
+@pytest.mark.exhaustive
 def test_backoff_until_the_deadline_is_the_best_by_hand() -> None:
     """Near to all on flex, with some eight refusals a call, and now and then a late answer."""
     outcomes = [run_peer(UNTIL, OUTAGES.replace(seed=seed)) for seed in (1, 2, 3)]

@@ -219,7 +219,7 @@ bodies = st.dictionaries(st.sampled_from(FIELDS), anything).flatmap(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(body=bodies, path=st.sampled_from([Chat.path, Responses.path, "/v1/embeddings"]))
 def test_no_body_breaks_the_server(
     flextier_sim_server: Simulator, body: dict[str, Any], path: str
