@@ -191,6 +191,21 @@ def test_a_dropped_sync_client_closes(sim: Simulator) -> None:
     assert settled(sim) == 0
 
 
+def test_a_sync_client_dropped_in_a_cycle_closes(sim: Simulator) -> None:
+    """Also where the garbage collector comes to the socket before it comes to the client."""
+    client = sync_http_client()
+    cycle: dict[str, Any] = {}  # younger than the client: the first collection reorders them
+    client.get(sim.url + "/stats")
+    (connection,) = client._transport._pool.connections
+    cycle["socket"] = connection._connection._network_stream.get_extra_info("socket")
+    cycle.update(client=client, cycle=cycle)
+    del client, connection
+    gc.collect()
+    del cycle
+    gc.collect()  # a socket that is finalized open warns, which is an error here
+    assert settled(sim) == 0
+
+
 @CARRIERS
 def test_loops_are_dropped(sim: Simulator, aiohttp: bool) -> None:
     """A client used under many loops holds none that is over, closed properly or not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -9,6 +10,17 @@ import pytest
 
 if find_spec("llama_index") is None:
     collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(autouse=True)
+def sync_clients_closed() -> Iterator[None]:
+    """No test leaves a client of an LLM to the garbage collector."""
+    from tests.llama_index.llms import made
+
+    yield
+    while made:
+        if (client := made.pop()._client) is not None:
+            client.close()
 
 
 @pytest.fixture

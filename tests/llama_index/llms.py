@@ -14,9 +14,16 @@ OURS = [OpenAIFlex, OpenAIResponsesFlex]
 THEIRS = {OpenAIFlex: OpenAI, OpenAIResponsesFlex: OpenAIResponses}
 
 
+made: list[Any] = []
+"""The LLMs of the current test, whose sync clients are closed at its end: in a reference cycle, the
+SDK's client may be finalized after its sockets, which then warn."""
+
+
 def make(cls: Any, sim: Simulator, **arguments: Any) -> Any:
     """An LLM that asks the simulator, with a policy whose waits are short."""
     settings: dict[str, Any] = {"model": "o3", "api_key": KEY, "api_base": sim.base_url}
     if cls in OURS:
         settings["policy"] = FAST
-    return cls(**{**settings, **arguments})
+    llm = cls(**{**settings, **arguments})
+    made.append(llm)
+    return llm

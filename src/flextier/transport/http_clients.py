@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.util import find_spec
@@ -125,6 +126,8 @@ class _SyncClient(openai.DefaultHttpxClient):
         self._settings = dict(kwargs)
         self._own_transports: list[Any] = []
         super().__init__(**kwargs)
+        # Not __del__: the garbage collector may finalize the sockets of a cycle before this object.
+        weakref.finalize(self, _close_all, self._own_transports).atexit = False
         drop_in_child(self)
 
     def _init_transport(self, **kwargs: Any) -> Any:  # type: ignore[override]  # by keyword only
@@ -144,10 +147,10 @@ class _SyncClient(openai.DefaultHttpxClient):
         for transport in self._own_transports:
             replace_pool(transport)
 
-    def __del__(self) -> None:
-        # __init__ sets `_mounts` last: it is absent where __init__ failed.
-        if hasattr(self, "_mounts") and not self.is_closed:
-            self.close()
+
+def _close_all(transports: list[Any]) -> None:
+    for transport in transports:
+        transport.close()
 
 
 def enforces_time_limit(http_client: Any) -> bool:
