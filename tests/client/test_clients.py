@@ -14,9 +14,18 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from flextier import AsyncFlexOpenAI, CallReport, FlexOpenAI, FlexPolicy, PolicyError, track
+from flextier import (
+    AsyncFlexOpenAI,
+    CallReport,
+    FlexOpenAI,
+    FlexPolicy,
+    PolicyError,
+    override,
+    track,
+)
 from flextier._openai.compat import http
 from flextier.calls.context import listen
+from flextier.routing.timeout_args import warn_overridden
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, KEY, MESSAGES
 from tests.client.hostile_server import chat, response
@@ -162,18 +171,51 @@ def test_timeout_and_retries_of_the_client_set_the_policy(sim: Simulator) -> Non
         assert client.policy.max_retries == 4
 
 
-@pytest.mark.parametrize(
-    ("arguments", "policy"),
-    [({"timeout": 5}, {"flex_timeout": 9}), ({"max_retries": 1}, {"max_retries": 2})],
-)
-def test_a_contradiction_names_both(
-    arguments: dict[str, Any], policy: dict[str, Any], sim: Simulator
-) -> None:
+def test_a_contradiction_names_both(sim: Simulator) -> None:
     """An argument and an explicit field that differ are an error that names the two."""
-    with pytest.raises(PolicyError) as caught:
-        make(sim, policy=FlexPolicy(**policy), **arguments)
-    assert next(iter(arguments)) in str(caught.value)
-    assert next(iter(policy)) in str(caught.value)
+    with pytest.raises(PolicyError, match=r"max_retries=1 and FlexPolicy\(max_retries=2\)"):
+        make(sim, policy=FlexPolicy(max_retries=2), max_retries=1)
+
+
+LONG = {"lanes": "flex", "flex_timeout": 60, "patience": 0, "max_retries": 0}
+
+
+@pytest.mark.parametrize(
+    ("client", "options", "inside", "call"),
+    [
+        ({"policy": FlexPolicy(**LONG), "timeout": 0.1}, {}, {}, {}),
+        ({"policy": FlexPolicy(**LONG)}, {"timeout": 0.1}, {}, {}),
+        ({"timeout": 0.1}, {"policy": FlexPolicy(**LONG)}, {}, {}),
+        ({"policy": FlexPolicy(**LONG)}, {}, {}, {"timeout": 0.1}),
+        ({"timeout": 0.1}, {}, LONG, {}),
+        ({"timeout": 50}, {}, LONG, {"timeout": 0.1}),
+    ],
+    ids=["class", "with_options", "new policy", "call", "override", "call in override"],
+)
+def test_a_timeout_bounds_attempts_whoever_gave_it(
+    client: Any, options: Any, inside: Any, call: Any, sim: Simulator
+) -> None:
+    """A longer field of the policy is overridden, and warned about once."""
+    warn_overridden.cache_clear()
+    sim.script(*[Fault.stall()] * 2)
+
+    def ask() -> None:
+        with make(sim, **client).with_options(**options) as made, override(**inside):
+            for _ in range(2):
+                with pytest.raises(openai.APITimeoutError):
+                    made.chat.completions.create(model="o3", messages=MESSAGES, **call)
+
+    with pytest.warns(UserWarning, match="timeout=0.1 overrides FlexPolicy") as warned:
+        ask()
+    assert [str(warning.message).count("flex_timeout=60") for warning in warned] == [1]
+
+
+def test_of_a_timeout_and_a_field_the_shorter_applies(sim: Simulator) -> None:
+    """Both limits hold: a field that is shorter is not overridden."""
+    with make(sim, policy=FlexPolicy(flex_timeout=9), timeout=50) as client:
+        assert (client.policy.flex_timeout, client.policy.standard_timeout) == (9, 50)
+        other = client.with_options(timeout=70)
+        assert (other.policy.flex_timeout, other.policy.standard_timeout) == (9, 70)
 
 
 def test_an_argument_beats_the_environment(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,8 +360,9 @@ def test_a_new_policy_keeps_the_clients_own_arguments(sim: Simulator) -> None:
         copy = client.copy(policy=FlexPolicy(patience=1))
         assert (copy.policy.flex_timeout, copy.policy.max_retries) == (5, 0)
         assert copy.policy.patience == 1
-        other = client.copy(policy=FlexPolicy(flex_timeout=9))
-        assert (other.policy.flex_timeout, other.policy.standard_timeout) == (9, 5)
+        other = client.copy(policy=FlexPolicy(flex_timeout=4, max_retries=1))
+        assert (other.policy.flex_timeout, other.policy.standard_timeout) == (4, 5)
+        assert other.policy.max_retries == 1
 
 
 def test_the_http_clients_timeout_counts(sim: Simulator) -> None:

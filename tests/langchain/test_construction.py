@@ -25,7 +25,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBe
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"timeout": 5, "policy": {"flex_timeout": 9}}, ("timeout=5", "flex_timeout=9")),
         ({"max_retries": 1, "policy": {"max_retries": 3}}, ("max_retries=1", "max_retries=3")),
         ({"policy": {"lanes": ["fast"]}}, ("fast", "FLEXTIER_LANES")),
     ],

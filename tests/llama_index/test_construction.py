@@ -21,6 +21,7 @@ from llama_index.llms.openai import OpenAI
 from pydantic import BaseModel, ValidationError
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy, PolicyError, override
+from flextier._openai.wrap_client import FRAMEWORK_DEFAULTS
 from flextier.llama_index import OpenAIFlex, OpenAIResponsesFlex
 from flextier.llama_index.arguments import OpenAIArguments, OpenAIResponsesArguments
 from flextier.sim import Fault, Simulator
@@ -219,8 +220,6 @@ def test_precedence(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"timeout": 5, "policy": {"flex_timeout": 9}}, ("timeout=5", "flex_timeout=9")),
-        ({"timeout": 5, "policy": {"standard_timeout": 9}}, ("timeout=5", "standard_timeout=9")),
         ({"max_retries": 1, "policy": {"max_retries": 3}}, ("max_retries=1", "max_retries=3")),
         ({"policy": {"lanes": ["fast"]}}, ("fast", "FLEXTIER_LANES")),
         ({"policy": {"deadlin": 3}}, ("deadlin", "deadline")),
@@ -304,8 +303,19 @@ def test_options_of_a_plain_client(cls: Any, sim: Simulator) -> None:
     llm = cls(model="o3", api_key=KEY, **clients, timeout=3, max_retries=1)
     for policy in policies(llm):
         assert (policy.flex_timeout, policy.standard_timeout, policy.max_retries) == (3, 3, 1)
-    with pytest.raises(PolicyError, match="timeout=7"):
-        cls(model="o3", api_key=KEY, **clients, policy={"flex_timeout": 8})
+    llm = cls(model="o3", api_key=KEY, **clients, policy={"flex_timeout": 6})
+    for policy in policies(llm):
+        assert (policy.flex_timeout, policy.standard_timeout) == (6, 7)
+
+
+@pytest.mark.parametrize("cls", OURS)
+def test_a_client_that_llama_index_has_made(cls: Any) -> None:
+    """Its fixed timeout and retries are no one's choice: the policy's apply."""
+    theirs = OpenAI(model="o3", api_key=KEY)
+    plain = theirs._get_client()
+    assert (plain.timeout, plain.max_retries) == FRAMEWORK_DEFAULTS["llama_index"]
+    llm = cls(model="o3", api_key=KEY, openai_client=plain)
+    assert llm._client.policy == FlexPolicy()
 
 
 @pytest.mark.parametrize("cls", OURS)

@@ -17,6 +17,7 @@ from llama_index.core.prompts import PromptTemplate
 from pydantic import BaseModel
 
 from flextier import FlexPolicy, PolicyError, track
+from flextier.routing.timeout_args import warn_overridden
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, KEY
 from tests.llama_index.callers import (
@@ -156,17 +157,19 @@ def test_timeout_is_the_policys(caller: LlamaCaller, sim: Simulator) -> None:
     assert outcome.lanes == ["flex", "standard"]
 
 
-@pytest.mark.parametrize(
-    ("argument", "fields"),
-    [({"timeout": 5}, {"flex_timeout": 6}), ({"max_retries": 1}, {"max_retries": 2})],
-)
 @over_classes
-def test_arguments_that_contradict_the_policy(
-    cls: Any, argument: dict[str, Any], fields: dict[str, Any], sim: Simulator
-) -> None:
+def test_retries_that_contradict_the_policy(cls: Any, sim: Simulator) -> None:
     """Two values for one thing are an error that names both, before any call."""
-    with pytest.raises(PolicyError, match=f"{next(iter(argument))}=.*{next(iter(fields))}="):
-        make(cls, sim, policy=FlexPolicy(**fields), **argument)
+    with pytest.raises(PolicyError, match=r"max_retries=1.*max_retries=2"):
+        make(cls, sim, policy=FlexPolicy(max_retries=2), max_retries=1)
+
+
+@over_classes
+def test_a_timeout_overrides_a_longer_field(cls: Any, sim: Simulator) -> None:
+    """The warning names both, before any call."""
+    warn_overridden.cache_clear()
+    with pytest.warns(UserWarning, match=r"timeout=5 overrides FlexPolicy\(flex_timeout=6\)"):
+        make(cls, sim, policy=FlexPolicy(flex_timeout=6), timeout=5)
 
 
 def _policy(llm: Any, is_async: bool) -> FlexPolicy:

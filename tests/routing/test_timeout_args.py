@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from flextier import FlexPolicy, PolicyError
-from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, merge_arguments
+from flextier.routing.timeout_args import TimeoutArgument, warn_overridden, with_retries
 
 LONG = 1_000_000.0
 """What "no timeout" becomes: a number that every platform can wait for."""
@@ -79,11 +79,34 @@ def test_the_timeout_of_an_attempt(seconds: float, connect: float, connects: flo
 
 
 def test_a_timeout_is_every_lanes() -> None:
-    """It sets both lanes' fields, and nothing else."""
+    """It sets both lanes' fields, and nothing else; not those that are shorter in code."""
     policy = FlexPolicy(patience=3)
     assert TimeoutArgument(20.0).apply_to(policy) == policy.replace(
         flex_timeout=20, standard_timeout=20
     )
+    policy = FlexPolicy(flex_timeout=10)
+    assert TimeoutArgument(20.0).apply_to(policy) == policy.replace(standard_timeout=20)
+
+
+def test_a_longer_field_is_overridden_with_a_warning() -> None:
+    """One for each field and value, however many calls there are."""
+    warn_overridden.cache_clear()
+    policy = FlexPolicy(flex_timeout=30, standard_timeout=31)
+    with pytest.warns(UserWarning, match="timeout=20 overrides") as warned:
+        merged = [TimeoutArgument(20.0).apply_to(policy) for _ in range(3)]
+    assert {(one.flex_timeout, one.standard_timeout) for one in merged} == {(20.0, 20.0)}
+    assert [str(warning.message).partition(":")[0] for warning in warned] == [
+        "timeout=20 overrides FlexPolicy(flex_timeout=30)",
+        "timeout=20 overrides FlexPolicy(standard_timeout=31)",
+    ]
+
+
+def test_a_timeout_outweighs_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code wins, whether it is longer or shorter."""
+    monkeypatch.setenv("FLEXTIER_FLEX_TIMEOUT", "7")
+    monkeypatch.setenv("FLEXTIER_STANDARD_TIMEOUT", "70")
+    merged = TimeoutArgument(20.0).apply_to(FlexPolicy(patience=3))
+    assert (merged.flex_timeout, merged.standard_timeout) == (20.0, 20.0)
 
 
 @pytest.mark.parametrize(
@@ -109,83 +132,43 @@ def test_patience_that_is_not_given(
     assert policy.patience_seconds == seconds
 
 
-# --- merge_arguments --------------------------------------------------------------------------
-
-
-def merge(
-    given: FlexPolicy | None = None, timeout: float | None = None, max_retries: int | None = None
-) -> FlexPolicy:
-    """As a client does it: ``given`` is what its caller passed."""
-    return merge_arguments(
-        given or FlexPolicy(), given, ClientArguments(TimeoutArgument(timeout), max_retries)
-    )
+# --- with_retries -----------------------------------------------------------------------------
 
 
 def test_no_argument_changes_nothing() -> None:
     """The policy is the one that was given."""
     policy = FlexPolicy(patience=3)
-    assert merge(policy) is policy
+    assert with_retries(policy, policy, None) is policy
 
 
-def test_arguments_set_the_matching_fields() -> None:
-    """``timeout`` both lanes' limits, ``max_retries`` the field of its name, also to 0."""
-    assert merge(timeout=20) == FlexPolicy(flex_timeout=20, standard_timeout=20)
-    assert merge(max_retries=5) == FlexPolicy(max_retries=5)
-    assert merge(max_retries=0) == FlexPolicy(max_retries=0)
-    assert merge(FlexPolicy(patience=3), timeout=20, max_retries=5) == FlexPolicy(
-        patience=3, flex_timeout=20, standard_timeout=20, max_retries=5
-    )
-
-
-def test_arguments_outweigh_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the environment says is no contradiction: code wins."""
+def test_retries_set_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also to 0, and whatever the environment says."""
     monkeypatch.setenv("FLEXTIER_MAX_RETRIES", "7")
-    monkeypatch.setenv("FLEXTIER_FLEX_TIMEOUT", "70")
-    merged = merge(FlexPolicy(patience=3), timeout=20, max_retries=5)
-    assert (merged.max_retries, merged.flex_timeout, merged.standard_timeout) == (5, 20.0, 20.0)
+    policy = FlexPolicy(patience=3)
+    assert with_retries(policy, policy, 5).max_retries == 5
+    assert with_retries(policy, policy, 0).max_retries == 0
 
 
-@pytest.mark.parametrize(
-    ("fields", "arguments", "named"),
-    [
-        ({"max_retries": 3}, {"max_retries": 5}, ("max_retries=5", "FlexPolicy(max_retries=3)")),
-        ({"max_retries": 2}, {"max_retries": 0}, ("max_retries=0", "FlexPolicy(max_retries=2)")),
-        ({"flex_timeout": 30}, {"timeout": 20.0}, ("timeout=20", "FlexPolicy(flex_timeout=30)")),
-        (
-            {"standard_timeout": 600},
-            {"timeout": 20.5},
-            ("timeout=20.5", "FlexPolicy(standard_timeout=600)"),
-        ),
-        (
-            {"flex_timeout": 20, "standard_timeout": 30},
-            {"timeout": 20.0},
-            ("timeout=20", "FlexPolicy(standard_timeout=30)"),
-        ),
-    ],
-)
-def test_a_contradiction_names_both(
-    fields: dict[str, Any], arguments: dict[str, Any], named: tuple[str, str]
-) -> None:
-    """An argument and an explicit field that differ: the error names the two, even where the
-    field's value is its default."""
+@pytest.mark.parametrize(("own", "argument"), [(3, 5), (2, 0)])
+def test_a_contradiction_names_both(own: int, argument: int) -> None:
+    """An argument and an explicit field that differ, even where the field has its default."""
+    policy = FlexPolicy(max_retries=own)
     with pytest.raises(PolicyError) as caught:
-        merge(FlexPolicy(**fields), **arguments)
-    message = str(caught.value)
-    assert all(name in message for name in named)
-    assert "contradict" in message
+        with_retries(policy, policy, argument)
+    assert f"max_retries={argument} and FlexPolicy(max_retries={own}) contradict" in str(
+        caught.value
+    )
 
 
 def test_the_same_value_twice_is_no_contradiction() -> None:
     """An argument may repeat the policy's field."""
-    policy = FlexPolicy(max_retries=5, flex_timeout=20, standard_timeout=20)
-    assert merge(policy, timeout=20.0, max_retries=5) == policy
+    policy = FlexPolicy(max_retries=5)
+    assert with_retries(policy, policy, 5) == policy
 
 
 def test_without_a_given_policy_there_is_nothing_to_contradict() -> None:
     """A copy's arguments are for it alone: they win over the policy in force."""
-    policy = FlexPolicy(max_retries=3, flex_timeout=30)
-    merged = merge_arguments(policy, None, ClientArguments(TimeoutArgument(20.0), 5))
-    assert (merged.max_retries, merged.flex_timeout) == (5, 20.0)
+    assert with_retries(FlexPolicy(max_retries=3), None, 5).max_retries == 5
 
 
 @pytest.mark.parametrize(
@@ -202,11 +185,7 @@ def test_a_timeout_of_no_time(timeout: Any) -> None:
         TimeoutArgument.from_argument(timeout)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "field"),
-    [({"timeout": -1.0}, "flex_timeout"), ({"max_retries": -1}, "max_retries")],
-)
-def test_arguments_are_validated(arguments: dict[str, Any], field: str) -> None:
+def test_retries_are_validated() -> None:
     """What the field would refuse, the argument is refused for."""
-    with pytest.raises(PolicyError, match=field):
-        merge(**arguments)
+    with pytest.raises(PolicyError, match="max_retries"):
+        with_retries(FlexPolicy(), None, -1)

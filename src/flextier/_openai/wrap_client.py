@@ -7,6 +7,10 @@ from typing import Any
 
 import openai
 
+FRAMEWORK_DEFAULTS = {"llama_index": (60.0, 3), "haystack": (30.0, 5)}
+"""The ``timeout`` and ``max_retries`` of the clients that frameworks build themselves where their
+user gives neither. LlamaIndex: ``OpenAI.__init__``; Haystack: ``OpenAIChatGenerator.__init__``."""
+
 
 def should_route(
     client: Any, plain: type, flex: type, argument: str, *, stacklevel: int = 2
@@ -33,7 +37,9 @@ def should_route(
 
 
 def non_default_arguments(client: Any) -> dict[str, Any]:
-    """The ``timeout`` and ``max_retries`` of an SDK client that are not the SDK's defaults."""
+    """The ``timeout`` and ``max_retries`` of an SDK client, if they are no one's fixed defaults."""
+    if (client.timeout, client.max_retries) in FRAMEWORK_DEFAULTS.values():
+        return {}
     arguments = {}
     if client.timeout != openai.DEFAULT_TIMEOUT:
         arguments["timeout"] = client.timeout

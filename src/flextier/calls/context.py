@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Unpack
 
+from flextier._utils.clock import SYSTEM_CLOCK, Clock
+from flextier._utils.durations import next_time_of_day
 from flextier.calls.blocks import Block
 from flextier.calls.hooks import process_wide
 from flextier.calls.report import CallReport, Retry
+from flextier.errors import PolicyError
 from flextier.policy import FlexPolicy, PolicyFields
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ class Scope:
     """Who makes the calls, as records name it; None: no framework."""
     simulated: bool = False
     """Whether nothing is paid for the calls: no block or ledger of the whole process sees them."""
+    until: float | None = None
+    """When the calls must have ended: seconds since the epoch. None: no such end is set."""
 
     def merged(self, inner: Scope) -> Scope:
         """Both scopes: each listener once, and the inner changes over the outer ones."""
@@ -55,7 +60,13 @@ class Scope:
             tuple(dict.fromkeys((*self.blocks, *inner.blocks))),
             inner.framework or self.framework,
             self.simulated or inner.simulated,
+            earlier(self.until, inner.until),
         )
+
+
+def earlier(one: float | None, other: float | None) -> float | None:
+    """The earlier of two ends; None: neither is set."""
+    return min((end for end in (one, other) if end is not None), default=None)
 
 
 _EMPTY = Scope()
@@ -123,6 +134,7 @@ class listen:
                 scope.blocks,
                 framework,
                 scope.simulated,
+                scope.until,
             )
         )
 
@@ -195,21 +207,38 @@ def track(*, scope: Reach = "context") -> Iterator[list[CallReport]]:
 
 
 @contextmanager
-def override(**changes: Unpack[PolicyFields]) -> Iterator[None]:
+def override(
+    *, until: str | None = None, clock: Clock = SYSTEM_CLOCK, **changes: Unpack[PolicyFields]
+) -> Iterator[None]:
     """Use other policy values for the calls made inside, through any framework.
 
     The names are the fields of :class:`flextier.FlexPolicy`. Inner blocks win over outer ones.
     Tasks and threads are covered as with :func:`track`.
 
+    Args:
+        until: one end for all calls inside: a time of day such as ``"06:00"``, local time, the next
+            one after the block is entered. A call's deadline is then the earlier of its own and
+            what is left; with nothing left, it raises ``FlexDeadlineExceeded`` and sends nothing.
+            Of nested blocks the earlier end counts.
+        clock: for tests.
+        **changes: fields of the policy.
+
     Raises:
         PolicyError: a name or value is wrong.
     """
-    merged = {**dict(_SCOPE.get().changes), **changes}
+    scope = _SCOPE.get()
+    end = scope.until
+    if until is not None:
+        try:
+            end = earlier(end, next_time_of_day(until, clock.wall()))
+        except ValueError as error:
+            raise PolicyError(f"override(until=…): {error}") from None
+    merged = {**dict(scope.changes), **changes}
     FlexPolicy.check(merged)
     if "lanes" in changes:
         from flextier.calls.run_tracking import start_run_tracking
 
         lanes = changes["lanes"]
         start_run_tracking(lanes.split(",") if isinstance(lanes, str) else lanes)
-    with block("override", changes=tuple(sorted(merged.items()))):
+    with block("override", changes=tuple(sorted(merged.items())), until=end):
         yield

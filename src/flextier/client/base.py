@@ -15,7 +15,7 @@ from flextier.client.arguments import check_names
 from flextier.client.response_parsing import check_answer
 from flextier.client.router import Router
 from flextier.policy import FlexPolicy, PolicyFields
-from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, merge_arguments
+from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, with_retries
 
 
 class RoutedClient:
@@ -70,13 +70,13 @@ class RoutedClient:
         check_names(f"{type(self).__name__}.copy", sdk.copy, kwargs)
         given = TimeoutArgument.from_argument(timeout) if is_given(timeout) else TimeoutArgument()
         retries = max_retries if is_given(max_retries) else None
-        base = self.policy
+        base = self._router.given
         if policy is not None:
             # A new policy drops the old fields, but not the client's own arguments.
-            base = self._router.arguments.as_defaults_of(FlexPolicy.of(policy))
+            base = self._router.arguments.as_default_of(FlexPolicy.of(policy))
         arguments = self._router.arguments.updated(given, retries)
         router = Router(
-            merge_arguments(base, None, ClientArguments(given, retries)),
+            with_retries(base, None, retries),
             self._router.clock,
             self._router.capacity,
             arguments,
@@ -106,7 +106,7 @@ class RoutedClient:
         """A client of this class with the settings of ``client``, a plain one of the SDK.
 
         Raises:
-            PolicyError: ``timeout`` or ``max_retries`` contradicts ``policy``.
+            PolicyError: ``max_retries`` contradicts ``policy``.
         """
         router = _new_router(policy, timeout, max_retries, http_client, SYSTEM_CLOCK)
         shell: Any = cls.__new__(cls)
@@ -127,9 +127,7 @@ def _new_router(
     retries = max_retries if is_given(max_retries) else None
     arguments = ClientArguments(_timeout_argument(timeout, http_client), retries)
     given = None if policy is None else FlexPolicy.of(policy)
-    return Router(
-        merge_arguments(given or FlexPolicy(), given, arguments), clock, CAPACITY, arguments
-    )
+    return Router(with_retries(given or FlexPolicy(), given, retries), clock, CAPACITY, arguments)
 
 
 def _timeout_argument(timeout: Any, http_client: Any) -> TimeoutArgument:

@@ -37,7 +37,9 @@ class FlexOpenAI(RoutedRequests, openai.OpenAI):
 
     Args:
         policy: the settings, or a dict of them; None: :class:`FlexPolicy` from the environment.
-        timeout: as for ``openai.OpenAI``; sets ``flex_timeout`` and ``standard_timeout``.
+        timeout: as for ``openai.OpenAI``; bounds an attempt on flex and on standard, also where
+            the policy sets a longer ``flex_timeout`` or ``standard_timeout``, and how long the call
+            waits for flex (see ``FlexPolicy.patience``).
         max_retries: as for ``openai.OpenAI``; sets the policy's ``max_retries``.
         http_client: as for ``openai.OpenAI``. The default one keeps connections alive through
             minutes of silence, and ends attempts in time even when a body trickles in.
@@ -45,7 +47,7 @@ class FlexOpenAI(RoutedRequests, openai.OpenAI):
         **arguments: every other argument of ``openai.OpenAI``.
 
     Raises:
-        PolicyError: a setting is wrong, or an argument contradicts ``policy``.
+        PolicyError: a setting is wrong, or ``max_retries`` contradicts ``policy``.
         TypeError: there is no such argument, or the installed SDK does not have it yet.
     """
 

@@ -19,7 +19,7 @@ from flextier.client.ledger_setting import start_process_ledger
 from flextier.errors import ClientClosedError
 from flextier.policy import FlexPolicy
 from flextier.routing.call import Route
-from flextier.routing.timeout_args import ClientArguments, TimeoutArgument
+from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, policy_of_call
 
 
 class Router:
@@ -32,7 +32,10 @@ class Router:
         capacity: LimiterRegistry,
         arguments: ClientArguments,
     ) -> None:
-        self.policy = policy
+        self.given = policy
+        """The policy without the client's ``timeout``."""
+        self.policy = arguments.timeout.apply_to(policy)
+        self._unchanged = arguments.timeout.patience_for(self.policy)
         self.clock = clock
         self.capacity = capacity
         self.arguments = arguments
@@ -55,15 +58,14 @@ class Router:
         if not scope.simulated:
             call_begins(scope.blocks)
             start_process_ledger()
-        policy = self.policy.replace(**dict(scope.changes)) if scope.changes else self.policy
+        timeout, policy = self.arguments.timeout, self._unchanged
+        if is_given(options.timeout):
+            timeout = TimeoutArgument.from_argument(options.timeout, timeout)
+        if scope.changes or scope.until is not None or timeout is not self.arguments.timeout:
+            policy = policy_of_call(self.given, timeout, scope, self.clock)
         limits = budgets_in_force(policy.budget, scope)
         for spending, limit, knob in limits:
             spending.check(limit, knob)
-        timeout = self.arguments.timeout
-        if is_given(options.timeout):
-            timeout = TimeoutArgument.from_argument(options.timeout, timeout)
-            policy = timeout.apply_to(policy)
-        policy = timeout.patience_for(policy)
         externally_timed = client._ends_attempts_in_time and not caller_reads_body(options)
         account = self._account(client)
         scope = with_hooks(scope, account.base_url, options)

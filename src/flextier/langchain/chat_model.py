@@ -57,9 +57,9 @@ def _stream_chunk_timeout() -> Any:
 class ChatOpenAIFlex(ChatOpenAI):
     """``ChatOpenAI`` whose calls go through the flex lane and always come back.
 
-    Every argument of ``ChatOpenAI`` keeps its meaning. ``timeout`` and ``max_retries`` set the
-    matching fields of the policy. With a ``service_tier`` other than ``"auto"`` and ``"flex"``,
-    calls stay on that tier.
+    Every argument of ``ChatOpenAI`` keeps its meaning. ``timeout`` bounds each attempt, and
+    ``max_retries`` sets the field of the policy. With a ``service_tier`` other than ``"auto"`` and
+    ``"flex"``, calls stay on that tier.
 
     Each answer carries its report in ``response_metadata["flextier"]``: lane, attempts, seconds
     waited, reason of a fallback. Retries reach callbacks as ``on_retry``.

@@ -31,7 +31,7 @@ from flextier.llama_index.report_metadata import (
 )
 from flextier.llama_index.run_tracking import watch_runs
 from flextier.policy import FlexPolicy, PolicyField
-from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, merge_arguments
+from flextier.routing.timeout_args import TimeoutArgument, with_retries
 
 with needs_extra("llama-index"):
     from llama_index.core.base.llms.types import (
@@ -56,7 +56,7 @@ class FlexLLM(BaseModel):
     """A mixin before an LLM class of LlamaIndex: the arguments that flextier adds or changes.
 
     Raises:
-        PolicyError: ``timeout`` or ``max_retries`` contradicts ``policy``, or a value is wrong.
+        PolicyError: ``max_retries`` contradicts ``policy``, or a value is wrong.
         ValueError: the context size of the model is unknown; the message names the argument.
         TypeError: there is no such argument.
     """
@@ -69,8 +69,8 @@ class FlexLLM(BaseModel):
     the ``FLEXTIER_*`` environment variables."""
 
     timeout: float | None = Field(default=None, ge=0)
-    """Seconds that one attempt may take on any lane; sets the policy's ``flex_timeout`` and
-    ``standard_timeout``. None (LlamaIndex: 60): the policy's apply."""
+    """Seconds that one attempt may take on flex and on standard, even if the policy's
+    ``flex_timeout`` or ``standard_timeout`` is longer. None (LlamaIndex: 60): those apply."""
 
     max_retries: int | None = Field(default=None, ge=0)
     """Sets the policy's ``max_retries``. None (LlamaIndex: 3): the policy's applies."""
@@ -132,12 +132,9 @@ class FlexLLM(BaseModel):
 
     def _check_arguments(self) -> None:
         """Check that the arguments fit together, before the first call uses them."""
-        timeouts = (
-            TimeoutArgument()
-            if self.timeout is None
-            else TimeoutArgument.from_argument(self.timeout)
-        )
-        merge_arguments(self.policy, self.policy, ClientArguments(timeouts, self.max_retries))
+        if self.timeout is not None:
+            TimeoutArgument.from_argument(self.timeout).apply_to(self.policy)
+        with_retries(self.policy, self.policy, self.max_retries)
         model, window = self._model, self._window()
         if self.context_window is None and model_info(model).context_window is None:
             warnings.warn(

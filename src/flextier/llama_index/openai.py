@@ -24,9 +24,9 @@ with needs_extra("llama-index"):
 class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is ours
     """LlamaIndex's ``OpenAI`` whose calls go through the flex lane and always come back.
 
-    Every argument of ``OpenAI`` keeps its meaning; ``timeout`` and ``max_retries`` set the
-    matching fields of the policy. A ``service_tier`` in ``additional_kwargs``, or of one call,
-    other than ``"auto"`` and ``"flex"`` is the caller's choice: calls then stay on that tier.
+    Every argument of ``OpenAI`` keeps its meaning; ``timeout`` bounds each attempt, and
+    ``max_retries`` sets the field of the policy. A ``service_tier`` in ``additional_kwargs``, or of
+    one call, other than ``"auto"`` and ``"flex"`` is the caller's choice: calls stay on that tier.
 
     Each answer carries its report in ``response.additional_kwargs["flextier"]``: lane, attempts,
     seconds waited, reason of a fallback. Retries and fallbacks are events of LlamaIndex's

@@ -45,10 +45,11 @@ def unavailable_error(
 
 def deadline_error(request: Any, deadline: float | None, history: str) -> FlexDeadlineExceeded:
     """The error for a call that no lane has answered by the deadline."""
+    seconds = math.inf if deadline is None else deadline
     return FlexDeadlineExceeded(
         request,
-        f"no answer within the deadline of {deadline or math.inf:g} s ({history}); "
-        "raise FlexPolicy.deadline (FLEXTIER_DEADLINE)",
+        f"no answer within the deadline of {seconds:g} s ({history}); raise FlexPolicy.deadline "
+        "(FLEXTIER_DEADLINE), or the end that override(until=...) sets",
     )
 
 

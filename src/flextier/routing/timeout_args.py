@@ -1,13 +1,17 @@
-"""The ``timeout`` argument of the SDK and the frameworks, and what it means for a policy."""
+"""The ``timeout`` and ``max_retries`` of the SDK and the frameworks, and the policy of a call."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import openai
 
+from flextier._utils.clock import Clock
+from flextier._utils.safe_warn import safe_warn
+from flextier.calls.context import Scope
 from flextier.errors import PolicyError
 from flextier.policy import MAX_PATIENCE, FlexPolicy
 
@@ -50,10 +54,21 @@ class TimeoutArgument:
         return openai.Timeout(connect=connect, read=each, write=each, pool=seconds)
 
     def apply_to(self, policy: FlexPolicy) -> FlexPolicy:
-        """The policy with this timeout on every lane."""
+        """The policy under which no attempt takes longer, on any lane.
+
+        Of this and a field that the policy sets explicitly, the shorter one applies. A longer field
+        is warned about, once.
+        """
         if self.total is None:
             return policy
-        return policy.replace(flex_timeout=self.total, standard_timeout=self.total)
+        changes: dict[str, Any] = {}
+        for field in ("flex_timeout", "standard_timeout"):
+            own = getattr(policy, field)
+            if field not in policy.explicit or own > self.total:
+                changes[field] = self.total
+                if field in policy.explicit:
+                    warn_overridden(field, own, self.total)
+        return policy.replace(**changes)
 
     def patience_for(self, policy: FlexPolicy) -> FlexPolicy:
         """The policy with the patience of the stock class, where nothing else bounds it."""
@@ -79,6 +94,16 @@ def _seconds(value: Any, timeout: Any) -> float:
     return seconds
 
 
+@lru_cache(maxsize=64)
+def warn_overridden(field: str, own: float, timeout: float) -> None:
+    """Warn once that a ``timeout`` argument overrides a field of the policy."""
+    safe_warn(
+        f"timeout={timeout:g} overrides FlexPolicy({field}={own:g}): an attempt takes "
+        f"{timeout:g} s at most. Set one of them only",
+        stacklevel=6,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ClientArguments:
     """A client's own ``timeout`` and ``max_retries``; None: not given."""
@@ -86,19 +111,11 @@ class ClientArguments:
     timeout: TimeoutArgument = TimeoutArgument()
     max_retries: int | None = None
 
-    def fields(self) -> dict[str, Any]:
-        """The fields of the policy that they set."""
-        fields: dict[str, Any] = {}
-        if self.timeout.total is not None:
-            fields.update(flex_timeout=self.timeout.total, standard_timeout=self.timeout.total)
-        if self.max_retries is not None:
-            fields["max_retries"] = self.max_retries
-        return fields
-
-    def as_defaults_of(self, policy: FlexPolicy) -> FlexPolicy:
-        """The policy, with these for the fields that it does not set explicitly."""
-        explicit = policy.explicit
-        return policy.replace(**{k: v for k, v in self.fields().items() if k not in explicit})
+    def as_default_of(self, policy: FlexPolicy) -> FlexPolicy:
+        """The policy with this ``max_retries``, if it sets none explicitly."""
+        if self.max_retries is None or "max_retries" in policy.explicit:
+            return policy
+        return policy.replace(max_retries=self.max_retries)
 
     def updated(self, timeout: TimeoutArgument, max_retries: int | None) -> ClientArguments:
         """These, replaced by the arguments that are given."""
@@ -108,30 +125,48 @@ class ClientArguments:
         )
 
 
-def merge_arguments(
-    policy: FlexPolicy, given: FlexPolicy | None, arguments: ClientArguments
+def with_retries(
+    policy: FlexPolicy, given: FlexPolicy | None, max_retries: int | None
 ) -> FlexPolicy:
-    """The policy with a client's own ``timeout`` and ``max_retries`` in place.
+    """The policy with a client's own ``max_retries``; None: not given.
 
     Args:
         policy: the policy in force.
-        given: the policy that the caller passed, whose explicit fields must not be contradicted.
-        arguments: the client's arguments.
+        given: the policy that the caller passed, which must not be contradicted.
+        max_retries: the client's argument.
 
     Raises:
-        PolicyError: an argument contradicts an explicit field of ``given``.
+        PolicyError: it contradicts the explicit field of ``given``.
     """
-    changes = arguments.fields()
-    for field, value in changes.items():
-        _refuse_conflict(given, field, value)
-    return policy.replace(**changes)
+    if max_retries is None:
+        return policy
+    if given is not None and "max_retries" in given.explicit and given.max_retries != max_retries:
+        raise PolicyError(
+            f"max_retries={max_retries:g} and FlexPolicy(max_retries={given.max_retries}) "
+            f"contradict each other: set one of them only"
+        )
+    return policy.replace(max_retries=max_retries)
 
 
-def _refuse_conflict(given: FlexPolicy | None, field: str, value: Any) -> None:
-    if given is None or field not in given.explicit or getattr(given, field) == value:
-        return
-    argument = "max_retries" if field == "max_retries" else "timeout"
-    raise PolicyError(
-        f"{argument}={value:g} and FlexPolicy({field}={getattr(given, field):g}) contradict each "
-        f"other: set one of them only"
-    )
+def policy_of_call(
+    policy: FlexPolicy, timeout: TimeoutArgument, scope: Scope, clock: Clock
+) -> FlexPolicy:
+    """The policy of a call that begins now.
+
+    Args:
+        policy: the client's, without its ``timeout``.
+        timeout: the call's ``timeout``, else the client's.
+        scope: what the code around the call has set.
+        clock: the client's.
+
+    Raises:
+        PolicyError: an override in force does not fit the policy.
+    """
+    if scope.changes:
+        policy = policy.replace(**dict(scope.changes))
+    policy = timeout.apply_to(policy)
+    if scope.until is not None:
+        left = max(scope.until - clock.wall(), 0.0)
+        if policy.deadline is None or left < policy.deadline:
+            policy = policy.model_copy(update={"deadline": left})
+    return timeout.patience_for(policy)
