@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := $(shell command -v uv 2>/dev/null && uv --version >/dev/null 2>&1 || true)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-openai2 test-openai3 test-all test-rest test-rest-openai2 test-rest-openai3 lint format types bench resolve clean
+.PHONY: api help demo test test-openai2 test-openai3 test-all test-rest test-rest-openai2 test-rest-openai3 lint format types bench resolve clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ lint: $(VENV_LINT)/.ready ## Check style, formatting, words, and which package i
 format: $(VENV_LINT)/.ready ## Fix style and formatting
 	$(VENV_LINT)/bin/ruff check --fix .
 	$(VENV_LINT)/bin/ruff format .
+
+api: ## Write docs/api.md from the docstrings
+	$(PYTHON) -m tests.api_reference
 
 types: $(VENV)/.ready-types ## Check types strictly: ours, and those that users see in our examples and docs
 	$(VENV)/bin/mypy

@@ -22,6 +22,8 @@ from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window, lane_named
 from flextier.lanes.lane_support import parse_lane_support
 
+__all__ = ["FlexPolicy", "PolicyFields"]
+
 _PREFIX = "FLEXTIER_"
 MAX_PATIENCE = 300.0
 """Seconds of patience, where neither it nor a deadline is set; at most, where a timeout is."""

@@ -63,8 +63,8 @@ class Weather:
         outages: Windows ``(start, end)`` in seconds since the weather's clock started, in
             which flex refuses everything; ``end`` is open again. In order, not overlapping.
         slots: Flex requests served at the same time, more are refused; None: any number.
-        steps: A schedule of slots, ``(start, slots)`` in order: from ``start`` seconds on, so
-            many slots (0: shut). Before the first step ``slots`` holds.
+        steps: A schedule of slots, ``(start, slots)`` in order: from ``start`` seconds on,
+            that number of slots (0: shut). Before the first step ``slots`` holds.
         bucket: A lane that follows the rate of its requests, ``(rate, burst)``: flex admits at most
             ``burst`` requests at once, and ``rate`` more each second; None: at any rate. Refused
             requests use nothing up.
