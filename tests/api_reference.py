@@ -224,7 +224,7 @@ def _entry(found: Found) -> Iterator[str]:
             yield first_paragraph(_doc(node))
             yield from _sections(found, node, _doc(node))
         case ast.Assign(value=value) if not found.name.startswith("_"):
-            yield f"```python\n{found.name} = {ast.unparse(value)}\n```"
+            yield f"```python\n{found.name}{_default(value)}\n```"
             yield first_paragraph(found.doc)
 
 
