@@ -40,7 +40,7 @@ def test_contradictions(arguments: dict[str, Any], words: tuple[str, ...]) -> No
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("deadline", 'field of the policy: policy={"deadline": ...}'),
+        ("deadline", 'field of the policy: policy={"deadline": 60}'),
         ("polcy", "did you mean 'policy'"),
         ("max_retrys", "did you mean 'max_retries'"),
         ("temprature", "did you mean 'temperature'"),
@@ -52,7 +52,7 @@ def test_a_misspelt_argument_is_an_error(name: str, hint: str) -> None:
     for make in (ChatOpenAIFlex, lambda **values: ChatOpenAIFlex.model_validate(values)):
         with pytest.raises(TypeError) as caught:
             make(model="o3", api_key=SecretStr(KEY), **{name: 60})
-        assert f"ChatOpenAIFlex() has no argument {name!r}" in str(caught.value)
+        assert f"ChatOpenAIFlex() got an unexpected keyword argument {name!r}" in str(caught.value)
         assert hint in str(caught.value)
         assert KEY not in str(caught.value)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 from typing_extensions import TypedDict, Unpack
 
 from flextier._utils.durations import Duration, next_time_of_day, parse_duration
-from flextier._utils.suggest import did_you_mean
+from flextier._utils.suggest import check_arguments
 from flextier.bulk.errors import BulkError
 from flextier.bulk.input_formats import format_of
 from flextier.bulk.result import Progress
@@ -157,7 +157,7 @@ def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]
         PolicyError: the lanes, or an environment variable, are wrong.
         TypeError: an argument has an unknown name.
     """
-    _check_names(arguments)
+    check_arguments("run", arguments, _DEFAULTS)
     given: RunArguments = {**_DEFAULTS, **arguments}
     # A link stays a link: the output is the file that it points to.
     target = Path(os.path.realpath(output))
@@ -210,12 +210,6 @@ def _seconds(deadline: Duration | None, until: str | None) -> float | None:
     except ValueError as error:
         raise BulkError(f"{name} {error}") from error
     return min(ends, default=None)
-
-
-def _check_names(arguments: Iterable[str]) -> None:
-    for name in arguments:
-        if name not in _DEFAULTS:
-            raise TypeError(f"unexpected keyword argument {name!r}{did_you_mean(name, _DEFAULTS)}")
 
 
 def _with_suffix(output: Path, suffix: str) -> Path:

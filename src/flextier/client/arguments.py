@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import lru_cache
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 from typing_extensions import TypedDict
 
-from flextier._utils.suggest import did_you_mean
+from flextier._utils.suggest import did_you_mean, unexpected_argument
 from flextier.policy import FlexPolicy, PolicyFields
 
 if TYPE_CHECKING:
@@ -90,18 +90,18 @@ class AsyncCopyArguments(_Copied, _Async, total=False):
 _NEWEST_SDK = frozenset({*ClientArguments.__annotations__, *CopyArguments.__annotations__})
 
 
-def check_names(function: str, sdk: Callable[..., Any], names: Iterable[str]) -> None:
-    """Check that the SDK's function has arguments of these names.
+def check_names(function: str, sdk: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Check that the SDK's function has the given arguments.
 
     Raises:
         TypeError: it has not; the message says what to write instead, or the SDK's version.
     """
     known = _parameters(getattr(sdk, "__func__", sdk))
-    for name in names:
+    for name in given:
         if known and name not in known:
             if name in _NEWEST_SDK:
                 raise TypeError(f"{function}({name}=): openai {openai.__version__} has no {name}")
-            raise unexpected_argument(function, name, {*known, "policy"})
+            raise unknown_argument(function, given, name, {*known, "policy"})
 
 
 @lru_cache(maxsize=64)
@@ -110,16 +110,16 @@ def _parameters(function: Any) -> frozenset[str]:
     parameters = signature(function).parameters
     if any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values()):
         return frozenset()
-    return frozenset(parameters)
+    return frozenset(parameters) - {"self"}
 
 
-def unexpected_argument(
-    function: str, name: str, names: Collection[str], otherwise: str = ""
+def unknown_argument(
+    function: str, given: Mapping[str, Any], name: str, known: Collection[str], otherwise: str = ""
 ) -> TypeError:
     """The error for an argument that a function does not have, with what was meant."""
     fields = FlexPolicy.model_fields
     if name in fields:
-        hint = f': it is a field of the policy: policy={{"{name}": ...}}'
+        hint = f': it is a field of the policy: policy={{"{name}": {given[name]!r}}}'
     else:
-        hint = did_you_mean(name, {*names, *fields}) or otherwise
-    return TypeError(f"{function}() has no argument {name!r}{hint}")
+        hint = did_you_mean(name, {*known, *fields}) or otherwise
+    return unexpected_argument(function, name, hint)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from inspect import signature
+from typing import Any
 
 from flextier._utils.suggest import did_you_mean
-from flextier.client.arguments import unexpected_argument
+from flextier.client.arguments import unknown_argument
 from flextier.policy import FlexPolicy
 
 _NEAR = 0.8
 
 
-def check_names(model: str, names: Iterable[str], known: Collection[str]) -> None:
+def check_names(model: str, given: Mapping[str, Any], known: Collection[str]) -> None:
     """Check the names of a chat model's arguments.
 
     ``ChatOpenAI`` adds names that it does not know to ``model_kwargs``, with a warning, and sends
@@ -23,11 +24,11 @@ def check_names(model: str, names: Iterable[str], known: Collection[str]) -> Non
     Raises:
         TypeError: such a name is given.
     """
-    for name in set(names).difference(known):
+    for name in given.keys() - set(known):
         if name in FlexPolicy.model_fields or (
             name not in _api_parameters() and did_you_mean(name, known, _NEAR)
         ):
-            raise unexpected_argument(model, name, known)
+            raise unknown_argument(model, given, name, known)
 
 
 @lru_cache(maxsize=1)

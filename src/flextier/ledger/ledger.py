@@ -6,20 +6,20 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from datetime import datetime
 from types import TracebackType
 from typing import Any
 
 from sqlalchemy import URL, Connection
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
+from flextier._utils.suggest import check_arguments
 from flextier.costs.records import CallRecord
 from flextier.costs.sums import Sums
 from flextier.costs.totals import CostTotals
 from flextier.ledger import queries
 from flextier.ledger.errors import LedgerError
 from flextier.ledger.process_ledger import mark_recorded
-from flextier.ledger.queries import CallFilter, Group
+from flextier.ledger.queries import CallFilter, Filter, Group
 from flextier.ledger.sessions import Session
 from flextier.ledger.store import LedgerStore
 from flextier.ledger.url import LedgerUrl
@@ -147,17 +147,7 @@ class Ledger:
         """Number of records of this process that were dropped."""
         return self._writer.lost
 
-    def records(
-        self,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        model: str | None = None,
-        lane: str | None = None,
-        framework: str | None = None,
-        tag: str | None = None,
-        run_id: str | None = None,
-    ) -> Iterator[CallRecord]:
+    def records(self, **which: Unpack[Filter]) -> Iterator[CallRecord]:
         """The records as they were added, without metadata, oldest first; read page by page.
 
         Args:
@@ -172,19 +162,20 @@ class Ledger:
         Raises:
             LedgerError: the ledger cannot be read.
         """
-        which = CallFilter(since, until, model, lane, framework, tag, run_id)
+        chosen = _filter("records", which)
         self.flush()
-        return queries.records(self._store, which)
+        return queries.records(self._store, chosen)
 
-    def totals(self, **which: Any) -> CostTotals:
+    def totals(self, **which: Unpack[Filter]) -> CostTotals:
         """The totals of the records: ``CostTotals(ledger.records(...))``, computed in SQL.
 
         The arguments and errors are those of :meth:`records`.
         """
+        chosen = _filter("totals", which)
         self.flush()
-        return queries.totals(self._store, CallFilter(**which))
+        return queries.totals(self._store, chosen)
 
-    def sums(self, *by: Group, **which: Any) -> dict[tuple[Any, ...], Sums]:
+    def sums(self, *by: Group, **which: Unpack[Filter]) -> dict[tuple[Any, ...], Sums]:
         """Sums by groups of calls, as in ``ledger.sums("hour_of_day", "lane")``.
 
         Args:
@@ -195,8 +186,9 @@ class Ledger:
         Raises:
             LedgerError: the ledger cannot be read.
         """
+        chosen = _filter("sums", which)
         self.flush()
-        return queries.sums(self._store, CallFilter(**which), by)
+        return queries.sums(self._store, chosen, by)
 
     def sessions(self) -> tuple[Session, ...]:
         """The processes that have written, oldest first; shows which of them lost records.
@@ -218,3 +210,8 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"<Ledger {self._address.shown}, {self.pending:,} pending, {self.lost:,} lost>"
+
+
+def _filter(method: str, which: Filter) -> CallFilter:
+    check_arguments(f"Ledger.{method}", which, Filter.__annotations__)
+    return CallFilter(**which)

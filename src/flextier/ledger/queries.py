@@ -24,6 +24,7 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from typing_extensions import TypedDict
 
 from flextier.costs.records import CallRecord
 from flextier.costs.sums import Sums
@@ -60,6 +61,18 @@ Group = Literal[
     "hour_of_day",
 ]
 """``"day"``: a date; ``"hour"``: the time when it began; ``"hour_of_day"``: 0 to 23; all UTC."""
+
+
+class Filter(TypedDict, total=False):
+    """The fields of :class:`CallFilter` as keyword arguments."""
+
+    since: datetime | None
+    until: datetime | None
+    model: str | None
+    lane: str | None
+    framework: str | None
+    tag: str | None
+    run_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ from types import MethodType
 from typing import Any, ClassVar
 
 import openai
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, model_serializer
 from typing_extensions import Self
 
 from flextier._openai.compat import not_given
 from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier._utils.extras import needs_extra
 from flextier.calls.run_tracking import need_run_tracking
-from flextier.client.arguments import unexpected_argument
+from flextier.client.arguments import unknown_argument
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.llama_index.events import CallObserver
 from flextier.llama_index.model_info import FALLBACK_CONTEXT_WINDOW, model_info
@@ -83,8 +83,8 @@ class FlexLLM(BaseModel):
     _max_tokens_field: ClassVar[str]
     """The name of LlamaIndex's field for the maximum number of output tokens."""
 
-    _client: Any
-    _aclient: Any
+    _client: Any = PrivateAttr()
+    _aclient: Any = PrivateAttr()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         llm: Any = super()
@@ -116,7 +116,7 @@ class FlexLLM(BaseModel):
         known = {*signature.parameters, *type(self).model_fields, "max_new_tokens"}
         for name in kwargs.keys() - known:
             hint = "; parameters of the API go into additional_kwargs"
-            raise unexpected_argument(type(self).__name__, name, known, hint)
+            raise unknown_argument(type(self).__name__, kwargs, name, known, hint)
         if not args:
             return kwargs
         bound = signature.bind(*args, **kwargs).arguments

@@ -9,6 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict, Unpack
+
+from flextier._utils.suggest import check_arguments
 from flextier.sim.base import validation
 from flextier.sim.behavior.weather import Weather
 
@@ -30,6 +33,20 @@ class TraceJob:
     def seconds(self) -> float:
         """Seconds within which it is to be answered."""
         return round(self.deadline - self.arrives, 6)
+
+
+class TraceFields(TypedDict, total=False):
+    """The fields of :class:`Trace` as keyword arguments; None: unchanged."""
+
+    name: str | None
+    about: str | None
+    weather: Weather | None
+    jobs: int | None
+    deadline: float | None
+    models: tuple[str, ...] | None
+    arrivals: float | None
+    late_jobs: tuple[tuple[float, int, float], ...] | None
+    seed: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +109,15 @@ class Trace:
             for i, (arrives, deadline) in enumerate(sorted(spans, key=lambda span: span[0]))
         )
 
-    def replace(self, **changes: Any) -> Trace:
+    def replace(self, **changes: Unpack[TraceFields]) -> Trace:
         """A copy with some fields changed; None: unchanged.
 
         Raises:
             ValueError: A value is out of its range.
         """
-        return replace(self, **{name: to for name, to in changes.items() if to is not None})
+        check_arguments("Trace.replace", changes, TraceFields.__annotations__)
+        given: dict[str, Any] = {name: to for name, to in changes.items() if to is not None}
+        return replace(self, **given)
 
     @classmethod
     def load(cls, which: str | Path) -> Trace:

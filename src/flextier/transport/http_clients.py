@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import openai
+from typing_extensions import TypedDict, Unpack
 
 from flextier._openai.compat import http
 from flextier._utils.extras import needs_extra
@@ -40,7 +42,33 @@ def keepalive_options() -> tuple[SocketOption, ...]:
     return tuple(options)
 
 
-def sync_http_client(*, socket_options: Iterable[SocketOption] | None = None, **kwargs: Any) -> Any:
+class HttpArguments(TypedDict, total=False):
+    """The arguments of ``httpx.Client`` (``httpx2.Client`` under openai 3), for type checkers."""
+
+    auth: Any
+    params: Any
+    headers: Any
+    cookies: Any
+    verify: ssl.SSLContext | str | bool
+    cert: Any
+    trust_env: bool
+    http1: bool
+    http2: bool
+    proxy: Any
+    mounts: Mapping[str, Any] | None
+    timeout: Any
+    follow_redirects: bool
+    limits: Any
+    max_redirects: int
+    event_hooks: Mapping[str, list[Callable[..., Any]]] | None
+    base_url: Any
+    transport: Any
+    default_encoding: str | Callable[[bytes], str]
+
+
+def sync_http_client(
+    *, socket_options: Iterable[SocketOption] | None = None, **kwargs: Unpack[HttpArguments]
+) -> openai.DefaultHttpxClient:
     """An ``httpx.Client`` (``httpx2.Client`` under openai 3) with the SDK's defaults.
 
     Args:
@@ -54,8 +82,8 @@ def async_http_client(
     *,
     socket_options: Iterable[SocketOption] | None = None,
     aiohttp: bool | None = None,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: Unpack[HttpArguments],
+) -> openai.DefaultAsyncHttpxClient:
     """The async version of :func:`sync_http_client`, over aiohttp where that is installed.
 
     It can be used under several event loops: each has its own connections, which are closed with

@@ -38,6 +38,16 @@ def models() -> list[BaseChatModel]:
     return [ChatOpenAIFlex(), llm, plain, ChatOpenAIFlex(model="o3", policy=POLICY)]
 
 
+class TeamModel(ChatOpenAIFlex):
+    """A class of the user's, with a field of its own."""
+
+    team: str = "sea"
+
+
+def subclass() -> str:
+    return TeamModel(model="o3", team="kitchen", policy={"deadline": 60}).team
+
+
 def chain() -> str:
     prompt = ChatPromptTemplate.from_messages([("user", "Review {product}.")])
     llm = ChatOpenAIFlex(model="o4-mini")

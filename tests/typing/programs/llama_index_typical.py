@@ -54,6 +54,16 @@ def models() -> list[LLM]:
     return [OpenAIFlex(), llm, full, OpenAIFlex(model="o3"), responses, OpenAIResponsesFlex()]
 
 
+class TeamLLM(OpenAIFlex):
+    """A class of the user's, with a field of its own."""
+
+    team: str = "sea"
+
+
+def subclass() -> str:
+    return TeamLLM(model="o3", team="kitchen", policy={"deadline": 60}).team
+
+
 def calls() -> None:
     llm = OpenAIFlex(model="o4-mini")
     print(llm.complete("Name a colour.").additional_kwargs["flextier"])

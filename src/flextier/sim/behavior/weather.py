@@ -16,6 +16,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from typing_extensions import TypedDict, Unpack
+
+from flextier._utils.suggest import check_arguments
 from flextier.sim.base import token_bucket, validation
 from flextier.sim.base.flex_bucket import Bucket, has_room
 from flextier.sim.base.request_rate import over
@@ -53,6 +56,31 @@ class Moment:
     tokens_used: float = 0.0
     tokens: int = 0
     flex_used: float = 0.0
+
+
+class OtherFields(TypedDict, total=False):
+    """The fields of :class:`Weather` but for ``outages``, as keyword arguments."""
+
+    slots: int | None
+    steps: tuple[tuple[float, int], ...]
+    bucket: Bucket | None
+    refuse: float
+    stall: float
+    stall_seconds: float | None
+    stall_windows: tuple[Spell, ...]
+    slow: float
+    slow_windows: tuple[Spell, ...]
+    rpm: int | None
+    tpm: int | None
+    retry_after: float | str | None
+    unsupported_models: tuple[str, ...]
+    unverified_models: tuple[str, ...]
+    standard_latency: Seconds | None
+    flex_latency: Seconds | None
+    refusal_latency: Seconds | None
+    models: tuple[tuple[str, Weather], ...]
+    batch: BatchWeather
+    background: BackgroundWeather
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +184,7 @@ class Weather:
         mean_open: float,
         mean_shut: float,
         horizon: float = DAY,
-        **fields: Any,
+        **fields: Unpack[OtherFields],
     ) -> Weather:
         """Weather whose outages come at random, the same ones for the same seed.
 
@@ -170,6 +198,7 @@ class Weather:
         Raises:
             ValueError: A mean is not above zero, or a field is out of its range.
         """
+        check_arguments("Weather.random", fields, OtherFields.__annotations__)
         validation.positive("mean_open", mean_open)
         validation.positive("mean_shut", mean_shut)
         validation.positive("horizon", horizon)
