@@ -47,7 +47,7 @@ test-rest-openai3: $(VENV3)/.ready-test
 lint: $(VENV_LINT)/.ready ## Check style, formatting, words, and which package imports which
 	$(VENV_LINT)/bin/ruff check .
 	$(VENV_LINT)/bin/ruff format --check .
-	$(VENV_LINT)/bin/codespell src docs examples README.md Makefile
+	$(VENV_LINT)/bin/codespell src tests docs examples README.md Makefile
 	PYTHONPATH=src $(VENV_LINT)/bin/lint-imports --no-logo
 
 format: $(VENV_LINT)/.ready ## Fix style and formatting

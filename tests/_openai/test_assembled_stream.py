@@ -93,7 +93,7 @@ def test_texts_continue() -> None:
     }
 
 
-def test_tool_calls_are_told_apart_by_their_index() -> None:
+def test_tool_calls_are_distinguished_by_their_index() -> None:
     """In any order; ids and types may be repeated, or come empty in later chunks."""
     message = message_of(
         {"tool_calls": [{"index": 1, "id": "b", "type": "function", "function": {"name": "g"}}]},

@@ -44,7 +44,7 @@ def ask(sim: Simulator, model: str, **knobs: Any) -> CallReport:
 
 
 async def crowd(sim: Simulator, count: int, **knobs: Any) -> list[CallReport]:
-    """The reports of so many calls at once."""
+    """The reports of several calls at once."""
     async with AsyncFlexOpenAI(**made(sim, **knobs)) as client:
         with track() as calls:
             asked = (client.responses.create(model="o3", input=f"Name {n}.") for n in range(count))
@@ -137,7 +137,7 @@ def test_what_the_api_says_is_remembered(sim: Simulator) -> None:
 
 
 def test_full_price_for_the_way_a_call_is_made(sim: Simulator) -> None:
-    """That the Responses API has a window in time is told once; not where there is none in time."""
+    """A window of the Responses API that is in time is a warning, once."""
     messages: Any = [{"role": "user", "content": "Name a colour."}]
     with FlexOpenAI(**made(sim, deadline=600)) as client:
         client.chat.completions.create(model="gpt-6.2-sol", messages=messages)
@@ -165,7 +165,7 @@ def test_a_model_that_has_windows_in_the_place_of_flex(sim: Simulator) -> None:
 
 
 def test_one_after_the_other(sim: Simulator) -> None:
-    """Only the first waits for company; nobody hears of a retry, as nothing was tried."""
+    """Only the first waits for company; no retry is reported, as nothing was sent."""
     retries: list[Any] = []
     client = FlexOpenAI(**made(sim, deadline=2 * DAY))
     with client, track() as calls, listen(on_retry=retries.append):

@@ -58,7 +58,7 @@ def quick_clock(least: float = 0.0) -> Clock:
 
 
 @dataclass(frozen=True)
-class Heard:
+class CallOutcome:
     """What came of one call."""
 
     report: CallReport
@@ -92,24 +92,24 @@ def body_of(changes: dict[str, Any]) -> dict[str, Any]:
     return {"model": MODEL, "input": QUESTION, **changes}
 
 
-def ask(client: FlexOpenAI, **changes: Any) -> Heard:
+def ask(client: FlexOpenAI, **changes: Any) -> CallOutcome:
     """One call."""
     with track() as calls:
         try:
             answer = client.responses.create(**body_of(changes))
         except BaseException as error:  # noqa: BLE001 - the outcome under test
-            return Heard(only(calls), error=error)
-    return Heard(only(calls), answer)
+            return CallOutcome(only(calls), error=error)
+    return CallOutcome(only(calls), answer)
 
 
-async def aask(client: AsyncFlexOpenAI, **changes: Any) -> Heard:
+async def aask(client: AsyncFlexOpenAI, **changes: Any) -> CallOutcome:
     """Async counterpart of :func:`ask`."""
     with track() as calls:
         try:
             answer = await client.responses.create(**body_of(changes))
         except Exception as error:  # noqa: BLE001 - the outcome under test
-            return Heard(only(calls), error=error)
-    return Heard(only(calls), answer)
+            return CallOutcome(only(calls), error=error)
+    return CallOutcome(only(calls), answer)
 
 
 class Asker:
@@ -127,7 +127,7 @@ class Asker:
         policy: FlexPolicy = POLICY,
         made: dict[str, Any] | None = None,
         **changes: Any,
-    ) -> Heard:
+    ) -> CallOutcome:
         """Make a call, on a client made with ``made``."""
         (result,) = self.many(sim, policy, 1, made, **changes)
         return result
@@ -139,17 +139,17 @@ class Asker:
         count: int = 2,
         made: dict[str, Any] | None = None,
         **changes: Any,
-    ) -> list[Heard]:
+    ) -> list[CallOutcome]:
         """So many calls on one client, one after the other."""
         given = options(sim, policy, **(made or {}))
 
-        def calls(client: FlexOpenAI) -> list[Heard]:
+        def calls(client: FlexOpenAI) -> list[CallOutcome]:
             return [ask(client, **changes) for _ in range(count)]
 
-        async def acalls(client: AsyncFlexOpenAI) -> list[Heard]:
+        async def acalls(client: AsyncFlexOpenAI) -> list[CallOutcome]:
             return [await aask(client, **changes) for _ in range(count)]
 
-        result: list[Heard] = self.run(given, calls, acalls)
+        result: list[CallOutcome] = self.run(given, calls, acalls)
         return result
 
     def run(

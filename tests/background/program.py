@@ -14,14 +14,14 @@ from tests.journal.program import _Always, _die_at
 
 
 def main(there: Any, url: str, path: str, asked: list[str], settings: dict[str, Any]) -> None:
-    """Ask one thing after the other; tells the lane and the text of each."""
+    """Ask one question after another; returns the lane and the text of each."""
     patch_all(_Always, "MIN_POLL_INTERVAL", 0.02, "flextier.background")
     if (point := settings.pop("die", None)) is not None:
         _die_at(*point)
     policy = POLICY.replace(journal=path, **settings)
     with FlexOpenAI(**options(url, policy)) as client:
-        heard = [ask(client, input=question) for question in asked]
-    there.send([(one.report.lane, one.text) for one in heard])
+        outcome = [ask(client, input=question) for question in asked]
+    there.send([(one.report.lane, one.text) for one in outcome])
 
 
 class Program:
@@ -34,7 +34,7 @@ class Program:
         there.close()
 
     @property
-    def told(self) -> list[tuple[str, str]]:
+    def answers(self) -> list[tuple[str, str]]:
         """What became of its calls; waits for that."""
         said: list[tuple[str, str]] = self._here.recv()
         self.process.join()

@@ -21,7 +21,7 @@ from tests.background.asking import (
     QUESTION,
     SLOW,
     Asker,
-    Heard,
+    CallOutcome,
     aask,
     ask,
     body_of,
@@ -303,11 +303,11 @@ def test_a_tier_of_the_callers(asker: Asker, sim: Simulator) -> None:
 def test_a_conversation(asker: Asker, sim: Simulator) -> None:
     """A response goes on from one that was made in the background."""
 
-    def call(client: FlexOpenAI) -> list[Heard]:
+    def call(client: FlexOpenAI) -> list[CallOutcome]:
         first = ask(client)
         return [first, ask(client, previous_response_id=first.answer.id)]
 
-    async def acall(client: AsyncFlexOpenAI) -> list[Heard]:
+    async def acall(client: AsyncFlexOpenAI) -> list[CallOutcome]:
         first = await aask(client)
         return [first, await aask(client, previous_response_id=first.answer.id)]
 

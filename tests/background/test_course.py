@@ -16,7 +16,7 @@ from tests.batch.crowd import patch_all
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As they are in programs: here nobody waits for them."""
+    """As they are in programs: here no call waits for them."""
     patch_all(monkeypatch, "MIN_POLL_INTERVAL", 2.0, "flextier.background")
 
 
@@ -57,8 +57,8 @@ def test_thousands_look_less_often() -> None:
     assert max(by_minute[minute] for minute in by_minute if minute) <= 60 * 31
 
 
-def test_an_account_that_is_told_off_looks_less_often() -> None:
-    """After a refusal nobody looks until the server says so, and then not all at once."""
+def test_a_rate_limited_account_polls_less_often() -> None:
+    """After a refusal no poll is sent until the server allows it, and then not all at once."""
     server, pace = Server(ends=HOUR, per_minute=600), PollSchedule()
     ended = run(server, [course(server, pace, f"resp_{n}") for n in range(1_000)])
     assert [one.error for one in ended if one.said is None] == []

@@ -23,7 +23,7 @@ from tests.background.asking import (
     POLICY,
     SLOW,
     Asker,
-    Heard,
+    CallOutcome,
     aask,
     ask,
     background,
@@ -60,17 +60,17 @@ def counts(path: str) -> dict[str, int]:
         return {state: number for state, number in reader.counts().items() if number}
 
 
-def let_go(asker: Asker, sim: Simulator, policy: FlexPolicy, **changes: Any) -> Heard:
+def let_go(asker: Asker, sim: Simulator, policy: FlexPolicy, **changes: Any) -> CallOutcome:
     """A call that is detached while it waits; what came of it."""
     if not asker.is_async:
         with FlexOpenAI(**options(sim, policy)) as client:
             get_result = in_thread(lambda: ask(client, **changes))
             until(lambda: looks(sim))
             assert detach() == 1
-            result: Heard = get_result()
+            result: CallOutcome = get_result()
             return result
 
-    async def main() -> Heard:
+    async def main() -> CallOutcome:
         async with AsyncFlexOpenAI(**options(sim, policy)) as client:
             task = asyncio.ensure_future(aask(client, **changes))
             await auntil(lambda: looks(sim))
@@ -312,7 +312,7 @@ def test_calls_that_share_one_response(sim: Simulator, policy: FlexPolicy) -> No
     """Under ``once``, all that ask the same have the answer of the first."""
     sim.weather = background(seconds=0.4)
 
-    async def main() -> list[Heard]:
+    async def main() -> list[CallOutcome]:
         async with AsyncFlexOpenAI(
             **options(sim, policy.replace(journal_duplicates="once"))
         ) as one:
@@ -329,7 +329,7 @@ def test_calls_that_share_one_response_without_answers(sim: Simulator, policy: F
     sim.weather = background(seconds=0.2)
     lean = policy.replace(journal_duplicates="once", journal_store_responses=False)
 
-    async def main() -> list[Heard]:
+    async def main() -> list[CallOutcome]:
         async with AsyncFlexOpenAI(**options(sim, lean)) as one:
             return await asyncio.gather(*(aask(one) for _ in range(4)))
 
@@ -397,7 +397,7 @@ def test_a_journal_of_version_1_is_only_looked_at(path: str, tmp_path: Path) -> 
     earlier(path)
     before = Path(path).read_bytes()
     with JournalReader(path) as reader, (tmp_path / "out.jsonl").open("w") as out:
-        told: Any = reader.counts()
+        counts: Any = reader.counts()
         assert reader.export(out) == 1
-    assert (told["done"], told["background"]) == (1, 0)
+    assert (counts["done"], counts["background"]) == (1, 0)
     assert Path(path).read_bytes() == before

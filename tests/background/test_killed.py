@@ -61,9 +61,9 @@ def test_killed_and_started_again(
 ) -> None:
     """Only what was accepted in the last moment, unknown to the journal, is paid for twice."""
     assert start(die=point).died()
-    told = start().told
-    assert [text for _, text in told] == ANSWERS
-    for (lane, _), expected in zip(told, lanes, strict=True):
+    answers = start().answers
+    assert [text for _, text in answers] == ANSWERS
+    for (lane, _), expected in zip(answers, lanes, strict=True):
         assert lane == (expected or lane)
         assert lane in ("journal", "background-2h")
     until(lambda: sim.stats()["background"]["pending"] == 0)
@@ -74,7 +74,7 @@ def test_two_programs_at_once(start: Start, sim: Simulator) -> None:
     """They share the work: each step is asked for by one of them, and paid for once."""
     sim.weather = background(seconds=0.3)
     one, other = start(journal_duplicates="once"), start(journal_duplicates="once")
-    assert [text for _, text in one.told] == [text for _, text in other.told] == ANSWERS
+    assert [text for _, text in one.answers] == [text for _, text in other.answers] == ANSWERS
     assert served(sim) == {"background-2h": 3}
 
 
@@ -86,5 +86,5 @@ def test_another_goes_on_for_the_dead_one(start: Start, sim: Simulator) -> None:
     other = start(ASKED[:1])
     one.process.kill()
     assert one.died()
-    assert other.told == [("background-2h", ANSWERS[0])]
+    assert other.answers == [("background-2h", ANSWERS[0])]
     assert served(sim) == {"background-2h": 1}

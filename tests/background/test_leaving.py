@@ -26,7 +26,7 @@ from tests.background.asking import (
     POLICY,
     SLOW,
     Asker,
-    Heard,
+    CallOutcome,
     aask,
     ask,
     background,
@@ -115,12 +115,12 @@ def test_a_scope_around_a_call(moment: str, backend: str, sim: Simulator) -> Non
 def test_an_answer_under_trio(sim: Simulator) -> None:
     """The lane works there, too."""
 
-    async def main() -> Heard:
+    async def main() -> CallOutcome:
         async with AsyncFlexOpenAI(**options(sim)) as client:
             return await aask(client)
 
-    heard = anyio.run(main, backend="trio")
-    assert (heard.text, heard.attempts) == (ANSWER, ["background-2h:served"])
+    outcome = anyio.run(main, backend="trio")
+    assert (outcome.text, outcome.attempts) == (ANSWER, ["background-2h:served"])
 
 
 DIRECT: dict[str, Any] = {
@@ -188,7 +188,7 @@ async def test_cancelled_twice(sim: Simulator, monkeypatch: pytest.MonkeyPatch) 
 async def test_cancelled_while_the_creation_stalls(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether something is being created is waited for, but not for ever."""
+    """Whether something is being created is waited for, but not without end."""
     patch_all(monkeypatch, "_CANCELLED_TIMEOUT", 0.2, "flextier.background")
     sim.script(Fault.stall())
     async with AsyncFlexOpenAI(**options(sim)) as client:
@@ -210,10 +210,10 @@ def test_interrupted_in_its_sleep(sim: Simulator) -> None:
             raise KeyboardInterrupt
 
     with FlexOpenAI(**options(sim, clock=Clock(sleep=sleep))) as client:
-        heard = ask(client)
-    assert isinstance(heard.error, KeyboardInterrupt)
+        outcome = ask(client)
+    assert isinstance(outcome.error, KeyboardInterrupt)
     assert (looks(sim), cancels(sim), statuses(sim)) == (2, 1, {"cancelled": 1})
-    assert heard.attempts == ["background-2h:cancelled"]
+    assert outcome.attempts == ["background-2h:cancelled"]
 
 
 def test_a_loop_that_ends(sim: Simulator) -> None:
@@ -261,21 +261,21 @@ def test_a_loop_that_stops_working(
 
 def in_thread(call: Callable[[], Any]) -> Any:
     """A call in a thread; returns what gives its result."""
-    told: list[Any] = []
-    thread = threading.Thread(target=lambda: told.append(call()))
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(call()))
     thread.start()
 
     def result() -> Any:
         thread.join()
-        return told[0]
+        return answers[0]
 
     return result
 
 
 def closed_meanwhile(
     asker: Asker, sim: Simulator, when: Callable[[], Any], **made: Any
-) -> tuple[Heard, Any]:
-    """A call whose client is closed by somebody else; what came of it, and the last request."""
+) -> tuple[CallOutcome, Any]:
+    """A call whose client is closed by another thread; its outcome, and the last request."""
     given = options(sim, **made)
     if not asker.is_async:
         client = FlexOpenAI(**given)
@@ -284,7 +284,7 @@ def closed_meanwhile(
         client.close()
         return result(), sim.requests[-1]
 
-    async def main() -> Heard:
+    async def main() -> CallOutcome:
         aclient = AsyncFlexOpenAI(**given)
         task = asyncio.ensure_future(aask(aclient))
         await auntil(when)
@@ -297,9 +297,9 @@ def closed_meanwhile(
 def test_a_closed_client(asker: Asker, sim: Simulator) -> None:
     """The response is cancelled, and the call ends; nothing is asked for on another lane."""
     sim.weather = SLOW
-    heard, last = closed_meanwhile(asker, sim, lambda: looks(sim))
-    assert isinstance(heard.error, ClientClosedError)
-    assert "closed" in str(heard.error)
+    outcome, last = closed_meanwhile(asker, sim, lambda: looks(sim))
+    assert isinstance(outcome.error, ClientClosedError)
+    assert "closed" in str(outcome.error)
     assert last.path.endswith("/cancel")
     assert (created(sim), statuses(sim), served(sim)) == (1, {"cancelled": 1}, {})
 
@@ -308,8 +308,8 @@ def test_a_client_that_is_closed_during_the_creation(asker: Asker, sim: Simulato
     """Closing waits for what is being created, and has it cancelled."""
     sim.weather = SLOW
     sim.script(Fault.serve(delay=0.2))
-    heard, _ = closed_meanwhile(asker, sim, lambda: sim.in_flight)
-    assert isinstance(heard.error, ClientClosedError)
+    outcome, _ = closed_meanwhile(asker, sim, lambda: sim.in_flight)
+    assert isinstance(outcome.error, ClientClosedError)
     assert statuses(sim) == {"cancelled": 1}
 
 
@@ -317,8 +317,8 @@ def test_a_closed_client_whose_call_was_done(asker: Asker, sim: Simulator) -> No
     """What had finished by then is handed over."""
     sim.weather = SLOW
     sim.script_background(BackgroundOutcome.outrun())
-    heard, _ = closed_meanwhile(asker, sim, lambda: looks(sim))
-    assert (heard.text, heard.attempts) == (ANSWER, ["background-2h:served"])
+    outcome, _ = closed_meanwhile(asker, sim, lambda: looks(sim))
+    assert (outcome.text, outcome.attempts) == (ANSWER, ["background-2h:served"])
     assert served(sim) == {"background-2h": 1}
 
 
@@ -333,34 +333,34 @@ def test_many_calls_of_a_closed_client(sim: Simulator) -> None:
         await client.close()
         return await asyncio.gather(*tasks)
 
-    heard = asyncio.run(main())
-    assert {type(one.error) for one in heard} == {ClientClosedError}
+    outcome = asyncio.run(main())
+    assert {type(one.error) for one in outcome} == {ClientClosedError}
     assert (cancels(sim), statuses(sim)) == (30, {"cancelled": 30})
 
 
 def test_an_http_client_that_is_closed_under_it(asker: Asker, sim: Simulator) -> None:
-    """Nobody can be asked any more: the call ends, and says why."""
+    """No request can be sent any more: the call ends, and says why."""
     sim.weather = SLOW
     own = (http.AsyncClient if asker.is_async else http.Client)()
     given = options(sim, ALONE, http_client=own)
     if asker.is_async:
 
-        async def main() -> Heard:
+        async def main() -> CallOutcome:
             client = AsyncFlexOpenAI(**given)
             task = asyncio.ensure_future(aask(client))
             await auntil(lambda: looks(sim))
             await own.aclose()
             return await task
 
-        heard = asyncio.run(main())
+        outcome = asyncio.run(main())
     else:
         client = FlexOpenAI(**given)
         result = in_thread(lambda: ask(client))
         until(lambda: looks(sim))
         own.close()
-        heard = result()
-    assert isinstance(heard.error, ClientClosedError)
-    assert heard.possibly_billed == [True]
+        outcome = result()
+    assert isinstance(outcome.error, ClientClosedError)
+    assert outcome.possibly_billed == [True]
     assert (created(sim), statuses(sim)) == (1, {"in_progress": 1})
 
 

@@ -16,7 +16,7 @@ LONGEST = 300.0
 
 
 def looks(pace: PollSchedule, calls: int, until: float) -> list[float]:
-    """When so many responses that were created at once are looked at, in order."""
+    """When this many responses created at once are polled, in order."""
     chance = Random(0)
 
     def after(now: float) -> float:

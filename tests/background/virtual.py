@@ -58,8 +58,8 @@ class Server:
         status = self.status if self.now >= self.ends else "in_progress"
         if name in self.cancelled:
             status = "cancelled"
-        told = {"id": name, "status": status, "store": self.stored, "output": []}
-        return SimpleNamespace(content=json.dumps(told).encode(), headers={})
+        body = {"id": name, "status": status, "store": self.stored, "output": []}
+        return SimpleNamespace(content=json.dumps(body).encode(), headers={})
 
     def _is_too_much(self) -> bool:
         if self.per_minute is None:

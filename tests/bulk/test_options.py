@@ -54,7 +54,7 @@ def test_a_run_until_a_time_of_day(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [("background,standard", 64), ("batch,background", 50_000), ("flex", 64), ("auto", 50_000)],
 )
 def test_rows_at_a_time_under_a_budget(lanes: str, rows: int, tmp_path: Path) -> None:
-    """What is under way is not stopped by it: only a file of calls is worth so many."""
+    """What is under way is not stopped by it: only a file of calls is worth this many."""
     assert checked(tmp_path, lanes=lanes, budget=5).concurrency == rows
 
 

@@ -192,7 +192,7 @@ LONG = {"lanes": "flex", "flex_timeout": 60, "patience": 0, "max_retries": 0}
     ],
     ids=["class", "with_options", "new policy", "call", "override", "call in override"],
 )
-def test_a_timeout_bounds_attempts_whoever_gave_it(
+def test_a_timeout_bounds_attempts_wherever_it_was_given(
     client: Any, options: Any, inside: Any, call: Any, sim: Simulator
 ) -> None:
     """A longer field of the policy is overridden, and warned about once."""

@@ -93,28 +93,28 @@ def test_threads_in_the_middle_of_calls(forks: int, sim: Simulator) -> None:
 def child(work: Callable[[], Any]) -> Iterator[int]:
     """A child that does some work and stays until the block ends; it must do so well."""
     stays, end = os.pipe()
-    told, tells = os.pipe()
+    started, starts = os.pipe()
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
             os.close(end)
             work()
-            os.write(tells, b"done")
+            os.write(starts, b"done")
             os.read(stays, 1)
             status = 0
-        except BaseException:  # noqa: BLE001 - shown, and the status tells
+        except BaseException:  # noqa: BLE001 - shown, and the status says so
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(status)
-    for descriptor in (stays, tells):
+    for descriptor in (stays, starts):
         os.close(descriptor)
     try:
-        assert os.read(told, 4) == b"done"
+        assert os.read(started, 4) == b"done"
         yield pid
     finally:
         os.close(end)
-        os.close(told)
+        os.close(started)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert status == 0
 

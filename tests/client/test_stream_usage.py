@@ -1,4 +1,4 @@
-"""The usage of chat streams: requested on the wire, priced, and withheld where nobody asked."""
+"""The usage of chat streams: requested on the wire, priced, withheld if it was not requested."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_stream_that_did_not_ask_is_priced(is_async: bool, sim: Simulator) -> 
 @pytest.mark.parametrize("options", [{"include_usage": False}, {}, None])
 @pytest.mark.parametrize("extra", [False, True])
 def test_explicit_stream_options_are_not_changed(options: Any, extra: bool, sim: Simulator) -> None:
-    """Whoever sets ``stream_options`` has the last word on it; without usage, no cost is known."""
+    """A caller that sets ``stream_options`` decides; without usage, no cost is known."""
     body = {"stream_options": options}
     _, report = stream(sim.base_url, is_async=False, **({"extra_body": body} if extra else body))
 
@@ -258,7 +258,7 @@ def test_usage_that_does_not_come(is_async: bool) -> None:
 
 @pytest.mark.parametrize("how", ["close", "with", "helper"])
 def test_closing_reads_the_usage(how: str, sim: Simulator) -> None:
-    """Whoever closes the stream at the finish reason is priced, also if they asked for usage."""
+    """A stream that is closed at the finish reason is priced, also where usage was requested."""
     with FlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=FAST) as client, track() as calls:
         completions = client.chat.completions
         body: Any = {"model": "o3", "messages": MESSAGES, "stream_options": REQUESTED}

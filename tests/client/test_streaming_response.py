@@ -108,7 +108,7 @@ BYTES = {name: readers for name, readers in READERS.items() if "events" not in n
 def test_it_is_routed_as_the_stream_it_is(
     api: str, sync: Read, asynchronous: ARead | None, sim: Simulator
 ) -> None:
-    """Retried before its first event, and served on flex, whoever reads what of it."""
+    """Retried before its first event, and served on flex, whatever is read of it."""
     sim.script(Fault.refuse(), Fault.stream_error())
 
     seen, report = run(sim.base_url, api, sync, asynchronous)

@@ -206,7 +206,7 @@ def text_of(chunks: Any) -> str:
 
 
 def test_a_body_that_the_caller_reads_is_not_journaled(path: str, sim: Simulator) -> None:
-    """Without a stream, nobody else reads it."""
+    """Without a stream, no other call reads it."""
     for _ in range(2):
         with (
             client_of(sim, path) as client,

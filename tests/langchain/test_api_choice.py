@@ -237,7 +237,7 @@ def test_named_lanes_say_why_too(make: Make, sim: Simulator) -> None:
 async def test_what_only_has_another_name(
     arguments: dict[str, Any], how: str, make: Make, sim: Simulator
 ) -> None:
-    """What the API has in other words, or by default, keeps no call off its lanes."""
+    """What the API has in other words, or by default, excludes no call from its lanes."""
     allowed = set(inspect.signature(Responses.create).parameters) | {"background_options"}
     made = make(model=NO_FLEX, policy=AUTO)
     for model in (made.bind(**arguments), made.model_copy(update={"model_kwargs": arguments})):

@@ -65,7 +65,7 @@ def _user() -> dict[str, Any]:
     if os.geteuid() != 0:
         return {}
     known = {entry.pw_name for entry in pwd.getpwall()}
-    user = next(name for name in ("postgres", "nobody") if name in known)
+    user = next(name for name in ("postgres", "nobody") if name in known)  # codespell:ignore nobody
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
 
 

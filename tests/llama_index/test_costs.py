@@ -136,7 +136,7 @@ def test_a_failed_call_counts_as_one(cls: Any, stream: bool, sim: Simulator) -> 
 
 
 def test_a_chat_stream_without_usage_is_unpriced(sim: Simulator) -> None:
-    """With ``stream_usage=False`` nobody asks for it; the reason says how to."""
+    """With ``stream_usage=False`` it is not requested; the reason says how to."""
     records: list[CallRecord] = []
     with FlexCostEventHandler(on_record=records.append) as costs:
         list(make(OpenAIFlex, sim, stream_usage=False).stream_chat(MESSAGES))

@@ -82,7 +82,7 @@ async def test_an_agent_that_streams(
 @pytest.mark.parametrize("cls", OURS)
 async def test_every_way_to_stream(cls: Any, sim: Simulator, tmp_path: Path) -> None:
     """Chat and completion, sync and async, to the end: each is paid for once."""
-    told = []
+    streams = []
     for _ in range(2):
         llm = make(cls, sim, policy=FAST.replace(journal=str(tmp_path / "calls.db")))
         asked = [ChatMessage("A colour?")]
@@ -92,9 +92,9 @@ async def test_every_way_to_stream(cls: Any, sim: Simulator, tmp_path: Path) -> 
             list(llm.stream_complete("A colour?")),
             [chunk async for chunk in await llm.astream_complete("A colour?")],
         ]
-        told.append([str(one[-1]) for one in chunks])
+        streams.append([str(one[-1]) for one in chunks])
         reports = [one[-1].additional_kwargs["flextier"]["lane"] for one in chunks]
         forget()
-    assert told[0] == told[1]
+    assert streams[0] == streams[1]
     assert reports == ["journal"] * 4
     assert len(sim.requests) == 4

@@ -90,7 +90,7 @@ def test_a_period(keep: Keep) -> None:
 
 
 def test_when_flex_refuses(keep: Keep) -> None:
-    """Refused attempts and calls that flex answered are told by weekday and hour of the zone."""
+    """Refused attempts and calls that flex answered are counted by weekday and hour of the zone."""
     summary = summary_of(keep(fortnight()), tz="Etc/GMT-1")
 
     monday = summary.flex_attempts[0]
