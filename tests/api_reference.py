@@ -193,7 +193,7 @@ def _type(annotation: ast.expr) -> str:
 
 
 def _default(value: ast.expr | None, equals: str = " = ") -> str:
-    """A default as it is written; nothing where it is made anew each time, or internal."""
+    """A default as it is written; nothing where it is made again each time, or internal."""
     match value:
         case ast.Call(func=ast.Name(id="Field" | "field"), keywords=keywords):
             value = next((x.value for x in keywords if x.arg == "default"), None)
