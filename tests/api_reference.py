@@ -141,12 +141,12 @@ def first_paragraph(doc: str) -> str:
 
 def _section(doc: str, title: str) -> dict[str, str]:
     """The entries of a section such as ``Args:``, by name."""
-    found = re.search(rf"^{title}:\n((?:[ ]{{4}}.*\n?|\n)+)", doc, re.MULTILINE)
+    found = re.search(rf"^(?:{title}):\n((?:[ ]{{4}}.*\n?|\n)+)", doc, re.MULTILINE)
     entries: dict[str, str] = {}
     if found is not None:
         for entry in re.split(r"\n(?=\S)", inspect.cleandoc(found[1])):
             name, _, text = entry.partition(":")
-            entries[name] = first_paragraph(text)
+            entries[name.partition(" = ")[0]] = first_paragraph(text)
     return entries
 
 
@@ -284,7 +284,7 @@ def _members(found: Found) -> Iterator[str]:
 
 
 def _fields(owner: ast.ClassDef) -> Iterator[tuple[str, str]]:
-    words = _section(_doc(owner), "Attributes")
+    words = _section(_doc(owner), "Attributes|Fields, with their defaults")
     for node, doc in _statements(owner.body):
         match node:
             case ast.AnnAssign(target=ast.Name(id=name)) if not name.startswith("_"):

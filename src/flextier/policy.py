@@ -22,7 +22,7 @@ from flextier.errors import PolicyError
 from flextier.lanes import ANY_WINDOW, AUTO, LANES, NAMES, Window, lane_named
 from flextier.lanes.lane_support import parse_lane_support
 
-__all__ = ["FlexPolicy", "PolicyFields"]
+__all__ = ["FlexPolicy", "PolicyFields", "describe"]
 
 _PREFIX = "FLEXTIER_"
 MAX_PATIENCE = 300.0
