@@ -24,7 +24,7 @@ from flextier.lanes.lane_support import parse_lane_support
 
 __all__ = ["FlexPolicy", "PolicyFields", "describe"]
 
-_PREFIX = "FLEXTIER_"
+PREFIX = "FLEXTIER_"
 MAX_PATIENCE = 300.0
 """Seconds of patience, where neither it nor a deadline is set; at most, where a timeout is."""
 
@@ -146,7 +146,7 @@ class FlexPolicy(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid"
+        frozen=True, env_prefix=PREFIX, env_ignore_empty=True, extra="forbid"
     )
 
     lanes: Annotated[tuple[str, ...], NoDecode] = ("flex", "standard")
@@ -179,8 +179,8 @@ class FlexPolicy(BaseSettings):
 
     def __init__(self, **values: Unpack[PolicyFields]) -> None:
         for old, new in _RENAMED.items():
-            if (variable := _PREFIX + old.upper()) in os.environ:
-                raise PolicyError(f"{variable} was renamed: set {_PREFIX}{new.upper()} instead")
+            if (variable := PREFIX + old.upper()) in os.environ:
+                raise PolicyError(f"{variable} was renamed: set {PREFIX}{new.upper()} instead")
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -415,7 +415,7 @@ def _explain_one(item: dict[str, Any], given: dict[str, Any]) -> str:
     if field not in FlexPolicy.model_fields:
         hint = did_you_mean(field, _fields()) or f"; the fields are: {', '.join(_fields())}"
         return f"FlexPolicy has no field {field!r}{hint}"
-    variable = _PREFIX + field.upper()
+    variable = PREFIX + field.upper()
     if field in given:
         return f"FlexPolicy({field}={given[field]!r}): {message} (or set {variable})"
     return f"{variable}={os.environ.get(variable, '')!r} (FlexPolicy.{field}): {message}"

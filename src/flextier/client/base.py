@@ -16,6 +16,7 @@ from flextier.client.response_parsing import check_answer
 from flextier.client.router import Router
 from flextier.policy import FlexPolicy, PolicyFields
 from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, with_retries
+from flextier.variables import warn_misspelt
 
 
 class RoutedClient:
@@ -127,7 +128,9 @@ def _new_router(
     retries = max_retries if is_given(max_retries) else None
     arguments = ClientArguments(_timeout_argument(timeout, http_client), retries)
     given = None if policy is None else FlexPolicy.of(policy)
-    return Router(with_retries(given or FlexPolicy(), given, retries), clock, CAPACITY, arguments)
+    own = with_retries(given or FlexPolicy(), given, retries)
+    warn_misspelt()
+    return Router(own, clock, CAPACITY, arguments)
 
 
 def _timeout_argument(timeout: Any, http_client: Any) -> TimeoutArgument:

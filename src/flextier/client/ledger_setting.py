@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from threading import Lock
 
 from flextier._utils.fork import after_fork_in_child
 from flextier._utils.safe_warn import safe_warn
 from flextier.calls import hooks
-
-VARIABLE = "FLEXTIER_LEDGER"
+from flextier.variables import LEDGER, setting
 
 _lock = Lock()
 _is_read = False
@@ -27,7 +25,7 @@ def start_process_ledger() -> None:
     with _lock:  # the calls of other threads are recorded, too: they wait
         if _is_read:
             return
-        url = os.environ.get(VARIABLE, "").strip()
+        url = setting(LEDGER)
         if url != _url:  # a forked child has its parent's ledger
             _url = url
             hooks.record_every_call(_ledger(url) if url else None)
@@ -40,7 +38,7 @@ def _ledger(url: str) -> hooks.Recorder | None:
 
         ledger = ProcessLedger(url)
     except Exception as error:  # noqa: BLE001 - whatever it is, calls go on
-        safe_warn(f"{VARIABLE} cannot be used, so calls are not recorded: {error}", RuntimeWarning)
+        safe_warn(f"{LEDGER} cannot be used, so calls are not recorded: {error}", RuntimeWarning)
         return None
     ledger.use()
     return ledger

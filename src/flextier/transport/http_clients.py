@@ -7,7 +7,6 @@ although the server has finished: so every socket sends keep-alive probes.
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import sys
@@ -25,6 +24,7 @@ from flextier._utils.extras import needs_extra
 from flextier.transport.attempt_timeout import TimeLimitedStream, clipped_timeout
 from flextier.transport.forked_child import drop_in_child, replace_pool
 from flextier.transport.per_loop_pool import PerLoopTransport, under_asyncio
+from flextier.variables import AIOHTTP, is_false, setting
 
 SocketOption = tuple[int, int, int]
 
@@ -253,12 +253,8 @@ def sync_client_like(http_client: Any) -> Any:
     )
 
 
-_FALSE = frozenset({"0", "false", "no", "off"})
-
-
 def _aiohttp_enabled() -> bool:
-    setting = os.environ.get("FLEXTIER_AIOHTTP", "").strip().lower()
-    return setting not in _FALSE and find_spec("aiohttp") is not None
+    return not is_false(setting(AIOHTTP)) and find_spec("aiohttp") is not None
 
 
 def _aiohttp_supports(proxy: Any, settings: dict[str, Any]) -> bool:
