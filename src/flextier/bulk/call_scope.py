@@ -3,77 +3,56 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from decimal import Decimal
-from typing import Any
 
 from flextier.bulk.options import RunOptions
 from flextier.bulk.row import Row
 from flextier.calls.budget import Spending
-from flextier.calls.context import current_scope
+from flextier.calls.context import current_scope, earlier
 from flextier.calls.report import CallReport
 from flextier.costs.records import record_of
 from flextier.costs.totals import CostTotals
 from flextier.errors import BudgetExceeded
 from flextier.policy import FlexPolicy
 
-Changes = tuple[tuple[str, Any], ...]
-
 ROW: ContextVar[Row | None] = ContextVar("flextier_bulk_row", default=None)
 """The row that the running code works on."""
 
-_STEPS = 100
-"""Steps in which the remaining time is updated. Calls of one step share a policy."""
-_RESERVE_FITS = 300.0
-"""Seconds. With less time left, the reserve for the next lane is reduced to fit."""
+_NEAR_END = 10.0
+"""Seconds before its end in which a background response is cancelled to keep it."""
 
 
 class PolicyOverrides:
-    """The overrides of the policies of a run's calls: lanes, journal, the remaining deadline.
+    """The overrides of the policies of a run's calls: lanes, journal, the end of the run.
 
     Args:
         run_options: the run's options.
-        clock: seconds.
+        clock: seconds since the epoch.
     """
 
-    def __init__(self, run_options: RunOptions, clock: Callable[[], float]) -> None:
+    def __init__(self, run_options: RunOptions, clock: Callable[[], float] = time.time) -> None:
         self.journal = os.path.realpath(run_options.state_dir / "journal.db")
         """Path of the run's journal."""
-        self._fixed = {**dict(current_scope().changes), "journal": self.journal}
+        scope, deadline = current_scope(), run_options.deadline
+        changes = {**dict(scope.changes), "journal": self.journal}
         if run_options.lanes is not None:
-            self._fixed["lanes"] = run_options.lanes
-        deadline = run_options.deadline
+            changes["lanes"] = run_options.lanes
+        FlexPolicy.check(changes)
         self._clock = clock
-        self._ends_at = None if deadline is None else clock() + deadline
-        self._deadline = deadline or 0.0
-        self._reserve = FlexPolicy().standard_reserve if deadline is not None else 0.0
-        self._current: Changes = tuple(sorted(self._fixed.items()))
-        self._update_at = 0.0
-        FlexPolicy.check(dict(self.changes()))
+        self._until = earlier(scope.until, None if deadline is None else clock() + deadline)
+        self.scope = {"changes": tuple(sorted(changes.items())), "until": self._until}
+        """The fields of the calls' scope."""
 
     def is_over(self) -> bool:
-        """Whether the deadline has passed."""
-        return self._ends_at is not None and self._clock() >= self._ends_at
+        """Whether the run's end has passed."""
+        return self._until is not None and self._clock() >= self._until
 
     def is_nearly_over(self) -> bool:
-        """Whether a call that ran out of time did so because of the run's deadline."""
-        if self._ends_at is None:
-            return False
-        return self._clock() >= self._ends_at - self._deadline / _STEPS - 1.0
-
-    def changes(self) -> Changes:
-        """The overrides for calls that begin now; their deadline is never after the run's."""
-        if self._ends_at is None or (now := self._clock()) < self._update_at:
-            return self._current
-        left = max(self._ends_at - now, 0.001)
-        step = min(left / _STEPS, 1.0)
-        self._update_at = now + step
-        overrides = {**self._fixed, "deadline": left - step}
-        if left < _RESERVE_FITS:
-            overrides["standard_reserve"] = min(self._reserve, left / 2)
-        self._current = tuple(sorted(overrides.items()))
-        return self._current
+        """Whether a call that ran out of time did so because of the run's end."""
+        return self._until is not None and self._clock() >= self._until - _NEAR_END
 
 
 class RunBudget(Spending):

@@ -104,7 +104,7 @@ class _Runner:
             load_price_list()
             begin_again(str(run_options.state_dir / "journal.db"))
             stack.enter_context(listen(self._costs.on_report))
-            overrides = PolicyOverrides(run_options, asyncio.get_running_loop().time)
+            overrides = PolicyOverrides(run_options)
             if (part_file := run_options.part_file) is not None:
                 await asyncio.to_thread(write_part, database, part_file, self._input_version)
             self._writer = self._start_writer()

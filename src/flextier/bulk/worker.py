@@ -173,7 +173,7 @@ class RowWorkers:
         options = self._run_options
         try:
             value = self._select_input(row)
-            with scoped(changes=self._overrides.changes()):
+            with scoped(**self._overrides.scope):
                 response = await self._invoke(value)
             line = output_line(row, response, options.output_column, with_cost=options.with_cost)
         except asyncio.CancelledError as error:
