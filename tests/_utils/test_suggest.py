@@ -34,9 +34,9 @@ def test_the_right_name_is_suggested(call: Callable[..., Any], wrong: str, right
 
 
 def test_a_ledger_suggests_the_right_name(tmp_path: Path) -> None:
-    """In each of its questions."""
+    """Where the arguments are those of ``records``."""
     with Ledger(f"sqlite:///{tmp_path / 'calls.db'}") as ledger:
-        for method in (ledger.records, ledger.totals, ledger.sums):
+        for method in (ledger.totals, ledger.sums):
             wrong: dict[str, Any] = {"modle": "o3"}
             with pytest.raises(TypeError, match="argument 'modle': did you mean 'model'"):
                 method(**wrong)

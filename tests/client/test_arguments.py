@@ -15,8 +15,8 @@ from flextier.client.arguments import (
     AsyncCopyArguments,
     ClientArguments,
     CopyArguments,
-    check_names,
 )
+from flextier.client.unknown_arguments import check_names
 
 CLIENTS = (FlexOpenAI, AsyncFlexOpenAI)
 

@@ -11,9 +11,9 @@ from flextier._openai.compat import is_given, not_given
 from flextier._openai.request_options import headers_received, is_routed
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.capacity import CAPACITY
-from flextier.client.arguments import check_names
 from flextier.client.response_parsing import check_answer
 from flextier.client.router import Router
+from flextier.client.unknown_arguments import check_names
 from flextier.policy import FlexPolicy, PolicyFields
 from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, with_retries
 from flextier.variables import warn_misspelt

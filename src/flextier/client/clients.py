@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import openai
 from tenacity import AsyncRetrying, Retrying
@@ -17,17 +17,19 @@ from typing_extensions import Self, Unpack
 
 from flextier._utils.wakeup import TaskWait, ThreadWait, task_wait
 from flextier.background.waiters import await_stopped, stop_waiters, wait_stopped
-from flextier.client.arguments import (
-    AsyncClientArguments,
-    AsyncCopyArguments,
-    ClientArguments,
-    CopyArguments,
-)
 from flextier.client.routed_request import RoutedRequests, result_of
 from flextier.routing.call import Route
 from flextier.transport.attempt_timeout import async_time_limit, time_limit
 from flextier.transport.http_clients import async_http_client, enforces_time_limit, sync_http_client
 from flextier.transport.streams import AsyncFlexStream, FlexStream
+
+if TYPE_CHECKING:
+    from flextier.client.arguments import (
+        AsyncClientArguments,
+        AsyncCopyArguments,
+        ClientArguments,
+        CopyArguments,
+    )
 
 _UNLIMITED = nullcontext()
 

@@ -8,7 +8,7 @@ from inspect import signature
 from typing import Any
 
 from flextier._utils.suggest import did_you_mean
-from flextier.client.arguments import unknown_argument
+from flextier.client.unknown_arguments import unknown_argument
 from flextier.policy import FlexPolicy
 
 _NEAR = 0.8

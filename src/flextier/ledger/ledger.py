@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -147,7 +148,17 @@ class Ledger:
         """Number of records of this process that were dropped."""
         return self._writer.lost
 
-    def records(self, **which: Unpack[Filter]) -> Iterator[CallRecord]:
+    def records(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        model: str | None = None,
+        lane: str | None = None,
+        framework: str | None = None,
+        tag: str | None = None,
+        run_id: str | None = None,
+    ) -> Iterator[CallRecord]:
         """The records as they were added, without metadata, oldest first; read page by page.
 
         Args:
@@ -162,9 +173,9 @@ class Ledger:
         Raises:
             LedgerError: the ledger cannot be read.
         """
-        chosen = _filter("records", which)
+        which = CallFilter(since, until, model, lane, framework, tag, run_id)
         self.flush()
-        return queries.records(self._store, chosen)
+        return queries.records(self._store, which)
 
     def totals(self, **which: Unpack[Filter]) -> CostTotals:
         """The totals of the records: ``CostTotals(ledger.records(...))``, computed in SQL.

@@ -19,8 +19,8 @@ from flextier._openai.compat import not_given
 from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier._utils.extras import needs_extra
 from flextier.calls.run_tracking import need_run_tracking
-from flextier.client.arguments import unknown_argument
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
+from flextier.client.unknown_arguments import unknown_argument
 from flextier.llama_index.events import CallObserver
 from flextier.llama_index.model_info import FALLBACK_CONTEXT_WINDOW, model_info
 from flextier.llama_index.report_metadata import (

@@ -9,8 +9,10 @@ from typing_extensions import Unpack
 from flextier._openai.request_options import NO_STREAM_USAGE
 from flextier._utils.extras import needs_extra
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
-from flextier.llama_index.arguments import OpenAIArguments
 from flextier.llama_index.base import FlexLLM, without_retries
+
+if TYPE_CHECKING:
+    from flextier.llama_index.arguments import OpenAIArguments
 
 with needs_extra("llama-index"):
     from llama_index.core.base.llms.types import (

@@ -8,9 +8,11 @@ from typing_extensions import Unpack
 
 from flextier._utils.extras import needs_extra
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
-from flextier.llama_index.arguments import OpenAIResponsesArguments
 from flextier.llama_index.base import FlexLLM
 from flextier.llama_index.events import CallObserver
+
+if TYPE_CHECKING:
+    from flextier.llama_index.arguments import OpenAIResponsesArguments
 
 with needs_extra("llama-index"):
     from llama_index.llms.openai import OpenAIResponses
