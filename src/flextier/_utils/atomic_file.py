@@ -1,9 +1,10 @@
-"""Write a file atomically: it is replaced as a whole, and only its owner can read it."""
+"""Write a file atomically: it is replaced as a whole."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,14 @@ _SQLITE = b"SQLite format 3"
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str], *, private: bool = True) -> Iterator[BinaryIO]:
     """A file to write to, which replaces ``path`` unless the block raises.
 
     A pipe or a device is written to directly.
+
+    Args:
+        path: the file.
+        private: whether only its owner can read it; else it keeps its mode.
 
     Raises:
         ValueError: ``path`` is a SQLite database: a ledger, or a journal.
@@ -31,13 +36,15 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
         return
     target = target.resolve()  # a symbolic link stays one
-    _refuse_database(target, path)
+    refuse_database(path)
     temporary = target.with_name(f".flextier-{uuid4().hex}.tmp")
     try:
-        with open(temporary, "xb", opener=_private) as file:
+        with open(temporary, "xb", opener=_private if private else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if target.exists() and not private:
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -47,8 +54,9 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _refuse_database(target: Path, path: str | os.PathLike[str]) -> None:
-    if target.is_file():
-        with target.open("rb") as file:
+def refuse_database(path: str | os.PathLike[str]) -> None:
+    """Raise a ValueError if a file is a SQLite database."""
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
             if file.read(len(_SQLITE)) == _SQLITE:
                 raise ValueError(f"{os.fspath(path)} is a SQLite database: name another file")

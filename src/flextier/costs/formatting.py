@@ -20,7 +20,7 @@ Groups = Sequence[Mapping[str, Sums]]
 def text(totals: Sums, groups: Groups) -> str:
     """The table in aligned columns, and notes below it."""
     lines = text_table([_HEAD, *_rows(totals, groups)], left=1)
-    return "\n".join([*lines, *_notes(totals)])
+    return "\n".join([*lines, *notes(totals)])
 
 
 def html(totals: Sums, groups: Groups) -> str:
@@ -30,8 +30,8 @@ def html(totals: Sums, groups: Groups) -> str:
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
         for row in _rows(totals, groups)
     )
-    notes = "".join(f"<p>{escape(note)}</p>" for note in _notes(totals))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+    below = "".join(f"<p>{escape(note)}</p>" for note in notes(totals))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
 
 
 def _rows(totals: Sums, groups: Groups) -> Iterator[tuple[str, ...]]:
@@ -62,7 +62,8 @@ def _row(name: str, sums: Sums, digits: int) -> tuple[str, ...]:
     )
 
 
-def _notes(totals: Sums) -> Iterator[str]:
+def notes(totals: Sums) -> Iterator[str]:
+    """Sentences on what the table does not include."""
     digits = digits_for(totals.standard_cost)
     if totals.fallback_calls:
         premium = dollars(totals.fallback_premium, digits)

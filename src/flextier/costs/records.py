@@ -15,7 +15,7 @@ from typing import Any
 
 from flextier.calls.report import Attempt, CallReport
 from flextier.pricing.cost import Cost
-from flextier.pricing.decimals import difference, plain_digits, total
+from flextier.pricing.decimals import difference, optional_digits, total
 from flextier.pricing.price_book import cost_or_unpriced
 from flextier.pricing.usage import Usage
 
@@ -87,8 +87,8 @@ class CallRecord:
             "at": self.at.isoformat(),
             "usage": None if self.usage is None else self.usage.to_dict(),
             "cost": self.cost.to_dict(),
-            "premium": _digits(self.premium),
-            "possibly_billed": _digits(self.possibly_billed),
+            "premium": optional_digits(self.premium),
+            "possibly_billed": optional_digits(self.possibly_billed),
             "attempts": [attempt.to_dict() for attempt in self.attempts],
             "tags": list(self.tags),
             "metadata": dict(self.metadata),
@@ -188,7 +188,3 @@ def _bound(report: CallReport) -> Decimal | None:
     costs = [cost_or_unpriced(most, report.models, lane, report.at).total for lane in lanes]
     known = [cost for cost in costs if cost is not None]
     return total(known) if len(known) == len(costs) else None
-
-
-def _digits(amount: Decimal | None) -> str | None:
-    return None if amount is None else plain_digits(amount)

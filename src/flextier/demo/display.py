@@ -11,7 +11,7 @@ from time import monotonic
 
 from flextier._utils.extras import needs_extra
 from flextier.calls.report import CallReport
-from flextier.costs.formatting import digits_for, dollars
+from flextier.costs.formatting import digits_for, dollars, notes
 from flextier.costs.sums import Sums
 from flextier.costs.totals import CostTotals
 from flextier.demo.questions import Question
@@ -34,6 +34,7 @@ WORDS = {
     "timeout": "[red]stalled[/]",
 }
 LANES = {"flex": "green", "standard": "magenta"}
+_NO_EMBEDDINGS = "LlamaIndex's embeddings are not included: they have no lanes and bypass flextier."
 _HEAD = ("", "calls", "input", "output", "cost", "standard", "saved", "")
 
 
@@ -98,6 +99,8 @@ class Display:
         self._console.print(cost_table(totals))
         for note in notes(totals):
             self._console.print(note, soft_wrap=True)
+        if "LlamaIndex" in totals.by_tag:
+            self._console.print(_NO_EMBEDDINGS, soft_wrap=True)
         self._console.print()
 
     def file(self, what: str, path: Path) -> None:
@@ -171,24 +174,6 @@ def cost_table(totals: CostTotals) -> Table:
             table.add_row(*_row(name, sums, digits))
         table.add_section()
     return table
-
-
-def notes(totals: CostTotals) -> Iterator[str]:
-    """Sentences on what the table does not include."""
-    digits = digits_for(totals.standard_cost)
-    if totals.fallback_calls:
-        premium = dollars(totals.fallback_premium, digits)
-        yield f"Falling back cost ${premium} more than flex would have, with the same tokens."
-    if totals.possibly_billed_attempts:
-        most = dollars(totals.possibly_billed, digits)
-        yield (
-            f"Attempts without an answer: {totals.possibly_billed_attempts}. They may have been "
-            f"billed, too: at most ${most} where that is known."
-        )
-    if "LlamaIndex" in totals.by_tag:
-        yield "LlamaIndex's embeddings are not included: they have no lanes and bypass flextier."
-    if totals.unpriced_calls:
-        yield f"Calls without a known price: {totals.unpriced_calls}. They are not in any amount."
 
 
 def _row(name: str, sums: Sums, digits: int) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from flextier.pricing.decimals import difference, dollars, plain_digits, total, total_dollars
+from flextier.pricing.decimals import difference, dollars, optional_digits, total, total_dollars
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
@@ -69,14 +69,11 @@ class Cost:
             "reason": self.reason,
             "priced_as": self.priced_as,
             "rates": None if self.rates is None else self.rates.to_dict(),
-            "input": _digits(self.input),
-            "cached_input": _digits(self.cached_input),
-            "cache_write": _digits(self.cache_write),
-            "output": _digits(self.output),
-            "total": _digits(self.total),
-            "standard": _digits(self.standard),
-            "saved": _digits(self.saved),
+            **{name: optional_digits(getattr(self, name)) for name in _AMOUNTS},
         }
+
+
+_AMOUNTS = ("input", "cached_input", "cache_write", "output", "total", "standard", "saved")
 
 
 def _parts(rates: Rates, usage: Usage) -> tuple[tuple[Decimal, int], ...]:
@@ -123,7 +120,3 @@ def of_estimated_usage(cost: Cost) -> Cost:
         return cost
     reason = "; ".join(filter(None, (USAGE_ESTIMATED, cost.reason)))
     return replace(cost, basis="estimated", reason=reason)
-
-
-def _digits(amount: Decimal | None) -> str | None:
-    return None if amount is None else plain_digits(amount)

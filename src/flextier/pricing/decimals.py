@@ -53,6 +53,11 @@ def plain_digits(amount: Decimal) -> str:
     return f"{_normalized(amount):f}"
 
 
+def optional_digits(amount: Decimal | None) -> str | None:
+    """As :func:`plain_digits`; None if the amount is unknown."""
+    return None if amount is None else plain_digits(amount)
+
+
 def _normalized(amount: Decimal) -> Decimal:
     """The same number without trailing zeros, and without an exponent for whole numbers."""
     short = amount.normalize(_CONTEXT)

@@ -58,7 +58,7 @@ class Rates:
         """Rates, or the arguments of :meth:`of` by name."""
         if isinstance(given, Rates):
             return given
-        unknown = sorted(set(given) - {"input", "output", "cached_input", "cache_write"})
+        unknown = sorted(set(given).difference(cls.__slots__))
         if unknown:
             raise ValueError(f"rates have no {', '.join(map(repr, unknown))}")
         missing = [name for name in ("input", "output") if name not in given]
@@ -68,21 +68,11 @@ class Rates:
 
     def times(self, share: Decimal) -> Rates:
         """Each rate multiplied by ``share``."""
-        return Rates(
-            input=product(self.input, share),
-            output=product(self.output, share),
-            cached_input=product(self.cached_input, share),
-            cache_write=product(self.cache_write, share),
-        )
+        return Rates(*(product(getattr(self, name), share) for name in self.__slots__))
 
     def to_dict(self) -> dict[str, str]:
         """The rates by name, as plain digits."""
-        return {
-            "input": plain_digits(self.input),
-            "output": plain_digits(self.output),
-            "cached_input": plain_digits(self.cached_input),
-            "cache_write": plain_digits(self.cache_write),
-        }
+        return {name: plain_digits(getattr(self, name)) for name in self.__slots__}
 
 
 def _money(name: str, given: Money) -> Decimal:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 
 from flextier._utils.formatting import text_table
 from flextier.lanes import FLEX, LANES, PRIORITY, STANDARD, Lane, tier_lane
 from flextier.pricing import price_list
-from flextier.pricing.decimals import plain_digits
+from flextier.pricing.decimals import optional_digits, plain_digits
 from flextier.pricing.price_book import price_book
 from flextier.pricing.rate_sheet import RateBand, RateSheet
 from flextier.pricing.rates import Rates
@@ -130,8 +129,4 @@ def _figures(rates: Rates | None) -> tuple[str, ...]:
 
 def _amounts(sheet: RateSheet, usage: Usage) -> tuple[str, str]:
     cost = sheet.cost(usage)
-    return _digits(cost.total), _digits(cost.saved)
-
-
-def _digits(amount: Decimal | None) -> str:
-    return "-" if amount is None else plain_digits(amount)
+    return optional_digits(cost.total) or "-", optional_digits(cost.saved) or "-"

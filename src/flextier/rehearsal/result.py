@@ -12,7 +12,7 @@ from typing import Any
 from flextier.calls.report import CANCELLED, CallReport
 from flextier.lanes import tier_lane
 from flextier.policy import FlexPolicy
-from flextier.pricing.decimals import plain_digits, total
+from flextier.pricing.decimals import optional_digits, total
 from flextier.rehearsal.oracle import Clairvoyant
 from flextier.rehearsal.provider import ProviderCounts
 from flextier.rehearsal.trace import Trace, TraceJob
@@ -171,8 +171,8 @@ class Rehearsal(TraceResult):
         """The figures as plain JSON types; money in plain digits."""
         return {
             **super().to_dict(),
-            "dollars": _digits(self.dollars),
-            "standard_dollars": _digits(self.standard_dollars),
+            "dollars": optional_digits(self.dollars),
+            "standard_dollars": optional_digits(self.standard_dollars),
             "policy": self.policy.model_dump(mode="json", exclude={"budget"}),
         }
 
@@ -186,10 +186,6 @@ def _quantile(values: Sequence[float], share: float) -> float:
 def _sum(amounts: Sequence[Decimal | None]) -> Decimal | None:
     known = [amount for amount in amounts if amount is not None]
     return total(known) if len(known) == len(amounts) else None
-
-
-def _digits(amount: Decimal | None) -> str | None:
-    return None if amount is None else plain_digits(amount)
 
 
 class MiscountError(RuntimeError):

@@ -219,23 +219,14 @@ def waits(summary: Summary, size: Size) -> alt.TopLevelMixin:
     whole = summary.waits.calls
     rows = [
         {
-            "wait": name,
-            "share": calls / whole,
+            "name": name,
+            "value": calls / whole,
             "shown": percent(calls, whole) if calls else "",
             "tip": f"{name}: {count(calls, 'call')}, {percent(calls, whole)}",
         }
         for name, calls in zip(WAIT_NAMES, counts, strict=False)
     ]
-    base = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=alt.X("share:Q", title=None, axis=None, scale=alt.Scale(domainMax=1.12, domainMin=0)),
-        y=alt.Y("wait:O", title=None, sort=None, axis=_names_axis(WAIT_NAMES)),
-        description="tip:N",
-    )
-    bars = base.mark_bar(color="var(--wait)", cornerRadiusEnd=3)
-    texts = base.mark_text(align="left", dx=6, color="var(--ink)", aria=False).encode(
-        text="shown:N"
-    )
-    return _styled(bars + texts, size, height=30 * len(rows) + 12)
+    return _bars(rows, size, names=WAIT_NAMES, longest=1.12, color="var(--wait)", step=30)
 
 
 def _without_empty_tail(counts: Sequence[int]) -> Sequence[int]:
@@ -247,36 +238,43 @@ def _without_empty_tail(counts: Sequence[int]) -> Sequence[int]:
 def premium(summary: Summary, size: Size) -> alt.TopLevelMixin:
     """What fallbacks cost more than the first lanes, by reason."""
     most = max(float(one.premium) for one in summary.fallbacks)
+    names = [plain(one.reason, 24) for one in summary.fallbacks]
     rows = [
         {
-            "reason": plain(one.reason, 24),
-            "premium": float(one.premium),
+            "name": name,
+            "value": float(one.premium),
             "shown": f"{dollars(one.premium)}, {count(one.calls, 'call')}",
             "tip": f"{plain(one.reason)}: {dollars(one.premium)} for {count(one.calls, 'call')}",
         }
-        for one in summary.fallbacks
+        for name, one in zip(names, summary.fallbacks, strict=True)
     ]
-    room = 1.35 if size is WIDE else 2.2
+    longest = (most or 1) * (1.35 if size is WIDE else 2.2)
+    return _bars(rows, size, names=names, longest=longest, color="var(--lane-standard)", step=34)
+
+
+def _bars(
+    rows: Rows, size: Size, *, names: Sequence[str], longest: float, color: str, step: int
+) -> alt.TopLevelMixin:
+    """Horizontal bars, each with its name before it and its value behind it.
+
+    Args:
+        rows: a bar each: ``name``, ``value``, and ``shown`` and ``tip`` for the reader.
+        size: the size.
+        names: all names that may appear, which get room.
+        longest: the value at the right edge: there has to be room for ``shown``.
+        color: of the bars.
+        step: the pixels from one bar to the next.
+    """
     base = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=alt.X(
-            "premium:Q",
-            title=None,
-            axis=None,
-            scale=alt.Scale(domainMin=0, domainMax=(most or 1) * room),
-        ),
-        y=alt.Y(
-            "reason:N",
-            title=None,
-            sort=None,
-            axis=_names_axis(plain(one.reason, 24) for one in summary.fallbacks),
-        ),
+        x=alt.X("value:Q", title=None, axis=None, scale=alt.Scale(domainMin=0, domainMax=longest)),
+        y=alt.Y("name:O", title=None, sort=None, axis=_names_axis(names)),
         description="tip:N",
     )
-    bars = base.mark_bar(color="var(--lane-standard)", cornerRadiusEnd=3)
+    bars = base.mark_bar(color=color, cornerRadiusEnd=3)
     texts = base.mark_text(align="left", dx=6, color="var(--ink)", aria=False).encode(
         text="shown:N"
     )
-    return _styled(bars + texts, size, height=34 * len(rows) + 12)
+    return _styled(bars + texts, size, height=step * len(rows) + 12)
 
 
 def _extent(bucket: TimeBucket) -> dict[str, Any]:

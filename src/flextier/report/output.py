@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from pathlib import Path
-from uuid import uuid4
 
-_SQLITE = b"SQLite format 3"
+from flextier._utils import atomic_file
+
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Suffixes of the files of a SQLite database."""
 
@@ -19,7 +18,7 @@ def is_terminal(output: str | None) -> bool:
 
 
 def refuse_database(output: str, ledger: Path | None) -> None:
-    """Check that the output would not overwrite a database.
+    """Check, before the report is made, that the output would not overwrite a database.
 
     Args:
         output: the file to write.
@@ -32,10 +31,7 @@ def refuse_database(output: str, ledger: Path | None) -> None:
     path = Path(output)
     if ledger is not None and any(_is_same(path, one) for one in _files_of(ledger)):
         raise ValueError(f"--output {output} is the ledger itself, or a file that belongs to it")
-    if path.is_file():
-        with path.open("rb") as file:
-            if file.read(len(_SQLITE)) == _SQLITE:
-                raise ValueError(f"--output {output} is a SQLite database: name another file")
+    atomic_file.refuse_database(output)
 
 
 def _files_of(ledger: Path) -> list[Path]:
@@ -53,29 +49,14 @@ def _is_same(path: Path, other: Path) -> bool:
 def write(text: str, output: str | None) -> None:
     """Write to a file, or to standard output, whose reader may close it early.
 
-    A file is replaced atomically. A pipe or a device is written to directly.
-
     Raises:
         OSError: the output cannot be written; an existing file is unchanged.
     """
     if output is None:
         _print(text)
         return
-    path = Path(output)
-    content = text.encode("utf-8", "backslashreplace")
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)
-        return
-    path = path.resolve()  # a symbolic link stays one
-    temporary = path.with_name(f".flextier-{uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-        if path.exists():
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file.atomic_write(output, private=False) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def _print(text: str) -> None:
