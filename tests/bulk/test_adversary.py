@@ -290,8 +290,10 @@ def test_a_state_that_is_broken(source: Path, tmp_path: Path) -> None:
     CheckpointDB(state / "rows.db").close()
     content = (state / "rows.db").read_bytes()
     (state / "rows.db").write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
-    with pytest.raises(StorageError, match=r"out\.jsonl\.run"):
+    with pytest.raises(StorageError, match=r"rows\.db is damaged.*: move .*out\.jsonl\.run away"):
         run(upper, source, output)
+    state.rename(tmp_path / "away")
+    assert run(upper, source, output, overwrite=True).pending == 0
     (state / "lock").unlink()
     (state / "lock").mkdir()
     with pytest.raises(StorageError, match="lock cannot be opened"):

@@ -4,7 +4,38 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+_POLL_INTERVAL = 0.01
+"""Seconds between two attempts to get the lock of a file."""
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether an error says that another connection holds the lock of a file."""
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether an error says that a file is damaged, or no database."""
+    return type(error) is sqlite3.DatabaseError or isinstance(error, zlib.error)
+
+
+def until_unlocked(operation: Callable[[], _T], seconds: float) -> _T:
+    """The result of an operation, repeated for some seconds while another connection writes."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return operation()
+        except sqlite3.OperationalError as error:
+            if not is_locked(error) or time.monotonic() >= until:
+                raise
+        time.sleep(_POLL_INTERVAL)
 
 
 def open_private(path: str | Path, timeout: float = 5.0) -> sqlite3.Connection:

@@ -58,7 +58,12 @@ def record(journal: Journal | None, write: Callable[[Journal], Any]) -> None:
     try:
         write(journal)
     except JournalError as error:
-        safe_warn(f"a response is not in the journal: {error}", JournalWarning)
+        warn_unwritten(error)
+
+
+def warn_unwritten(error: Exception) -> None:
+    """Warn that a response could not be written to the journal."""
+    safe_warn(f"a response is not in the journal: {error}", JournalWarning)
 
 
 def _lines(content: DownloadedFile, endpoint: str) -> Iterator[_Line]:

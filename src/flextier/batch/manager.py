@@ -16,6 +16,7 @@ from flextier._utils.clock import Clock
 from flextier._utils.fork import after_fork_in_child
 from flextier.background import waiters
 from flextier.batch.api import BatchAPI
+from flextier.batch.collect import warn_unwritten
 from flextier.batch.future import RESUBMIT, BatchFuture, ErrorResult, JournaledResult
 from flextier.batch.pending_calls import GroupKey, wake_all
 from flextier.batch.sync_client import sync_client_for
@@ -124,7 +125,8 @@ class BatchManager(AccountBatches):
             if worker is not None and worker.join(future):
                 return future
             if row is None:
-                entry.journal.unfinished(place.tag)
+                journal = entry.journal
+                journal.write_soon(lambda: journal.unfinished(place.tag), warn_unwritten)
                 future.settle(RESUBMIT)
                 return future
             worker = self.by_tag[place.tag] = BatchWorker(self, group, place.tag, row)

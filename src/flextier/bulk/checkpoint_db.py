@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
-from flextier._utils.sqlite_file import open_private
+from flextier._utils.sqlite_file import is_damaged, is_locked, open_private
 from flextier.bulk.errors import BulkError, StorageError
 from flextier.bulk.row import Identity
 from flextier.journal import Journal, JournalError
@@ -37,6 +37,18 @@ CREATE TABLE rows (
     line_json TEXT NOT NULL    -- its line of the output or of the errors file, as JSON
 );
 """
+
+
+def storage_error(path: Path, error: Exception) -> StorageError:
+    """The error for one of SQLite's, with what to do about it."""
+    if is_locked(error):
+        return StorageError(f"{path} is locked: end what has a transaction open in it")
+    if is_damaged(error):
+        return StorageError(
+            f"{path} is damaged, or no database ({error}): move {path.parent} away, and run the "
+            "same again with overwrite=True (--overwrite): all rows are run again"
+        )
+    return StorageError(f"{path}: {error}")
 
 
 class FinishedRow(NamedTuple):
@@ -78,12 +90,12 @@ class CheckpointDB:
         try:
             self._db = open_private(path)
         except (OSError, sqlite3.Error) as error:
-            raise StorageError(f"{path}: {error}") from error
+            raise storage_error(path, error) from error
         try:
             self._prepare()
         except sqlite3.DatabaseError as error:
             self._db.close()
-            raise StorageError(f"{path}: {error}") from error
+            raise storage_error(path, error) from error
         except BaseException:
             self._db.close()
             raise
@@ -128,7 +140,7 @@ class CheckpointDB:
         try:
             self.store((), (), meta)
         except sqlite3.Error as error:
-            raise StorageError(f"{self.path}: {error}") from error
+            raise storage_error(self.path, error) from error
 
     # --- rows ---------------------------------------------------------------------------------
 
@@ -358,4 +370,4 @@ class CheckpointWriter:
         try:
             lookup.future.set_result(self._database.look_up(lookup.identities))
         except sqlite3.Error as error:
-            lookup.future.set_exception(StorageError(f"{self._database.path}: {error}"))
+            lookup.future.set_exception(storage_error(self._database.path, error))

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from flextier.bulk.call_scope import PolicyOverrides, RunBudget, RunCosts
-from flextier.bulk.checkpoint_db import CheckpointDB, CheckpointWriter
+from flextier.bulk.checkpoint_db import CheckpointDB, CheckpointWriter, storage_error
 from flextier.bulk.errors import BulkError, InputError, StorageError
 from flextier.bulk.input_formats import InputSource, fingerprint, source_of
 from flextier.bulk.options import OnProgress, RunOptions
@@ -51,17 +51,17 @@ async def run_all(
     with ExitStack() as stack:
         stack.enter_context(locked(run_options.state_dir / "lock", run_options.output))
         stack.callback(threads.close)
+        rows_db = run_options.state_dir / "rows.db"
         try:
             check_settings(run_options, target.label)
-        except sqlite3.Error as error:
-            raise StorageError(f"{run_options.state_dir}: {error}") from error
-        database = CheckpointDB(run_options.state_dir / "rows.db")
-        stack.callback(database.close)
-        try:
+            database = CheckpointDB(rows_db)
+            stack.callback(database.close)
             runner = _Runner(run_options, target, source, database, on_progress)
             return await runner(with_signals=with_signals)
-        except (sqlite3.Error, JournalError) as error:
-            raise StorageError(f"{run_options.state_dir}: {error}") from error
+        except sqlite3.Error as error:
+            raise storage_error(rows_db, error) from error
+        except JournalError as error:
+            raise StorageError(str(error)) from error
 
 
 class _Runner:

@@ -219,8 +219,8 @@ class RowWorkers:
     def _storage_failed(self, reason: Exception | str) -> None:
         """End the run, as calls cannot be sent: the journal or ``TMPDIR`` cannot be written to."""
         self.error = self.error or StorageError(
-            f"{reason}; rows that were not sent are pending. Free disk space, and run the same "
-            "again"
+            f"{reason}; rows that were not sent are pending: once that is solved, or disk space is "
+            "free, run the same again"
         )
         self.stop.drain("storage")
 

@@ -70,14 +70,14 @@ class BatchTable:
 
     def get(self, tag: str) -> BatchRow | None:
         """A batch; None: the journal does not have it, or it was never created."""
-        with self._transaction() as sql:
+        with self._transaction(mode="DEFERRED") as sql:
             columns = ", ".join(COLUMNS)
             row = sql(f"SELECT {columns} FROM batches WHERE tag = ?", (tag,)).fetchone()
         return None if row is None else BatchRow(*row)
 
     def all(self) -> list[BatchRow]:
         """All batches, the oldest first."""
-        with self._transaction() as sql:
+        with self._transaction(mode="DEFERRED") as sql:
             columns = ", ".join(COLUMNS)
             rows = sql(f"SELECT {columns} FROM batches ORDER BY sealed").fetchall()
         return [BatchRow(*row) for row in rows]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flextier._openai.compat import LegacyAPIResponse, dumps
 from flextier._openai.response_metadata import json_of
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
-from flextier.journal import JournalError, JournalWarning, journal_at
 from flextier.journal.cache_key import cache_key
+from flextier.journal.errors import JournalError, JournalLocked, JournalWarning
+from flextier.journal.journal import SHORT_WAIT, Journal, journal_at, lock_wait
 from flextier.journal.records import (
     AcceptedResponse,
     BatchPlace,
@@ -22,14 +25,31 @@ from flextier.journal.records import (
 from flextier.lanes import BATCH, CallFacts, Lane, background_lane
 from flextier.policy import FlexPolicy
 
-_MIN_INTERVAL, _MAX_INTERVAL = 0.05, 2.0
-"""Seconds between two checks whether another process has the response."""
+_MIN_INTERVAL, _MAX_INTERVAL, _MAX_LOCK_INTERVAL = 0.05, 2.0, 0.2
+"""Seconds between two checks whether another process has the response, or has left the lock."""
+
+
+_LOCK_WAITS: dict[str, float] = {}
+"""The journals, by path, that another process holds now, each with the seconds that a call waits
+for it: less once a call has waited in full."""
+
+_FIRST_LOCK_WAIT, _NEXT_LOCK_WAIT = 60.0, 1.0
 
 
 class CallEntry:
-    """The journal's entry of one call. Not shared between calls; the journal is."""
+    """The journal's entry of one call. Not shared between calls; the journal is.
 
-    __slots__ = ("_clock", "_interval", "_is_stale", "_policy", "_settled", "entry", "journal")
+    While another process holds the journal's lock, the entry is ``busy``: the call looks again
+    until that process is done, but not beyond its deadline. Nothing here blocks.
+    """
+
+    __slots__ = (
+        "_clock", "_collected", "_ends_at", "_interval", "_is_stale", "_locked_at", "_policy",
+        "_settled", "_written", "entry", "journal",
+    )  # fmt: skip
+
+    journal: Journal
+    """The journal; not set before it could be opened, while ``entry.n`` is 0."""
 
     def __init__(self, base_url: str, asked: CallFacts, policy: FlexPolicy, clock: Clock) -> None:
         """Find the entry of the call, or create it.
@@ -38,25 +58,63 @@ class CallEntry:
             JournalError: the journal cannot be used. Nothing was sent.
         """
         assert policy.journal is not None
-        self.journal = journal_at(policy.journal)
         self._policy = policy
         self._clock = clock
         self._interval = _MIN_INTERVAL
         self._is_stale = False
-        self._settled = False
+        self._settled = self._written = False
+        self._locked_at: float | None = None
+        self._ends_at = math.inf if policy.deadline is None else clock.now() + policy.deadline
         key = cache_key(base_url, asked.endpoint, dumps(asked.body), policy.journal_namespace)
-        once = policy.journal_duplicates == "once"
-        collected = CALL_ENTRIES.get()
+        self.entry = JournalEntry(key, 0, "busy")
+        self._collected = CALL_ENTRIES.get()
+        self._claim()
+        # A shared entry is never used up.
+        if self._collected is not None and policy.journal_duplicates != "once":
+            self._collected.append(self)
+
+    def _claim(self) -> None:
+        """Update the entry; while the journal is locked, it is busy.
+
+        Raises:
+            JournalError: the journal cannot be used, or is locked for too long.
+        """
+        path = self._policy.journal
+        assert path is not None
+        error: JournalError | None = None
         try:
-            self.entry: JournalEntry = self.journal.take(key, once=once, ttl=policy.journal_ttl)
-        except JournalError as error:
-            if collected is not None:
-                collected.error = error
+            with lock_wait(0.0 if path in _LOCK_WAITS else SHORT_WAIT):
+                self.entry = self._found(path)
+        except JournalError as raised:
+            if isinstance(raised, JournalLocked) and self._may_wait_for_lock(path):
+                self.entry = replace(self.entry, state="busy")
+                return
+            error = raised
             raise
-        if collected is not None:
-            collected.error = None
-        if collected is not None and not once:  # a shared entry is never used up
-            collected.append(self)
+        else:
+            self._locked_at = None
+            _LOCK_WAITS.pop(path, None)
+        finally:
+            if self._collected is not None:
+                self._collected.error = error
+
+    def _found(self, path: str) -> JournalEntry:
+        policy, entry = self._policy, self.entry
+        if entry.n:
+            return self.journal.claim(entry, ttl=policy.journal_ttl)
+        self.journal = journal_at(path)
+        once = policy.journal_duplicates == "once"
+        return self.journal.take(entry.key, once=once, ttl=policy.journal_ttl)
+
+    def _may_wait_for_lock(self, path: str) -> bool:
+        now = self._clock.now()
+        if self._locked_at is None:
+            self._locked_at = now
+        wait = _LOCK_WAITS.setdefault(path, _FIRST_LOCK_WAIT)
+        if now >= self._locked_at + wait:
+            _LOCK_WAITS[path] = _NEXT_LOCK_WAIT
+            return False
+        return now < self._ends_at
 
     @property
     def answer(self) -> JournaledResponse | None:
@@ -87,14 +145,20 @@ class CallEntry:
         accepted = AcceptedResponse(response_id, lane)
         key, n = self.entry.key, self.entry.n
         self.entry = JournalEntry(key, n, "background", background_response=accepted)
-        with _warns_on_failure("a background response is not in the journal"):
-            self.journal.accepted(self.entry, model, accepted)
+        entry = self.entry
+        self._write(
+            "a background response is not in the journal",
+            lambda: self.journal.accepted(entry, model, accepted),
+        )
 
     def discard_background(self) -> None:
         """Discard the call's background response: the call is sent again."""
         self._set_ours()
-        with _warns_on_failure("a discarded background response stays in the journal"):
-            self.journal.discard_background(self.entry)
+        entry = self.entry
+        self._write(
+            "a discarded background response stays in the journal",
+            lambda: self.journal.discard_background(entry),
+        )
 
     def batch_line_failed(self) -> None:
         """Note that the call's line of a batch failed: any call may claim the entry now."""
@@ -114,11 +178,11 @@ class CallEntry:
             self._claim()
             self._is_stale = False
 
-    def _claim(self) -> None:
-        self.entry = self.journal.claim(self.entry, ttl=self._policy.journal_ttl)
-
     def recheck(self, until: float) -> float:
         """Seconds until the next check for another call's response; 0: stop waiting.
+
+        Raises:
+            JournalError: the journal is locked for too long.
 
         Args:
             until: time at which the call stops waiting and is sent itself.
@@ -127,12 +191,13 @@ class CallEntry:
             self._claim()
         if not self.is_busy:
             return 0.0
-        left = until - self._clock.now()
-        if left <= 0:
+        left = (until if self.entry.n else self._ends_at) - self._clock.now()
+        if left <= 0 and self.entry.n:
             self.stop_waiting()
             return 0.0
-        self._interval = min(self._interval * 1.5, _MAX_INTERVAL)
-        return min(self._interval, left)
+        longest = _MAX_INTERVAL if self._locked_at is None else _MAX_LOCK_INTERVAL
+        self._interval = min(self._interval * 1.5, longest)
+        return max(min(self._interval, left), _MIN_INTERVAL / 10)
 
     @property
     def is_busy(self) -> bool:
@@ -151,15 +216,29 @@ class CallEntry:
 
     def collected(self) -> None:
         """Note that the response came from a batch, whose collection wrote it to the journal."""
-        self._settled = True
+        self._settled = self._written = True
 
     def answered(self, lane: str, model: str, answer: Any, request_id: str | None) -> None:
         """Write the response, or its JSON, served on ``lane``; a failed write is only warned of."""
         keep = self._policy.journal_store_responses
-        with _warns_on_failure("a response is not in the journal"):
+        lost = "a response is not in the journal"
+        try:
             response = JournaledResponse(lane, 200, request_id, _bytes_of(answer))
-            self.journal.answered(self.entry, model, response, keep_answer=keep)
-            self._settled = True
+        except (ValueError, RecursionError) as error:  # nested beyond all limits
+            _warn(lost, error)
+            return
+        entry = self.entry
+        self._settled = True
+
+        def write() -> None:
+            self.journal.answered(entry, model, response, keep_answer=keep)
+            self._written = True
+
+        def failed(error: Exception) -> None:
+            self._settled = False
+            _warn(lost, error)
+
+        self.journal.write_soon(write, failed)
 
     def stream_opened(self) -> None:
         """Note that the caller reads the response as a stream now."""
@@ -167,11 +246,22 @@ class CallEntry:
 
     def release(self) -> None:
         """End the call; without a response, the next call with the same key is sent again."""
-        self.journal.open_streams.discard((self.entry.key, self.entry.n))
-        if self.is_answered:
+        entry = self.entry
+        if not entry.n:  # the journal was locked all the time
             return
-        with _warns_on_failure("a failed call stays in the journal"):
-            self.journal.release(self.entry, ours=self.entry.state in ("ours", "background"))
+        self.journal.open_streams.discard((entry.key, entry.n))
+        if self._written or entry.answer is not None:
+            return
+
+        def write() -> None:
+            if not self._written:  # by now: the response may have had to wait for another process
+                self.journal.release(entry, ours=entry.state in ("ours", "background"))
+
+        self._write("a failed call stays in the journal", write)
+
+    def _write(self, consequence: str, write: Callable[[], None]) -> None:
+        """Write now or, while another process writes, soon; a failure is only warned of."""
+        self.journal.write_soon(write, partial(_warn, consequence))
 
 
 class CallEntries(list[CallEntry]):
@@ -189,12 +279,8 @@ CALL_ENTRIES: ContextVar[CallEntries | None] = ContextVar("flextier_call_entries
 """A list that the entries of the calls made here are added to; None: they are not collected."""
 
 
-@contextmanager
-def _warns_on_failure(consequence: str) -> Iterator[None]:
-    try:
-        yield
-    except (JournalError, ValueError, RecursionError) as error:  # or nested beyond all limits
-        safe_warn(f"{consequence}: {error}", JournalWarning)
+def _warn(consequence: str, error: Exception) -> None:
+    safe_warn(f"{consequence}: {error}", JournalWarning)
 
 
 def _bytes_of(answer: Any) -> bytes:

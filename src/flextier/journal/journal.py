@@ -7,13 +7,17 @@ import socket
 import sqlite3
 import threading
 import time
+import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from contextvars import ContextVar
+from typing import IO, Any, Literal
 
 from flextier._utils.fork import after_fork_in_child
+from flextier._utils.sqlite_file import until_unlocked
 from flextier.journal.batches import BatchRow, BatchTable
-from flextier.journal.errors import JournalError
+from flextier.journal.errors import JournalError, JournalLocked, journal_error
 from flextier.journal.process_locks import process_locks_at
 from flextier.journal.reader import JournalReader
 from flextier.journal.records import (
@@ -27,6 +31,12 @@ from flextier.journal.records import (
 )
 from flextier.journal.schema import connect
 
+LOCK_WAIT: ContextVar[float] = ContextVar("flextier_journal_lock_wait", default=60.0)
+"""Seconds that an operation waits for another process that writes."""
+
+SHORT_WAIT = 0.1
+"""Seconds of it in an event loop: other processes write for a few milliseconds."""
+
 _USED_UP = 0
 """Owns the numbers whose responses are used up, permanently. The runs of programs begin at 1."""
 
@@ -38,6 +48,16 @@ _HELD = ("ours", "background")
 
 _MANY = 16
 """From this number on, the next free number of a key is kept in memory."""
+
+
+@contextmanager
+def lock_wait(seconds: float) -> Iterator[None]:
+    """Have the operations inside wait for other processes for ``seconds`` at most."""
+    token = LOCK_WAIT.set(seconds)
+    try:
+        yield
+    finally:
+        LOCK_WAIT.reset(token)
 
 
 class Journal:
@@ -74,7 +94,8 @@ class Journal:
         self.open_streams: set[tuple[bytes, int]] = set()
         """The entries whose callers are reading a stream. No call of this process waits for one:
         the same caller might make it before reading on."""
-        self._connection = connect(self.path)
+        self._unwritten: deque[tuple[Callable[[], None], Callable[[Exception], None]]] = deque()
+        self._connection = connect(self.path, LOCK_WAIT.get())
         try:
             self._owners = process_locks_at(self.path)
             self.run = self._begin_run()
@@ -106,37 +127,85 @@ class Journal:
         sql("DELETE FROM runs WHERE id = ?", (run,))
 
     @contextmanager
-    def _transaction(self, *, durable: bool = False) -> Iterator[Callable[..., Any]]:
-        """Commit all statements inside or none. ``durable``: the commit survives a power cut."""
-        with self._lock:
+    def _transaction(
+        self, *, durable: bool = False, mode: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE"
+    ) -> Iterator[Callable[..., Any]]:
+        """Commit all statements inside or none, waiting for other processes that write.
+
+        Args:
+            durable: whether the commit survives a power cut, and not only the process.
+            mode: ``DEFERRED`` for statements that only read: they do not wait.
+
+        Raises:
+            JournalLocked: another process has written for longer than :data:`LOCK_WAIT`.
+            JournalError: the journal cannot be used.
+        """
+        try:
+            begun = until_unlocked(lambda: self._begin(durable, mode), LOCK_WAIT.get())
             connection = self._connection
             try:
-                if connection.in_transaction:
-                    # In the middle of it, the garbage collector has closed another call's stream.
-                    yield connection.execute
-                else:
-                    with self._own_transaction(durable):
-                        yield connection.execute
-            except sqlite3.Error as error:
-                raise JournalError(
-                    f"the journal {self.path} (FlexPolicy.journal, FLEXTIER_JOURNAL) cannot be "
-                    f"used: {error}"
-                ) from error
+                yield connection.execute
+                if begun:
+                    connection.execute("COMMIT")
+            finally:
+                if begun and connection.in_transaction:  # on a full disk SQLite has ended it itself
+                    connection.execute("ROLLBACK")
+                self._lock.release()
+        except (sqlite3.Error, zlib.error) as error:
+            raise journal_error(self.path, error) from error
 
-    @contextmanager
-    def _own_transaction(self, durable: bool) -> Iterator[None]:
-        connection = self._connection
+    def _begin(self, durable: bool, mode: str) -> bool:
+        """Acquire the lock; whether a transaction was begun: not inside of another one, where the
+        garbage collector has closed another call's stream."""
+        self._lock.acquire()
         try:
-            if durable:
-                connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            yield
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:  # on a full disk SQLite has ended it itself
-                connection.execute("ROLLBACK")
-            if durable:
-                connection.execute("PRAGMA synchronous=NORMAL")
+            begins = not self._connection.in_transaction
+            if begins:
+                self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._connection.execute(f"BEGIN {mode}")
+        except BaseException:
+            self._lock.release()
+            raise
+        return begins
+
+    def write_soon(self, write: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+        """Write now; while another process writes, in a thread: the caller does not wait for it.
+
+        The process does not end before all is written.
+
+        Args:
+            write: calls methods of this journal.
+            failed: called with the error, if it cannot be written within a minute.
+        """
+        with self._lock:
+            if not self._unwritten:
+                try:
+                    with lock_wait(SHORT_WAIT):
+                        write()
+                    return
+                except JournalLocked:
+                    pass
+                except JournalError as error:
+                    failed(error)
+                    return
+            self._unwritten.append((write, failed))
+            if len(self._unwritten) == 1:
+                threading.Thread(target=self._write_rest, name="flextier-journal").start()
+
+    def _write_rest(self) -> None:
+        wait = LOCK_WAIT.get()
+        while True:
+            write, failed = self._unwritten[0]
+            try:
+                with lock_wait(wait):
+                    write()
+            except Exception as error:  # noqa: BLE001 - reported, whatever it is: the rest goes on
+                failed(error)
+                wait = 0.0 if isinstance(error, JournalLocked) else wait
+            with self._lock:
+                self._unwritten.popleft()
+                if not self._unwritten:
+                    return
 
     # --- the entry of a call ------------------------------------------------------------------
 
@@ -415,7 +484,7 @@ class Journal:
         """Rewrite the file and its log, so that no deleted data is left in them."""
         with self._lock:
             try:
-                self._connection.execute("VACUUM")
+                until_unlocked(lambda: self._connection.execute("VACUUM"), LOCK_WAIT.get())
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             except sqlite3.Error as error:
                 raise JournalError(
@@ -425,9 +494,9 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; calls in flight are free to be sent again."""
+        with self._transaction() as sql:
+            self._end_run(sql, self.run)
         with self._lock:
-            with self._transaction() as sql:
-                self._end_run(sql, self.run)
             self._connection.close()
             self._owners.end(self.run)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import IO, Any
 
 from flextier._utils.sqlite_file import open_read_only
 from flextier.journal.batches import COLUMNS, BatchRow
-from flextier.journal.errors import JournalError
+from flextier.journal.errors import JournalError, journal_error
 from flextier.journal.records import unpacked
 from flextier.journal.schema import check_version
 
@@ -41,7 +42,7 @@ class JournalReader:
         try:
             self._connection = open_read_only(self.path)
         except (OSError, sqlite3.Error) as error:
-            raise JournalError(f"the journal {self.path} cannot be read: {error}") from error
+            raise journal_error(self.path, error, "read") from error
         try:
             check_version(self._connection, self.path)
         except BaseException:
@@ -99,14 +100,20 @@ class JournalReader:
                 call["key"] = call["key"].hex()
                 call["digest"] = None if call["digest"] is None else call["digest"].hex()
                 stored = call["answer"]
-                call["answer"] = None if stored is None else json.loads(unpacked(stored))
+                call["answer"] = None if stored is None else json.loads(self._unpacked(stored))
                 yield call
+
+    def _unpacked(self, stored: bytes) -> bytes:
+        try:
+            return unpacked(stored)
+        except zlib.error as error:
+            raise journal_error(self.path, error) from error
 
     def _sql(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
         try:
             return self._connection.execute(statement, values)
         except sqlite3.Error as error:
-            raise JournalError(f"the journal {self.path} cannot be read: {error}") from error
+            raise journal_error(self.path, error, "read") from error
 
     def close(self) -> None:
         """Close the file."""

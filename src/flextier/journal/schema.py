@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 
-from flextier._utils.sqlite_file import open_private
-from flextier.journal.errors import JournalError, NewerJournalError
+from flextier._utils.sqlite_file import open_private, until_unlocked
+from flextier.journal.errors import JournalError, NewerJournalError, journal_error, named
 
 APPLICATION_ID = 0x464C584A
 """In the file's header (``FLXJ``), so that no other program's database is used as a journal."""
 
 VERSION = 2
-
-_LOCK_TIMEOUT = 60.0
-"""Seconds to wait for another process that is writing."""
 
 _TABLES = """
 CREATE TABLE runs (
@@ -65,37 +61,38 @@ CREATE TABLE taken ( -- the numbers that the calls of a run have taken
 """
 
 
-def connect(path: str) -> sqlite3.Connection:
+def connect(path: str, wait: float) -> sqlite3.Connection:
     """Open the journal; create it, readable by its owner only, if there is none.
+
+    Its statements do not wait for another process that writes.
+
+    Args:
+        path: the file.
+        wait: seconds to wait here for another process that writes.
 
     Raises:
         JournalError: it cannot be opened, or belongs to another program.
     """
     try:
-        connection = open_private(path, timeout=_LOCK_TIMEOUT)
+        return until_unlocked(lambda: _opened(path), wait)
     except (OSError, sqlite3.Error) as error:
-        raise JournalError(f"{_named(path)} cannot be opened: {error}") from error
+        raise journal_error(path, error, "opened") from error
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    connection = open_private(path, timeout=0)
     try:
         _prepare(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise JournalError(f"{_named(path)} cannot be used: {error}") from error
-    except JournalError:
+    except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _named(path: str) -> str:
-    return f"the journal {path} (FlexPolicy.journal, FLEXTIER_JOURNAL)"
-
-
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
     if not _is_new(connection):  # before the next line changes a file of another program
         check_version(connection, path)
-    _to_wal(connection)
-    # A commit survives the process, but not a power cut; durable transactions use FULL.
-    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
         _make_or_check(connection, path)
@@ -104,19 +101,6 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def _to_wal(connection: sqlite3.Connection) -> None:
-    """Switch to a write-ahead log; SQLite itself does not wait here for another process."""
-    until = time.monotonic() + _LOCK_TIMEOUT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
-                raise
-        time.sleep(0.01)
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
@@ -158,10 +142,10 @@ def check_version(connection: sqlite3.Connection, path: str) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
         raise JournalError(
-            f"{_named(path)} is another program's database: give the journal a file of its own"
+            f"{named(path)} is another program's database: give the journal a file of its own"
         )
     if version > VERSION:
         raise NewerJournalError(
-            f"{_named(path)} has version {version}, this flextier supports {VERSION}: update "
+            f"{named(path)} has version {version}, this flextier supports {VERSION}: update "
             "flextier, or use another file"
         )
