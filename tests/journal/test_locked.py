@@ -151,7 +151,7 @@ def test_a_lock_that_does_not_end(
 # --- damaged files ----------------------------------------------------------------------------
 
 
-def spoil(path: str, keep: int) -> None:
+def corrupt(path: str, keep: int) -> None:
     """Overwrite all but the first bytes of a file."""
     content = Path(path).read_bytes()
     Path(path).write_bytes(content[:keep] + b"\xff" * (len(content) - keep))
@@ -162,7 +162,7 @@ def spoil(path: str, keep: int) -> None:
 def test_a_damaged_journal(keep: int, opened: Any, path: str) -> None:
     """The error names the file, and says that moving it away helps."""
     Journal(path).close()
-    spoil(path, keep)
+    corrupt(path, keep)
     with pytest.raises(JournalError, match=r"calls\.db .*is damaged.*: move it") as caught:
         opened(path)
     assert isinstance(caught.value, openai.OpenAIError)
