@@ -1,36 +1,39 @@
 """flextier: half-price LLM calls that always come back."""
 
-# First: imported from further down, openai's hundreds of modules take a tenth longer (CPython 3.11
-# maps and unmaps a piece of its stack for each, at some depths).
-import openai  # noqa: F401  # isort: skip
+from __future__ import annotations
 
-from flextier._openai.single_chunk_stream import StreamUnverifiedWarning
-from flextier._utils.clock import Clock
+from typing import TYPE_CHECKING
+
+from flextier._utils.lazy import load_on_first_use
 from flextier._version import __version__
-from flextier.calls.budget import budget
-from flextier.calls.context import override, track
-from flextier.calls.continuation import continuation
-from flextier.calls.report import Attempt, CallReport, report_of
-from flextier.calls.wrap import wrap
-from flextier.capacity import LaneState, capacity_snapshot
-from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
-from flextier.errors import (
-    BackgroundDetached,
-    BackgroundLost,
-    BackgroundUnfinished,
-    BatchDetached,
-    BatchNotSent,
-    BatchUnfinished,
-    BudgetExceeded,
-    ClientClosedError,
-    Detached,
-    FlexDeadlineExceeded,
-    FlexUnavailable,
-    MalformedAnswerError,
-    PolicyError,
-    StreamInterruptedError,
-)
-from flextier.policy import FlexPolicy
+
+if TYPE_CHECKING:
+    from flextier._openai.single_chunk_stream import StreamUnverifiedWarning
+    from flextier._utils.clock import Clock
+    from flextier.calls.budget import budget
+    from flextier.calls.context import override, track
+    from flextier.calls.continuation import continuation
+    from flextier.calls.report import Attempt, CallReport, report_of
+    from flextier.calls.wrap import wrap
+    from flextier.capacity import LaneState, capacity_snapshot
+    from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
+    from flextier.errors import (
+        BackgroundDetached,
+        BackgroundLost,
+        BackgroundUnfinished,
+        BatchDetached,
+        BatchNotSent,
+        BatchUnfinished,
+        BudgetExceeded,
+        ClientClosedError,
+        Detached,
+        FlexDeadlineExceeded,
+        FlexUnavailable,
+        MalformedAnswerError,
+        PolicyError,
+        StreamInterruptedError,
+    )
+    from flextier.policy import FlexPolicy
 
 __all__ = [
     "AsyncFlexOpenAI",
@@ -64,3 +67,33 @@ __all__ = [
     "track",
     "wrap",
 ]
+
+if not TYPE_CHECKING:
+    # Loaded on first use, and the SDK with them: commands that make no call start without it.
+    _load, __dir__ = load_on_first_use(
+        __name__,
+        __all__,
+        {
+            "_openai.single_chunk_stream": "StreamUnverifiedWarning",
+            "_utils.clock": "Clock",
+            "calls.budget": "budget",
+            "calls.context": "override track",
+            "calls.continuation": "continuation",
+            "calls.report": "Attempt CallReport report_of",
+            "calls.wrap": "wrap",
+            "capacity": "LaneState capacity_snapshot",
+            "client.clients": "AsyncFlexOpenAI FlexOpenAI",
+            "errors": "BackgroundDetached BackgroundLost BackgroundUnfinished BatchDetached "
+            "BatchNotSent BatchUnfinished BudgetExceeded ClientClosedError Detached "
+            "FlexDeadlineExceeded FlexUnavailable MalformedAnswerError PolicyError "
+            "StreamInterruptedError",
+            "policy": "FlexPolicy",
+        },
+    )
+
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            # First: imported from further down, openai's hundreds of modules take a tenth longer
+            # (CPython 3.11 maps and unmaps a piece of its stack for each, at some depths).
+            import openai  # noqa: F401
+        return _load(name)

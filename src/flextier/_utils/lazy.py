@@ -11,6 +11,8 @@ def load_on_first_use(
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """The ``__getattr__`` and ``__dir__`` of a package that imports names on first use.
 
+    Checkers must not see them (``if not TYPE_CHECKING``): any misspelt name would then pass.
+
     Args:
         package: its ``__name__``.
         public: its ``__all__``.

@@ -25,13 +25,14 @@ __all__ = [
 ]
 
 # Loaded on first use: a client needs none of them.
-__getattr__, __dir__ = load_on_first_use(
-    __name__,
-    __all__,
-    {
-        "batch.jsonl": "BatchLineError",
-        "batch.results": "Fetched fetch",
-        "batch.manual": "cancel create list_batches retrieve wait",
-        "batch.manager": "detach",
-    },
-)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = load_on_first_use(
+        __name__,
+        __all__,
+        {
+            "batch.jsonl": "BatchLineError",
+            "batch.results": "Fetched fetch",
+            "batch.manual": "cancel create list_batches retrieve wait",
+            "batch.manager": "detach",
+        },
+    )

@@ -35,17 +35,18 @@ __all__ = [
 ]
 
 # Loaded when first used: a client needs `Usage` alone.
-__getattr__, __dir__ = load_on_first_use(
-    __name__,
-    __all__,
-    {
-        "pricing.cost": "Basis Cost",
-        "costs.records": "CallRecord record_of",
-        "costs.sums": "Sums",
-        "costs.totals": "CostTotals",
-        "ledger": "Ledger",
-        "pricing.price_book": "PriceBook price price_book set_price_book",
-        "pricing.rates": "Rates",
-        "costs.recorder": "record_calls",
-    },
-)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = load_on_first_use(
+        __name__,
+        __all__,
+        {
+            "pricing.cost": "Basis Cost",
+            "costs.records": "CallRecord record_of",
+            "costs.sums": "Sums",
+            "costs.totals": "CostTotals",
+            "ledger": "Ledger",
+            "pricing.price_book": "PriceBook price price_book set_price_book",
+            "pricing.rates": "Rates",
+            "costs.recorder": "record_calls",
+        },
+    )

@@ -66,4 +66,7 @@ __all__ = [
 ]
 
 # Loaded on first use: routing and what is below it do without the SDK.
-__getattr__, __dir__ = load_on_first_use(__name__, __all__, {"_openai.errors": " ".join(__all__)})
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = load_on_first_use(
+        __name__, __all__, {"_openai.errors": " ".join(__all__)}
+    )

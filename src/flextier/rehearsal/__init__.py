@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["Clairvoyant", "Rehearsal", "Trace", "rehearse"]
 
 # Loaded when first used, so that `flextier --help` does not pay for it.
-__getattr__, __dir__ = load_on_first_use(
-    __name__,
-    __all__,
-    {
-        "rehearsal.oracle": "Clairvoyant",
-        "rehearsal.result": "Rehearsal",
-        "rehearsal.trace": "Trace",
-        "rehearsal.flextier_client": "rehearse",
-    },
-)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = load_on_first_use(
+        __name__,
+        __all__,
+        {
+            "rehearsal.oracle": "Clairvoyant",
+            "rehearsal.result": "Rehearsal",
+            "rehearsal.trace": "Trace",
+            "rehearsal.flextier_client": "rehearse",
+        },
+    )

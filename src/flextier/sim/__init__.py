@@ -30,18 +30,19 @@ __all__ = [
 ]
 
 # Loaded when first used, so that the pytest plugin and `flextier --help` do not pay for a server.
-__getattr__, __dir__ = load_on_first_use(
-    __name__,
-    __all__,
-    {
-        "sim.behavior.background_outcomes": "BackgroundOutcome",
-        "sim.behavior.background_behavior": "BackgroundWeather",
-        "sim.behavior.batch_outcomes": "BatchOutcome",
-        "sim.behavior.batch_behavior": "BatchWeather",
-        "sim.behavior.faults": "Fault",
-        "sim.base.request_log": "SeenRequest",
-        "sim.simulator": "Simulator",
-        "sim.base.tokens": "Tokens",
-        "sim.behavior.weather": "Weather",
-    },
-)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = load_on_first_use(
+        __name__,
+        __all__,
+        {
+            "sim.behavior.background_outcomes": "BackgroundOutcome",
+            "sim.behavior.background_behavior": "BackgroundWeather",
+            "sim.behavior.batch_outcomes": "BatchOutcome",
+            "sim.behavior.batch_behavior": "BatchWeather",
+            "sim.behavior.faults": "Fault",
+            "sim.base.request_log": "SeenRequest",
+            "sim.simulator": "Simulator",
+            "sim.base.tokens": "Tokens",
+            "sim.behavior.weather": "Weather",
+        },
+    )

@@ -33,3 +33,9 @@ Weather(slot=3)  # error
 Weather.random(seed=1, mean_open=60, mean_shut=60, slot=4)  # error
 sync_http_client(trust_environment=True)  # error
 async_http_client(aiohtp=False)  # error
+
+import flextier  # noqa: E402
+from flextier import FlexOpenAi  # error  # noqa: E402
+from flextier.costs import CostTotal  # error  # noqa: E402
+
+flextier.FlexOpenAi  # error
