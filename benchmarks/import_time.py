@@ -3,8 +3,8 @@
 Each in a fresh interpreter. The first imports the second, so the ratio says how much flextier adds
 (``import flextier`` alone imports nothing else: names are loaded on first use). Counted are user
 and system time of the whole child, as the kernel reports them when it ends; the interpreter's own
-start, some two hundredths of it, is in both. Nothing is compiled: a first import, not counted, leaves
-the compiled modules in a directory of ours, whatever the environment says of writing them.
+start, some two hundredths of it, is in both. Nothing is compiled: a first import, not counted,
+leaves the compiled modules in a directory of ours, whatever the environment says of writing them.
 
 The number with the target is that of an import at the top of a script. The "nested" row imports
 from changing depths of nested calls, the same for both in each round: where a chunk of the

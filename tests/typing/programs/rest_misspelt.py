@@ -2,6 +2,7 @@
 
 # pyright: strict
 
+import flextier.costs
 from flextier import budget, continuation, report_of, wrap
 from flextier.bulk import run
 from flextier.costs import Ledger, record_calls
@@ -33,9 +34,5 @@ Weather(slot=3)  # error
 Weather.random(seed=1, mean_open=60, mean_shut=60, slot=4)  # error
 sync_http_client(trust_environment=True)  # error
 async_http_client(aiohtp=False)  # error
-
-import flextier  # noqa: E402
-from flextier import FlexOpenAi  # error  # noqa: E402
-from flextier.costs import CostTotal  # error  # noqa: E402
-
-flextier.FlexOpenAi  # error
+print(flextier.FlexOpenAi)  # error
+print(flextier.costs.CostTotal)  # error
