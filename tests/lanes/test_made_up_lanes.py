@@ -1,4 +1,4 @@
-"""A new lane is one file and a line in the registry: two made-up ones, in a copy of the package."""
+"""A new lane is one file and a line in the registry: three made-up ones, in a copy of src."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import flextier
-from tests.lanes.made_up import background_day, calls, saver
+from tests.lanes.made_up import background_day, calls, saver, slow_batch
 
 PACKAGE = Path(str(flextier.__file__)).parent
 REGISTRY = "lanes/registry.py"
@@ -25,15 +25,16 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a program says in which the lanes exist."""
     copy = tmp_path_factory.mktemp("copy") / "flextier"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    for lane in (saver, background_day):
+    for lane in (saver, background_day, slow_batch):
         shutil.copy(str(lane.__file__), copy / "lanes")
     registry = (copy / REGISTRY).read_text(encoding="utf-8")
     assert registry.count(LINES) == 1
-    registry = registry.replace(LINES, f"{LINES[:-1]}, SAVER, BACKGROUND_DAY)").replace(
+    registry = registry.replace(LINES, f"{LINES[:-1]}, SAVER, BACKGROUND_DAY, SLOW_BATCH)").replace(
         "from flextier.lanes.batch import BATCH\n",
         "from flextier.lanes.background_day import BACKGROUND_DAY\n"
         "from flextier.lanes.batch import BATCH\n"
-        "from flextier.lanes.saver import SAVER\n",
+        "from flextier.lanes.saver import SAVER\n"
+        "from flextier.lanes.slow_batch import SLOW_BATCH\n",
     )
     (copy / REGISTRY).write_text(registry, encoding="utf-8")
     done = subprocess.run(
@@ -55,15 +56,16 @@ def test_calls_are_routed_over_them(said: dict[str, Any]) -> None:
         ["saver:transient", "standard:served"],
         ["saver:served"],
         ["background-24h:served"],
+        ["slow-batch:served"],
     ]
-    assert said["lanes"] == ["saver", "standard", "saver", "background-24h"]
+    assert said["lanes"] == ["saver", "standard", "saver", "background-24h", "slow-batch"]
 
 
 def test_they_have_prices(said: dict[str, Any]) -> None:
     """In reports, totals, and ``flextier prices``."""
-    assert said["shares"] == [0.8, 1, 0.8, 0.45]
-    assert said["totals"] == {"saver": 2, "standard": 1, "background-24h": 1}
-    assert said["served"] == {"saver": 2, "default": 1, "background-24h": 1}
+    assert said["shares"] == [0.8, 1, 0.8, 0.45, 0.4]
+    assert said["totals"] == {"saver": 2, "standard": 1, "background-24h": 1, "slow-batch": 1}
+    assert said["served"] == {"saver": 2, "default": 1, "background-24h": 1, "batch": 1}
     assert "no saver rate of openai/o3 is listed: taken as 0.8 of standard" in said["prices"]
     assert "24h" not in said["prices"]  # o3 is not known to have windows
 

@@ -36,7 +36,7 @@ from flextier.batch.submit import CLOCK_SKEW, LIST_DELAY, BatchSubmission, Enque
 from flextier.errors import BatchUnfinished
 from flextier.journal import JournalError
 from flextier.journal.batches import BatchRow
-from flextier.lanes import BATCH
+from flextier.lanes import EXECUTIONS
 from flextier.lanes.batch import LINE_ERROR, MODEL_ERROR
 
 _MAX_REPAIRS = 3
@@ -235,7 +235,7 @@ class BatchWorker:
             futures = self.calls.futures
         policy = self.group.policy
         # Where batch is the last lane, calls that are too few have no other lane.
-        if len(futures) < policy.batch_min_calls and policy.lanes[-1] != BATCH.name:
+        if len(futures) < policy.batch_min_calls and EXECUTIONS.get(policy.lanes[-1]) != "batch":
             self.calls.settle_and_wake(self._unfinished("alone"))
             raise _BatchFinished
         if self._journal is not None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from flextier.calls.hooks import CallStart
 from flextier.calls.report import CANCELLED, Attempt, CallReport
 from flextier.costs.records import REFUSED
-from flextier.lanes import LANES
+from flextier.lanes import tier_lane
 from flextier.pricing.cost import Cost
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.1"
@@ -130,7 +130,7 @@ def _known(name: str, value: str | int | float | None) -> Attributes:
 
 def _tier(lane: str) -> str:
     """The service tier of a lane; an unknown lane is named after its tier."""
-    return LANES[lane].service_tier if lane in LANES else lane
+    return tier_lane(lane).service_tier
 
 
 @lru_cache(maxsize=64)

@@ -39,16 +39,18 @@ def printed(*command: str) -> str:
 def calls(sim: Simulator, *sinks: Any) -> dict[str, Any]:
     """Calls over the made-up lanes, and what they cost."""
     client = FlexOpenAI(base_url=sim.base_url, api_key="sk-made-up", clock=quick_clock())
+    real = FlexOpenAI(base_url=sim.base_url, api_key="sk-batches")  # a batch is a thread
 
-    def ask(model: str, **policy: Any) -> None:
+    def ask(model: str, client: FlexOpenAI = client, **policy: Any) -> None:
         client.with_options(policy=policy).responses.create(model=model, input="Hello")
 
-    with track() as reports, record_calls(*sinks) as totals, client:
+    with track() as reports, record_calls(*sinks) as totals, client, real:
         ask("o3", lanes=("saver",))
         sim.script(Fault.status(500).on(lane="saver"))
         ask("o3", lanes=("saver", "standard"), max_retries=0)
         ask("gpt-4.1", lanes="auto", deadline=60)
         ask("gpt-6.2-sol", lanes="auto", deadline=3 * DAY, batch_window=0.01)
+        ask("o3", real, lanes=("slow-batch",), batch_window=0.01, batch_poll_interval=0.05)
     return {
         "attempts": [[f"{x.lane}:{x.outcome}" for x in report.attempts] for report in reports],
         "lanes": [report.lane for report in reports],
