@@ -10,12 +10,13 @@ from flextier._utils.safe_warn import safe_warn
 from flextier._utils.suggest import did_you_mean
 from flextier.policy import PREFIX, FlexPolicy
 
-AIOHTTP, LEDGER = "FLEXTIER_AIOHTTP", "FLEXTIER_LEDGER"
+AIOHTTP, LEDGER, OFF = "FLEXTIER_AIOHTTP", "FLEXTIER_LEDGER", "FLEXTIER_OFF"
 
 # FLEXTIER_GATEWAY and FLEXTIER_GATEWAY_TOKEN will go here with `flextier serve`.
 OTHERS = {
     AIOHTTP: "`0`: the async clients stay on httpx where aiohttp is installed",
     LEDGER: "the ledger that records every call of the process, such as `sqlite:///flextier.db`",
+    OFF: "`1`: the emergency switch: every call goes to standard, as with the stock classes",
 }
 """Those that set no field of a policy, and what they mean."""
 
@@ -38,6 +39,12 @@ def setting(name: str) -> str:
 def is_false(value: str) -> bool:
     """Whether the value of a variable is one of those that mean no."""
     return value.lower() in _FALSE
+
+
+def is_off() -> bool:
+    """Whether the emergency switch is set: it is read for every call, and overrides all code."""
+    value = setting(OFF)
+    return bool(value) and not is_false(value)
 
 
 @lru_cache(maxsize=1)

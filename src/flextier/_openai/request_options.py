@@ -149,7 +149,7 @@ def attempt_options(
 
     Args:
         options: the call's.
-        tier: the ``service_tier`` to request.
+        tier: the ``service_tier`` to request; empty: none.
         timeout: the SDK's timeout for the attempt.
         plain: whether to request the raw response of a plain call, where a stream was wanted.
         usage: whether to request the usage of a chat stream.
@@ -163,6 +163,9 @@ def attempt_options(
     changes: dict[str, Any] = {"json_data": body, "timeout": timeout, "max_retries": 0}
     if options.extra_json and "service_tier" in options.extra_json:
         changes["extra_json"] = {**options.extra_json, "service_tier": tier}
+    if not tier:
+        for fields_sent in (body, changes.get("extra_json", {})):
+            fields_sent.pop("service_tier", None)
     if fields:
         extra = changes.get("extra_json", options.extra_json) or {}
         body |= {k: _merged(extra.get(k, body.get(k)), v) for k, v in fields.items()}

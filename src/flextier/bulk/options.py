@@ -20,6 +20,7 @@ from flextier.bulk.input_formats import format_of
 from flextier.bulk.result import Progress
 from flextier.lanes import AUTO, EXECUTIONS, LANES
 from flextier.policy import FlexPolicy
+from flextier.variables import is_off
 
 PathLike = str | os.PathLike[str]
 OnProgress = Callable[[Progress], object]
@@ -233,6 +234,8 @@ def _default_concurrency(
 
     A budget does not stop rows in flight: with one, only a batch is worth that many.
     """
+    if is_off():
+        return DEFAULT_CONCURRENCY
     names = lanes or FlexPolicy().lanes
     executions = {EXECUTIONS.get(name) for name in names}
     if has_budget and "batch" not in executions and names != (AUTO,):

@@ -20,6 +20,7 @@ from flextier.errors import ClientClosedError
 from flextier.policy import FlexPolicy
 from flextier.routing.call import Route
 from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, policy_of_call
+from flextier.variables import is_off
 
 
 class Router:
@@ -61,7 +62,13 @@ class Router:
         timeout, policy = self.arguments.timeout, self._unchanged
         if is_given(options.timeout):
             timeout = TimeoutArgument.from_argument(options.timeout, timeout)
-        if scope.changes or scope.until is not None or timeout is not self.arguments.timeout:
+        stock = is_off()
+        if (
+            stock
+            or scope.changes
+            or scope.until is not None
+            or timeout is not self.arguments.timeout
+        ):
             policy = policy_of_call(self.given, timeout, scope, self.clock)
         limits = budgets_in_force(policy.budget, scope)
         for spending, limit, knob in limits:
@@ -75,6 +82,8 @@ class Router:
 
             facts = request_facts(options)
             entry = CallEntry(account.base_url, facts, policy, self.clock)
+            if stock and entry.pending_lane is not None:
+                entry.stop_waiting()
         try:
             route = Route(
                 options,

@@ -55,6 +55,8 @@ class Lane:
     as the next lane needs."""
     gather_field: str | None = None
     """The field of ``FlexPolicy`` that says how long calls are gathered before they are sent."""
+    limited: bool = True
+    """Whether calls wait for a permit of the limiter, and for as long as a rate limit says."""
     queues: bool = False
     """Whether refused calls queue for capacity, for as long as ``FlexPolicy.patience`` allows."""
     execution: Execution = "direct"

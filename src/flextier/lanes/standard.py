@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 from flextier.lanes.base import Lane
@@ -16,3 +17,6 @@ STANDARD = Lane(
     takes="seconds",
     colors=("#c2571a", "#f0955a"),
 )
+
+STOCK = replace(STANDARD, service_tier="", limited=False)
+"""Standard as the stock classes send it: without the field, at once, with the SDK's retries."""

@@ -27,6 +27,7 @@ from flextier.langchain.errors import errors_with_report
 from flextier.langchain.run_tracking import watch_runs
 from flextier.policy import FlexPolicy, PolicyField
 from flextier.transport.http_clients import SocketOption, async_http_client, sync_http_client
+from flextier.variables import is_off
 
 with needs_extra("langchain"):
     from langchain_core.language_models import LanguageModelInput
@@ -164,8 +165,10 @@ class ChatOpenAIFlex(ChatOpenAI):
         for; else this model, on the API that the parent chooses.
         """
         model = kwargs.get("model", self.model_name)
-        if self.use_responses_api is not None or not needs_responses(
-            self._effective_policy(), model
+        if (
+            self.use_responses_api is not None
+            or is_off()
+            or not needs_responses(self._effective_policy(), model)
         ):
             return self, kwargs
         fields = {**self._default_params, **kwargs}

@@ -39,7 +39,8 @@ class Admission:
         A call that stays on its lane keeps its place in the order.
         """
         ladder, before = self._ladder, self._permit
-        if ladder.lane.batched:  # its calls are sent together: no request of their own to admit
+        # A batch's calls are sent together: no request of their own to admit.
+        if ladder.lane.batched or not ladder.lane.limited:
             self.release(now)
             self._permit = None
             return True
@@ -57,6 +58,8 @@ class Admission:
 
     def start(self, now: float) -> None:
         """Record that the attempt is sent, on the lane that the ladder is on by now."""
+        if not self._ladder.lane.limited:
+            return
         if self._permit is None or self._permit.estimator.name != self._ladder.lane.name:
             self.release(now)
             self.try_acquire(now)
@@ -101,7 +104,7 @@ class Admission:
     def opens_in(self, now: float) -> float:
         """Seconds until the ladder's lane may admit an attempt, at the soonest."""
         lane = self._ladder.lane
-        if lane.batched:
+        if lane.batched or not lane.limited:
             return 0.0
         return self._limiter.opens_in(self._limiter.lane(lane.name, lane.queues), now)
 

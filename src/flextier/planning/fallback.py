@@ -243,7 +243,7 @@ class Ladder:
                 return Send(self.lane)
             case "capacity":
                 return self._refused(event)
-            case "rate_limited":
+            case "rate_limited" if self.lane.limited:
                 return self._next(event, "server") if event.no_retry else self._wait_out(event)
             case "timeout" if self.lane.queues and not event.no_retry:
                 return self._wait_out(event)

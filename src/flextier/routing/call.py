@@ -44,6 +44,7 @@ from flextier.lanes import AUTO, JOURNAL, CallFacts, Lane, choose, tier_lane, wa
 from flextier.lanes.failures import Failure, Kind, classify, rejects_stream_options
 from flextier.lanes.rate_limits import refused_limit
 from flextier.lanes.retry_after import retry_after, retry_forbidden
+from flextier.lanes.standard import STOCK
 from flextier.planning.admission import Admission
 from flextier.planning.fallback import FailedAttempt, GiveUp, Ladder, Limit, Send
 from flextier.planning.lane_status import LaneStatus
@@ -52,6 +53,7 @@ from flextier.pricing.usage import Usage, estimated_usage
 from flextier.routing.final_errors import deadline_error, unavailable_error, with_explanation
 from flextier.routing.timeout_args import TimeoutArgument
 from flextier.transport.streams import StreamProgress
+from flextier.variables import is_off
 
 if TYPE_CHECKING:
     from flextier.background.api import PolledResponse
@@ -118,7 +120,9 @@ class Route:
         status = LaneStatus(self._capacity, self._clock, account, self.model, limiter)
         self._why = ""
         self._burst: BurstMembership | None = None
-        if (tier := chosen_tier(options)) is not None:
+        if is_off():
+            lanes = [STOCK]
+        elif (tier := chosen_tier(options)) is not None:
             lanes = [tier_lane(tier)]
         elif policy.lanes == (AUTO,):
             facts = facts or request_facts(options)

@@ -13,7 +13,9 @@ from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
 from flextier.calls.context import Scope
 from flextier.errors import PolicyError
+from flextier.lanes import STANDARD
 from flextier.policy import MAX_PATIENCE, FlexPolicy
+from flextier.variables import is_off
 
 _CONNECT = 5.0
 """Seconds to connect, as the SDK's own default."""
@@ -148,6 +150,19 @@ def with_retries(
     return policy.replace(max_retries=max_retries)
 
 
+# With FLEXTIER_OFF: one lane, and the waits of the SDK's own retries (`_calculate_retry_timeout`).
+_OFF = {
+    "lanes": (STANDARD.name,),
+    "patience": 120.0,
+    "backoff_initial": 0.5,
+    "backoff_max": 8.0,
+    "backoff_multiplier": 2.0,
+    "start_jitter": 0.0,
+    "stall_factor": 0.0,
+    "flex_background": False,
+}
+
+
 def policy_of_call(
     policy: FlexPolicy, timeout: TimeoutArgument, scope: Scope, clock: Clock
 ) -> FlexPolicy:
@@ -164,6 +179,8 @@ def policy_of_call(
     """
     if scope.changes:
         policy = policy.replace(**dict(scope.changes))
+    if is_off():
+        policy = policy.model_copy(update=_OFF)
     policy = timeout.apply_to(policy)
     if scope.until is not None:
         left = max(scope.until - clock.wall(), 0.0)
