@@ -126,10 +126,17 @@ def summary(result: BulkResult) -> list[str]:
     totals = result.totals
     if totals.calls:
         lanes = ", ".join(f"{lane} {sums.calls:,}" for lane, sums in totals.by_lane.items())
+        limit = "" if result.budget is None else f" of the budget's ${result.budget:f}"
         lines.append(
-            f"{totals.calls:,} calls ({lanes}), ${totals.cost:f} spent, ${totals.saved:f} saved, "
-            f"{totals.refusals:,} refusals"
+            f"{totals.calls:,} calls ({lanes}), ${totals.cost:f}{limit} spent, "
+            f"${totals.saved:f} saved, {totals.refusals:,} refusals"
         )
+        if totals.unpriced_calls:
+            lines.append(
+                f"the cost of {totals.unpriced_calls:,} of them is unknown, and not counted"
+            )
+    elif result.done:
+        lines.append("no call went through flextier: nothing is known of their cost")
     if result.failed:
         lines.append(f"{result.failed:,} rows failed: {result.errors}")
     if result.pending:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,8 @@ class BulkResult:
     """The errors file; None: no row failed."""
     stopped: Reason | None = None
     """Why the run ended before all rows were finished; None: they all are."""
+    budget: Decimal | None = None
+    """The limit in US$ for all starts of the run; None: it has none."""
 
     @property
     def pending(self) -> int:
@@ -58,6 +61,7 @@ class BulkResult:
             "output": None if self.output is None else str(self.output),
             "errors": None if self.errors is None else str(self.errors),
             "stopped": self.stopped,
+            "budget": None if self.budget is None else f"{self.budget:f}",
             "totals": self.totals.to_dict(),
         }
 

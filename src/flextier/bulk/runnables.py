@@ -42,7 +42,7 @@ def target_of(runnable: Any, threads: WorkerThreads, label: str | None = None) -
         label: its name. None: the name of the function, or of its class.
 
     Raises:
-        BulkError: it is none of these.
+        BulkError: it is none of these, or an engine that streams.
     """
     if inspect.isclass(runnable):
         raise BulkError(f"{runnable.__name__} is a class: give an object, {runnable.__name__}()")
@@ -51,6 +51,11 @@ def target_of(runnable: Any, threads: WorkerThreads, label: str | None = None) -
         return Target(runnable.ainvoke, _starts_with_model(runnable), name)
     for method in ("aquery", "acomplete", "achat"):
         if hasattr(runnable, method):
+            if _streams(runnable):
+                raise BulkError(
+                    f"a {type(runnable).__name__} with streaming=True cannot be run, as a row "
+                    "needs the whole response: build the engine with streaming=False"
+                )
             return Target(_text_only(getattr(runnable, method)), True, name)
     if not callable(runnable):
         raise BulkError(
@@ -58,6 +63,16 @@ def target_of(runnable: Any, threads: WorkerThreads, label: str | None = None) -
             "query engine of LlamaIndex, or a function"
         )
     return Target(_function(runnable, threads), False, name)
+
+
+def _streams(engine: Any) -> bool:
+    """Whether an engine of LlamaIndex, or the one inside it, returns streams."""
+    seen = engine
+    while seen is not None:
+        if getattr(getattr(seen, "_response_synthesizer", None), "_streaming", False):
+            return True
+        seen = getattr(seen, "_query_engine", None)
+    return False
 
 
 def _name(runnable: Any) -> str:

@@ -21,7 +21,7 @@ from flextier.bulk.runnables import Target, WorkerThreads, target_of
 from flextier.bulk.signals import stop_on_signals
 from flextier.bulk.state_dir import check_settings, create_state_dir, locked
 from flextier.bulk.worker import RowWorkers
-from flextier.calls.context import current_scope, listen, scoped
+from flextier.calls.context import block, current_scope, listen, scoped
 from flextier.costs.totals import CostTotals
 from flextier.journal import JournalError, begin_again
 from flextier.pricing.price_book import load_price_list
@@ -119,6 +119,7 @@ class _Runner:
                 self._rows,
                 self._writer,
                 self._input_version,
+                stack.enter_context(block("flextier.bulk.run")),
             )
             if with_signals:
                 stack.enter_context(stop_on_signals(self._workers.stop))
@@ -195,6 +196,7 @@ class _Runner:
             output=run_options.output if is_complete else None,
             errors=run_options.errors if workers.failed else None,
             stopped=None if is_complete else workers.stop.reason,
+            budget=run_options.budget,
         )
 
     # --- earlier starts -----------------------------------------------------------------------
@@ -227,6 +229,7 @@ class _Runner:
             elapsed=0.0,
             output=run_options.output,
             errors=run_options.errors if previous["failed"] else None,
+            budget=run_options.budget,
         )
 
     def _remaining_budget(self) -> Decimal | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from time import monotonic
 
+from flextier._utils.safe_warn import safe_warn
 from flextier.batch import detach
 from flextier.bulk.call_scope import ROW, PolicyOverrides
 from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointWriter, FinishedRow
@@ -17,6 +18,7 @@ from flextier.bulk.row_source import RowSource
 from flextier.bulk.runnables import Invoke
 from flextier.bulk.serialize import error_line, output_line
 from flextier.bulk.signals import StopSignal
+from flextier.calls.blocks import Block
 from flextier.calls.context import scoped
 from flextier.errors import (
     BackgroundDetached,
@@ -37,8 +39,10 @@ _UNSENT = {
 _DETACHED = (BackgroundDetached.__name__, BatchDetached.__name__)
 _MAX_BACKLOG = 10_000
 """Finished rows that are not on the disk yet: with more of them, no new row begins."""
-_BACKLOG_INTERVAL = 0.01
-"""Seconds between two checks of the backlog."""
+_CHECK_INTERVAL = 0.01
+"""Seconds between two checks of the backlog, or for the first call."""
+_TRIAL_ROWS = 10
+"""Rows that begin before one of them has made a call through flextier."""
 _DETACH_INTERVAL = 0.2
 """Seconds after which calls that have begun to wait for a batch since are detached, too."""
 
@@ -55,6 +59,7 @@ class RowWorkers:
         source: RowSource,
         writer: CheckpointWriter,
         input_version: int,
+        calls: Block,
     ) -> None:
         self._run_options = run_options
         self._invoke = invoke
@@ -63,6 +68,8 @@ class RowWorkers:
         self._source = source
         self._writer = writer
         self._input_version = input_version
+        self._calls = calls
+        self._begun = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiter: asyncio.Future[None] | None = None
         self._started_at = monotonic()
@@ -103,6 +110,8 @@ class RowWorkers:
             await self._abandon_rows()
             raise
         await self._drain()
+        if self._begun < _TRIAL_ROWS and (message := self._without_calls()):
+            safe_warn(message)
 
     async def _begin_rows(self) -> None:
         loop = asyncio.get_running_loop()
@@ -114,6 +123,12 @@ class RowWorkers:
                 if row.problem is not None:
                     self._finish(row, FAILED, error_line(row, row.problem))
                     continue
+                if self._begun == _TRIAL_ROWS:
+                    await self._wait_for_call()
+                    if self.stop.reason is not None:
+                        self._source.release(row)
+                        return
+                self._begun += 1
                 task = loop.create_task(self._run_row(row))
                 self._tasks.add(task)
                 task.add_done_callback(self._task_ended)
@@ -121,11 +136,36 @@ class RowWorkers:
     async def _wait_for_slot(self) -> None:
         """Wait until another row may begin, or the run is stopped."""
         while self._writer.backlog > _MAX_BACKLOG and self.stop.reason is None:
-            await asyncio.sleep(_BACKLOG_INTERVAL)
+            await asyncio.sleep(_CHECK_INTERVAL)
         while len(self._tasks) >= self._run_options.concurrency and self.stop.reason is None:
             await self._wait()
         if self._overrides.is_over():
             self.stop.drain("deadline")
+
+    async def _wait_for_call(self) -> None:
+        """Wait until a row has made a call through flextier, or all that began have ended.
+
+        Raises:
+            BulkError: they have ended without, and the budget would limit nothing.
+        """
+        while self._tasks and not self._calls.has_seen_call and self.stop.reason is None:
+            await asyncio.sleep(_CHECK_INTERVAL)
+        if message := self._without_calls():
+            if self._run_options.budget is not None:
+                raise BulkError(message)
+            safe_warn(message)
+
+    def _without_calls(self) -> str:
+        """What to say if rows were answered without a call through flextier; empty: nothing."""
+        options = self._run_options
+        void = [name for name in ("budget", "lanes") if getattr(options, name) is not None]
+        if self._calls.has_seen_call or not (self._finished[DONE] and void):
+            return ""
+        return (
+            f"no call of the first {self._finished[DONE]} rows went through flextier, "
+            f"without effect: {', '.join(void)}. Make the calls with a client or a model of "
+            "flextier's, such as flextier.langchain.ChatOpenAIFlex, or leave these options out"
+        )
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

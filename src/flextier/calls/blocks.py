@@ -26,6 +26,11 @@ class Block:
         self._missed = 0
         _open[self] = None
 
+    @property
+    def has_seen_call(self) -> bool:
+        """Whether a call has begun inside."""
+        return self._seen
+
     def close(self, outer: tuple[Block, ...]) -> None:
         """End the block; log it if it saw no call while calls ran inside no block at all.
 

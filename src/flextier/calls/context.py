@@ -153,16 +153,16 @@ def scoped(**fields: Any) -> Iterator[None]:
 
 
 @contextmanager
-def block(name: str, **fields: Any) -> Iterator[None]:
+def block(name: str, **fields: Any) -> Iterator[Block]:
     """Run calls inside with these fields of :class:`Scope` replaced, as the user's block ``name``.
 
-    It is logged if the block sees no call while others run that it does not reach.
+    Yields the block. It is logged if it sees no call while others run that it does not reach.
     """
     scope = _SCOPE.get()
     opened = Block(name)
     token = _SCOPE.set(replace(scope, blocks=(*scope.blocks, opened), **fields))
     try:
-        yield
+        yield opened
     finally:
         opened.close(scope.blocks)
         _SCOPE.reset(token)
@@ -170,7 +170,7 @@ def block(name: str, **fields: Any) -> Iterator[None]:
 
 def reporting(
     name: str, scope: Reach, on_report: Callable[[CallReport], None]
-) -> AbstractContextManager[None]:
+) -> AbstractContextManager[Any]:
     """The user's block ``name``, which passes the reports of its calls to ``on_report``.
 
     Raises:
