@@ -76,7 +76,7 @@ class ChatOpenAIFlex(ChatOpenAI):
     # A validation error must not print the arguments: the key is one of them.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    policy: PolicyField = Field(default_factory=FlexPolicy)  # type: ignore[assignment]  # for users
+    policy: PolicyField = Field(default_factory=PolicyField)
     """How calls are routed; a :class:`flextier.FlexPolicy` or a dict of its fields. Default: from
     the ``FLEXTIER_*`` environment variables."""
 

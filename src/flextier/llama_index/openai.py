@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
 from typing_extensions import Unpack
 
 from flextier._openai.request_options import NO_STREAM_USAGE
@@ -13,6 +14,7 @@ from flextier.llama_index.base import FlexLLM, without_retries
 
 if TYPE_CHECKING:
     from flextier.llama_index.arguments import OpenAIArguments
+    from flextier.policy import PolicyField
 
 with needs_extra("llama-index"):
     from llama_index.core.base.llms.types import (
@@ -50,6 +52,7 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
     _max_tokens_field = "max_tokens"
 
     if TYPE_CHECKING:
+        policy: PolicyField = Field(default_factory=PolicyField)  # pydantic's mypy plugin
 
         def __init__(
             self,

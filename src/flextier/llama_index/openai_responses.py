@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
 from typing_extensions import Unpack
 
 from flextier._utils.extras import needs_extra
@@ -13,6 +14,7 @@ from flextier.llama_index.events import CallObserver
 
 if TYPE_CHECKING:
     from flextier.llama_index.arguments import OpenAIResponsesArguments
+    from flextier.policy import PolicyField
 
 with needs_extra("llama-index"):
     from llama_index.llms.openai import OpenAIResponses
@@ -34,6 +36,7 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
     _max_tokens_field = "max_output_tokens"
 
     if TYPE_CHECKING:
+        policy: PolicyField = Field(default_factory=PolicyField)  # pydantic's mypy plugin
 
         def __init__(
             self,

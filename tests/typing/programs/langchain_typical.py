@@ -45,7 +45,9 @@ class TeamModel(ChatOpenAIFlex):
 
 
 def subclass() -> str:
-    return TeamModel(model="o3", team="kitchen", policy={"deadline": 60}).team
+    team = TeamModel(model="o3", team="kitchen", policy={"deadline": 60})
+    print(team.policy.deadline, TeamModel())
+    return team.team
 
 
 def chain() -> str:

@@ -61,7 +61,9 @@ class TeamLLM(OpenAIFlex):
 
 
 def subclass() -> str:
-    return TeamLLM(model="o3", team="kitchen", policy={"deadline": 60}).team
+    team = TeamLLM(model="o3", team="kitchen", policy={"deadline": 60})
+    print(team.policy.deadline, TeamLLM())
+    return team.team
 
 
 def calls() -> None:
