@@ -12,7 +12,7 @@ from typing import Any
 import openai
 import pytest
 
-from flextier import AsyncFlexOpenAI
+from flextier import AsyncFlexOpenAI, FlexPolicy
 from flextier.bulk import BulkError, run
 from flextier.bulk.progress import summary
 from flextier.sim import Simulator
@@ -58,7 +58,8 @@ def test_few_rows(stock: Any, tmp_path: Path) -> None:
 
 def test_calls_through_flextier(flextier_sim: Simulator, source: Path, tmp_path: Path) -> None:
     """Rows wait for the first call to begin, not for its response; the summary has the budget."""
-    client = AsyncFlexOpenAI(base_url=flextier_sim.base_url, api_key="sk-ours")
+    policy = FlexPolicy(batch_window=0.3, batch_poll_interval=0.1)
+    client = AsyncFlexOpenAI(base_url=flextier_sim.base_url, api_key="sk-ours", policy=policy)
 
     async def ask(row: dict[str, Any]) -> str:
         return (await client.responses.create(model="o4-mini", input=row["text"])).output_text

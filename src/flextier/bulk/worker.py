@@ -70,6 +70,7 @@ class RowWorkers:
         self._input_version = input_version
         self._calls = calls
         self._begun = 0
+        self._has_checked_calls = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiter: asyncio.Future[None] | None = None
         self._started_at = monotonic()
@@ -110,7 +111,7 @@ class RowWorkers:
             await self._abandon_rows()
             raise
         await self._drain()
-        if self._begun < _TRIAL_ROWS and (message := self._without_calls()):
+        if not self._has_checked_calls and (message := self._without_calls()):
             safe_warn(message)
 
     async def _begin_rows(self) -> None:
@@ -150,6 +151,7 @@ class RowWorkers:
         """
         while self._tasks and not self._calls.has_seen_call and self.stop.reason is None:
             await asyncio.sleep(_CHECK_INTERVAL)
+        self._has_checked_calls = True
         if message := self._without_calls():
             if self._run_options.budget is not None:
                 raise BulkError(message)
