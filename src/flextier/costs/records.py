@@ -15,7 +15,7 @@ from typing import Any
 
 from flextier.calls.report import Attempt, CallReport
 from flextier.pricing.cost import Cost
-from flextier.pricing.decimals import difference, optional_digits, total
+from flextier.pricing.decimals import difference, optional_digits, total_if_known
 from flextier.pricing.price_book import cost_or_unpriced
 from flextier.pricing.usage import Usage
 
@@ -185,6 +185,6 @@ def _bound(report: CallReport) -> Decimal | None:
         return None
     written_at_most = max(usage.output_tokens, report.output_limit or 0)
     most = Usage(usage.input_tokens, written_at_most)
-    costs = [cost_or_unpriced(most, report.models, lane, report.at).total for lane in lanes]
-    known = [cost for cost in costs if cost is not None]
-    return total(known) if len(known) == len(costs) else None
+    return total_if_known(
+        [cost_or_unpriced(most, report.models, lane, report.at).total for lane in lanes]
+    )

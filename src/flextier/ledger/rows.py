@@ -21,7 +21,7 @@ from sqlalchemy import RowMapping
 from flextier.calls.report import Attempt
 from flextier.costs.records import CallRecord
 from flextier.ledger.schema import AMOUNTS, RATES, TOKENS
-from flextier.pricing.cost import Cost
+from flextier.pricing.cost import PARTS, Cost, parts_of
 from flextier.pricing.decimals import dollars, plain_digits, product
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
@@ -36,7 +36,10 @@ _ATTO = Decimal("1e-18")
 _CONTEXT = Context(prec=100)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
-_PARTS = RATES  # the parts of a cost are named like their rates
+
+_TEXTS = ("call_id", "framework", "model", "served_model", "lane", "first_lane", "fallback",
+          "error", "run_id", "parent_run_id")  # fmt: skip
+"""Columns with the text of a record's field."""
 
 Row = dict[str, Any]
 
@@ -74,16 +77,9 @@ def row_of(record: CallRecord) -> Row:
     cost = record.cost
     exact: dict[str, str] = {}
     row: Row = {
-        "call_id": _text(record.call_id),
+        **{name: _text(getattr(record, name)) for name in _TEXTS},
         "at_us": microseconds(record.at),
-        "framework": _text(record.framework),
-        "model": _text(record.model),
-        "served_model": _text(record.served_model),
-        "lane": _text(record.lane),
-        "first_lane": _text(record.first_lane),
         "answered": int(record.answered),
-        "fallback": _text(record.fallback),
-        "error": _text(record.error),
         "basis": cost.basis,
         "refusals": record.refusals,
         "attempt_count": len(record.attempts),
@@ -91,8 +87,6 @@ def row_of(record: CallRecord) -> Row:
         "waited": float(record.waited),
         "elapsed": float(record.elapsed),
         "tags": _tags(record.tags),
-        "run_id": _text(record.run_id),
-        "parent_run_id": _text(record.parent_run_id),
         "priced_as": _text(cost.priced_as),
         "cost_model": _text(cost.model),
         "cost_lane": _text(cost.lane),
@@ -117,7 +111,7 @@ def record_of_row(row: RowMapping) -> CallRecord:
     exact = json.loads(row["exact"] or "{}")
     usage = _usage(row, exact)
     rates = _rates(row)
-    parts = {name: Decimal(exact[name]) for name in _PARTS if name in exact}
+    parts = {name: Decimal(exact[name]) for name in PARTS if name in exact}
     standard = _amount(row, "standard", exact)
     cost = Cost(
         model=row["cost_model"],
@@ -130,25 +124,16 @@ def record_of_row(row: RowMapping) -> CallRecord:
         **(parts or _parts_of(rates, usage)),
     )
     return CallRecord(
-        call_id=row["call_id"],
+        **{name: row[name] for name in _TEXTS},
         at=utc_time(row["at_us"]),
-        framework=row["framework"],
-        model=row["model"],
-        served_model=row["served_model"],
-        lane=row["lane"],
-        first_lane=row["first_lane"],
         answered=bool(row["answered"]),
         usage=usage,
         cost=cost,
         premium=_amount(row, "premium", exact),
         possibly_billed=_amount(row, "possibly_billed", exact),
-        fallback=row["fallback"],
         attempts=tuple(map(Attempt.from_dict, json.loads(row["attempts"] or "[]"))),
         waited=row["waited"],
         elapsed=row["elapsed"],
-        error=row["error"],
-        run_id=row["run_id"],
-        parent_run_id=row["parent_run_id"],
         tags=tags_of(row["tags"]),
     )
 
@@ -229,7 +214,7 @@ def _rates(row: RowMapping) -> Rates | None:
 
 def _parts(cost: Cost) -> dict[str, Decimal]:
     """The known parts of a cost."""
-    parts = {name: getattr(cost, name) for name in _PARTS}
+    parts = {name: getattr(cost, name) for name in PARTS}
     return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -237,13 +222,7 @@ def _parts_of(rates: Rates | None, usage: Usage | None) -> dict[str, Decimal]:
     """The parts of a cost computed from rates and tokens, as a price book does."""
     if rates is None or usage is None:
         return {}
-    uncached = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
-    return {
-        "input": dollars(rates.input, uncached),
-        "cached_input": dollars(rates.cached_input, usage.cached_input_tokens),
-        "cache_write": dollars(rates.cache_write, usage.cache_write_tokens),
-        "output": dollars(rates.output, usage.output_tokens),
-    }
+    return {name: dollars(*part) for name, part in zip(PARTS, parts_of(rates, usage), strict=True)}
 
 
 def _attempts(attempts: Iterable[Attempt]) -> str | None:

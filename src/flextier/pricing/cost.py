@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from flextier.pricing.decimals import difference, dollars, optional_digits, total, total_dollars
+from flextier.pricing.decimals import (
+    difference,
+    dollars,
+    optional_digits,
+    total_dollars,
+    total_if_known,
+)
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
@@ -50,9 +56,7 @@ class Cost:
     @property
     def total(self) -> Decimal | None:
         """The sum of the parts; None if one is unknown."""
-        parts = (self.input, self.cached_input, self.cache_write, self.output)
-        known = [part for part in parts if part is not None]
-        return total(known) if len(known) == len(parts) else None
+        return total_if_known((self.input, self.cached_input, self.cache_write, self.output))
 
     @property
     def saved(self) -> Decimal | None:
@@ -73,11 +77,13 @@ class Cost:
         }
 
 
-_AMOUNTS = ("input", "cached_input", "cache_write", "output", "total", "standard", "saved")
+PARTS = ("input", "cached_input", "cache_write", "output")
+"""The parts of a cost; ``input`` is uncached."""
+_AMOUNTS = (*PARTS, "total", "standard", "saved")
 
 
-def _parts(rates: Rates, usage: Usage) -> tuple[tuple[Decimal, int], ...]:
-    """Rate and tokens of each part: uncached input, cached input, cache write, output."""
+def parts_of(rates: Rates, usage: Usage) -> tuple[tuple[Decimal, int], ...]:
+    """Rate and tokens of each of ``PARTS``."""
     cached, written = usage.cached_input_tokens, usage.cache_write_tokens
     return (
         (rates.input, usage.input_tokens - cached - written),
@@ -98,7 +104,7 @@ def cost_at(
     priced_as: str | None,
 ) -> Cost:
     """The cost of a usage at known rates; estimated if there is a ``reason``."""
-    input, cached, write, output = (dollars(*part) for part in _parts(rates, usage))
+    input, cached, write, output = (dollars(*part) for part in parts_of(rates, usage))
     return Cost(
         model=model,
         lane=lane,
@@ -110,7 +116,7 @@ def cost_at(
         cached_input=cached,
         cache_write=write,
         output=output,
-        standard=(None if standard is None else total_dollars(_parts(standard, usage))),
+        standard=(None if standard is None else total_dollars(parts_of(standard, usage))),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Context, Decimal
 
 # Rates have a few digits, token counts rarely ten: a precision of 100 loses none of them.
@@ -41,6 +41,12 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
     for amount in amounts:
         result = _CONTEXT.add(result, amount)
     return _normalized(result)
+
+
+def total_if_known(amounts: Sequence[Decimal | None]) -> Decimal | None:
+    """The sum of amounts; None if one is unknown."""
+    known = [amount for amount in amounts if amount is not None]
+    return total(known) if len(known) == len(amounts) else None
 
 
 def difference(one: Decimal, other: Decimal) -> Decimal:

@@ -12,7 +12,7 @@ from typing import Any
 from flextier.calls.report import CANCELLED, CallReport
 from flextier.lanes import tier_lane
 from flextier.policy import FlexPolicy
-from flextier.pricing.decimals import optional_digits, total
+from flextier.pricing.decimals import optional_digits, total_if_known
 from flextier.rehearsal.oracle import Clairvoyant
 from flextier.rehearsal.provider import ProviderCounts
 from flextier.rehearsal.trace import Trace, TraceJob
@@ -160,12 +160,12 @@ class Rehearsal(TraceResult):
     @property
     def dollars(self) -> Decimal | None:
         """US$ for all answers, at 1,200 input and 400 output tokens; None: a model has no price."""
-        return _sum([report.cost.total for report in self.reports if report.served])
+        return total_if_known([report.cost.total for report in self.reports if report.served])
 
     @property
     def standard_dollars(self) -> Decimal | None:
         """The same on the standard lane."""
-        return _sum([report.cost.standard for report in self.reports if report.served])
+        return total_if_known([report.cost.standard for report in self.reports if report.served])
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain JSON types; money in plain digits."""
@@ -181,11 +181,6 @@ def _quantile(values: Sequence[float], share: float) -> float:
     """The nearest rank: the smallest value that is at least this share of them."""
     rank = max(1, math.ceil(share * len(values) - _TOLERANCE))
     return sorted(values)[rank - 1]
-
-
-def _sum(amounts: Sequence[Decimal | None]) -> Decimal | None:
-    known = [amount for amount in amounts if amount is not None]
-    return total(known) if len(known) == len(amounts) else None
 
 
 class MiscountError(RuntimeError):
