@@ -141,6 +141,7 @@ def test_to_dict_is_json() -> None:
         "error": None,
         "why": "",
         "usage_estimated": False,
+        "limits": "",
     }
 
 

@@ -88,3 +88,4 @@ def test_a_deadline_shorter_than_the_reserve(caller: Caller, sim: Simulator) -> 
     outcome = caller(sim.base_url, FlexPolicy(deadline=20, standard_reserve=30))
     assert outcome.lanes == ["standard"]
     assert outcome.report.fallback == "unfinished"
+    assert outcome.report.why == "the deadline leaves too little time for flex"

@@ -51,6 +51,7 @@ def test_every_call_goes_to_standard(policy: FlexPolicy, caller: Caller, sim: Si
     assert outcome.lanes == ["standard"]
     assert (outcome.report.lane, outcome.report.fallback) == ("standard", None)
     assert outcome.report.first_lane == "standard"
+    assert outcome.report.why == "FLEXTIER_OFF is set: standard only"
     assert outcome.report.waited < 1
     assert outcome.report.cost.basis != "unpriced"
 

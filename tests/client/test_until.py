@@ -76,6 +76,7 @@ def test_flex_is_waited_for_until_the_end(sim: Simulator, wall: WallClock) -> No
     sim.weather = Weather(slots=0)
     with client(sim, wall) as made, override(until="23:00", clock=wall.clock()):
         first = ask(made)
+        assert first.limits.startswith("deadline 3600 s (until), patience to the deadline, ")
         assert first.lane == "standard"
         assert 3600 - 90 <= first.waited <= 3600 - 30
         wall.now = EVENING + 1800

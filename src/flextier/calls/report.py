@@ -108,6 +108,9 @@ class CallReport:
     names; empty: it can take all of them."""
     usage_estimated: bool = False
     """Whether ``usage`` is an estimate by the text of a chat stream that did not report it."""
+    limits: str = ""
+    """The deadline, the patience and the limits of an attempt on flex and on standard, each with
+    where it comes from: ``"patience 10 s (timeout * (max_retries + 1)), …"``."""
 
     @property
     def cost(self) -> Cost:

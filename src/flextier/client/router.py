@@ -19,7 +19,12 @@ from flextier.client.ledger_setting import start_process_ledger
 from flextier.errors import ClientClosedError
 from flextier.policy import FlexPolicy
 from flextier.routing.call import Route
-from flextier.routing.timeout_args import ClientArguments, TimeoutArgument, policy_of_call
+from flextier.routing.timeout_args import (
+    ClientArguments,
+    TimeoutArgument,
+    policy_in_force,
+    policy_of_call,
+)
 from flextier.variables import is_off
 
 
@@ -36,7 +41,7 @@ class Router:
         self.given = policy
         """The policy without the client's ``timeout``."""
         self.policy = arguments.timeout.apply_to(policy)
-        self._unchanged = arguments.timeout.patience_for(self.policy)
+        self._unchanged = policy_in_force(policy, arguments.timeout)
         self.clock = clock
         self.capacity = capacity
         self.arguments = arguments
@@ -59,7 +64,7 @@ class Router:
         if not scope.simulated:
             call_begins(scope.blocks)
             start_process_ledger()
-        timeout, policy = self.arguments.timeout, self._unchanged
+        timeout, in_force = self.arguments.timeout, self._unchanged
         if is_given(options.timeout):
             timeout = TimeoutArgument.from_argument(options.timeout, timeout)
         stock = is_off()
@@ -69,7 +74,8 @@ class Router:
             or scope.until is not None
             or timeout is not self.arguments.timeout
         ):
-            policy = policy_of_call(self.given, timeout, scope, self.clock)
+            in_force = policy_of_call(self.given, timeout, scope, self.clock)
+        policy = in_force.policy
         limits = budgets_in_force(policy.budget, scope)
         for spending, limit, knob in limits:
             spending.check(limit, knob)
@@ -96,6 +102,7 @@ class Router:
                 account,
                 entry,
                 facts,
+                in_force.limits,
             )
         except BaseException:
             if entry is not None:

@@ -73,8 +73,8 @@ class Route:
     __slots__ = (
         "_account", "_adds_usage", "_admission", "_attempts", "_burst", "_capacity", "_clock",
         "_done", "_entry", "_error", "_externally_timed", "_first_lane", "_held", "_ladder",
-        "_not_a_retry", "_policy", "_response", "_scope", "_stream", "_timeout", "_times_lane",
-        "_unsent", "_usage_refused", "_usage_requested", "_why", "cost_callbacks", "limit", "model",
+        "_limits", "_not_a_retry", "_policy", "_response", "_scope", "_stream", "_timeout",
+        "_times_lane", "_unsent", "_usage_refused", "_usage_requested", "_why", "cost_callbacks", "limit", "model",
         "options", "step", "whole",
     )  # fmt: skip
 
@@ -90,6 +90,7 @@ class Route:
         account: AccountKey,
         entry: CallEntry | None = None,
         facts: CallFacts | None = None,
+        limits: str = "",
     ) -> None:
         self.options = options
         """The SDK's options as the caller gave them."""
@@ -119,9 +120,10 @@ class Route:
         limiter = self._capacity.limiter(*account, self.model)
         status = LaneStatus(self._capacity, self._clock, account, self.model, limiter)
         self._why = ""
+        self._limits = limits
         self._burst: BurstMembership | None = None
         if is_off():
-            lanes = [STOCK]
+            lanes, self._why = [STOCK], "FLEXTIER_OFF is set: standard only"
         elif (tier := chosen_tier(options)) is not None:
             lanes = [tier_lane(tier)]
         elif policy.lanes == (AUTO,):
@@ -150,6 +152,8 @@ class Route:
             self._ladder.resume()
         self._admission = Admission(limiter, self._ladder, policy)
         self.step: Send | GiveUp = self._ladder.start(self._attempts.started_at)
+        if self._ladder.fallback == "unfinished":
+            self._why = self._why or f"the deadline leaves too little time for {self._first_lane}"
         if declined and self._ladder.fallback is None:
             self._ladder.fallback = "lane_unsupported"
         if policy.start_jitter:
@@ -678,6 +682,7 @@ class Route:
             output_limit=output_limit(self.options),
             error=None if error is None else type(error).__name__,
             why=self._why,
+            limits=self._limits,
             usage_estimated=usage_estimated,
         )
         if self._burst is not None:

@@ -14,14 +14,17 @@ from flextier._utils.safe_warn import safe_warn
 from flextier.calls.context import Scope
 from flextier.errors import PolicyError
 from flextier.lanes import STANDARD
-from flextier.policy import MAX_PATIENCE, FlexPolicy
-from flextier.variables import is_off
+from flextier.policy import MAX_PATIENCE, PREFIX, FlexPolicy
+from flextier.variables import is_off, setting
 
 _CONNECT = 5.0
 """Seconds to connect, as the SDK's own default."""
 
 _NEVER = 1_000_000.0
 """``timeout=None`` means no timeout; this is the longest that every platform's poll() can wait."""
+
+
+_PER_LANE = ("flex_timeout", "standard_timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class TimeoutArgument:
         if self.total is None:
             return policy
         changes: dict[str, Any] = {}
-        for field in ("flex_timeout", "standard_timeout"):
+        for field in _PER_LANE:
             own = getattr(policy, field)
             if field not in policy.explicit or own > self.total:
                 changes[field] = self.total
@@ -163,9 +166,18 @@ _OFF = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyInForce:
+    """The policy of a call."""
+
+    policy: FlexPolicy
+    limits: str
+    """Its limits, as in ``CallReport.limits``."""
+
+
 def policy_of_call(
     policy: FlexPolicy, timeout: TimeoutArgument, scope: Scope, clock: Clock
-) -> FlexPolicy:
+) -> PolicyInForce:
     """The policy of a call that begins now.
 
     Args:
@@ -181,9 +193,39 @@ def policy_of_call(
         policy = policy.replace(**dict(scope.changes))
     if is_off():
         policy = policy.model_copy(update=_OFF)
+    left = math.inf if scope.until is None else max(scope.until - clock.wall(), 0.0)
+    return policy_in_force(policy, timeout, left)
+
+
+def policy_in_force(
+    policy: FlexPolicy, timeout: TimeoutArgument, left: float = math.inf
+) -> PolicyInForce:
+    """The policy under a ``timeout``, of a call that must end within the seconds that are left."""
     policy = timeout.apply_to(policy)
-    if scope.until is not None:
-        left = max(scope.until - clock.wall(), 0.0)
-        if policy.deadline is None or left < policy.deadline:
-            policy = policy.model_copy(update={"deadline": left})
-    return timeout.patience_for(policy)
+    ends = left < (math.inf if policy.deadline is None else policy.deadline)
+    if ends:
+        policy = policy.model_copy(update={"deadline": left})
+    patient = timeout.patience_for(policy)
+    sources = {"deadline": "until"} if ends else {}
+    if patient is not policy:
+        sources["patience"] = "timeout * (max_retries + 1)"
+    if timeout.total is not None:
+        sources |= {name: "timeout" for name in _PER_LANE if getattr(policy, name) == timeout.total}
+    shown = [
+        f"{name} {value:g} s ({sources.get(name) or _source(policy, name)})"
+        for name in ("deadline", "patience", *_PER_LANE)
+        if (value := getattr(patient, name)) is not None
+    ]
+    if policy.patience is None and policy.deadline is not None:
+        shown.insert(1, "patience to the deadline")
+    elif patient.patience is None:
+        shown.insert(0, f"patience {MAX_PATIENCE:g} s (default)")
+    return PolicyInForce(patient, ", ".join(shown))
+
+
+def _source(policy: FlexPolicy, field: str) -> str:
+    """Where the value of a field comes from."""
+    if field in policy.explicit:
+        return "in code"
+    variable = PREFIX + field.upper()
+    return variable if setting(variable) else "default"
