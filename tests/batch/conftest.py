@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flextier.batch import manager, spool_file
+from flextier.batch import fan_out, manager, spool_file
 from flextier.journal import journal
 from flextier.lanes import eligibility
 from flextier.sim import Simulator, Weather
@@ -87,5 +87,6 @@ def forget() -> None:
     for known in journal._OPEN.values():
         known.close()
     journal._OPEN.clear()
+    fan_out._warn.cache_clear()
     eligibility.warn_ineligible.cache_clear()
     eligibility.warn_about_windows.cache_clear()

@@ -27,6 +27,7 @@ from flextier.batch.api_errors import (
     validation_failures,
 )
 from flextier.batch.collect import collect_results, record
+from flextier.batch.fan_out import FanOut
 from flextier.batch.future import RESUBMIT, BatchFuture, ErrorResult, LineOutcome, RaisedError
 from flextier.batch.pending_calls import GroupKey, PendingCalls, Wakes, wake_all
 from flextier.batch.poll_schedule import lane_poll_interval
@@ -71,6 +72,7 @@ class AccountBatches:
         self.max_bytes = MAX_BYTES
         """The largest input file."""
         self._limits: dict[str, EnqueueLimit] = {}
+        self._fan_outs: dict[tuple[str, str], FanOut] = {}
         self._api: BatchAPI | None = None
 
     def api(self) -> BatchAPI:
@@ -96,11 +98,16 @@ class AccountBatches:
     def new_worker(self, group: GroupKey) -> BatchWorker:
         """A worker for a new batch."""
         worker = BatchWorker(self, group, os.urandom(8).hex())
+        self._fan_out(group).batch_begins(worker.calls, group.clock.now())
         self.by_tag[worker.tag] = worker
         return worker
 
+    def _fan_out(self, group: GroupKey) -> FanOut:
+        return self._fan_outs.setdefault((group.endpoint, group.model), FanOut())
+
     def remove(self, worker: BatchWorker) -> None:
         """Remove a worker whose batch has ended."""
+        self._fan_out(worker.group).batch_ended(worker.calls, worker.group.clock.now())
         self.enqueue_limit(worker.group.model).remove(worker)
         if self.by_tag.get(worker.tag) is worker:
             del self.by_tag[worker.tag]
