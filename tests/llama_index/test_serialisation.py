@@ -414,14 +414,14 @@ def test_another_policy_keeps_timeout_and_retries(cls: Any, sim: Simulator) -> N
     ],
 )
 def test_another_policy_that_says_otherwise(cls: Any, used: bool, sim: Simulator) -> None:
-    """A new policy's own words win over older arguments, whether there was a call before or not."""
+    """A new policy's shorter limits win over older arguments, whether there was a call before or not."""
     llm = make(cls, sim, timeout=7)
     if used:
         llm.complete("Hi.")
-    copied = llm.model_copy(update={"policy": {"flex_timeout": 9}})
+    copied = llm.model_copy(update={"policy": {"flex_timeout": 5}})
     copied.complete("Hi.")
     policy = copied._client.policy
-    assert (policy.flex_timeout, policy.standard_timeout) == (9, 7)
+    assert (policy.flex_timeout, policy.standard_timeout) == (5, 7)
 
 
 @pytest.mark.parametrize("cls", OURS)

@@ -51,8 +51,10 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
 
     _max_tokens_field = "max_tokens"
 
-    if TYPE_CHECKING:
-        policy: PolicyField = Field(default_factory=PolicyField)  # pydantic's mypy plugin
+    if TYPE_CHECKING:  # the field is declared again for pydantic's plugin of mypy
+        policy: PolicyField = Field(default_factory=PolicyField)
+        """How calls are routed; a :class:`flextier.FlexPolicy` or a dict of its fields. Default:
+        from the ``FLEXTIER_*`` environment variables."""
 
         def __init__(
             self,

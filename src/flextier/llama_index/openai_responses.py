@@ -35,8 +35,10 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
 
     _max_tokens_field = "max_output_tokens"
 
-    if TYPE_CHECKING:
-        policy: PolicyField = Field(default_factory=PolicyField)  # pydantic's mypy plugin
+    if TYPE_CHECKING:  # the field is declared again for pydantic's plugin of mypy
+        policy: PolicyField = Field(default_factory=PolicyField)
+        """How calls are routed; a :class:`flextier.FlexPolicy` or a dict of its fields. Default:
+        from the ``FLEXTIER_*`` environment variables."""
 
         def __init__(
             self,
