@@ -17,11 +17,15 @@ NARROW = "batches of 2 calls run one after the other"
 
 def test_two_threads(sim: Simulator) -> None:
     """One warning, after two batches."""
-    with FlexOpenAI(**options(sim)) as client, ThreadPoolExecutor(2) as pool:
-        with pytest.warns(UserWarning, match=NARROW) as caught:
+
+    def run() -> None:
+        with FlexOpenAI(**options(sim)) as client, ThreadPoolExecutor(2) as pool:
             for pair in range(5):
                 said = list(pool.map(lambda text: ask(client, text), questions(2, str(pair))))
                 assert all(one.is_right for one in said)
+
+    with pytest.warns(UserWarning, match=NARROW) as caught:
+        run()
     assert len(caught) == 1
 
 

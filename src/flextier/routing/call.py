@@ -74,8 +74,8 @@ class Route:
         "_account", "_adds_usage", "_admission", "_attempts", "_burst", "_capacity", "_clock",
         "_done", "_entry", "_error", "_externally_timed", "_first_lane", "_held", "_ladder",
         "_limits", "_not_a_retry", "_policy", "_response", "_scope", "_stream", "_timeout",
-        "_times_lane", "_unsent", "_usage_refused", "_usage_requested", "_why", "cost_callbacks", "limit", "model",
-        "options", "step", "whole",
+        "_times_lane", "_unsent", "_usage_refused", "_usage_requested", "_why", "cost_callbacks",
+        "limit", "model", "options", "step", "whole",
     )  # fmt: skip
 
     def __init__(
