@@ -414,7 +414,7 @@ def test_another_policy_keeps_timeout_and_retries(cls: Any, sim: Simulator) -> N
     ],
 )
 def test_another_policy_that_says_otherwise(cls: Any, used: bool, sim: Simulator) -> None:
-    """A new policy's shorter limits win over older arguments, whether there was a call before or not."""
+    """Shorter limits of a new policy win over older arguments, after a call and before."""
     llm = make(cls, sim, timeout=7)
     if used:
         llm.complete("Hi.")
