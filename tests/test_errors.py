@@ -170,7 +170,7 @@ def test_an_error_in_deciding_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> 
     def classify_badly(failure: Failure, lane: Any) -> Kind:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("flextier.routing.call.classify", classify_badly)
+    monkeypatch.setattr("flextier.routing.failed_attempt.classify", classify_badly)
     transport = http.MockTransport(serve)
     with (
         FlexOpenAI(api_key="k", http_client=http.Client(transport=transport)) as client,

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from flextier.calls.call import Call
 from flextier.calls.context import Scope
 from flextier.calls.hooks import CallStart, add_hook, remove_hook, with_hooks
 
-OPTIONS: Any = SimpleNamespace(url="/responses?beta=true", json_data={"stream": True})
+CALL = Call("o3", "/responses", stream=True, body={})
 
 
 class RecordingHook:
@@ -35,9 +36,9 @@ def hook() -> Iterator[RecordingHook]:
 
 
 def test_without_hooks() -> None:
-    """The scope of a call is returned as it is, and its options are not read."""
+    """The scope of a call is returned as it is."""
     scope = Scope(changes=(("patience", 1),))
-    assert with_hooks(scope, "https://api.openai.com/v1/", None) is scope
+    assert with_hooks(scope, "https://api.openai.com/v1/", CALL) is scope
 
 
 def test_a_hook_adds_listeners_to_the_scope(hook: RecordingHook) -> None:
@@ -47,7 +48,7 @@ def test_a_hook_adds_listeners_to_the_scope(hook: RecordingHook) -> None:
 
     scope = Scope(reports=(listener,), changes=(("patience", 1),))
     add_hook(hook)
-    merged = with_hooks(scope, "https://api.openai.com/v1/", OPTIONS)
+    merged = with_hooks(scope, "https://api.openai.com/v1/", CALL)
     assert hook.started == [CallStart("https://api.openai.com/v1/", "/responses", stream=True)]
     assert (len(merged.reports), len(merged.retries)) == (2, 1)
     assert merged.reports[1] is listener
@@ -61,5 +62,5 @@ def test_a_removed_hook(remove: Callable[[Any], object], hook: RecordingHook) ->
     """It is not called any more, and removing it twice is no error."""
     add_hook(hook)
     remove(hook)
-    with_hooks(Scope(), "", OPTIONS)
+    with_hooks(Scope(), "", CALL)
     assert hook.started == []

@@ -64,7 +64,7 @@ def test_the_demos_costs_are_what_was_billed(
 
     monkeypatch.setattr(flextier.sim, "Simulator", Watched)
     page, weather = tmp_path / "costs.html", "outage=0-1.5,slots=6,refuse=0.2,stall=0.02"
-    monkeypatch.setattr(ledger_setting, "_is_read", False)
+    monkeypatch.setattr(ledger_setting, "is_read", False)
     monkeypatch.setenv("FLEXTIER_LEDGER", str(tmp_path / "for-real-calls.db"))
     assert main(["demo", "--topics", "20", "--weather", weather, "--report", str(page)]) == 0
     assert not (tmp_path / "for-real-calls.db").exists()

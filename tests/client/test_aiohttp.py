@@ -504,7 +504,7 @@ def test_an_attempts_options_share_the_body() -> None:
     """What is changed for an attempt is the outermost dict; the messages are the caller's own."""
     body = {"model": "o3", "messages": [{"role": "user", "content": IMAGE}]}
     options = FinalRequestOptions.construct(method="post", url="/responses", json_data=body)
-    changed = attempt_options(options, tier="flex", timeout=1, plain=False, on_read=print)
+    changed = attempt_options(options, tier="flex", timeout=1, plain=False)
     assert changed.json_data["messages"] is body["messages"]
     assert changed.json_data is not body
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import openai
 import pytest
+from tenacity import RetryCallState
 
 from flextier import FlexPolicy
 from flextier.calls.context import listen
@@ -350,6 +351,7 @@ def test_a_retry_is_reported_before_its_wait(caller: Caller, sim: Simulator) -> 
 
     def listener(retry: Retry) -> None:
         retries.append(retry)
+        assert isinstance(retry.state, RetryCallState)
         assert retry.state.outcome is not None
         errors.append(type(retry.state.outcome.exception()))
 

@@ -40,6 +40,7 @@ class Listener(BaseCallbackHandler):
         self.started: list[Any] = []
         self.retries: list[Any] = []
         self.errors: list[BaseException | None] = []
+        self.states: list[Any] = []
 
     def on_chat_model_start(self, *_: Any, run_id: Any, **__: Any) -> None:
         """Note the run."""
@@ -51,3 +52,4 @@ class Listener(BaseCallbackHandler):
         assert retry_state.outcome is not None
         self.retries.append(run_id)
         self.errors.append(retry_state.outcome.exception())
+        self.states.append(retry_state)

@@ -157,6 +157,20 @@ def test_retries_reach_the_callbacks(llm: ChatOpenAIFlex, sim: Simulator) -> Non
         ]
 
 
+def test_a_retrys_state_has_the_wait_the_lane_and_the_cause(
+    llm: ChatOpenAIFlex, sim: Simulator
+) -> None:
+    """Also where the wait is for capacity: the server's Retry-After, for which the call queues."""
+    listener = Listener()
+    sim.script(Fault.refuse(retry_after=0.2), Fault.status(500), Fault.serve())
+    llm.invoke("Hi.", {"callbacks": [listener]})
+    refused, failed = listener.states
+    assert refused.next_action.sleep == refused.upcoming_sleep == pytest.approx(0.2, abs=0.1)
+    assert (refused.lane, refused.cause, refused.attempt_number) == ("flex", "capacity", 1)
+    assert (failed.lane, failed.cause, failed.attempt_number) == ("flex", "transient", 2)
+    assert failed.idle_for == pytest.approx(0.2, abs=0.1)
+
+
 async def test_retries_reach_async_callbacks(llm: ChatOpenAIFlex, sim: Simulator) -> None:
     """Async handlers and the model's own handlers are notified of retries of async calls."""
 

@@ -30,10 +30,10 @@ def sim(flextier_sim: Any) -> Any:
 @pytest.fixture
 def new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As in a new process, the next call reads the variable."""
-    monkeypatch.setattr(ledger_setting, "_is_read", False)
+    monkeypatch.setattr(ledger_setting, "is_read", False)
     monkeypatch.setattr(ledger_setting, "_url", "")
     yield
-    ledger = hooks._recorder
+    ledger = hooks.recorder
     if isinstance(ledger, ProcessLedger):
         ledger._writer.close(10)
     hooks.record_every_call(None)
@@ -42,7 +42,7 @@ def new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def ledger_of_a_call(sim: Simulator) -> ProcessLedger:
     """The process's ledger, after a call."""
     assert ask(sim.base_url)
-    ledger = hooks._recorder
+    ledger = hooks.recorder
     assert isinstance(ledger, ProcessLedger)
     return ledger
 

@@ -119,7 +119,7 @@ def test_nothing_of_the_process_is_touched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Process-wide blocks and the ledger of the process are for calls that are paid for."""
-    monkeypatch.setattr(ledger_setting, "_is_read", False)
+    monkeypatch.setattr(ledger_setting, "is_read", False)
     monkeypatch.setenv("FLEXTIER_LEDGER", str(tmp_path / "flextier.db"))
     with track(scope="process") as calls, track():
         rehearse(OPEN)

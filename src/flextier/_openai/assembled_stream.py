@@ -6,7 +6,7 @@ from typing import Any
 
 from openai import BaseModel
 
-from flextier._openai.response_metadata import fields_of
+from flextier._openai.response_json import fields_of
 
 _REPEATED = frozenset({"finish_reason", "id", "index", "role", "type"})
 """Fields of a chunk that a later one may repeat; other texts continue."""

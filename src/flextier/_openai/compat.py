@@ -31,6 +31,7 @@ __all__ = [
     "FinalRequestOptions",
     "LegacyAPIResponse",
     "NotGiven",
+    "api_error",
     "connection_errors",
     "dumps",
     "failure_of",
@@ -40,6 +41,7 @@ __all__ = [
     "is_given",
     "new_request",
     "not_given",
+    "timeout_error",
     "timeout_errors",
 ]
 
@@ -70,6 +72,16 @@ def new_request(url: str, headers: Any = None) -> Any:
     return http.Request("POST", url, headers=headers)
 
 
+def api_error(message: str, request: Any, body: object) -> openai.APIError:
+    """The error for a response that reports a failure."""
+    return openai.APIError(message, request, body=body)
+
+
+def timeout_error(request: Any) -> openai.APITimeoutError:
+    """The error for an attempt whose time is up."""
+    return openai.APITimeoutError(request=request)
+
+
 def flex_unavailable(url: str, message: str) -> FlexUnavailable:
     """The error for a call that a lane refused until patience was spent."""
     body = {"message": message, "type": "resource_unavailable", "code": "flex_unavailable"}
@@ -82,7 +94,7 @@ def failure_of(error: BaseException) -> Failure | None:
     if isinstance(error, openai.APITimeoutError):
         return Failure(fault="timeout", message=error.message, sent=_sent(error))
     if isinstance(error, BatchUnfinished):
-        return Failure(fault="unfinished", message=error.message, sent=False)
+        return Failure(fault="unfinished", code=error.status, message=error.message, sent=False)
     if isinstance(error, BackgroundUnfinished):
         return Failure(fault="unfinished", message=error.message, sent=error.possibly_billed)
     if isinstance(error, BackgroundLost):

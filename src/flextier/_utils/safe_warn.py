@@ -25,5 +25,10 @@ def notify(callback: Callable[[_T], object], value: _T) -> None:
     try:
         callback(value)
     except Exception as error:  # noqa: BLE001 - whatever it raises, the call has its response
-        message = f"callback {callback!r} raised {error!r}; the call report was not delivered"
-        safe_warn(message, stacklevel=3)
+        warn_undelivered(callback, error)
+
+
+def warn_undelivered(callback: object, error: Exception) -> None:
+    """Warn that a callback has raised."""
+    message = f"callback {callback!r} raised {error!r}; the call report was not delivered"
+    safe_warn(message, stacklevel=4)

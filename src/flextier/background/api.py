@@ -11,9 +11,9 @@ import openai
 
 from flextier._openai.compat import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given, new_request
 from flextier._openai.request_options import attempt_options
+from flextier.calls.answer import why_unreadable
 from flextier.errors import MalformedAnswerError
 from flextier.lanes import Lane
-from flextier.lanes.answer_check import why_unreadable
 
 # Timeouts in seconds. Polls and cancellations are answered at once; a creation sends all its input.
 _POLL_TIMEOUT, _CREATE_TIMEOUT, _CONNECT_TIMEOUT = 30.0, 120.0, 10.0
@@ -93,7 +93,6 @@ class BackgroundRequests:
             tier=lane.service_tier,
             timeout=_timeout(_CREATE_TIMEOUT, limit),
             plain=True,
-            on_read=lambda answer: None,
             fields=lane.fields(run_id),
         )
         return RawRequest(options, shielded=True, seconds=limit)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-from openai.types.responses import Response
 
 from flextier._utils.clock import Clock
 from flextier.background.api import PolledResponse
@@ -25,7 +22,7 @@ class CallHooks:
         clock: Clock,
         lane: str,
         model: str,
-        on_finished: Callable[[PolledResponse, Any], None],
+        on_finished: Callable[[PolledResponse], None],
     ) -> None:
         self._entry = entry
         self._admission = admission
@@ -52,4 +49,4 @@ class CallHooks:
 
     def finished_after_call(self, polled: PolledResponse) -> None:
         """The response has finished after its call ended: it is billed, and journaled."""
-        self._on_finished(polled, Response.construct(**polled.body))
+        self._on_finished(polled)

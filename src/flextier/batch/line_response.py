@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import IO, Any
 
 from flextier._openai.compat import http
+from flextier.calls.answer import why_unreadable
 from flextier.errors import MalformedAnswerError
-from flextier.lanes.answer_check import why_unreadable
 
 
 @dataclass(frozen=True, slots=True)

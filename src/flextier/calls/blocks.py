@@ -8,7 +8,7 @@ import sys
 _log = logging.getLogger("flextier")
 
 # A dict, as its operations are atomic: a lock could be held by another thread at a fork.
-_open: dict[Block, None] = {}
+open_blocks: dict[Block, None] = {}
 _logged: set[tuple[str, int]] = set()
 
 
@@ -24,7 +24,7 @@ class Block:
         self._name = name
         self._seen = False
         self._missed = 0
-        _open[self] = None
+        open_blocks[self] = None
 
     @property
     def has_seen_call(self) -> bool:
@@ -36,7 +36,7 @@ class Block:
 
         At most once for each line of code, and not again for the blocks around it.
         """
-        del _open[self]
+        del open_blocks[self]
         if self._seen or not self._missed:
             return
         for block in outer:
@@ -60,7 +60,7 @@ def call_begins(blocks: tuple[Block, ...]) -> None:
     for block in blocks:
         block._seen = True
     if not blocks:
-        for block in list(_open):
+        for block in list(open_blocks):
             block._missed += 1
 
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from flextier.calls.call import Call
 from flextier.calls.report import CallReport, Retry
 
 if TYPE_CHECKING:
@@ -40,51 +41,51 @@ class CallListener(Protocol):
 Hook = Callable[[CallStart], CallListener]
 """Called when a call begins, in the context of its caller. It must not raise."""
 
-_hooks: tuple[Hook, ...] = ()
+call_hooks: tuple[Hook, ...] = ()
 _lock = Lock()
 
 
 def add_hook(hook: Hook) -> None:
     """Call ``hook`` for every call that begins from now on, in all threads and event loops."""
-    global _hooks
+    global call_hooks
     with _lock:
-        _hooks = (*_hooks, hook)
+        call_hooks = (*call_hooks, hook)
 
 
 def remove_hook(hook: Hook) -> None:
     """Call ``hook`` for no further calls; its listeners of calls in flight are still notified."""
-    global _hooks
+    global call_hooks
     with _lock:
-        _hooks = tuple(other for other in _hooks if other != hook)
+        call_hooks = tuple(other for other in call_hooks if other != hook)
 
 
 OnReport = Callable[[CallReport], None]
 
 # A dict, as its operations are atomic: a lock could be held by another thread at a fork.
-_process_wide: dict[object, OnReport] = {}
+listeners: dict[object, OnReport] = {}
 Recorder = Callable[[str, CallReport], None]
 """Gets the framework that made a call, ``"openai"`` for none, and the call's report."""
-_recorder: Recorder | None = None
+recorder: Recorder | None = None
 
 
-def record_every_call(recorder: Recorder | None) -> None:
-    """Pass the report of every call that begins from now on to ``recorder``, after all others."""
-    global _recorder
-    _recorder = recorder
+def record_every_call(new: Recorder | None) -> None:
+    """Pass the report of every call that begins from now on to ``new``, after all others."""
+    global recorder
+    recorder = new
 
 
 @contextmanager
 def process_wide(on_report: OnReport) -> Iterator[None]:
     """Pass on the reports of the calls that begin meanwhile, in all threads and event loops."""
     key = object()
-    _process_wide[key] = on_report
+    listeners[key] = on_report
     try:
         yield
     finally:
-        del _process_wide[key]
+        del listeners[key]
 
 
-def with_hooks(scope: Scope, base_url: str, options: Any) -> Scope:
+def with_hooks(scope: Scope, base_url: str, call: Call) -> Scope:
     """The scope of a call that begins, with a listener of every hook, and process-wide ones.
 
     These come last: blocks around the call know more of it, and a ledger keeps the first record.
@@ -92,21 +93,20 @@ def with_hooks(scope: Scope, base_url: str, options: Any) -> Scope:
     Args:
         scope: what the code around the call has set.
         base_url: the client's.
-        options: the SDK's options of the call.
+        call: the call.
     """
-    if _process_wide and not scope.simulated:
-        scope = replace(scope, reports=(*scope.reports, *_process_wide.values()))
-    if _recorder is not None and not scope.simulated:
-        record = partial(_recorder, scope.framework or "openai")
+    if listeners and not scope.simulated:
+        scope = replace(scope, reports=(*scope.reports, *listeners.values()))
+    if recorder is not None and not scope.simulated:
+        record = partial(recorder, scope.framework or "openai")
         scope = replace(scope, reports=(*scope.reports, record))
-    hooks = _hooks
+    hooks = call_hooks
     if not hooks:
         return scope
-    path = options.url.partition("?")[0]
-    start = CallStart(base_url, path, bool(options.json_data.get("stream")))
-    listeners = [hook(start) for hook in hooks]
+    start = CallStart(base_url, call.endpoint, call.stream)
+    started = [hook(start) for hook in hooks]
     return replace(
         scope,
-        reports=(*(listener.ended for listener in listeners), *scope.reports),
-        retries=(*(listener.retried for listener in listeners), *scope.retries),
+        reports=(*(listener.ended for listener in started), *scope.reports),
+        retries=(*(listener.retried for listener in started), *scope.retries),
     )

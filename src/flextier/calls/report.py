@@ -186,5 +186,24 @@ class Retry:
     """The lane of the next attempt."""
     wait: float
     """Seconds until the next attempt."""
-    state: RetryCallState
-    """tenacity's own state, with the error in ``outcome``."""
+    error: Exception
+    """The error of the attempt that failed."""
+    number: int = 1
+    """How many attempts have ended."""
+    waited: float = 0.0
+    """Seconds that the call has waited before."""
+
+    @property
+    def state(self) -> RetryCallState:
+        """The retry as tenacity has it: the error in ``outcome``, the wait in ``next_action``.
+
+        Its ``lane`` and ``cause`` are the lane of the next attempt, and why this one failed.
+        """
+        from tenacity import RetryAction, RetryCallState, Retrying  # most programs listen to none
+
+        state: Any = RetryCallState(Retrying(), None, (), {})
+        state.attempt_number, state.idle_for = self.number, self.waited
+        state.set_exception((type(self.error), self.error, self.error.__traceback__))
+        state.next_action, state.upcoming_sleep = RetryAction(self.wait), self.wait
+        state.lane, state.cause = self.lane, self.failed.outcome
+        return state  # type: ignore[no-any-return]  # two attributes more than tenacity declares

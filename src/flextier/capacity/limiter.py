@@ -44,6 +44,8 @@ class Limiter:
         self._lost: deque[tuple[LaneEstimator, bool]] = deque()
         self._turns = count()
         self.pace = Pacing()
+        self.shut_until = 0.0
+        """After this moment, no lane is shut by a server's Retry-After."""
 
     def lane(self, name: str, scarce: bool) -> LaneEstimator:
         """The estimator of a lane; made at first use."""
@@ -96,6 +98,8 @@ class Limiter:
         latest: float,
         turn: int | None = None,
         next_by: float = math.inf,
+        *,
+        begin: bool = False,
     ) -> Permit:
         """Request a permit, ``granted`` at once if no call waits and the lane is open.
 
@@ -106,6 +110,7 @@ class Limiter:
             latest: after this moment, an attempt is not worth starting; at least ``until``.
             turn: the turn of an earlier permit, to keep it; None: the next turn.
             next_by: when the call must be on another lane; infinity: no need.
+            begin: whether the request is sent at once, if it is granted.
         """
         turn = next(self._turns) if turn is None else turn
         permit = Permit(estimator, until, latest, turn, self._lost.append, next_by)
@@ -116,6 +121,7 @@ class Limiter:
                 pace.relax(now)
                 if estimator.may_send(now) and pace.may_send(now):
                     self._grant(permit, now)
+                    permit.begun = begin
         self._unlocked(woken, now)
         return permit
 
@@ -205,6 +211,7 @@ class Limiter:
         """Shut the lane until a moment that the server named."""
         with self._lock:
             estimator.shut(until, now)
+            self.shut_until = max(self.shut_until, until)
             woken = self._all_of(estimator) if self._waiting else []
         self._unlocked(woken, now)
 

@@ -21,6 +21,8 @@ class LimiterRegistry:
         self._lock = threading.Lock()
         self._limiters: dict[tuple[str, str, str], Limiter] = {}
         self._unsupported = UnsupportedLanes()
+        self.version = 0
+        """Counts the changes of what lanes are known to be unsupported."""
         self.without_stream_usage: set[str] = set()
         """Base URLs that have rejected a request for the usage of a chat stream."""
 
@@ -36,6 +38,7 @@ class LimiterRegistry:
     def mark_unsupported(self, key: LaneKey) -> None:
         """Record that the lane does not support this model ("this model has no flex")."""
         self._unsupported.add(key)
+        self.version += 1
 
     def is_unsupported(self, key: LaneKey) -> bool:
         """Whether the lane is known not to support this model."""
@@ -65,6 +68,7 @@ class LimiterRegistry:
         """Clear everything, as in a new process. Calls under way end at their old limiters."""
         self._lock = threading.Lock()
         self._limiters, self._unsupported = {}, UnsupportedLanes()
+        self.version += 1
         self.without_stream_usage = set()
 
 

@@ -8,10 +8,8 @@ import openai
 from typing_extensions import Self
 
 from flextier._openai.compat import is_given, not_given
-from flextier._openai.request_options import headers_received, is_routed
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.capacity import CAPACITY
-from flextier.client.response_parsing import check_answer
 from flextier.client.router import Router
 from flextier.client.unknown_arguments import check_names
 from flextier.policy import FlexPolicy, PolicyFields
@@ -44,14 +42,6 @@ class RoutedClient:
         sdk.__init__(
             timeout=timeout, http_client=http_client or self._default_http_client(), **kwargs
         )
-
-    def _process_response(self, *, options: Any, response: Any, stream: bool, **kwargs: Any) -> Any:
-        """As the SDK's, which both clients call for each response that is no error."""
-        headers_received(options, response.headers)
-        if not stream and response.is_closed and is_routed(options):
-            check_answer(options, response)
-        sdk: Any = super()
-        return sdk._process_response(options=options, response=response, stream=stream, **kwargs)
 
     @property
     def policy(self) -> FlexPolicy:

@@ -1,27 +1,19 @@
 """FlexOpenAI and AsyncFlexOpenAI: the SDK's clients, with model calls routed through the lanes.
 
-Every call of the SDK passes through ``request()``. There, chat completions and responses are
-routed, with tenacity driving the retries; all other calls pass unchanged.
+Every call of the SDK passes through ``request()`` (``routed_request.py``). There, chat completions
+and responses are routed; all other calls pass unchanged.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import openai
-from tenacity import AsyncRetrying, Retrying
 from typing_extensions import Self, Unpack
 
-from flextier._utils.wakeup import TaskWait, ThreadWait, task_wait
 from flextier.background.waiters import await_stopped, stop_waiters, wait_stopped
-from flextier.client.routed_request import RoutedRequests, result_of
-from flextier.routing.call import Route
-from flextier.transport.attempt_timeout import async_time_limit, time_limit
-from flextier.transport.http_clients import async_http_client, enforces_time_limit, sync_http_client
-from flextier.transport.streams import AsyncFlexStream, FlexStream
+from flextier.client.routed_request import AsyncRequests, SyncRequests
+from flextier.transport.http_clients import async_http_client, sync_http_client
 
 if TYPE_CHECKING:
     from flextier.client.arguments import (
@@ -31,10 +23,8 @@ if TYPE_CHECKING:
         CopyArguments,
     )
 
-_UNLIMITED = nullcontext()
 
-
-class FlexOpenAI(RoutedRequests, openai.OpenAI):
+class FlexOpenAI(SyncRequests, openai.OpenAI):
     """``openai.OpenAI`` whose model calls take the cheapest lane that answers in time.
 
     Args:
@@ -66,19 +56,6 @@ class FlexOpenAI(RoutedRequests, openai.OpenAI):
     with_options = copy
 
     _default_http_client = staticmethod(sync_http_client)
-    _stream_class = FlexStream
-    _new_wait = ThreadWait
-
-    @property
-    def _ends_attempts_in_time(self) -> bool:
-        """Whether attempts end in time without per-read timers: our own HTTP client ensures it."""
-        return enforces_time_limit(self._client)
-
-    def request(  # the SDK's overloads, in one signature
-        self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
-    ) -> Any:
-        """Send every request of the SDK: model calls through the lanes, all others unchanged."""
-        return result_of(super().request(cast_to, options, stream=stream, stream_cls=stream_cls))
 
     def close(self) -> None:
         """As ``openai.OpenAI.close``; before, background responses of waiting calls are cancelled,
@@ -87,40 +64,8 @@ class FlexOpenAI(RoutedRequests, openai.OpenAI):
             wait_stopped(pending)
         super().close()
 
-    # --- the steps of a request: each blocks, and so has its result when it is awaited ----------
 
-    @staticmethod
-    async def _ready(result: Any) -> Any:
-        return result
-
-    async def _sleep(self, seconds: float) -> None:
-        self._router.clock.sleep(seconds)
-
-    async def _pause(self, wait: ThreadWait, seconds: float) -> None:
-        self._router.clock.pause(wait, seconds)
-
-    @staticmethod
-    def _time_limit(route: Route) -> AbstractContextManager[Any]:
-        return time_limit(route.limit, route.stalls_in if route.may_stall else None)
-
-    async def _run_attempts(self, route: Route, attempt: Callable[[], Any]) -> Any:
-        retrying = Retrying(
-            retry=route.should_retry,
-            wait=route.retry_wait,
-            before_sleep=route.notify,
-            sleep=self._router.clock.sleep,
-        )
-        return retrying(lambda: result_of(attempt()))
-
-    async def _drive_background(
-        self, lifecycle: Any, pending: Any, send: Callable[[Any], Any]
-    ) -> Any:
-        from flextier.background.runner import drive
-
-        return drive(lifecycle, pending, self._router.clock, lambda sent: result_of(send(sent)))
-
-
-class AsyncFlexOpenAI(RoutedRequests, openai.AsyncOpenAI):
+class AsyncFlexOpenAI(AsyncRequests, openai.AsyncOpenAI):
     """The async version of :class:`FlexOpenAI`, with the same arguments.
 
     It can be used under several event loops, one after another or at once.
@@ -139,9 +84,6 @@ class AsyncFlexOpenAI(RoutedRequests, openai.AsyncOpenAI):
     with_options = copy
 
     _default_http_client = staticmethod(async_http_client)
-    _ends_attempts_in_time = True
-    _stream_class = AsyncFlexStream
-    _new_wait = staticmethod(task_wait)
 
     async def close(self) -> None:
         """As ``openai.AsyncOpenAI.close``; before, background responses that calls wait for are
@@ -149,38 +91,3 @@ class AsyncFlexOpenAI(RoutedRequests, openai.AsyncOpenAI):
         if (pending := stop_waiters(self._client)) is not None:
             await await_stopped(pending)
         await super().close()
-
-    # --- the steps of a request ------------------------------------------------------------------
-
-    @staticmethod
-    def _ready(result: Awaitable[Any]) -> Awaitable[Any]:
-        return result
-
-    def _sleep(self, seconds: float) -> Awaitable[None]:
-        return self._router.clock.async_sleep(seconds)
-
-    def _pause(self, wait: TaskWait, seconds: float) -> Awaitable[None]:
-        return self._router.clock.apause(wait, seconds)
-
-    @staticmethod
-    def _time_limit(route: Route) -> AbstractContextManager[Any]:
-        if route.limit == math.inf:
-            return _UNLIMITED
-        stalls_in = route.stalls_in if route.may_stall else None
-        return async_time_limit(route.limit, stalls_in, route.request)
-
-    def _run_attempts(self, route: Route, attempt: Callable[[], Any]) -> Awaitable[Any]:
-        retrying = AsyncRetrying(
-            retry=route.should_retry,
-            wait=route.retry_wait,
-            before_sleep=route.anotify,
-            sleep=self._router.clock.async_sleep,
-        )
-        return retrying(attempt)
-
-    def _drive_background(
-        self, lifecycle: Any, pending: Any, send: Callable[[Any], Any]
-    ) -> Awaitable[Any]:
-        from flextier.background.runner import adrive
-
-        return adrive(lifecycle, pending, self._router.clock, send)

@@ -10,7 +10,7 @@ from flextier.calls import hooks
 from flextier.variables import LEDGER, setting
 
 _lock = Lock()
-_is_read = False
+is_read = False
 _url = ""
 
 
@@ -19,17 +19,17 @@ def start_process_ledger() -> None:
 
     A ledger that cannot be used is warned about once; it fails no call.
     """
-    global _is_read, _url
-    if _is_read:
+    global is_read, _url
+    if is_read:
         return
     with _lock:  # the calls of other threads are recorded, too: they wait
-        if _is_read:
+        if is_read:
             return
         url = setting(LEDGER)
         if url != _url:  # a forked child has its parent's ledger
             _url = url
             hooks.record_every_call(_ledger(url) if url else None)
-        _is_read = True
+        is_read = True
 
 
 def _ledger(url: str) -> hooks.Recorder | None:
@@ -45,8 +45,8 @@ def _ledger(url: str) -> hooks.Recorder | None:
 
 
 def _forked() -> None:
-    global _lock, _is_read
-    _lock, _is_read = Lock(), False
+    global _lock, is_read
+    _lock, is_read = Lock(), False
 
 
 after_fork_in_child(_forked)

@@ -1,221 +1,444 @@
-"""How a model call is sent: admission, attempts and retries, written once for both clients.
+"""How a model call of the SDK begins, and how its attempts are sent, written once for both clients.
 
-The code is async. The async client awaits it; in the sync client every step blocks instead of
-waiting, so the coroutine never suspends and :func:`result_of` runs it to its end at once.
+Whatever waits is a step of a generator, which ``routing/driver.py`` takes in a thread or a task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+import math
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache, partial
+from typing import Any
 
-from flextier._openai.compat import BaseAPIResponse
-from flextier._openai.request_options import is_routed
-from flextier.background.waiters import waiters_of
+from flextier._openai.compat import (
+    BaseAPIResponse,
+    LegacyAPIResponse,
+    api_error,
+    failure_of,
+    flex_unavailable,
+    is_given,
+    new_request,
+)
+from flextier._openai.request_options import (
+    AttemptBody,
+    attempt_options,
+    call_of,
+    is_journaled,
+    is_routed,
+    raw_response_headers,
+    read_options,
+    request_facts,
+)
+from flextier._utils.wakeup import ThreadWait, task_wait
+from flextier.calls import blocks, hooks
+from flextier.calls.answer import Answer, read_answer, why_unreadable
+from flextier.calls.budget import budgets_in_force
+from flextier.calls.call import Call
+from flextier.calls.context import Scope, current_scope
+from flextier.capacity import AccountKey
+from flextier.capacity.account_key import account_key
+from flextier.client import ledger_setting
 from flextier.client.base import RoutedClient
 from flextier.client.response_parsing import (
+    DecodedBody,
     flex_stream_class,
-    parse_response,
-    response_or_failure,
+    no_answer,
     single_chunk_response,
+    undecodable,
     warn_unverified,
 )
-from flextier.client.router import check_open
-from flextier.routing.call import Route
+from flextier.client.router import client_closed
+from flextier.errors import FlexDeadlineExceeded
+from flextier.lanes import AUTO, CallFacts
+from flextier.lanes.failures import Failure
+from flextier.lanes.rate_limits import STATED
+from flextier.planning.burst import BurstMembership
+from flextier.routing.call import CallSetting, CallState
+from flextier.routing.driver import adrive, attempts, drive
+from flextier.routing.open_stream import OpenStream
+from flextier.routing.plan import Plan, plan_call
+from flextier.routing.steps import Request, Served, Steps
+from flextier.routing.timeout_args import PolicyInForce, TimeoutArgument, policy_of_call
+from flextier.transport.attempt_timeout import async_time_limit, time_limit
+from flextier.transport.http_clients import enforces_time_limit
+from flextier.transport.streams import AsyncFlexStream, FlexStream
+from flextier.variables import OFF, is_off
 
-_T = TypeVar("_T")
+_timeout_for = lru_cache(maxsize=64)(TimeoutArgument.for_attempt)
+"""The SDK's timeout objects, which are not changed."""
 
-
-def result_of(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """The result of a coroutine that never suspends."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        result: _T = end.value
-        return result
-    raise RuntimeError("a step of the sync client waited instead of blocking")
+_UNLIMITED = nullcontext()
 
 
 class RoutedRequests(RoutedClient):
-    """``request()`` of both clients; a mixin before the SDK's class.
-
-    The members below differ between the clients. Steps that wait return what ``await`` takes.
-    """
+    """The request path that both clients share; a mixin before the SDK's class."""
 
     _stream_class: Any
     """The class of routed streams."""
     _new_wait: Callable[[], Any]
     """Makes a wait that another thread or task can end."""
-    _ready: Callable[[Any], Awaitable[Any]]
-    """Makes a result of the SDK awaitable; those of the async SDK are."""
-    _sleep: Callable[[float], Awaitable[Any]]
-    _pause: Callable[[Any, float], Awaitable[Any]]
-    """Waits until the wait is ended, or for as many seconds."""
-    _time_limit: Callable[[Route], AbstractContextManager[Any]]
-    """Ends the attempt inside when its time is up."""
-    _run_attempts: Callable[[Route, Callable[[], Any]], Awaitable[Any]]
-    """Has tenacity call an attempt until it returns a response, or no further one follows."""
-    _drive_background: Callable[[Any, Any, Callable[[Any], Any]], Awaitable[Any]]
-    """Sends a background response's requests, and polls it until it has ended."""
+    _time_limit: Callable[..., AbstractContextManager[Any]]
+    """Ends the attempt inside when its time is up, or when it has stalled."""
+    _ends_in_time: bool
+    """Whether attempts end in time without per-read timers."""
+
+    def _send(self, *args: Any, **kwargs: Any) -> Any:
+        """The SDK's own ``request()``."""
+        sdk: Any = super()
+        return sdk.request(*args, **kwargs)
+
+    def _steps(
+        self, call: Call, cast_to: Any, options: Any, stream: bool, stream_cls: Any
+    ) -> Steps[Any]:
+        """The steps of a call that begins now.
+
+        Raises:
+            ClientClosedError: the client was closed.
+            PolicyError: an override in force does not fit the policy.
+            BudgetExceeded: a budget in force is spent.
+            JournalError: the journal cannot be used.
+        """
+        if stream:
+            stream_cls = flex_stream_class(stream_cls, self._stream_class)
+        exchange = Exchange(self, call, cast_to, options, stream, stream_cls)
+        return attempts(self._begun(call, exchange), self._new_wait)
+
+    def _begun(self, call: Call, exchange: Exchange) -> CallState:
+        client: Any = self
+        router = self._router
+        if client.is_closed():
+            raise client_closed(client)
+        scope = current_scope()
+        if not scope.simulated:
+            if scope.blocks or blocks.open_blocks:
+                blocks.call_begins(scope.blocks)
+            if not ledger_setting.is_read:
+                ledger_setting.start_process_ledger()
+        in_force = self._policy_of(exchange, scope)
+        policy = in_force.policy
+        charges: list[Any] = []
+        if policy.budget is not None or scope.budgets:
+            for spending, limit, knob in budgets_in_force(policy.budget, scope):
+                spending.check(limit, knob)
+                charges.append(spending.charge)
+        exchange.ends_reads_in_time = self._ends_in_time and not call.reads_body
+        account = self._account()
+        exchange.account = account
+        if hooks.call_hooks or hooks.listeners or hooks.recorder is not None:
+            scope = hooks.with_hooks(scope, account.base_url, call)
+        setting = CallSetting(policy, account, router.capacity, router.clock, scope)
+        setting.limits, setting.charges = in_force.limits, charges
+        known = router.plans.plans.get((account, call.model))
+        if (
+            known is not None
+            and known[0] == router.capacity.version
+            and known[1] is policy
+            and call.tier is None
+        ):
+            plan = known[2]
+        else:
+            plan = self._planned(call, setting, exchange)
+        return CallState(call, plan, setting, exchange)
+
+    def _policy_of(self, exchange: Exchange, scope: Scope) -> PolicyInForce:
+        """The policy of a call, resolved once; the exchange gets the ``timeout`` in force."""
+        router, given = self._router, exchange.options.timeout
+        exchange.timeout = timeout = router.arguments.timeout
+        if is_given(given):
+            exchange.timeout = timeout = TimeoutArgument.from_argument(given, timeout)
+        elif not scope.changes and scope.until is None and not os.environ.get(OFF):
+            return router.unchanged
+        return policy_of_call(router.given, timeout, scope, router.clock)
+
+    def _account(self) -> AccountKey:
+        """The account: the state of lanes is kept for each."""
+        client: Any = self
+        router = self._router
+        if client.base_url is not router.url:
+            router.url, router.url_text = client.base_url, str(client.base_url)
+        # A provider may return another key each time, so it identifies the account itself.
+        provider = getattr(client, "_api_key_provider", None)
+        key = client.api_key if provider is None else f"provider {id(provider)}"
+        return account_key(router.url_text, key, client.organization, client.project)
+
+    def _planned(self, call: Call, setting: CallSetting, exchange: Exchange) -> Plan:
+        """The plan of a call whose lanes are not known from the call before."""
+        policy, plans, account = setting.policy, self._router.plans, setting.account
+        pending, stock = None, is_off()
+        if policy.journal is not None and is_journaled(exchange.options, call):
+            from flextier.journal.call_entry import CallEntry  # most programs have no journal
+
+            entry = CallEntry(account.base_url, exchange.facts(), policy, setting.clock)
+            if stock and entry.pending_lane is not None:
+                entry.stop_waiting()
+            setting.entry, pending = entry, entry.pending_lane
+        no_batch: Callable[[], str] = str
+        if policy.lanes == (AUTO,) and call.tier is None:
+            run = None if setting.scope.run is None else setting.scope.run()
+            setting.burst = BurstMembership(run, (*account, call.model), setting.clock)
+            no_batch = partial(setting.burst.no_batch_reason, policy)
+        try:
+            plan = plan_call(
+                call,
+                policy,
+                plans.status(account, call.model),
+                exchange.facts,
+                pending,
+                no_batch,
+                stock=stock,
+            )
+        except BaseException:
+            if setting.entry is not None:
+                setting.entry.release()
+            if setting.burst is not None:
+                setting.burst.leave()
+            raise
+        if policy is self._router.unchanged.policy and setting.entry is None:
+            plans.keep(account, call, policy, plan)
+        return plan
+
+    def _process_response(self, *, options: Any, response: Any, stream: bool, **kwargs: Any) -> Any:
+        """As the SDK's, which both clients call for each response that is no error."""
+        body = options.json_data
+        if isinstance(body, AttemptBody) and body.received is not None:
+            received, body.received = body.received, None  # the options may live long
+            received(response, stream)
+        elif not stream and response.is_closed and is_routed(options):
+            _decode(options.url.partition("?")[0], response)
+        sdk: Any = super()
+        return sdk._process_response(options=options, response=response, stream=stream, **kwargs)
+
+
+class SyncRequests(RoutedRequests):
+    """The request path of the sync client."""
+
+    _stream_class = FlexStream
+    _new_wait = ThreadWait
+
+    @property
+    def _ends_in_time(self) -> bool:  # type: ignore[override]  # our own HTTP client ensures it
+        client: Any = self
+        return enforces_time_limit(client._client)
+
+    def request(  # the SDK's overloads, in one signature
+        self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
+    ) -> Any:
+        """Send every request of the SDK: model calls through the lanes, all others unchanged."""
+        if (call := call_of(options)) is None:
+            return self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
+        steps = self._steps(call, cast_to, options, stream, stream_cls)
+        return drive(steps, self._router.clock)
+
+    @staticmethod
+    def _time_limit(
+        seconds: float, stalls_in: Callable[[], float] | None, new_request: Callable[[], Any]
+    ) -> AbstractContextManager[Any]:
+        return time_limit(seconds, stalls_in)
+
+
+class AsyncRequests(RoutedRequests):
+    """The request path of the async client."""
+
+    _stream_class = AsyncFlexStream
+    _new_wait = staticmethod(task_wait)
+    _ends_in_time = True
 
     async def request(  # the SDK's overloads, in one signature
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
         """Send every request of the SDK: model calls through the lanes, all others unchanged."""
-        if not is_routed(options):
-            sdk: Any = super()
-            return await self._ready(
-                sdk.request(cast_to, options, stream=stream, stream_cls=stream_cls)
-            )
-        route = self._router.route(self, options)
-        if stream:
-            stream_cls = flex_stream_class(stream_cls, self._stream_class)
-        try:
-            if (wait := route.retry_wait()) > 0:
-                await self._sleep(wait)
-            await self._wait_for_admission(route)
-            return await self._attempt(route, cast_to, stream, stream_cls)
-        except Exception as error:
-            if not route.has_next_attempt:
-                route.abandoned(error)
-                raise
-            failed = error
-        except BaseException as error:
-            route.abandoned(error)
-            raise
-        return await self._retry(failed, route, cast_to, stream, stream_cls)
+        if (call := call_of(options)) is None:
+            return await self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
+        steps = self._steps(call, cast_to, options, stream, stream_cls)
+        return await adrive(steps, self._router.clock)
 
-    async def _wait_for_admission(self, route: Route) -> None:
-        """Wait until the lane admits the next attempt, or the call falls back to another lane."""
-        if route.admit():
-            return
-        wait = self._new_wait()
-        try:
-            while True:
-                wait.prepare()
-                if (seconds := route.admission_wait(wait.wake)) <= 0:
-                    return
-                await self._pause(wait, seconds)
-        except BaseException as error:
-            route.aborted(error)  # else tenacity would take it for an attempt that failed
-            raise
+    @staticmethod
+    def _time_limit(
+        seconds: float, stalls_in: Callable[[], float] | None, new_request: Callable[[], Any]
+    ) -> AbstractContextManager[Any]:
+        if seconds == math.inf:
+            return _UNLIMITED
+        return async_time_limit(seconds, stalls_in, new_request)
 
-    async def _retry(self, failed: Exception, route: Route, *call: Any) -> Any:
-        """Have tenacity drive the attempts after the first, which is nearly always the only one."""
-        first = [failed]
 
-        async def attempt() -> Any:
-            if first:
-                raise first.pop()
-            await self._wait_for_admission(route)
-            return await self._attempt(route, *call)
+class Exchange:
+    """The SDK's requests and responses of one call (:class:`flextier.routing.executors.Transport`).
 
-        try:
-            return await self._run_attempts(route, attempt)
-        except BaseException as error:
-            route.abandoned(error)
-            raise
+    It does not refer to the call's state: a stream that is dropped must give its permit back at
+    once, and not when the garbage collector finds a cycle.
+    """
 
-    async def _attempt(self, route: Route, cast_to: Any, stream: bool, stream_cls: Any) -> Any:
-        try:
-            check_open(self)
-            options = route.begin_attempt()
-            with self._time_limit(route):
-                deferred = await self._deferred_response(route) if route.is_deferred else None
-                response = await self._send(route, deferred, cast_to, options, stream, stream_cls)
-                unread = stream and isinstance(response, BaseAPIResponse)
-                if unread:  # of with_streaming_response: its parse() returns the same stream again
-                    parsed = await self._ready(response.parse())
-                else:
-                    parsed = parse_response(response)
-                if stream and isinstance(parsed, self._stream_class):
-                    await self._ready(parsed.open(route, readable_as_bytes=unread))
-                    route.stream_opened(parsed)
-                    return response
-        except Exception as error:
-            raised = route.failed(error)
-            if raised is error:
-                raise
-            raise raised from error
-        except BaseException as error:
-            route.aborted(error)
-            raise
-        return response_or_failure(route, response, parsed)
+    __slots__ = (
+        "_call", "_cast_to", "_request_id", "_stream", "_stream_cls", "account", "answer", "client",
+        "ends_reads_in_time", "options", "timeout",
+    )  # fmt: skip
 
-    async def _send(
-        self,
-        route: Route,
-        deferred: Any,
-        cast_to: Any,
-        options: Any,
-        stream: bool,
-        stream_cls: Any,
-    ) -> Any:
-        sdk: Any = super()
-        try:
-            if deferred is not None:
-                return await self._parse_response(route, deferred, cast_to, stream, stream_cls)
-            if not route.unstreamed:
-                return await self._ready(
-                    sdk.request(cast_to, options, stream=stream, stream_cls=stream_cls)
-                )
-            raw = await self._ready(sdk.request(cast_to, options))
-            warn_unverified(route)
-            return await self._parse_response(route, raw.http_response, cast_to, stream, stream_cls)
-        except RuntimeError:
-            check_open(self)  # what openai 3 raises for a client closed at this very moment
-            raise
+    account: AccountKey
+    timeout: TimeoutArgument
+    ends_reads_in_time: bool
 
-    async def _deferred_response(self, route: Route) -> Any:
-        """The HTTP response for a call from the journal, a batch or the background."""
-        wait = self._new_wait()
-        while True:
-            while (seconds := route.deferred_response.wait_for_duplicate()) > 0:
-                await self._sleep(seconds)
-            if (journaled := route.journaled) is not None:
-                return route.deferred_response.replay(journaled)
-            if not route.is_batched:
-                return await self._background_response(route)
-            future = route.deferred_response.submit(self)
+    def __init__(
+        self, client: Any, call: Call, cast_to: Any, options: Any, stream: bool, stream_cls: Any
+    ) -> None:
+        self.client = client
+        self.options = options
+        """The SDK's options as the caller gave them."""
+        self.answer: Answer | None = None
+        self._request_id: str | None = None
+        self._call = call
+        self._cast_to = cast_to
+        self._stream = stream
+        self._stream_cls = stream_cls
+
+    # --- attempts ---------------------------------------------------------------------------------
+
+    def check_open(self) -> None:
+        """Raise if the client was closed, possibly while the call waited.
+
+        Raises:
+            ClientClosedError: it was.
+        """
+        if self.client.is_closed():
+            raise client_closed(self.client)
+
+    def attempt(self, state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
+        """Send an attempt, and read its answer; a stream is open at the end."""
+        client, stream = self.client, self._stream
+        # A stream that has begun may last until the deadline itself.
+        read = state.silence_limit() if self._call.stream else state.limit
+        options = attempt_options(
+            self.options,
+            tier=state.ladder.lane.service_tier,
+            timeout=_timeout_for(self.timeout, read, externally_timed=self.ends_reads_in_time),
+            plain=state.plain,
+            usage=state.adds_usage,
+            received=partial(self._received, state),
+        )
+        with client._time_limit(state.limit, state.stalls_in, self.new_request):
             try:
-                wait.prepare()
-                while (seconds := future.seconds_to_wait(wait)) > 0:
-                    await self._pause(wait, seconds)
-                    wait.prepare()
-            except BaseException:
-                route.abandon_batch(future)
+                if not state.plain:
+                    result = yield Request(
+                        partial(
+                            client._send,
+                            self._cast_to,
+                            options,
+                            stream=stream,
+                            stream_cls=self._stream_cls,
+                        )
+                    )
+                else:
+                    raw = yield Request(partial(client._send, self._cast_to, options))
+                    warn_unverified(self._call.model)
+                    result = yield from self._parsed(state, raw.http_response)
+            except RuntimeError:
+                self.check_open()  # what openai 3 raises for one closed at this very moment
                 raise
-            if (response := route.deferred_response.batch_response(future)) is not None:
-                return response
+            return (yield from self._served(state, result))
 
-    async def _background_response(self, route: Route) -> Any:
-        """The HTTP response for a call that is a background response, once that has ended."""
-        client: Any = self
-        sdk: Any = super()
+    def read(self, state: CallState, response: Any) -> Steps[Served]:
+        """The end of an attempt whose HTTP response came in another way."""
+        result = yield from self._parsed(state, response)
+        return (yield from self._served(state, result))
 
-        async def send(options: Any) -> Any:
-            check_open(self)
-            raw = await self._ready(sdk.request(object, options))
-            return raw.http_response
-
-        pending = waiters_of(client._client)
-        polled = await self._drive_background(route.background_lifecycle(), pending, send)
-        return route.background_response(polled)
-
-    async def _parse_response(
-        self, route: Route, response: Any, cast_to: Any, stream: bool, stream_cls: Any
-    ) -> Any:
+    def _parsed(self, state: CallState, response: Any) -> Steps[Any]:
         """The SDK's result for an HTTP response that it has not received itself."""
-        client: Any = self
         if response.status_code >= 400:
-            raise client._make_status_error_from_response(response)
-        return await self._ready(
-            client._process_response(
-                cast_to=cast_to,
-                options=route.options if stream else route.read_options,
-                response=single_chunk_response(route, response) if stream else response,
-                stream=stream,
-                stream_cls=stream_cls,
+            raise self.client._make_status_error_from_response(response)
+        if self._stream:
+            options, state.whole = self.options, response.content
+            body = _decode(self._call.endpoint, response)
+            response = single_chunk_response(options, body, response)
+            self.answer = None
+        else:
+            options = read_options(self.options, partial(self._received, state))
+        return (
+            yield Request(
+                partial(
+                    self.client._process_response,
+                    cast_to=self._cast_to,
+                    options=options,
+                    response=response,
+                    stream=self._stream,
+                    stream_cls=self._stream_cls,
+                )
             )
         )
+
+    def _received(self, state: CallState, response: Any, stream: bool) -> None:
+        """Read what the report and the limiter need of a response, before the SDK parses it.
+
+        Raises:
+            MalformedAnswerError: it is no answer.
+        """
+        headers = response.headers
+        self._request_id = headers.get("x-request-id")
+        if any(map(headers.__contains__, STATED)):
+            state.headers_received(headers)
+        if not stream and response.is_closed:
+            body = _decode(self._call.endpoint, response)
+            self.answer = read_answer(body, response.content, self._request_id)
+
+    def _served(self, state: CallState, result: Any) -> Steps[Served]:
+        unread = self._stream and isinstance(result, BaseAPIResponse)
+        if unread:  # of with_streaming_response: its parse() returns the same stream again
+            parsed = yield Request(result.parse)
+        else:  # also a raw response is parsed here, so that errors in it are noticed
+            parsed = result.parse() if isinstance(result, LegacyAPIResponse) else result
+        if not self._stream or not isinstance(parsed, self.client._stream_class):
+            return Served(result, self.answer, self._request_id)
+        yield Request(partial(parsed.open, OpenStream(state), readable_as_bytes=unread))
+        return Served(result, stream=parsed)
+
+    def send_raw(self, options: Any) -> Any:
+        """Send a request of a background response; the SDK's raw response, or what awaits it."""
+        self.check_open()
+        return self.client._send(object, options)
+
+    # --- in the SDK's terms -----------------------------------------------------------------------
+
+    def facts(self) -> CallFacts:
+        """What lanes and the journal need of the call: its body without fields of lanes."""
+        return request_facts(self.options, self._call)
+
+    @property
+    def _url(self) -> str:
+        return self.account.url(str(self.options.url))
+
+    def new_request(self) -> Any:
+        """A request object, for an error or a response that must carry one."""
+        return new_request(self._url, raw_response_headers(self.options))
+
+    def failure_of(self, error: Exception) -> Failure | None:
+        """An exception as a failure; None if it is no failure of an attempt."""
+        return failure_of(error)
+
+    def failed_response(self, failure: Failure) -> Exception:
+        """The error for a response that reports a failure."""
+        body = {"code": failure.code, "message": failure.message}
+        return api_error(failure.message, self.new_request(), body)
+
+    def unavailable(self, message: str) -> Exception:
+        """The error for a call that its last lane has never admitted."""
+        return flex_unavailable(self._url, message)
+
+    def deadline_exceeded(self, message: str, request: Any) -> Exception:
+        """The error for a call that no lane has answered by the deadline."""
+        return FlexDeadlineExceeded(request or self.new_request(), message)
+
+
+def _decode(endpoint: str, response: Any) -> dict[str, Any]:
+    """The body of a response, which the SDK does not check; it finds it decoded.
+
+    Raises:
+        MalformedAnswerError: it is no answer of the endpoint.
+    """
+    try:
+        body: Any = response.json()
+    except (ValueError, RecursionError) as error:  # also bad UTF-8, huge numbers, deep nesting
+        raise undecodable(response, error) from error
+    if why := why_unreadable(endpoint, body):
+        raise no_answer(response, why)
+    response.json = DecodedBody(response.content, body)
+    return body  # type: ignore[no-any-return]  # why_unreadable has checked that

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from flextier._openai.compat import LegacyAPIResponse, dumps
-from flextier._openai.response_metadata import json_of
+from flextier._openai.compat import dumps
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
 from flextier.journal.cache_key import cache_key
@@ -218,15 +216,10 @@ class CallEntry:
         """Note that the response came from a batch, whose collection wrote it to the journal."""
         self._settled = self._written = True
 
-    def answered(self, lane: str, model: str, answer: Any, request_id: str | None) -> None:
-        """Write the response, or its JSON, served on ``lane``; a failed write is only warned of."""
+    def answered(self, lane: str, model: str, content: bytes, request_id: str | None) -> None:
+        """Write the JSON of a response served on ``lane``; a failed write is only warned of."""
         keep = self._policy.journal_store_responses
-        lost = "a response is not in the journal"
-        try:
-            response = JournaledResponse(lane, 200, request_id, _bytes_of(answer))
-        except (ValueError, RecursionError) as error:  # nested beyond all limits
-            _warn(lost, error)
-            return
+        response = JournaledResponse(lane, 200, request_id, content)
         entry = self.entry
         self._settled = True
 
@@ -236,7 +229,7 @@ class CallEntry:
 
         def failed(error: Exception) -> None:
             self._settled = False
-            _warn(lost, error)
+            _warn("a response is not in the journal", error)
 
         self.journal.write_soon(write, failed)
 
@@ -281,10 +274,3 @@ CALL_ENTRIES: ContextVar[CallEntries | None] = ContextVar("flextier_call_entries
 
 def _warn(consequence: str, error: Exception) -> None:
     safe_warn(f"{consequence}: {error}", JournalWarning)
-
-
-def _bytes_of(answer: Any) -> bytes:
-    if isinstance(answer, LegacyAPIResponse):
-        content: bytes = answer.http_response.content
-        return content
-    return answer if isinstance(answer, bytes) else json_of(answer)

@@ -15,6 +15,10 @@ from flextier.capacity import RateLimit, Unit
 _UNITS: tuple[Unit, ...] = ("requests", "tokens")
 
 
+STATED = tuple(f"x-ratelimit-remaining-{unit}" for unit in _UNITS)
+"""The headers without which no limit is stated."""
+
+
 def reported_limits(headers: Mapping[str, str]) -> list[RateLimit]:
     """The limits in the headers of a response: those whose remainder and refill are stated."""
     return [x for unit in _UNITS if (x := _from_headers(unit, headers)).refill is not None]

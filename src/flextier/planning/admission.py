@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from flextier.capacity import Limiter, Permit, ProbeSpacing
 from flextier.lanes.rate_limits import reported_limits
@@ -11,17 +12,16 @@ from flextier.planning.fallback import REFUSED_FOR, FailedAttempt, Ladder
 from flextier.policy import FlexPolicy
 
 
+@dataclass(slots=True)
 class Admission:
     """Admits the attempts of one call; the limiter behind it is shared by all calls."""
 
-    __slots__ = ("_ladder", "_limiter", "_permit", "_policy", "_stall_factor")
-
-    def __init__(self, limiter: Limiter, ladder: Ladder, policy: FlexPolicy) -> None:
-        self._limiter = limiter
-        self._ladder = ladder
-        self._policy = policy
-        self._stall_factor = 0.0 if policy.deadline is None else policy.stall_factor
-        self._permit: Permit | None = None
+    _limiter: Limiter
+    _ladder: Ladder
+    _policy: FlexPolicy
+    _permit: Permit | None = None
+    _stall_factor: float | None = None
+    """The policy's ``stall_factor``, or a multiple of it; None: not asked yet."""
 
     @property
     def granted(self) -> bool:
@@ -44,12 +44,12 @@ class Admission:
             self.release(now)
             self._permit = None
             return True
+        until, latest, next_by = ladder.window()
         estimator = self._limiter.lane(ladder.lane.name, ladder.lane.queues)
         turn = before.turn if before is not None and before.estimator is estimator else None
-        self._permit = self._limiter.try_acquire(
-            estimator, now, ladder.until, ladder.latest, turn, ladder.next_by
-        )
-        return self._permit.granted
+        permit = self._limiter.try_acquire(estimator, now, until, latest, turn, next_by, begin=True)
+        self._permit = permit
+        return permit.granted
 
     def recheck(self, now: float, wake: Callable[[], None]) -> float:
         """Seconds until the next check, unless woken; 0: stop waiting (see ``granted``)."""
@@ -63,7 +63,8 @@ class Admission:
         if self._permit is None or self._permit.estimator.name != self._ladder.lane.name:
             self.release(now)
             self.try_acquire(now)
-        self._limiter.start(self._permit, now)
+        if self._permit is None or not self._permit.begun:
+            self._limiter.start(self._permit, now)
 
     def release(self, now: float) -> None:
         """Give the permit back; nothing was learnt about the lane."""
@@ -111,7 +112,9 @@ class Admission:
     @property
     def may_stall(self) -> bool:
         """Whether :meth:`stalls_in` applies to the current attempt."""
-        lane = self._ladder.lane
+        lane, policy = self._ladder.lane, self._policy
+        if self._stall_factor is None:
+            self._stall_factor = 0.0 if policy.deadline is None else policy.stall_factor
         return self._stall_factor > 0 and lane.queues and not lane.deferred
 
     def stalls_in(self, now: float) -> float:
@@ -120,7 +123,7 @@ class Admission:
         Infinity: no time is left on the lane for another attempt. The allowed silence doubles each
         time, since the attempt before may have been given up too soon.
         """
-        if self._permit is None or now >= self._ladder.latest:
+        if self._permit is None or self._stall_factor is None or now >= self._ladder.latest:
             return math.inf
         permit = self._permit
         until = self._ladder.patient_until(permit.sent_at)

@@ -84,6 +84,7 @@ class Ladder:
             does not serve the model).
         latency: seconds within which a share of a lane's last responses arrived; None: unknown.
         plain: whether no attempt may stream, although a stream was asked for.
+        patience: the policy's ``patience_seconds``, where they are known; None: ask it.
     """
 
     __slots__ = (
@@ -113,9 +114,10 @@ class Ladder:
         shut: Callable[[Lane], float] = lambda lane: 0.0,
         latency: Callable[[Lane, float], float | None] = lambda lane, share: None,
         plain: bool = False,
+        patience: float | None = None,
     ) -> None:
         self._policy = policy
-        self._patience = policy.patience_seconds
+        self._patience = policy.patience_seconds if patience is None else patience
         self._lanes = tuple(lanes)
         self._shut = shut
         self._latency = latency
@@ -168,11 +170,6 @@ class Ladder:
         return self._deadline - self._kept
 
     @property
-    def next_by(self) -> float:
-        """When the call must be on its next lane; infinity: there is none, or no deadline."""
-        return math.inf if self._last or self._deadline == math.inf else self._leave_by
-
-    @property
     def latest(self) -> float:
         """After this moment, an attempt would probably get no response before the lane is left."""
         if self._last or self._deadline == math.inf:
@@ -190,9 +187,18 @@ class Ladder:
         """When no further attempt may start on a lane that has been refusing since ``start``."""
         return min(start + self._patience, self.latest)
 
-    def start(self, now: float) -> Send:
-        """The first step: send on the first lane that is open, or opens soon enough."""
-        step = self._enter(now)
+    def window(self) -> tuple[float, float, float]:
+        """``until``, ``latest``, and when the call must be on its next lane: infinity if there is
+        none, or no deadline."""
+        next_by = math.inf if self._last or self._deadline == math.inf else self._leave_by
+        return self.until, self.latest, next_by
+
+    def start(self, now: float, *, is_open: bool = False) -> Send:
+        """The first step: send on the first lane that is open, or opens soon enough.
+
+        With ``is_open``, all lanes are known to be open.
+        """
+        step = self._enter(now, is_open=is_open)
         return replace(step, plain=True) if self._plain else step
 
     def attempt_timeout(self, now: float, *, to_the_end: bool = False) -> float:
@@ -201,7 +207,9 @@ class Ladder:
         With ``to_the_end``, up to the deadline itself: for a response that has begun to arrive.
         """
         until = self._deadline if to_the_end else self.attempt_ends_by
-        return min(self._policy.attempt_timeout(self.lane.name), until - now)
+        field = self.lane.timeout_field
+        seconds = None if field is None else getattr(self._policy, field)
+        return min(self.lane.max_seconds if seconds is None else seconds, until - now)
 
     def out_of_time(self, now: float) -> bool:
         """Whether no attempt can start now, on this lane or on one after it.
@@ -314,10 +322,10 @@ class Ladder:
         limit: Limit = "patience" if patient_to <= self._leave_by else "deadline"
         return self._marked(self._next(FailedAttempt("capacity", now), limit))
 
-    def _enter(self, now: float) -> Send:
+    def _enter(self, now: float, *, is_open: bool = False) -> Send:
         """Begin on the current lane, or on the first lane after it that is not known to be shut."""
         while not self._last:
-            wait = self._shut(self.lane)
+            wait = 0.0 if is_open else self._shut(self.lane)
             if self._too_late(now):
                 kind: Kind = "unfinished"
             elif wait <= 0 or (wait < self._patience and now + wait < self._leave_by):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class LaneStatus:
     """What this process has learnt about the lanes of one call."""
 
-    __slots__ = ("_capacity", "_clock", "_limiter", "_model", "_where")
+    __slots__ = ("_capacity", "_clock", "_model", "_where", "limiter")
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class LaneStatus:
         self._clock = clock
         self._where = where
         self._model = model
-        self._limiter = limiter
+        self.limiter = limiter
 
     def shut_for(self, lane: Lane) -> float:
         """Seconds until the server allows requests on a lane; infinity: model not supported."""
@@ -82,4 +82,4 @@ class LaneStatus:
 
     def latency(self, lane: Lane, share: float) -> float | None:
         """Seconds within which a share of a lane's last responses arrived; None: unknown."""
-        return self._limiter.latency(lane.name, share)
+        return self.limiter.latency(lane.name, share)

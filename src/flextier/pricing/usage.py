@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 
@@ -24,29 +23,12 @@ class Usage:
 
         None if ``usage`` is None or malformed: unknown, not zero.
         """
-        try:
-            return None if usage is None else cls._read(usage)
-        except TypeError:
-            return None
+        return None if usage is None else _read(usage, _attribute)
 
     @classmethod
     def from_json(cls, usage: Mapping[str, Any]) -> Usage | None:
         """As :meth:`from_openai`, of the ``usage`` object in the JSON of a response."""
-        return cls.from_openai(_as_object(usage))
-
-    @classmethod
-    def _read(cls, usage: Any) -> Usage:
-        chat = hasattr(usage, "prompt_tokens")
-        inbound, outbound = ("prompt", "completion") if chat else ("input", "output")
-        inputs = getattr(usage, f"{inbound}_tokens_details", None)
-        outputs = getattr(usage, f"{outbound}_tokens_details", None)
-        return cls(
-            input_tokens=_checked_count(getattr(usage, f"{inbound}_tokens", None)),
-            output_tokens=_checked_count(getattr(usage, f"{outbound}_tokens", None)),
-            cached_input_tokens=_count(inputs, "cached_tokens"),
-            cache_write_tokens=_count(inputs, "cache_write_tokens"),
-            reasoning_tokens=_count(outputs, "reasoning_tokens"),
-        )
+        return _read(usage, _item)
 
     def check(self) -> None:
         """Raise a ValueError for a field that is negative or exceeds its total; names the field.
@@ -105,20 +87,29 @@ def _text_size(value: Any) -> int:
 _MEDIA = frozenset({"type", "id", "image_url", "input_audio", "file"})
 
 
-def _as_object(fields: Mapping[str, Any]) -> SimpleNamespace:
-    """An object with the fields as attributes, like the SDK's, nested ones too."""
-    return SimpleNamespace(
-        **{k: _as_object(v) if isinstance(v, Mapping) else v for k, v in fields.items()}
+def _read(usage: Any, get: Callable[[Any, str], Any]) -> Usage | None:
+    inbound, outbound = "prompt", "completion"
+    if get(usage, "prompt_tokens") is None:
+        inbound, outbound = "input", "output"
+    inputs = get(usage, f"{inbound}_tokens_details")
+    outputs = get(usage, f"{outbound}_tokens_details")
+    counts = (
+        get(usage, f"{inbound}_tokens"),
+        get(usage, f"{outbound}_tokens"),
+        # Missing and null are 0 here.
+        0 if (count := get(inputs, "cached_tokens")) is None else count,
+        0 if (count := get(inputs, "cache_write_tokens")) is None else count,
+        0 if (count := get(outputs, "reasoning_tokens")) is None else count,
     )
+    for count in counts:
+        if type(count) is not int:
+            return None
+    return Usage(*counts)
 
 
-def _count(details: Any, name: str) -> int:
-    """The count, or 0 if it is missing or null."""
-    tokens = getattr(details, name, None)
-    return 0 if tokens is None else _checked_count(tokens)
+def _attribute(holder: Any, name: str) -> Any:
+    return getattr(holder, name, None)
 
 
-def _checked_count(tokens: Any) -> int:
-    if type(tokens) is not int:
-        raise TypeError(f"{tokens!r} is no number of tokens")
-    return tokens
+def _item(holder: Any, name: str) -> Any:
+    return holder.get(name) if isinstance(holder, Mapping) else None

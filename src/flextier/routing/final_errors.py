@@ -1,18 +1,15 @@
-"""The error when a call is given up: its attempts, and the knob that ended it.
-
-The deadline-exceeded message is written here.
-"""
+"""The error when a call is given up: its attempts, and the knob that ended it."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
-
-from flextier._openai.compat import flex_unavailable
-from flextier.errors import FlexDeadlineExceeded, FlexUnavailable
+from flextier.lanes.failures import Kind
 from flextier.planning.fallback import Limit
+
+if TYPE_CHECKING:
+    from flextier.routing.call import CallState
 
 _KNOBS: dict[Limit, str] = {
     "patience": "FlexPolicy.patience (FLEXTIER_PATIENCE) is spent: raise it, or add a lane "
@@ -24,34 +21,51 @@ _KNOBS: dict[Limit, str] = {
 }
 
 
-def with_explanation(error: Exception, history: str, limit: Limit) -> Exception:
+def not_admitted_error(state: CallState, limit: Limit) -> Exception:
+    """The error for a call that its last lane has not admitted for as long as it may wait."""
+    if limit == "deadline":
+        exceeded = deadline_error(state)
+        exceeded.__cause__ = state.error
+        return exceeded
+    if state.error is not None:
+        return _explained(state.error, state, limit)
+    summary = _summary(state, limit)
+    return state.transport.unavailable(
+        f"{state.ladder.lane.name} refuses {state.call.model!r} now: {summary}"
+    )
+
+
+def final_error(state: CallState, error: Exception, kind: Kind, limit: Limit) -> Exception:
+    """The error for a call whose last attempt has failed with ``error``."""
+    if kind in ("timeout", "unfinished") and (limit == "deadline" or state.past_deadline):
+        exceeded = deadline_error(state, getattr(error, "request", None))
+        exceeded.__cause__ = error
+        return exceeded
+    return error if limit == "none" else _explained(error, state, limit)
+
+
+def deadline_error(state: CallState, request: Any = None) -> Exception:
+    """The error for a call that no lane has answered by the deadline."""
+    deadline = state.setting.policy.deadline
+    seconds = math.inf if deadline is None else deadline
+    return state.transport.deadline_exceeded(
+        f"no answer within the deadline of {seconds:g} s ({state.log.history()}); raise "
+        "FlexPolicy.deadline (FLEXTIER_DEADLINE), or the end that override(until=...) sets",
+        request,
+    )
+
+
+def _explained(error: Exception, state: CallState, limit: Limit) -> Exception:
     """The same error, its message extended by the attempts and the knob.
 
     Not a note of PEP 678: Python 3.10 and LangChain lose those.
     """
-    message = f"{error} [{_summary(history, limit)}]"
+    message = f"{error} [{_summary(state, limit)}]"
     error.args = (message, *error.args[1:])
-    if isinstance(error, openai.APIError):
+    if hasattr(error, "message"):
         error.message = message
     return error
 
 
-def unavailable_error(
-    url: str, lane: str, model: str, history: str, limit: Limit
-) -> FlexUnavailable:
-    """The error for a call that its last lane has never admitted."""
-    return flex_unavailable(url, f"{lane} refuses {model!r} now: {_summary(history, limit)}")
-
-
-def deadline_error(request: Any, deadline: float | None, history: str) -> FlexDeadlineExceeded:
-    """The error for a call that no lane has answered by the deadline."""
-    seconds = math.inf if deadline is None else deadline
-    return FlexDeadlineExceeded(
-        request,
-        f"no answer within the deadline of {seconds:g} s ({history}); raise FlexPolicy.deadline "
-        "(FLEXTIER_DEADLINE), or the end that override(until=...) sets",
-    )
-
-
-def _summary(history: str, limit: Limit) -> str:
-    return f"flextier gave up after {history}: {_KNOBS[limit]}"
+def _summary(state: CallState, limit: Limit) -> str:
+    return f"flextier gave up after {state.log.history()}: {_KNOBS[limit]}"

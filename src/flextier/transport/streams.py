@@ -166,8 +166,8 @@ class StreamOwner(Protocol):
     def silence_limit(self) -> float:
         """Seconds that the next event may take."""
 
-    def stream_timeout(self, request: Any) -> openai.APITimeoutError:
-        """The error for a stream that was silent for too long."""
+    def deadline_error(self, request: Any) -> Exception | None:
+        """The error for a stream that is past the deadline; None: it is not."""
 
     def stream_ended(
         self, outcome: str, progress: StreamProgress, error: BaseException | None
@@ -235,9 +235,7 @@ class _StreamBase:
         """The error as one of the SDK's types, which openai 2.x does not ensure inside a stream."""
         request = self.response.request
         if isinstance(error, (*timeout_errors, TimeoutError, openai.APITimeoutError)):
-            if self._owner is not None:
-                return self._owner.stream_timeout(request)
-            return openai.APITimeoutError(request=request)
+            return self._timeout(request)
         if isinstance(error, StreamInterruptedError):
             return error
         if isinstance(error, (*connection_errors, openai.APIConnectionError)):
@@ -250,12 +248,17 @@ class _StreamBase:
         return error
 
     def _next_limit(self) -> float:
-        """Seconds that the next event may take; without any left, the owner's timeout is raised."""
+        """Seconds that the next event may take; without any left, a timeout is raised."""
         assert self._owner is not None
         limit = self._owner.silence_limit()
         if limit <= 0:
-            raise self._owner.stream_timeout(self.response.request)
+            raise self._timeout(self.response.request)
         return limit
+
+    def _timeout(self, request: Any) -> Exception:
+        """The error for a stream that was silent for too long, or is past the deadline."""
+        exceeded = None if self._owner is None else self._owner.deadline_error(request)
+        return exceeded or openai.APITimeoutError(request=request)
 
     def _is_withheld(self, event: Any) -> bool:
         """Whether an event is the chunk with the usage, for which the caller did not ask."""

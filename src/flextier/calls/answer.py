@@ -1,4 +1,4 @@
-"""Whether a decoded response body is an answer, for direct, streamed, batch and background calls.
+"""The JSON of a response: whether it is an answer, and the facts that the report needs of it.
 
 Proxies and compatible servers send bodies with HTTP 200 that are none: ``null``, an empty list, an
 error object, a chat completion without choices.
@@ -7,10 +7,51 @@ error object, a chat completion without choices.
 from __future__ import annotations
 
 import reprlib
+from dataclasses import dataclass
 from typing import Any
+
+from flextier.lanes.failures import Failure
+from flextier.pricing.usage import Usage
 
 _REPR = reprlib.Repr()
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxdict = 3, 200, 6
+
+
+@dataclass(slots=True)
+class Answer:
+    """The facts of a response, read once from its JSON."""
+
+    content: bytes
+    """The JSON."""
+    request_id: str | None
+    tier: str | None
+    """The service tier that was served; None: not stated."""
+    model: str | None
+    """The model that the response names; None: it names none."""
+    usage: Usage | None
+    """The tokens; None: not stated, or malformed."""
+    failure: Failure | None = None
+    """The failure that a response with HTTP 200 reports; None: it reports none."""
+
+
+def read_answer(body: dict[str, Any], content: bytes, request_id: str | None) -> Answer:
+    """The facts of a response's body, which :func:`why_unreadable` accepts."""
+    tier, model, usage, failure = body.get("service_tier"), body.get("model"), None, None
+    if isinstance(stated := body.get("usage"), dict):
+        usage = Usage.from_json(stated)
+    if body.get("status") == "failed" and body.get("object") == "response":
+        error = body.get("error")
+        if isinstance(error, dict):
+            code, message = error.get("code"), error.get("message")
+            failure = Failure(code=None if code is None else str(code), message=str(message or ""))
+    return Answer(
+        content,
+        request_id,
+        tier if isinstance(tier, str) else None,
+        model if isinstance(model, str) else None,
+        usage,
+        failure,
+    )
 
 
 def why_unreadable(endpoint: str, body: Any) -> str:

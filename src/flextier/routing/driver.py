@@ -1,0 +1,145 @@
+"""The attempts of a call, written once as a generator of steps, and who takes them: a thread or a
+task."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from flextier._utils.clock import Clock
+from flextier.routing.call import CallState
+from flextier.routing.executors import executor_of
+from flextier.routing.steps import Background, Notify, Pause, Request, Served, Step, Steps
+
+
+def attempts(state: CallState, new_wait: Callable[[], Any]) -> Steps[Any]:
+    """The steps of a call, until it has its response or no further attempt follows.
+
+    Args:
+        state: the call's.
+        new_wait: makes a wait that another thread or task can end.
+    """
+    try:
+        wait = state.first_wait
+        while True:
+            if wait > 0:
+                yield Pause(wait)
+            if not state.admit():
+                queue = new_wait()
+                queue.prepare()
+                while (seconds := state.admission_wait(queue.wake)) > 0:
+                    yield Pause(seconds, queue)
+                    queue.prepare()
+            if (served := (yield from _attempt(state, new_wait))) is not None:
+                return served.value
+            wait = state.next_wait()
+    except BaseException as error:
+        state.abandoned(error)
+        raise
+
+
+def _attempt(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served | None]:
+    """One attempt; None: it has failed, and a further one follows."""
+    try:
+        state.transport.check_open()
+        state.begin_attempt()
+        executor = executor_of(state) if state.is_deferred else state.transport
+        served = yield from executor.attempt(state, new_wait)
+    except Exception as error:
+        failed = state.failed(error)
+        if not state.goes_on:
+            if failed is error:
+                raise
+            raise failed from error
+    except BaseException as error:
+        state.aborted(error)
+        raise
+    else:
+        if state.served(served):
+            return served
+        failed = state.reported_error(served)
+    if state.is_retry and state.setting.scope.retries:
+        yield from _notify(state, failed)
+    return None
+
+
+def _notify(state: CallState, error: Exception) -> Steps[None]:
+    """Notify the listeners of a retry, async ones included."""
+    retry = state.retry(error)
+    for listener in state.setting.scope.retries:
+        if inspect.isawaitable(awaitable := listener(retry)):
+            yield Notify(listener, awaitable)
+
+
+def drive(steps: Steps[Any], clock: Clock) -> Any:
+    """What the steps return, all of them taken in this thread."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                result = step.send() if type(step) is Request else _take(step, clock)
+            except BaseException as error:  # noqa: BLE001, PERF203 - the steps decide
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as end:
+        return end.value
+
+
+def _take(step: Step, clock: Clock) -> Any:
+    match step:
+        case Pause(seconds, None):
+            clock.sleep(seconds)
+        case Pause(seconds, wait):
+            clock.pause(wait, seconds)
+        case Background(lifecycle, waiters, send):
+            from flextier.background.runner import drive as drive_background
+
+            return drive_background(lifecycle, waiters, clock, lambda x: send(x).http_response)
+        case Notify(listener, awaitable):
+            if (close := getattr(awaitable, "close", None)) is not None:
+                close()
+            warnings.warn(
+                f"callback {listener!r} is async; it cannot be notified by a sync call",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    return None
+
+
+async def adrive(steps: Steps[Any], clock: Clock) -> Any:
+    """The async form of :func:`drive`."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                result = None
+                if type(step) is Request:
+                    result = await step.send()
+                elif type(step) is not Pause:
+                    result = await _atake(step, clock)
+                elif step.wait is None:
+                    await clock.async_sleep(step.seconds)
+                else:
+                    await clock.apause(step.wait, step.seconds)
+            except BaseException as error:  # noqa: BLE001, PERF203 - the steps decide
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as end:
+        return end.value
+
+
+async def _atake(step: Step, clock: Clock) -> Any:
+    if isinstance(step, Notify):
+        return await step.awaitable
+    assert isinstance(step, Background)
+    from flextier.background.runner import adrive as adrive_background
+
+    async def send(options: Any) -> Any:
+        raw = await step.send(options)
+        return raw.http_response
+
+    return await adrive_background(step.lifecycle, step.waiters, clock, send)

@@ -1,0 +1,78 @@
+"""What carries out an attempt: the SDK, for direct lanes; a batch, the background, the journal.
+
+An executor is a generator of steps, as the whole course of a call is: ``driver.py`` takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from flextier.calls.answer import Answer
+from flextier.lanes import CallFacts
+from flextier.lanes.failures import Failure
+from flextier.routing.steps import Served, Steps
+
+if TYPE_CHECKING:
+    from flextier.routing.call import CallState
+
+
+class Executor(Protocol):
+    """Carries out attempts."""
+
+    def attempt(self, state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
+        """The steps of the attempt that the state has begun; what goes wrong is raised."""
+
+
+class Transport(Executor, Protocol):
+    """The SDK, for one call: executes direct attempts, and knows the SDK's exceptions."""
+
+    answer: Answer | None
+    """The facts of the current attempt's answer, once it was read; None: it was not."""
+
+    client: Any
+    """The SDK's client."""
+    options: Any
+    """The SDK's options of the call."""
+
+    @property
+    def ends_reads_in_time(self) -> bool:
+        """Whether a limit of this process ends reads, and not only a socket's."""
+
+    def check_open(self) -> None:
+        """Raise if the client was closed, possibly while the call waited."""
+
+    def facts(self) -> CallFacts:
+        """What lanes and the journal need of the call: its body without fields of lanes."""
+
+    def read(self, state: CallState, response: Any) -> Steps[Served]:
+        """The end of an attempt whose HTTP response came in another way."""
+
+    def send_raw(self, options: Any) -> Any:
+        """Send a request of a background response, with the SDK's options for it."""
+
+    def new_request(self) -> Any:
+        """A request object, for an error or a response that must carry one."""
+
+    def failure_of(self, error: Exception) -> Failure | None:
+        """An exception as a failure; None if it is no failure of an attempt."""
+
+    def failed_response(self, failure: Failure) -> Exception:
+        """The error for a response that reports a failure."""
+
+    def unavailable(self, message: str) -> Exception:
+        """The error for a call that its last lane has never admitted."""
+
+    def deadline_exceeded(self, message: str, request: Any) -> Exception:
+        """The error for a call that no lane has answered by the deadline."""
+
+
+def executor_of(state: CallState) -> Executor:
+    """The executor of the lane that the call is on; the journal's, if that has the response."""
+    if not state.is_deferred:
+        return state.transport
+    from flextier.routing import deferred  # most programs need none of them
+
+    if state.journaled is not None:
+        return deferred.REPLAY
+    return deferred.BATCH if state.ladder.lane.batched else deferred.BACKGROUND

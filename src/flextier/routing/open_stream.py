@@ -1,0 +1,82 @@
+"""The stream that is a call's response: its limits, and the end of the call with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flextier.calls.answer import Answer
+from flextier.calls.report import CANCELLED, SERVED
+from flextier.pricing.usage import estimated_usage
+from flextier.routing.call import CallState
+from flextier.routing.final_errors import deadline_error
+from flextier.routing.reporting import NOTHING_BILLED
+
+if TYPE_CHECKING:
+    from flextier.routing.stream_recorder import StreamRecorder
+    from flextier.transport.streams import StreamProgress
+
+
+class OpenStream:
+    """The call that a stream belongs to (:class:`flextier.transport.streams.StreamOwner`)."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: CallState) -> None:
+        self._state = state
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the stream was made from a whole response."""
+        return self._state.whole is not None
+
+    def stream_recorder(self) -> StreamRecorder | None:
+        """Writes the stream's response to the journal; None: it is not journaled, or from there."""
+        state = self._state
+        if state.setting.entry is None or state.journaled is not None:
+            return None
+        from flextier.routing.stream_recorder import StreamRecorder
+
+        return StreamRecorder(state.journal, state.whole, state.transport.facts())
+
+    @property
+    def withholds_usage(self) -> bool:
+        """Whether to withhold the chunk of a stream that has its usage only: none was requested."""
+        return not self._state.call.usage_requested
+
+    @property
+    def ends_reads_in_time(self) -> bool:
+        """Whether a limit of this process ends the reads of a stream, and not only a socket's."""
+        return self._state.transport.ends_reads_in_time
+
+    def silence_limit(self) -> float:
+        """Seconds that a stream's next event may take: those of an attempt, within the deadline."""
+        return self._state.silence_limit()
+
+    def deadline_error(self, request: Any) -> Exception | None:
+        """The error for a stream that is past the deadline; None: it is not."""
+        return deadline_error(self._state, request) if self._state.past_deadline else None
+
+    def stream_ended(
+        self, outcome: str, progress: StreamProgress, error: BaseException | None
+    ) -> None:
+        """End the call with its stream."""
+        state, call, usage = self._state, self._state.call, progress.usage
+        answer = Answer(b"", progress.request_id, progress.tier, progress.model, usage)
+        if state.journaled is not None:
+            answer.tier, answer.usage = None, NOTHING_BILLED
+            state.finish(answer, error=error)
+            return
+        if error is not None and not isinstance(error, Exception):
+            outcome = CANCELLED
+        now = state.setting.clock.now()
+        state.log.attempt_ended(now, outcome, 200, progress.request_id)
+        (state.admission.served if outcome == SERVED else state.admission.release)(now)
+        estimated = (
+            usage is None
+            and outcome == SERVED
+            and call.usage_requested is not False
+            and progress.text_size > 0
+        )
+        if estimated:
+            answer.usage = estimated_usage(call.body, progress.text_size)
+        state.finish(answer, error=error, usage_estimated=estimated)

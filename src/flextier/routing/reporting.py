@@ -1,0 +1,148 @@
+"""What one call goes through: its attempts and waits, and the report and the retries of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flextier._utils.clock import Clock
+from flextier._utils.safe_warn import warn_undelivered
+from flextier.calls.answer import Answer
+from flextier.calls.report import Attempt, CallReport
+from flextier.lanes import JOURNAL, tier_lane
+from flextier.pricing.usage import Usage
+
+if TYPE_CHECKING:
+    from flextier.routing.call import CallState
+
+NOTHING_BILLED = Usage(0, 0)
+
+
+@dataclass(slots=True)
+class AttemptLog:
+    """The attempts and waits of one call so far. Not shared."""
+
+    clock: Clock
+    started_at: float
+    """When the call began, by its clock."""
+    at: float
+    """When it began: seconds since the epoch."""
+    attempts: list[Attempt] = field(default_factory=list)
+    """Those that have ended."""
+    lane: str | None = None
+    """The lane of the attempt that has been sent and has not ended yet; None: there is none."""
+    sent_at: float = 0.0
+    """When that was sent."""
+    idle_since: float | None = None
+    """When the wait for the next attempt began; None: the call does not wait."""
+    waited: float = 0.0
+    """Seconds spent between attempts."""
+
+    def wait_ended(self, now: float) -> None:
+        """End the wait, if there is one."""
+        if self.idle_since is not None:
+            self.waited += now - self.idle_since
+            self.idle_since = None
+
+    def attempt_ended(
+        self,
+        now: float,
+        outcome: str,
+        status: int | None = None,
+        request_id: str | None = None,
+        sent: bool = True,
+    ) -> None:
+        """The attempt in flight has ended."""
+        assert self.lane is not None
+        seconds = now - self.sent_at
+        self.attempts.append(Attempt(self.lane, outcome, seconds, status, request_id, sent))
+        self.lane = None
+
+    def history(self) -> str:
+        """The attempts as text, for an error's message."""
+        steps = [f"{attempt.lane}: {attempt.outcome}" for attempt in self.attempts]
+        if self.lane is not None:
+            steps.append(f"{self.lane}: cut off")
+        shown = ", ".join(steps[-6:]) or "no attempt"
+        more = "…, " if len(steps) > 6 else ""
+        count = len(steps)
+        return f"{count} attempt{'s' * (count != 1)} ({more}{shown}), {self.waited:.1f} s waited"
+
+    def report(self, model: str, lane: str, **fields: Any) -> CallReport:
+        """The report of the call, which has ended now; ``fields`` are its other fields."""
+        now = self.clock.now()
+        self.wait_ended(now)
+        return CallReport(
+            model,
+            lane,
+            tuple(self.attempts),
+            self.waited,
+            now - self.started_at,
+            # Takes a fifth of the time of a UUID, and is as unlikely to repeat.
+            id=os.urandom(16).hex(),
+            at=self.at,
+            **fields,
+        )
+
+
+def end_report(
+    state: CallState,
+    answer: Answer | None,
+    error: BaseException | None,
+    *,
+    usage_estimated: bool = False,
+) -> CallReport:
+    """The report of a call that has ended now.
+
+    Args:
+        state: the call's.
+        answer: the facts of the answer; None: there is none, or they are not known.
+        error: what the call raises; None: nothing.
+        usage_estimated: whether the answer's usage is an estimate.
+    """
+    tier = model = usage = None
+    if answer is not None:
+        tier, model, usage = answer.tier, answer.model, answer.usage
+    lane, entry = billed_lane(state, tier), state.setting.entry
+    fallback: str | None = state.ladder.fallback
+    is_answered = error is None or state.transport.answer is not None
+    if entry is not None and entry.paid_before and is_answered:
+        lane, fallback, usage = JOURNAL, None, NOTHING_BILLED
+    elif lane == state.first_lane:
+        fallback = None  # it may have come back there
+    elif fallback is None and lane != state.ladder.lane.name:
+        fallback = "downgraded"
+    return state.log.report(
+        state.call.model,
+        lane,
+        fallback=fallback,
+        usage=usage,
+        first_lane=state.first_lane,
+        served_model=model,
+        output_limit=state.call.output_limit,
+        error=None if error is None else type(error).__name__,
+        why=state.why,
+        usage_estimated=usage_estimated,
+        limits=state.setting.limits,
+    )
+
+
+def billed_lane(state: CallState, tier: str | None) -> str:
+    """The lane that is billed: by the response's tier, which a batch's does not state."""
+    lane = state.ladder.lane
+    if state.held:
+        return tier_lane(tier or lane.service_tier).name
+    if tier is None or tier == lane.service_tier or lane.serves(tier):
+        return lane.name
+    return tier_lane(tier).name
+
+
+def publish(report: CallReport, callbacks: Iterable[Callable[[CallReport], None]]) -> None:
+    """Pass a report to ``callbacks``; what one raises is warned about."""
+    for callback in callbacks:
+        try:
+            callback(report)
+        except Exception as error:  # noqa: BLE001, PERF203 - the call has its response
+            warn_undelivered(callback, error)
