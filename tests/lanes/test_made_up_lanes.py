@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 import flextier
+from flextier.lanes import Lane
 from tests.lanes.made_up import background_day, calls, saver, slow_batch
 
 PACKAGE = Path(str(flextier.__file__)).parent
@@ -24,7 +27,10 @@ LINES = "(FLEX, STANDARD, BATCH, *BACKGROUND.values())"
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a program says in which the lanes exist."""
     copy = tmp_path_factory.mktemp("copy") / "flextier"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE / "lanes", copy / "lanes", ignore=lambda *_: {"__pycache__"})
+    for part in PACKAGE.iterdir():
+        if part.name not in ("lanes", "__pycache__"):
+            (copy / part.name).symlink_to(part)
     for lane in (saver, background_day, slow_batch):
         shutil.copy(str(lane.__file__), copy / "lanes")
     registry = (copy / REGISTRY).read_text(encoding="utf-8")
@@ -95,3 +101,7 @@ def test_the_guide_shows_the_whole_file() -> None:
     guide = Path(__file__).parents[2].joinpath("docs", "lanes.md").read_text(encoding="utf-8")
     source = Path(str(saver.__file__)).read_text(encoding="utf-8")
     assert f"```python\n{source.partition('import annotations')[2].lstrip()}```" in guide
+    fields = {field.name for field in dataclasses.fields(Lane) if field.init}
+    methods = {"fields", "for_auto", "ineligible", "lacks", "refuses", "unsupported"}
+    named = set(re.findall(r"`(\w+)(?:\(\))?`", guide))
+    assert fields | methods <= named, "docs/lanes.md names every field"
