@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+from typing import get_type_hints
 
 import pytest
 
@@ -59,6 +60,18 @@ def test_public_members_are_documented(name: str) -> None:
         and member != "model_post_init"
     ]
     assert bare == []
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_annotations_can_be_resolved(name: str) -> None:
+    """Tools that read them at run time find every name, in constructors and methods, too."""
+    found = getattr(flextier, name)
+    own = vars(found).values() if inspect.isclass(found) else (found,)
+    for function in filter(inspect.isfunction, own):
+        assert get_type_hints(function).keys() <= {
+            *inspect.signature(function).parameters,
+            "return",
+        }
 
 
 def test_the_version_is_one() -> None:

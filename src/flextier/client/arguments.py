@@ -1,4 +1,4 @@
-"""The arguments of the clients, for type checkers; not imported by the clients."""
+"""The arguments of the clients, for type checkers."""
 
 from __future__ import annotations
 

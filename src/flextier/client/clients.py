@@ -6,22 +6,18 @@ and responses are routed; all other calls pass unchanged.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import openai
 from typing_extensions import Self, Unpack
 
 from flextier.background.waiters import await_stopped, stop_waiters, wait_stopped
+from flextier.client.arguments import (
+    AsyncClientArguments,
+    AsyncCopyArguments,
+    ClientArguments,
+    CopyArguments,
+)
 from flextier.client.routed_request import AsyncRequests, SyncRequests
 from flextier.transport.http_clients import async_http_client, sync_http_client
-
-if TYPE_CHECKING:
-    from flextier.client.arguments import (
-        AsyncClientArguments,
-        AsyncCopyArguments,
-        ClientArguments,
-        CopyArguments,
-    )
 
 
 class FlexOpenAI(SyncRequests, openai.OpenAI):
