@@ -37,6 +37,7 @@ __all__ = [
     "failure_of",
     "flex_unavailable",
     "http",
+    "httpcore",
     "httpcore_error",
     "is_given",
     "new_request",
@@ -60,10 +61,13 @@ _NOT_CONNECTED: tuple[type[Exception], ...] = (
 )
 
 
+httpcore: Any = importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
+"""The connections of :data:`http`."""
+
+
 def httpcore_error(name: str) -> type[Exception]:
-    """An exception class of httpcore, or httpcore2; imported when first needed."""
-    core = importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
-    error: type[Exception] = getattr(core, name)
+    """An exception class of httpcore, or httpcore2."""
+    error: type[Exception] = getattr(httpcore, name)
     return error
 
 

@@ -1,11 +1,15 @@
 """The pytest fixture ``flextier_sim``: a simulator that is fresh in every test.
 
+The async clients stay on httpx in tests, unless ``FLEXTIER_AIOHTTP`` is set: tools that record or
+fake requests replace httpx's methods.
+
 Loaded by every pytest run of an environment that has flextier, so it imports the simulator only
 when a test asks for it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +17,12 @@ import pytest
 
 if TYPE_CHECKING:
     from flextier.sim import Simulator
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Set ``FLEXTIER_AIOHTTP=0``, before the tests' own settings."""
+    os.environ.setdefault("FLEXTIER_AIOHTTP", "0")
 
 
 @pytest.fixture(scope="session")

@@ -136,13 +136,13 @@ class AiohttpTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
             proxy_headers=tunnel,
             server_hostname=request.extensions.get("sni_hostname"),
         )
-        assert response.version is not None
+        version = response.version or (1, 1)  # tools that fake aiohttp's responses set none
         return http.Response(
             response.status,
             headers=response.raw_headers,
             stream=_ResponseBody(response),
             extensions={
-                "http_version": b"HTTP/%d.%d" % response.version,
+                "http_version": b"HTTP/%d.%d" % tuple(version),
                 "reason_phrase": (response.reason or "").encode("ascii", "ignore"),
             },
         )

@@ -87,7 +87,8 @@ def async_http_client(
     """The async version of :func:`sync_http_client`, over aiohttp where that is installed.
 
     It can be used under several event loops: each has its own connections, which are closed with
-    the loop. Under trio, for HTTP/2, and behind SOCKS or ``https://`` proxies it runs on httpx.
+    the loop. Under trio, for HTTP/2, behind SOCKS or ``https://`` proxies, and while a tool such as
+    vcrpy or respx replaces httpx's methods, it runs on httpx.
 
     Args:
         socket_options: as for :func:`sync_http_client`.
@@ -230,7 +231,8 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
             proxy=proxy,
         )
         return PerLoopTransport(
-            lambda: (over_aiohttp() if under_asyncio() else None) or over_httpx()
+            lambda: (over_aiohttp() if under_asyncio() else None) or over_httpx(),
+            intercepted=PerLoopTransport(over_httpx),
         )
 
 

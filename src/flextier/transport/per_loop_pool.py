@@ -11,6 +11,7 @@ from typing import Any
 
 from flextier._openai.compat import http
 from flextier.transport.forked_child import disconnect, drop_in_child, sockets_of
+from flextier.transport.interceptors import is_intercepted
 
 _Open = dict[Any, tuple[Any, AsyncGenerator[None, None]]]
 
@@ -24,10 +25,14 @@ class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
 
     Args:
         make: creates a transport for the running event loop.
+        intercepted: sends the requests while a tool replaces httpx's methods; None: this does.
     """
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    def __init__(
+        self, make: Callable[[], Any], intercepted: PerLoopTransport | None = None
+    ) -> None:
         self._make = make
+        self._intercepted = intercepted
         self._open: _Open = {}
         # Not __del__: the garbage collector may have collected the transports before this object.
         weakref.finalize(self, _drop_all, self._open)
@@ -36,6 +41,8 @@ class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
     # Not async itself: one coroutine less for each resumption of a call.
     def handle_async_request(self, request: Any) -> Awaitable[Any]:
         """The response of the running loop's transport."""
+        if self._intercepted is not None and is_intercepted():
+            return self._intercepted.handle_async_request(request)
         entry = self._open.get(_running_loop())
         if entry is None:
             return self._open_and_send(request)
@@ -69,6 +76,8 @@ class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
         entry = self._open.pop(_running_loop(), None)
         if entry is not None:
             await entry[1].aclose()
+        if self._intercepted is not None:
+            await self._intercepted.aclose()
 
 
 async def _open_until_loop_ends(
