@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from flextier.lanes.rate_limits import exceeds_limit
+
+if TYPE_CHECKING:
+    from flextier.lanes.base import Lane
 
 Kind = Literal[
     "capacity",
@@ -56,20 +59,6 @@ class Failure:
     request_id: str | None = None
 
 
-class Refusals(Protocol):
-    """How a lane recognises its own refusals (see ``flextier.lanes``)."""
-
-    @property
-    def queues(self) -> bool:
-        """Whether refused calls queue for capacity on the lane."""
-
-    def refuses(self, failure: Failure) -> bool:
-        """Whether the failure says that this lane has no capacity now."""
-
-    def unsupported(self, failure: Failure) -> bool:
-        """Whether the failure says that this lane is not for this model or project."""
-
-
 # 429s for which waiting does not help: the account may not spend more. OpenAI has many codes for it
 # (`insufficient_quota`, `billing_hard_limit_reached`, `project_spend_limit_exceeded`, …).
 # https://platform.openai.com/docs/guides/error-codes
@@ -86,7 +75,7 @@ _UNVERIFIED = re.compile(r"must be verified to stream", re.IGNORECASE)
 _FAULTS: dict[Fault, Kind] = {"timeout": "timeout", "unfinished": "unfinished"}
 
 
-def classify(failure: Failure, lane: Refusals) -> Kind:
+def classify(failure: Failure, lane: Lane) -> Kind:
     """The kind of ``failure``, on ``lane``. Codes decide before status, status before text."""
     if failure.fault is not None:
         return _FAULTS.get(failure.fault, "transient")
@@ -105,7 +94,7 @@ def classify(failure: Failure, lane: Refusals) -> Kind:
     return "rejected"
 
 
-def _classify_throttle(failure: Failure, lane: Refusals) -> Kind:
+def _classify_throttle(failure: Failure, lane: Lane) -> Kind:
     """A 429, or an error event inside a stream, which carries the same codes without a status."""
     if _says(failure, _QUOTA):
         return "quota"

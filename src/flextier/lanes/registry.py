@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from flextier.lanes.background import ANY_WINDOW, BACKGROUND, BACKGROUND_FLEX, Window
+from flextier.lanes.background import ANY_WINDOW, BACKGROUND, BACKGROUND_FLEX
 from flextier.lanes.base import Execution, Lane
 from flextier.lanes.batch import BATCH
 from flextier.lanes.flex import FLEX
 from flextier.lanes.served_tiers import FAST, PRIORITY, SCALE
 from flextier.lanes.standard import STANDARD
 
+if TYPE_CHECKING:
+    from flextier.policy import FlexPolicy
+
 # Their order is that of the report page's colours.
 _LANES: tuple[Lane, ...] = (FLEX, STANDARD, BATCH, *BACKGROUND.values())
-
-
-class _Knobs(Protocol):
-    """The fields of ``FlexPolicy`` that decide which lane a name means."""
-
-    @property
-    def background_window(self) -> Window:
-        """The window of ``background``."""
-
-    @property
-    def flex_background(self) -> bool:
-        """Whether flex calls are sent as background responses."""
 
 
 LANES: dict[str, Lane] = {lane.name: lane for lane in _LANES}
@@ -47,7 +38,7 @@ NAMES = (*EXECUTIONS, AUTO)
 """What ``FlexPolicy.lanes`` can name."""
 
 
-def lane_named(name: str, policy: _Knobs) -> Lane:
+def lane_named(name: str, policy: FlexPolicy) -> Lane:
     """The lane that a name in ``FlexPolicy.lanes`` means under the policy's other fields."""
     if name == ANY_WINDOW:
         return BACKGROUND[policy.background_window]
