@@ -108,7 +108,7 @@ def test_clients_are_light() -> None:
     """They bring no framework, no database, no server that the SDK does not bring (httpx
     itself imports rich where there is one)."""
     packages = {name.partition(".")[0] for name in loaded_by(CLIENTS) - loaded_by("import openai")}
-    assert {"flextier", "tenacity"} <= packages
+    assert "flextier" in packages
     assert packages.isdisjoint(HEAVY)
 
 
