@@ -294,6 +294,38 @@ def test_a_stream_with_batch_alone(sim: Simulator) -> None:
     assert reports[0].lane == "batch"
 
 
+IDENTIFICATION = {
+    "User-Agent": "Agents/Python 0.9",  # as the Agents SDK and pydantic-ai have it
+    "x-irid": "1",  # inspect-ai
+    "X-Request-ID": "2",
+    "X-Client-Request-Id": "3",
+    "X-Correlation-ID": "4",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "tracestate": "a=1",
+    "baggage": "b=2",
+    "HTTP-Referer": "https://example.com",
+    "X-Title": "tests",
+    "x-stainless-helper": "stream",
+}
+
+
+def test_headers_that_identify_the_call(crowd: Crowd, sim: Simulator) -> None:
+    """They change no response, and are dropped: the calls become a batch."""
+    for one in crowd(options(sim), questions(2), extra_headers=IDENTIFICATION):
+        assert one.is_right
+        assert one.report.lane == "batch"
+
+
+def test_any_other_header(crowd: Crowd, sim: Simulator) -> None:
+    """It is sent, on the next lane, and the report says why."""
+    headers = {**IDENTIFICATION, "X-Gateway": "a"}
+    with pytest.warns(UserWarning, match="cannot carry the header X-Gateway"):
+        (one,) = crowd(options(sim), ["Why?"], extra_headers=headers)
+    assert one.is_right
+    assert one.report.lane == "standard"
+    assert "a batch line cannot carry the header X-Gateway" in one.report.why
+
+
 def test_a_tier_that_was_chosen(sim: Simulator) -> None:
     """Who asks for priority gets it: no batch."""
     with FlexOpenAI(**options(sim)) as client:

@@ -18,6 +18,7 @@ from flextier.calls.call import Call
 from flextier.errors import MalformedAnswerError
 from flextier.lanes import RAW_BODY, CallFacts
 from flextier.lanes.flex import OPEN_TIERS
+from flextier.lanes.identification_headers import other_header
 
 _ERROR_URL = "https://api.openai.com/v1"
 _ROUTED = frozenset({"/chat/completions", "/responses"})
@@ -98,15 +99,11 @@ def request_facts(options: Any, call: Call) -> CallFacts:
         extras = RAW_BODY
     elif "?" in options.url or options.params:
         extras = "query parameters"
-    elif is_given(options.headers) and not all(map(_is_sdks, options.headers)):
-        extras = "headers of its own"
+    elif is_given(options.headers) and (name := other_header(options.headers)):
+        extras = f"the header {name}"
     else:
         extras = ""
     return CallFacts(call.endpoint, body, call.stream, extras)
-
-
-def _is_sdks(header: str) -> bool:
-    return header.lower().startswith("x-stainless-")
 
 
 def raw_response_headers(options: Any) -> dict[str, str]:
