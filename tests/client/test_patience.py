@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import openai
 import pytest
 
 from flextier import Clock, FlexOpenAI, FlexPolicy, track
+from flextier.langchain import ChatOpenAIFlex
 from flextier.sim import Simulator, Weather
 from tests.client.callers import KEY, MESSAGES
 
@@ -75,3 +77,30 @@ def test_how_long_flex_is_waited_for(
     """As long as ``patience`` says; else to the deadline's reserve; else as timeout and retries."""
     waited = seconds_on_flex(sim, FlexPolicy(**fields), call, **arguments)
     assert seconds - 60 <= waited <= seconds + 0.01
+
+
+def test_langchain(sim: Simulator) -> None:
+    """The arguments of ``ChatOpenAI`` bound the call as they do there."""
+    llm = ChatOpenAIFlex(model="o3", base_url=sim.base_url, api_key=KEY, timeout=0.3, max_retries=0)
+    report = llm.invoke("Hi.").response_metadata["flextier"]
+    assert report["limits"].startswith("patience 0.3 s (timeout * (max_retries + 1)), ")
+    assert (report["lane"], report["fallback"]) == ("standard", "capacity")
+
+
+@pytest.mark.skipif(find_spec("llama_index") is None, reason="LlamaIndex is not installed")
+@pytest.mark.parametrize(
+    ("arguments", "limits"),
+    [
+        ({"timeout": 0.3, "max_retries": 0}, "patience 0.3 s (timeout * (max_retries + 1)), "),
+        ({"policy": {"patience": 0.1}}, "patience 0.1 s (in code), flex_timeout 900 s (default), "),
+    ],
+)
+def test_llama_index(arguments: dict[str, Any], limits: str, sim: Simulator) -> None:
+    """Its own default of 60 s is no argument."""
+    from flextier.llama_index import OpenAIFlex
+
+    llm = OpenAIFlex(model="o3", api_base=sim.base_url, api_key=KEY, **arguments)
+    report = llm.complete("Hi.").additional_kwargs["flextier"]
+    assert report["limits"].startswith(limits)
+    assert (report["lane"], report["fallback"]) == ("standard", "capacity")
+    llm._client.close()
