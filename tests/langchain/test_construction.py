@@ -10,7 +10,7 @@ from langchain_core.load import dumpd, dumps, load
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from pydantic import SecretStr
 
-from flextier import FlexOpenAI, FlexPolicy
+from flextier import FlexOpenAI, FlexPolicy, PolicyError
 from flextier.langchain import ChatOpenAIFlex
 from flextier.sim import Simulator
 from tests.langchain.conftest import KEY
@@ -177,6 +177,19 @@ def test_azure_is_untouched() -> None:
     )
     assert type(azure.root_client) is openai.AzureOpenAI
     assert type(ChatOpenAI(model="o3", api_key=SecretStr(KEY)).root_client) is openai.OpenAI
+
+
+def test_a_policy_that_is_set_applies(make: Make) -> None:
+    """To both clients, from then on; a dict becomes a policy, and a wrong one changes nothing."""
+    model = make(timeout=7)
+    model.policy = {"deadline": 50}
+    assert model.policy == FlexPolicy(deadline=50)
+    for client in (model.root_client, model.root_async_client, model.client._client):
+        assert client.policy.deadline == 50
+    with pytest.raises(PolicyError, match="dedline"):
+        model.policy = {"dedline": 60}  # type: ignore[typeddict-unknown-key]  # not checked here
+    assert model.policy.deadline == 50
+    assert report_of(model.invoke("Hi."))["lane"] == "flex"
 
 
 def test_another_policy_keeps_timeout_and_retries(make: Make) -> None:

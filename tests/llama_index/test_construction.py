@@ -563,3 +563,18 @@ def test_checkers_see_the_arguments_of_llama_index(cls: Any, checked: Any) -> No
     arguments = {*inspect.signature(parent.__init__).parameters, *cls.model_fields}
     first = {"model", "temperature", cls._max_tokens_field}
     assert checked.__annotations__.keys() | first == arguments - {"self", "kwargs"}
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("cls", OURS)
+def test_a_policy_that_is_set_applies(cls: Any, used: bool, sim: Simulator) -> None:
+    """To both clients, from then on; a dict becomes a policy, and a wrong one changes nothing."""
+    llm = make(cls, sim)
+    if used:
+        llm.complete("Hi.")
+    llm.policy = {"lanes": "standard"}
+    assert llm.policy == STANDARD
+    assert llm.complete("Hi.").additional_kwargs["flextier"]["lane"] == "standard"
+    with pytest.raises(PolicyError, match="dedline"):
+        llm.policy = {"dedline": 60}
+    assert [policy.lanes for policy in policies(llm)] == [("standard",), ("standard",)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import openai
 from pydantic import ConfigDict, Field, model_validator
@@ -152,9 +152,15 @@ class ChatOpenAIFlex(ChatOpenAI):
         """A copy, as pydantic makes it; with another ``policy``, on clients that follow it."""
         copied = super().model_copy(update=update, deep=deep)
         if update and "policy" in update:
-            copied.policy = FlexPolicy.of(copied.policy)
-            copied._adopt_clients()
+            copied.policy = update["policy"]
         return copied
+
+    if not TYPE_CHECKING:  # for checkers, it would allow to set any name
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, FlexPolicy.of(value) if name == "policy" else value)
+            if name == "policy":
+                self._adopt_clients()
 
     def _for_call(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]

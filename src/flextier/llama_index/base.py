@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MethodType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import openai
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, model_serializer
@@ -173,13 +173,23 @@ class FlexLLM(BaseModel):
         original = self.__deepcopy__() if deep else self
         copied = super(FlexLLM, original).model_copy(update=update)
         if update and "policy" in update:
-            copied.policy = policy = FlexPolicy.of(copied.policy)
-            for name, flex in (("_client", FlexOpenAI), ("_aclient", AsyncFlexOpenAI)):
-                client = getattr(copied, name)
-                if isinstance(client, flex):
-                    setattr(copied, name, client.copy(policy=policy))
-            copied._watch_runs()
+            copied.policy = update["policy"]
         return copied
+
+    if not TYPE_CHECKING:  # for checkers, it would allow to set any name
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, FlexPolicy.of(value) if name == "policy" else value)
+            if name == "policy":
+                self._follow_policy()
+
+    def _follow_policy(self) -> None:
+        """Replace the clients by ones with the policy that was set."""
+        for name, flex in (("_client", FlexOpenAI), ("_aclient", AsyncFlexOpenAI)):
+            client = getattr(self, name)
+            if isinstance(client, flex):
+                setattr(self, name, client.copy(policy=self.policy))
+        self._watch_runs()
 
     def __deepcopy__(self, memo: Any = None) -> Self:
         """A deep copy on the same clients: their connections cannot be copied."""

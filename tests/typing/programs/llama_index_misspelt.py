@@ -1,7 +1,7 @@
 """LlamaIndex's classes with misspelt names, and wrong types: an error in each marked line."""
 
 from flextier import FlexPolicy
-from flextier.llama_index import OpenAIFlex, OpenAIResponsesFlex
+from flextier.llama_index import FlexCostEventHandler, OpenAIFlex, OpenAIResponsesFlex
 
 OpenAIFlex(model="o3", polcy=FlexPolicy())  # error
 OpenAIFlex(model="o3", deadline=60)  # error
@@ -19,3 +19,5 @@ llm = OpenAIFlex(model="o3")
 llm.policy = {"dedline": 60}  # error
 print(llm.policy.dedline)  # error
 print(llm.polcy)  # error
+
+FlexCostEventHandler(on_recrd=print)  # error
