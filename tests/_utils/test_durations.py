@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -91,10 +93,31 @@ def test_a_time_that_is_shown_twice() -> None:
     assert next_time_of_day("02:30", first, VIENNA) == first + 3600
 
 
-def test_the_clock_of_this_machine() -> None:
-    """Without a zone, local time counts."""
-    now = datetime(2026, 11, 20, 22, 30).timestamp()
-    assert next_time_of_day("06:00", now) - now == 7.5 * 3600
+@pytest.fixture
+def _in_vienna(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Vienna")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="time.tzset")
+@pytest.mark.usefixtures("_in_vienna")
+@pytest.mark.parametrize(
+    ("now", "text", "hours"),
+    [
+        ("2026-11-20T22:30", "06:00", 7.5),
+        ("2026-10-24T22:00", "06:00", 9),
+        ("2027-03-27T22:00", "06:00", 7),
+        ("2027-03-27T22:00", "02:30", 4.5),
+        ("2026-10-25T00:30", "02:30", 2),
+    ],
+)
+def test_the_clock_of_this_machine(now: str, text: str, hours: float) -> None:
+    """Without a zone, local time counts, with its summer time."""
+    begun = _moment(now)
+    assert next_time_of_day(text, begun) - begun == hours * 3600
 
 
 @pytest.mark.parametrize("text", ["25:00", "06:60", "6", "6am", "", "2h", 6, None])
