@@ -144,7 +144,7 @@ def test_left_in_time(crowd: Crowd, sim: Simulator) -> None:
 def test_cancelling_takes_too_long(sim: Simulator) -> None:
     """A cancellation that takes too long is not waited for: the attempt is possibly billed."""
     sim.weather = Weather(batch=BatchWeather(seconds=7200, cancelling=600))
-    policy = POLICY.replace(deadline=1.3, batch_reserve=1.0)
+    policy = POLICY.replace(deadline=3, batch_reserve=2.0)
     with FlexOpenAI(**options(sim, policy)) as client:
         said = ask(client, "What of it?")
     assert said.is_right
