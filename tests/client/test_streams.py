@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import warnings
 from collections.abc import Iterator
@@ -346,19 +347,46 @@ RESPONSE = {
 }
 
 
-class Lingerer(BaseHTTPRequestHandler):
-    """Sends a whole stream, and then leaves the connection open, which the simulator never does."""
+CHUNKS = [
+    {"index": 0, "delta": {"role": "assistant", "content": "Blue."}, "finish_reason": None},
+    {"index": 0, "delta": {}, "finish_reason": "stop"},
+]
+COMPLETION = b"".join(
+    b"data: "
+    + json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "o3",
+            "service_tier": "flex",
+            "choices": [choice],
+        }
+    ).encode()
+    + b"\n\n"
+    for choice in CHUNKS
+)
 
+
+class Lingerer(BaseHTTPRequestHandler):
+    """Sends a whole answer without the end of its stream, which the simulator never does: then it
+    leaves the connection open, or cuts it."""
+
+    protocol_version = "HTTP/1.1"
     left = threading.Event()
 
     def do_POST(self) -> None:
         """Answer, and linger."""
         self.rfile.read(int(self.headers["content-length"]))
+        answer = as_event_stream(RESPONSE) if "responses" in self.path else COMPLETION
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        self.wfile.write(as_event_stream(RESPONSE))
-        self.left.wait(60)
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(answer), answer))
+        self.close_connection = True
+        if "linger" in self.path:
+            self.left.wait(60)
 
     def log_message(self, *_: Any) -> None:
         """Quiet."""
@@ -370,18 +398,21 @@ def lingering_url() -> Iterator[str]:
     Lingerer.left.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Lingerer) as server:
         threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
+        yield f"http://127.0.0.1:{server.server_port}"
         Lingerer.left.set()
         server.shutdown()
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_connection_that_lingers_after_the_answer(is_async: bool, lingering_url: str) -> None:
-    """A server that leaves the stream open after `response.completed` costs no response."""
-    caller = Caller("responses", stream=True, is_async=is_async)
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("then", ["linger", "cut"])
+def test_a_stream_without_an_end(then: str, api: str, is_async: bool, lingering_url: str) -> None:
+    """A whole answer is one, whether its connection then stays open or is cut."""
+    caller = Caller(api, stream=True, is_async=is_async)
 
-    result = caller(lingering_url, FAST.replace(flex_timeout=0.5))
+    result = caller(f"{lingering_url}/{then}/v1", FAST)
 
     assert result.error is None
     assert result.text == "Blue."
     assert result.outcomes == ["served"]
+    assert result.report.elapsed < FAST.flex_timeout / 2

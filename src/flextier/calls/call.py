@@ -26,3 +26,9 @@ class Call:
     """Whether the caller of a stream gets its usage; None: the caller leaves it open."""
     reads_body: bool = False
     """Whether the caller reads the body of the response, and not an SDK."""
+
+    @property
+    def choices(self) -> int:
+        """How many answers were asked for: ``n``, which only chat completions have."""
+        n = self.body.get("n")
+        return n if isinstance(n, int) else 1

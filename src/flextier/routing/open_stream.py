@@ -36,12 +36,17 @@ class OpenStream:
             return None
         from flextier.routing.stream_recorder import StreamRecorder
 
-        return StreamRecorder(state.journal, state.whole, state.transport.facts())
+        return StreamRecorder(state.journal, state.whole, state.call)
 
     @property
     def withholds_usage(self) -> bool:
         """Whether to withhold the chunk of a stream that has its usage only: none was requested."""
         return not self._state.call.usage_requested
+
+    @property
+    def choices(self) -> int:
+        """How many choices the stream will have."""
+        return self._state.call.choices
 
     @property
     def ends_reads_in_time(self) -> bool:

@@ -9,8 +9,8 @@ from flextier._openai.assembled_stream import AssembledStream
 from flextier._openai.response_json import json_bytes
 from flextier._utils.safe_warn import safe_warn
 from flextier.calls.answer import why_unreadable
+from flextier.calls.call import Call
 from flextier.journal import JournalWarning
-from flextier.lanes import CallFacts
 from flextier.transport.streams import StreamProgress
 
 MAX_STREAM_BYTES = 16 * 2**20
@@ -26,7 +26,7 @@ class StreamRecorder:
         self,
         write: Callable[[bytes, str | None, str | None], None],
         whole: bytes | None,
-        facts: CallFacts,
+        call: Call,
     ) -> None:
         """Record nothing yet.
 
@@ -34,13 +34,12 @@ class StreamRecorder:
             write: writes a response, given its JSON, its service tier and its request id.
             whole: the JSON of the response that the stream was made from; None: it is to be put
                 together.
-            facts: the call's.
+            call: the call.
         """
         self._write = write
         self._whole = whole
-        choices = facts.body.get("n")
-        self._choices = choices if isinstance(choices, int) else 1
-        self._endpoint = facts.endpoint
+        self._choices = call.choices
+        self._endpoint = call.endpoint
         self._assembled: AssembledStream | None = AssembledStream()
 
     def __call__(self, event: Any, progress: StreamProgress) -> None:

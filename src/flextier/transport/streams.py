@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 _PREAMBLE = ("response.created", "response.queued", "response.in_progress")
 _COMPLETE = ("response.completed", "response.incomplete")
 _REST_SECONDS = 1.0
-"""Seconds that the usage of a stream may take, when its caller stops reading at its last text."""
+"""Seconds that the end of a stream may take, and its usage, after the whole answer."""
 _FAILED = ("response.failed", "error")
 
 
@@ -160,6 +160,10 @@ class StreamOwner(Protocol):
         """Whether to withhold the chunk that has the usage only."""
 
     @property
+    def choices(self) -> int:
+        """How many choices the stream will have."""
+
+    @property
     def ends_reads_in_time(self) -> bool:
         """Whether :class:`time_limit` ends the reads of the stream."""
 
@@ -247,13 +251,20 @@ class _StreamBase:
             )
         return error
 
+    @property
+    def _is_answered(self) -> bool:
+        """Whether all of the answer has come: at most its usage follows."""
+        progress, owner = self._progress, self._owner
+        return progress.complete and (owner is None or progress.finished_choices >= owner.choices)
+
     def _next_limit(self) -> float:
         """Seconds that the next event may take; without any left, a timeout is raised."""
         assert self._owner is not None
         limit = self._owner.silence_limit()
-        if limit <= 0:
+        unlimited = self._end_reported and not self._owner.ends_reads_in_time
+        if limit <= 0 or unlimited:
             raise self._timeout(self.response.request)
-        return limit
+        return min(limit, _REST_SECONDS) if self._is_answered else limit
 
     def _timeout(self, request: Any) -> Exception:
         """The error for a stream that was silent for too long, or is past the deadline."""
@@ -278,11 +289,12 @@ class _StreamBase:
             self._end(SERVED if self._progress.complete else CANCELLED)
 
     def _ends_after(self, error: BaseException) -> bool:
-        """Whether reading ends normally, as only the connection was lost after the whole response.
+        """Whether reading ends normally, as the connection was lost, or silent, after the response.
 
         Otherwise the end of the stream is reported, and the error must be raised.
         """
-        if self._end_reported and isinstance(error, openai.APIConnectionError):
+        if self._is_answered and isinstance(error, openai.APIConnectionError):
+            self._end(SERVED)
             return True
         complete = isinstance(error, (StopIteration, StopAsyncIteration))
         self._end(SERVED if complete else "interrupted", None if complete else error)
