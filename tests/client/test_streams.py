@@ -48,6 +48,16 @@ def test_a_stream_is_tried_again_before_its_first_event(
     assert len(sim.requests) == 2
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_refusal_after_the_role_is_tried_again(is_async: bool, sim: Simulator) -> None:
+    """Streams of chat completions begin with the role of the answer."""
+    sim.script(Fault.stream_error(after=1))
+
+    result = Caller("chat", stream=True, is_async=is_async)(sim.base_url)
+
+    assert result.outcomes == ["capacity", "served"]
+
+
 @pytest.mark.parametrize("after", [0, 1, 2])
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_refusal_after_the_preamble_is_tried_again(
@@ -368,6 +378,18 @@ COMPLETION = b"".join(
 )
 
 
+_ERROR = {"message": "Unsupported service_tier: flex", "code": "unsupported_value", "param": None}
+UNSUPPORTED = [
+    b"data: "
+    + json.dumps({"error": {**_ERROR, "type": "invalid_request_error"}}).encode()
+    + b"\n\n",
+    b"event: error\ndata: "
+    + json.dumps({"type": "error", "sequence_number": 0, **_ERROR}).encode()
+    + b"\n\n",
+]
+"""The first event of a chat stream, and of a Responses stream, for a model without flex."""
+
+
 class Lingerer(BaseHTTPRequestHandler):
     """Sends a whole answer without the end of its stream, which the simulator never does: then it
     leaves the connection open, or cuts it."""
@@ -377,12 +399,14 @@ class Lingerer(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer, and linger."""
-        self.rfile.read(int(self.headers["content-length"]))
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         answer = as_event_stream(RESPONSE) if "responses" in self.path else COMPLETION
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
+        if "unsupported" in self.path and asked["service_tier"] == "flex":
+            answer = UNSUPPORTED["responses" in self.path]
         self.wfile.write(b"%x\r\n%s\r\n" % (len(answer), answer))
         self.close_connection = True
         if "linger" in self.path:
@@ -416,3 +440,15 @@ def test_a_stream_without_an_end(then: str, api: str, is_async: bool, lingering_
     assert result.text == "Blue."
     assert result.outcomes == ["served"]
     assert result.report.elapsed < FAST.flex_timeout / 2
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_tier_that_the_first_event_refuses(api: str, is_async: bool, lingering_url: str) -> None:
+    """The call goes to the next lane, as after a 400 that says the same."""
+    caller = Caller(api, stream=True, is_async=is_async)
+
+    result = caller(f"{lingering_url}/unsupported/v1", FAST)
+
+    assert result.outcomes == ["lane_unsupported", "served"]
+    assert [attempt.lane for attempt in result.report.attempts] == ["flex", "standard"]

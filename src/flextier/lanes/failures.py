@@ -106,13 +106,17 @@ def _classify_throttle(failure: Failure, lane: Lane) -> Kind:
         return "rate_limited"
     if failure.status == 429:
         return "capacity" if lane.queues else "rate_limited"
-    return _classify_event(failure)
+    return _classify_event(failure, lane)
 
 
-def _classify_event(failure: Failure) -> Kind:
+def _classify_event(failure: Failure, lane: Lane) -> Kind:
     if _says(failure, _TIMEOUT):
         return "timeout"
-    if _says(failure, _SERVER) or (failure.code is None and failure.type is None):
+    if _says(failure, _SERVER):
+        return "transient"
+    if lane.unsupported(failure):
+        return "lane_unsupported"
+    if failure.code is None and failure.type is None:
         return "transient"
     return "rate_limited" if _says(failure, _SHORTAGE) else "rejected"
 

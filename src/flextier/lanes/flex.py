@@ -38,8 +38,11 @@ class FlexLane(Lane):
         return failure.code in _REFUSALS or failure.type in _REFUSALS
 
     def unsupported(self, failure: Failure) -> bool:
-        """A 4xx about the tier itself: the model has no flex, or the project has it disabled."""
-        if failure.status not in (400, 403, 404, 422):
+        """A 4xx about the tier itself: the model has no flex, or the project has it disabled.
+
+        Without a status: the first event of a stream, which says the same as a 400.
+        """
+        if failure.status not in (None, 400, 403, 404, 422):
             return False
         if failure.param is not None:
             return failure.param == "service_tier"

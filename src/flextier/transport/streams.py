@@ -22,7 +22,8 @@ from flextier.transport.stream_bytes import AsyncStreamBytes, StreamBytes
 _T = TypeVar("_T")
 
 # Responses streams begin with these at once, even if the call then waits in the flex queue and is
-# refused: they are held back until an event with output of the model follows.
+# refused: they are held back until an event with output of the model follows. So are chunks of chat
+# completions that have a role only, or nothing.
 # Tuples, not sets: a server may send a type that has no hash.
 _PREAMBLE = ("response.created", "response.queued", "response.in_progress")
 _COMPLETE = ("response.completed", "response.incomplete")
@@ -138,6 +139,19 @@ def _text_size(delta: Any) -> int:
     return size
 
 
+def _has_output(chunk: Any) -> bool:
+    """Whether a chunk has more than the role of its choices: only then is no refusal to follow."""
+    choices = getattr(chunk, "choices", None)
+    for choice in choices if isinstance(choices, list) else ():
+        if getattr(choice, "finish_reason", None) is not None:
+            return True
+        fields = getattr(getattr(choice, "delta", None), "__dict__", {})
+        extra = getattr(getattr(choice, "delta", None), "model_extra", None) or {}
+        if any(value for name, value in {**fields, **extra}.items() if name != "role"):
+            return True
+    return False
+
+
 def _failure_body(event: Any) -> dict[str, Any]:
     response = getattr(event, "response", None)
     error = event if event.type == "error" else getattr(response, "error", None)
@@ -233,7 +247,8 @@ class _StreamBase:
         self._held.append(event)
         if owner.is_whole:
             return not self._progress.complete
-        return getattr(event, "type", None) in _PREAMBLE
+        kind = getattr(event, "type", None)
+        return not _has_output(event) if kind is None else kind in _PREAMBLE
 
     def _as_openai_error(self, error: Exception) -> Exception:
         """The error as one of the SDK's types, which openai 2.x does not ensure inside a stream."""
