@@ -39,7 +39,7 @@ MYPY = """\
 strict = true
 [mypy-flextier.*]
 follow_imports = silent
-[mypy-llama_index.embeddings.*]
+[mypy-llama_index.embeddings.*,vcr.*]
 ignore_missing_imports = true
 """
 
