@@ -168,6 +168,8 @@ def _signature(found: Found, name: str, node: _Function, *, bound: bool = False)
         is_internal = (typed := _typed_arguments(found, node)) and typed not in _public()
         written.append(f"**{given.kwarg.arg if is_internal else _parameter(given.kwarg)}")
     returns = f" -> {_type(node.returns)}" if node.returns and node.name != "__init__" else ""
+    if "contextmanager" in _decorators(node):
+        returns = returns.replace("Iterator", "AbstractContextManager")
     is_async = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
     line = f"{is_async}{name}({', '.join(written)}){returns}"
     if len(line) <= _WIDTH or bound:
@@ -189,7 +191,7 @@ def _type(annotation: ast.expr) -> str:
             return f"{_type(left)} | {_type(right)}"
         case ast.Subscript(value=ast.Name(id="Unpack"), slice=kind):
             return _type(kind)
-    return ast.unparse(annotation)
+    return ast.unparse(annotation).replace("'", '"')
 
 
 def _default(value: ast.expr | None, equals: str = " = ") -> str:
@@ -273,8 +275,10 @@ def _members(found: Found) -> Iterator[str]:
                 kind = f": {_type(method.returns)}" if method.returns else ""
                 fields.setdefault(method.name, _bullet(f"{method.name}{kind}", text))
             else:
-                bound = "staticmethod" not in _decorators(method)
-                shown = _signature(found, method.name, method, bound=bound)
+                of_class = _decorators(method) & {"classmethod", "staticmethod"}
+                name = f"{found.name}.{method.name}" if of_class else method.name
+                bound = "staticmethod" not in of_class
+                shown = _signature(found, name, method, bound=bound)
                 methods.setdefault(method.name, _bullet(shown, text))
     if any(module.startswith(("langchain", "llama_index")) for module in _origins(found)):
         methods = {}  # the framework calls them

@@ -1,11 +1,10 @@
 """The lanes: ways to send a call, at different prices and latencies; one file a lane."""
 
 from flextier.lanes.background import ANY_WINDOW, BACKGROUND, BACKGROUND_FLEX, Window
-from flextier.lanes.base import JOURNAL, RAW_BODY, CallFacts, Execution, Lane
+from flextier.lanes.base import JOURNAL, RAW_BODY, CallFacts, Lane
 from flextier.lanes.batch import BATCH
 from flextier.lanes.eligibility import choose, warn_about_windows, warn_ineligible
 from flextier.lanes.flex import FLEX
-from flextier.lanes.price_rule import PriceRule
 from flextier.lanes.registry import (
     AUTO,
     EXECUTIONS,
@@ -36,9 +35,7 @@ __all__ = [
     "RAW_BODY",
     "STANDARD",
     "CallFacts",
-    "Execution",
     "Lane",
-    "PriceRule",
     "Window",
     "background_lane",
     "choose",

@@ -12,7 +12,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from flextier.lanes import STANDARD, Lane, PriceRule
+from flextier.lanes import STANDARD, Lane
+from flextier.lanes.price_rule import PriceRule
 from flextier.pricing.rate_sheet import RateBand, RateSheet, unpriced
 from flextier.pricing.rates import Rates
 
