@@ -307,7 +307,7 @@ def test_batches_are_forgotten_with_their_last_answer(status: str, journal: Jour
         "aa", [("aa-0", JournaledResponse("batch", 200, None, b"{}"))], keep_answer=True
     )
     journal.unfinished("aa")
-    assert journal.forget(older_than=DAY) == 0
+    assert journal.forget(older_than="1d") == 0
     assert len(journal.batches.all()) == 1
     assert journal.forget() == 1
     assert journal.batches.all() == []
@@ -315,7 +315,7 @@ def test_batches_are_forgotten_with_their_last_answer(status: str, journal: Jour
 
 def test_ages_that_cannot_be(journal: Journal, path: Path, capsys: Capture) -> None:
     """Status 2; the option is named."""
-    for age in (-1.0, float("nan")):
+    for age in (-1.0, float("nan"), "-3d", "soon"):
         with pytest.raises(ValueError, match="older_than"):
             journal.forget(older_than=age)
     for given in ("soon", "30", "-3d", ""):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import io
-import re
 import sys
 import time
 from datetime import datetime, timezone
 from typing import Any
 
+from flextier._utils.durations import span_with_units
 from flextier.cli._common import fail, write_stdout
-
-_AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -182,8 +179,8 @@ def _forget(options: argparse.Namespace) -> int:
 _VERBS = {"show": _show, "export": _export, "forget": _forget}
 
 
-def _age(given: str) -> int:
-    found = _AGO.fullmatch(given.strip())
-    if found is None:
+def _age(given: str) -> float:
+    age = span_with_units(given)  # with a unit: 30 may be meant as days
+    if age is None:
         raise argparse.ArgumentTypeError(f"{given!r} is no age: give 90m, 12h, 30d or 4w")
-    return int(found[1]) * _UNITS[found[2]]
+    return age

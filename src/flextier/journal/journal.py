@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import IO, Any, Literal
 
+from flextier._utils.durations import Duration, named_seconds
 from flextier._utils.fork import after_fork_in_child
 from flextier._utils.sqlite_file import until_unlocked
 from flextier.journal.batches import BatchRow, BatchTable
@@ -453,24 +454,24 @@ class Journal:
         with JournalReader(self.path) as reader:
             return reader.export(out)
 
-    def forget(self, *, older_than: float = 0.0) -> int:
+    def forget(self, *, older_than: Duration = 0.0) -> int:
         """Delete responses, and shrink the file. Unfinished batches stay.
 
         Args:
-            older_than: seconds since they were served; 0: all.
+            older_than: since they were served, in seconds or as ``"30d"``; 0: all.
 
         Returns:
             The number of deleted responses.
 
         Raises:
-            ValueError: ``older_than`` is less than 0.
+            ValueError: ``older_than`` is no duration, or less than 0.
             JournalError: they cannot be deleted; or they were, and the file could not be shrunk.
         """
-        if not older_than >= 0:
-            raise ValueError(f"older_than={older_than}: seconds, 0 or more")
+        if (age := named_seconds("older_than", older_than)) < 0:
+            raise ValueError(f"older_than={older_than}: must not be less than 0")
         with self._transaction() as sql:
             deleted = sql(
-                "DELETE FROM calls WHERE state = 'done' AND at <= ?", (self._wall() - older_than,)
+                "DELETE FROM calls WHERE state = 'done' AND at <= ?", (self._wall() - age,)
             ).rowcount
             sql(
                 "DELETE FROM batches WHERE tag NOT IN "
