@@ -369,7 +369,7 @@ class _Elsewhere(Workflow):
     async def only(self, ev: StartEvent) -> StopEvent:
         """Return both."""
         taken = get_dispatcher().capture_propagation_context()
-        return StopEvent(result=(run_tracking.run_here(None)(), taken))
+        return StopEvent(result=(run_tracking.run_key(run_tracking.RUN.get(), ""), taken))
 
 
 async def test_a_workflow_elsewhere() -> None:
@@ -382,7 +382,7 @@ async def test_a_workflow_elsewhere() -> None:
         run_tracking._span_handler.span_enter(
             "_Elsewhere.run-1", instance=_Elsewhere(), parent_id=None
         )
-        return run_tracking.run_here(None)()
+        return run_tracking.run_key(run_tracking.RUN.get(), "")
 
     assert Context().run(rest) == run
 
@@ -456,25 +456,25 @@ async def test_nothing_is_left_of_a_run(
     """Nothing is kept of a run that has ended, failed, or was cancelled."""
     named = []
 
-    class Run(run_tracking._SpanRun):
+    class Run(run_tracking.SpanRun):
         def __new__(cls, *args: Any) -> Any:
             named.append(one := super().__new__(cls, *args))
             return one
 
-    monkeypatch.setattr(run_tracking, "_SpanRun", Run)
+    monkeypatch.setattr(run_tracking, "SpanRun", Run)
     engine = engine_of(llm)
     engine.query("What are they?")
-    assert run_tracking._run.get() is None
+    assert run_tracking.RUN.get() is None
     sim.script(Fault.status(400))
     with pytest.raises(Exception, match="400"):
         await engine.aquery("What are they?")
-    assert run_tracking._run.get() is None
+    assert run_tracking.RUN.get() is None
     flow = _Stuck()
     running = flow.run()
     await flow.begun.wait()
     await running.cancel_run()
     with pytest.raises(WorkflowCancelledByUser):
         await running
-    assert run_tracking._run.get() is None
+    assert run_tracking.RUN.get() is None
     assert len(named) == 3
     assert not run_tracking._span_handler.open_spans

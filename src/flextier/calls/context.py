@@ -70,12 +70,13 @@ def earlier(one: float | None, other: float | None) -> float | None:
 
 
 _EMPTY = Scope()
-_SCOPE: ContextVar[Scope] = ContextVar("flextier_scope", default=_EMPTY)
+SCOPE: ContextVar[Scope] = ContextVar("flextier_scope", default=_EMPTY)
+"""The scope of the running context: a call reads it once, when it begins."""
 
 
 def current_scope() -> Scope:
     """The scope of the running context."""
-    return _SCOPE.get()
+    return SCOPE.get()
 
 
 class listen:
@@ -111,7 +112,7 @@ class listen:
         self._outer = outer
 
     def __enter__(self) -> None:
-        scope = _SCOPE.get()
+        scope = SCOPE.get()
         if self._outer is not None and self._outer is not scope:
             scope = self._outer.merged(scope)
         reports, retries, streams = scope.reports, scope.retries, scope.streams
@@ -123,7 +124,7 @@ class listen:
             streams = (*streams, self._on_stream)
         run = scope.run or self._run
         framework = self._framework or scope.framework
-        self._token = _SCOPE.set(
+        self._token = SCOPE.set(
             Scope(
                 reports,
                 retries,
@@ -139,17 +140,17 @@ class listen:
         )
 
     def __exit__(self, *_: object) -> None:
-        _SCOPE.reset(self._token)
+        SCOPE.reset(self._token)
 
 
 @contextmanager
 def scoped(**fields: Any) -> Iterator[None]:
     """Run calls inside with these fields of :class:`Scope` replaced."""
-    token = _SCOPE.set(replace(_SCOPE.get(), **fields))
+    token = SCOPE.set(replace(SCOPE.get(), **fields))
     try:
         yield
     finally:
-        _SCOPE.reset(token)
+        SCOPE.reset(token)
 
 
 @contextmanager
@@ -158,14 +159,14 @@ def block(name: str, **fields: Any) -> Iterator[Block]:
 
     Yields the block. It is logged if it sees no call while others run that it does not reach.
     """
-    scope = _SCOPE.get()
+    scope = SCOPE.get()
     opened = Block(name)
-    token = _SCOPE.set(replace(scope, blocks=(*scope.blocks, opened), **fields))
+    token = SCOPE.set(replace(scope, blocks=(*scope.blocks, opened), **fields))
     try:
         yield opened
     finally:
         opened.close(scope.blocks)
-        _SCOPE.reset(token)
+        SCOPE.reset(token)
 
 
 def reporting(
@@ -180,7 +181,7 @@ def reporting(
         return process_wide(on_report)
     if scope != "context":
         raise ValueError(f'{name}(scope={scope!r}): must be "context" or "process"')
-    return block(name, reports=(*_SCOPE.get().reports, on_report))
+    return block(name, reports=(*SCOPE.get().reports, on_report))
 
 
 @contextmanager
@@ -226,7 +227,7 @@ def override(
     Raises:
         PolicyError: a name or value is wrong.
     """
-    scope = _SCOPE.get()
+    scope = SCOPE.get()
     end = scope.until
     if until is not None:
         try:

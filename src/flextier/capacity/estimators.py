@@ -44,7 +44,7 @@ class RandomRefusals:
     of refusals that chance would give less than once in a thousand times means shut.
     """
 
-    __slots__ = ("_admitted", "_refused", "level", "run")
+    __slots__ = ("_admitted", "_refused", "level", "run", "uncounted")
 
     _MEMORY = 0.98
     _UNLIKELY = log(0.001)
@@ -56,16 +56,25 @@ class RandomRefusals:
         """Refusals in a row, in the order of sending."""
         self.level = inf
         """The fewest requests in flight at which one of them came."""
+        self.uncounted = 0
+        """Admissions without a refusal before them that are not in the estimate yet."""
 
     @property
     def rate(self) -> float:
         """The share of requests that are refused at random."""
+        self._count()
         return self._refused / (self._refused + self._admitted)
 
     @property
     def explains_run(self) -> bool:
         """Whether the refusals in a row may still be random."""
         return self.run < min(max(2, ceil(self._UNLIKELY / log(self.rate))), 12)
+
+    def _count(self) -> None:
+        if self.uncounted:
+            kept, self.uncounted = self._MEMORY**self.uncounted, 0
+            self._refused *= kept
+            self._admitted = kept * self._admitted + (1 - kept) / (1 - self._MEMORY)
 
     def refused(self, level: int) -> None:
         """Record a refusal; ``level`` is the requests in flight, this one included."""
@@ -76,6 +85,7 @@ class RandomRefusals:
         """Record an admission. At a level at which others were refused, those were random; below
         it, the lane may still be full.
         """
+        self._count()
         if level >= self.level or not self.run:
             self._refused = self._MEMORY * self._refused + self.run
             self._admitted = self._MEMORY * self._admitted + 1
@@ -99,39 +109,41 @@ NEIGHBOURS = 10
 class Latencies:
     """Seconds that the last :data:`KEPT` responses took, and their quantiles."""
 
-    __slots__ = ("_last", "_sorted")
+    __slots__ = ("last", "sorted")
 
     def __init__(self) -> None:
-        self._last: deque[tuple[float, float]] = deque(maxlen=KEPT)
-        self._sorted: list[float] | None = None
+        self.last: deque[tuple[float, float]] = deque(maxlen=KEPT)
+        """When the requests were sent, and the seconds that they took."""
+        self.sorted: list[float] | None = None
+        """The seconds in order; None: not sorted since the last one was added."""
 
     def add(self, sent_at: float, seconds: float) -> None:
         """Add a response: when its request was sent, and the seconds that it took."""
-        self._last.append((sent_at, seconds))
-        self._sorted = None
+        self.last.append((sent_at, seconds))
+        self.sorted = None
 
     def __len__(self) -> int:
-        return len(self._last)
+        return len(self.last)
 
     def quantile(self, share: float) -> float | None:
         """Seconds within which ``share`` of the responses came; None: too few responses."""
-        if len(self._last) < ENOUGH:
+        if len(self.last) < ENOUGH:
             return None
-        if self._sorted is None:
-            self._sorted = sorted(seconds for _, seconds in self._last)
-        return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
+        if self.sorted is None:
+            self.sorted = sorted(seconds for _, seconds in self.last)
+        return self.sorted[min(len(self.sorted) - 1, int(share * len(self.sorted)))]
 
     @property
     def longest(self) -> float | None:
         """The longest of them; None: there is none."""
-        return max((seconds for _, seconds in self._last), default=None)
+        return max((seconds for _, seconds in self.last), default=None)
 
     def since(self, moment: float) -> tuple[int, float]:
         """How many responses came to requests sent since ``moment``, and the longest latency."""
-        since = [seconds for sent_at, seconds in self._last if sent_at >= moment]
+        since = [seconds for sent_at, seconds in self.last if sent_at >= moment]
         return len(since), max(since, default=0.0)
 
     def longest_before(self, moment: float) -> float:
         """The longest latency of the :data:`NEIGHBOURS` requests sent last before ``moment``."""
-        before = sorted(entry for entry in self._last if entry[0] < moment)[-NEIGHBOURS:]
+        before = sorted(entry for entry in self.last if entry[0] < moment)[-NEIGHBOURS:]
         return max((seconds for _, seconds in before), default=0.0)

@@ -93,6 +93,13 @@ class LaneEstimator:
             return True
         return not self.probing and now >= self.hold.next_probe
 
+    def admit(self, permit: Permit, now: float) -> bool:
+        """Record a request that is granted a permit, if the lane would accept it now."""
+        if self.may_send(now):
+            self.sent(permit, now)
+            return True
+        return False
+
     @property
     def _full(self) -> bool:
         """Whether the window is full of unresolved requests."""
@@ -142,14 +149,16 @@ class LaneEstimator:
         if verdict == "served":
             self.answered += 1
             if timed:
-                self.durations.add(permit.sent_at, now - permit.sent_at)
+                self.durations.last.append((permit.sent_at, now - permit.sent_at))
+                self.durations.sorted = None
         elif verdict == "refused":
             self.refused += 1
         elif verdict == "stalled":
             self.stalled += 1
         if not self.scarce:
             return
-        self.stalls.ended(permit, served=verdict == "served")
+        if self.stalls.silent or self.stalls.given_up_after:
+            self.stalls.ended(permit, served=verdict == "served")
         if verdict == "refused":
             self.silence.add(now - permit.sent_at)
             self.unsettled += not permit.confirmed
@@ -241,10 +250,13 @@ class LaneEstimator:
         if not permit.verdict:
             permit.confirmed = True
             self.confirmed += 1
-        self.stalls.admitted(permit)
+        self.stalls.last_admitted = max(self.stalls.last_admitted, permit.sent_at)
         hold = self.hold
         if hold is None:
-            self.chance.admitted(permit.level)
+            if self.chance.run:
+                self.chance.admitted(permit.level)
+            else:
+                self.chance.uncounted += 1
             self.window += used
         elif permit.probe:
             self.hold = None

@@ -27,6 +27,8 @@ is blocked): after 5 s, and at most this many checks a second in all."""
 
 _TICK = 0.001
 
+_MOST_UNRECORDED = 1000
+
 _REQUESTS = RateLimit("requests")
 
 _Woken = tuple[Permit, Callable[[], None]]
@@ -118,11 +120,13 @@ class Limiter:
         with self._lock:
             woken = self._pump(now) if self._ended or self._lost else []
             if not self._waiting:
-                pace.relax(now)
-                if estimator.may_send(now) and pace.may_send(now):
-                    self._grant(permit, now)
+                if pace.on:
+                    pace.relax(now)
+                if not (pace.on and not pace.may_send(now)) and estimator.admit(permit, now):
+                    self._granted(permit, now)
                     permit.begun = begin
-        self._unlocked(woken, now)
+        if woken or self._ended:
+            self._unlocked(woken, now)
         return permit
 
     def recheck(self, permit: Permit, now: float, wake: Callable[[], None]) -> float:
@@ -193,7 +197,8 @@ class Limiter:
             woken = self._pump(now) if self._waiting else []
         finally:
             self._lock.release()
-        self._unlocked(woken, now)
+        if woken or self._ended:
+            self._unlocked(woken, now)
 
     def stalls_in(self, permit: Permit, now: float, factor: float, until: float) -> float:
         """Seconds until a silent request should be checked again; 0: it has stalled.
@@ -332,9 +337,19 @@ class Limiter:
         return max(leave, self.pace.next_chance())
 
     def _grant(self, permit: Permit, now: float) -> None:
-        permit.granted = True
         permit.estimator.sent(permit, now)
-        permit.number = self.pace.sent(now)
+        self._granted(permit, now)
+
+    def _granted(self, permit: Permit, now: float) -> None:
+        permit.granted, pace = True, self.pace
+        if pace.on:
+            permit.number = pace.sent(now)
+            return
+        pace.unrecorded.append(now)
+        pace.sent_count += 1
+        permit.number = pace.sent_count
+        if len(pace.unrecorded) > _MOST_UNRECORDED:
+            pace.record()
 
     def _leave_queue(self, permit: Permit) -> None:
         if permit.waiting:

@@ -23,7 +23,8 @@ class Pacing:
     """
 
     __slots__ = (
-        "_buckets", "_limited_at", "_reported", "_sent_at", "_sent_count", "requests", "tokens",
+        "_buckets", "_limited_at", "_reported", "_sent_at", "on", "requests", "sent_count",
+        "tokens", "unrecorded",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -31,7 +32,12 @@ class Pacing:
         self.tokens = TokenRate()
         self._buckets = {"requests": RateBucket(1.0), "tokens": RateBucket()}
         self._reported: list[RateBucket] = []
-        self._sent_count = 0
+        self.sent_count = 0
+        """Requests that were sent, in all."""
+        self.on = False
+        """Whether a limit is known."""
+        self.unrecorded: list[float] = []
+        """When requests were sent while no limit was known, and not recorded yet."""
         self._sent_at = 0.0
         self._limited_at = -1.0
 
@@ -40,10 +46,15 @@ class Pacing:
         """No request before this moment: the wait that the server asked for."""
         return max(self.requests.until, self.tokens.until)
 
-    @property
-    def on(self) -> bool:
-        """Whether a limit is known."""
-        return bool(self._reported) or self.requests.on or self.tokens.on
+    def _changed(self) -> None:
+        self.on = bool(self._reported) or self.requests.on or self.tokens.on
+
+    def record(self) -> None:
+        """Record the requests that were only noted, as no limit was known."""
+        for moment in self.unrecorded:
+            self.requests.sent(moment)
+            self._sent_at = moment
+        self.unrecorded.clear()
 
     def may_send(self, now: float) -> bool:
         """Whether a request may be sent now."""
@@ -67,14 +78,16 @@ class Pacing:
 
     def sent(self, now: float) -> int:
         """Record a request that is sent; return its number, in the order of sending."""
+        self.record()
         self.requests.sent(now)
         if self.tokens.on:
             self.tokens.sent(now)
+            self._changed()
         for bucket in self._reported:
             bucket.sent(now)
         self._sent_at = now
-        self._sent_count += 1
-        return self._sent_count
+        self.sent_count += 1
+        return self.sent_count
 
     def reported(
         self, limits: Iterable[RateLimit], number: int, sent_at: float, now: float
@@ -87,14 +100,16 @@ class Pacing:
             sent_at: when that was sent.
             now: the moment.
         """
+        self.record()
         for limit in limits:
             bucket = self._buckets[limit.unit]
-            bucket.report(limit, number, sent_at, self._sent_count - number, now)
+            bucket.report(limit, number, sent_at, self.sent_count - number, now)
             if bucket not in self._reported:
                 self._reported.append(bucket)
             enough = bucket.cost and bucket.next_chance() <= now
             if limit.unit == "tokens" and enough and sent_at > self._limited_at:
                 self.tokens.clear()
+        self._changed()
 
     def limited(
         self, now: float, wait: float, refused: RateLimit, number: int, sent_at: float
@@ -108,15 +123,17 @@ class Pacing:
             number: the number of the refused request.
             sent_at: when that was sent.
         """
+        self.record()
         bucket = self._buckets[refused.unit]
         # What refusals alone state is not enough: it could not be seen that more is left by now.
         expected = bucket in self._reported and bucket.next_chance() > now
         if bucket in self._reported and None not in (refused.remaining, refused.refill):
-            bucket.report(refused, number, sent_at, self._sent_count - number, now)
+            bucket.report(refused, number, sent_at, self.sent_count - number, now)
         if refused.unit == "requests":
             self._requests_limited(now, wait, expected)
         else:
             self._tokens_limited(now, wait, expected, refused)
+        self._changed()
 
     def _requests_limited(self, now: float, wait: float, expected: bool) -> None:
         bucket, requests = self._buckets["requests"], self.requests
@@ -145,3 +162,4 @@ class Pacing:
         """Drop a request rate that was not limited for a minute; called when no call waits."""
         if self.requests.on:
             self.requests.relax(now)
+            self._changed()

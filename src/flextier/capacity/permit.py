@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -45,6 +46,7 @@ class ProbeSpacing(NamedTuple):
 DEFAULT_SPACING = ProbeSpacing(1.0, 2.0, 60.0, 0.5)
 
 
+@dataclass(slots=True, eq=False)
 class Permit:
     """The state of one attempt at its limiter, which makes, grants and ends it under its lock.
 
@@ -52,56 +54,41 @@ class Permit:
     read to its end must not hold a slot until the process ends.
     """
 
-    __slots__ = (
-        "armed", "begun", "confirmed", "estimator", "granted", "latest", "level", "lost", "next_by",
-        "number", "place", "probe", "sent_at", "spacing", "turn", "until", "verdict", "waiting",
-        "wake",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        estimator: LaneEstimator,
-        until: float,
-        latest: float,
-        turn: int,
-        lost: Callable[[Any], None],
-        next_by: float = inf,
-    ) -> None:
-        self.estimator = estimator
-        """The lane that it is for."""
-        self.until = until
-        """When the call leaves the lane, if it was not admitted."""
-        self.latest = latest
-        """After this moment, the attempt is not worth starting."""
-        self.next_by = next_by
-        """When the call must be on another lane; infinity: there is none, or no deadline."""
-        self.turn = turn
-        """Orders permits with the same ``until``: the lowest goes first."""
-        self.lost = lost
-        self.waiting = False
-        """Whether it is in the queue."""
-        self.place = -1
-        """Its key in the queue."""
-        self.wake: Callable[[], None] | None = None
-        """Wakes the caller that waits."""
-        self.armed = 0.0
-        """When the caller checks again without being woken."""
-        self.granted = False
-        """Whether the request may be sent, or has been."""
-        self.begun = False
-        """Whether the request was sent."""
-        self.sent_at = 0.0
-        """When it was sent; until then, when it was granted."""
-        self.number = 0
-        """Its number among the model's requests, in the order of sending."""
-        self.level = 0
-        """Requests in flight when it was granted, itself included."""
-        self.probe = False
-        """Whether it probes if the lane accepts more than the known limit."""
-        self.confirmed = False
-        """Whether it is known to be admitted: no refusal came in the time that refusals take."""
-        self.verdict: Verdict = ""
-        self.spacing = DEFAULT_SPACING
+    estimator: LaneEstimator
+    """The lane that it is for."""
+    until: float
+    """When the call leaves the lane, if it was not admitted."""
+    latest: float
+    """After this moment, the attempt is not worth starting."""
+    turn: int
+    """Orders permits with the same ``until``: the lowest goes first."""
+    lost: Callable[[Any], None]
+    next_by: float = inf
+    """When the call must be on another lane; infinity: there is none, or no deadline."""
+    waiting: bool = False
+    """Whether it is in the queue."""
+    place: int = -1
+    """Its key in the queue."""
+    wake: Callable[[], None] | None = None
+    """Wakes the caller that waits."""
+    armed: float = 0.0
+    """When the caller checks again without being woken."""
+    granted: bool = False
+    """Whether the request may be sent, or has been."""
+    begun: bool = False
+    """Whether the request was sent."""
+    sent_at: float = 0.0
+    """When it was sent; until then, when it was granted."""
+    number: int = 0
+    """Its number among the model's requests, in the order of sending."""
+    level: int = 0
+    """Requests in flight when it was granted, itself included."""
+    probe: bool = False
+    """Whether it probes if the lane accepts more than the known limit."""
+    confirmed: bool = False
+    """Whether it is known to be admitted: no refusal came in the time that refusals take."""
+    verdict: Verdict = ""
+    spacing: ProbeSpacing = DEFAULT_SPACING
 
     def __del__(self) -> None:
         # The garbage collector may run this while the limiter's lock is held, so it only records

@@ -29,29 +29,25 @@ class StallDetector:
     """The silent requests of a lane, and which of them have stalled."""
 
     __slots__ = (
-        "_given_up_after", "_given_up_at", "_last_admitted", "_latencies", "_silent",
+        "_given_up_at", "_latencies", "given_up_after", "last_admitted", "silent",
     )  # fmt: skip
 
     def __init__(self, latencies: Latencies) -> None:
         self._latencies = latencies
-        self._silent: dict[int, float] = {}
+        self.silent: dict[int, float] = {}
         """When each silent request is checked next, in the order of sending."""
-        self._last_admitted = 0.0
+        self.last_admitted = 0.0
         """When the last request that was admitted was sent."""
         self._given_up_at = 0.0
         """When a request was given up without a later answer."""
-        self._given_up_after = 0.0
+        self.given_up_after = 0.0
         """How long that one was silent; 0: an answer came since."""
-
-    def admitted(self, permit: Permit) -> None:
-        """Record that a request was admitted."""
-        self._last_admitted = max(self._last_admitted, permit.sent_at)
 
     def ended(self, permit: Permit, *, served: bool) -> None:
         """Record the end of a request."""
-        self._silent.pop(permit.number, None)
+        self.silent.pop(permit.number, None)
         if served:
-            self._given_up_after = 0.0
+            self.given_up_after = 0.0
 
     def stalls_in(
         self, permit: Permit, now: float, factor: float, until: float, full: bool
@@ -76,9 +72,9 @@ class StallDetector:
         else:
             seconds = self._left(permit, now, factor, until, full)
         if seconds <= 0:
-            self._silent.pop(permit.number, None)
+            self.silent.pop(permit.number, None)
             return 0.0
-        self._silent[permit.number] = now + seconds
+        self.silent[permit.number] = now + seconds
         return seconds
 
     def _left(self, permit: Permit, now: float, factor: float, until: float, full: bool) -> float:
@@ -109,18 +105,18 @@ class StallDetector:
         time = until - permit.sent_at
         allowed = max(least, min(few, time * _SHARE_FULL)) if full else max(few, time * _SHARE)
         if not later:  # twice as long as the one before, which may have been given up too soon
-            allowed = max(allowed, min(2 * self._given_up_after, time * _SHARE))
+            allowed = max(allowed, min(2 * self.given_up_after, time * _SHARE))
         return later, allowed
 
     def _may_give_up(self, permit: Permit, now: float, allowed: float) -> bool:
         """Whether to give up a request without a later answer."""
-        if now - self._last_admitted < allowed:
+        if now - self.last_admitted < allowed:
             return False  # that one will show what the lane does
-        if self._last_admitted <= self._given_up_at and now - self._given_up_at < allowed:
+        if self.last_admitted <= self._given_up_at and now - self._given_up_at < allowed:
             return False  # nothing was admitted in the place of the one before
-        for number, next_check in reversed(self._silent.items()):
+        for number, next_check in reversed(self.silent.items()):
             if number == permit.number:
-                self._given_up_at, self._given_up_after = now, now - permit.sent_at
+                self._given_up_at, self.given_up_after = now, now - permit.sent_at
                 return True
             if now < next_check + _LEAST:  # else it is not waited for: its first byte has come
                 return False

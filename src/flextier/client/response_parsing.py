@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from functools import lru_cache
 from typing import Any, get_args
@@ -21,17 +20,6 @@ def flex_stream_class(stream_cls: Any, flex_cls: Any) -> Any:
     """Our stream class, for the same events as the SDK's."""
     events = get_args(stream_cls)
     return flex_cls[events] if events else stream_cls
-
-
-class DecodedBody:
-    """The ``json`` method of a response whose body has been decoded: the SDK decodes it, too."""
-
-    def __init__(self, content: bytes, body: Any) -> None:
-        self._content = content
-        self._body = body
-
-    def __call__(self, **kwargs: Any) -> Any:
-        return json.loads(self._content, **kwargs) if kwargs else self._body
 
 
 def undecodable(response: Any, error: Exception) -> MalformedAnswerError:

@@ -5,6 +5,7 @@ Whatever waits is a step of a generator, which ``routing/driver.py`` takes in a 
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable
@@ -36,13 +37,12 @@ from flextier.calls import blocks, hooks
 from flextier.calls.answer import Answer, read_answer, why_unreadable
 from flextier.calls.budget import budgets_in_force
 from flextier.calls.call import Call
-from flextier.calls.context import Scope, current_scope
+from flextier.calls.context import SCOPE, Scope
 from flextier.capacity import AccountKey
 from flextier.capacity.account_key import account_key
 from flextier.client import ledger_setting
 from flextier.client.base import RoutedClient
 from flextier.client.response_parsing import (
-    DecodedBody,
     flex_stream_class,
     no_answer,
     single_chunk_response,
@@ -62,7 +62,6 @@ from flextier.routing.plan import Plan, plan_call
 from flextier.routing.steps import Request, Served, Steps
 from flextier.routing.timeout_args import PolicyInForce, TimeoutArgument, policy_of_call
 from flextier.transport.attempt_timeout import async_time_limit, time_limit
-from flextier.transport.http_clients import enforces_time_limit
 from flextier.transport.streams import AsyncFlexStream, FlexStream
 from flextier.variables import OFF, is_off
 
@@ -81,8 +80,8 @@ class RoutedRequests(RoutedClient):
     """Makes a wait that another thread or task can end."""
     _time_limit: Callable[..., AbstractContextManager[Any]]
     """Ends the attempt inside when its time is up, or when it has stalled."""
-    _ends_in_time: bool
-    """Whether attempts end in time without per-read timers."""
+    _ends_in_time = False
+    """Whether attempts end in time without per-read timers, whatever the HTTP client."""
 
     def _send(self, *args: Any, **kwargs: Any) -> Any:
         """The SDK's own ``request()``."""
@@ -110,7 +109,7 @@ class RoutedRequests(RoutedClient):
         router = self._router
         if client.is_closed():
             raise client_closed(client)
-        scope = current_scope()
+        scope = SCOPE.get()
         if not scope.simulated:
             if scope.blocks or blocks.open_blocks:
                 blocks.call_begins(scope.blocks)
@@ -123,7 +122,8 @@ class RoutedRequests(RoutedClient):
             for spending, limit, knob in budgets_in_force(policy.budget, scope):
                 spending.check(limit, knob)
                 charges.append(spending.charge)
-        exchange.ends_reads_in_time = self._ends_in_time and not call.reads_body
+        in_time = self._ends_in_time or getattr(client._client, "enforces_time_limit", False)
+        exchange.ends_reads_in_time = in_time and not call.reads_body
         account = self._account()
         exchange.account = account
         if hooks.call_hooks or hooks.listeners or hooks.recorder is not None:
@@ -206,7 +206,7 @@ class RoutedRequests(RoutedClient):
             received, body.received = body.received, None  # the options may live long
             received(response, stream)
         elif not stream and response.is_closed and is_routed(options):
-            _decode(options.url.partition("?")[0], response)
+            _decoded(options.url.partition("?")[0], response)
         sdk: Any = super()
         return sdk._process_response(options=options, response=response, stream=stream, **kwargs)
 
@@ -216,11 +216,6 @@ class SyncRequests(RoutedRequests):
 
     _stream_class = FlexStream
     _new_wait = ThreadWait
-
-    @property
-    def _ends_in_time(self) -> bool:  # type: ignore[override]  # our own HTTP client ensures it
-        client: Any = self
-        return enforces_time_limit(client._client)
 
     def request(  # the SDK's overloads, in one signature
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
@@ -308,6 +303,7 @@ class Exchange:
         client, stream = self.client, self._stream
         # A stream that has begun may last until the deadline itself.
         read = state.silence_limit() if self._call.stream else state.limit
+        stalls_in = state.stalls_in
         options = attempt_options(
             self.options,
             tier=state.ladder.lane.service_tier,
@@ -316,7 +312,7 @@ class Exchange:
             usage=state.adds_usage,
             received=partial(self._received, state),
         )
-        with client._time_limit(state.limit, state.stalls_in, self.new_request):
+        with client._time_limit(state.limit, stalls_in, self.new_request):
             try:
                 if not state.plain:
                     result = yield Request(
@@ -348,7 +344,7 @@ class Exchange:
             raise self.client._make_status_error_from_response(response)
         if self._stream:
             options, state.whole = self.options, response.content
-            body = _decode(self._call.endpoint, response)
+            body = _decoded(self._call.endpoint, response)
             response = single_chunk_response(options, body, response)
             self.answer = None
         else:
@@ -377,8 +373,9 @@ class Exchange:
         if any(map(headers.__contains__, STATED)):
             state.headers_received(headers)
         if not stream and response.is_closed:
-            body = _decode(self._call.endpoint, response)
+            body = _decoded(self._call.endpoint, response)
             self.answer = read_answer(body, response.content, self._request_id)
+            response.json = DecodedBody(response.content, body)
 
     def _served(self, state: CallState, result: Any) -> Steps[Served]:
         unread = self._stream and isinstance(result, BaseAPIResponse)
@@ -428,8 +425,19 @@ class Exchange:
         return FlexDeadlineExceeded(request or self.new_request(), message)
 
 
-def _decode(endpoint: str, response: Any) -> dict[str, Any]:
-    """The body of a response, which the SDK does not check; it finds it decoded.
+class DecodedBody:
+    """The ``json`` method of a response whose body has been decoded: the SDK decodes it, too."""
+
+    def __init__(self, content: bytes, body: Any) -> None:
+        self._content = content
+        self._body = body
+
+    def __call__(self, **kwargs: Any) -> Any:
+        return json.loads(self._content, **kwargs) if kwargs else self._body
+
+
+def _decoded(endpoint: str, response: Any) -> dict[str, Any]:
+    """The body of a response, which the SDK does not check.
 
     Raises:
         MalformedAnswerError: it is no answer of the endpoint.
@@ -440,5 +448,4 @@ def _decode(endpoint: str, response: Any) -> dict[str, Any]:
         raise undecodable(response, error) from error
     if why := why_unreadable(endpoint, body):
         raise no_answer(response, why)
-    response.json = DecodedBody(response.content, body)
     return body  # type: ignore[no-any-return]  # why_unreadable has checked that

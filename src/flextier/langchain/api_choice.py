@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from flextier.lanes import AUTO, EXECUTIONS
 from flextier.lanes.flex import OPEN_TIERS
 from flextier.lanes.responses_api import RESPONSES_NAMES, chat_only
 from flextier.planning.model_lanes import needs_windows
-from flextier.policy import FlexPolicy
 
 
-def needs_responses(policy: FlexPolicy, model: str) -> bool:
+@lru_cache(maxsize=256)
+def needs_responses(lanes: Sequence[str], lane_support: Sequence[str], model: str) -> bool:
     """Whether background lanes are named, or replace flex for the model."""
-    if policy.lanes == (AUTO,):
-        return needs_windows(model, policy.lane_support)
-    return any(EXECUTIONS[name] == "background" for name in policy.lanes)
+    if lanes == (AUTO,):
+        return needs_windows(model, lane_support)
+    return any(EXECUTIONS[name] == "background" for name in lanes)
 
 
 def fits_responses(fields: Mapping[str, Any], chat_body: Callable[[], dict[str, Any]]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -16,7 +17,7 @@ from flextier._utils.extras import needs_extra
 from flextier.calls.context import current_scope, listen
 from flextier.calls.report import CallReport, Retry
 from flextier.langchain.records import FRAMEWORK
-from flextier.langchain.run_tracking import run_of
+from flextier.langchain.run_tracking import outermost_run
 
 with needs_extra("langchain"):
     from langchain_core.callbacks import (
@@ -36,7 +37,9 @@ def calls_of(
     run_manager: Any, on_report: Callable[[CallReport], None] | None = None
 ) -> AbstractContextManager[None]:
     """Have calls begun inside be LangChain's, part of the outermost run around ``run_manager``."""
-    return listen(on_report, run=run_of(run_manager), framework=FRAMEWORK)
+    # Without a run manager, the enclosing code sets the run.
+    run = None if run_manager is None else partial(outermost_run, run_manager)
+    return listen(on_report, run=run, framework=FRAMEWORK)
 
 
 def run_listener(run_manager: Any) -> AbstractContextManager[None]:

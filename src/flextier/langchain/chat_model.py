@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from typing_extensions import Self
 from flextier._openai.request_options import NO_STREAM_USAGE
 from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier._utils.extras import needs_extra
-from flextier.calls.context import current_scope
+from flextier.calls.context import SCOPE
 from flextier.calls.report import CallReport
 from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
@@ -23,11 +24,11 @@ from flextier.langchain.api_choice import fits_responses, needs_responses, respo
 from flextier.langchain.argument_names import check_names
 from flextier.langchain.cache_key import NAMESPACE, parents_key
 from flextier.langchain.callbacks import calls_of, run_listener, run_of_config
-from flextier.langchain.errors import errors_with_report
+from flextier.langchain.errors import raise_with_report
 from flextier.langchain.run_tracking import watch_runs
 from flextier.policy import FlexPolicy, PolicyField
 from flextier.transport.http_clients import SocketOption, async_http_client, sync_http_client
-from flextier.variables import is_off
+from flextier.variables import OFF, is_off
 
 with needs_extra("langchain"):
     from langchain_core.language_models import LanguageModelInput
@@ -171,11 +172,7 @@ class ChatOpenAIFlex(ChatOpenAI):
         for; else this model, on the API that the parent chooses.
         """
         model = kwargs.get("model", self.model_name)
-        if (
-            self.use_responses_api is not None
-            or is_off()
-            or not needs_responses(self._effective_policy(), model)
-        ):
+        if self.use_responses_api is not None or not self._needs_responses(model):
             return self, kwargs
         fields = {**self._default_params, **kwargs}
         if self._use_responses_api(fields) or not fits_responses(
@@ -185,13 +182,17 @@ class ChatOpenAIFlex(ChatOpenAI):
         arguments = responses_arguments({**self.model_kwargs, **kwargs}, fields.get("extra_body"))
         return self.model_copy(update={"use_responses_api": True, "model_kwargs": {}}), arguments
 
-    def _effective_policy(self) -> FlexPolicy:
-        """The policy of a call made here: the client's, with the overrides in force."""
-        policy: FlexPolicy = getattr(self.root_client, "policy", self.policy)
-        try:
-            return policy.replace(**dict(current_scope().changes))
-        except PolicyError:  # the call itself raises it
-            return policy
+    def _needs_responses(self, model: str) -> bool:
+        """Whether only the Responses API has the lanes of a call made here."""
+        if os.environ.get(OFF) and is_off():
+            return False
+        router = getattr(self.root_client, "_router", None)
+        policy: FlexPolicy = self.policy if router is None else router.policy
+        changes = {k: v for k, v in SCOPE.get().changes if k in ("lanes", "lane_support")}
+        if changes:
+            with suppress(PolicyError):  # the call itself raises it
+                policy = policy.replace(**changes)
+        return needs_responses(policy.lanes, policy.lane_support, model)
 
     def _stream_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a stream; with ``stream_usage=False`` its usage is not requested."""
@@ -237,13 +238,15 @@ class ChatOpenAIFlex(ChatOpenAI):
             messages, stop=stop, run_manager=run_manager, **kwargs
         )
         last_chunk = _LastChunk()
-        with errors_with_report():
+        try:
             # The request is made for the first chunk: a listener set then gets the whole call.
             with calls_of(run_manager, reports.append), run_listener(run_manager):
                 first = next(chunks, None)
             for chunk in _chain(first, chunks):
                 if last_chunk.passes(chunk):
                     yield chunk
+        except openai.OpenAIError as error:
+            raise_with_report(error)
         last = last_chunk.with_report(reports)
         if last is not None:
             if run_manager is not None and last_chunk.is_new:
@@ -264,12 +267,14 @@ class ChatOpenAIFlex(ChatOpenAI):
             messages, stop=stop, run_manager=run_manager, **kwargs
         )
         last_chunk = _LastChunk()
-        with errors_with_report():
+        try:
             with calls_of(run_manager, reports.append), run_listener(run_manager):
                 first = await anext(chunks, None)
             async for chunk in _achain(first, chunks):
                 if last_chunk.passes(chunk):
                     yield chunk
+        except openai.OpenAIError as error:
+            raise_with_report(error)
         last = last_chunk.with_report(reports)
         if last is not None:
             if run_manager is not None and last_chunk.is_new:
@@ -317,8 +322,11 @@ class ChatOpenAIFlex(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         reports: list[CallReport] = []
-        with errors_with_report(), calls_of(run_manager, reports.append), run_listener(run_manager):
-            result = super()._generate_with_cache(messages, stop, run_manager, **kwargs)
+        try:
+            with calls_of(run_manager, reports.append), run_listener(run_manager):
+                result = super()._generate_with_cache(messages, stop, run_manager, **kwargs)
+        except openai.OpenAIError as error:
+            raise_with_report(error)
         return _with_report(result, reports)
 
     async def _agenerate_with_cache(
@@ -329,8 +337,11 @@ class ChatOpenAIFlex(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         reports: list[CallReport] = []
-        with errors_with_report(), calls_of(run_manager, reports.append), run_listener(run_manager):
-            result = await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+        try:
+            with calls_of(run_manager, reports.append), run_listener(run_manager):
+                result = await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+        except openai.OpenAIError as error:
+            raise_with_report(error)
         return _with_report(result, reports)
 
     # --- serialisation ------------------------------------------------------------------------

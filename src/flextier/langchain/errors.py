@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import openai
 
 from flextier._utils.extras import needs_extra
@@ -16,23 +18,15 @@ class ModelDeadlineExceeded(FlexDeadlineExceeded, OpenAITimeoutError):
     """:class:`flextier.FlexDeadlineExceeded`, also caught as LangChain's ``ModelTimeoutError``."""
 
 
-class errors_with_report:
-    """Keep the report and the deadline error when ``ChatOpenAI`` re-raises an error."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not isinstance(error, openai.OpenAIError):
-            return
-        report = report_of(error)
-        raised: openai.OpenAIError = error
-        if isinstance(error.__cause__, FlexDeadlineExceeded):
-            exceeded = error.__cause__
-            raised = ModelDeadlineExceeded(exceeded.request, exceeded.message)
-        if report is not None:
-            attach_report(raised, report)
-        if raised is not error:
-            raise raised from error
+def raise_with_report(error: openai.OpenAIError) -> NoReturn:
+    """Raise an error that ``ChatOpenAI`` has re-raised, with the report and the deadline error."""
+    report = report_of(error)
+    raised: openai.OpenAIError = error
+    if isinstance(error.__cause__, FlexDeadlineExceeded):
+        exceeded = error.__cause__
+        raised = ModelDeadlineExceeded(exceeded.request, exceeded.message)
+    if report is not None:
+        attach_report(raised, report)
+    if raised is not error:
+        raise raised from error
+    raise error

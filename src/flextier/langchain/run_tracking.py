@@ -7,8 +7,6 @@ only identifies the run; it is released with the run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from threading import Lock
 from typing import Any
 from uuid import uuid4
@@ -62,16 +60,11 @@ def watch_runs() -> None:
 register_run_tracking(watch_runs)
 
 
-def run_of(run_manager: Any) -> Callable[[], str] | None:
-    """Returns the key of the outermost run around a model run, which may be the model run itself.
+def outermost_run(run_manager: Any) -> str:
+    """The key of the outermost run around a model run, which may be the model run itself.
 
-    If the outermost run began before tracking started, it is the model's parent run instead. None:
-    there is no run manager, and the enclosing code sets the run.
+    If the outermost run began before tracking started, it is the model's parent run instead.
     """
-    return None if run_manager is None else partial(_outermost_run, run_manager)
-
-
-def _outermost_run(run_manager: Any) -> str:
     watch_runs()
     parent = run_manager.parent_run_id
     if parent is not None:

@@ -210,7 +210,10 @@ class FlexLLM(BaseModel):
             except AttributeError as error:
                 # LlamaIndex reads the usage, which a failed response does not have.
                 raise failed_response_error(observer) or error from error
-        return with_report(response, observer)
+        if not observer.is_served:
+            return with_report(response, observer)
+        response.additional_kwargs["flextier"] = observer.report_fields
+        return response
 
     async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         llm: Any = super()
@@ -218,7 +221,10 @@ class FlexLLM(BaseModel):
         with observer.listening():
             chat = without_retries(llm._achat)
             response: ChatResponse = await chat(messages, **kwargs)
-        return with_report(response, observer)
+        if not observer.is_served:
+            return with_report(response, observer)
+        response.additional_kwargs["flextier"] = observer.report_fields
+        return response
 
     def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         llm: Any = super()

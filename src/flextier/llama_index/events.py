@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from anyio import CancelScope
 
 from flextier._utils.extras import needs_extra
-from flextier.calls.context import current_scope, listen
+from flextier.calls.context import SCOPE, listen
 from flextier.calls.report import CallReport, Retry
-from flextier.llama_index.run_tracking import run_here
+from flextier.llama_index.run_tracking import RUN, run_key
 
 with needs_extra("llama-index"):
     from llama_index.core.instrumentation.events import BaseEvent
@@ -80,12 +82,14 @@ class FlexFallbackEvent(BaseEvent):
 class CallObserver:
     """Listens to a call: keeps its report, and dispatches its events in the span of its start."""
 
-    __slots__ = ("_run", "_scope", "_span_id", "_stream", "report", "report_fields")
+    __slots__ = ("_run", "_scope", "_span_id", "_stream", "is_served", "report", "report_fields")
 
     def __init__(self) -> None:
         self._span_id = active_span_id.get()
-        self._scope = current_scope()
-        self._run = run_here(self._span_id)
+        self._scope = SCOPE.get()
+        self._run = partial(run_key, RUN.get(), self._span_id or str(uuid4()))
+        self.is_served = False
+        """Whether the call has ended with a response."""
         self._stream: Any = None
         self.report: CallReport | None = None
         """The report of the call; None until it has ended."""
@@ -133,7 +137,7 @@ class CallObserver:
 
     def _on_report(self, report: CallReport) -> None:
         self.report = report
-        self.report_fields = report.to_dict()
+        self.is_served, self.report_fields = report.served, report.to_dict()
         _dispatcher.event(FlexCallEvent(span_id=self._span_id, report=self.report_fields))
         if report.fallback is not None:
             _dispatcher.event(

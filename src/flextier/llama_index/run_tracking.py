@@ -7,12 +7,9 @@ is kept in the context, which LlamaIndex passes on to its tasks and threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar
-from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from flextier._utils.extras import needs_extra
 from flextier.calls.run_tracking import register_run_tracking
@@ -29,13 +26,14 @@ _KEY = "flextier_run"
 _UUID = 36  # characters; a span's id is a name, a hyphen and a UUID
 
 
-class _SpanRun(NamedTuple):
+class SpanRun(NamedTuple):
     id: str
     span_id: str | None
     """The span that it ends with. None: it ends in another task or process."""
 
 
-_run: ContextVar[_SpanRun | None] = ContextVar("flextier_llama_index_run", default=None)
+RUN: ContextVar[SpanRun | None] = ContextVar("flextier_llama_index_run", default=None)
+"""The current run; None: there is none."""
 
 
 class _RunSpanHandler(NullSpanHandler):
@@ -45,18 +43,18 @@ class _RunSpanHandler(NullSpanHandler):
         self, id_: str, *_: Any, instance: Any = None, parent_id: str | None = None, **__: Any
     ) -> None:
         """Set the run, if one begins outside of any other."""
-        run = _run.get()
+        run = RUN.get()
         if run is not None and run.span_id is not None and parent_id is None:
             # Its span has ended in another context, which left the run open in this one.
-            _run.set(run := None)
+            RUN.set(run := None)
         if run is None and isinstance(instance, _RUNS):
-            _run.set(_SpanRun(_run_name(id_), id_))
+            RUN.set(SpanRun(_run_name(id_), id_))
 
     def span_exit(self, id_: str, *_: Any, **__: Any) -> None:
         """Unset the run, if it ends."""
-        run = _run.get()
+        run = RUN.get()
         if run is not None and run.span_id == id_:
-            _run.set(None)
+            RUN.set(None)
 
     def span_drop(self, id_: str, *_: Any, **__: Any) -> None:
         """Unset the run, if it fails."""
@@ -64,13 +62,13 @@ class _RunSpanHandler(NullSpanHandler):
 
     def capture_propagation_context(self) -> dict[str, Any]:
         """The run, for a nested workflow that may run elsewhere."""
-        run = _run.get()
+        run = RUN.get()
         return {} if run is None else {_KEY: run.id}
 
     def restore_propagation_context(self, context: dict[str, Any]) -> None:
         """Continue the run that a workflow was started in."""
         if (run_id := context.get(_KEY)) is not None:
-            _run.set(_SpanRun(run_id, None))
+            RUN.set(SpanRun(run_id, None))
 
 
 _span_handler = _RunSpanHandler()
@@ -89,18 +87,15 @@ def watch_runs() -> None:
 register_run_tracking(watch_runs)
 
 
-def run_here(span_id: str | None) -> Callable[[], str]:
-    """Returns the key of the current run; outside of any run, one for the call alone.
+def run_key(run: SpanRun | None, span_id: str) -> str:
+    """The key of the run of a call; outside of any run, one for the call alone.
 
     A run that began before tracking started does not count.
 
     Args:
+        run: the run that was current when the call was requested.
         span_id: the span of the call.
     """
-    return partial(_run_key, _run.get(), span_id or str(uuid4()))
-
-
-def _run_key(run: _SpanRun | None, span_id: str) -> str:
     watch_runs()
     return _run_name(span_id) if run is None else run.id
 

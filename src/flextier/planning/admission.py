@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flextier.capacity import Limiter, Permit, ProbeSpacing
+from flextier.lanes import Lane
 from flextier.lanes.rate_limits import reported_limits
 from flextier.planning.fallback import REFUSED_FOR, FailedAttempt, Ladder
 from flextier.policy import FlexPolicy
@@ -20,6 +21,8 @@ class Admission:
     _ladder: Ladder
     _policy: FlexPolicy
     _permit: Permit | None = None
+    begun_on: Lane | None = None
+    """The lane for which a permit was granted at once, as for an attempt that begins now."""
     _stall_factor: float | None = None
     """The policy's ``stall_factor``, or a multiple of it; None: not asked yet."""
 
@@ -42,13 +45,14 @@ class Admission:
         # A batch's calls are sent together: no request of their own to admit.
         if ladder.lane.batched or not ladder.lane.limited:
             self.release(now)
-            self._permit = None
+            self._permit = self.begun_on = None
             return True
         until, latest, next_by = ladder.window()
         estimator = self._limiter.lane(ladder.lane.name, ladder.lane.queues)
         turn = before.turn if before is not None and before.estimator is estimator else None
         permit = self._limiter.try_acquire(estimator, now, until, latest, turn, next_by, begin=True)
         self._permit = permit
+        self.begun_on = ladder.lane if permit.granted else None
         return permit.granted
 
     def recheck(self, now: float, wake: Callable[[], None]) -> float:

@@ -77,6 +77,8 @@ class CallState:
     """Whether the call has ended."""
 
     # --- of the current attempt
+    is_direct: bool = True
+    """Whether the SDK sends it; False: the response is the journal's, or is polled for."""
     limit: float = math.inf
     """Seconds that it may take, from start to end."""
     plain: bool = False
@@ -116,13 +118,6 @@ class CallState:
     def journaled(self) -> JournaledResponse | None:
         """The response that the journal has; None: it has none."""
         return None if (entry := self.setting.entry) is None else entry.answer
-
-    @property
-    def is_deferred(self) -> bool:
-        """Whether the response is the journal's, or is polled for: batch and background."""
-        return self.ladder.lane.deferred or (
-            self.setting.entry is not None and self.setting.entry.answer is not None
-        )
 
     # --- admission --------------------------------------------------------------------------------
 
@@ -198,17 +193,20 @@ class CallState:
             log.wait_ended(now)
         self.limit, self.whole, self.held, self.transport.answer = math.inf, None, False, None
         if (entry := setting.entry) is not None and entry.answer is not None:
+            self.is_direct = False
             return
         if ladder.out_of_time(now):
             raise deadline_error(self)
         self.error = None
         lane = ladder.lane
-        if not lane.deferred:
+        self.is_direct = not lane.deferred
+        if self.is_direct:
             self.limit = ladder.attempt_timeout(now)
             if self.call.stream:
                 self.plain = isinstance(self.step, Send) and self.step.plain
                 self.adds_usage = self._may_add_usage()
-            self.admission.start(now)
+            if self.admission.begun_on is not lane:
+                self.admission.start(now)
         elif not lane.batched and (entry is None or entry.background_response is None):
             self.admission.start(now)
         log.lane, log.sent_at = lane.name, now

@@ -45,7 +45,7 @@ def _attempt(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served | No
     try:
         state.transport.check_open()
         state.begin_attempt()
-        executor = executor_of(state) if state.is_deferred else state.transport
+        executor = state.transport if state.is_direct else executor_of(state)
         served = yield from executor.attempt(state, new_wait)
     except Exception as error:
         failed = state.failed(error)

@@ -69,7 +69,7 @@ class Transport(Executor, Protocol):
 
 def executor_of(state: CallState) -> Executor:
     """The executor of the lane that the call is on; the journal's, if that has the response."""
-    if not state.is_deferred:
+    if state.is_direct:
         return state.transport
     from flextier.routing import deferred  # most programs need none of them
 

@@ -150,6 +150,9 @@ def _with_backend(transport: Any, backend: Callable[[Any], Any]) -> Any:
 
 
 class _SyncClient(openai.DefaultHttpxClient):
+    enforces_time_limit = True
+    """:class:`time_limit` applies to its requests."""
+
     def __init__(self, options: tuple[SocketOption, ...], **kwargs: Any) -> None:
         self._options = options
         self._settings = dict(kwargs)
@@ -180,11 +183,6 @@ class _SyncClient(openai.DefaultHttpxClient):
 def _close_all(transports: list[Any]) -> None:
     for transport in transports:
         transport.close()
-
-
-def enforces_time_limit(http_client: Any) -> bool:
-    """Whether :class:`time_limit` applies to a sync HTTP client: it is one of ours."""
-    return isinstance(http_client, _SyncClient)
 
 
 # --- the async client -------------------------------------------------------------------------
