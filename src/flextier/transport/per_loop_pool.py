@@ -55,7 +55,7 @@ class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
         transport = self._make()
         lifetime = _open_until_loop_ends(transport, partial(_forget, self._open, loop, transport))
         self._open[loop] = (transport, lifetime)
-        await lifetime.__anext__()
+        await _begun(lifetime, loop)
         return await transport.handle_async_request(request)
 
     def _drop_closed(self) -> None:
@@ -89,6 +89,23 @@ async def _open_until_loop_ends(
     finally:
         drop()
         await transport.aclose()
+
+
+def _begun(lifetime: AsyncGenerator[None, None], loop: Any) -> Awaitable[None]:
+    """Begin a generator that the loop closes: the loop's hooks are read in the first call.
+
+    nest_asyncio, in notebooks, runs a loop without them: Python would then close the generator
+    outside of any loop, which prints tracebacks and leaves connections open.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    if hooks.finalizer is not None or not isinstance(loop, asyncio.BaseEventLoop):
+        return lifetime.__anext__()
+    own: Any = loop
+    sys.set_asyncgen_hooks(own._asyncgen_firstiter_hook, own._asyncgen_finalizer_hook)
+    try:
+        return lifetime.__anext__()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 def _forget(transports: _Open, loop: Any, transport: Any) -> None:
