@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import flextier
 from flextier import FlexPolicy
 from flextier.lanes import (
     BACKGROUND,
@@ -197,3 +200,13 @@ def test_the_other_lane_of_a_name() -> None:
     assert BACKGROUND_FLEX.alternative_for(Failure(400, param="background")) is FLEX
     assert BACKGROUND_FLEX.alternative_for(Failure(400, param="service_tier")) is None
     assert FLEX.alternative_for(Failure(400, param="service_tier")) is None
+
+
+def test_prices_stand_with_the_lanes_only() -> None:
+    """A lane's share of the standard price is a number in its own file, and in no other."""
+    shares = {lane.price.share for lane in LANES.values() if lane.price.share != 1}
+    number = re.compile(rf'Decimal\("({"|".join(map(re.escape, map(str, shares)))})"\)')
+    package = Path(str(flextier.__file__)).parent
+    files = [path for path in package.rglob("*.py") if path.parent.name != "lanes"]
+    assert len(shares) == 3
+    assert [path for path in files if number.search(path.read_text(encoding="utf-8"))] == []
