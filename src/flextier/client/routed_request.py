@@ -59,8 +59,9 @@ from flextier.routing.call import CallSetting, CallState
 from flextier.routing.driver import adrive, attempts, drive
 from flextier.routing.open_stream import OpenStream
 from flextier.routing.plan import Plan, plan_call
+from flextier.routing.policy_in_force import PolicyInForce, policy_of_call
 from flextier.routing.steps import Request, Served, Steps
-from flextier.routing.timeout_args import PolicyInForce, TimeoutArgument, policy_of_call
+from flextier.routing.timeout_args import TimeoutArgument
 from flextier.transport.attempt_timeout import async_time_limit, time_limit
 from flextier.transport.streams import AsyncFlexStream, FlexStream
 from flextier.variables import OFF, is_off

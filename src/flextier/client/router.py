@@ -11,7 +11,8 @@ from flextier.capacity import LimiterRegistry
 from flextier.errors import ClientClosedError
 from flextier.policy import FlexPolicy
 from flextier.routing.plan import PlanCache
-from flextier.routing.timeout_args import ClientArguments, PolicyInForce, policy_in_force
+from flextier.routing.policy_in_force import PolicyInForce, policy_in_force
+from flextier.routing.timeout_args import ClientArguments
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The ``timeout`` and ``max_retries`` of the SDK and the frameworks, and the policy of a call."""
+"""The ``timeout`` and ``max_retries`` arguments of the SDK and the frameworks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from typing import Any
 
 import openai
 
-from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
-from flextier.calls.context import Scope
 from flextier.errors import PolicyError
-from flextier.lanes import STANDARD
-from flextier.policy import MAX_PATIENCE, PREFIX, FlexPolicy
-from flextier.variables import is_off, setting
+from flextier.policy import MAX_PATIENCE, FlexPolicy
 
 _CONNECT = 5.0
 """Seconds to connect, as the SDK's own default."""
@@ -23,8 +19,8 @@ _CONNECT = 5.0
 _NEVER = 1_000_000.0
 """``timeout=None`` means no timeout; this is the longest that every platform's poll() can wait."""
 
-
-_PER_LANE = ("flex_timeout", "standard_timeout")
+PER_LANE = ("flex_timeout", "standard_timeout")
+"""The fields of the policy that a ``timeout`` bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,7 @@ class TimeoutArgument:
         if self.total is None:
             return policy
         changes: dict[str, Any] = {}
-        for field in _PER_LANE:
+        for field in PER_LANE:
             own = getattr(policy, field)
             if field not in policy.explicit or own > self.total:
                 changes[field] = self.total
@@ -151,81 +147,3 @@ def with_retries(
             f"contradict each other: set one of them only"
         )
     return policy.replace(max_retries=max_retries)
-
-
-# With FLEXTIER_OFF: one lane, and the waits of the SDK's own retries (`_calculate_retry_timeout`).
-_OFF = {
-    "lanes": (STANDARD.name,),
-    "patience": 120.0,
-    "backoff_initial": 0.5,
-    "backoff_max": 8.0,
-    "backoff_multiplier": 2.0,
-    "start_jitter": 0.0,
-    "stall_factor": 0.0,
-    "flex_background": False,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyInForce:
-    """The policy of a call."""
-
-    policy: FlexPolicy
-    limits: str
-    """Its limits, as in ``CallReport.limits``."""
-
-
-def policy_of_call(
-    policy: FlexPolicy, timeout: TimeoutArgument, scope: Scope, clock: Clock
-) -> PolicyInForce:
-    """The policy of a call that begins now.
-
-    Args:
-        policy: the client's, without its ``timeout``.
-        timeout: the call's ``timeout``, else the client's.
-        scope: what the code around the call has set.
-        clock: the client's.
-
-    Raises:
-        PolicyError: an override in force does not fit the policy.
-    """
-    if scope.changes:
-        policy = policy.replace(**dict(scope.changes))
-    if is_off():
-        policy = policy.model_copy(update=_OFF)
-    left = math.inf if scope.until is None else max(scope.until - clock.wall(), 0.0)
-    return policy_in_force(policy, timeout, left)
-
-
-def policy_in_force(
-    policy: FlexPolicy, timeout: TimeoutArgument, left: float = math.inf
-) -> PolicyInForce:
-    """The policy under a ``timeout``, of a call that must end within the seconds that are left."""
-    policy = timeout.apply_to(policy)
-    ends = left < (math.inf if policy.deadline is None else policy.deadline)
-    if ends:
-        policy = policy.model_copy(update={"deadline": left})
-    patient = timeout.patience_for(policy)
-    sources = {"deadline": "until"} if ends else {}
-    if patient is not policy:
-        sources["patience"] = "timeout * (max_retries + 1)"
-    if timeout.total is not None:
-        sources |= {name: "timeout" for name in _PER_LANE if getattr(policy, name) == timeout.total}
-    shown = [
-        f"{name} {value:g} s ({sources.get(name) or _source(policy, name)})"
-        for name in ("deadline", "patience", *_PER_LANE)
-        if (value := getattr(patient, name)) is not None
-    ]
-    if policy.patience is None and policy.deadline is not None:
-        shown.insert(1, "patience to the deadline")
-    elif patient.patience is None:
-        shown.insert(0, f"patience {MAX_PATIENCE:g} s (default)")
-    return PolicyInForce(patient, ", ".join(shown))
-
-
-def _source(policy: FlexPolicy, field: str) -> str:
-    """Where the value of a field comes from."""
-    if field in policy.explicit:
-        return "in code"
-    variable = PREFIX + field.upper()
-    return variable if setting(variable) else "default"
