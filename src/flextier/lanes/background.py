@@ -127,37 +127,31 @@ _GUIDE = "https://developers.openai.com/api/docs/guides/background"
 _SINCE = date(2026, 11, 17)
 
 
-def _lane(window: Window, seconds: float, max_seconds: float, price: PriceRule) -> BackgroundLane:
+def _lane(window: Window, hours: int, share: str) -> BackgroundLane:
+    # "The discount applies to model token rates on each eligible request", those of cached input
+    # and cache writes among them. The table shows none for `soonest`, which has no target, either.
+    listed_as = {"completion_window": window} if hours else {}
     return BackgroundLane(
         name=f"{ANY_WINDOW}-{window}",
         service_tier=STANDARD.service_tier,
         served_as=STANDARD.served_as,
         timeout_field="background_timeout",
-        max_seconds=max_seconds,
+        max_seconds=5400.0 * hours or 3600.0,
         execution="background",
         window=window,
-        window_seconds=seconds,
-        price=price,
+        window_seconds=3600.0 * hours,
+        price=PriceRule(Decimal(share), listed_as, _SINCE, _GUIDE if hours else ""),
         family=ANY_WINDOW,
         feature="completion windows",
-        takes=f"within {seconds / 3600:g} h (a target)" if seconds else "no target is stated",
+        takes=f"within {hours} h (a target)" if hours else "no target is stated",
         colors=("#8a4fb0", "#c596e6"),
     )
 
 
-def _discounted(window: Window, hours: int, share: str) -> BackgroundLane:
-    # "The discount applies to model token rates on each eligible request", those of cached input
-    # and cache writes among them.
-    listed_as, seconds = {"completion_window": window}, hours * 3600.0
-    price = PriceRule(Decimal(share), listed_as, _SINCE, all_models_source=_GUIDE)
-    return _lane(window, seconds, 1.5 * seconds, price)
-
-
-# The guide's table of windows shows no discount for `soonest`.
 BACKGROUND: dict[Window, BackgroundLane] = {
-    "soonest": _lane("soonest", 0.0, 3600.0, PriceRule(share=Decimal(1))),
-    "2h": _discounted("2h", 2, "0.7"),
-    "8h": _discounted("8h", 8, "0.6"),
+    "soonest": _lane("soonest", 0, "1"),
+    "2h": _lane("2h", 2, "0.7"),
+    "8h": _lane("8h", 8, "0.6"),
 }
 """The lane of each window."""
 
