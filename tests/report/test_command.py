@@ -172,6 +172,17 @@ def test_names_that_would_command_a_program(keep: Keep, capsys: pytest.CaptureFi
     assert set(json.loads(capsys.readouterr().out)["by_model"]) == {"=1+1", "\x1b[2J"}
 
 
+def test_a_carriage_return_in_a_tag(keep: Keep, tmp_path: Path) -> None:
+    """It begins no row of a CSV file, whose first cell would be a formula."""
+    rows = keep([call(tags=("a\r=2+2",)), call(tags=("\r=3+3",))])
+    output = tmp_path / "tags.csv"
+    report(rows, "--by", "tag", "--format", "csv", "--output", str(output))
+    content = output.read_bytes()
+    assert b"\r" not in content
+    assert b"\na\\r=2+2," in content
+    assert b"\n'\\r=3+3," in content
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -36,6 +36,20 @@ def killed(process: subprocess.Popen[str]) -> Iterator[None]:
         process.kill()
 
 
+def test_a_port_in_use() -> None:
+    """The error names the port, and the option."""
+    with flextier.sim.Simulator() as simulator:
+        port = int(simulator.url.rpartition(":")[2])
+        named = rf"port {port} of 127\.0\.0\.1 cannot be used.*\(--port\)"
+        with pytest.raises(OSError, match=named):
+            flextier.sim.Simulator(port=port).start()
+        ended = python("-c", RUN, "--port", str(port))
+    assert ended.returncode == 2
+    assert re.fullmatch(f"flextier sim: {named}.*\n", ended.stderr)
+    with pytest.raises(OSError, match="port 65536"):
+        flextier.sim.Simulator(port=65536).start()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_command_serves_until_it_is_stopped(number: signal.Signals) -> None:
     """The command prints its address and how to use it, serves there, and ends with status 0."""

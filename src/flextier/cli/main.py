@@ -27,12 +27,29 @@ _SUMMARIES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     given = sys.argv[1:] if arguments is None else arguments
-    options = _parser(given).parse_args(given)
+    name = given[0] if given else ""
     try:
-        status: int = options.run(options)
+        try:
+            options = _parser(given).parse_args(given)
+            name = options.command
+            status: int = options.run(options)
+        finally:  # also of --help, which ends the process
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except ImportError as error:
-        return fail(options.command, error)
+        return fail(name, error)
+    except OSError as error:
+        return _output_failed(name, error)
     return status
+
+
+def _output_failed(command: str, error: OSError) -> int:
+    """The exit status where standard output has no reader any more, or its disk is full."""
+    from flextier.report.output import discard_stdout
+
+    if error.filename is None and sys.stdout is not None:
+        discard_stdout()
+    return 0 if isinstance(error, BrokenPipeError) else fail(command, error)
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from flextier.cli._common import DURATION, duration_or_zero, fail
+from flextier.cli._common import DURATION, duration_or_zero, fail, write_stdout
 
 if TYPE_CHECKING:
     from flextier.sim.simulator import Simulator
@@ -65,7 +65,8 @@ def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; return 0, or 2 for invalid options."""
     try:
         with _signals() as stopped, _simulator(options) as simulator:
-            print(_greeting(simulator), flush=True)
+            if status := write_stdout("sim", f"{_greeting(simulator)}\n"):
+                return status
             # In short waits, because Windows delivers Ctrl-C only between them.
             while not stopped.wait(0.5):
                 continue

@@ -117,7 +117,9 @@ def comma_separated(summary: Summary, by: str, *, for_terminal: bool = False) ->
 
 
 def _cell(name: str) -> str:
-    return f"'{name}" if name.startswith(_FORMULA_PREFIXES) else name
+    # csv does not quote a lone \r, at which a spreadsheet begins another row.
+    shown = name.replace("\r", "\\r")
+    return f"'{shown}" if name.startswith(_FORMULA_PREFIXES) else shown
 
 
 def as_json(summary: Summary, by: str | None) -> str:

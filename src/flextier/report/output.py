@@ -68,9 +68,16 @@ def _print(text: str) -> None:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except OSError as error:
-        # Python flushes the buffer again at exit, which would fail and change the exit status.
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
-        os.close(devnull)
+        discard_stdout()
         if not isinstance(error, BrokenPipeError):  # as of `| head`
             raise
+
+
+def discard_stdout() -> None:
+    """Discard what is left for standard output, which cannot be written.
+
+    Python flushes the buffer again at exit, which would fail and change the exit status.
+    """
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)

@@ -35,7 +35,7 @@ class Server:
         port: The port of the loopback; 0: any free one.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port cannot be used.
     """
 
     def __init__(self, app: App, port: int) -> None:
@@ -114,7 +114,11 @@ def _listening_socket(port: int) -> socket.socket:
     try:
         listener.bind((HOST, port))
         listener.listen(2048)
-    except OSError:
+    except (OSError, OverflowError) as error:
         listener.close()
-        raise
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise OSError(
+            f"port {port} of {HOST} cannot be used ({why}): choose another with port= (--port); 0 "
+            "is any free one"
+        ) from error
     return listener
