@@ -25,6 +25,8 @@ def test_a_stalled_flex_attempt_leaves_time_for_standard(caller: Caller, sim: Si
 
 def test_a_call_ends_by_its_deadline(caller: Caller, sim: Simulator) -> None:
     """When no lane answers, the error is ours, the SDK's timeout, and names the knob."""
+    caller(sim.base_url)  # the first call of a process imports modules
+    sim.reset()
     sim.script(*[Fault.stall()] * 2)
 
     outcome = caller(sim.base_url, FAST.replace(deadline=0.3, standard_reserve=0.15))
