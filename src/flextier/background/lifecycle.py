@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-import openai
-
+from flextier._openai import names as openai
 from flextier._openai.compat import failure_of, new_request
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn

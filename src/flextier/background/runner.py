@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
-import openai
 
+from flextier._openai import names as openai
 from flextier._openai.compat import new_request
 from flextier._utils.clock import Clock
 from flextier._utils.wakeup import TaskWait, ThreadWait, running_loop, task_wait

@@ -11,9 +11,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-import openai
-from openai.types import Batch
-
+from flextier._openai import names as openai
+from flextier._openai.names import Batch
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier._utils.durations import Duration, named_seconds
 from flextier.batch.api import TAG, TERMINAL, BatchAPI, created_at

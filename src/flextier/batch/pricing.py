@@ -7,8 +7,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
-from openai.types import Batch
-
+from flextier._openai.names import Batch
 from flextier.batch.api import created_at
 from flextier.costs import Cost, Usage, price, price_book
 from flextier.lanes import BATCH

@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-import openai
-from openai.types import Batch
-
+from flextier._openai import names as openai
 from flextier._openai.compat import failure_of
+from flextier._openai.names import Batch
 from flextier._utils.clock import Clock
 from flextier.batch.api import BatchAPI
 from flextier.batch.api_errors import is_enqueue_limit

@@ -7,9 +7,8 @@ import re
 from collections.abc import Callable
 from typing import IO, Any
 
-import openai
-from openai.types import Batch
-
+from flextier._openai import names as openai
+from flextier._openai.names import Batch
 from flextier.batch.api import TAG, BatchAPI
 from flextier.batch.api_errors import surely_not_processed
 

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-import openai
-
+from flextier._openai import names as openai
 from flextier._openai.compat import http
 from flextier._utils.wakeup import running_loop
 from flextier.transport.http_clients import sync_client_like, sync_http_client

@@ -7,10 +7,9 @@ import threading
 from collections.abc import Collection
 from typing import Any
 
-import openai
-from openai.types import Batch
-
+from flextier._openai import names as openai
 from flextier._openai.compat import failure_of
+from flextier._openai.names import Batch
 from flextier._utils.wakeup import ThreadWait
 from flextier.batch.api import TAG, TERMINAL, BatchAPI, files_are_missing
 from flextier.batch.api_errors import (

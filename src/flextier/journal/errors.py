@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import openai
-
+from flextier._openai import names as openai
 from flextier._utils.sqlite_file import is_damaged, is_locked
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import openai
-
+from flextier._openai import names as openai
 from flextier._utils.safe_warn import safe_warn
 from flextier.errors import PolicyError
 from flextier.policy import MAX_PATIENCE, FlexPolicy
