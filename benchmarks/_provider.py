@@ -83,7 +83,9 @@ def _simulate(settings: str) -> None:
 
     options = json.loads(settings)
     weather = Weather.from_dict(options["weather"])
-    with Simulator(weather, speed=options["speed"], record_bodies=False, keep_requests=1) as served:
+    with Simulator(
+        weather, speed=options["speed"], record_bodies=False, keep_requests=1, token="benchmarks"
+    ) as served:
         print(served.base_url, flush=True)
         sys.stdin.read()
 

@@ -269,7 +269,9 @@ def _flex() -> LaneState:
 def _steer(base_url: str, weather: dict[str, Any]) -> None:
     """Set the simulator's weather, and restart its clock."""
     url, body = base_url.removesuffix("/v1") + "/sim/weather", json.dumps(weather).encode()
-    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    request = urllib.request.Request(
+        url, body, {"content-type": "application/json", "x-flextier-token": "benchmarks"}
+    )
     urllib.request.urlopen(request).close()
 
 

@@ -95,7 +95,7 @@ async def test_async_sockets_to_a_proxy_are_kept_alive(
     monkeypatch.setenv("HTTP_PROXY", sim.url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     async with async_http_client(aiohttp=aiohttp) as client:
-        response = await client.get("http://api.example.invalid/stats")
+        response = await client.get("http://localhost:1/stats")
         assert response.json()["simulated"] is True
         assert options_to(sim) == ALIVE
 
@@ -117,9 +117,9 @@ def test_sockets_to_a_proxy_are_kept_alive(sim: Simulator, monkeypatch: pytest.M
     """Proxies of the environment are used, and the sockets to them are kept alive."""
     monkeypatch.setenv("HTTP_PROXY", sim.url)  # the simulator answers the absolute form as well
     with sync_http_client() as client:
-        response = client.get("http://api.example.invalid/stats")
+        response = client.get("http://localhost:1/stats")
         assert response.json()["simulated"] is True
-        with client.stream("GET", "http://api.example.invalid/stats") as streamed:
+        with client.stream("GET", "http://localhost:1/stats") as streamed:
             assert options_of(streamed)["on"] == 1
 
 

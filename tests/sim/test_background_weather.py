@@ -201,7 +201,13 @@ def test_mistakes_in_outcomes_are_explained(make: Any, problem: str) -> None:
 
 def steer(sim: Simulator, outcomes: Any) -> Any:
     """Script outcomes over HTTP."""
-    return raw(sim.url, "POST", "/sim/background", {"outcomes": outcomes}, authorization="")
+    return raw(
+        sim.url,
+        "POST",
+        "/sim/background",
+        {"outcomes": outcomes},
+        **{"x-flextier-token": sim.token},
+    )
 
 
 def test_outcomes_can_be_scripted_over_http(sim: Simulator) -> None:

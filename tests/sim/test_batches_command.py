@@ -33,7 +33,14 @@ def test_the_command_records_paid_lines_and_runs_fast() -> None:
 
 def test_the_command_knows_background_responses() -> None:
     """Their weather and their speed reach the simulator, and so do outcomes over HTTP."""
-    options = ["--speed", "3600", "--weather", "background_8h=3600,background_windows=o3"]
+    options = [
+        "--token",
+        "t",
+        "--speed",
+        "3600",
+        "--weather",
+        "background_8h=3600,background_windows=o3",
+    ]
     command = [sys.executable, "-c", RUN, *options]
     asked = {
         "model": "o3",
@@ -46,7 +53,9 @@ def test_the_command_knows_background_responses() -> None:
         url = process.stdout.readline().split()[-1].removesuffix("/v1")
         try:
             outcomes = {"outcomes": [{"outcome": "fail"}]}
-            assert raw(url, "POST", "/sim/background", outcomes).json() == {"waiting": 1}
+            assert raw(
+                url, "POST", "/sim/background", outcomes, **{"x-flextier-token": "t"}
+            ).json() == {"waiting": 1}
             name = raw(url, "POST", "/v1/responses", asked).json()["id"]
             path = f"/v1/responses/{name}"
             assert raw(url, "GET", path).json()["status"] == "in_progress"

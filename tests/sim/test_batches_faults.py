@@ -208,7 +208,9 @@ def test_faults_by_chance() -> None:
 def test_faults_of_paths_over_http(sim: Simulator, batches: Batches) -> None:
     """Another process scripts them with the same names."""
     fault = {"fault": "reset", "after_effect": True, "on": {"path": "/batches", "method": "POST"}}
-    assert raw(sim.url, "POST", "/sim/script", {"faults": [fault]}).json() == {"waiting": 1}
+    assert raw(
+        sim.url, "POST", "/sim/script", {"faults": [fault]}, **{"x-flextier-token": sim.token}
+    ).json() == {"waiting": 1}
     file = batches.upload(lines(1))
     with pytest.raises(openai.APIConnectionError):
         batches.start(file)

@@ -332,13 +332,24 @@ def test_outcomes_can_be_scripted_over_http(sim: Simulator, batches: Batches) ->
         {"outcome": "fail", "errors": ["empty_file"]},
         {"outcome": "expire", "after": 1, "times": 2},
     ]
-    answer = raw(sim.url, "POST", "/sim/batches", {"outcomes": outcomes}, authorization="")
+    answer = raw(
+        sim.url, "POST", "/sim/batches", {"outcomes": outcomes}, **{"x-flextier-token": sim.token}
+    )
     assert answer.json() == {"waiting": 3}
     file = batches.upload(lines(2))
     statuses = [batches.ended(batches.start(file)).status for _ in range(4)]
     assert statuses == ["failed", "expired", "expired", "completed"]
     for wrong in ("x", [{"outcome": "rain"}], [{"outcome": "stay"}], [{"outcome": "fail", "a": 1}]):
-        assert raw(sim.url, "POST", "/sim/batches", {"outcomes": wrong}).status == 400
+        assert (
+            raw(
+                sim.url,
+                "POST",
+                "/sim/batches",
+                {"outcomes": wrong},
+                **{"x-flextier-token": sim.token},
+            ).status
+            == 400
+        )
 
 
 # -- lists --------------------------------------------------------------------------------
@@ -399,7 +410,9 @@ def test_a_reset_over_http_stops_batches(sim: Simulator, batches: Batches) -> No
     """A large batch that is running ends with the reset: nothing is billed after it."""
     batches.create(lines(5000))
     assert eventually(lambda: sim.stats()["batches"]["completed_lines"] > 0)
-    assert raw(sim.url, "POST", "/sim/reset", {}).json() == {"reset": True}
+    assert raw(sim.url, "POST", "/sim/reset", {}, **{"x-flextier-token": sim.token}).json() == {
+        "reset": True
+    }
     time.sleep(0.01)
     assert sim.stats()["billed"] == {}
     assert sim.stats()["batches"]["created"] == 0

@@ -14,7 +14,7 @@ from .callers import Chat, Raw, raw
 
 def steer(sim: Simulator, path: str, body: Any) -> Raw:
     """A POST to a control path, without a key."""
-    return raw(sim.url, "POST", path, body, authorization="")
+    return raw(sim.url, "POST", path, body, authorization="", **{"x-flextier-token": sim.token})
 
 
 def test_faults_can_be_scripted_over_http(sim: Simulator) -> None:
@@ -91,3 +91,32 @@ def test_books_can_be_reset_over_http(sim: Simulator) -> None:
     Chat(sim.base_url).plain()
     assert steer(sim, "/sim/reset", {}).json() == {"reset": True}
     assert sim.requests == []
+
+
+@pytest.mark.parametrize("path", ["/sim/script", "/sim/weather", "/sim/reset", "/sim/batches"])
+def test_steering_needs_the_token(path: str, sim: Simulator) -> None:
+    """Without it, or with another, nothing changes; reading needs none."""
+    for token in ({}, {"x-flextier-token": "another"}):
+        refused = raw(sim.url, "POST", path, {"slots": 0}, **token)
+        assert refused.status == 403
+        assert "x-flextier-token" in refused.json()["error"]["message"]
+    assert sim.weather == Weather()
+    assert raw(sim.url, "GET", "/stats").status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example:8089"}, 403),  # a name that was rebound to 127.0.0.1
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "[::"}, 403),
+        ({"host": "localhost:8089", "origin": "http://localhost:3000"}, 200),
+    ],
+)
+def test_pages_of_other_sites(headers: dict[str, str], status: int, sim: Simulator) -> None:
+    """A browser would send their requests; neither calls nor statistics are answered."""
+    assert raw(sim.url, "GET", "/stats", **headers).status == status
+    body = {"model": "o3", "input": "Hi."}
+    assert raw(sim.url, "POST", "/v1/responses", body, **headers).status == status
+    assert len(sim.requests) == (status == 200)

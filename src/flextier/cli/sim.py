@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record-paid", action="store_true", help="count how often each line was paid for"
     )
     parser.add_argument(
+        "--token", help="what processes that steer it name in x-flextier-token [a random one]"
+    )
+    parser.add_argument(
         "--speed",
         type=float,
         default=1.0,
@@ -90,13 +93,14 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         record_bodies=options.record_bodies,
         speed=options.speed,
         record_paid=options.record_paid,
+        token=options.token,
     )
 
 
 def _greeting(simulator: Simulator) -> str:
     return (
         f"A simulated OpenAI with flex weather: {simulator.base_url}\n"
-        f"Statistics: {simulator.url}/stats   Stop: Ctrl-C\n"
+        f"Statistics: {simulator.url}/stats   Stop: Ctrl-C   Token: {simulator.token}\n"
         "\n"
         f"export OPENAI_BASE_URL={simulator.base_url}\n"
         f"export OPENAI_API_BASE={simulator.base_url}  # LlamaIndex reads this one\n"

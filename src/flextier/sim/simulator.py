@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -38,6 +39,8 @@ class Simulator:
         speed: Seconds of the provider's time, which batches, files and background responses live
             by, in one second of the clock; 3600: an hour in a second.
         record_paid: Whether every paid line is counted, see :meth:`paid`.
+        token: What other processes must name in ``x-flextier-token`` to steer it over HTTP; None:
+            a random one.
     """
 
     def __init__(
@@ -53,7 +56,10 @@ class Simulator:
         clock: Callable[[], float] = time.monotonic,
         speed: float = 1.0,
         record_paid: bool = False,
+        token: str | None = None,
     ) -> None:
+        self.token = token or secrets.token_hex(16)
+        """What other processes name in ``x-flextier-token`` to steer it over HTTP."""
         self._world = World(
             weather or Weather(),
             latency=latency,
@@ -77,7 +83,7 @@ class Simulator:
         """
         if self._server is not None:
             raise RuntimeError("the simulator is started already")
-        self._server = Server(App(self._world), self._port)
+        self._server = Server(App(self._world, self.token), self._port)
         self._world.connections = self._server.connections
         self._server.start()
         return self

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from flextier.sim.api import background, batches, endpoints, response_faults
+from flextier.sim.api.access import check_host, check_token
 from flextier.sim.base import api_errors
 from flextier.sim.base.api_errors import Rejected
 from flextier.sim.base.exchange import ClientLeft, Exchange, Receive, Scope, Send
@@ -54,10 +55,16 @@ UNKNOWN = "(unknown)"
 
 
 class App:
-    """The simulated API over a :class:`World`, as an ASGI application."""
+    """The simulated API over a :class:`World`, as an ASGI application.
 
-    def __init__(self, world: World) -> None:
+    Args:
+        world: what is served.
+        token: what requests that steer it must name.
+    """
+
+    def __init__(self, world: World, token: str) -> None:
         self._world = world
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
@@ -74,6 +81,7 @@ class App:
             exchange.settle(outcome)
 
     async def _serve(self, exchange: Exchange) -> None:
+        check_host(exchange.headers)
         control = CONTROL.get((exchange.method, exchange.path))
         if control is not None:
             await self._steer(control, exchange)
@@ -99,6 +107,8 @@ class App:
         await self._world.batches.close()
 
     async def _steer(self, control: Handler, exchange: Exchange) -> None:
+        if exchange.method == "POST":
+            check_token(exchange.headers, self._token)
         try:
             await control(exchange, self._world, "")
         except ValueError as error:
