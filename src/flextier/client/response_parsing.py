@@ -12,6 +12,7 @@ from flextier._openai.single_chunk_stream import (
     StreamUnverifiedWarning,
     as_event_stream,
 )
+from flextier._utils.safe_warn import callers_level
 from flextier.errors import MalformedAnswerError
 
 
@@ -46,7 +47,7 @@ def warn_unverified(model: str) -> None:
         f"{model}: OpenAI streams this model for verified organisations only. The response "
         f"was requested without streaming and comes in one chunk. Verify at {SETTINGS_URL}",
         StreamUnverifiedWarning,
-        stacklevel=2,
+        stacklevel=callers_level(),
     )
 
 

@@ -75,11 +75,11 @@ def warn_about_windows(model: str) -> None:
             f"{model} has no flex: its calls go to standard, at full price. It has completion "
             'windows, which cost 30 or 40 % less: set FlexPolicy(lanes="auto", deadline=...) or '
             "FLEXTIER_LANES=auto and FLEXTIER_DEADLINE",
-            stacklevel=8,
+            stacklevel=None,
         )
 
 
 @lru_cache(maxsize=64)
 def warn_ineligible(lane: str, reason: str, following: str) -> None:
     """Warn once why calls skip a lane."""
-    safe_warn(f"calls that go to {following} instead of {lane}: {reason}", stacklevel=8)
+    safe_warn(f"calls that go to {following} instead of {lane}: {reason}", stacklevel=None)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flextier._utils.clock import Clock
+from flextier._utils.safe_warn import callers_level
 from flextier.routing.call import CallState
 from flextier.routing.executors import executor_of
 from flextier.routing.steps import Background, Notify, Pause, Request, Served, Step, Steps
@@ -104,7 +105,7 @@ def _take(step: Step, clock: Clock) -> Any:
             warnings.warn(
                 f"callback {listener!r} is async; it cannot be notified by a sync call",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=callers_level(),
             )
     return None
 
