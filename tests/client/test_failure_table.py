@@ -171,7 +171,12 @@ ROWS = [
         policy=FLEX_ONLY,
     ),
     *(
-        Row(f"rejected-{status}", (Fault.status(status),), ("flex:rejected",), raises=error)
+        Row(
+            f"rejected-{status}",
+            (Fault.status(status, param="messages"),),
+            ("flex:rejected",),
+            raises=error,
+        )
         for status, error in (
             (400, openai.BadRequestError),
             (401, openai.AuthenticationError),

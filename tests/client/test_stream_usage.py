@@ -143,6 +143,7 @@ REJECTIONS = {
     "400": (400, {"error": {"message": "Unrecognized request argument: stream_options"}}),
     "400-param": (400, {"error": {"message": "Unknown field.", "param": "stream_options"}}),
     "422": (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"]}]}),
+    "422-unnamed": (422, {"detail": "Extra inputs are not permitted"}),
 }
 
 
@@ -241,6 +242,21 @@ def test_who_stops_at_the_finish_reason_is_priced(close: bool, rest: float, is_a
     assert report.usage is not None
     assert report.usage.output_tokens == 200
     assert (report.served, report.cost.basis) == (True, "exact")
+
+
+def test_a_refusal_is_estimated_too(is_async: bool) -> None:
+    """A stream that has no text, as the model refuses, is not unpriced where usage is missing."""
+    refusal = {"choices": [{"index": 0, "delta": {"refusal": "I cannot help."}}]}
+
+    def serve(connection: socket.socket) -> None:
+        _body(connection)
+        connection.sendall(event_stream(chunk(**refusal), chunk("", "stop")))
+
+    with serving(serve) as address:
+        _, report = stream(f"http://{address}/v1", is_async=is_async)
+    assert report.usage_estimated
+    assert report.usage is not None
+    assert report.usage.output_tokens > 0
 
 
 def test_usage_that_does_not_come(is_async: bool) -> None:

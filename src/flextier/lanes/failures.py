@@ -129,8 +129,11 @@ def _says(failure: Failure, words: re.Pattern[str]) -> bool:
 _STREAM_OPTIONS = re.compile(r"stream[_ ]options|include_usage", re.IGNORECASE)
 
 
-def rejects_stream_options(failure: Failure) -> bool:
-    """Whether a request with ``stream_options`` was rejected because of them."""
+def may_reject_stream_options(failure: Failure) -> bool:
+    """Whether a request with ``stream_options`` may have been rejected because of them: the failure
+    names them, or it names no field at all, as with some gateways."""
+    if failure.status in (400, 422) and failure.param is None:
+        return True
     if failure.status not in (None, 400, 422):
         return False
     return _STREAM_OPTIONS.search(failure.param or failure.message) is not None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flextier.capacity import LaneKey
 from flextier.lanes import warn_about_windows
-from flextier.lanes.failures import Failure, Kind, classify, rejects_stream_options
+from flextier.lanes.failures import Failure, Kind, classify, may_reject_stream_options
 from flextier.lanes.rate_limits import refused_limit
 from flextier.lanes.retry_after import retry_after, retry_forbidden
 from flextier.planning.fallback import FailedAttempt, Send
@@ -22,7 +22,7 @@ def decide(state: CallState, failure: Failure) -> Kind:
     if kind == "stream_unverified" and not state.call.stream:
         kind = "rejected"  # the call is no stream, so a call without one does not help
     added = state.adds_usage and kind in ("rejected", "transient")
-    state.usage_refused = state.usage_refused or (added and rejects_stream_options(failure))
+    state.usage_refused = state.usage_refused or (added and may_reject_stream_options(failure))
     outcome = "usage_unsupported" if state.adds_usage and state.usage_refused else kind
     now = clock.now()
     state.log.attempt_ended(now, outcome, failure.status, failure.request_id, failure.sent)

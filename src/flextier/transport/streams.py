@@ -55,7 +55,7 @@ class StreamProgress:
         self.usage: Usage | None = None
         self.model: str | None = None
         self.text_size = 0
-        """The characters of a chat stream's text and tool calls."""
+        """The characters of a chat stream's text, refusal and tool calls."""
 
     @property
     def complete(self) -> bool:
@@ -130,8 +130,9 @@ class StreamProgress:
 
 
 def _text_size(delta: Any) -> int:
-    content = getattr(delta, "content", None)
-    size = len(content) if isinstance(content, str) else 0
+    size = 0
+    for text in (getattr(delta, "content", None), getattr(delta, "refusal", None)):
+        size += len(text) if isinstance(text, str) else 0
     calls = getattr(delta, "tool_calls", None)
     for call in calls if isinstance(calls, list) else ():
         arguments = getattr(getattr(call, "function", None), "arguments", None)
