@@ -12,8 +12,11 @@ import pytest
 from flextier import Clock, FlexOpenAI, FlexPolicy, budget, override, track
 from flextier.bulk import run
 from flextier.bulk.options import options
+from flextier.journal.call_entry import CallEntry
+from flextier.lanes import CallFacts
 from flextier.langchain import ChatOpenAIFlex
 from flextier.sim import Fault, Simulator
+from tests.batch.conftest import forget
 from tests.bulk.helpers import read_jsonl, write_jsonl
 from tests.client.callers import FAST, KEY, MESSAGES, Caller
 
@@ -190,3 +193,17 @@ def test_a_bulk_run(sim: Simulator, tmp_path: Path) -> None:
     assert only_standard(sim, 3)
     assert {row["lane"] for row in read_jsonl(tmp_path / "out.jsonl")} == {"standard"}
     assert options(source, tmp_path / "other.jsonl", lanes="batch").concurrency == 64
+
+
+def test_what_the_journal_knows_to_be_pending(sim: Simulator, tmp_path: Path) -> None:
+    """A response that an earlier process requested in the background is not waited for."""
+    policy = FAST.replace(lanes=("background-8h",), journal=str(tmp_path / "calls.db"))
+    facts = CallFacts("/responses", {"input": "Hi.", "model": "o3"})
+    CallEntry(sim.base_url.rstrip("/") + "/", facts, policy, Clock()).accepted(
+        "resp_1", "background-8h", "o3"
+    )
+    forget()
+    with FlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=policy) as client, track() as calls:
+        client.responses.create(model="o3", input="Hi.")
+    assert only_standard(sim)
+    assert calls[0].lane == "standard"
