@@ -31,6 +31,7 @@ HEAVY = (
     "sqlalchemy",
     "starlette",
     "tiktoken",
+    "trio",
     "uvicorn",
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import Any
 
 import openai
@@ -61,13 +62,15 @@ _NOT_CONNECTED: tuple[type[Exception], ...] = (
 )
 
 
-httpcore: Any = importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
-"""The connections of :data:`http`."""
+@cache
+def httpcore() -> Any:
+    """The connections of :data:`http`; imported when first needed, as it imports trio."""
+    return importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
 
 
 def httpcore_error(name: str) -> type[Exception]:
     """An exception class of httpcore, or httpcore2."""
-    error: type[Exception] = getattr(httpcore, name)
+    error: type[Exception] = getattr(httpcore(), name)
     return error
 
 

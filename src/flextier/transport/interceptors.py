@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from flextier._openai.compat import http, httpcore
+import os
+from functools import cache
+from typing import Any
 
-_METHOD = "handle_async_request"
-_ORIGINALS = [
-    (kind, getattr(kind, _METHOD))
-    for kind in (http.AsyncHTTPTransport, httpcore.AsyncConnectionPool)
-]
+from flextier._openai.compat import http, httpcore
 
 
 def is_intercepted() -> bool:
-    """Whether such a tool is active now."""
-    return any(getattr(kind, _METHOD) is not original for kind, original in _ORIGINALS)
+    """Whether such a tool is active now: a method is not from the source of its package."""
+    for kind, folder in _originals():
+        code = getattr(kind.handle_async_request, "__code__", None)
+        if code is None or not code.co_filename.startswith(folder):
+            return True
+    return False
+
+
+@cache
+def _originals() -> tuple[tuple[Any, str], ...]:
+    core = httpcore()
+    kinds = ((http, http.AsyncHTTPTransport), (core, core.AsyncConnectionPool))
+    return tuple((kind, os.path.dirname(str(module.__file__))) for module, kind in kinds)
