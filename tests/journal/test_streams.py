@@ -266,7 +266,7 @@ BROKEN = {
     "ended-early": Fault.stream_end(after=3),
     "reset": Fault.stream_reset(after=3),
     "error-event": Fault.stream_error(after=3),
-    "refused-for-good": Fault.status(400),
+    "refused-for-good": Fault.status(400, param="messages"),
 }
 
 

@@ -128,7 +128,9 @@ def test_unknown_values_are_no_attributes(sim: Simulator, otel: Telemetry) -> No
 
 def test_no_text(caller: Caller, sim: Simulator, otel: Telemetry) -> None:
     """Neither the prompt nor the answer nor an error that quotes them is in a span or a metric."""
-    sim.script(Fault.serve(text=SECRET), Fault.status(400, message=f"no: {SECRET}"))
+    sim.script(
+        Fault.serve(text=SECRET), Fault.status(400, message=f"no: {SECRET}", param="messages")
+    )
     prompt: dict[str, Any] = {"user": SECRET}
     caller(sim.base_url, **prompt)
     assert caller(sim.base_url, **prompt).error is not None

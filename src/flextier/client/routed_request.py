@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -259,43 +260,30 @@ class AsyncRequests(RoutedRequests):
         return async_time_limit(seconds, stalls_in, new_request)
 
 
+@dataclass(slots=True, eq=False)
 class Exchange:
-    """The SDK's requests and responses of one call (:class:`flextier.routing.executors.Transport`).
+    """The requests and responses of one call (:class:`flextier.routing.executors.Transport`).
 
     It does not refer to the call's state: a stream that is dropped must give its permit back at
     once, and not when the garbage collector finds a cycle.
     """
 
-    __slots__ = (
-        "_call", "_cast_to", "_request_id", "_stream", "_stream_cls", "account", "answer", "client",
-        "ends_reads_in_time", "options", "timeout",
-    )  # fmt: skip
-
-    account: AccountKey
-    timeout: TimeoutArgument
-    ends_reads_in_time: bool
-
-    def __init__(
-        self, client: Any, call: Call, cast_to: Any, options: Any, stream: bool, stream_cls: Any
-    ) -> None:
-        self.client = client
-        self.options = options
-        """The SDK's options as the caller gave them."""
-        self.answer: Answer | None = None
-        self._request_id: str | None = None
-        self._call = call
-        self._cast_to = cast_to
-        self._stream = stream
-        self._stream_cls = stream_cls
+    client: Any
+    _call: Call
+    _cast_to: Any
+    options: Any
+    """The SDK's options as the caller gave them."""
+    _stream: bool
+    _stream_cls: Any
+    answer: Answer | None = None
+    _request_id: str | None = None
+    account: AccountKey = field(init=False)
+    timeout: TimeoutArgument = field(init=False)
+    ends_reads_in_time: bool = field(init=False)
 
     # --- attempts ---------------------------------------------------------------------------------
 
     def check_open(self) -> None:
-        """Raise if the client was closed, possibly while the call waited.
-
-        Raises:
-            ClientClosedError: it was.
-        """
         if self.client.is_closed():
             raise client_closed(self.client)
 
@@ -390,14 +378,12 @@ class Exchange:
         return Served(result, stream=parsed)
 
     def send_raw(self, options: Any) -> Any:
-        """Send a request of a background response; the SDK's raw response, or what awaits it."""
         self.check_open()
         return self.client._send(object, options)
 
     # --- in the SDK's terms -----------------------------------------------------------------------
 
     def facts(self) -> CallFacts:
-        """What lanes and the journal need of the call: its body without fields of lanes."""
         return request_facts(self.options, self._call)
 
     @property
@@ -405,24 +391,19 @@ class Exchange:
         return self.account.url(str(self.options.url))
 
     def new_request(self) -> Any:
-        """A request object, for an error or a response that must carry one."""
         return new_request(self._url, raw_response_headers(self.options))
 
     def failure_of(self, error: Exception) -> Failure | None:
-        """An exception as a failure; None if it is no failure of an attempt."""
         return failure_of(error)
 
     def failed_response(self, failure: Failure) -> Exception:
-        """The error for a response that reports a failure."""
         body = {"code": failure.code, "message": failure.message}
         return api_error(failure.message, self.new_request(), body)
 
     def unavailable(self, message: str) -> Exception:
-        """The error for a call that its last lane has never admitted."""
         return flex_unavailable(self._url, message)
 
     def deadline_exceeded(self, message: str, request: Any) -> Exception:
-        """The error for a call that no lane has answered by the deadline."""
         return FlexDeadlineExceeded(request or self.new_request(), message)
 
 

@@ -237,9 +237,6 @@ class CallState:
         Answers may come with HTTP 200 and ``status: "failed"``. Without a further attempt, such an
         answer ends the call and is returned, as the SDK does.
         """
-        if served.stream is not None:
-            self._stream_opened(served.stream)
-            return True
         answer = served.answer
         if (entry := self.setting.entry) is not None and entry.answer is not None:
             self.step = GiveUp("none")
@@ -319,7 +316,8 @@ class CallState:
         """Whether the call should have ended."""
         return self.setting.clock.now() >= self.ladder.deadline
 
-    def _stream_opened(self, stream: Any) -> None:
+    def stream_opened(self, stream: Any) -> None:
+        """Notify the listeners of the stream that is the call's response."""
         setting = self.setting
         if setting.entry is not None:
             setting.entry.stream_opened()

@@ -48,6 +48,9 @@ def _attempt(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served | No
         state.begin_attempt()
         executor = state.transport if state.is_direct else executor_of(state)
         served = yield from executor.attempt(state, new_wait)
+        if served.stream is not None:  # the call ends with it
+            state.stream_opened(served.stream)
+            return served
     except Exception as error:
         failed = state.failed(error)
         if not state.goes_on:

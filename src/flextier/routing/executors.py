@@ -40,7 +40,11 @@ class Transport(Executor, Protocol):
         """Whether a limit of this process ends reads, and not only a socket's."""
 
     def check_open(self) -> None:
-        """Raise if the client was closed, possibly while the call waited."""
+        """Raise if the client was closed, possibly while the call waited.
+
+        Raises:
+            ClientClosedError: it was.
+        """
 
     def facts(self) -> CallFacts:
         """What lanes and the journal need of the call: its body without fields of lanes."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class OpenStream:
-    """The call that a stream belongs to (:class:`flextier.transport.streams.StreamOwner`)."""
+    """The call that a stream belongs to: a :class:`flextier.transport.streams.StreamOwner`."""
 
     __slots__ = ("_state",)
 
@@ -26,11 +26,9 @@ class OpenStream:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the stream was made from a whole response."""
         return self._state.whole is not None
 
     def stream_recorder(self) -> StreamRecorder | None:
-        """Writes the stream's response to the journal; None: it is not journaled, or from there."""
         state = self._state
         if state.setting.entry is None or state.journaled is not None:
             return None
@@ -40,7 +38,6 @@ class OpenStream:
 
     @property
     def withholds_usage(self) -> bool:
-        """Whether to withhold the chunk of a stream that has its usage only: none was requested."""
         return not self._state.call.usage_requested
 
     @property
@@ -50,15 +47,12 @@ class OpenStream:
 
     @property
     def ends_reads_in_time(self) -> bool:
-        """Whether a limit of this process ends the reads of a stream, and not only a socket's."""
         return self._state.transport.ends_reads_in_time
 
     def silence_limit(self) -> float:
-        """Seconds that a stream's next event may take: those of an attempt, within the deadline."""
         return self._state.silence_limit()
 
     def deadline_error(self, request: Any) -> Exception | None:
-        """The error for a stream that is past the deadline; None: it is not."""
         return deadline_error(self._state, request) if self._state.past_deadline else None
 
     def stream_ended(
