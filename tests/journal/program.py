@@ -12,7 +12,7 @@ from typing import Any
 import flextier.batch.manager
 import flextier.journal.journal
 import flextier.routing.deferred
-import flextier.routing.stream_recorder  # noqa: F401 - all of them loaded before the fork, once
+import flextier.routing.stream_journal  # noqa: F401 - all of them loaded before the fork, once
 from flextier import FlexOpenAI, FlexPolicy, track
 from flextier.calls.report import CallReport
 from flextier.pricing.price_book import cost_or_unpriced

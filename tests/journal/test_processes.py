@@ -16,7 +16,7 @@ from tests.journal.conftest import Start
 
 API = "flextier.batch.api:BatchAPI"
 JOURNAL = "flextier.journal.journal:Journal"
-RECORDER = "flextier.routing.stream_recorder:StreamRecorder"
+RECORDER = "flextier.routing.stream_journal:StreamJournal"
 
 POINTS: dict[str, tuple[str, str]] = {
     "before-the-seal": ("before", f"{JOURNAL}.seal"),

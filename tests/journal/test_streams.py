@@ -25,7 +25,7 @@ from flextier._openai.single_chunk_stream import as_event_stream
 from flextier.journal import JournalWarning
 from flextier.journal.journal import journal_at
 from flextier.journal.records import unpacked
-from flextier.routing import stream_recorder
+from flextier.routing import stream_journal
 from flextier.sim import Fault, Simulator
 from tests.batch.conftest import forget
 from tests.batch.crowd import POLICY, options
@@ -335,7 +335,7 @@ def test_long_streams_pass_with_a_warning(
     caller: Caller, path: str, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is longer than the journal takes reaches the caller all the same."""
-    monkeypatch.setattr(stream_recorder, "MAX_STREAM_BYTES", 3)
+    monkeypatch.setattr(stream_journal, "MAX_STREAM_BYTES", 3)
     with pytest.warns(JournalWarning, match="longer than 3 bytes"):
         assert caller(sim.base_url, FLEX.replace(journal=path)).text
     assert done(path) == 0

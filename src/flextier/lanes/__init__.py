@@ -1,6 +1,6 @@
 """The lanes: ways to send a call, at different prices and latencies; one file a lane."""
 
-from flextier.lanes.background import ANY_WINDOW, BACKGROUND, BACKGROUND_FLEX, Window
+from flextier.lanes.background_windows import ANY_WINDOW, BACKGROUND, BACKGROUND_FLEX, Window
 from flextier.lanes.base import JOURNAL, RAW_BODY, CallFacts, Lane
 from flextier.lanes.batch import BATCH
 from flextier.lanes.eligibility import choose, warn_about_windows, warn_ineligible

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from flextier.lanes.background import ANY_WINDOW, BACKGROUND, BACKGROUND_FLEX
+from flextier.lanes.background_windows import ANY_WINDOW, BACKGROUND, BACKGROUND_FLEX
 from flextier.lanes.base import Execution, Lane
 from flextier.lanes.batch import BATCH
 from flextier.lanes.flex import FLEX

@@ -12,7 +12,7 @@ from flextier.routing.final_errors import deadline_error
 from flextier.routing.reporting import NOTHING_BILLED
 
 if TYPE_CHECKING:
-    from flextier.routing.stream_recorder import StreamRecorder
+    from flextier.routing.stream_journal import StreamJournal
     from flextier.transport.streams import StreamProgress
 
 
@@ -28,13 +28,13 @@ class OpenStream:
     def is_whole(self) -> bool:
         return self._state.whole is not None
 
-    def stream_recorder(self) -> StreamRecorder | None:
+    def stream_journal(self) -> StreamJournal | None:
         state = self._state
         if state.setting.entry is None or state.journaled is not None:
             return None
-        from flextier.routing.stream_recorder import StreamRecorder
+        from flextier.routing.stream_journal import StreamJournal
 
-        return StreamRecorder(state.journal, state.whole, state.call)
+        return StreamJournal(state.journal, state.whole, state.call)
 
     @property
     def withholds_usage(self) -> bool:

@@ -167,7 +167,7 @@ class StreamOwner(Protocol):
     def is_whole(self) -> bool:
         """Whether the stream was made from a whole response, so that its end can be awaited."""
 
-    def stream_recorder(self) -> Callable[[Any, StreamProgress], None] | None:
+    def stream_journal(self) -> Callable[[Any, StreamProgress], None] | None:
         """Called with each event before it is handed over; None: they are not recorded."""
 
     @property
@@ -335,7 +335,7 @@ class FlexStream(Stream[_T], _StreamBase):
         With ``readable_as_bytes``, the caller may read the response's bytes in place of events.
         """
         content = StreamBytes(self) if readable_as_bytes else None
-        self._recorder = owner.stream_recorder()
+        self._recorder = owner.stream_journal()
         try:
             while self._hold(self._pull(), owner):
                 pass
@@ -427,7 +427,7 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
     async def open(self, owner: StreamOwner, *, readable_as_bytes: bool = False) -> None:
         """As :meth:`FlexStream.open`."""
         content = AsyncStreamBytes(self) if readable_as_bytes else None
-        self._recorder = owner.stream_recorder()
+        self._recorder = owner.stream_journal()
         try:
             while self._hold(await self._pull(), owner):
                 pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from flextier.lanes.background import BACKGROUND
+from flextier.lanes.background_windows import BACKGROUND
 from flextier.lanes.price_rule import PriceRule
 
 BACKGROUND_DAY = replace(

@@ -17,7 +17,7 @@ MAX_STREAM_BYTES = 16 * 2**20
 """The most bytes of JSON that the journal puts together from a stream, and stores."""
 
 
-class StreamRecorder:
+class StreamJournal:
     """Writes one stream when its last event has arrived, before that is handed over."""
 
     __slots__ = ("_assembled", "_choices", "_endpoint", "_whole", "_write")
