@@ -52,6 +52,7 @@ class PolicyFields(TypedDict, total=False):
     start_jitter: Duration
     budget: Decimal | float | str | None
     lane_support: Mapping[str, Sequence[str]] | Sequence[str]
+    max_response_bytes: int | None
     batch_window: Duration
     batch_poll_interval: Duration
     batch_reserve: Duration
@@ -109,6 +110,9 @@ class FlexPolicy(BaseSettings):
             what is known of them: ``{"gpt-7*": ("batch", "background")}``, of ``batch``, ``flex``
             and ``background``; the first shell pattern that matches counts. In the environment
             ``gpt-7*=batch+background,my-model=flex``.
+        max_response_bytes = 67108864: Bytes that a response which is no stream may have, unpacked:
+            a longer one ends the call with an error. Applies to flextier's own HTTP clients. None:
+            no limit.
         batch_window = 10: How long calls are collected for one batch; a full file is sent at once.
         batch_poll_interval = 60: Maximum interval between two polls of a batch; the first ones come
             sooner.
@@ -163,6 +167,7 @@ class FlexPolicy(BaseSettings):
     start_jitter: NonNegativeSeconds = 0.0
     budget: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
     lane_support: Annotated[tuple[str, ...], NoDecode] = ()
+    max_response_bytes: Annotated[int, Field(ge=1)] | None = 2**26
     batch_window: PositiveSeconds = 10.0
     batch_poll_interval: PositiveSeconds = 60.0
     batch_reserve: NonNegativeSeconds = 900.0

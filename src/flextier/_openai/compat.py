@@ -32,6 +32,7 @@ __all__ = [
     "FinalRequestOptions",
     "LegacyAPIResponse",
     "NotGiven",
+    "ResponseTooLarge",
     "api_error",
     "connection_errors",
     "dumps",
@@ -66,6 +67,10 @@ _NOT_CONNECTED: tuple[type[Exception], ...] = (
 def httpcore() -> Any:
     """The connections of :data:`http`; imported when first needed, as it imports trio."""
     return importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
+
+
+class ResponseTooLarge(http.DecodingError):  # type: ignore[misc]  # httpx or httpx2
+    """A response is longer than ``FlexPolicy.max_response_bytes``; the SDK wraps it."""
 
 
 def httpcore_error(name: str) -> type[Exception]:
@@ -108,6 +113,8 @@ def failure_of(error: BaseException) -> Failure | None:
         # Access that is denied now would be denied again: no retry on this lane.
         headers = {"x-should-retry": "false"} if error.denied else {}
         return Failure(fault="unfinished", message=error.message, headers=headers)
+    if isinstance(error.__cause__, ResponseTooLarge):
+        return Failure(code="response_too_large", message=str(error.__cause__))
     if isinstance(error, openai.APIConnectionError):
         return Failure(fault=_fault(error), message=error.message, sent=_sent(error))
     if isinstance(error, openai.APIResponseValidationError):

@@ -112,11 +112,17 @@ def raw_response_headers(options: Any) -> dict[str, str]:
     return {k: v for k, v in headers.items() if k.lower() == RAW_RESPONSE_HEADER.lower()}
 
 
+MAX_BYTES = "flextier_max_bytes"
+"""Name of the limit of a response in its request's extensions."""
+
+
 class AttemptBody(dict[str, Any]):
     """The body of an attempt, with a callback for its response."""
 
     received: Callable[[Any, bool], None] | None = None
     """Called once with the HTTP response, before it is parsed, and whether it is a stream."""
+    max_bytes: int | None = None
+    """Bytes that the response may have, unpacked; None: no limit."""
 
 
 def attempt_options(
@@ -127,6 +133,7 @@ def attempt_options(
     plain: bool,
     usage: bool = False,
     received: Callable[[Any, bool], None] | None = None,
+    max_bytes: int | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> Any:
     """The options for one attempt: those of the call, which are not changed, with its tier.
@@ -138,11 +145,12 @@ def attempt_options(
         plain: whether to request the raw response of a plain call, where a stream was wanted.
         usage: whether to request the usage of a chat stream.
         received: called with the HTTP response, if it is no error, and whether it is a stream.
+        max_bytes: bytes that the response may have, unpacked; None: no limit.
         fields: the lane's other fields of the body; merged into objects that the caller set, whose
             values win.
     """
     body = AttemptBody(options.json_data, service_tier=tier)
-    body.received = received
+    body.received, body.max_bytes = received, max_bytes
     changes: dict[str, Any] = {"json_data": body, "timeout": timeout, "max_retries": 0}
     if options.extra_json and "service_tier" in options.extra_json:
         changes["extra_json"] = {**options.extra_json, "service_tier": tier}

@@ -300,6 +300,9 @@ class Exchange:
             plain=state.plain,
             usage=state.adds_usage,
             received=partial(self._received, state),
+            max_bytes=None
+            if stream and not state.plain
+            else state.setting.policy.max_response_bytes,
         )
         with client._time_limit(state.limit, stalls_in, self.new_request):
             try:

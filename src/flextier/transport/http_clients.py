@@ -24,6 +24,7 @@ from flextier._utils.extras import needs_extra
 from flextier.transport.attempt_timeout import TimeLimitedStream, clipped_timeout
 from flextier.transport.forked_child import drop_in_child, replace_pool
 from flextier.transport.per_loop_pool import PerLoopTransport, under_asyncio
+from flextier.transport.response_limit import limited
 from flextier.variables import AIOHTTP, is_false, setting
 
 SocketOption = tuple[int, int, int]
@@ -170,6 +171,9 @@ class _SyncClient(openai.DefaultHttpxClient):
     def _init_proxy_transport(self, proxy: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         return self._own(super()._init_proxy_transport(proxy, **kwargs))
 
+    def _send_single_request(self, request: Any) -> Any:
+        return limited(request, super()._send_single_request(request))
+
     def _own(self, transport: Any) -> Any:
         self._own_transports.append(transport)
         return _with_backend(transport, partial(_SyncBackend, options=self._options))
@@ -205,6 +209,9 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
 
     def _init_proxy_transport(self, proxy: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         return self._per_loop(partial(super()._init_proxy_transport, proxy), proxy, kwargs)
+
+    async def _send_single_request(self, request: Any) -> Any:
+        return limited(request, await super()._send_single_request(request))
 
     def _per_loop(self, make: Callable[..., Any], proxy: Any, kwargs: dict[str, Any]) -> Any:
         if kwargs.get("transport") is not None:
