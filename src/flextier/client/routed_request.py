@@ -55,7 +55,6 @@ from flextier.errors import FlexDeadlineExceeded
 from flextier.lanes import AUTO, CallFacts
 from flextier.lanes.failures import Failure
 from flextier.lanes.rate_limits import STATED
-from flextier.planning.burst import BurstMembership
 from flextier.routing.call import CallSetting, CallState
 from flextier.routing.driver import adrive, attempts, drive
 from flextier.routing.open_stream import OpenStream
@@ -178,6 +177,8 @@ class RoutedRequests(RoutedClient):
             setting.entry, pending = entry, entry.pending_lane
         no_batch: Callable[[], str] = str
         if policy.lanes == (AUTO,) and call.tier is None:
+            from flextier.planning.burst import BurstMembership  # most programs have no auto
+
             run = None if setting.scope.run is None else setting.scope.run()
             setting.burst = BurstMembership(run, (*account, call.model), setting.clock)
             no_batch = partial(setting.burst.no_batch_reason, policy)
