@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -189,6 +191,21 @@ def test_a_dropped_sync_client_closes(sim: Simulator) -> None:
     make(sim).responses.create(model="o3", input="Hi.")
     gc.collect()
     assert settled(sim) == 0
+
+
+_AT_EXIT = """
+import sys
+from flextier import FlexOpenAI
+client = FlexOpenAI(base_url=sys.argv[1], api_key="sk-test")
+client.responses.create(model="o3", input="Hi.")
+"""
+
+
+def test_a_sync_client_closes_at_exit(sim: Simulator) -> None:
+    """A program that never closes its client ends without a warning."""
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", _AT_EXIT, sim.base_url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_a_sync_client_dropped_in_a_cycle_closes(sim: Simulator) -> None:

@@ -160,7 +160,7 @@ class _SyncClient(openai.DefaultHttpxClient):
         self._own_transports: list[Any] = []
         super().__init__(**kwargs)
         # Not __del__: the garbage collector may finalize the sockets of a cycle before this object.
-        weakref.finalize(self, _close_all, self._own_transports).atexit = False
+        weakref.finalize(self, _close_all, self._own_transports)
         drop_in_child(self)
 
     def _init_transport(self, **kwargs: Any) -> Any:  # type: ignore[override]  # by keyword only
