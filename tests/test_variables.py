@@ -47,7 +47,9 @@ def _shown(default: object) -> tuple[str, ...]:
             return ("none", "1.5 times the window")
         case bool():
             return (str(default).lower(),)
-        case float() | int() | Decimal():
+        case int():
+            return (str(default),)
+        case float() | Decimal():
             return (f"{default:g}",)
         case ():
             return ("none",)

@@ -15,7 +15,7 @@ import pytest
 
 from flextier._openai.compat import http
 from flextier.sim import Fault, Simulator
-from flextier.transport.attempt_timeout import time_limit
+from flextier.transport.attempt_limits import time_limit
 from flextier.transport.http_clients import async_http_client, keepalive_options, sync_http_client
 from tests.client.callers import settled
 from tests.client.test_clients import make, make_async

@@ -15,7 +15,7 @@ from flextier._utils.wakeup import TaskWait, ThreadWait, running_loop, task_wait
 from flextier.background.api import PolledResponse, RawRequest
 from flextier.background.lifecycle import BackgroundLifecycle, Pause, Step, Steps
 from flextier.background.waiters import ClientWaiters
-from flextier.transport.attempt_timeout import time_limit
+from flextier.transport.attempt_limits import time_limit
 
 _CANCELLED_TIMEOUT = 10.0
 """The most seconds that a request of a cancelled task may take."""

@@ -8,7 +8,6 @@ import openai
 from typing_extensions import Self
 
 from flextier._openai.compat import is_given, not_given
-from flextier._openai.request_options import MAX_BYTES
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.capacity import CAPACITY
 from flextier.client.router import Router
@@ -43,14 +42,6 @@ class RoutedClient:
         sdk.__init__(
             timeout=timeout, http_client=http_client or self._default_http_client(), **kwargs
         )
-
-    def _build_request(self, options: Any, **kwargs: Any) -> Any:
-        """As the SDK's, with the limit of the response for our own HTTP clients."""
-        sdk: Any = super()
-        request = sdk._build_request(options, **kwargs)
-        if (limit := getattr(options.json_data, "max_bytes", None)) is not None:
-            request.extensions = {**request.extensions, MAX_BYTES: limit}
-        return request
 
     @property
     def policy(self) -> FlexPolicy:

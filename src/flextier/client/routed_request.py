@@ -24,6 +24,7 @@ from flextier._openai.compat import (
     new_request,
 )
 from flextier._openai.request_options import (
+    MAX_BYTES,
     AttemptBody,
     attempt_options,
     call_of,
@@ -62,7 +63,7 @@ from flextier.routing.plan import Plan, plan_call
 from flextier.routing.policy_in_force import PolicyInForce, policy_of_call
 from flextier.routing.steps import Request, Served, Steps
 from flextier.routing.timeout_args import TimeoutArgument
-from flextier.transport.attempt_timeout import async_time_limit, time_limit
+from flextier.transport.attempt_limits import async_time_limit, time_limit
 from flextier.transport.streams import AsyncFlexStream, FlexStream
 from flextier.variables import OFF, is_off
 
@@ -201,6 +202,14 @@ class RoutedRequests(RoutedClient):
         if policy is self._router.unchanged.policy and setting.entry is None:
             plans.keep(account, call, policy, plan)
         return plan
+
+    def _build_request(self, options: Any, **kwargs: Any) -> Any:
+        """As the SDK's, with the limit of the response for our own HTTP clients."""
+        sdk: Any = super()
+        request = sdk._build_request(options, **kwargs)
+        if (limit := getattr(options.json_data, "max_bytes", None)) is not None:
+            request.extensions = {**request.extensions, MAX_BYTES: limit}
+        return request
 
     def _process_response(self, *, options: Any, response: Any, stream: bool, **kwargs: Any) -> Any:
         """As the SDK's, which both clients call for each response that is no error."""

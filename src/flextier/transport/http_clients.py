@@ -21,10 +21,14 @@ from typing_extensions import TypedDict, Unpack
 
 from flextier._openai.compat import http
 from flextier._utils.extras import needs_extra
-from flextier.transport.attempt_timeout import TimeLimitedStream, clipped_timeout
+from flextier.transport.attempt_limits import (
+    TimeLimitedStream,
+    alimit_response,
+    clipped_timeout,
+    limit_response,
+)
 from flextier.transport.forked_child import drop_in_child, replace_pool
 from flextier.transport.per_loop_pool import PerLoopTransport, under_asyncio
-from flextier.transport.response_limit import limited
 from flextier.variables import AIOHTTP, is_false, setting
 
 SocketOption = tuple[int, int, int]
@@ -159,6 +163,7 @@ class _SyncClient(openai.DefaultHttpxClient):
         self._settings = dict(kwargs)
         self._own_transports: list[Any] = []
         super().__init__(**kwargs)
+        self._event_hooks["response"].insert(0, limit_response)
         # Not __del__: the garbage collector may finalize the sockets of a cycle before this object.
         weakref.finalize(self, _close_all, self._own_transports)
         drop_in_child(self)
@@ -170,9 +175,6 @@ class _SyncClient(openai.DefaultHttpxClient):
 
     def _init_proxy_transport(self, proxy: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         return self._own(super()._init_proxy_transport(proxy, **kwargs))
-
-    def _send_single_request(self, request: Any) -> Any:
-        return limited(request, super()._send_single_request(request))
 
     def _own(self, transport: Any) -> Any:
         self._own_transports.append(transport)
@@ -203,15 +205,13 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
             with needs_extra("aiohttp"):
                 import flextier.transport.aiohttp_transport  # noqa: F401 - by now, not by the first request
         super().__init__(**kwargs)
+        self._event_hooks["response"].insert(0, alimit_response)
 
     def _init_transport(self, **kwargs: Any) -> Any:  # type: ignore[override]  # by keyword only
         return self._per_loop(super()._init_transport, None, kwargs)
 
     def _init_proxy_transport(self, proxy: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         return self._per_loop(partial(super()._init_proxy_transport, proxy), proxy, kwargs)
-
-    async def _send_single_request(self, request: Any) -> Any:
-        return limited(request, await super()._send_single_request(request))
 
     def _per_loop(self, make: Callable[..., Any], proxy: Any, kwargs: dict[str, Any]) -> Any:
         if kwargs.get("transport") is not None:

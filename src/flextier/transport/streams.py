@@ -16,7 +16,7 @@ from flextier._openai.compat import connection_errors, timeout_errors
 from flextier.calls.report import CANCELLED, SERVED
 from flextier.errors import StreamInterruptedError
 from flextier.pricing.usage import Usage
-from flextier.transport.attempt_timeout import time_limit
+from flextier.transport.attempt_limits import time_limit
 from flextier.transport.stream_bytes import AsyncStreamBytes, StreamBytes
 
 _T = TypeVar("_T")

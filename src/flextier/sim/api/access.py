@@ -13,8 +13,10 @@ TOKEN_HEADER = "x-flextier-token"
 _HOSTS = frozenset({"127.0.0.1", "localhost"})
 
 
-def check_host(headers: Mapping[str, str]) -> None:
+def check_host(headers: Mapping[str, str], *, as_proxy: bool) -> None:
     """Check that a request is meant for the loopback: a browser sends those of any page.
+
+    Requests to a proxy (``as_proxy``) may name any host: no page can have a browser make them.
 
     Raises:
         Rejected: its Host or its Origin is another one.
@@ -23,6 +25,8 @@ def check_host(headers: Mapping[str, str]) -> None:
         "Host": f"//{headers.get('host', 'localhost')}",
         "Origin": headers.get("origin", "//localhost"),
     }
+    if as_proxy:
+        del given["Host"]
     for name, url in given.items():
         if _hostname(url) not in _HOSTS:
             raise Rejected(ErrorReply(403, f"{name}: the simulator serves 127.0.0.1 only"))

@@ -81,7 +81,7 @@ class App:
             exchange.settle(outcome)
 
     async def _serve(self, exchange: Exchange) -> None:
-        check_host(exchange.headers)
+        check_host(exchange.headers, as_proxy=exchange.as_proxy)
         control = CONTROL.get((exchange.method, exchange.path))
         if control is not None:
             await self._steer(control, exchange)

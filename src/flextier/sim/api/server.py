@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from flextier.sim.api.app import App
-from flextier.sim.base.exchange import TRANSPORT
+from flextier.sim.base.exchange import AS_PROXY, TRANSPORT
 
 HOST = "127.0.0.1"
 
@@ -20,11 +20,16 @@ KEEP_ALIVE = 600
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with the transport in the scope: some faults need it."""
+    """uvicorn's HTTP protocol, with the transport in the scope, which some faults need, and whether
+    the request is one to a proxy: it names its host in the request line."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
+
+    def on_headers_complete(self) -> None:
+        self.scope["extensions"][AS_PROXY] = b"://" in self.url  # type: ignore[index, assignment]
+        super().on_headers_complete()
 
 
 class Server:

@@ -24,7 +24,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 #: Where the server leaves the connection's transport in the ASGI scope's extensions.
-TRANSPORT = "flextier.transport.http_clients"
+TRANSPORT = "flextier.transport"
+AS_PROXY = "flextier.as_proxy"
 
 JSON = "application/json"
 CHUNK = 256 * 1024
@@ -55,6 +56,7 @@ class Exchange:
         self.receive = receive
         self._send = send
         self._transport: asyncio.Transport = scope["extensions"][TRANSPORT]
+        self.as_proxy: bool = scope["extensions"][AS_PROXY]
         self._clock = time.perf_counter()
         self._accounts: RequestLog | None = None
         self._route = self.path

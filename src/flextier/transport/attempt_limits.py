@@ -1,4 +1,5 @@
-"""The time limit of one attempt: all of its socket operations end within it, taken together."""
+"""The limits of one attempt: the time of all its socket operations taken together, and the bytes of
+its response, unpacked: a small body may unpack to gigabytes."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from typing import Any
 import anyio
 import openai
 
-from flextier._openai.compat import httpcore_error
+from flextier._openai.compat import ResponseTooLarge, httpcore_error
+from flextier._openai.request_options import MAX_BYTES
 from flextier._utils.wakeup import running_loop
 
 _UNTIL: ContextVar[float | None] = ContextVar("flextier_attempt_until", default=None)
@@ -152,3 +154,41 @@ class TimeLimitedStream:
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+class _LimitedDecoder:
+    """httpx's decoder of a response, which counts what it returns."""
+
+    def __init__(self, decoder: Any, limit: int) -> None:
+        self._decoder = decoder
+        self._limit = limit
+        self._count = 0
+
+    def decode(self, data: bytes) -> Any:
+        return self._counted(self._decoder.decode(data))
+
+    def flush(self) -> Any:
+        return self._counted(self._decoder.flush())
+
+    def _counted(self, data: Any) -> Any:
+        if not isinstance(data, bytes):  # httpx2 returns an iterator
+            return map(self._counted, data)
+        self._count += len(data)
+        if self._count > self._limit:
+            raise ResponseTooLarge(
+                f"the response has more than {self._limit:,} bytes: raise "
+                "FlexPolicy.max_response_bytes (FLEXTIER_MAX_RESPONSE_BYTES) if it may"
+            )
+        return data
+
+
+def limit_response(response: Any) -> None:
+    """Limit the bytes of a response where its request says so: an event hook of HTTP clients."""
+    limit = response.request.extensions.get(MAX_BYTES)
+    if limit is not None:
+        response._decoder = _LimitedDecoder(response._get_content_decoder(), limit)
+
+
+async def alimit_response(response: Any) -> None:
+    """The async form of :func:`limit_response`."""
+    limit_response(response)
