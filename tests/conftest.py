@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import signal
@@ -26,8 +27,10 @@ _PREFIXES = ("OPENAI_", "FLEXTIER_", "LANGCHAIN_", "LANGSMITH_", "AZURE_")
 
 def pytest_sessionstart() -> None:
     """Give Ctrl-C its usual effect, here and in the processes that tests start: the background of a
-    script hands down a SIGINT that is ignored.
+    script hands down a SIGINT that is ignored. And have no event loop that no test closes:
+    LlamaIndex's `asyncio_run` would otherwise have asyncio create one.
     """
+    asyncio.set_event_loop(None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
