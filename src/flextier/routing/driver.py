@@ -54,9 +54,12 @@ def _attempt(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served | No
     except Exception as error:
         failed = state.failed(error)
         if not state.goes_on:
-            if failed is error:
-                raise
-            raise failed from error
+            try:
+                if failed is error:
+                    raise
+                raise failed from error
+            finally:
+                del failed  # its traceback refers to this frame
     except BaseException as error:
         state.aborted(error)
         raise
@@ -66,6 +69,7 @@ def _attempt(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served | No
         failed = state.reported_error(served)
     if state.is_retry and state.setting.scope.retries:
         yield from _notify(state, failed)
+    del failed  # as above: what the attempt held is not left to the garbage collector
     return None
 
 
