@@ -51,7 +51,7 @@ def _attempt(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served | No
         if served.stream is not None:  # the call ends with it
             state.stream_opened(served.stream)
             return served
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the state decides; it is raised below
         failed = state.failed(error)
         if not state.goes_on:
             try:
