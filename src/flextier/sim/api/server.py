@@ -28,7 +28,7 @@ class _Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
-        self.scope["extensions"][AS_PROXY] = b"://" in self.url  # type: ignore[index, assignment]
+        self.scope["extensions"][AS_PROXY] = b"://" in self.url  # type: ignore[assignment]
         super().on_headers_complete()
 
 
