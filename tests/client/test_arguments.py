@@ -11,9 +11,9 @@ import pytest
 from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy
 from flextier._openai.compat import MAJOR
 from flextier.client.arguments import (
-    AsyncClientArguments,
+    AsyncConstructorArguments,
     AsyncCopyArguments,
-    ClientArguments,
+    ConstructorArguments,
     CopyArguments,
 )
 from flextier.client.unknown_arguments import check_names
@@ -24,8 +24,8 @@ CLIENTS = (FlexOpenAI, AsyncFlexOpenAI)
 @pytest.mark.parametrize(
     ("method", "arguments", "ours"),
     [
-        (openai.OpenAI.__init__, ClientArguments, {"policy", "clock"}),
-        (openai.AsyncOpenAI.__init__, AsyncClientArguments, {"policy", "clock"}),
+        (openai.OpenAI.__init__, ConstructorArguments, {"policy", "clock"}),
+        (openai.AsyncOpenAI.__init__, AsyncConstructorArguments, {"policy", "clock"}),
         (openai.OpenAI.copy, CopyArguments, {"policy"}),
         (openai.AsyncOpenAI.copy, AsyncCopyArguments, {"policy"}),
     ],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from openai.auth import X509WorkloadIdentity  # type: ignore[attr-defined, unused-ignore] # isort: skip
 
 
-class _Arguments(TypedDict, total=False):
+class _SharedArguments(TypedDict, total=False):
     """What the newest tested SDK takes in the constructor and in ``copy``, and ``policy``."""
 
     policy: FlexPolicy | PolicyFields | None
@@ -41,7 +41,7 @@ class _Arguments(TypedDict, total=False):
     default_query: Mapping[str, object] | None
 
 
-class _New(_Arguments, total=False):
+class _New(_SharedArguments, total=False):
     provider: _Provider | None
     max_retries: int
     clock: Clock
@@ -49,7 +49,7 @@ class _New(_Arguments, total=False):
     _enforce_credentials: bool
 
 
-class _Copied(_Arguments, total=False):
+class _Copied(_SharedArguments, total=False):
     provider: _Provider | openai.NotGiven | None
     max_retries: int | openai.NotGiven
     set_default_headers: Mapping[str, str] | None
@@ -68,7 +68,7 @@ class _Async(TypedDict, total=False):
     http_client: openai.DefaultAsyncHttpxClient | None
 
 
-class ClientArguments(_New, _Sync, total=False):
+class ConstructorArguments(_New, _Sync, total=False):
     """The arguments of :class:`flextier.FlexOpenAI`."""
 
 
@@ -76,7 +76,7 @@ class CopyArguments(_Copied, _Sync, total=False):
     """The arguments of its ``copy`` and ``with_options``."""
 
 
-class AsyncClientArguments(_New, _Async, total=False):
+class AsyncConstructorArguments(_New, _Async, total=False):
     """The arguments of :class:`flextier.AsyncFlexOpenAI`."""
 
 

@@ -11,9 +11,9 @@ from typing_extensions import Self, Unpack
 
 from flextier.background.waiters import await_stopped, stop_waiters, wait_stopped
 from flextier.client.arguments import (
-    AsyncClientArguments,
+    AsyncConstructorArguments,
     AsyncCopyArguments,
-    ClientArguments,
+    ConstructorArguments,
     CopyArguments,
 )
 from flextier.client.routed_request import AsyncRequests, SyncRequests
@@ -39,7 +39,7 @@ class FlexOpenAI(SyncRequests, openai.OpenAI):
         TypeError: there is no such argument, or the installed SDK does not have it yet.
     """
 
-    def __init__(self, **arguments: Unpack[ClientArguments]) -> None:
+    def __init__(self, **arguments: Unpack[ConstructorArguments]) -> None:
         super().__init__(**arguments)
 
     def copy(self, **arguments: Unpack[CopyArguments]) -> Self:
@@ -67,7 +67,7 @@ class AsyncFlexOpenAI(AsyncRequests, openai.AsyncOpenAI):
     It can be used under several event loops, one after another or at once.
     """
 
-    def __init__(self, **arguments: Unpack[AsyncClientArguments]) -> None:
+    def __init__(self, **arguments: Unpack[AsyncConstructorArguments]) -> None:
         super().__init__(**arguments)
 
     def copy(self, **arguments: Unpack[AsyncCopyArguments]) -> Self:

@@ -59,7 +59,7 @@ from flextier.lanes.rate_limits import STATED
 from flextier.routing.call import CallSetting, CallState
 from flextier.routing.driver import adrive, attempts, drive
 from flextier.routing.open_stream import OpenStream
-from flextier.routing.plan import Plan, plan_call
+from flextier.routing.plan import CallPlan, plan_call
 from flextier.routing.policy_in_force import PolicyInForce, policy_of_call
 from flextier.routing.steps import Request, Served, Steps
 from flextier.routing.timeout_args import TimeoutArgument
@@ -103,10 +103,10 @@ class RoutedRequests(RoutedClient):
         """
         if stream:
             stream_cls = flex_stream_class(stream_cls, self._stream_class)
-        exchange = Exchange(self, call, cast_to, options, stream, stream_cls)
+        exchange = CallExchange(self, call, cast_to, options, stream, stream_cls)
         return attempts(self._begun(call, exchange), self._new_wait)
 
-    def _begun(self, call: Call, exchange: Exchange) -> CallState:
+    def _begun(self, call: Call, exchange: CallExchange) -> CallState:
         client: Any = self
         router = self._router
         if client.is_closed():
@@ -144,7 +144,7 @@ class RoutedRequests(RoutedClient):
             plan = self._planned(call, setting, exchange)
         return CallState(call, plan, setting, exchange)
 
-    def _policy_of(self, exchange: Exchange, scope: Scope) -> PolicyInForce:
+    def _policy_of(self, exchange: CallExchange, scope: Scope) -> PolicyInForce:
         """The policy of a call, resolved once; the exchange gets the ``timeout`` in force."""
         router, given = self._router, exchange.options.timeout
         exchange.timeout = timeout = router.arguments.timeout
@@ -165,7 +165,7 @@ class RoutedRequests(RoutedClient):
         key = client.api_key if provider is None else f"provider {id(provider)}"
         return account_key(router.url_text, key, client.organization, client.project)
 
-    def _planned(self, call: Call, setting: CallSetting, exchange: Exchange) -> Plan:
+    def _planned(self, call: Call, setting: CallSetting, exchange: CallExchange) -> CallPlan:
         """The plan of a call whose lanes are not known from the call before."""
         policy, plans, account = setting.policy, self._router.plans, setting.account
         pending, stock = None, is_off()
@@ -271,7 +271,7 @@ class AsyncRequests(RoutedRequests):
 
 
 @dataclass(slots=True, eq=False)
-class Exchange:
+class CallExchange:
     """The requests and responses of one call (:class:`flextier.routing.executors.Transport`).
 
     It does not refer to the call's state: a stream that is dropped must give its permit back at

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 
 from flextier._utils.suggest import did_you_mean, unexpected_argument
-from flextier.client.arguments import ClientArguments, CopyArguments
+from flextier.client.arguments import ConstructorArguments, CopyArguments
 from flextier.policy import FlexPolicy
 
 
@@ -23,7 +23,7 @@ def check_names(function: str, sdk: Callable[..., Any], given: Mapping[str, Any]
     known = _parameters(getattr(sdk, "__func__", sdk))
     for name in given:
         if known and name not in known:
-            if name in (*ClientArguments.__annotations__, *CopyArguments.__annotations__):
+            if name in (*ConstructorArguments.__annotations__, *CopyArguments.__annotations__):
                 raise TypeError(f"{function}({name}=): openai {openai.__version__} has no {name}")
             raise unknown_argument(function, given, name, {*known, "policy"})
 

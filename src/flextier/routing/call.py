@@ -22,7 +22,7 @@ from flextier.planning.fallback import GiveUp, Ladder, Send
 from flextier.policy import FlexPolicy
 from flextier.routing.failed_attempt import decide
 from flextier.routing.final_errors import deadline_error, final_error, not_admitted_error
-from flextier.routing.plan import Plan
+from flextier.routing.plan import CallPlan
 from flextier.routing.reporting import AttemptLog, billed_lane, end_report, publish
 from flextier.routing.steps import Served
 
@@ -57,7 +57,7 @@ class CallState:
     """The state of one call."""
 
     call: Call
-    plan: Plan
+    plan: CallPlan
     setting: CallSetting
     transport: Transport
     log: AttemptLog = field(init=False)

@@ -16,7 +16,7 @@ from flextier.policy import FlexPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CallPlan:
     """The lanes of a call."""
 
     lanes: tuple[Lane, ...]
@@ -48,7 +48,7 @@ def plan_call(
     no_batch: Callable[[], str] = str,
     *,
     stock: bool = False,
-) -> Plan:
+) -> CallPlan:
     """The plan of a call. Warns once a process for each lane that cannot take it.
 
     Args:
@@ -76,9 +76,9 @@ def plan_call(
     first, patience = lanes[0].name, policy.patience_seconds
     if pending is None and not any(lane.deferred for lane in lanes):
         supported = all(status.shut_for(lane) < math.inf for lane in lanes)
-        return Plan(tuple(lanes), first, status, patience, why, supported=supported)
+        return CallPlan(tuple(lanes), first, status, patience, why, supported=supported)
     chosen = choose(lanes, facts(), pending)
-    return Plan(
+    return CallPlan(
         tuple(chosen.lanes),
         first,
         status,
@@ -96,7 +96,9 @@ class PlanCache:
 
     capacity: LimiterRegistry
     clock: Clock
-    plans: dict[tuple[AccountKey, str], tuple[int, FlexPolicy, Plan]] = field(default_factory=dict)
+    plans: dict[tuple[AccountKey, str], tuple[int, FlexPolicy, CallPlan]] = field(
+        default_factory=dict
+    )
     """By account and model: the registry's version, the policy, and the plan for them."""
 
     def status(self, account: AccountKey, model: str) -> LaneStatus:
@@ -104,7 +106,7 @@ class PlanCache:
         limiter = self.capacity.limiter(*account, model)
         return LaneStatus(self.capacity, self.clock, account, model, limiter)
 
-    def keep(self, account: AccountKey, call: Call, policy: FlexPolicy, plan: Plan) -> None:
+    def keep(self, account: AccountKey, call: Call, policy: FlexPolicy, plan: CallPlan) -> None:
         """Keep a plan, if it holds for all calls of the model under the policy."""
         if call.tier is None and not plan.why and not any(lane.deferred for lane in plan.lanes):
             if len(self.plans) > _KEPT:
