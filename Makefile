@@ -11,6 +11,8 @@ WORKERS ?= auto
 # The packages that touch the SDK or HTTP: what the others do is the same under both majors.
 OPENAI3_TESTS := $(addprefix tests/,_openai background batch calls client costs journal langchain otel routing) \
     $(wildcard tests/test_*.py)
+# Of tests with many sets of parameters, a part is enough under the second major; test-rest runs all.
+SAMPLE3 := --sample 3
 PYTEST = -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 # Tests start hundreds of processes: what they import is compiled once, whatever the machine's settings.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,7 +33,7 @@ test-openai2: $(VENV)/.ready-test ## Run the tests under openai 2.x
 	$(VENV)/bin/python $(PYTEST) $(TESTS) $(ARGS)
 
 test-openai3: $(VENV3)/.ready-test ## Run the tests of what depends on the SDK's major under openai 3.x
-	$(VENV3)/bin/python $(PYTEST) $(or $(TESTS),$(OPENAI3_TESTS)) $(ARGS)
+	$(VENV3)/bin/python $(PYTEST) $(SAMPLE3) $(or $(TESTS),$(OPENAI3_TESTS)) $(ARGS)
 
 test-all: test test-rest ## Run all tests: also kills, fuzz, stress and more seeds, and all of them under openai 3.x
 
@@ -41,7 +43,7 @@ test-rest-openai2: $(VENV)/.ready-test
 	$(VENV)/bin/python $(PYTEST) -m exhaustive $(ARGS)
 
 test-rest-openai3: $(VENV3)/.ready-test
-	$(VENV3)/bin/python $(PYTEST) -m exhaustive $(OPENAI3_TESTS) $(ARGS)
+	$(VENV3)/bin/python $(PYTEST) $(SAMPLE3) -m exhaustive $(OPENAI3_TESTS) $(ARGS)
 	$(VENV3)/bin/python $(PYTEST) -m '' $(addprefix --ignore=,$(OPENAI3_TESTS)) $(ARGS)
 
 lint: $(VENV_LINT)/.ready ## Check style, formatting, words, and which package imports which

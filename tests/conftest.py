@@ -13,16 +13,23 @@ import pytest
 from hypothesis import settings
 
 from flextier.capacity import CAPACITY
+from tests import sampling, skips
 from tests.sampling import pytest_collection_modifyitems
-from tests.skips import pytest_addoption, pytest_configure
+from tests.skips import pytest_configure
 
-__all__ = ["pytest_addoption", "pytest_collection_modifyitems", "pytest_configure"]
+__all__ = ["pytest_collection_modifyitems", "pytest_configure"]
 
 # A machine that is busy for a moment is no counterexample.
 settings.register_profile("flextier", deadline=None, max_examples=100)
 settings.load_profile("flextier")
 
 _PREFIXES = ("OPENAI_", "FLEXTIER_", "LANGCHAIN_", "LANGSMITH_", "AZURE_")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the tests."""
+    sampling.pytest_addoption(parser)
+    skips.pytest_addoption(parser)
 
 
 def pytest_sessionstart() -> None:

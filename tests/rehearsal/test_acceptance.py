@@ -38,6 +38,7 @@ def test_no_answer_is_late_or_lost(name: str, seed: int) -> None:
 
 @every_seed
 @every_trace
+@pytest.mark.sampled(3)
 def test_costs_little_more_than_with_the_weather_known(name: str, seed: int) -> None:
     """At most 5 % more than the cost with full knowledge of when flex has room."""
     result = rehearsed(name, seed)
