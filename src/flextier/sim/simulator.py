@@ -138,11 +138,11 @@ class Simulator:
         self._world.script.add(*faults)
 
     def script_batches(self, *outcomes: BatchOutcome) -> None:
-        """Say what becomes of the next batches; after them, the weather decides."""
+        """Set the outcomes of the next batches; after them, the weather decides."""
         self._world.batches.script(*outcomes)
 
     def script_background(self, *outcomes: BackgroundOutcome) -> None:
-        """Say what becomes of the next background responses; after them, the weather decides."""
+        """Set the outcomes of the next background responses; after them, the weather decides."""
         self._world.responses.script(*outcomes)
 
     def reset(self) -> None:

@@ -30,7 +30,7 @@ class SeenRequest:
         model: The model asked for; empty when absent.
         stream: Whether a stream was asked for.
         started: Seconds since the epoch at its arrival.
-        outcome: What came of it: ``in_flight`` until it is known, then ``served``,
+        outcome: How it ended: ``in_flight`` until it is known, then ``served``,
             ``refused``, ``stalled``, ``abandoned`` and so on: see docs/simulator.md.
         served_tier: The tier of the answer; None without one.
         status: The HTTP status sent; None when none was.

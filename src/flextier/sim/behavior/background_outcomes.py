@@ -17,7 +17,7 @@ FAILED = "The server had an error while processing your request. Sorry about tha
 
 @dataclass(frozen=True)
 class BackgroundOutcome:
-    """What becomes of one background response. Made by the class methods.
+    """The outcome of one background response. Made by the class methods.
 
     Give outcomes to :meth:`flextier.sim.Simulator.script_background`; each is used once, in the
     order of creation.

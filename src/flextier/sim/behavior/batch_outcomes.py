@@ -20,7 +20,7 @@ FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """What becomes of one batch. Made by the class methods.
+    """The outcome of one batch. Made by the class methods.
 
     Give outcomes to :meth:`flextier.sim.Simulator.script_batches`; each is used once, in the
     order of creation.
