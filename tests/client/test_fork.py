@@ -52,6 +52,7 @@ def run(scenario: str, kind: str, sim: Simulator) -> str:
 
 
 @pytest.mark.parametrize("kind", ONE_ASYNC)
+@pytest.mark.sampled(2)
 def test_a_fork_after_use(kind: str, sim: Simulator) -> None:
     """Parent and children ask on at once: each gets the answers to its own questions."""
     assert run("after_use", kind, sim) == ""
@@ -74,6 +75,7 @@ def test_event_loops_of_their_own(kind: str, sim: Simulator) -> None:
 
 
 @pytest.mark.parametrize("kind", ONE_ASYNC)
+@pytest.mark.sampled(2)
 def test_a_stream_that_is_open(kind: str, sim: Simulator) -> None:
     """It is the parent's, to its end; the child finds it broken, and asks what it wants."""
     sim.script(Fault.stream_stall(3, 1.0))

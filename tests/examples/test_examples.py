@@ -37,6 +37,7 @@ def run(sim: Simulator, program: Path, tmp_path: Path, **environment: str) -> st
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.sampled(2)
 def test_example(example: Path, flextier_sim: Simulator, tmp_path: Path) -> None:
     """An example runs through a refusal, or through a batch that expires, and ends on flex."""
     if example.stem.startswith("llama_index") and find_spec("llama_index") is None:
