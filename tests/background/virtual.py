@@ -117,7 +117,7 @@ def course(
     clock = Clock(now=lambda: server.now, wall=lambda: server.now)
     lane = BACKGROUND["8h"]
     return BackgroundLifecycle(
-        BackgroundRequests(options),
+        BackgroundRequests(options, lane.service_tier),
         lane,
         None,
         pace or PollSchedule(),

@@ -101,6 +101,9 @@ def flex_unavailable(url: str, message: str) -> FlexUnavailable:
     return FlexUnavailable(message, response=response, body=body)
 
 
+_MOST_TEXT = 4096
+
+
 def failure_of(error: BaseException) -> Failure | None:
     """An exception of the SDK as a :class:`Failure`; None if it is no failure of an attempt."""
     if isinstance(error, openai.APITimeoutError):
@@ -154,7 +157,9 @@ def _error_fields(error: openai.APIError) -> dict[str, Any]:
 def _message(error: openai.APIError) -> str:
     """The message; with the body, which openai 3 leaves out, if that has none (``"detail"``)."""
     message, body = error.message or "", error.body
-    return f"{message} {body}" if isinstance(body, dict) and "message" not in body else message
+    said = body.get("message") if isinstance(body, dict) else None
+    text = "" if body is None or isinstance(said, str) else str(body)[:_MOST_TEXT]
+    return message if text in message else f"{message} {text}"
 
 
 def _text(value: Any) -> str | None:

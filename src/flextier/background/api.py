@@ -78,10 +78,11 @@ class PolledResponse:
 class BackgroundRequests:
     """Requests made from a call's SDK options, each with a limit in ``seconds``."""
 
-    __slots__ = ("_options", "_query")
+    __slots__ = ("_options", "_query", "_tier")
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: Any, tier: str) -> None:
         self._options = options
+        self._tier = tier
         self._query = options.url.partition("?")[2]
 
     def create(self, lane: Lane, run_id: str | None, seconds: float) -> RawRequest:
@@ -89,7 +90,7 @@ class BackgroundRequests:
         limit = max(seconds, _MIN_TIMEOUT)
         options = attempt_options(
             self._options,
-            tier=lane.service_tier,
+            tier=self._tier,
             timeout=_timeout(_CREATE_TIMEOUT, limit),
             plain=True,
             fields=lane.fields(run_id),

@@ -23,8 +23,7 @@ class LimiterRegistry:
         self._unsupported = UnsupportedLanes()
         self.version = 0
         """Counts the changes of what lanes are known to be unsupported."""
-        self.without_stream_usage: set[str] = set()
-        """Base URLs that have rejected a request for the usage of a chat stream."""
+        self._refused_fields: set[tuple[str, str, str]] = set()
 
     def limiter(self, base_url: str, account: str, model: str) -> Limiter:
         """The limiter that all calls of an account and model share; made at first use."""
@@ -43,6 +42,16 @@ class LimiterRegistry:
     def is_unsupported(self, key: LaneKey) -> bool:
         """Whether the lane is known not to support this model."""
         return key in self._unsupported
+
+    def refuse_field(self, field: str, base_url: str, model: str = "") -> None:
+        """Record that a server rejects a field of the body; if only of a model's calls, which."""
+        self._refused_fields.add((field, base_url, model))
+        self.version += 1
+
+    def takes_field(self, field: str, base_url: str, model: str) -> bool:
+        """Whether a server is not known to reject a field of the body."""
+        refused = self._refused_fields
+        return not refused or refused.isdisjoint(((field, base_url, ""), (field, base_url, model)))
 
     def shut_for(self, key: LaneKey, now: float) -> float:
         """Seconds until the server allows requests on the lane (0: now; infinity: unsupported)."""
@@ -68,8 +77,8 @@ class LimiterRegistry:
         """Clear everything, as in a new process. Calls under way end at their old limiters."""
         self._lock = threading.Lock()
         self._limiters, self._unsupported = {}, UnsupportedLanes()
+        self._refused_fields = set()
         self.version += 1
-        self.without_stream_usage = set()
 
 
 CAPACITY = LimiterRegistry()

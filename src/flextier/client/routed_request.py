@@ -305,7 +305,7 @@ class CallExchange:
         stalls_in = state.stalls_in
         options = attempt_options(
             self.options,
-            tier=state.ladder.lane.service_tier,
+            tier=state.tier,
             timeout=_timeout_for(self.timeout, read, externally_timed=self.ends_reads_in_time),
             plain=state.plain,
             usage=state.adds_usage,

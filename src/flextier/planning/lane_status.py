@@ -5,6 +5,7 @@ A class apart from the call: bound methods of the call would make a reference cy
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from flextier._utils.clock import Clock
@@ -45,8 +46,22 @@ class LaneStatus:
 
     def shut_for(self, lane: Lane) -> float:
         """Seconds until the server allows requests on a lane; infinity: model not supported."""
+        if self._needs_refused_field(lane):
+            return math.inf
         key = LaneKey(*self._where, self._model, lane.name)
         return self._capacity.shut_for(key, self._clock.now())
+
+    def is_unsupported(self, lane: Lane) -> bool:
+        """Whether the server is known not to support a lane for the model."""
+        key = LaneKey(*self._where, self._model, lane.key)
+        return self._capacity.is_unsupported(key) or self._needs_refused_field(lane)
+
+    def _needs_refused_field(self, lane: Lane) -> bool:
+        """Whether a lane needs ``service_tier``, and the server rejects that."""
+        if lane.batched or lane.service_tier == STANDARD.service_tier:
+            return False
+        where = self._where.base_url, self._model
+        return not self._capacity.takes_field("service_tier", *where)
 
     def lanes(self, policy: FlexPolicy) -> list[Lane]:
         """The lanes that the policy names; which of them can take the call is not checked here."""
@@ -62,9 +77,7 @@ class LaneStatus:
 
         candidates = (*LANES.values(), BACKGROUND_FLEX)
         declined = {lane.name: why for lane in LANES.values() if (why := lane.ineligible(facts))}
-        where = (*self._where, self._model)
-        keys = (LaneKey(*where, lane.key) for lane in candidates)
-        unsupported = frozenset(key.lane for key in keys if self._capacity.is_unsupported(key))
+        unsupported = frozenset(lane.key for lane in candidates if self.is_unsupported(lane))
         planned = plan(self._model, policy, declined, unsupported, no_batch=no_batch)
         if all(lane.execution == "batch" or lane is STANDARD for lane in planned.lanes):
             for one in planned.considered:
@@ -75,10 +88,8 @@ class LaneStatus:
 
     def _supported_variant(self, lane: Lane) -> Lane:
         """The lane, or its fallback variant where the model is known not to support it."""
-        if lane.fallback_variant is None:
-            return lane
-        unsupported = self._capacity.is_unsupported(LaneKey(*self._where, self._model, lane.key))
-        return lane.fallback_variant if unsupported else lane
+        is_variant = lane.fallback_variant is not None and self.is_unsupported(lane)
+        return lane.fallback_variant or lane if is_variant else lane
 
     def latency(self, lane: Lane, share: float) -> float | None:
         """Seconds within which a share of a lane's last responses arrived; None: unknown."""

@@ -16,6 +16,7 @@ from flextier.calls.call import Call
 from flextier.calls.context import Scope
 from flextier.calls.report import CANCELLED, SERVED, CallReport, Retry, attach_report
 from flextier.capacity import AccountKey, LimiterRegistry
+from flextier.lanes import STANDARD
 from flextier.lanes.failures import Failure
 from flextier.planning.admission import Admission
 from flextier.planning.fallback import GiveUp, Ladder, Send
@@ -81,6 +82,8 @@ class CallState:
     """Whether the SDK sends it; False: the response is the journal's, or is polled for."""
     limit: float = math.inf
     """Seconds that it may take, from start to end."""
+    tier: str = ""
+    """The ``service_tier`` that it requests; empty: none."""
     plain: bool = False
     """Whether it requests no stream, although the caller did."""
     adds_usage: bool = False
@@ -199,6 +202,9 @@ class CallState:
             raise deadline_error(self)
         self.error = None
         lane = ladder.lane
+        self.tier = "" if lane.batched else lane.service_tier
+        if self.tier == STANDARD.service_tier and self.call.tier is None:
+            self.tier = self.tier if self._takes_field("service_tier") else ""
         self.is_direct = not lane.deferred
         if self.is_direct:
             self.limit = ladder.attempt_timeout(now)
@@ -215,8 +221,12 @@ class CallState:
         return (
             self.call.usage_requested is None
             and not (self.usage_refused or self.plain)
-            and self.setting.account.base_url not in self.setting.capacity.without_stream_usage
+            and self._takes_field("stream_options")
         )
+
+    def _takes_field(self, name: str) -> bool:
+        where = self.setting.account.base_url, self.call.model
+        return self.setting.capacity.takes_field(name, *where)
 
     @property
     def stalls_in(self) -> Callable[[], float] | None:
@@ -322,7 +332,7 @@ class CallState:
         if setting.entry is not None:
             setting.entry.stream_opened()
         if self.usage_refused:
-            setting.capacity.without_stream_usage.add(setting.account.base_url)
+            setting.capacity.refuse_field("stream_options", setting.account.base_url)
         for listener in setting.scope.streams:
             listener(stream)
 

@@ -115,7 +115,7 @@ class InBackground:
             entry, state.admission, setting.clock, ladder.lane.name, state.call.model, finished
         )
         return BackgroundLifecycle(
-            BackgroundRequests(state.transport.options),
+            BackgroundRequests(state.transport.options, state.tier),
             ladder.lane,
             None if run is None else run(),
             poll_schedule_of(setting.account),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flextier.capacity import LaneKey
-from flextier.lanes import warn_about_windows
+from flextier.lanes import STANDARD, warn_about_windows
 from flextier.lanes.failures import Failure, Kind, classify, may_reject_stream_options
 from flextier.lanes.rate_limits import refused_limit
+from flextier.lanes.refused_field import refused_field
 from flextier.lanes.retry_after import retry_after, retry_forbidden
 from flextier.planning.fallback import FailedAttempt, Send
 
@@ -19,6 +20,8 @@ def decide(state: CallState, failure: Failure) -> Kind:
     """Record a failed attempt, and set the call's next step; the kind of the failure."""
     ladder, clock, lane = state.ladder, state.setting.clock, state.ladder.lane
     kind = classify(failure, lane)
+    if without_field := _rejects_field(state, failure):
+        kind = "lane_unsupported"
     if kind == "stream_unverified" and not state.call.stream:
         kind = "rejected"  # the call is no stream, so a call without one does not help
     added = state.adds_usage and kind in ("rejected", "transient")
@@ -38,7 +41,7 @@ def decide(state: CallState, failure: Failure) -> Kind:
         state.admission.headers_received(failure.headers, now)
     _update_lane_status(state, event, failure)
     state.is_retry = True
-    if outcome == "usage_unsupported":
+    if outcome == "usage_unsupported" or (without_field and state.tier == STANDARD.service_tier):
         state.is_retry = False
         state.step = Send(lane)
     elif kind == "lane_unsupported" and (other := lane.alternative_for(failure)) is not None:
@@ -55,6 +58,18 @@ def decide(state: CallState, failure: Failure) -> Kind:
     return kind
 
 
+def _rejects_field(state: CallState, failure: Failure) -> bool:
+    """Whether the server rejects the field ``service_tier``, which it is not sent again then."""
+    where = refused_field(failure) if state.tier and state.call.tier is None else ""
+    if not where or (where == "model" and state.tier != STANDARD.service_tier):
+        return False  # what is said of a model may be about this tier only
+    model, base_url = state.call.model, state.setting.account.base_url
+    state.setting.capacity.refuse_field(
+        "service_tier", base_url, "" if where == "server" else model
+    )
+    return True
+
+
 def _is_alone(failure: Failure) -> bool:
     """Whether too few calls came together for a batch."""
     return failure.fault == "unfinished" and failure.code == "alone"
@@ -69,7 +84,7 @@ def _update_lane_status(state: CallState, event: FailedAttempt, failure: Failure
             entry.stop_waiting()
         elif lane.batched:
             entry.batch_line_failed()
-    if event.kind == "lane_unsupported" and lane.unsupported_by_model(failure):
+    if lane.unsupported(failure) and lane.unsupported_by_model(failure):
         where, capacity = (*setting.account, state.call.model), setting.capacity
         capacity.mark_unsupported(LaneKey(*where, lane.key))
         if lane.alternative_for(failure) is None:
