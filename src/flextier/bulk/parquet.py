@@ -22,7 +22,7 @@ from flextier.bulk.errors import BulkError, InputError
 from flextier.bulk.row import Row
 from flextier.bulk.serialize import to_json, to_plain
 
-with needs_extra("bulk"):
+with needs_extra("parquet"):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
