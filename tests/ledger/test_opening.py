@@ -1,4 +1,4 @@
-"""Opening a ledger: made for its owner alone, brought forward, or refused and left as it was."""
+"""Opening a ledger: created for its owner alone, or refused and left as it was."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, create_engine, inspect
+from sqlalchemy import URL, create_engine
 
 from flextier.costs import Ledger
-from flextier.ledger import ForeignDatabaseError, LedgerError, NewerLedgerError, migrations, schema
+from flextier.ledger import ForeignDatabaseError, LedgerError, NewerLedgerError
 from tests.ledger.calls import WHOLE, call, python
 
 
@@ -185,49 +185,6 @@ def test_a_ledger_without_a_version(file: Path) -> None:
         Ledger(file)
 
 
-def test_an_older_ledger_is_brought_forward(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its records stay, what is new is added; until then it cannot be read only."""
-    steps = migrations.STEPS
-    monkeypatch.setattr(migrations, "STEPS", steps[:1])
-    Ledger(url).close()
-    with _writing(url) as run:
-        run(_OLD_CALL)
-    monkeypatch.setattr(migrations, "STEPS", steps)
-    with pytest.raises(LedgerError, match="open it once for writing"):
-        Ledger(url, readonly=True)
-    with Ledger(url) as ledger:
-        ledger.add(WHOLE)
-        assert [record.call_id for record in ledger.records()] == ["old", WHOLE.call_id]
-        assert len(ledger.sessions()) == 1
-
-
-def test_a_step_that_fails_changes_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A migration is done as a whole, or not at all."""
-    Ledger(url).close()
-    steps = migrations.STEPS
-    bad = ("CREATE TABLE flextier_more (x TEXT)", "ALTER TABLE flextier_nowhere ADD y TEXT")
-    monkeypatch.setattr(migrations, "STEPS", (*steps, bad))
-    with pytest.raises(LedgerError, match="flextier_nowhere"):
-        Ledger(url)
-    monkeypatch.setattr(migrations, "STEPS", steps)
-    with Ledger(url) as ledger, ledger.reading() as connection:
-        assert "flextier_more" not in inspect(connection).get_table_names()
-
-
-def test_the_tables_are_those_that_queries_name(url: str) -> None:
-    """What the migrations make and what the schema says do not drift apart."""
-    with Ledger(url) as ledger, ledger.reading() as connection:
-        found = inspect(connection)
-        names = {name for name in found.get_table_names() if name.startswith("flextier_")}
-        assert names == set(schema.metadata.tables)
-        for table in schema.metadata.tables.values():
-            made = {column["name"]: column for column in found.get_columns(table.name)}
-            assert list(made) == list(table.c.keys())
-            for column in table.c:
-                if not column.primary_key:
-                    assert made[column.name]["nullable"] == column.nullable
-
-
 def test_many_threads_open_it_at_once(url: str) -> None:
     """One makes it, the others find it made."""
     barrier = Barrier(8)
@@ -310,17 +267,6 @@ def test_costs_alone_load_no_database() -> None:
         "import sys, flextier.costs as c; c.CostTotals; print('sqlalchemy' in sys.modules)"
     )
     assert done.stdout.strip() == "False", done.stderr
-
-
-_OLD_CALL = """
-    INSERT INTO flextier_calls (
-        call_id, at_us, framework, model, lane, first_lane, answered, basis, cost_model, cost_lane,
-        refusals, attempt_count, possibly_billed_attempts, waited, elapsed
-    ) VALUES (
-        'old', 1790000000000000, 'openai', 'o3', 'flex', 'flex', 1, 'unpriced', 'o3', 'flex',
-        0, 1, 0, 0.0, 1.0
-    )
-"""
 
 
 def _execute(file: Path, statement: str) -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from itertools import product
 from typing import Any, Literal
 
@@ -14,13 +13,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
-    and_,
     case,
     cast,
     func,
     literal,
     select,
-    true,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -29,18 +26,10 @@ from typing_extensions import TypedDict
 from flextier.costs.records import CallRecord
 from flextier.costs.sums import Sums
 from flextier.costs.totals import CostTotals
-from flextier.ledger.rows import (
-    join_amount,
-    microseconds,
-    overflow_amount,
-    record_of_row,
-    tags_of,
-    utc_time,
-)
-from flextier.ledger.schema import AMOUNTS, TOKENS, calls, sessions
+from flextier.ledger.rows import amount_of, microseconds, record_of_row, tags_of, utc_time
+from flextier.ledger.schema import TOKENS, calls, sessions
 from flextier.ledger.sessions import Session, state_of
 from flextier.ledger.store import LedgerStore
-from flextier.pricing.decimals import added, difference
 
 _PAGE = 1000
 _HOUR = 3_600_000_000
@@ -204,14 +193,6 @@ def _grouped(
             yield tuple(to_key(value) for (_, to_key), value in keys), group_sums
 
 
-_TOTALS = {
-    "cost": "cost",
-    "standard": "standard_cost",
-    "premium": "fallback_premium",
-    "possibly_billed": "possibly_billed",
-}
-"""The prefix of an amount's columns, and its name in totals."""
-
 _answered = calls.c.answered == 1
 
 
@@ -229,38 +210,31 @@ _COUNTS: dict[str, ColumnElement[Any]] = {
     "estimated_calls": _count(_answered & (calls.c.basis == "estimated")),
     **{name: func.sum(calls.c[name]) for name in TOKENS},
 }
-_AMOUNTS: dict[str, tuple[ColumnElement[Any], ColumnElement[Any]]] = {
-    **{
-        total: (calls.c[f"{name}_nano"], calls.c[f"{name}_atto"]) for name, total in _TOTALS.items()
-    },
-    # NULL, which a sum ignores, if one of the two is unknown.
-    "saved": (
-        calls.c.standard_nano - calls.c.cost_nano,
-        calls.c.standard_atto - calls.c.cost_atto,
-    ),
+_AMOUNTS: dict[str, ColumnElement[Any]] = {
+    "cost": calls.c.cost_pico,
+    "standard_cost": calls.c.standard_pico,
+    "saved": calls.c.standard_pico - calls.c.cost_pico,  # NULL, if one of the two is
+    "fallback_premium": calls.c.premium_pico,
+    "possibly_billed": calls.c.possibly_billed_pico,
 }
+_MILLI = 10**9
+"""Amounts are added up in two parts, so that a sum fits in the 64 bits of SQLite's integers."""
 
 
 def grouped(
     connection: Connection, which: CallFilter, keys: Sequence[ColumnElement[Any]]
 ) -> Iterator[tuple[tuple[Any, ...], Sums]]:
-    """Values of the key columns, and sums of the calls that have them.
-
-    Calls whose numbers overflow their columns yield the remainder once more, under the same key.
-    """
+    """Values of the key columns, and sums of the calls that have them."""
     labels = [key.label(f"key_{number}") for number, key in enumerate(keys)]
-    conditions = and_(true(), *which.conditions(connection.dialect.name))
     columns = [column.label(name) for name, column in _COUNTS.items()]
-    for name, (nano, atto) in _AMOUNTS.items():
-        columns += [func.sum(nano).label(f"{name}_nano"), func.sum(atto).label(f"{name}_atto")]
+    for name, amount in _AMOUNTS.items():
+        columns.append(func.sum(amount // _MILLI).label(f"{name}_milli"))
+        columns.append(func.sum(amount % _MILLI).label(f"{name}_rest"))
     query = select(*labels, func.count().label("records"), *columns)
-    for row in connection.execute(query.where(conditions).group_by(*labels)):
+    conditions = which.conditions(connection.dialect.name)
+    for row in connection.execute(query.where(*conditions).group_by(*labels)):
         if row.records:
             yield tuple(row[: len(labels)]), _sums(row._mapping)
-    nanos = [calls.c[f"{name}_nano"] for name in AMOUNTS]
-    overflows = select(*labels, *nanos, calls.c.exact).where(calls.c.exact.is_not(None))
-    for row in connection.execute(overflows.where(conditions)):
-        yield tuple(row[: len(labels)]), _overflow_sums(row._mapping)
 
 
 def _sums(row: RowMapping) -> Sums:
@@ -268,20 +242,6 @@ def _sums(row: RowMapping) -> Sums:
     for name in _COUNTS:
         setattr(group_sums, name, int(row[name] or 0))
     for name in _AMOUNTS:
-        nano, atto = row[f"{name}_nano"] or 0, row[f"{name}_atto"] or 0
-        setattr(group_sums, name, join_amount(int(nano), int(atto)))
-    return group_sums
-
-
-def _overflow_sums(row: RowMapping) -> Sums:
-    """The numbers of a call that its columns do not hold."""
-    group_sums, exact = Sums(), json.loads(row["exact"])
-    for name in TOKENS:
-        setattr(group_sums, name, int(exact.get(name, 0)))
-    amounts = {name: overflow_amount(row, exact, name) for name in AMOUNTS}
-    for name, total in _TOTALS.items():
-        setattr(group_sums, total, amounts[name] or Decimal(0))
-    cost, standard = amounts["cost"], amounts["standard"]
-    if cost is not None and standard is not None:
-        group_sums.saved = added(group_sums.saved, difference(standard, cost))
+        milli, rest = row[f"{name}_milli"] or 0, row[f"{name}_rest"] or 0
+        setattr(group_sums, name, amount_of(int(milli) * _MILLI + int(rest)))
     return group_sums

@@ -2,16 +2,14 @@
 
 Metadata is not stored: it is the caller's and may hold prompts or responses.
 
-An amount is two integer columns: whole billionths of a dollar (``…_nano``), and the remainder in
-billionths of one of these (``…_atto``, 0 or more). Sums over ten million calls fit in the 64 bits
-of SQLite's integers, and rates may have twelve decimals. A number that overflows its columns,
-because it is finer or larger, is 0 there and stored as text in the column ``exact``.
+An amount is an integer column, ``…_pico``: trillionths of a US$. Listed rates have six decimals a
+million tokens at most, of which no digit is lost; finer amounts are rounded.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal
 from typing import Any
@@ -20,19 +18,18 @@ from sqlalchemy import RowMapping
 
 from flextier.calls.report import Attempt
 from flextier.costs.records import CallRecord
-from flextier.ledger.schema import AMOUNTS, RATES, TOKENS
+from flextier.ledger.schema import RATES, TOKENS
 from flextier.pricing.cost import PARTS, Cost, parts_of
 from flextier.pricing.decimals import dollars, plain_digits, product
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
-LARGEST_AMOUNT = Decimal(900)
-"""The largest US$ amount of one call that the columns hold."""
+LARGEST_AMOUNT = Decimal(9_000_000)
+"""The largest US$ amount of one call that a column holds."""
 LARGEST_COUNT = 900_000_000_000
-"""The largest token count of one call that a column holds."""
+"""The largest token count of one call: ten million of them can be added up."""
 
-_BILLION = 10**9
-_ATTO = Decimal("1e-18")
+_PICO = Decimal("1e-12")
 _CONTEXT = Context(prec=100)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -54,18 +51,22 @@ def utc_time(at_us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=at_us)
 
 
-def split_amount(amount: Decimal) -> tuple[int, int] | None:
-    """The two columns of an amount. None: it overflows them."""
-    if abs(amount) > LARGEST_AMOUNT:
+def pico(amount: Decimal | None) -> int | None:
+    """The column of an amount.
+
+    Raises:
+        ValueError: the column does not hold it.
+    """
+    if amount is None:
         return None
-    scaled = _CONTEXT.scaleb(amount, 18)
-    units = int(scaled)
-    return divmod(units, _BILLION) if units == scaled else None
+    if abs(amount) > LARGEST_AMOUNT:
+        raise ValueError(f"US$ {amount:.3e} for one call")
+    return int(_CONTEXT.to_integral_value(_CONTEXT.scaleb(amount, 12)))
 
 
-def join_amount(nano: int, atto: int) -> Decimal:
-    """The amount of two columns, or of their sums."""
-    return product(Decimal(nano * _BILLION + atto), _ATTO)
+def amount_of(column: int) -> Decimal:
+    """The amount of a column, or of its sum."""
+    return product(Decimal(column), _PICO)
 
 
 def row_of(record: CallRecord) -> Row:
@@ -74,9 +75,8 @@ def row_of(record: CallRecord) -> Row:
     Raises:
         ArithmeticError, AttributeError, TypeError, ValueError: it is not a valid record.
     """
-    cost = record.cost
-    exact: dict[str, str] = {}
-    row: Row = {
+    cost, rates = record.cost, record.cost.rates
+    return {
         **{name: _text(getattr(record, name)) for name in _TEXTS},
         "at_us": microseconds(record.at),
         "answered": int(record.answered),
@@ -92,45 +92,39 @@ def row_of(record: CallRecord) -> Row:
         "cost_lane": _text(cost.lane),
         "reason": _text(cost.reason),
         "attempts": _attempts(record.attempts),
+        **_tokens(record.usage),
+        "cost_pico": pico(cost.total),
+        "standard_pico": pico(cost.standard),
+        "premium_pico": pico(record.premium),
+        "possibly_billed_pico": pico(record.possibly_billed),
+        **{
+            f"rate_{name}": None if rates is None else plain_digits(getattr(rates, name))
+            for name in RATES
+        },
     }
-    _put_tokens(row, record.usage, exact)
-    for name, value in _amounts(record).items():
-        _put_amount(row, name, value, exact)
-    for name in RATES:
-        row[f"rate_{name}"] = (
-            None if cost.rates is None else plain_digits(getattr(cost.rates, name))
-        )
-    if _parts(cost) != _parts_of(cost.rates, record.usage):
-        exact.update((name, plain_digits(part)) for name, part in _parts(cost).items())
-    row["exact"] = json.dumps(exact) if exact else None
-    return row
 
 
 def record_of_row(row: RowMapping) -> CallRecord:
     """The record of a row, without metadata."""
-    exact = json.loads(row["exact"] or "{}")
-    usage = _usage(row, exact)
+    usage = None if row["input_tokens"] is None else Usage(**{name: row[name] for name in TOKENS})
     rates = _rates(row)
-    parts = {name: Decimal(exact[name]) for name in PARTS if name in exact}
-    standard = _amount(row, "standard", exact)
-    cost = Cost(
-        model=row["cost_model"],
-        lane=row["cost_lane"],
-        basis=row["basis"],
-        reason=row["reason"],
-        priced_as=row["priced_as"],
-        rates=rates,
-        standard=standard,
-        **(parts or _parts_of(rates, usage)),
-    )
     return CallRecord(
         **{name: row[name] for name in _TEXTS},
         at=utc_time(row["at_us"]),
         answered=bool(row["answered"]),
         usage=usage,
-        cost=cost,
-        premium=_amount(row, "premium", exact),
-        possibly_billed=_amount(row, "possibly_billed", exact),
+        cost=Cost(
+            model=row["cost_model"],
+            lane=row["cost_lane"],
+            basis=row["basis"],
+            reason=row["reason"],
+            priced_as=row["priced_as"],
+            rates=rates,
+            standard=_amount(row, "standard"),
+            **_parts(row, rates, usage),
+        ),
+        premium=_amount(row, "premium"),
+        possibly_billed=_amount(row, "possibly_billed"),
         attempts=tuple(map(Attempt.from_dict, json.loads(row["attempts"] or "[]"))),
         waited=row["waited"],
         elapsed=row["elapsed"],
@@ -141,13 +135,6 @@ def record_of_row(row: RowMapping) -> CallRecord:
 def tags_of(column: str | None) -> tuple[str, ...]:
     """The tags in the column."""
     return () if column is None else tuple(json.loads(column))
-
-
-def overflow_amount(row: RowMapping, exact: Mapping[str, str], name: str) -> Decimal | None:
-    """The amount if it overflows its columns, 0 if not; None: it is unknown."""
-    if row[f"{name}_nano"] is None:
-        return None
-    return Decimal(exact.get(name, 0))
 
 
 def _text(value: str | None) -> str | None:
@@ -166,44 +153,17 @@ def _json(values: list[Any]) -> str | None:
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")) if values else None
 
 
-def _put_tokens(row: Row, usage: Usage | None, exact: dict[str, str]) -> None:
-    for name in TOKENS:
-        count = None if usage is None else getattr(usage, name)
+def _tokens(usage: Usage | None) -> Row:
+    counts = {name: None if usage is None else getattr(usage, name) for name in TOKENS}
+    for name, count in counts.items():
         if count is not None and abs(count) > LARGEST_COUNT:
-            exact[name] = str(count)
-            count = 0
-        row[name] = count
+            raise ValueError(f"{count:,} {name} for one call")
+    return counts
 
 
-def _usage(row: RowMapping, exact: Mapping[str, str]) -> Usage | None:
-    if row["input_tokens"] is None:
-        return None
-    return Usage(**{name: int(exact.get(name, row[name])) for name in TOKENS})
-
-
-def _amounts(record: CallRecord) -> dict[str, Decimal | None]:
-    values = (record.cost.total, record.cost.standard, record.premium, record.possibly_billed)
-    return dict(zip(AMOUNTS, values, strict=True))
-
-
-def _put_amount(row: Row, name: str, value: Decimal | None, exact: dict[str, str]) -> None:
-    nano, atto = f"{name}_nano", f"{name}_atto"
-    if value is None:
-        row[nano] = row[atto] = None
-        return
-    split = split_amount(value)
-    if split is None:
-        exact[name] = plain_digits(value)
-        split = (0, 0)
-    row[nano], row[atto] = split
-
-
-def _amount(row: RowMapping, name: str, exact: Mapping[str, str]) -> Decimal | None:
-    if row[f"{name}_nano"] is None:
-        return None
-    if name in exact:
-        return Decimal(exact[name])
-    return join_amount(row[f"{name}_nano"], row[f"{name}_atto"])
+def _amount(row: RowMapping, name: str) -> Decimal | None:
+    column = row[f"{name}_pico"]
+    return None if column is None else amount_of(column)
 
 
 def _rates(row: RowMapping) -> Rates | None:
@@ -212,17 +172,12 @@ def _rates(row: RowMapping) -> Rates | None:
     return Rates(**{name: Decimal(row[f"rate_{name}"]) for name in RATES})
 
 
-def _parts(cost: Cost) -> dict[str, Decimal]:
-    """The known parts of a cost."""
-    parts = {name: getattr(cost, name) for name in PARTS}
-    return {name: part for name, part in parts.items() if part is not None}
-
-
-def _parts_of(rates: Rates | None, usage: Usage | None) -> dict[str, Decimal]:
-    """The parts of a cost computed from rates and tokens, as a price book does."""
-    if rates is None or usage is None:
-        return {}
-    return {name: dollars(*part) for name, part in zip(PARTS, parts_of(rates, usage), strict=True)}
+def _parts(row: RowMapping, rates: Rates | None, usage: Usage | None) -> dict[str, Decimal]:
+    """The parts of a cost: rates times tokens; a replayed call has a total of 0 without them."""
+    if rates is not None and usage is not None:
+        return dict(zip(PARTS, (dollars(*part) for part in parts_of(rates, usage)), strict=True))
+    total = _amount(row, "cost")
+    return {} if total is None else {**dict.fromkeys(PARTS, Decimal(0)), "input": total}
 
 
 def _attempts(attempts: Iterable[Attempt]) -> str | None:

@@ -14,14 +14,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from flextier.ledger import migrations, readonly_sqlite
+from flextier.ledger import readonly_sqlite, version
 from flextier.ledger.errors import ForeignDatabaseError, LedgerError
 from flextier.ledger.rows import Row
 from flextier.ledger.schema import calls, sessions
 from flextier.ledger.url import LedgerUrl
 
 _BUSY_TIMEOUT = 5.0  # seconds that one statement waits for another process's transaction
-_OPEN_TIMEOUT = 30.0  # seconds of retries while another process migrates the ledger
+_OPEN_TIMEOUT = 30.0  # seconds of retries while another process creates the ledger
 _FORK_TIMEOUT = 10.0  # seconds that a fork waits for open transactions
 _BEGIN = "flextier_begin"  # execution option: the statement that begins a SQLite transaction
 _BEGIN_WRITE, _AUTOCOMMIT = "BEGIN IMMEDIATE", ""
@@ -52,16 +52,16 @@ class LedgerStore:
         self._insert = dialect.insert(calls).on_conflict_do_nothing(index_elements=["call_id"])
 
     def open(self) -> None:
-        """Create the ledger if it does not exist, and upgrade it if it is older.
+        """Create the ledger if it does not exist.
 
         Raises:
-            LedgerError: it cannot be created or upgraded, or the database is not a ledger.
+            LedgerError: it cannot be created, or the database is not a ledger of this version.
         """
         if self._readonly:
             self._check()
             return
         with self._fork_lock.shared():
-            self._create_or_upgrade()
+            self._create()
 
     def write(self, rows: Sequence[Row], session: Mapping[str, Any]) -> None:
         """Insert rows and save the session, in one transaction. Known calls are ignored.
@@ -135,31 +135,25 @@ class LedgerStore:
         except OSError as error:
             raise LedgerError(f"{self.address.shown} cannot be read: {error.strerror}") from error
         with self.reading() as connection:
-            version = migrations.found_version(connection, self.address.shown)
-        if version == 0:
-            raise LedgerError(f"{self.address.shown} is empty: it is not a ledger yet")
-        if version < len(migrations.STEPS):
-            raise LedgerError(
-                f"{self.address.shown} is a ledger of version {version}, and this flextier reads "
-                f"version {len(migrations.STEPS)}: open it once for writing, which upgrades it"
-            )
+            if not version.is_ledger(connection, self.address.shown):
+                raise LedgerError(f"{self.address.shown} is empty: it is not a ledger yet")
 
-    def _create_or_upgrade(self) -> None:
+    def _create(self) -> None:
         self.address.create_file()
         with self._translate_errors("opened"):
-            _retry_while_locked(self._migrate)
+            _retry_while_locked(self._create_tables)
         self._file_id = self._current_file_id()
         self.is_open = True
 
-    def _migrate(self) -> None:
+    def _create_tables(self) -> None:
         shown = self.address.shown
         with self._engine.connect() as connection:
-            version = migrations.found_version(connection, shown)
+            is_ledger = version.is_ledger(connection, shown)
         if self.address.path is not None:
             self._enable_wal()
-        if version < len(migrations.STEPS):
+        if not is_ledger:
             with self._connect(_BEGIN_WRITE) as connection, connection.begin():
-                migrations.upgrade(connection, shown)
+                version.create(connection, shown)
 
     def _enable_wal(self) -> None:
         """Use a write-ahead log, so that readers and writers do not wait for each other."""
@@ -177,7 +171,7 @@ class LedgerStore:
         if not self.is_open or self._file_id != self._current_file_id():
             # Not opened yet; or the file was moved or deleted, and what is written to it is lost.
             self._disconnect()
-            self._create_or_upgrade()
+            self._create()
         if self._connection is None:
             self._connection = self._connect(_BEGIN_WRITE)
         return self._connection

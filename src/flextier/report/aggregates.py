@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, Select
@@ -49,7 +48,6 @@ def summarise(
     """
     times = _TimeGroups(connection, period)
     names = _NameGroups(connection, period)
-    slowest = _records(connection, queries.slowest(period))
     return Summary(
         ledger=ledger,
         period=period,
@@ -65,8 +63,8 @@ def summarise(
         flex_attempts=tuple(map(tuple, times.flex_attempts)),
         waits=_waits(connection, period, times.total.calls + times.total.failed_calls),
         fallbacks=names.fallbacks,
-        slowest=tuple(_notable(record, period) for record in slowest),
-        dearest=_dearest(connection, period),
+        slowest=_notable(connection, queries.slowest(period), period),
+        dearest=_notable(connection, queries.dearest(period), period),
         incomplete=tuple(session for session in sessions if _is_incomplete(session, period)),
     )
 
@@ -163,21 +161,12 @@ def _quantile(rows: Sequence[tuple[float, int, float]], share: float) -> float:
     return rows[-1][0]
 
 
-def _dearest(connection: Connection, period: Period) -> tuple[NotableCall, ...]:
-    records = [
-        *_records(connection, queries.dearest(period)),
-        *_records(connection, queries.overflows(period)),
-    ]
-    priced = [record for record in records if record.cost.total is not None]
-    priced.sort(key=lambda record: record.cost.total or Decimal(0), reverse=True)
-    return tuple(_notable(record, period) for record in priced[: queries.TOP])
+def _notable(connection: Connection, query: Select[Any], period: Period) -> tuple[NotableCall, ...]:
+    records = map(record_of_row, connection.execute(query).mappings())
+    return tuple(_notable_call(record, period) for record in records)
 
 
-def _records(connection: Connection, query: Select[Any]) -> list[CallRecord]:
-    return [record_of_row(row) for row in connection.execute(query).mappings()]
-
-
-def _notable(record: CallRecord, period: Period) -> NotableCall:
+def _notable_call(record: CallRecord, period: Period) -> NotableCall:
     return NotableCall(
         call_id=record.call_id,
         at=period.local(record.at),

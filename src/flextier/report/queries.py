@@ -40,7 +40,7 @@ def unknown_premiums(period: Period) -> Select[Any]:
     unknown = (
         calls.c.fallback.is_not(None),
         calls.c.answered == 1,
-        calls.c.premium_nano.is_(None),
+        calls.c.premium_pico.is_(None),
     )
     query = select(calls.c.fallback, func.count()).where(*_within(period), *unknown)
     return query.group_by(calls.c.fallback)
@@ -52,14 +52,9 @@ def slowest(period: Period) -> Select[Any]:
 
 
 def dearest(period: Period) -> Select[Any]:
-    """The calls that cost most, without those of :func:`overflows`."""
-    priced = (calls.c.cost_nano.is_not(None), calls.c.exact.is_(None))
-    return _top((*_within(period), *priced), calls.c.cost_nano.desc(), calls.c.cost_atto.desc())
-
-
-def overflows(period: Period) -> Select[Any]:
-    """The calls with numbers that overflow their columns."""
-    return select(calls).where(*_within(period), calls.c.exact.is_not(None))
+    """The calls that cost most."""
+    priced = calls.c.cost_pico.is_not(None)
+    return _top((*_within(period), priced), calls.c.cost_pico.desc())
 
 
 def _top(conditions: Iterable[ColumnElement[bool]], *order: ColumnElement[Any]) -> Select[Any]:
