@@ -11,7 +11,7 @@ import pytest
 
 from flextier._openai.compat import http
 from flextier.costs import Ledger
-from flextier.ledger.queries import CallFilter, Filter
+from flextier.ledger.queries import Filter
 from flextier.rehearsal.trace import Trace, TraceFields
 from flextier.sim import Weather
 from flextier.sim.behavior.weather import OtherFields
@@ -45,7 +45,7 @@ def test_a_ledger_suggests_the_right_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "function", "others"),
     [
-        (Filter, CallFilter, set()),
+        (Filter, Ledger.records, {"self"}),
         (TraceFields, Trace, set()),
         (OtherFields, Weather, {"outages"}),
         (HttpArguments, http.Client, set()),

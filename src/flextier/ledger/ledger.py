@@ -20,7 +20,7 @@ from flextier.costs.totals import CostTotals
 from flextier.ledger import queries
 from flextier.ledger.errors import LedgerError
 from flextier.ledger.process_ledger import mark_recorded
-from flextier.ledger.queries import CallFilter, Filter, Group
+from flextier.ledger.queries import Filter, Group
 from flextier.ledger.sessions import Session
 from flextier.ledger.store import LedgerStore
 from flextier.ledger.url import LedgerUrl
@@ -173,8 +173,9 @@ class Ledger:
         Raises:
             LedgerError: the ledger cannot be read.
         """
-        which = CallFilter(since, until, model, lane, framework, tag, run_id)
         self.flush()
+        which: Filter = {"since": since, "until": until, "model": model, "lane": lane}
+        which |= {"framework": framework, "tag": tag, "run_id": run_id}
         return queries.records(self._store, which)
 
     def totals(self, **which: Unpack[Filter]) -> CostTotals:
@@ -182,9 +183,9 @@ class Ledger:
 
         The arguments and errors are those of :meth:`records`.
         """
-        chosen = _filter("totals", which)
+        check_arguments("Ledger.totals", which, Filter.__annotations__)
         self.flush()
-        return queries.totals(self._store, chosen)
+        return queries.totals(self._store, which)
 
     def sums(self, *by: Group, **which: Unpack[Filter]) -> dict[tuple[Any, ...], Sums]:
         """Sums by groups of calls, as in ``ledger.sums("hour_of_day", "lane")``.
@@ -197,9 +198,9 @@ class Ledger:
         Raises:
             LedgerError: the ledger cannot be read.
         """
-        chosen = _filter("sums", which)
+        check_arguments("Ledger.sums", which, Filter.__annotations__)
         self.flush()
-        return queries.sums(self._store, chosen, by)
+        return queries.sums(self._store, which, by)
 
     def sessions(self) -> tuple[Session, ...]:
         """The processes that have written, oldest first; shows which of them lost records.
@@ -221,8 +222,3 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"<Ledger {self._address.shown}, {self.pending:,} pending, {self.lost:,} lost>"
-
-
-def _filter(method: str, which: Filter) -> CallFilter:
-    check_arguments(f"Ledger.{method}", which, Filter.__annotations__)
-    return CallFilter(**which)

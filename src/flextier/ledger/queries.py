@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import product
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    or_,
     select,
     tuple_,
 )
@@ -53,48 +53,43 @@ Group = Literal[
 
 
 class Filter(TypedDict, total=False):
-    """The fields of :class:`CallFilter` as keyword arguments."""
+    """Selects calls. None, or missing: any."""
 
     since: datetime | None
+    """Calls that began then or later; UTC where it has no zone."""
     until: datetime | None
+    """Calls that began before."""
     model: str | None
+    """The model asked for."""
     lane: str | None
+    """The lane billed."""
     framework: str | None
     tag: str | None
-    run_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class CallFilter:
-    """Selects calls. None: any."""
-
-    since: datetime | None = None
-    """Calls that began then or later; UTC where it has no zone."""
-    until: datetime | None = None
-    """Calls that began before."""
-    model: str | None = None
-    """The model asked for."""
-    lane: str | None = None
-    """The lane billed."""
-    framework: str | None = None
-    tag: str | None = None
     """One of the call's tags."""
-    run_id: str | None = None
+    run_id: str | None
     """The run of the call, or its parent run."""
 
-    def conditions(self, dialect: str) -> Iterator[ColumnElement[bool]]:
-        """The filter as SQL conditions."""
-        if self.since is not None:
-            yield calls.c.at_us >= microseconds(self.since)
-        if self.until is not None:
-            yield calls.c.at_us < microseconds(self.until)
-        for name in ("model", "lane", "framework"):
-            if getattr(self, name) is not None:
-                yield calls.c[name] == getattr(self, name)
-        if self.tag is not None:
-            yield _has_tag(self.tag, dialect)
-        if self.run_id is not None:
-            yield (calls.c.run_id == self.run_id) | (calls.c.parent_run_id == self.run_id)
+
+def _conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:
+    """The filter as SQL conditions."""
+    for name, value in which.items():
+        if value is not None:
+            yield _condition(name, value, dialect)
+
+
+def _condition(name: str, value: Any, dialect: str) -> ColumnElement[bool]:
+    match name:
+        case "since":
+            return calls.c.at_us >= microseconds(value)
+        case "until":
+            return calls.c.at_us < microseconds(value)
+        case "tag":
+            return _has_tag(value, dialect)
+        case "run_id":
+            return or_(calls.c.run_id == value, calls.c.parent_run_id == value)
+        case _:
+            equal: ColumnElement[bool] = calls.c[name] == value
+            return equal
 
 
 def _has_tag(tag: str, dialect: str) -> ColumnElement[bool]:
@@ -118,14 +113,14 @@ def _grouping(name: Group) -> tuple[ColumnElement[Any], Callable[[Any], Any]]:
     return calls.c[name], lambda value: value
 
 
-def records(store: LedgerStore, which: CallFilter) -> Iterator[CallRecord]:
+def records(store: LedgerStore, which: Filter) -> Iterator[CallRecord]:
     """The records, oldest first; one page of them in memory at a time."""
     order = tuple_(calls.c.at_us, calls.c.id)
     after: tuple[int, int] | None = None
     while True:
         # No connection is open while the caller processes a page: it may fork, or take long.
         with store.reading() as connection:
-            conditions = which.conditions(connection.dialect.name)
+            conditions = _conditions(which, connection.dialect.name)
             query = select(calls).where(*conditions).order_by(*order).limit(_PAGE)
             if after is not None:
                 query = query.where(order > tuple_(*after))
@@ -136,9 +131,7 @@ def records(store: LedgerStore, which: CallFilter) -> Iterator[CallRecord]:
         after = page[-1]["at_us"], page[-1]["id"]
 
 
-def sums(
-    store: LedgerStore, which: CallFilter, by: tuple[Group, ...]
-) -> dict[tuple[Any, ...], Sums]:
+def sums(store: LedgerStore, which: Filter, by: tuple[Group, ...]) -> dict[tuple[Any, ...], Sums]:
     """Sums by groups; a call with two tags is in both of these, one without tags in None."""
     result: dict[tuple[Any, ...], Sums] = {}
     for values, group_sums in _grouped(store, which, by):
@@ -151,7 +144,7 @@ def sums(
     return result
 
 
-def totals(store: LedgerStore, which: CallFilter) -> CostTotals:
+def totals(store: LedgerStore, which: Filter) -> CostTotals:
     """The same as :class:`CostTotals` of the records."""
     whole = CostTotals()
     for (model, lane, tags), group_sums in _grouped(store, which, ("model", "lane", "tag")):
@@ -184,7 +177,7 @@ def all_sessions(store: LedgerStore) -> tuple[Session, ...]:
 
 
 def _grouped(
-    store: LedgerStore, which: CallFilter, by: tuple[Group, ...]
+    store: LedgerStore, which: Filter, by: tuple[Group, ...]
 ) -> Iterator[tuple[tuple[Any, ...], Sums]]:
     groups = [_grouping(name) for name in by]
     with store.reading() as connection:
@@ -222,7 +215,7 @@ _MILLI = 10**9
 
 
 def grouped(
-    connection: Connection, which: CallFilter, keys: Sequence[ColumnElement[Any]]
+    connection: Connection, which: Filter, keys: Sequence[ColumnElement[Any]]
 ) -> Iterator[tuple[tuple[Any, ...], Sums]]:
     """Values of the key columns, and sums of the calls that have them."""
     labels = [key.label(f"key_{number}") for number, key in enumerate(keys)]
@@ -231,7 +224,7 @@ def grouped(
         columns.append(func.sum(amount // _MILLI).label(f"{name}_milli"))
         columns.append(func.sum(amount % _MILLI).label(f"{name}_rest"))
     query = select(*labels, func.count().label("records"), *columns)
-    conditions = which.conditions(connection.dialect.name)
+    conditions = _conditions(which, connection.dialect.name)
     for row in connection.execute(query.where(*conditions).group_by(*labels)):
         if row.records:
             yield tuple(row[: len(labels)]), _sums(row._mapping)

@@ -34,10 +34,8 @@ _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 10.0  # seconds between attempts to write
 _EXIT_TIMEOUT = 5.0  # seconds that the end of a process waits for its ledgers
 _RETRYABLE = (SQLAlchemyError, OSError, LedgerError)
 """The database cannot be written now; the write is retried."""
-_INVALID_RECORD = (ArithmeticError, AttributeError, TypeError, ValueError)
-"""The added object is not a record, or its values are invalid."""
-_INVALID_ROW = (DataError, IntegrityError, OverflowError)
-"""The database rejects the record; a retry would fail, too."""
+_INVALID = (ArithmeticError, AttributeError, TypeError, ValueError, DataError, IntegrityError)
+"""The object is not a record, or the database rejects it; a retry would fail, too."""
 
 _log = logging.getLogger("flextier")
 
@@ -62,7 +60,9 @@ class LedgerWriter:
         self._thread: threading.Thread | None = None
         self._close_deadline = float("inf")  # on the monotonic clock
         self._flush_target = 0  # the value of _done that flush() waits for
-        self._added = self._done = self._lost = 0  # records; done: written or lost
+        self._added = self._done = 0  # records; done: written or lost
+        self.lost = 0
+        """Number of records that were dropped."""
         self._flush_requests = self._failures = 0
         self._session: dict[str, Any] | None = None
 
@@ -77,7 +77,7 @@ class LedgerWriter:
                 elif len(self._queue) in (1, BATCH):
                     self._changed.notify_all()
                 return True
-            self._lost += 1
+            self.lost += 1
         self._warn("it is closed" if self._closing else f"the queue of {self._limit:,} is full")
         return False
 
@@ -87,14 +87,14 @@ class LedgerWriter:
         Raises:
             LedgerError: the ledger cannot be written now, or not all of them.
         """
-        lost = self._lost
+        lost = self.lost
         for record in records:
             if len(self._queue) >= self._limit:
                 self._flush_or_raise()
             self.add(record)
         self._flush_or_raise()
-        if self._lost > lost:
-            raise LedgerError(f"{self._store.address.shown}: {self._lost - lost} records were lost")
+        if self.lost > lost:
+            raise LedgerError(f"{self._store.address.shown}: {self.lost - lost} records were lost")
 
     def _flush_or_raise(self) -> None:
         if not self.flush() and self._queue:
@@ -104,7 +104,7 @@ class LedgerWriter:
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the records added so far are written; whether all of them are."""
         with self._changed:
-            target, failures, lost = self._added, self._failures, self._lost
+            target, failures, lost = self._added, self._failures, self.lost
             self._flush_target = max(self._flush_target, target)
             self._request_flush()
 
@@ -113,18 +113,18 @@ class LedgerWriter:
                 return self._done >= target or failed or self._thread is None
 
             self._changed.wait_for(is_over, timeout)
-            return self._done >= target and self._lost == lost
+            return self._done >= target and self.lost == lost
 
     def close(self, timeout: float) -> bool:
         """Write the queued records within ``timeout`` seconds; whether none of them was lost."""
-        lost = self._lost
+        lost = self.lost
         self.begin_close(timeout)
         thread = self._thread
         if thread is None:
             self._run()
         elif thread is not threading.current_thread():
             thread.join(timeout + 1.0)
-        return self._lost == lost and not self._queue
+        return self.lost == lost and not self._queue
 
     def begin_close(self, timeout: float) -> None:
         """Like :meth:`close`, without waiting for the thread."""
@@ -138,15 +138,6 @@ class LedgerWriter:
     def pending(self) -> int:
         """Number of queued records."""
         return len(self._queue)
-
-    @property
-    def lost(self) -> int:
-        """Number of records that were dropped."""
-        return self._lost
-
-    def before_fork(self) -> None:
-        """Close the connection, which a child must not inherit."""
-        self._store.before_fork()
 
     def after_fork(self, child: bool) -> None:
         """Allow connections again; a child drops the queue, which its parent writes."""
@@ -210,35 +201,22 @@ class LedgerWriter:
     def _write_batch(self, batch: Sequence[CallRecord]) -> None:
         try:
             self._store.write([row_of(record) for record in batch], self._session_row(len(batch)))
-        except (*_INVALID_RECORD, *_INVALID_ROW):
-            for record in batch:
-                self._write_record(record)
+        except _INVALID as error:
+            if len(batch) == 1:
+                self._dequeue(1, lost=1)
+                self._warn(f"a record is invalid: {driver_message(error)}")
+            else:
+                for record in batch:
+                    self._write_batch([record])
         else:
             self._dequeue(len(batch))
-
-    def _write_record(self, record: CallRecord) -> None:
-        try:
-            row = row_of(record)
-        except _INVALID_RECORD as error:
-            self._drop_first(error)
-            return
-        try:
-            self._store.write([row], self._session_row(1))
-        except _INVALID_ROW as error:
-            self._drop_first(error)
-        else:
-            self._dequeue(1)
-
-    def _drop_first(self, error: Exception) -> None:
-        self._dequeue(1, lost=1)
-        self._warn(f"a record is invalid: {driver_message(error)}")
 
     def _dequeue(self, count: int, lost: int = 0) -> None:
         with self._changed:
             for _ in range(count):
                 self._queue.popleft()
             self._done += count
-            self._lost += lost
+            self.lost += lost
             if self._session is not None:
                 self._session["written"] += count - lost
             self._changed.notify_all()
@@ -255,7 +233,7 @@ class LedgerWriter:
                 "written": 0,
             }
         written = self._session["written"] + count
-        return {**self._session, "seen_us": now, "written": written, "lost": self._lost}
+        return {**self._session, "seen_us": now, "written": written, "lost": self.lost}
 
     def _wait_to_retry(self, error: Exception, backoff: float) -> bool:
         """Wait until the backoff is over or a flush is requested; False: the writer gives up."""
@@ -276,7 +254,7 @@ class LedgerWriter:
             dropped = len(self._queue)
             self._queue.clear()
             self._done += dropped
-            self._lost += dropped
+            self.lost += dropped
         if dropped:
             _log.error("%s: %d records were lost", self._store.address.shown, dropped)
         elif self._session is not None:
@@ -310,7 +288,7 @@ _registered: set[int] = set()
 def _before_fork() -> None:
     _forking[:] = list(_WRITERS)
     for writer in _forking:
-        writer.before_fork()
+        writer._store.before_fork()
 
 
 def _after_fork(child: bool) -> None:

@@ -13,7 +13,7 @@ from flextier._utils.formatting import day
 from flextier.costs.records import CallRecord
 from flextier.costs.sums import Sums
 from flextier.lanes import FLEX
-from flextier.ledger.queries import CallFilter, grouped
+from flextier.ledger.queries import Filter, grouped
 from flextier.ledger.rows import record_of_row, tags_of, utc_time
 from flextier.ledger.schema import calls
 from flextier.ledger.sessions import Session
@@ -127,8 +127,8 @@ class _NameGroups:
         self.fallbacks = tuple(sorted(fallbacks, key=lambda one: (-one.calls, one.reason)))
 
 
-def _filter(period: Period) -> CallFilter:
-    return CallFilter(since=period.since, until=period.until)
+def _filter(period: Period) -> Filter:
+    return {"since": period.since, "until": period.until}
 
 
 def _sorted(groups: Mapping[str, Sums]) -> dict[str, Sums]:
