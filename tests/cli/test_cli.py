@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,11 +75,7 @@ def test_the_demos_costs_are_what_was_billed(
         frameworks = {record.framework for record in ledger.records()}
     billed = {"o4-mini": made[0].stats()["billed"]["o4-mini"]}  # and not the embeddings
     assert_adds_up(totals, SimpleNamespace(stats=lambda: {"billed": billed}))  # type: ignore[arg-type]
-    row = re.search(r"│ all +│ +([\d,]+) │ +([\d,]+) │ +([\d,]+) │ +([\d.]+) │", printed)
-    assert row is not None
-    calls, read, written, cost = (Decimal(cell.replace(",", "")) for cell in row.groups())
-    assert (calls, read, written) == (totals.calls, totals.input_tokens, totals.output_tokens)
-    assert cost == round(totals.cost, -int(cost.as_tuple().exponent)) > 0
+    assert str(totals) in printed
     tags = {"LangChain", "LlamaIndex"} if HAS_LLAMA_INDEX else {"LangChain"}
     assert set(totals.by_tag) == tags
     assert frameworks == ({"langchain", "llama-index"} if HAS_LLAMA_INDEX else {"langchain"})
@@ -103,7 +98,7 @@ def test_the_demo_goes_on_without_ledger_or_report(
     assert done.returncode == 0, done.stderr
     line = f'No HTML report: {missing} is not installed. pip install "flextier[report]"'
     assert line in done.stdout.splitlines()
-    assert re.search(r"│ all +│ +\d+ │", done.stdout)
+    assert re.search(r"^all +\d+ ", done.stdout, re.MULTILINE)
     assert len(list(tmp_path.glob("flextier-demo-*/flextier.db"))) == ledgers
     assert done.stdout.count("Ledger of all calls: ") == ledgers
 

@@ -50,7 +50,25 @@ def test_unpriced_is_not_zero() -> None:
     """A call without a price is counted as such, and is in no amount."""
     totals = CostTotals([record_of(report(model="in-house", served_model=None))])
     assert (totals.calls, totals.unpriced_calls, totals.cost) == (1, 1, 0)
-    assert "1 call could not be priced" in str(totals)
+    assert "1 call without a known price" in str(totals)
+    assert str(totals).splitlines()[1].split()[9:] == ["unpriced"] * 3
+
+
+def test_an_unknown_bound_is_not_zero() -> None:
+    """Of a call without an answer the input is unknown, and so is what its attempts may cost."""
+    stalled = Attempt("flex", "timeout", 900.0)
+    totals = CostTotals([record_of(report(stalled, usage=None))])
+    assert totals.possibly_billed_attempts == 1
+    assert "may have been billed: no bound is known" in str(totals)
+    assert "at most" not in str(totals)
+
+
+def test_failed_calls_are_counted_apart() -> None:
+    """They are no calls with an answer, and not unpriced."""
+    failed = record_of(report(Attempt("flex", "rejected", 0.1, 400), usage=None, error="Error"))
+    totals = CostTotals([failed, record_of(report())])
+    assert (totals.calls, totals.failed_calls, totals.unpriced_calls) == (1, 1, 0)
+    assert str(totals).splitlines()[-1].split()[:3] == ["all", "1", "1"]
 
 
 def test_many_threads_add() -> None:

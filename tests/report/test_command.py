@@ -10,13 +10,16 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flextier.calls.report import Attempt
 from flextier.cli import main
-from flextier.costs import CallRecord, CostTotals
+from flextier.costs import CallRecord, CostTotals, record_of
 from flextier.ledger import Ledger
+from tests.costs.records import report as a_report
 from tests.ledger.calls import call, environment
 from tests.report.records import HOSTILE, estimated, fortnight, unpriced
 
@@ -110,19 +113,33 @@ def test_an_empty_ledger(form: str, keep: Keep, capsys: pytest.CaptureFixture[st
 
 def test_what_is_not_in_the_sums(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
     """Calls without a price or with an estimate, and possibly billed attempts, are mentioned."""
-    from flextier.calls.report import Attempt
-    from flextier.costs import record_of
-    from tests.costs.records import report as made
-
     stalled = record_of(
-        made(Attempt("flex", "timeout", 900.0), Attempt("flex", "served", 1.0), id="stalled")
+        a_report(Attempt("flex", "timeout", 900.0), Attempt("flex", "served", 1.0), id="stalled")
     )
     report(keep([unpriced(id="one"), unpriced(id="two"), estimated(), stalled]))
 
     printed = capsys.readouterr().out
     assert "2 calls without a known price" in printed
-    assert "1 call priced by an estimate" in printed
+    assert "1 call priced by an estimate: a rule (1)." in printed
     assert "1 attempt without an answer may have been billed: at most $" in printed
+
+
+def test_groups_without_a_price(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are ``unpriced`` in tables and in CSV, where 0 would be a price."""
+    stalled = replace(call(answered=False, usage=None), attempts=(Attempt("flex", "timeout", 9.0),))
+    file = keep([unpriced(id="one"), unpriced(id="two"), replace(stalled, model="o1"), call()])
+
+    report(file, "--by", "model")
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert rows["house-model"].split()[-3:] == ["unpriced"] * 3
+    assert "(2 unpriced)" in rows["all"]
+
+    report(file, "--by", "model", "--format", "csv")
+    lines = {row["model"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    unknown = {lines["house-model"][name] for name in ("cost", "standard_cost", "saved")}
+    assert unknown == {"unpriced"}
+    assert (lines["o1"]["failed_calls"], lines["o1"]["possibly_billed"]) == ("1", "unknown")
+    assert lines["o3"]["possibly_billed"] == "0"
 
 
 def test_a_killed_process_is_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,7 +130,8 @@ def test_what_is_not_exact_is_marked(keep: Keep) -> None:
     """Unpriced and estimated calls are counted beside the amounts that they make inexact."""
     said = outline(keep([unpriced(id="a"), unpriced(id="b"), estimated()])).words
     assert "2 calls without a known price" in said
-    assert "$0 (2 unpriced)" in said
+    assert "house-model 2 0 0 0 2,000 0 200 0 unpriced unpriced unpriced" in said
+    assert "1 call priced by an estimate: a rule (1)." in said
     assert "(1 estimated)" in said
     assert "$0.25 estimated" in said
 

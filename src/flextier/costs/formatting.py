@@ -1,89 +1,119 @@
-"""CostTotals as a small table: text for a terminal, HTML for a notebook."""
+"""Sums as tables: one row for each group of calls, and notes on what the amounts do not include."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from html import escape
 
-from flextier._utils.formatting import count, text_table
+from flextier._utils.formatting import count, dollars, percent, plain, text_table
 from flextier.costs.sums import Sums
 
-_HEAD = ("", "calls", "failed", "fell back", "input", "cached", "output", "reasoning",
-         "cost $", "standard $", "saved $", "saved")  # fmt: skip
-_CENTS, _SIGNIFICANT = 2, 4
+HEAD = (
+    "calls",
+    "failed",
+    "fell back",
+    "refused",
+    "input",
+    "cached",
+    "output",
+    "reasoning",
+    "cost",
+    "standard",
+    "saved",
+    "share",
+)
+UNPRICED = "unpriced"
+_NAME_LENGTH = 48
 
 Groups = Sequence[Mapping[str, Sums]]
 """Sums by model, by lane and by tag."""
 
 
+def row(name: str, sums: Sums) -> tuple[str, ...]:
+    """The cells of a table's row: the name, and those under ``HEAD``."""
+    return (
+        plain(name, _NAME_LENGTH),
+        count(sums.calls),
+        count(sums.failed_calls),
+        count(sums.fallback_calls),
+        count(sums.refusals),
+        count(sums.input_tokens),
+        count(sums.cached_input_tokens),
+        count(sums.output_tokens),
+        count(sums.reasoning_tokens),
+        _amount(sums.cost, sums) + _inexact(sums),
+        _amount(sums.standard_cost, sums),
+        _amount(sums.saved, sums),
+        percent(sums.saved, sums.standard_cost),
+    )
+
+
+def is_unpriced(sums: Sums) -> bool:
+    """Whether no call of the group has a known price."""
+    return 0 < sums.calls == sums.unpriced_calls
+
+
+def _amount(amount: Decimal, sums: Sums) -> str:
+    return UNPRICED if is_unpriced(sums) and not amount else dollars(amount)
+
+
+def _inexact(sums: Sums) -> str:
+    """The numbers of calls that keep an amount from being exact, in parentheses."""
+    unpriced = 0 if is_unpriced(sums) else sums.unpriced_calls
+    numbers = {UNPRICED: unpriced, "estimated": sums.estimated_calls}
+    marks = [f"{count(number)} {what}" for what, number in numbers.items() if number]
+    return f" ({', '.join(marks)})" if marks else ""
+
+
+def notes(total: Sums, reasons: Mapping[str, int] | None = None) -> Iterator[str]:
+    """Sentences on what the amounts do not include.
+
+    Args:
+        total: the sums.
+        reasons: numbers of estimated calls by the reason; None: not known.
+    """
+    if total.unpriced_calls:
+        calls = count(total.unpriced_calls, "call")
+        yield f"{calls} without a known price, not in any amount: the real cost is higher."
+    if total.estimated_calls:
+        calls = count(total.estimated_calls, "call")
+        why = "; ".join(f"{reason} ({count(calls)})" for reason, calls in (reasons or {}).items())
+        yield f"{calls} priced by an estimate{f': {plain(why)}' if why else ''}."
+    if total.possibly_billed_attempts:
+        attempts = count(total.possibly_billed_attempts, "attempt")
+        bound = dollars(total.possibly_billed) if total.possibly_billed else None
+        yield f"{attempts} without an answer may have been billed: " + (
+            f"at most {bound} more, where the bound is known." if bound else "no bound is known."
+        )
+
+
 def text(totals: Sums, groups: Groups) -> str:
     """The table in aligned columns, and notes below it."""
-    lines = text_table([_HEAD, *_rows(totals, groups)], left=1)
-    return "\n".join([*lines, *notes(totals)])
+    return "\n".join([*text_table([("", *HEAD), *_rows(totals, groups)], left=1), *_notes(totals)])
 
 
 def html(totals: Sums, groups: Groups) -> str:
     """The table as HTML, and notes below it."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in _HEAD)
+    head = "".join(f"<th>{cell}</th>" for cell in ("", *HEAD))
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
         for row in _rows(totals, groups)
     )
-    below = "".join(f"<p>{escape(note)}</p>" for note in notes(totals))
+    below = "".join(f"<p>{escape(note)}</p>" for note in _notes(totals))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
 
 
 def _rows(totals: Sums, groups: Groups) -> Iterator[tuple[str, ...]]:
-    digits = digits_for(totals.standard_cost)
     by_model, by_lane, by_tag = groups
     for group in (by_lane, by_model, by_tag):
         if len(group) > 1 or group is by_tag:
-            yield from (_row(name, sums, digits) for name, sums in sorted(group.items()))
-    yield _row("all", totals, digits)
+            yield from (row(name, sums) for name, sums in sorted(group.items()))
+    yield row("all", totals)
 
 
-def _row(name: str, sums: Sums, digits: int) -> tuple[str, ...]:
-    whole = sums.standard_cost
-    share = f"{100 * sums.saved / whole:.1f} %" if whole else ""
-    return (
-        name,
-        f"{sums.calls:,}",
-        f"{sums.failed_calls:,}",
-        f"{sums.fallback_calls:,}",
-        f"{sums.input_tokens:,}",
-        f"{sums.cached_input_tokens:,}",
-        f"{sums.output_tokens:,}",
-        f"{sums.reasoning_tokens:,}",
-        dollars(sums.cost, digits),
-        dollars(sums.standard_cost, digits),
-        dollars(sums.saved, digits),
-        share,
-    )
-
-
-def notes(totals: Sums) -> Iterator[str]:
-    """Sentences on what the table does not include."""
-    digits = digits_for(totals.standard_cost)
+def _notes(totals: Sums) -> Iterator[str]:
     if totals.fallback_calls:
-        premium = dollars(totals.fallback_premium, digits)
-        yield f"Falling back cost ${premium} above the lanes that the calls were meant for."
-    if totals.possibly_billed_attempts:
-        yield (
-            f"{count(totals.possibly_billed_attempts, 'attempt')} without an answer may have "
-            f"been billed: at most ${dollars(totals.possibly_billed, digits)} where that is known."
-        )
-    if totals.unpriced_calls:
-        yield f"{count(totals.unpriced_calls, 'call')} could not be priced: not in any amount."
-    if totals.estimated_calls:
-        yield f"{count(totals.estimated_calls, 'call')} priced by an estimate."
-
-
-def digits_for(whole: Decimal) -> int:
-    """Digits after the point of all amounts: cents, or four significant digits of the total."""
-    return max(_CENTS, _SIGNIFICANT - 1 - whole.adjusted()) if whole else _CENTS
-
-
-def dollars(amount: Decimal, digits: int) -> str:
-    """The amount with the given digits after the point, without a sign."""
-    return f"{amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_EVEN):,f}"
+        premium = dollars(totals.fallback_premium)
+        yield f"Falling back cost {premium} above the lanes that the calls were meant for."
+    yield from notes(totals)

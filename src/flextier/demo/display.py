@@ -11,8 +11,6 @@ from time import monotonic
 
 from flextier._utils.extras import needs_extra
 from flextier.calls.report import CallReport
-from flextier.costs.formatting import digits_for, dollars, notes
-from flextier.costs.sums import Sums
 from flextier.costs.totals import CostTotals
 from flextier.demo.questions import Question
 
@@ -35,7 +33,6 @@ WORDS = {
 }
 LANES = {"flex": "green", "standard": "magenta"}
 _NO_EMBEDDINGS = "LlamaIndex's embeddings are not included: they have no lanes and bypass flextier."
-_HEAD = ("", "calls", "input", "output", "cost", "standard", "saved", "")
 
 
 class Display:
@@ -96,9 +93,7 @@ class Display:
     def costs(self, totals: CostTotals) -> None:
         """Print the costs of all calls."""
         self._console.print()
-        self._console.print(cost_table(totals))
-        for note in notes(totals):
-            self._console.print(note, soft_wrap=True)
+        self._console.print(Text(str(totals)), soft_wrap=True)
         if "LlamaIndex" in totals.by_tag:
             self._console.print(_NO_EMBEDDINGS, soft_wrap=True)
         self._console.print()
@@ -161,29 +156,3 @@ def _table(framework: str, rows: Sequence[Question], seconds: float, counted: in
     table.add_row("seconds waited, all calls", f"{sum(r.waited for r in reports):.1f}")
     table.add_row("seconds in all", f"{seconds:.1f}")
     return table
-
-
-def cost_table(totals: CostTotals) -> Table:
-    """Tokens and costs by tag, by lane and in all."""
-    table = Table(title="total: tokens, and US$", title_style="bold")
-    for place, head in enumerate(_HEAD):
-        table.add_column(head, justify="right" if place else "left")
-    digits = digits_for(totals.standard_cost)
-    for group in (totals.by_tag, totals.by_lane, {"all": totals}):
-        for name, sums in sorted(group.items()):
-            table.add_row(*_row(name, sums, digits))
-        table.add_section()
-    return table
-
-
-def _row(name: str, sums: Sums, digits: int) -> tuple[str, ...]:
-    return (
-        name,
-        f"{sums.calls:,}",
-        f"{sums.input_tokens:,}",
-        f"{sums.output_tokens:,}",
-        dollars(sums.cost, digits),
-        dollars(sums.standard_cost, digits),
-        dollars(sums.saved, digits),
-        f"{100 * sums.saved / sums.standard_cost:.0f} %" if sums.standard_cost else "",
-    )

@@ -63,6 +63,7 @@ def summarise(
         flex_attempts=tuple(map(tuple, times.flex_attempts)),
         waits=_waits(connection, period, times.total.calls + times.total.failed_calls),
         fallbacks=names.fallbacks,
+        estimates={row[0]: row[1] for row in connection.execute(queries.estimates(period))},
         slowest=_notable(connection, queries.slowest(period), period),
         dearest=_notable(connection, queries.dearest(period), period),
         incomplete=tuple(session for session in sessions if _is_incomplete(session, period)),

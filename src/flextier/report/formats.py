@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from flextier._utils.formatting import count, day, dollars, moment, percent, plain, text_table
+from flextier._utils.formatting import count, day, moment, plain, text_table
+from flextier.costs.formatting import HEAD, UNPRICED, is_unpriced, row
+from flextier.costs.formatting import notes as cost_notes
 from flextier.costs.sums import Sums
 from flextier.ledger.sessions import Session
 from flextier.pricing.decimals import plain_digits
@@ -17,21 +19,8 @@ from flextier.report.period import WEEKDAYS, coarse_unit
 from flextier.report.summary import WAITS, Fallbacks, NotableCall, Summary
 
 KEYS = ("model", "lane", "tag", "day")
-HEAD = (
-    "calls",
-    "failed",
-    "fell back",
-    "refused",
-    "input",
-    "output",
-    "cost",
-    "standard",
-    "saved",
-    "share",
-)
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
-_NAME_LENGTH = 48
-MOST_GROUPS = 50
+_MOST_GROUPS = 50
 """Maximum number of groups in a table; CSV and JSON have all."""
 
 
@@ -47,7 +36,7 @@ def top_groups(by_name: Mapping[str, Sums], by: str) -> tuple[list[str], int]:
         names = sorted(by_name, reverse=True)
     else:
         names = sorted(by_name, key=lambda name: (-by_name[name].cost, name))
-    return names[:MOST_GROUPS], max(len(names) - MOST_GROUPS, 0)
+    return names[:_MOST_GROUPS], max(len(names) - _MOST_GROUPS, 0)
 
 
 def span(summary: Summary) -> str:
@@ -74,29 +63,12 @@ def _table(key: str, by_name: Mapping[str, Sums], total: Sums) -> Iterator[str]:
     names, omitted = top_groups(by_name, key)
     rows = [
         (key, *HEAD),
-        *(row(plain(name, _NAME_LENGTH), by_name[name]) for name in names),
+        *(row(name, by_name[name]) for name in names),
         row("all", total),
     ]
     yield from text_table(rows, left=1)
     if omitted:
         yield f"and {count(omitted)} more: --by {key} --format csv has all of them"
-
-
-def row(name: str, sums: Sums) -> tuple[str, ...]:
-    """The cells of a table's row, under ``HEAD``."""
-    return (
-        name,
-        count(sums.calls),
-        count(sums.failed_calls),
-        count(sums.fallback_calls),
-        count(sums.refusals),
-        count(sums.input_tokens),
-        count(sums.output_tokens),
-        dollars(sums.cost),
-        dollars(sums.standard_cost),
-        dollars(sums.saved),
-        percent(sums.saved, sums.standard_cost),
-    )
 
 
 def comma_separated(summary: Summary, by: str, *, for_terminal: bool = False) -> str:
@@ -112,8 +84,20 @@ def comma_separated(summary: Summary, by: str, *, for_terminal: bool = False) ->
     writer.writerow([by, *Sums().to_dict()])
     for name, sums in groups(summary, by).items():
         cell = _cell(plain(name) if for_terminal else name)
-        writer.writerow([cell, *sums.to_dict().values()])
+        writer.writerow([cell, *_csv_fields(sums).values()])
     return stream.getvalue()
+
+
+def _csv_fields(sums: Sums) -> dict[str, Any]:
+    """The sums; words in the place of an amount of which nothing is known."""
+    fields = sums.to_dict()
+    if is_unpriced(sums):
+        fields |= dict.fromkeys(("cost", "saved"), UNPRICED)
+        if not sums.standard_cost:
+            fields["standard_cost"] = UNPRICED
+    if sums.possibly_billed_attempts and not sums.possibly_billed:
+        fields["possibly_billed"] = "unknown"
+    return fields
 
 
 def _cell(name: str) -> str:
@@ -206,7 +190,8 @@ def _session(session: Session) -> dict[str, Any]:
 
 def notes(summary: Summary) -> list[str]:
     """Sentences on what the figures do not include, the most important first."""
-    return [*_missing(summary), *_money(summary), *_dates(summary)]
+    money = cost_notes(summary.total, summary.estimates)
+    return [*_missing(summary), *money, *_dates(summary)]
 
 
 def _missing(summary: Summary) -> Iterator[str]:
@@ -222,26 +207,6 @@ def _missing(summary: Summary) -> Iterator[str]:
             yield f"{process} is still writing: calls after {seen} may be missing."
         if session.lost:
             yield f"{process} lost {count(session.lost, 'record')} that it could not write."
-
-
-def _money(summary: Summary) -> Iterator[str]:
-    total = summary.total
-    if total.unpriced_calls:
-        yield (
-            f"{count(total.unpriced_calls, 'call')} without a known price, not in any amount: the "
-            "real cost is higher."
-        )
-    if total.estimated_calls:
-        yield (
-            f"{count(total.estimated_calls, 'call')} priced by an estimate: the list has no rate "
-            "of its own for that lane."
-        )
-    if total.possibly_billed_attempts:
-        attempts = count(total.possibly_billed_attempts, "attempt")
-        bound = dollars(total.possibly_billed) if total.possibly_billed else None
-        yield f"{attempts} without an answer may have been billed: " + (
-            f"at most {bound} more, where the bound is known." if bound else "no bound is known."
-        )
 
 
 def _dates(summary: Summary) -> Iterator[str]:

@@ -9,10 +9,11 @@ from markupsafe import Markup
 
 from flextier._utils.formatting import count, dollars, moment, percent, plain, seconds
 from flextier._version import __version__
+from flextier.costs.formatting import HEAD, UNPRICED, row
 from flextier.costs.sums import Sums
 from flextier.report.charts import COLORS
 from flextier.report.figures import Figure, Table, figures
-from flextier.report.formats import HEAD, KEYS, groups, notes, row, span, top_groups
+from flextier.report.formats import KEYS, groups, notes, span, top_groups
 from flextier.report.summary import NotableCall, Summary
 
 _NAME_LENGTH = 60
@@ -82,22 +83,7 @@ def _of(share: str, whole: str) -> str:
 def _breakdown(key: str, by_name: Mapping[str, Sums]) -> tuple[Table, int]:
     """A table of the dearest groups, or the latest days, and the number of omitted ones."""
     names, omitted = top_groups(by_name, key)
-    rows = tuple(_sums(name, by_name[name]) for name in names)
-    head = (key, *("spent" if name == "cost" else name for name in HEAD))
-    return Table(head, rows), omitted
-
-
-def _sums(name: str, sums: Sums) -> tuple[str, ...]:
-    cells = row(plain(name, _NAME_LENGTH), sums)
-    cost = HEAD.index("cost") + 1
-    return (*cells[:cost], cells[cost] + _inexact(sums), *cells[cost + 1 :])
-
-
-def _inexact(sums: Sums) -> str:
-    """The numbers of calls that keep an amount from being exact, in parentheses."""
-    numbers = {"unpriced": sums.unpriced_calls, "estimated": sums.estimated_calls}
-    marks = [f"{count(number)} {what}" for what, number in numbers.items() if number]
-    return f" ({', '.join(marks)})" if marks else ""
+    return Table((key, *HEAD), tuple(row(name, by_name[name]) for name in names)), omitted
 
 
 def _calls(calls: tuple[NotableCall, ...]) -> Table:
@@ -123,5 +109,5 @@ def _call(call: NotableCall) -> tuple[str, ...]:
 
 def _cost(call: NotableCall) -> str:
     if call.cost is None:
-        return "no answer" if not call.answered else "unpriced"
+        return "no answer" if not call.answered else UNPRICED
     return f"{dollars(call.cost)}{' estimated' if call.basis == 'estimated' else ''}"

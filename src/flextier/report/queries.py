@@ -46,6 +46,14 @@ def unknown_premiums(period: Period) -> Select[Any]:
     return query.group_by(calls.c.fallback)
 
 
+def estimates(period: Period) -> Select[Any]:
+    """Number of answered calls by the reason why their cost is an estimate, the most first."""
+    number = func.count()
+    estimated = (calls.c.answered == 1, calls.c.basis == "estimated", calls.c.reason.is_not(None))
+    query = select(calls.c.reason, number).where(*_within(period), *estimated)
+    return query.group_by(calls.c.reason).order_by(number.desc(), calls.c.reason)
+
+
 def slowest(period: Period) -> Select[Any]:
     """The calls that took longest."""
     return _top(_within(period), calls.c.elapsed.desc())

@@ -114,6 +114,8 @@ class Summary:
     """By weekday, Monday first, and hour of the day."""
     waits: WaitTimes = WaitTimes()
     fallbacks: tuple[Fallbacks, ...] = ()
+    estimates: dict[str, int] = field(default_factory=dict)
+    """Number of answered calls by the reason why their cost is an estimate, the most first."""
     slowest: tuple[NotableCall, ...] = ()
     dearest: tuple[NotableCall, ...] = ()
     incomplete: tuple[Session, ...] = ()
