@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-from collections.abc import Mapping
+import webbrowser
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flextier.calls.context import scoped
 from flextier.cli._common import fail
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where the HTML page with the costs goes [a new temporary directory]",
     )
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument("--seed", type=int, default=4, help="of the weather [%(default)s]")
 
 
@@ -95,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
             rows = [
                 row for part in PARTS for row in _run(part, options, api, display, texts, costs)
             ]
-        _show_costs(costs, display)
+        _show_costs(costs, display, options.open)
     except (OSError, ValueError) as error:
         return fail("demo", error)
     return 1 if any(row.is_lost for row in rows) else 0
@@ -114,7 +116,7 @@ def _run(
 
     weather = part.weather
     if options.weather is not None:
-        weather = replace(weather, spec=options.weather)
+        weather = replace(weather, spec=options.weather, words=options.weather or "always open")
     try:
         work = import_module(part.module)
     except ImportError as error:
@@ -124,15 +126,40 @@ def _run(
         return []
     asks = work.asks(texts, model=options.model, **api.arguments(weather))
     api.start(weather)
+    peers = _peers(work, texts, api.peer_arguments(weather), options)
     counting = costs.counting(part.name, part.framework)
     simulated = scoped(simulated=api.is_simulated)
-    with simulated, counting, display.part(part.framework, len(asks), weather.spec) as done:
-        rows = asyncio.run(ask_all(asks, options.concurrency, done))
+    heading = display.part(part.framework, work.ASKED, len(asks), weather.words)
+    with simulated, counting, heading as done:
+        rows: list[Question]
+        rows, *others = asyncio.run(_all(ask_all(asks, options.concurrency, done), *peers))
     display.summary(part.framework, rows, api.requests())
+    if others:
+        lost = sum(row.is_lost for row in rows)
+        display.comparison("ChatOpenAIFlex", costs.totals, lost, others)
     return rows
 
 
-def _show_costs(costs: DemoCosts, display: Display) -> None:
+async def _all(*asking: Awaitable[Any]) -> list[Any]:
+    return await asyncio.gather(*asking)
+
+
+def _peers(
+    work: Any, texts: Mapping[str, str], servers: Sequence[Mapping[str, Any]], options: Any
+) -> list[Awaitable[Any]]:
+    """The same questions by the framework's own classes, which ask beside flextier."""
+    asks = getattr(work, "PEERS", {})
+    if not asks or not servers:
+        return []
+    from flextier.demo.peers import ask_peer
+
+    return [
+        ask_peer(name, make(texts, model=options.model, **server), options.concurrency)
+        for (name, make), server in zip(asks.items(), servers, strict=True)
+    ]
+
+
+def _show_costs(costs: DemoCosts, display: Display, in_browser: bool) -> None:
     """Display the costs, and write the page if its libraries are installed."""
     costs.close()
     display.costs(costs.totals)
@@ -142,5 +169,7 @@ def _show_costs(costs: DemoCosts, display: Display) -> None:
         display.no_page(error)
     else:
         display.file("HTML report", page)
+        if in_browser:
+            webbrowser.open(page.resolve().as_uri())
     if costs.file is not None:
         display.file("Ledger of all calls", costs.file)

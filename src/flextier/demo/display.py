@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from flextier._utils.extras import needs_extra
+from flextier._utils.formatting import dollars, percent
 from flextier.calls.report import CallReport
 from flextier.costs.totals import CostTotals
 from flextier.demo.questions import Question
+
+if TYPE_CHECKING:
+    from flextier.demo.peers import PeerResult as Peer
 
 with needs_extra("langchain,sim"):
     from rich.console import Console
@@ -26,11 +31,15 @@ with needs_extra("langchain,sim"):
     from rich.table import Table
     from rich.text import Text
 
+MAX_LINES = 20
+"""Lines of calls that are printed; then only of calls that fell back or are lost."""
+
 WORDS = {
     "served": "[green]served[/]",
     "capacity": "[yellow]refused[/]",
     "timeout": "[red]stalled[/]",
 }
+REASONS = {"capacity": "flex stayed full", "timeout": "flex stalled"}
 LANES = {"flex": "green", "standard": "magenta"}
 _NO_EMBEDDINGS = "LlamaIndex's embeddings are not included: they have no lanes and bypass flextier."
 
@@ -51,27 +60,37 @@ class Display:
 
     @contextmanager
     def part(
-        self, framework: str, total: int, weather: str
+        self, framework: str, asked: str, total: int, weather: str
     ) -> Iterator[Callable[[Question], None]]:
         """A heading and a progress bar; yields the function that prints a finished question."""
         self._started = monotonic()
-        suffix = f"; flex weather: {weather}" if self._is_simulated else ""
-        self._console.print(f"\n[bold]{framework}[/]{suffix}")
+        self._console.print(f"\n[bold]{framework}[/]: {total} {asked}", soft_wrap=True)
+        if self._is_simulated:
+            self._console.print(f"Flex: {weather}", soft_wrap=True)
         columns = (
             TextColumn(framework),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
+        printed, more = 0, 0
+        self._console.print(f"\n[bold]{'question':<28} {'billed on':<9} {'took':>7}  attempts[/]")
         with Progress(*columns, console=self._console, transient=True) as bar:
             task = bar.add_task(framework, total=total)
 
             def done(row: Question) -> None:
+                nonlocal printed, more
                 bar.advance(task)
+                if printed >= MAX_LINES and not row.is_lost and not row.fell_back:
+                    more += 1
+                    return
                 for line in _lines(row):
+                    printed += 1
                     bar.console.print(line)
 
             yield done
+        if more:
+            self._console.print(f"… and {more} more, all on flex")
 
     def skipped(self, framework: str, missing: ImportError) -> None:
         """Print why a part is skipped, and what to install for it."""
@@ -80,15 +99,28 @@ class Display:
         )
 
     def summary(self, framework: str, rows: Sequence[Question], counted: int | None) -> None:
-        """Print some answers, and the table of all calls."""
-        for row in (rows[0], rows[len(rows) // 2], rows[-1]):
-            if row.answer is not None:
-                self._console.print(Text(f"\n{row.name}: {row.answer}"))
-        self._console.print()
-        self._console.print(_table(framework, rows, monotonic() - self._started, counted))
+        """Print one answer, and what the calls went through."""
+        answer = next((row for row in rows if row.answer is not None), None)
+        if answer is not None:
+            self._console.print(Text(f"\n{answer.name}: {answer.answer}\n"))
+        for line in _summary(rows, monotonic() - self._started, counted):
+            self._console.print(line, soft_wrap=True)
         for row in rows:
             if row.error:
                 self._console.print(Text(f"lost {row.name}: {row.error!r}", style="red"))
+
+    def comparison(self, name: str, costs: CostTotals, lost: int, peers: Iterable[Peer]) -> None:
+        """Print what the same questions came to without flextier, and with it."""
+        heads = ("the same in this weather", "on flex", "standard", "lost", "paid", "of list price")
+        table = Table(*heads, box=None, padding=(0, 2, 0, 0))
+        table.columns[0].no_wrap = True
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for peer in peers:
+            table.add_row(*_compared(peer.name, peer.totals, peer.lost))
+        table.add_row(*_compared(name, costs, lost), style="bold")
+        self._console.print()
+        self._console.print(table)
 
     def costs(self, totals: CostTotals) -> None:
         """Print the costs of all calls."""
@@ -120,39 +152,42 @@ def _lines(row: Question) -> Iterator[str]:
 
 
 def _path(report: CallReport) -> str:
-    """The attempts in words: ``refused x3, stalled, served``, with the lane where it changes."""
+    """The attempts in words, and why the call fell back: ``refused x3, stalled, served``."""
     parts = []
     for (lane, outcome), attempts in groupby((a.lane, a.outcome) for a in report.attempts):
         count = len(list(attempts))
         word = WORDS.get(outcome, outcome) + (f" x{count}" if count > 1 else "")
         parts.append(word if lane == "flex" else f"on {lane}: {word}")
-    return ", ".join(parts)
+    reason = REASONS.get(report.fallback or "", f"fell back: {report.fallback}")
+    return ", ".join(parts) + (f" ({reason})" if report.fallback else "")
 
 
-def _table(framework: str, rows: Sequence[Question], seconds: float, counted: int | None) -> Table:
+def _summary(rows: Sequence[Question], seconds: float, counted: int | None) -> Iterator[str]:
     reports = [report for row in rows for report in row.reports]
     attempts = Counter(a.outcome for report in reports for a in report.attempts)
     lanes = Counter(report.lane for report in reports if report.served)
     lost = sum(row.is_lost for row in rows)
-    table = Table(
-        "what every call went through",
-        "",
-        title=f"{framework}: {len(rows)} questions, {len(reports)} calls",
-        title_style="bold",
+    served = ", ".join(f"{count} on {lane}" for lane, count in lanes.most_common())
+    yield (
+        f"[bold]{len(rows)} questions, {len(reports)} calls[/]: {served}; "
+        + (f"[red]{lost} lost[/]" if lost else "[green]nothing lost[/]")
     )
-    table.columns[1].justify = "right"
-    for lane, count in lanes.most_common():
-        table.add_row(f"answered on {lane}", str(count))
-    table.add_row("lost", f"[red]{lost}[/]" if lost else "[green]nothing lost[/]")
-    table.add_section()
-    table.add_row("requests on the wire", str(sum(attempts.values())))
-    if counted is not None:
-        table.add_row("  the simulator counted", str(counted))
-    table.add_row("refusals (not billed)", str(attempts["capacity"]))
-    table.add_row("stalls (possibly billed)", str(attempts["timeout"]))
-    table.add_row("other faults", str(attempts["transient"] + attempts["rate_limited"]))
-    table.add_row("calls that fell back", str(sum(r.fallback is not None for r in reports)))
-    table.add_section()
-    table.add_row("seconds waited, all calls", f"{sum(r.waited for r in reports):.1f}")
-    table.add_row("seconds in all", f"{seconds:.1f}")
-    return table
+    seen = "" if counted is None else f" (the simulator counted {counted})"
+    yield (
+        f"{sum(attempts.values())} requests{seen}: {attempts['capacity']} refused (not billed), "
+        f"{attempts['timeout']} stalled (possibly billed), "
+        f"{attempts['transient'] + attempts['rate_limited']} other faults"
+    )
+    yield f"{sum(r.waited for r in reports):.0f} s waited by all calls, {seconds:.0f} s in all"
+
+
+def _compared(name: str, costs: CostTotals, lost: int) -> tuple[str, ...]:
+    flex, standard = (costs.by_lane.get(lane) for lane in ("flex", "standard"))
+    return (
+        name,
+        str(flex.calls if flex else 0),
+        str(standard.calls if standard else 0),
+        str(lost),
+        dollars(costs.cost),
+        percent(costs.cost, costs.standard_cost),
+    )

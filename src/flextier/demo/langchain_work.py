@@ -14,6 +14,7 @@ from flextier.demo.questions import Ask
 with needs_extra("langchain"):
     from langchain_core.prompts import ChatPromptTemplate
     from langchain_core.runnables import Runnable
+    from langchain_openai import ChatOpenAI
 
     from flextier.langchain import ChatOpenAIFlex
 
@@ -45,8 +46,40 @@ def asks(texts: Mapping[str, str], **arguments: Any) -> dict[str, Ask]:
         texts: the topics.
         **arguments: arguments of ``ChatOpenAIFlex``.
     """
-    chain = PROMPT | ChatOpenAIFlex(**arguments).with_structured_output(TopicSummary)
-    return {name: partial(_summarise, chain, text) for name, text in texts.items()}
+    return _asks(texts, ChatOpenAIFlex(**arguments).with_structured_output(TopicSummary))
+
+
+def stock_asks(texts: Mapping[str, str], **arguments: Any) -> dict[str, Ask]:
+    """The same questions through LangChain's own class, on flex.
+
+    Args:
+        texts: the topics.
+        **arguments: arguments of ``ChatOpenAI``.
+    """
+    model = ChatOpenAI(**arguments, service_tier="flex")
+    return _asks(texts, model.with_structured_output(TopicSummary))
+
+
+def fallback_asks(texts: Mapping[str, str], **arguments: Any) -> dict[str, Ask]:
+    """The same with LangChain's fallback to standard, after the retries of the SDK."""
+    flex, standard = (
+        ChatOpenAI(**arguments, service_tier=tier).with_structured_output(TopicSummary)
+        for tier in ("flex", "default")
+    )
+    return _asks(texts, flex.with_fallbacks([standard]))
+
+
+ASKED = "topics of Python's help, each summarised and tagged by a chain"
+
+PEERS = {
+    'ChatOpenAI(service_tier="flex")': stock_asks,
+    "the same .with_fallbacks(...)": fallback_asks,
+}
+"""What the same questions are asked with beside flextier."""
+
+
+def _asks(texts: Mapping[str, str], model: Runnable[Any, Any]) -> dict[str, Ask]:
+    return {name: partial(_summarise, PROMPT | model, text) for name, text in texts.items()}
 
 
 async def _summarise(chain: Runnable[Any, Any], text: str) -> str:

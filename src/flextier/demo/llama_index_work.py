@@ -19,6 +19,8 @@ with needs_extra("llama-index"):
     from llama_index.core.schema import TextNode
     from llama_index.embeddings.openai import OpenAIEmbedding  # type: ignore[import-untyped]
 
+ASKED = "questions to a query engine and to agents with two tools"
+
 INDEXED = 9
 """Number of topics in the index."""
 

@@ -33,6 +33,11 @@ class Question:
         """Whether it has no answer."""
         return self.answer is None
 
+    @property
+    def fell_back(self) -> bool:
+        """Whether a call of it was not billed on its first lane."""
+        return any(report.fallback for report in self.reports)
+
 
 async def ask_all(
     asks: Mapping[str, Ask], concurrency: int, done: Callable[[Question], None]
