@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ import pytest
 import flextier.sim
 from flextier import __version__
 from flextier.cli import main
+from flextier.cli.main import EXAMPLES
+from flextier.cli.main import _parser as parser_of
 from flextier.client import ledger_setting
 from flextier.costs import Ledger
 from tests.langchain.bills import assert_adds_up
@@ -203,3 +206,18 @@ def test_the_demo_names_the_extra_it_lacks(missing: str, extra: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f"flextier[{extra}]" in done.stderr
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_the_help_of_a_command(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fits a terminal of 80 columns, and ends with an example that is understood."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].strip() == f"flextier {EXAMPLES[command]}"
+    assert max(map(len, lines[:-1])) <= 80
+    arguments = shlex.split(EXAMPLES[command])
+    assert parser_of(arguments).parse_args(arguments).command == command

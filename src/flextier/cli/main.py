@@ -23,6 +23,19 @@ _SUMMARIES = {
 }
 """The commands: each is a module of this package with ``add_arguments`` and ``run``."""
 
+EXAMPLES = {
+    "batch": "batch await batch_abc123",
+    "demo": "demo --topics 20 --report demo.html --open",
+    "explain": "explain --model gpt-6.2-sol --deadline 10h --step",
+    "journal": "journal show nightly.db",
+    "prices": "prices o4-mini gpt-5 --usage input=3000,output=1000",
+    "rehearse": "rehearse outages --against",
+    "report": "report --ledger flextier.db --since 7d --by tag",
+    "run": "run my_chain:chain reviews.csv moods.csv --key id --lanes batch,flex --deadline 6h",
+    "sim": "sim --weather outage=10-40,slots=5,refuse=0.3",
+}
+"""An example of each command, as its help shows it."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
@@ -60,7 +73,13 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"flextier {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in _SUMMARIES.items():
-        command = commands.add_parser(name, help=summary, description=summary)
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example:\n  flextier {EXAMPLES[name]}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         if name in arguments:
             module = import_module(f"flextier.cli.{name}")
             module.add_arguments(command)
