@@ -11,7 +11,7 @@ from flextier._version import __version__
 from flextier.cli._common import fail
 
 _SUMMARIES = {
-    "batch": "list, show, await, cancel, fetch and create batches at OpenAI",
+    "batch": "list, show, wait for, cancel, fetch and create batches at OpenAI",
     "demo": "summarise real text on the flex lane, through bad weather",
     "explain": "which lanes a model and a deadline leave, their prices and waits",
     "journal": "show, export and delete the contents of a journal",
@@ -24,7 +24,7 @@ _SUMMARIES = {
 """The commands: each is a module of this package with ``add_arguments`` and ``run``."""
 
 EXAMPLES = {
-    "batch": "batch await batch_abc123",
+    "batch": "batch create requests.jsonl",
     "demo": "demo --topics 20 --report demo.html --open",
     "explain": "explain --model gpt-6.2-sol --deadline 10h --step",
     "journal": "journal show nightly.db",
