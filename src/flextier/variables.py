@@ -10,12 +10,18 @@ from flextier._utils.safe_warn import safe_warn
 from flextier._utils.suggest import did_you_mean
 from flextier.policy import PREFIX, FlexPolicy
 
-AIOHTTP, LEDGER, OFF = "FLEXTIER_AIOHTTP", "FLEXTIER_LEDGER", "FLEXTIER_OFF"
+AIOHTTP, LEDGER, LOG, OFF = (
+    "FLEXTIER_AIOHTTP",
+    "FLEXTIER_LEDGER",
+    "FLEXTIER_LOG",
+    "FLEXTIER_OFF",
+)
 
 # FLEXTIER_GATEWAY and FLEXTIER_GATEWAY_TOKEN will go here with `flextier serve`.
 OTHERS = {
     AIOHTTP: "`0`: the async clients stay on httpx where aiohttp is installed",
     LEDGER: "the ledger that records every call of the process, such as `sqlite:///flextier.db`",
+    LOG: "`info` or `debug`: the [log](logging.md) goes to standard error, as with `OPENAI_LOG`",
     OFF: "`1`: the emergency switch: every call goes to standard, as with the stock classes",
 }
 """Those that set no field of a policy, and what they mean."""

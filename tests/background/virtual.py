@@ -94,6 +94,10 @@ class Silent:
     def accepted(self, response_id: str) -> None:
         self.notes.append("accepted")
 
+    def polled(self, last: PolledResponse, next_in: float) -> None: ...
+
+    def ended(self, last: PolledResponse) -> None: ...
+
     def abandoned(self) -> None:
         self.notes.append("abandoned")
 

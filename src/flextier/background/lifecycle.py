@@ -172,10 +172,13 @@ class BackgroundLifecycle:
             self._warn_if_unknown(last)
             if self._must_stop():
                 return (yield from self._cancel_or_detach())
-            yield Pause(self._next_poll_in())
+            pause = self._next_poll_in()
+            self._hooks.polled(last, pause)
+            yield Pause(pause)
             # Another call's poll may have been rate limited meanwhile.
             if not self._must_stop() and not self._schedule.paused_for(self._clock.now()):
                 last = yield from self._poll()
+        self._hooks.ended(last)
         if last.status == "cancelled":
             raise self._unfinished("was cancelled by another client", billed=True)
         return last

@@ -12,6 +12,7 @@ from flextier._utils.safe_warn import safe_warn
 from flextier.batch.download import DownloadedFile
 from flextier.batch.future import ResultLine, UnreadResults
 from flextier.batch.line_response import line_response, read_lines
+from flextier.batch.log_lines import log_batch
 from flextier.batch.pending_calls import GroupKey, PendingCalls, Wakes, wake_all
 from flextier.batch.retrying_api import RetryingBatchAPI
 from flextier.journal import Journal, JournalError, JournalWarning
@@ -48,6 +49,7 @@ def collect_results(
             while chunk := list(islice(lines, _CHUNK)):
                 _deliver(chunk, tag, group, calls)
     record(group.journal, lambda journal: journal.unfinished(tag))
+    log_batch(group, "collected", batch)
 
 
 def record(journal: Journal | None, write: Callable[[Journal], Any]) -> None:

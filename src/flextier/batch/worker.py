@@ -10,6 +10,7 @@ from typing import Any
 from flextier._openai import names as openai
 from flextier._openai.compat import failure_of
 from flextier._openai.names import Batch
+from flextier._utils.formatting import count, seconds
 from flextier._utils.wakeup import ThreadWait
 from flextier.batch.api import TAG, TERMINAL, BatchAPI, files_are_missing
 from flextier.batch.api_errors import (
@@ -28,6 +29,7 @@ from flextier.batch.api_errors import (
 from flextier.batch.collect import collect_results, record
 from flextier.batch.fan_out import FanOut
 from flextier.batch.future import RESUBMIT, BatchFuture, ErrorResult, LineOutcome, RaisedError
+from flextier.batch.log_lines import log_batch
 from flextier.batch.pending_calls import GroupKey, PendingCalls, Wakes, wake_all
 from flextier.batch.poll_schedule import lane_poll_interval
 from flextier.batch.retrying_api import RetryingBatchAPI
@@ -300,6 +302,9 @@ class BatchWorker:
                 self._split()
             raise
         self._update_journal(batch_id=batch.id, status=batch.status)
+        log_batch(
+            self.group, "submitted", batch, f", {count(spool.lines, 'line')}, {spool.size:,} bytes"
+        )
         return batch
 
     def _wait_for_enqueue_limit(self) -> None:
@@ -317,10 +322,13 @@ class BatchWorker:
         polls, cancels, cancelled = 0, 0, False
         while batch.status not in TERMINAL:
             if not cancelled and self._must_cancel():
+                log_batch(self.group, "cancelled", batch)
                 cancelled = self._requests.cancel(batch.id)
                 cancels += 1
                 self._check_cancels(cancels)
-            self._pause(self._poll_interval(polls, cancelled))
+            pause = self._poll_interval(polls, cancelled)
+            log_batch(self.group, "polled", batch, f", next poll in {seconds(pause)}")
+            self._pause(pause)
             polls += 1
             self._batch = batch = self._requests.poll(batch)
         with self._lock:

@@ -9,6 +9,8 @@ from flextier.lanes import JOURNAL
 from flextier.pricing.usage import Usage
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from tenacity import RetryCallState
 
     from flextier.pricing.cost import Cost
@@ -123,6 +125,21 @@ class CallReport:
 
         cost = cost_or_unpriced(self.usage, self.models, self.lane, self.at)
         return of_estimated_usage(cost) if self.usage_estimated else cost
+
+    @property
+    def premium(self) -> Decimal | None:
+        """The cost of a fallback, less its price on the first lane; computed on access.
+
+        None where that is not known, or where the first lane does not have the model: it could not
+        have served the call.
+        """
+        from flextier.pricing.decimals import difference
+        from flextier.pricing.price_book import cost_or_unpriced
+
+        if self.fallback in (None, "lane_unsupported") or (cost := self.cost.total) is None:
+            return None
+        meant = cost_or_unpriced(self.usage, self.models, self.first_lane, self.at).total
+        return None if meant is None else difference(cost, meant)
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from flextier.capacity.lane_estimator import LaneEstimator
 from flextier.capacity.pacing import Pacing
 from flextier.capacity.permit import DEFAULT_SPACING, Permit, ProbeSpacing, Verdict
 from flextier.capacity.rate_bucket import RateLimit
-from flextier.capacity.wait_queue import WaitQueue
+from flextier.capacity.wait_queue import QueueState, WaitCause, WaitQueue
 
 _RECHECK_AFTER = 5.0
 _RECHECKS_A_SECOND = 20
@@ -89,6 +89,22 @@ class Limiter:
             seconds = 0.0 if open_now else max(0.0, self._next_chance(estimator, now) - now)
         self._record_ended_now()
         return seconds
+
+    def queue(self, name: str, now: float) -> QueueState:
+        """The calls that wait for a lane, and what for."""
+        estimator, queue = self._lanes[name]
+        with self._lock:
+            head = queue.head()
+            until = math.inf if head is None else head.until
+            opens_in = max(0.0, self._next_chance(estimator, now) - now)
+            cause: WaitCause = "open" if estimator.hold is None else "full"
+            if now < estimator.shut_until:
+                cause = "shut"
+            elif not self.pace.may_send(now):
+                cause = "paced"
+            state = QueueState(len(queue), estimator.in_flight, cause, opens_in, until)
+        self._record_ended_now()
+        return state
 
     # --- the life of a permit -----------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from flextier.calls.report import Attempt, CallReport
 from flextier.pricing.cost import Cost
-from flextier.pricing.decimals import difference, optional_digits, total_if_known
+from flextier.pricing.decimals import optional_digits, total_if_known
 from flextier.pricing.price_book import cost_or_unpriced
 from flextier.pricing.usage import Usage
 
@@ -148,7 +148,7 @@ def record_of(
         answered=report.served,
         usage=report.usage,
         cost=cost,
-        premium=_premium(report, cost),
+        premium=report.premium,
         possibly_billed=_bound(report),
         fallback=report.fallback,
         attempts=report.attempts,
@@ -160,17 +160,6 @@ def record_of(
         tags=tuple(tags),
         metadata=dict(metadata or {}),
     )
-
-
-def _premium(report: CallReport, cost: Cost) -> Decimal | None:
-    """The cost of a fallback, less its price on the first lane.
-
-    None where the first lane does not have the model: it could not have served the call.
-    """
-    if report.fallback in (None, "lane_unsupported") or cost.total is None:
-        return None
-    meant = cost_or_unpriced(report.usage, report.models, report.first_lane, report.at)
-    return None if meant.total is None else difference(cost.total, meant.total)
 
 
 def _bound(report: CallReport) -> Decimal | None:

@@ -349,6 +349,11 @@ class Ladder:
         """The lane the call is on."""
         self._last = index == len(self._lanes) - 1
 
+    @property
+    def following(self) -> str | None:
+        """The name of the lane after this one; None: it is the last."""
+        return None if self._last else self._lanes[self._index + 1].name
+
     def skip_lane(self) -> Lane | None:
         """Leave the lane as if it were not in the ladder; return the next one, or None."""
         if self._last:

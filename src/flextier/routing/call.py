@@ -14,6 +14,7 @@ from flextier._utils.clock import Clock
 from flextier.calls.answer import Answer
 from flextier.calls.call import Call
 from flextier.calls.context import Scope
+from flextier.calls.log import INFO, LOG, CallLog
 from flextier.calls.report import CANCELLED, SERVED, CallReport, Retry, attach_report
 from flextier.capacity import AccountKey, LimiterRegistry
 from flextier.lanes import STANDARD
@@ -76,6 +77,8 @@ class CallState:
     """Whether the step after a failure counts as a retry."""
     done: bool = False
     """Whether the call has ended."""
+    lines: CallLog | None = None
+    """Writes the log; None: the logger is off."""
 
     # --- of the current attempt
     is_direct: bool = True
@@ -100,6 +103,8 @@ class CallState:
     def __post_init__(self) -> None:
         plan, clock, policy = self.plan, self.setting.clock, self.setting.policy
         now, status = clock.now(), plan.status
+        if LOG.isEnabledFor(INFO) and not self.setting.scope.simulated:
+            self.lines = CallLog(self.setting.account, self.call.model, clock)
         self.log = AttemptLog(clock, now, clock.wall())
         self.ladder = Ladder(
             policy, plan.lanes, now, status.shut_for, status.latency, plan.plain, plan.patience
@@ -173,12 +178,22 @@ class CallState:
             now = clock.now()
             seconds = self.admission.recheck(now, wake)
             if seconds > 0 or self.admission.granted:
+                if seconds > 0 and self.lines is not None:
+                    self.lines.waiting(
+                        self.plan.status.limiter,
+                        self.ladder.lane.name,
+                        self.log.waiting(now),
+                        self.ladder.following,
+                    )
                 return seconds
+            left = self.ladder.lane.name
             self.step = self.ladder.not_admitted(now)
             if isinstance(self.step, GiveUp):
                 error = not_admitted_error(self, self.step.limit)
                 self.finish(error=error)
                 raise error
+            if self.lines is not None:
+                self.lines.not_admitted(left, now - self.log.started_at, self.ladder.lane.name)
             if self.admission.try_acquire(now):
                 return 0.0
 
@@ -216,6 +231,8 @@ class CallState:
         elif not lane.batched and (entry is None or entry.background_response is None):
             self.admission.start(now)
         log.lane, log.sent_at = lane.name, now
+        if self.lines is not None and self.lines.debug:
+            self.lines.admitted(lane.name, len(log.attempts) + 1, log.waited)
 
     def _may_add_usage(self) -> bool:
         return (
@@ -387,6 +404,8 @@ class CallState:
         report = end_report(self, answer, error, usage_estimated=usage_estimated)
         if setting.burst is not None:
             setting.burst.leave()
+        if self.lines is not None:
+            self.lines.ended(report)
         if isinstance(error, Exception):
             attach_report(error, report)
         publish(report, setting.charges)

@@ -112,7 +112,13 @@ class InBackground:
             state.transport.answer = read_answer(polled.body, polled.content, polled.request_id)
 
         hooks = CallHooks(
-            entry, state.admission, setting.clock, ladder.lane.name, state.call.model, finished
+            entry,
+            state.admission,
+            setting.clock,
+            ladder.lane.name,
+            state.call.model,
+            finished,
+            state.lines,
         )
         return BackgroundLifecycle(
             BackgroundRequests(state.transport.options, state.tier),

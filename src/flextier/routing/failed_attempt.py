@@ -55,6 +55,9 @@ def decide(state: CallState, failure: Failure) -> Kind:
         state.step = ladder.start(now)
     else:
         state.step = ladder.failed(event)
+    if state.lines is not None and isinstance(state.step, Send):
+        wait = max(state.step.wait, state.admission.opens_in(now))
+        state.lines.failed(state.log.attempts, ladder.lane.name, wait)
     return kind
 
 

@@ -40,11 +40,14 @@ class AttemptLog:
     waited: float = 0.0
     """Seconds spent between attempts."""
 
+    def waiting(self, now: float) -> float:
+        """Seconds that the wait has lasted; 0: there is none."""
+        return 0.0 if self.idle_since is None else now - self.idle_since
+
     def wait_ended(self, now: float) -> None:
         """End the wait, if there is one."""
-        if self.idle_since is not None:
-            self.waited += now - self.idle_since
-            self.idle_since = None
+        self.waited += self.waiting(now)
+        self.idle_since = None
 
     def attempt_ended(
         self,

@@ -1,0 +1,23 @@
+"""The lines of batches in the log."""
+
+from __future__ import annotations
+
+from flextier._openai.names import Batch
+from flextier._utils.formatting import count, plain
+from flextier.batch.pending_calls import GroupKey
+from flextier.calls.log import INFO, LOG, event
+
+
+def log_batch(group: GroupKey, what: str, batch: Batch, more: str = "") -> None:
+    """Write an event of a batch to the log, such as ``"polled"``."""
+    if not LOG.isEnabledFor(INFO):
+        return
+    model, counts = plain(group.model, 80), batch.request_counts
+    done = (
+        f", {counts.completed:,} of {count(counts.total, 'line')} done"
+        if counts and counts.total
+        else ""
+    )
+    line = f"batch {batch.id} {'is' if what == 'polled' else f'{what}:'} {batch.status}{done}{more}"
+    where = (group.base_url, model)
+    event(where, group.clock.now(), model, (f"batch {what}", f"batches {what}"), line)
