@@ -11,8 +11,15 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, overload
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self, TypedDict, Unpack
 
 from flextier._utils.backoff import exponential_backoff
@@ -68,7 +75,7 @@ class PolicyFields(TypedDict, total=False):
     journal_ttl: Duration | None
 
 
-class FlexPolicy(BaseSettings):
+class FlexPolicy(BaseModel):
     """How calls are routed: which lanes, for how long, how often.
 
     Each field is taken from its keyword argument, else from the environment variable
@@ -149,11 +156,9 @@ class FlexPolicy(BaseSettings):
         PolicyError: a value is wrong; the message names the field and the variable.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True, env_prefix=PREFIX, env_ignore_empty=True, extra="forbid"
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lanes: Annotated[tuple[str, ...], NoDecode] = ("flex", "standard")
+    lanes: tuple[str, ...] = ("flex", "standard")
     deadline: PositiveSeconds | None = None
     patience: NonNegativeSeconds | None = None
     flex_timeout: PositiveSeconds = 900.0
@@ -166,7 +171,7 @@ class FlexPolicy(BaseSettings):
     stall_factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3.0
     start_jitter: NonNegativeSeconds = 0.0
     budget: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
-    lane_support: Annotated[tuple[str, ...], NoDecode] = ()
+    lane_support: tuple[str, ...] = ()
     max_response_bytes: Annotated[int, Field(ge=1)] | None = 2**26
     batch_window: PositiveSeconds = 10.0
     batch_poll_interval: PositiveSeconds = 60.0
@@ -187,7 +192,7 @@ class FlexPolicy(BaseSettings):
             if (variable := PREFIX + old.upper()) in os.environ:
                 raise PolicyError(f"{variable} was renamed: set {PREFIX}{new.upper()} instead")
         try:
-            super().__init__(**values)
+            super().__init__(**{**_from_environment(), **values})
         except ValidationError as error:
             raise PolicyError(_explain(error, dict(values))) from None
         self._set_explicit(values)
@@ -304,7 +309,7 @@ class FlexPolicy(BaseSettings):
         return frozenset(self.model_fields_set)
 
     def _set_explicit(self, fields: Iterable[str]) -> None:
-        # pydantic-settings counts fields from the environment as set, too.
+        # pydantic counts fields from the environment as set, too.
         object.__setattr__(self, "__pydantic_fields_set__", set(fields))
 
     @classmethod
@@ -404,6 +409,13 @@ def _replaced(
     replaced = FlexPolicy(**{**policy.model_dump(), **dict(changes)})
     replaced._set_explicit({*explicit, *dict(changes)})
     return replaced
+
+
+def _from_environment() -> dict[str, Any]:
+    """The fields that variables set, in any case; an empty variable sets none."""
+    start, variables = len(PREFIX), {k.upper(): v for k, v in os.environ.items() if v}
+    fields = {k[start:].lower(): v for k, v in variables.items() if k.startswith(PREFIX)}
+    return {name: fields[name] for name in fields.keys() & FlexPolicy.model_fields.keys()}
 
 
 def _explain(error: ValidationError, given: dict[str, Any]) -> str:
