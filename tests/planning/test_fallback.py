@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -38,7 +37,7 @@ def fail(ladder: Ladder, kind: Kind, after: float = 1.0, **facts: Any) -> Step:
 
 def waited(kind: Kind, step: Step) -> Step:
     """The step for that kind: what the server asks after a refusal is waited at the limiter."""
-    return replace(step, wait=0.0) if kind == "capacity" and isinstance(step, Send) else step
+    return step._replace(wait=0.0) if kind == "capacity" and isinstance(step, Send) else step
 
 
 def on_standard(**policy: Any) -> Ladder:

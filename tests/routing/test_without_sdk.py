@@ -19,7 +19,7 @@ sys.modules["openai"] = None  # to import it is an error
 
 from flextier._utils.clock import SYSTEM_CLOCK
 from flextier._utils.wakeup import ThreadWait
-from flextier.calls.answer import read_answer
+from flextier.calls.answer import Answer
 from flextier.calls.call import Call
 from flextier.calls.context import Scope
 from flextier.capacity import AccountKey, LimiterRegistry
@@ -49,7 +49,7 @@ class Transport:
         response = yield Request(lambda: self.responses.pop(0))
         if isinstance(response, Exception):
             raise response
-        self.answer = read_answer(response, b"{}", "req-2")
+        self.answer = Answer(response, b"{}", "req-2")
         return Served(response["model"], self.answer, "req-2")
 
     def failure_of(self, error):

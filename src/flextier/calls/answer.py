@@ -7,8 +7,7 @@ error object, a chat completion without choices.
 from __future__ import annotations
 
 import reprlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from flextier.lanes.failures import Failure
 from flextier.pricing.usage import Usage
@@ -17,41 +16,58 @@ _REPR = reprlib.Repr()
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxdict = 3, 200, 6
 
 
-@dataclass(slots=True)
-class Answer:
-    """The facts of a response, read once from its JSON."""
+class Facts(Protocol):
+    """What the report needs of a response."""
 
+    @property
+    def tier(self) -> str | None:
+        """The service tier that was served; None: not stated."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that the response names; None: it names none."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens; None: not stated, or malformed."""
+
+
+class Answer(NamedTuple):
+    """The :class:`Facts` of a response, read from its JSON when they are asked for."""
+
+    body: dict[str, Any]
+    """The JSON, which :func:`why_unreadable` accepts."""
     content: bytes
-    """The JSON."""
+    """The same as bytes."""
     request_id: str | None
-    tier: str | None
-    """The service tier that was served; None: not stated."""
-    model: str | None
-    """The model that the response names; None: it names none."""
-    usage: Usage | None
-    """The tokens; None: not stated, or malformed."""
-    failure: Failure | None = None
-    """The failure that a response with HTTP 200 reports; None: it reports none."""
+
+    @property
+    def tier(self) -> str | None:
+        return _text(self.body.get("service_tier"))
+
+    @property
+    def model(self) -> str | None:
+        return _text(self.body.get("model"))
+
+    @property
+    def usage(self) -> Usage | None:
+        stated = self.body.get("usage")
+        return Usage.from_json(stated) if isinstance(stated, dict) else None
+
+    @property
+    def failure(self) -> Failure | None:
+        """The failure that a response with HTTP 200 reports; None: it reports none."""
+        if self.body.get("status") != "failed" or self.body.get("object") != "response":
+            return None
+        error = self.body.get("error")
+        if not isinstance(error, dict):
+            return None
+        code, message = error.get("code"), error.get("message")
+        return Failure(code=None if code is None else str(code), message=str(message or ""))
 
 
-def read_answer(body: dict[str, Any], content: bytes, request_id: str | None) -> Answer:
-    """The facts of a response's body, which :func:`why_unreadable` accepts."""
-    tier, model, usage, failure = body.get("service_tier"), body.get("model"), None, None
-    if isinstance(stated := body.get("usage"), dict):
-        usage = Usage.from_json(stated)
-    if body.get("status") == "failed" and body.get("object") == "response":
-        error = body.get("error")
-        if isinstance(error, dict):
-            code, message = error.get("code"), error.get("message")
-            failure = Failure(code=None if code is None else str(code), message=str(message or ""))
-    return Answer(
-        content,
-        request_id,
-        tier if isinstance(tier, str) else None,
-        model if isinstance(model, str) else None,
-        usage,
-        failure,
-    )
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def why_unreadable(endpoint: str, body: Any) -> str:

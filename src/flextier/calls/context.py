@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from typing_extensions import Unpack
 
@@ -26,8 +25,7 @@ Reach = Literal["context", "process"]
 """Which calls a block sees: those made in its context, or all of the process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """The settings and listeners of the code around a call."""
 
     reports: tuple[Callable[[CallReport], None], ...] = ()
@@ -146,7 +144,7 @@ class listen:
 @contextmanager
 def scoped(**fields: Any) -> Iterator[None]:
     """Run calls inside with these fields of :class:`Scope` replaced."""
-    token = SCOPE.set(replace(SCOPE.get(), **fields))
+    token = SCOPE.set(SCOPE.get()._replace(**fields))
     try:
         yield
     finally:
@@ -161,7 +159,7 @@ def block(name: str, **fields: Any) -> Iterator[Block]:
     """
     scope = SCOPE.get()
     opened = Block(name)
-    token = SCOPE.set(replace(scope, blocks=(*scope.blocks, opened), **fields))
+    token = SCOPE.set(scope._replace(blocks=(*scope.blocks, opened), **fields))
     try:
         yield opened
     finally:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from flextier.calls.call import Call
 from flextier.calls.report import CallReport, Retry
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from flextier.calls.context import Scope
 
 
-@dataclass(frozen=True, slots=True)
-class CallStart:
+class CallStart(NamedTuple):
     """A call that begins."""
 
     base_url: str
@@ -96,17 +94,16 @@ def with_hooks(scope: Scope, base_url: str, call: Call) -> Scope:
         call: the call.
     """
     if listeners and not scope.simulated:
-        scope = replace(scope, reports=(*scope.reports, *listeners.values()))
+        scope = scope._replace(reports=(*scope.reports, *listeners.values()))
     if recorder is not None and not scope.simulated:
         record = partial(recorder, scope.framework or "openai")
-        scope = replace(scope, reports=(*scope.reports, record))
+        scope = scope._replace(reports=(*scope.reports, record))
     hooks = call_hooks
     if not hooks:
         return scope
     start = CallStart(base_url, call.endpoint, call.stream)
     started = [hook(start) for hook in hooks]
-    return replace(
-        scope,
+    return scope._replace(
         reports=(*(listener.ended for listener in started), *scope.reports),
         retries=(*(listener.retried for listener in started), *scope.retries),
     )

@@ -36,7 +36,7 @@ from flextier._openai.request_options import (
 )
 from flextier._utils.wakeup import ThreadWait, task_wait
 from flextier.calls import blocks, hooks
-from flextier.calls.answer import Answer, read_answer, why_unreadable
+from flextier.calls.answer import Answer, why_unreadable
 from flextier.calls.budget import budgets_in_force
 from flextier.calls.call import Call
 from flextier.calls.context import SCOPE, Scope
@@ -376,7 +376,7 @@ class CallExchange:
             state.headers_received(headers)
         if not stream and response.is_closed:
             body = _decoded(self._call.endpoint, response)
-            self.answer = read_answer(body, response.content, self._request_id)
+            self.answer = Answer(body, response.content, self._request_id)
             response.json = DecodedBody(response.content, body)
 
     def _served(self, state: CallState, result: Any) -> Steps[Served]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from flextier.capacity import RateLimit
 from flextier.lanes import Lane
@@ -30,8 +29,7 @@ _TYPICAL = 0.5
 CANCEL_TIME, _SHARE_OF_IT = 5.0, 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Wait ``wait`` seconds, then send on ``lane``; without streaming if ``plain``.
 
     After the wait, a lane that is short of capacity may keep the call queued, up to
@@ -43,8 +41,7 @@ class Send:
     plain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(NamedTuple):
     """Give up: the last error goes to the caller. ``limit`` prevented a further attempt."""
 
     limit: Limit
@@ -56,8 +53,7 @@ Step = Send | GiveUp
 _REQUESTS = RateLimit("requests")
 
 
-@dataclass(frozen=True, slots=True)
-class FailedAttempt:
+class FailedAttempt(NamedTuple):
     """A failed attempt as the ladder sees it.
 
     ``hint`` is the wait that the server asked for (None: none), ``no_retry`` its
@@ -199,7 +195,7 @@ class Ladder:
         With ``is_open``, all lanes are known to be open.
         """
         step = self._enter(now, is_open=is_open)
-        return replace(step, plain=True) if self._plain else step
+        return step._replace(plain=True) if self._plain else step
 
     def attempt_timeout(self, now: float, *, to_the_end: bool = False) -> float:
         """Seconds that an attempt started now may take; zero or negative when it is too late.
@@ -233,7 +229,7 @@ class Ladder:
 
     def _marked(self, step: Step) -> Step:
         """The step, without streaming where the call may not stream."""
-        return replace(step, plain=True) if self._plain and isinstance(step, Send) else step
+        return step._replace(plain=True) if self._plain and isinstance(step, Send) else step
 
     def _after_failure(self, event: FailedAttempt) -> Step:
         self._attempts += 1
@@ -276,7 +272,7 @@ class Ladder:
         """
         requested = REFUSED_FOR if event.no_retry and event.hint is None else event.hint or 0.0
         step = self._wait(event, requested)
-        return replace(step, wait=0.0) if isinstance(step, Send) else step
+        return step._replace(wait=0.0) if isinstance(step, Send) else step
 
     def _wait_out(self, event: FailedAttempt) -> Step:
         """Send on this lane again while patience and the deadline allow."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flextier._utils.clock import Clock
-from flextier.calls.answer import Answer
+from flextier.calls.answer import Answer, Facts
 from flextier.calls.call import Call
 from flextier.calls.context import Scope
 from flextier.calls.log import INFO, LOG, CallLog
@@ -120,7 +120,7 @@ class CallState:
         if plan.declined and self.ladder.fallback is None:
             self.ladder.fallback = "lane_unsupported"
         if policy.start_jitter:
-            self.step = replace(self.step, wait=policy.start_jitter * clock.random())
+            self.step = self.step._replace(wait=policy.start_jitter * clock.random())
 
     @property
     def journaled(self) -> JournaledResponse | None:
@@ -390,7 +390,7 @@ class CallState:
 
     def finish(
         self,
-        answer: Answer | None = None,
+        answer: Facts | None = None,
         *,
         error: BaseException | None = None,
         usage_estimated: bool = False,
@@ -401,12 +401,15 @@ class CallState:
             self.admission.release(setting.clock.now())
         if setting.entry is not None:
             setting.entry.release()
-        report = end_report(self, answer, error, usage_estimated=usage_estimated)
+        callbacks = (*setting.charges, *setting.scope.reports)
+        report = None  # where it would not be read
+        if callbacks or self.lines is not None or isinstance(error, Exception):
+            report = end_report(self, answer, error, usage_estimated=usage_estimated)
         if setting.burst is not None:
             setting.burst.leave()
-        if self.lines is not None:
-            self.lines.ended(report)
-        if isinstance(error, Exception):
-            attach_report(error, report)
-        publish(report, setting.charges)
-        publish(report, setting.scope.reports)
+        if report is not None:
+            if self.lines is not None:
+                self.lines.ended(report)
+            if isinstance(error, Exception):
+                attach_report(error, report)
+            publish(report, callbacks)

@@ -18,7 +18,7 @@ from flextier.batch.api_errors import not_written
 from flextier.batch.future import RESUBMIT, BatchFuture
 from flextier.batch.line_response import http_response
 from flextier.batch.manager import BatchCall, manager_of
-from flextier.calls.answer import read_answer
+from flextier.calls.answer import Answer
 from flextier.routing.call import CallState
 from flextier.routing.steps import Background, Pause, Served, Steps
 
@@ -109,7 +109,7 @@ class InBackground:
         def finished(polled: PolledResponse) -> None:
             """Take note of a response that has ended after the call was abandoned."""
             state.held = polled.answered_directly
-            state.transport.answer = read_answer(polled.body, polled.content, polled.request_id)
+            state.transport.answer = Answer(polled.body, polled.content, polled.request_id)
 
         hooks = CallHooks(
             entry,

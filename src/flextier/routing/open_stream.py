@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flextier.calls.answer import Answer
 from flextier.calls.report import CANCELLED, SERVED
 from flextier.pricing.usage import estimated_usage
 from flextier.routing.call import CallState
@@ -49,6 +48,10 @@ class OpenStream:
     def ends_reads_in_time(self) -> bool:
         return self._state.transport.ends_reads_in_time
 
+    @property
+    def has_deadline(self) -> bool:
+        return self._state.setting.policy.deadline is not None
+
     def silence_limit(self) -> float:
         return self._state.silence_limit()
 
@@ -59,11 +62,10 @@ class OpenStream:
         self, outcome: str, progress: StreamProgress, error: BaseException | None
     ) -> None:
         """End the call with its stream."""
-        state, call, usage = self._state, self._state.call, progress.usage
-        answer = Answer(b"", progress.request_id, progress.tier, progress.model, usage)
+        state, call = self._state, self._state.call
         if state.journaled is not None:
-            answer.tier, answer.usage = None, NOTHING_BILLED
-            state.finish(answer, error=error)
+            progress.tier, progress.usage = None, NOTHING_BILLED
+            state.finish(progress, error=error)
             return
         if error is not None and not isinstance(error, Exception):
             outcome = CANCELLED
@@ -71,11 +73,11 @@ class OpenStream:
         state.log.attempt_ended(now, outcome, 200, progress.request_id)
         (state.admission.served if outcome == SERVED else state.admission.release)(now)
         estimated = (
-            usage is None
+            progress.usage is None
             and outcome == SERVED
             and call.usage_requested is not False
             and progress.text_size > 0
         )
         if estimated:
-            answer.usage = estimated_usage(call.body, progress.text_size)
-        state.finish(answer, error=error, usage_estimated=estimated)
+            progress.usage = estimated_usage(call.body, progress.text_size)
+        state.finish(progress, error=error, usage_estimated=estimated)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flextier._utils.clock import Clock
 from flextier.calls.call import Call
@@ -15,8 +16,7 @@ from flextier.planning.lane_status import LaneStatus
 from flextier.policy import FlexPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class CallPlan:
+class CallPlan(NamedTuple):
     """The lanes of a call."""
 
     lanes: tuple[Lane, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flextier._utils.clock import Clock
 from flextier.calls.context import Scope
@@ -25,8 +25,7 @@ _OFF = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyInForce:
+class PolicyInForce(NamedTuple):
     """The policy of a call."""
 
     policy: FlexPolicy

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import warn_undelivered
-from flextier.calls.answer import Answer
+from flextier.calls.answer import Facts
 from flextier.calls.report import Attempt, CallReport
 from flextier.lanes import JOURNAL, tier_lane
 from flextier.pricing.usage import Usage
@@ -92,7 +92,7 @@ class AttemptLog:
 
 def end_report(
     state: CallState,
-    answer: Answer | None,
+    answer: Facts | None,
     error: BaseException | None,
     *,
     usage_estimated: bool = False,

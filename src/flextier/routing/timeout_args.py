@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from flextier._openai import names as openai
 from flextier._utils.safe_warn import safe_warn
@@ -22,8 +21,7 @@ PER_LANE = ("flex_timeout", "standard_timeout")
 """The fields of the policy that a ``timeout`` bounds."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimeoutArgument:
+class TimeoutArgument(NamedTuple):
     """A ``timeout`` argument. ``total`` None: not given; the policy's fields apply."""
 
     total: float | None = None
@@ -104,8 +102,7 @@ def warn_overridden(field: str, own: float, timeout: float) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ClientArguments:
+class ClientArguments(NamedTuple):
     """A client's own ``timeout`` and ``max_retries``; None: not given."""
 
     timeout: TimeoutArgument = TimeoutArgument()

@@ -17,8 +17,10 @@ from flextier._openai.compat import ResponseTooLarge, httpcore_error
 from flextier._openai.request_options import MAX_BYTES
 from flextier._utils.wakeup import running_loop
 
-_UNTIL: ContextVar[float | None] = ContextVar("flextier_attempt_until", default=None)
-_STALLS_IN: ContextVar[Callable[[], float] | None] = ContextVar("flextier_stalls_in", default=None)
+_Limit = tuple[float, Callable[[], float] | None]
+_NONE: _Limit = (math.inf, None)
+_LIMIT: ContextVar[_Limit] = ContextVar("flextier_attempt_limit", default=_NONE)
+"""When the attempt of this thread must have ended, and its ``stalls_in``."""
 
 
 class time_limit:
@@ -33,19 +35,17 @@ class time_limit:
             returns; 0 ends the read as if its time were up.
     """
 
-    __slots__ = ("_seconds", "_stalls_in", "_token", "_until")
+    __slots__ = ("_seconds", "_stalls_in", "_token")
 
     def __init__(self, seconds: float, stalls_in: Callable[[], float] | None = None) -> None:
         self._seconds = seconds
         self._stalls_in = stalls_in
 
     def __enter__(self) -> None:
-        self._until = _UNTIL.set(time.monotonic() + self._seconds)
-        self._token = _STALLS_IN.set(self._stalls_in)
+        self._token = _LIMIT.set((time.monotonic() + self._seconds, self._stalls_in))
 
     def __exit__(self, *_: object) -> None:
-        _STALLS_IN.reset(self._token)
-        _UNTIL.reset(self._until)
+        _LIMIT.reset(self._token)
 
 
 class async_time_limit:
@@ -98,8 +98,8 @@ class async_time_limit:
 
 def clipped_timeout(timeout: float | None, too_late: str) -> float | None:
     """``timeout``, or the time left of the attempt if that is less; an error if none is."""
-    until = _UNTIL.get()
-    if until is None:
+    until, _ = _LIMIT.get()
+    if until == math.inf:
         return timeout
     left = until - time.monotonic()
     if left <= 0:
@@ -114,7 +114,7 @@ class TimeLimitedStream:
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        stalls_in = _STALLS_IN.get()
+        _, stalls_in = _LIMIT.get()
         if stalls_in is None:
             data: bytes = self._stream.read(
                 max_bytes, timeout=clipped_timeout(timeout, "ReadTimeout")

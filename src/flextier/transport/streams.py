@@ -30,6 +30,9 @@ _COMPLETE = ("response.completed", "response.incomplete")
 _REST_SECONDS = 1.0
 """Seconds that the end of a stream may take, and its usage, after the whole answer."""
 _FAILED = ("response.failed", "error")
+_NO_FIELDS: dict[str, Any] = {}
+"""Of an event, or a part of one, that is no model of the SDK's. Models' own fields are read from
+their ``__dict__``: pydantic takes long to find that an attribute is missing."""
 
 
 class StreamProgress:
@@ -39,6 +42,7 @@ class StreamProgress:
         "_failure",
         "_finished",
         "_open",
+        "complete",
         "model",
         "request_id",
         "text_size",
@@ -54,13 +58,10 @@ class StreamProgress:
         self.tier: str | None = None
         self.usage: Usage | None = None
         self.model: str | None = None
+        self.complete = False
+        """Whether the stream is complete: all choices have finished, or the response has ended."""
         self.text_size = 0
         """The characters of a chat stream's text, refusal and tool calls."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether the stream is complete: all choices have finished, or the response has ended."""
-        return bool(self._finished) and not self._open - self._finished
 
     @property
     def finished_choices(self) -> int:
@@ -69,37 +70,46 @@ class StreamProgress:
 
     def record(self, event: Any) -> None:
         """Record one event."""
-        if getattr(event, "type", None) is None:  # only events of Responses have one
-            self._record_chunk(event, getattr(event, "choices", None))
-        else:
-            self._record_event(event)
-
-    def _record_chunk(self, chunk: Any, choices: Any) -> None:
-        self._record_totals(chunk)
-        if not isinstance(choices, list):
-            return
-        for choice in choices:
-            if choice is not None:
-                index = getattr(choice, "index", None)
-                ended = getattr(choice, "finish_reason", None) is not None
-                (self._finished if ended else self._open).add(index if type(index) is int else 0)
-                self.text_size += _text_size(getattr(choice, "delta", None))
-
-    def _record_event(self, event: Any) -> None:
-        kind = getattr(event, "type", None)
-        if kind in _COMPLETE:
+        fields = getattr(event, "__dict__", _NO_FIELDS)
+        kind = fields.get("type")
+        if kind is None:  # only events of Responses have one
+            self._record_totals(fields)
+            choices = fields.get("choices")
+            for choice in choices if isinstance(choices, list) else ():
+                if choice is not None:
+                    self._record_choice(getattr(choice, "__dict__", _NO_FIELDS))
+        elif kind in _COMPLETE:
             self._finished.add(0)
-            self._record_totals(getattr(event, "response", None))
+            self.complete = True
+            self._record_totals(getattr(fields.get("response"), "__dict__", _NO_FIELDS))
         elif kind in _FAILED:
             self._failure = _failure_body(event)
 
-    def _record_totals(self, holder: Any) -> None:
-        # Written out, as it runs for every chunk.
-        if (tier := getattr(holder, "service_tier", None)) and isinstance(tier, str):
+    def _record_choice(self, fields: dict[str, Any]) -> None:
+        index = fields.get("index")
+        if type(index) is not int:
+            index = 0
+        if fields.get("finish_reason") is not None:
+            self._finished.add(index)
+            self.complete = not self._open - self._finished
+        elif index not in self._open:
+            self._open.add(index)
+            self.complete = self.complete and index in self._finished
+        delta = getattr(fields.get("delta"), "__dict__", _NO_FIELDS)
+        for text in (delta.get("content"), delta.get("refusal")):
+            if isinstance(text, str):
+                self.text_size += len(text)
+        if isinstance(calls := delta.get("tool_calls"), list):
+            for call in calls:
+                arguments = getattr(getattr(call, "function", None), "arguments", None)
+                self.text_size += len(arguments) if isinstance(arguments, str) else 0
+
+    def _record_totals(self, fields: dict[str, Any]) -> None:
+        if (tier := fields.get("service_tier")) and isinstance(tier, str):
             self.tier = tier
-        if (model := getattr(holder, "model", None)) and isinstance(model, str):
+        if (model := fields.get("model")) and isinstance(model, str):
             self.model = model
-        if (usage := getattr(holder, "usage", None)) is not None:
+        if (usage := fields.get("usage")) is not None:
             self.usage = Usage.from_openai(usage) or self.usage
 
     def record_unread(self, data: str) -> bool:
@@ -127,17 +137,6 @@ class StreamProgress:
             "(no finish_reason, no response.completed): the events so far are a part of it",
             request=request,
         )
-
-
-def _text_size(delta: Any) -> int:
-    size = 0
-    for text in (getattr(delta, "content", None), getattr(delta, "refusal", None)):
-        size += len(text) if isinstance(text, str) else 0
-    calls = getattr(delta, "tool_calls", None)
-    for call in calls if isinstance(calls, list) else ():
-        arguments = getattr(getattr(call, "function", None), "arguments", None)
-        size += len(arguments) if isinstance(arguments, str) else 0
-    return size
 
 
 def _has_output(chunk: Any) -> bool:
@@ -182,6 +181,10 @@ class StreamOwner(Protocol):
     def ends_reads_in_time(self) -> bool:
         """Whether :class:`time_limit` ends the reads of the stream."""
 
+    @property
+    def has_deadline(self) -> bool:
+        """Whether the limit of an event becomes shorter, as a deadline comes closer."""
+
     def silence_limit(self) -> float:
         """Seconds that the next event may take."""
 
@@ -209,10 +212,12 @@ class _StreamBase:
         self._end_reported = False
         self._pulling = False
         self._withholds = False
+        self._limit: float | None = None
 
     def _opened(self, owner: StreamOwner, content: Any) -> None:
         self._owner = owner
         self._withholds = owner.withholds_usage
+        self._limit = None if owner.has_deadline else owner.silence_limit()
         if content is not None:
             content.opened(without_usage=self._withholds)
 
@@ -276,11 +281,11 @@ class _StreamBase:
     def _next_limit(self) -> float:
         """Seconds that the next event may take; without any left, a timeout is raised."""
         assert self._owner is not None
-        limit = self._owner.silence_limit()
-        unlimited = self._end_reported and not self._owner.ends_reads_in_time
-        if limit <= 0 or unlimited:
+        limit = self._owner.silence_limit() if self._limit is None else self._limit
+        if limit <= 0 or (self._end_reported and not self._owner.ends_reads_in_time):
             raise self._timeout(self.response.request)
-        return min(limit, _REST_SECONDS) if self._is_answered else limit
+        is_answered = self._progress.complete and self._is_answered
+        return min(limit, _REST_SECONDS) if is_answered else limit
 
     def _timeout(self, request: Any) -> Exception:
         """The error for a stream that was silent for too long, or is past the deadline."""
@@ -289,7 +294,7 @@ class _StreamBase:
 
     def _is_withheld(self, event: Any) -> bool:
         """Whether an event is the chunk with the usage, for which the caller did not ask."""
-        if not self._withholds or getattr(event, "type", None) or getattr(event, "choices", None):
+        if not self._withholds or getattr(event, "choices", None) or getattr(event, "type", None):
             return False
         return getattr(event, "usage", None) is not None or self._progress.complete
 
@@ -485,22 +490,17 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
         try:
             if self._owner is None:
                 return await self._pull()
-            event = await self._pull_within(self._next_limit())
-            while self._is_withheld(event):
-                event = await self._pull_within(self._next_limit())
-            return self._pass_on(event)
+            with anyio.move_on_after(self._next_limit()):
+                event = await self._pull()
+                while self._is_withheld(event):
+                    event = await self._pull()
+                return self._pass_on(event)
+            raise self._timeout(self.response.request)  # noqa: TRY301 - one coroutine less an event
         except BaseException as error:
             if self._ends_after(error):
                 await self.close()
                 raise StopAsyncIteration from None
             raise
-
-    async def _pull_within(self, seconds: float) -> Any:
-        try:
-            with anyio.fail_after(seconds):
-                return await self._pull()
-        except TimeoutError as error:
-            raise self._as_openai_error(error) from error
 
     async def __aiter__(self) -> AsyncIterator[_T]:
         while True:
