@@ -16,6 +16,7 @@ COMMANDS = [
     ("--version",),
     ("prices", "o3"),
     ("explain", "--model", "o3"),
+    ("rehearse", "--list"),
     pytest.param(("demo", "--topics", "2"), marks=pytest.mark.exhaustive),
 ]
 
@@ -47,3 +48,17 @@ def test_a_full_disk(arguments: tuple[str, ...]) -> None:
     if not arguments[0].startswith("--"):
         assert ended.stderr.startswith(f"flextier {arguments[0]}: ")
         assert ended.returncode == 2
+
+
+def test_an_error_that_cannot_be_printed() -> None:
+    """The status says it all the same."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        ended = subprocess.run(
+            [*COMMAND, "prices", "no-such-model"],
+            stdout=subprocess.PIPE,
+            stderr=pipe,
+            check=False,
+        )
+    assert (ended.returncode, ended.stdout) == (1, b"")

@@ -15,7 +15,6 @@ import pytest
 from flextier.cli import main
 from flextier.costs import CallRecord
 from flextier.ledger import Ledger
-from flextier.report import output
 from tests.ledger.calls import call
 from tests.ledger.test_opening import _execute
 
@@ -100,18 +99,24 @@ def test_a_new_report_has_the_usual_mode(keep: Keep, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "report.txt").stat().st_mode) == 0o640
 
 
-def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_old_report(
+    keep: Keep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """When the new one cannot be completed, the old one is whole, and alone."""
 
     def fail(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device")
 
-    old = tmp_path / "report.txt"
+    file = keep([call()])
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    old = folder / "report.txt"
     old.write_text("old")
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="No space left"):
-        output.write("new", str(old))
-    assert [(one, one.read_text()) for one in tmp_path.iterdir()] == [(old, "old")]
+    assert report(file, "--output", old) == 2
+    assert "--output" in (printed := capsys.readouterr().err)
+    assert "cannot be written: No space left on device" in printed
+    assert [(one, one.read_text()) for one in folder.iterdir()] == [(old, "old")]
 
 
 @posix

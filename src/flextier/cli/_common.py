@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
+from typing import TextIO
 
 from flextier._utils.durations import next_time_of_day, parse_duration, seconds_of
 
@@ -18,11 +20,19 @@ def fail(command: str, why: object, status: int = 2) -> int:
 
     Control characters are escaped: names in the message may come from files and servers.
     """
+    print_stderr(f"flextier {command}: {why}")
+    return status
+
+
+def print_stderr(line: str) -> None:
+    """Print one line on standard error, if that is open and has a reader and room."""
     from flextier._utils.formatting import plain
 
     if sys.stderr is not None:
-        print(f"flextier {command}: {plain(str(why))}", file=sys.stderr)
-    return status
+        try:
+            print(plain(line), file=sys.stderr, flush=True)
+        except OSError:
+            discard(sys.stderr)
 
 
 def duration(text: str) -> float:
@@ -49,10 +59,25 @@ def _checked(parse: Callable[[str], float], text: str) -> float:
 
 def write_stdout(command: str, text: str) -> int:
     """Write to standard output, whose reader may close it early; returns 0, or 2 with an error."""
-    from flextier.report import output
-
+    if sys.stdout is None:
+        return fail(command, "standard output cannot be written: it is closed")
+    # Characters that the terminal's encoding lacks are escaped.
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        output.write(text, None)
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
     except OSError as error:
-        return fail(command, f"standard output cannot be written: {error.strerror}")
+        discard(sys.stdout)
+        if not isinstance(error, BrokenPipeError):  # as of `| head`
+            return fail(command, f"standard output cannot be written: {error.strerror}")
     return 0
+
+
+def discard(stream: TextIO) -> None:
+    """Discard what is left for a stream that cannot be written.
+
+    Python flushes the buffer again at exit, which would fail and change the exit status.
+    """
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, stream.fileno())
+    os.close(devnull)

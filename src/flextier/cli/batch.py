@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flextier._utils.formatting import count, dollars, plain
-from flextier.cli._common import DURATION, duration, fail, write_stdout
+from flextier.cli._common import DURATION, duration, fail, print_stderr, write_stdout
 
 if TYPE_CHECKING:
     import openai
@@ -195,7 +195,7 @@ def _fetch(client: openai.OpenAI, options: argparse.Namespace) -> int:
         if fetched.unpriced:
             text += f"; without a known price: {fetched.unpriced:,}"
     if not os.path.isfile(fetched.path):  # a pipe, which must contain only the lines
-        print(plain(text), file=sys.stderr)
+        print_stderr(text)
         return 0
     return write_stdout("batch", f"{plain(text)}\n")
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 import time
 from datetime import datetime, timezone
 from typing import Any
 
 from flextier._utils.durations import span_with_units
-from flextier.cli._common import fail, write_stdout
+from flextier.cli._common import fail, print_stderr, write_stdout
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +147,7 @@ def _export(options: argparse.Namespace) -> int:
             return 0  # OUT is a pipe whose reader has closed it
         except OSError as error:
             return fail("journal", f"{options.out} cannot be written: {error.strerror or error}", 2)
-    print(f"{count(written, 'answer')} in {options.out}", file=sys.stderr)
+    print_stderr(f"{count(written, 'answer')} in {options.out}")
     return 0
 
 

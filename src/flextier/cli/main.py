@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from flextier._version import __version__
-from flextier.cli._common import fail
+from flextier.cli._common import discard, fail
 
 _SUMMARIES = {
     "batch": "list, show, wait for, cancel, fetch and create batches at OpenAI",
@@ -58,10 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _output_failed(command: str, error: OSError) -> int:
     """The exit status where standard output has no reader any more, or its disk is full."""
-    from flextier.report.output import discard_stdout
-
     if error.filename is None and sys.stdout is not None:
-        discard_stdout()
+        discard(sys.stdout)
     return 0 if isinstance(error, BrokenPipeError) else fail(command, error)
 
 
