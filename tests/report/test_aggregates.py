@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from flextier.costs import CallRecord, CostTotals
 from flextier.ledger import Ledger
-from flextier.report.period import buckets, truncation
+from flextier.report.period import buckets, unit_of
 from flextier.report.summary import WAITS, Summary
 from tests.ledger.calls import call
 from tests.report.conftest import summary_of
@@ -85,8 +85,8 @@ def test_a_period(keep: Keep) -> None:
     summary = summary_of(file, since="2026-11-03T05:00", until="2026-11-03T07:00")
 
     assert summary.records == 2
-    assert summary.first == datetime(2026, 11, 3, 5)
-    assert summary.last == datetime(2026, 11, 3, 6)
+    assert summary.first == datetime(2026, 11, 3, 5, tzinfo=timezone.utc)
+    assert summary.last == datetime(2026, 11, 3, 6, tzinfo=timezone.utc)
 
 
 def test_when_flex_refuses(keep: Keep) -> None:
@@ -126,7 +126,10 @@ def test_slowest_and_dearest(keep: Keep) -> None:
     ("length", "number"),
     [
         (timedelta(0), 1),
-        (timedelta(hours=5), 6),
+        (timedelta(minutes=40), 41),
+        (timedelta(hours=5), 61),
+        (timedelta(hours=24), 97),
+        (timedelta(days=3), 73),
         (timedelta(days=30), 31),
         (timedelta(days=365), 53),
         (timedelta(days=3_650), 121),
@@ -136,9 +139,9 @@ def test_slowest_and_dearest(keep: Keep) -> None:
     ],
 )
 def test_buckets_are_few_enough_for_a_chart(length: timedelta, number: int) -> None:
-    """From hours to centuries, without a gap and without overlap."""
+    """From minutes to centuries, without a gap and without overlap."""
     first = BEGIN.replace(tzinfo=None, hour=9, minute=30)
-    found = list(buckets(first, first + length, truncation(first, first + length)))
+    found = list(buckets(first, first + length, unit_of(first, first + length)))
 
     assert len(found) == pytest.approx(number, abs=1)
     assert found[0][0] <= first < found[0][1]
@@ -163,4 +166,29 @@ def test_a_zone_with_summer_time(keep: Keep) -> None:
 
     summary = summary_of(file, tz="Europe/Vienna")
 
-    assert [bucket.sums.calls for bucket in summary.buckets] == [2, 1]
+    assert [bucket.sums.calls for bucket in summary.buckets if bucket.sums.calls] == [2, 1]
+
+
+def test_a_clock_that_is_set_back(keep: Keep) -> None:
+    """A later call whose local time is earlier is in the chart, too."""
+    begin = datetime(2026, 10, 25, 0, 30, tzinfo=timezone.utc)
+    file = keep(call(at=begin + timedelta(minutes=minutes)) for minutes in (0, 29, 31))
+
+    summary = summary_of(file, tz="Europe/Vienna")
+
+    assert sum(bucket.sums.calls for bucket in summary.buckets) == 3
+
+
+def test_charts_end_when_the_period_does(keep: Keep) -> None:
+    """An hour's calls have bars of minutes; none of them reaches into the future."""
+    file = keep(call(at=BEGIN + timedelta(minutes=minutes)) for minutes in (0, 20, 37))
+
+    recent = summary_of(file, until="2026-11-02T00:42:30").buckets
+    assert len(recent) == 43
+    assert recent[-1].end == datetime(2026, 11, 2, 0, 42, 30)
+
+    exact = summary_of(file, until="2026-11-02T00:42").buckets
+    assert (len(exact), exact[-1].end) == (42, datetime(2026, 11, 2, 0, 42))
+
+    old = summary_of(file, until="2026-11-20").buckets
+    assert (len(old), old[-1].end) == (38, datetime(2026, 11, 2, 0, 38))

@@ -76,6 +76,17 @@ def test_json_is_exact(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(printed["slowest"]) == 10
 
 
+def test_times_in_json_have_their_offset(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program need not know the report's zone."""
+    report(keep([call()]), "--format", "json", "--tz", "Asia/Kathmandu")
+    printed = json.loads(capsys.readouterr().out)
+    times = [printed[name] for name in ("first", "last")]
+    times += [one["at"] for name in ("slowest", "dearest") for one in printed[name]]
+    assert len(times) == 4
+    assert all(time.endswith("+05:45") for time in times)
+    assert printed["until"].endswith("+00:00")
+
+
 def test_a_page_in_a_file(keep: Keep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``--output`` takes the page; nothing is printed."""
     page = tmp_path / "report.html"

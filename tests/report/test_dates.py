@@ -11,8 +11,8 @@ import pytest
 
 from flextier.cli import main
 from flextier.costs import CallRecord
-from flextier.report import period
 from flextier.report.page import page
+from flextier.report.period import UNITS, Unit, buckets
 from tests.ledger.calls import call
 from tests.report.conftest import summary_of
 
@@ -64,41 +64,33 @@ def test_since_the_first_year(
     assert ": 0001-01-01 00:00 to " in capsys.readouterr().out.splitlines()[0]
 
 
-@pytest.mark.parametrize(
-    "cut",
-    [
-        period.hour,
-        period.day,
-        period.week,
-        period.month,
-        period.year,
-        period.decade,
-        period.century,
-    ],
-)
-def test_buckets_at_the_ends_of_time(cut: period.Truncate) -> None:
+@pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
+def test_buckets_at_the_ends_of_time(unit: Unit) -> None:
     """They end where time does, without a gap."""
     last = datetime.max
-    for first in (datetime.min, datetime(9999, 12, 31, 1)):
-        end = min(last, period.next_bucket(period.next_bucket(first, cut), cut))
-        found = list(period.buckets(first, end, cut))
+    for first in (datetime.min, datetime(9999, 12, 31, 23, 1)):
+        end = min(last, unit.next(unit.next(first)))
+        found = list(buckets(first, end, unit))
         assert found[0][0] <= first
         assert found[-1][1] >= end
         assert all(one[1] == other[0] for one, other in pairwise(found))
 
 
 @pytest.mark.parametrize(
-    ("cut", "at", "name"),
+    ("unit", "at", "name"),
     [
-        (period.hour, datetime(9, 1, 2, 3, 4), "0009-01-02 03:00"),
-        (period.month, datetime(9, 1, 2), "0009-01"),
-        (period.year, datetime(2026, 5, 4), "2026"),
-        (period.decade, datetime(2026, 5, 4), "2020 to 2029"),
-        (period.decade, datetime(9, 5, 4), "0001 to 0009"),
-        (period.century, datetime(9999, 5, 4), "9900 to 9999"),
-        (period.year, datetime(9999, 5, 4), "9999"),
+        ("5 minutes", datetime(2026, 1, 2, 3, 14), "2026-01-02 03:10"),
+        ("hour", datetime(9, 1, 2, 3, 4), "0009-01-02 03:00"),
+        ("day", datetime(2026, 11, 21, 3), "Sat 2026-11-21"),
+        ("week", datetime(2026, 11, 21, 3), "week of 2026-11-16"),
+        ("month", datetime(9, 1, 2), "0009-01"),
+        ("year", datetime(2026, 5, 4), "2026"),
+        ("decade", datetime(2026, 5, 4), "2020 to 2029"),
+        ("decade", datetime(9, 5, 4), "0001 to 0009"),
+        ("century", datetime(9999, 5, 4), "9900 to 9999"),
+        ("year", datetime(9999, 5, 4), "9999"),
     ],
 )
-def test_names_of_buckets(cut: period.Truncate, at: datetime, name: str) -> None:
+def test_names_of_buckets(unit: str, at: datetime, name: str) -> None:
     """As short as what they are allows."""
-    assert period.bucket_name(cut(at), period.next_bucket(cut(at), cut)) == name
+    assert UNITS[unit].label(UNITS[unit].start(at)) == name

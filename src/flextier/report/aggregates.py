@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from sqlalchemy import Connection, Select
@@ -18,20 +18,20 @@ from flextier.ledger.rows import record_of_row, tags_of, utc_time
 from flextier.ledger.schema import calls
 from flextier.ledger.sessions import Session
 from flextier.report import queries
-from flextier.report.period import WEEKDAYS, Period, buckets, truncation
+from flextier.report.period import WEEKDAYS, Period, buckets, unit_of
 from flextier.report.summary import (
     HOURS,
     WAITS,
     Fallbacks,
     FlexAttempts,
-    NotableCall,
     Summary,
     TimeBucket,
     WaitTimes,
 )
 
-_QUARTER_US = 15 * 60 * 1_000_000
+_QUARTER = timedelta(minutes=15)
 """Quarters of an hour make up the hours and days of every time zone."""
+_SHORT = timedelta(minutes=30)
 
 
 def summarise(
@@ -46,12 +46,13 @@ def summarise(
         ledger: the ledger's address, as the report shows it.
         sessions: the processes that have written to it.
     """
-    times = _TimeGroups(connection, period)
+    created = datetime.now(timezone.utc)
+    times = _TimeGroups(connection, period, period.until or created)
     names = _NameGroups(connection, period)
     return Summary(
         ledger=ledger,
         period=period,
-        created=datetime.now(timezone.utc),
+        created=created,
         first=times.first,
         last=times.last,
         total=times.total,
@@ -64,8 +65,8 @@ def summarise(
         waits=_waits(connection, period, times.total.calls + times.total.failed_calls),
         fallbacks=names.fallbacks,
         estimates={row[0]: row[1] for row in connection.execute(queries.estimates(period))},
-        slowest=_notable(connection, queries.slowest(period), period),
-        dearest=_notable(connection, queries.dearest(period), period),
+        slowest=_records(connection, queries.slowest(period)),
+        dearest=_records(connection, queries.dearest(period)),
         incomplete=tuple(session for session in sessions if _is_incomplete(session, period)),
     )
 
@@ -73,35 +74,49 @@ def summarise(
 class _TimeGroups:
     """Sums by time and lane."""
 
-    def __init__(self, connection: Connection, period: Period) -> None:
+    def __init__(self, connection: Connection, period: Period, until: datetime) -> None:
         self.total = Sums()
         self.lanes: dict[str, Sums] = defaultdict(Sums)
         self.days: dict[str, Sums] = defaultdict(Sums)
         self.buckets: tuple[TimeBucket, ...] = ()
         self.flex_attempts = [[FlexAttempts()] * HOURS for _ in WEEKDAYS]
         first, last = connection.execute(queries.span(period)).one()
-        self.first = None if first is None else period.local(utc_time(first))
-        self.last = None if last is None else period.local(utc_time(last))
+        self.first = None if first is None else period.zoned(utc_time(first))
+        self.last = None if last is None else period.zoned(utc_time(last))
         if self.first is None or self.last is None:
             return
-        truncate = truncation(self.first, self.last)
-        bucket_sums: dict[datetime, Sums] = defaultdict(Sums)
-        bucket_lanes: dict[datetime, Counter[str]] = defaultdict(Counter)
-        keys = [calls.c.at_us // _QUARTER_US, calls.c.lane]
-        for (quarter, lane), sums in grouped(connection, _filter(period), keys):
-            at = period.local(utc_time(int(quarter) * _QUARTER_US))
+        begin, end, stop = map(period.local, (self.first, self.last, until))
+        # Charts end where the period does, unless that is long after the last call.
+        is_recent = timedelta(0) < stop - end < max(end - begin, _SHORT)
+        last = stop - timedelta.resolution if is_recent else end
+        unit = unit_of(begin, last)
+        sums_at: dict[datetime, Sums] = defaultdict(Sums)
+        lanes_at: dict[datetime, Counter[str]] = defaultdict(Counter)
+        width = min(unit.length, _QUARTER) // timedelta(microseconds=1)
+        keys = [calls.c.at_us // width, calls.c.lane]
+        for (place, lane), sums in grouped(connection, _filter(period), keys):
+            at = period.local(utc_time(int(place) * width))
+            start = unit.start(at)
             self.lanes[lane]._plus(sums)
             self.days[day(at)]._plus(sums)
-            bucket_sums[truncate(at)]._plus(sums)
-            bucket_lanes[truncate(at)][lane] += sums.calls
+            sums_at[start]._plus(sums)
+            lanes_at[start][lane] += sums.calls
             attempts = FlexAttempts(sums.refusals, sums.calls if lane == FLEX.name else 0)
             by_hour = self.flex_attempts[at.weekday()]
             by_hour[at.hour] = by_hour[at.hour].plus(attempts)
         for sums in self.lanes.values():
             self.total._plus(sums)
+        # The earliest call is not the first on a clock that is set back meanwhile.
+        bars = buckets(min(sums_at), max(*sums_at, last), unit)
         self.buckets = tuple(
-            TimeBucket(start, end, bucket_sums[start], dict(sorted(bucket_lanes[start].items())))
-            for start, end in buckets(self.first, self.last, truncate)
+            TimeBucket(
+                label=unit.label(start),
+                start=start,
+                end=min(end, stop) if is_recent else end,
+                sums=sums_at[start],
+                calls_by_lane=dict(sorted(lanes_at[start].items())),
+            )
+            for start, end in bars
         )
 
 
@@ -162,25 +177,8 @@ def _quantile(rows: Sequence[tuple[float, int, float]], share: float) -> float:
     return rows[-1][0]
 
 
-def _notable(connection: Connection, query: Select[Any], period: Period) -> tuple[NotableCall, ...]:
-    records = map(record_of_row, connection.execute(query).mappings())
-    return tuple(_notable_call(record, period) for record in records)
-
-
-def _notable_call(record: CallRecord, period: Period) -> NotableCall:
-    return NotableCall(
-        call_id=record.call_id,
-        at=period.local(record.at),
-        model=record.model,
-        lane=record.lane,
-        tags=record.tags,
-        answered=record.answered,
-        basis=record.cost.basis,
-        cost=record.cost.total,
-        waited=record.waited,
-        elapsed=record.elapsed,
-        refusals=record.refusals,
-    )
+def _records(connection: Connection, query: Select[Any]) -> tuple[CallRecord, ...]:
+    return tuple(map(record_of_row, connection.execute(query).mappings()))
 
 
 def _is_incomplete(session: Session, period: Period) -> bool:

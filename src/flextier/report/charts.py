@@ -19,7 +19,7 @@ import vl_convert
 from flextier._utils.formatting import count, dollars, percent, plain
 from flextier.lanes import LANES, tier_lane
 from flextier.pricing.decimals import added
-from flextier.report.period import WEEKDAYS, bucket_name
+from flextier.report.period import WEEKDAYS
 from flextier.report.summary import WAITS, FlexAttempts, Summary, TimeBucket
 
 Rows = list[dict[str, Any]]
@@ -69,7 +69,7 @@ def spending(summary: Summary, size: Size) -> alt.TopLevelMixin:
     """Bars of the cost, inside bars of the standard price."""
     rows: Rows = []
     for bucket in summary.buckets:
-        sums, name = bucket.sums, bucket_name(bucket.start, bucket.end)
+        sums, name = bucket.sums, bucket.label
         tip = (
             f"{name}: spent {dollars(sums.cost)}, standard {dollars(sums.standard_cost)}, "
             f"saved {dollars(sums.saved)}"
@@ -102,7 +102,7 @@ def saved(summary: Summary, size: Size) -> alt.TopLevelMixin:
     first = summary.buckets[0]
     rows: Rows = [{"at": _iso(first.start), "amount": 0.0, "tip": ""}]
     for bucket, amount in zip(summary.buckets, amounts, strict=True):
-        tip = f"By the end of {bucket_name(bucket.start, bucket.end)}: {dollars(amount)} saved"
+        tip = f"By the end of {bucket.label}: {dollars(amount)} saved"
         rows.append({"at": _iso(bucket.end), "amount": float(amount), "tip": tip})
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=_time(size, "at:T"),
@@ -123,7 +123,7 @@ def lanes(summary: Summary, size: Size) -> alt.TopLevelMixin:
     """The share of each lane in the answered calls."""
     rows: Rows = []
     for bucket in summary.buckets:
-        whole, name = sum(bucket.calls_by_lane.values()), bucket_name(bucket.start, bucket.end)
+        whole, name = sum(bucket.calls_by_lane.values()), bucket.label
         below = 0
         for lane, calls in lanes_of(bucket.calls_by_lane).items():
             if calls:
@@ -299,6 +299,7 @@ def _time(size: Size, field: str = "start:T") -> alt.X:
             labelOverlap="greedy",
             labelSeparation=18,
             labelFlush=True,
+            format={"hours": "%H:%M"},
         ),
     )
 

@@ -10,7 +10,7 @@ from flextier._utils.formatting import count, dollars, percent, plain, seconds
 from flextier.pricing.decimals import added
 from flextier.report import charts
 from flextier.report.charts import inlined
-from flextier.report.period import WEEKDAYS, bucket_name
+from flextier.report.period import WEEKDAYS
 from flextier.report.summary import HOURS, Summary
 
 Cells = tuple[str, ...]
@@ -76,7 +76,7 @@ def _spending(summary: Summary) -> Figure:
             ("when", "spent", "standard price", "saved", "calls"),
             tuple(
                 (
-                    bucket_name(bucket.start, bucket.end),
+                    bucket.label,
                     dollars(bucket.sums.cost),
                     dollars(bucket.sums.standard_cost),
                     dollars(bucket.sums.saved),
@@ -102,7 +102,7 @@ def _saved(summary: Summary) -> Figure:
         table=Table(
             ("by the end of", "saved so far"),
             tuple(
-                (bucket_name(bucket.start, bucket.end), dollars(amount))
+                (bucket.label, dollars(amount))
                 for bucket, amount in zip(summary.buckets, amounts, strict=True)
             ),
         ),
@@ -122,7 +122,7 @@ def _lanes(summary: Summary) -> Figure:
         ("when", *(plain(lane) for lane in lanes)),
         tuple(
             (
-                bucket_name(bucket.start, bucket.end),
+                bucket.label,
                 *(count(bucket.calls_by_lane.get(lane, 0)) for lane in lanes),
             )
             for bucket in summary.buckets

@@ -12,11 +12,12 @@ from typing import Any
 from flextier._utils.formatting import count, day, moment, plain, text_table
 from flextier.costs.formatting import HEAD, UNPRICED, is_unpriced, row
 from flextier.costs.formatting import notes as cost_notes
+from flextier.costs.records import CallRecord
 from flextier.costs.sums import Sums
 from flextier.ledger.sessions import Session
-from flextier.pricing.decimals import plain_digits
-from flextier.report.period import WEEKDAYS, coarse_unit
-from flextier.report.summary import WAITS, Fallbacks, NotableCall, Summary
+from flextier.pricing.decimals import optional_digits, plain_digits
+from flextier.report.period import COARSE, WEEKDAYS, Period, unit_of
+from flextier.report.summary import WAITS, Fallbacks, Summary
 
 KEYS = ("model", "lane", "tag", "day")
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
@@ -112,7 +113,7 @@ def as_json(summary: Summary, by: str | None) -> str:
 
 
 def to_dict(summary: Summary, by: str | None) -> dict[str, Any]:
-    """All figures as plain JSON types; times are local to the period's zone."""
+    """All figures as plain JSON types; times have their offset from UTC."""
     period = summary.period
     return {
         "ledger": summary.ledger,
@@ -129,8 +130,8 @@ def to_dict(summary: Summary, by: str | None) -> dict[str, Any]:
         "flex_tries": _flex_attempts(summary),
         "waits": _waits(summary),
         "fallbacks": [_fallback(one) for one in summary.fallbacks],
-        "slowest": [_call(call) for call in summary.slowest],
-        "dearest": [_call(call) for call in summary.dearest],
+        "slowest": [_call(call, period) for call in summary.slowest],
+        "dearest": [_call(call, period) for call in summary.dearest],
         "sessions": [_session(session) for session in summary.incomplete],
         "notes": notes(summary),
     }
@@ -167,12 +168,14 @@ def _fallback(one: Fallbacks) -> dict[str, Any]:
     }
 
 
-def _call(call: NotableCall) -> dict[str, Any]:
+def _call(call: CallRecord, period: Period) -> dict[str, Any]:
+    names = ("call_id", "model", "lane", "answered", "waited", "elapsed", "refusals")
     return {
-        **asdict(call),
-        "at": call.at.isoformat(),
+        **{name: getattr(call, name) for name in names},
+        "at": period.zoned(call.at).isoformat(),
         "tags": list(call.tags),
-        "cost": None if call.cost is None else plain_digits(call.cost),
+        "basis": call.cost.basis,
+        "cost": optional_digits(call.cost.total),
     }
 
 
@@ -213,7 +216,8 @@ def _dates(summary: Summary) -> Iterator[str]:
     first, last = summary.first, summary.last
     if first is None or last is None:
         return
-    if unit := coarse_unit(first, last):
+    unit = unit_of(first, last).name
+    if unit in COARSE:
         yield (
             f"The calls began between {day(first)} and {day(last)}, so charts have one bar per "
             f"{unit}: if a record's date is wrong, --since or --until can exclude it."

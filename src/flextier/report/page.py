@@ -10,11 +10,13 @@ from markupsafe import Markup
 from flextier._utils.formatting import count, dollars, moment, percent, plain, seconds
 from flextier._version import __version__
 from flextier.costs.formatting import HEAD, UNPRICED, row
+from flextier.costs.records import CallRecord
 from flextier.costs.sums import Sums
 from flextier.report.charts import COLORS
 from flextier.report.figures import Figure, Table, figures
 from flextier.report.formats import KEYS, groups, notes, span, top_groups
-from flextier.report.summary import NotableCall, Summary
+from flextier.report.period import Period
+from flextier.report.summary import Summary
 
 _NAME_LENGTH = 60
 
@@ -50,8 +52,8 @@ def page(summary: Summary, by: str | None = None) -> str:
         breakdowns=[(key, _breakdown(key, groups(summary, key))) for key in KEYS],
         opened=by or "model",
         calls=(
-            ("slowest", "Slowest calls", _calls(summary.slowest)),
-            ("dearest", "Dearest calls", _calls(summary.dearest)),
+            ("slowest", "Slowest calls", _calls(summary.slowest, summary.period)),
+            ("dearest", "Dearest calls", _calls(summary.dearest, summary.period)),
         ),
     )
 
@@ -86,28 +88,26 @@ def _breakdown(key: str, by_name: Mapping[str, Sums]) -> tuple[Table, int]:
     return Table((key, *HEAD), tuple(row(name, by_name[name]) for name in names)), omitted
 
 
-def _calls(calls: tuple[NotableCall, ...]) -> Table:
+def _calls(calls: tuple[CallRecord, ...], period: Period) -> Table:
     head = ("began", "took", "waited", "refused", "cost", "model", "lane", "tags", "call")
-    return Table(head, tuple(_call(call) for call in calls))
+    return Table(head, tuple((moment(period.local(call.at)), *_call(call)) for call in calls))
 
 
-def _call(call: NotableCall) -> tuple[str, ...]:
+def _call(call: CallRecord) -> tuple[str, ...]:
+    lane = plain(call.lane, _NAME_LENGTH)
     return (
-        moment(call.at),
         seconds(call.elapsed),
         seconds(call.waited),
         count(call.refusals),
         _cost(call),
         plain(call.model, _NAME_LENGTH),
-        plain(call.lane, _NAME_LENGTH)
-        if call.answered
-        else f"{plain(call.lane, _NAME_LENGTH)}, failed",
+        lane if call.answered else f"{lane}, failed",
         plain(", ".join(call.tags), _NAME_LENGTH),
         plain(call.call_id, _NAME_LENGTH),
     )
 
 
-def _cost(call: NotableCall) -> str:
-    if call.cost is None:
-        return "no answer" if not call.answered else UNPRICED
-    return f"{dollars(call.cost)}{' estimated' if call.basis == 'estimated' else ''}"
+def _cost(call: CallRecord) -> str:
+    if call.cost.total is None:
+        return UNPRICED if call.answered else "no answer"
+    return f"{dollars(call.cost.total)}{' estimated' if call.cost.basis == 'estimated' else ''}"

@@ -1,6 +1,6 @@
-"""The period of a report: read from options such as ``7d``, and divided into buckets for charts.
+"""The period of a report: read from options such as ``7d``, and divided into bars for charts.
 
-There are at most about 120 buckets: one record with a date thousands of years off must not make a
+There are at most about 120 bars: one record with a date thousands of years off must not make a
 page of thousands of months.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
+from functools import partial
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flextier._utils.durations import span_with_units
@@ -32,15 +33,16 @@ class Period:
     """The time zone of days and hours."""
     zone_name: str
 
-    def local(self, at: datetime) -> datetime:
-        """The local time in the zone, as a naive datetime.
-
-        UTC, where the local time would be before the year 1 or after 9999.
-        """
+    def zoned(self, at: datetime) -> datetime:
+        """The time in the zone; in UTC, where that would be before the year 1 or after 9999."""
         try:
-            return at.astimezone(self.zone).replace(tzinfo=None)
+            return at.astimezone(self.zone)
         except OverflowError:
-            return at.astimezone(timezone.utc).replace(tzinfo=None)
+            return at.astimezone(timezone.utc)
+
+    def local(self, at: datetime) -> datetime:
+        """The local time in the zone, as a naive datetime."""
+        return self.zoned(at).replace(tzinfo=None)
 
 
 def period_of(since: str, until: str, tz: str, now: datetime) -> Period:
@@ -91,108 +93,95 @@ def _zone(name: str) -> tuple[tzinfo, str]:
         ) from None
 
 
-Truncate = Callable[[datetime], datetime]
-"""Truncates a time to the start of its bucket."""
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The length of a chart's bars."""
+
+    name: str
+    length: timedelta
+    """Of the longest one: months and years differ."""
+    longest: timedelta
+    """The longest time that is divided into such bars."""
+    start: Callable[[datetime], datetime]
+    """Truncates a time to the start of its bar."""
+
+    def next(self, start: datetime) -> datetime:
+        """The start of the next bar; ``datetime.max`` after the last possible one."""
+        try:
+            return self.start(start + self.length)
+        except OverflowError:
+            return datetime.max
+
+    def label(self, start: datetime) -> str:
+        """``2026-11-21 14:00``, ``Sat 2026-11-21``, ``week of 2026-11-16``, ``2026-11``, ``2026``,
+        ``2020 to 2029``.
+        """
+        match self.name:
+            case "day":
+                return f"{WEEKDAYS[start.weekday()]} {date_of(start)}"
+            case "week":
+                return f"week of {date_of(start)}"
+            case "month":
+                return date_of(start)[: len("2026-11")]
+            case "year":
+                return f"{start.year:04d}"
+            case "decade" | "century":
+                return f"{start.year:04d} to {(self.next(start) - timedelta.resolution).year:04d}"
+        return moment(start)
 
 
-def hour(at: datetime) -> datetime:
-    return at.replace(minute=0, second=0, microsecond=0)
-
-
-def day(at: datetime) -> datetime:
+def _day(at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def week(at: datetime) -> datetime:
-    """Weeks begin on Mondays."""
-    return day(at) - timedelta(days=at.weekday())
+def _week(at: datetime) -> datetime:
+    return _day(at) - timedelta(days=at.weekday())  # weeks begin on Mondays
 
 
-def month(at: datetime) -> datetime:
-    return day(at).replace(day=1)
+def _month(at: datetime) -> datetime:
+    return _day(at).replace(day=1)
 
 
-def year(at: datetime) -> datetime:
-    return day(at).replace(month=1, day=1)
-
-
-def decade(at: datetime) -> datetime:
-    return _years(at, 10)
-
-
-def century(at: datetime) -> datetime:
-    return _years(at, 100)
+def _minutes(at: datetime, number: int) -> datetime:
+    return at.replace(minute=at.minute - at.minute % number, second=0, microsecond=0)
 
 
 def _years(at: datetime, number: int) -> datetime:
-    return year(at).replace(year=max(at.year - at.year % number, 1))
+    return _month(at).replace(month=1, year=max(at.year - at.year % number, 1))
 
 
-_LENGTHS: dict[Truncate, timedelta] = {
-    hour: timedelta(hours=1),
-    day: timedelta(days=1),
-    week: timedelta(days=7),
-    month: timedelta(days=31),  # the longest; the end is truncated to the start of the next bucket
-    year: timedelta(days=366),
-    decade: timedelta(days=3_653),
-    century: timedelta(days=36_525),
+_YEAR = timedelta(days=366)
+
+UNITS = {
+    name: Unit(name, length, longest, start)
+    for name, length, longest, start in (
+        ("minute", timedelta(minutes=1), timedelta(hours=1), partial(_minutes, number=1)),
+        ("5 minutes", timedelta(minutes=5), timedelta(hours=6), partial(_minutes, number=5)),
+        ("15 minutes", timedelta(minutes=15), timedelta(days=1), partial(_minutes, number=15)),
+        ("hour", timedelta(hours=1), timedelta(days=3), partial(_minutes, number=60)),
+        ("day", timedelta(days=1), timedelta(days=92), _day),
+        ("week", timedelta(days=7), 2 * _YEAR, _week),
+        ("month", timedelta(days=31), 10 * _YEAR, _month),
+        ("year", _YEAR, 120 * _YEAR, partial(_years, number=1)),
+        ("decade", timedelta(days=3_653), 1200 * _YEAR, partial(_years, number=10)),
+        ("century", timedelta(days=36_525), timedelta.max, partial(_years, number=100)),
+    )
 }
-_LONGEST_PERIODS: dict[Truncate, timedelta] = {
-    hour: timedelta(days=3),
-    day: timedelta(days=92),
-    week: timedelta(days=2 * 366),
-    month: timedelta(days=10 * 366),
-    year: timedelta(days=120 * 366),
-    decade: timedelta(days=1200 * 366),
-    century: timedelta.max,
-}
+"""The lengths of bars by name, the shortest first."""
+COARSE = ("year", "decade", "century")
+"""Units of periods that are so long that a date is probably wrong."""
 
 
-def truncation(first: datetime, last: datetime) -> Truncate:
-    """The function that divides the time between two others into the buckets of a chart."""
-    length = last - first
-    return next(unit for unit, longest in _LONGEST_PERIODS.items() if length <= longest)
+def unit_of(first: datetime, last: datetime) -> Unit:
+    """The shortest unit that divides the time between two others into about 120 bars at most."""
+    return next(unit for unit in UNITS.values() if last - first <= unit.longest)
 
 
-def buckets(
-    first: datetime, last: datetime, truncate: Truncate
-) -> Iterator[tuple[datetime, datetime]]:
-    """Start and end of each bucket, from that of ``first`` to that of ``last``."""
-    start = truncate(first)
-    end = next_bucket(start, truncate)
+def buckets(first: datetime, last: datetime, unit: Unit) -> Iterator[tuple[datetime, datetime]]:
+    """Start and end of each bar, from that of ``first`` to that of ``last``."""
+    start = unit.start(first)
+    end = unit.next(start)
     yield start, end
     while end <= last and end != datetime.max:
-        start, end = end, next_bucket(end, truncate)
+        start, end = end, unit.next(end)
         yield start, end
-
-
-def next_bucket(start: datetime, truncate: Truncate) -> datetime:
-    """The start of the next bucket; ``datetime.max`` after the last possible one."""
-    try:
-        return truncate(start + _LENGTHS[truncate])
-    except OverflowError:
-        return datetime.max
-
-
-def bucket_name(start: datetime, end: datetime) -> str:
-    """``2026-11-21 14:00``, ``Sat 2026-11-21``, ``week of 2026-11-16``, ``2026-11``, ``2026``,
-    ``2020 to 2029``.
-    """
-    length = end - start
-    if length <= _LENGTHS[hour]:
-        return moment(start)
-    date = date_of(start)
-    if length <= _LENGTHS[day]:
-        return f"{WEEKDAYS[start.weekday()]} {date}"
-    if length <= _LENGTHS[week]:
-        return f"week of {date}"
-    if length <= _LENGTHS[month]:
-        return date[: len("2026-11")]
-    last = (end - timedelta.resolution).year
-    return f"{start.year:04d}" if last == start.year else f"{start.year:04d} to {last:04d}"
-
-
-def coarse_unit(first: datetime, last: datetime) -> str | None:
-    """``year``, ``decade`` or ``century``, if buckets are longer than months."""
-    unit = truncation(first, last)
-    return None if _LENGTHS[unit] <= _LENGTHS[month] else unit.__name__

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from flextier.costs.records import CallRecord
 from flextier.costs.sums import Sums
 from flextier.ledger.sessions import Session
 from flextier.report.period import Period
@@ -20,9 +21,11 @@ HOURS = 24
 class TimeBucket:
     """The calls that began in one bar of a chart."""
 
+    label: str
     start: datetime
     """Local time of the period's zone."""
     end: datetime
+    """The last bar ends when the period does."""
     sums: Sums
     calls_by_lane: dict[str, int]
     """Answered calls by the lane billed."""
@@ -76,24 +79,6 @@ class Fallbacks:
 
 
 @dataclass(frozen=True, slots=True)
-class NotableCall:
-    """One of the slowest or dearest calls."""
-
-    call_id: str
-    at: datetime
-    """Local time of the period's zone."""
-    model: str
-    lane: str
-    tags: tuple[str, ...]
-    answered: bool
-    basis: str
-    cost: Decimal | None
-    waited: float
-    elapsed: float
-    refusals: int
-
-
-@dataclass(frozen=True, slots=True)
 class Summary:
     """The figures of a report."""
 
@@ -102,7 +87,7 @@ class Summary:
     period: Period
     created: datetime
     first: datetime | None
-    """When the first call began, in local time of the period's zone."""
+    """When the first call began, in the period's zone."""
     last: datetime | None
     total: Sums
     by_model: dict[str, Sums] = field(default_factory=dict)
@@ -116,8 +101,8 @@ class Summary:
     fallbacks: tuple[Fallbacks, ...] = ()
     estimates: dict[str, int] = field(default_factory=dict)
     """Number of answered calls by the reason why their cost is an estimate, the most first."""
-    slowest: tuple[NotableCall, ...] = ()
-    dearest: tuple[NotableCall, ...] = ()
+    slowest: tuple[CallRecord, ...] = ()
+    dearest: tuple[CallRecord, ...] = ()
     incomplete: tuple[Session, ...] = ()
     """Sessions of the period that have not closed the ledger, or lost records."""
 
