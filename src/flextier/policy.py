@@ -412,10 +412,12 @@ def _replaced(
 
 
 def _from_environment() -> dict[str, Any]:
-    """The fields that variables set, in any case; an empty variable sets none."""
-    start, variables = len(PREFIX), {k.upper(): v for k, v in os.environ.items() if v}
-    fields = {k[start:].lower(): v for k, v in variables.items() if k.startswith(PREFIX)}
-    return {name: fields[name] for name in fields.keys() & FlexPolicy.model_fields.keys()}
+    """The fields that variables set; pydantic-settings is loaded where there may be some."""
+    if not any(name.upper().startswith(PREFIX) for name in os.environ):
+        return {}
+    from flextier._utils.env_fields import fields_of_environment
+
+    return fields_of_environment(FlexPolicy, PREFIX)
 
 
 def _explain(error: ValidationError, given: dict[str, Any]) -> str:
