@@ -56,8 +56,9 @@ format: $(VENV_LINT)/.ready ## Fix style and formatting
 	$(VENV_LINT)/bin/ruff check --fix .
 	$(VENV_LINT)/bin/ruff format .
 
-api: ## Write docs/api.md from the docstrings
-	$(PYTHON) -m tests.api_reference
+api: $(VENV)/.ready-test ## Write docs/api.md from the docstrings, and the table of models from the price list
+	$(VENV)/bin/python -m tests.api_reference
+	$(VENV)/bin/python -m tests.model_table
 
 types: $(VENV)/.ready-types ## Check types strictly: ours, and those that users see in our examples and docs
 	$(VENV)/bin/mypy

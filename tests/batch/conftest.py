@@ -12,6 +12,7 @@ import pytest
 from flextier.batch import fan_out, manager, spool_file
 from flextier.journal import journal
 from flextier.lanes import eligibility
+from flextier.planning import without_flex
 from flextier.sim import Simulator, Weather
 from tests.batch.crowd import Crowd, Said, patch_all, tasks, threads
 from tests.client.callers import PLAIN
@@ -89,4 +90,4 @@ def forget() -> None:
     journal._OPEN.clear()
     fan_out._warn.cache_clear()
     eligibility.warn_ineligible.cache_clear()
-    eligibility.warn_about_windows.cache_clear()
+    without_flex.warn_without_flex.cache_clear()

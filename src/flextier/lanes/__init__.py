@@ -3,7 +3,7 @@
 from flextier.lanes.background_windows import ANY_WINDOW, BACKGROUND, BACKGROUND_FLEX, Window
 from flextier.lanes.base import JOURNAL, RAW_BODY, CallFacts, Lane
 from flextier.lanes.batch import BATCH
-from flextier.lanes.eligibility import choose, warn_about_windows, warn_ineligible
+from flextier.lanes.eligibility import choose, warn_ineligible
 from flextier.lanes.flex import FLEX
 from flextier.lanes.registry import (
     AUTO,
@@ -41,6 +41,5 @@ __all__ = [
     "choose",
     "lane_named",
     "tier_lane",
-    "warn_about_windows",
     "warn_ineligible",
 ]

@@ -9,7 +9,6 @@ from functools import lru_cache
 from flextier._utils.safe_warn import safe_warn
 from flextier.errors import PolicyError
 from flextier.lanes.base import CallFacts, Lane
-from flextier.lanes.model_support import has_windows
 from flextier.lanes.standard import STANDARD
 
 
@@ -65,18 +64,6 @@ def _eligible_variant(lane: Lane, facts: CallFacts) -> Lane:
         if lane.fallback_variant is not None and lane.ineligible(facts)
         else lane
     )
-
-
-@lru_cache(maxsize=64)
-def warn_about_windows(model: str) -> None:
-    """Warn once that a model without flex has completion windows."""
-    if has_windows(model):
-        safe_warn(
-            f"{model} has no flex: its calls go to standard, at full price. It has completion "
-            'windows, which cost 30 or 40 % less: set FlexPolicy(lanes="auto", deadline=...) or '
-            "FLEXTIER_LANES=auto and FLEXTIER_DEADLINE",
-            stacklevel=None,
-        )
 
 
 @lru_cache(maxsize=64)

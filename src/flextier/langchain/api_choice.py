@@ -9,7 +9,7 @@ from typing import Any
 from flextier.lanes import AUTO, EXECUTIONS
 from flextier.lanes.flex import OPEN_TIERS
 from flextier.lanes.responses_api import RESPONSES_NAMES, chat_only
-from flextier.planning.model_lanes import needs_windows
+from flextier.pricing.model_lanes import needs_windows
 
 
 @lru_cache(maxsize=256)

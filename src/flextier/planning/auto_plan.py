@@ -13,8 +13,8 @@ from flextier.costs import price_book
 from flextier.lanes import LANES, STANDARD, Lane, lane_named
 from flextier.lanes.batch import AUTO_MIN_CALLS
 from flextier.planning.fallback import CANCEL_TIME
-from flextier.planning.model_lanes import cheapest_first, lanes_of_model
 from flextier.policy import FlexPolicy
+from flextier.pricing.model_lanes import cheapest_first, lanes_of_model
 
 RUN_STEP = "a step of a run does not wait for other calls to form a batch"
 TOO_FEW_CALLS = "too few calls were made at once lately"

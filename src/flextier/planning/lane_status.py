@@ -6,6 +6,7 @@ A class apart from the call: bound methods of the call would make a reference cy
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flextier._utils.clock import Clock
@@ -66,6 +67,16 @@ class LaneStatus:
     def lanes(self, policy: FlexPolicy) -> list[Lane]:
         """The lanes that the policy names; which of them can take the call is not checked here."""
         return [self._supported_variant(lane_named(name, policy)) for name in policy.lanes]
+
+    def rejected(self, lanes: Sequence[Lane]) -> str:
+        """Which of the lanes the server is known to reject, in words; empty: none."""
+        reason = f"the API does not offer it for {self._model}"
+        return "; ".join(
+            f"not {lane.name}: "
+            + ("the server rejects service_tier" if self._needs_refused_field(lane) else reason)
+            for lane in lanes
+            if self.is_unsupported(lane)
+        )
 
     def plan(self, policy: FlexPolicy, facts: CallFacts, no_batch: str) -> Plan:
         """The lanes chosen for the call by its model and deadline.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flextier.capacity import LaneKey
-from flextier.lanes import STANDARD, warn_about_windows
+from flextier.lanes import FLEX, STANDARD
 from flextier.lanes.failures import Failure, Kind, classify, may_reject_stream_options
 from flextier.lanes.rate_limits import refused_limit
 from flextier.lanes.refused_field import refused_field
@@ -87,11 +87,16 @@ def _update_lane_status(state: CallState, event: FailedAttempt, failure: Failure
             entry.stop_waiting()
         elif lane.batched:
             entry.batch_line_failed()
-    if lane.unsupported(failure) and lane.unsupported_by_model(failure):
+    unsupported = event.kind == "lane_unsupported" and lane.unsupported(failure)
+    if unsupported and lane.unsupported_by_model(failure):
         where, capacity = (*setting.account, state.call.model), setting.capacity
         capacity.mark_unsupported(LaneKey(*where, lane.key))
         if lane.alternative_for(failure) is None:
             capacity.mark_unsupported(LaneKey(*where, (lane.fallback_variant or lane).key))
-            if setting.policy.lanes == ("flex", "standard"):  # the default
-                warn_about_windows(state.call.model)
+            state.why = state.why or state.plan.status.rejected([lane])
+            if lane.name == FLEX.name and not refused_field(failure):
+                from flextier.planning.without_flex import warn_without_flex  # it loads prices
+
+                policy = setting.policy
+                warn_without_flex(state.call.model, policy.lanes, policy.lane_support)
     state.admission.failed(event)

@@ -73,6 +73,7 @@ def plan_call(
         lanes, why = planned.lanes, planned.why
     else:
         lanes = status.lanes(policy)
+        why = status.rejected(lanes)
     first, patience = lanes[0].name, policy.patience_seconds
     if pending is None and not any(lane.deferred for lane in lanes):
         supported = all(status.shut_for(lane) < math.inf for lane in lanes)
@@ -83,7 +84,7 @@ def plan_call(
         first,
         status,
         patience,
-        why or chosen.why,
+        "; ".join(filter(None, (why, chosen.why))),
         chosen.plain,
         declined=all(lane.name != first for lane in chosen.lanes),
         resumes=pending is not None and pending.name not in {lane.name for lane in lanes},
@@ -108,7 +109,8 @@ class PlanCache:
 
     def keep(self, account: AccountKey, call: Call, policy: FlexPolicy, plan: CallPlan) -> None:
         """Keep a plan, if it holds for all calls of the model under the policy."""
-        if call.tier is None and not plan.why and not any(lane.deferred for lane in plan.lanes):
+        varies = policy.lanes == (AUTO,) or any(lane.deferred for lane in plan.lanes)
+        if call.tier is None and not varies:
             if len(self.plans) > _KEPT:
                 self.plans.clear()
             self.plans[account, call.model] = (self.capacity.version, policy, plan)

@@ -7,7 +7,6 @@ guess to rehearse with, not a forecast.
 from __future__ import annotations
 
 import json
-import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -19,6 +18,8 @@ from typing import Any
 from typing_extensions import TypedDict, Unpack
 
 from flextier._utils.suggest import check_arguments
+from flextier.lanes import FLEX
+from flextier.pricing.model_lanes import lanes_of_model
 from flextier.sim.base import token_bucket, validation
 from flextier.sim.base.flex_bucket import Bucket, has_room
 from flextier.sim.base.request_rate import over
@@ -33,7 +34,6 @@ Spell = tuple[float, float, float]
 DAY = 86_400.0
 _ORDINARY = BatchWeather()
 _QUICK = BackgroundWeather()
-_GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?(?:-|$)")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Weather:
             number.
         retry_after: The ``retry-after`` header of refusals, seconds or any text; None: none.
         unsupported_models: Models, or shell patterns of models, that answer 400 to flex, next
-            to those that OpenAI says never get it (:func:`never_on_flex`).
+            to those that OpenAI does not sell on it (:func:`never_on_flex`).
         unverified_models: Models, or shell patterns, that answer 400 to streams and to
             reasoning summaries, on every tier.
         standard_latency: Seconds an answer takes off flex, or a ``(low, high)`` range to draw
@@ -404,14 +404,8 @@ _SERVE = Fault(Serve())
 
 
 def never_on_flex(model: str) -> bool:
-    """Whether OpenAI never sells this model on flex: GPT-6.2 and later, and gpt-4.1.
-
-    Sources: OpenAI's flex-processing guide for the first, PostHog#91639 for the second.
-    """
-    if model.startswith("gpt-4.1"):
-        return True
-    version = _GPT.match(model)
-    return version is not None and (int(version[1]), int(version[2] or 0)) >= (6, 2)
+    """Whether OpenAI does not sell this model on flex, by the price list and the flex guide."""
+    return FLEX.name not in lanes_of_model(model).lanes
 
 
 def _matches(model: str, patterns: tuple[str, ...]) -> bool:

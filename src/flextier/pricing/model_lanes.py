@@ -13,10 +13,11 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from flextier.costs import Usage, price
-from flextier.lanes import ANY_WINDOW, FAMILIES, FLEX, Lane
+from flextier.lanes import ANY_WINDOW, FAMILIES, FLEX, LANES, Lane
 from flextier.lanes.lane_support import parse_lane_support
 from flextier.lanes.model_support import AFTER_FLEX, is_after_flex
+from flextier.pricing.price_book import price
+from flextier.pricing.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,20 @@ def _published(model: str) -> ModelLanes:
         is_lacking = entry is not None and listed and entry.tier_since(listed) is None
         known[family] = _lacks(model, lane, source) if is_lacking else ""
     return ModelLanes(known, source)
+
+
+def discounts_of_model(model: str, lane_support: Sequence[str] = ()) -> dict[str, str]:
+    """The families of lanes that a model is known to have, each with its discount in words."""
+    found = lanes_of_model(model, lane_support)
+    return {x: _discount(x) for x in FAMILIES if found.source and x in found.lanes}
+
+
+def _discount(family: str) -> str:
+    """Such as ``batch (50 % less)``."""
+    lanes = [lane for lane in LANES.values() if lane.family == family]
+    shares = sorted({lane.price.share or 1 for lane in lanes} - {1}, reverse=True)
+    less = " or ".join(f"{100 - 100 * share:.0f}" for share in shares)
+    return f"{lanes[0].feature} ({less} % less)"
 
 
 _TYPICAL = Usage(input_tokens=3000, output_tokens=1000)
