@@ -27,3 +27,9 @@ def sync_clients_closed() -> Iterator[None]:
 def sim(flextier_sim: Any) -> Any:
     """A simulator with an open flex lane."""
     return flextier_sim
+
+
+@pytest.fixture
+def flex_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulator sells every model on flex: what counts are bodies, of models without it too."""
+    monkeypatch.setattr("flextier.sim.behavior.weather.never_on_flex", lambda model: False)

@@ -277,6 +277,7 @@ def test_what_llama_index_sends_instead(cls: Any, sim: Simulator) -> None:
     assert ("top_p" in body) == (cls is OpenAIResponsesFlex)
 
 
+@pytest.mark.usefixtures("flex_for_all")
 @pytest.mark.parametrize("model", OTHERS)
 @pytest.mark.parametrize("cls", OURS)
 def test_bodies_of_other_models(cls: Any, model: str, sim: Simulator) -> None:

@@ -256,6 +256,7 @@ async def both(cls: Any, sim: Simulator, way: Way, **settings: Any) -> tuple[Any
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("cls", OURS)
 @pytest.mark.sampled(3)
+@pytest.mark.usefixtures("flex_for_all")
 async def test_each_way(cls: Any, way: str, model: str, sim: Simulator) -> None:
     """Bodies, paths and headers are the same, and so is all that comes back."""
     ours, theirs = await both(cls, sim, WAYS[way], model=model)
@@ -323,6 +324,7 @@ ASKED: dict[str, Way] = {
     ("cls", "setting"), [(cls, setting) for cls in OURS for setting in SETTINGS[cls]]
 )
 @pytest.mark.sampled(3)
+@pytest.mark.usefixtures("flex_for_all")
 async def test_each_setting(cls: Any, setting: str, way: str, model: str, sim: Simulator) -> None:
     """All constructor arguments reach the wire as LlamaIndex sends them."""
     ours, theirs = await both(cls, sim, ASKED[way], model=model, **SETTINGS[cls][setting])
