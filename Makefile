@@ -4,8 +4,9 @@ VENV ?= .venv
 # The same tests run under both majors of the OpenAI SDK: 2.x in $(VENV), with everything that users
 # of flextier[all] get; 3.x in $(VENV)-openai3, without LlamaIndex, which pins openai<3.
 VENV3 := $(VENV)-openai3
-# What checks the style need not be able to import flextier, nor run on the oldest Python.
+# What checks the style and builds the site need not import flextier, nor run on the oldest Python.
 VENV_LINT := $(VENV)-lint
+VENV_DOCS := $(VENV)-docs
 # The tests run on all cores; a few of them are done sooner on one: make test WORKERS=0 TESTS=tests/sim
 WORKERS ?= auto
 # The packages that touch the SDK or HTTP: what the others do is the same under both majors.
@@ -19,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := $(shell command -v uv 2>/dev/null && uv --version >/dev/null 2>&1 || true)
 
 .DEFAULT_GOAL := help
-.PHONY: api help demo test test-openai2 test-openai3 test-all test-rest test-rest-openai2 test-rest-openai3 lint format types bench resolve clean
+.PHONY: api docs help demo test test-openai2 test-openai3 test-all test-rest test-rest-openai2 test-rest-openai3 lint format types bench resolve clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +61,10 @@ api: $(VENV)/.ready-test ## Write docs/api.md from the docstrings, and the table
 	$(VENV)/bin/python -m tests.api_reference
 	$(VENV)/bin/python -m tests.model_table
 
+docs: $(VENV_DOCS)/.ready ## Build the documentation site into site/, and check its links
+	$(VENV_DOCS)/bin/zensical build --clean --strict
+	$(VENV_DOCS)/bin/python tests/docs/check_site.py site
+
 types: $(VENV)/.ready-types ## Check types strictly: ours, and those that users see in our examples and docs
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python tests/typing/check.py
@@ -76,7 +81,7 @@ resolve: ## Check, with uv, that extras and groups can be installed on Python 3.
 	echo 'openai>=3' | $(RESOLVE) pyproject.toml $(addprefix --extra ,$(EXTRAS3)) --group test -c -
 
 clean: ## Remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV3) $(VENV_LINT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV3) $(VENV_LINT) $(VENV_DOCS) site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # --- virtual environments -----------------------------------------------------------------------
 
@@ -101,9 +106,9 @@ $(VENV)/.ready $(VENV3)/.ready: pyproject.toml
 	$(INSTALL) --editable '.[$(EXTRAS)]' $(OPENAI)
 	touch $@
 
-$(VENV_LINT)/.ready: pyproject.toml
+$(VENV_LINT)/.ready $(VENV_DOCS)/.ready: $(VENV)-%/.ready: pyproject.toml
 	$(CREATE)
-	$(INSTALL) --group lint
+	$(INSTALL) --group $*
 	touch $@
 
 # Groups are added to an environment when a verb needs them.

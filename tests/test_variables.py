@@ -68,7 +68,7 @@ def test_the_other_variables_are_documented() -> None:
 
 def test_source_and_docs_name_no_other_variable() -> None:
     """Each name in them is in the registry."""
-    files = [*ROOT.glob("src/**/*.py"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.py")]
+    files = [*ROOT.glob("src/**/*.py"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.py")]
     found = {
         name
         for file in (*files, ROOT / "README.md")

@@ -17,7 +17,9 @@ FOLDER = ROOT / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
 
 
-def run(sim: Simulator, program: Path, tmp_path: Path, **environment: str) -> str:
+def run(
+    sim: Simulator, program: Path, tmp_path: Path, folder: Path = ROOT, **environment: str
+) -> str:
     """What a program prints; it has to succeed, without a warning."""
     output = tmp_path / "output.txt"
     env = {
@@ -30,7 +32,7 @@ def run(sim: Simulator, program: Path, tmp_path: Path, **environment: str) -> st
         "FLEXTIER_BATCH_POLL_INTERVAL": "0.2",
         **environment,
     }
-    status = forked.run(str(program), env, ROOT, output)
+    status = forked.run(str(program), env, folder, output)
     printed = output.read_text(encoding="utf-8")
     assert status == 0, printed
     return printed
