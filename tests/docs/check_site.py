@@ -1,8 +1,8 @@
-"""Check the built documentation site: ``python tests/docs/check_site.py site`` prints what is wrong.
+"""Check the built documentation site: ``check_site.py site`` prints what is wrong with it.
 
-`zensical build --strict` checks links between pages. This checks the rest in the HTML: every link, image,
-script and anchor leads to a file of the site, every page is in the navigation, and a browser loads
-nothing from elsewhere.
+`zensical build --strict` checks links between pages. This checks the rest in the HTML: every link,
+image, script and anchor leads to a file of the site, every page is linked, and nothing is loaded
+from elsewhere.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class Page(HTMLParser):
         reference = values.get("href") or values.get("src")
         if reference is None:
             return
-        is_loaded = tag in _LOADED or (tag == "link" and values.get("rel") in ("stylesheet", "icon"))
+        is_loaded = tag in _LOADED or (
+            tag == "link" and values.get("rel") in ("stylesheet", "icon")
+        )
         (self.loaded if is_loaded else self.links).add(reference)
 
 

@@ -1,4 +1,4 @@
-"""The programs in the pages of tutorials and how-to guides: all python blocks of a page, in order."""
+"""The programs of tutorials and how-to guides: all python blocks of a page, in order."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ def run(
         "FLEXTIER_BACKOFF_INITIAL": "0.01",
         "FLEXTIER_BATCH_WINDOW": "0.3",
         "FLEXTIER_BATCH_POLL_INTERVAL": "0.2",
+        "FLEXTIER_BACKGROUND_POLL_INTERVAL": "0.2",
         **environment,
     }
     status = forked.run(str(program), env, folder, output)

@@ -1,8 +1,9 @@
 """Check types as users do, with mypy --strict and basedpyright, in the programs that we show.
 
 The programs are the examples, the python blocks of the README and of docs/ (those that define every
-name they use), and ``programs/``: typical code, right and misspelt. Both checkers have to report an
-error in each line that ends with ``# error``, and in no other.
+name they use; the blocks of a tutorial or how-to guide are one program), and ``programs/``: typical
+code, right and misspelt. Both checkers have to report an error in each line that ends with
+``# error``, and in no other.
 """
 
 from __future__ import annotations
@@ -33,13 +34,15 @@ BASEDPYRIGHT = {
     "reportUnknownLambdaType": False,
     "reportUnknownMemberType": False,
     "reportUnknownVariableType": False,
+    "reportUntypedFunctionDecorator": False,
 }
 MYPY = """\
 [mypy]
 strict = true
+disallow_untyped_decorators = false
 [mypy-flextier.*]
 follow_imports = silent
-[mypy-llama_index.embeddings.*,vcr.*]
+[mypy-celery.*,llama_index.embeddings.*,vcr.*]
 ignore_missing_imports = true
 """
 
@@ -68,18 +71,30 @@ def _python_files(folder: str) -> list[Path]:
 
 
 def _blocks(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Each block as a file, whose lines have the numbers that they have in its page."""
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        text = page.read_text(encoding="utf-8")
-        for block in _BLOCK.finditer(text):
-            line = text.count("\n", 0, block.start(1))
-            undefined = _undefined(block[1])
+    """Each program as a file, whose lines have the numbers that they have in its page."""
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for line, source in _programs(page):
+            undefined = _undefined(source)
             if undefined and page.name == "README.md":
                 raise SystemExit(f"README.md:{line}: no program: {', '.join(undefined)}")
             if not undefined:
                 path = folder / f"{page.stem}_{line}.py"
-                path.write_text("\n" * line + block[1], encoding="utf-8")
+                path.write_text(source, encoding="utf-8")
                 yield path, str(page.relative_to(ROOT))
+
+
+def _programs(page: Path) -> Iterator[tuple[int, str]]:
+    """Each block, and the line before it; those of a tutorial or how-to guide together."""
+    text = page.read_text(encoding="utf-8")
+    whole = ""
+    for block in _BLOCK.finditer(text):
+        line = text.count("\n", 0, block.start(1))
+        if page.parent.name in ("tutorials", "how-to"):
+            whole += "\n" * (line - whole.count("\n")) + block[1]
+        else:
+            yield line, "\n" * line + block[1]
+    if whole:
+        yield 0, whole
 
 
 def _undefined(source: str) -> list[str]:
