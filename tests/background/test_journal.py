@@ -4,7 +4,6 @@ was given up."""
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ import pytest
 
 from flextier import AsyncFlexOpenAI, BackgroundDetached, ClientClosedError, FlexOpenAI, FlexPolicy
 from flextier.batch import detach
-from flextier.journal import Journal
 from flextier.journal.reader import JournalReader
-from flextier.journal.schema import _TABLES, APPLICATION_ID
 from flextier.sim import BackgroundOutcome, Fault, Simulator
 from tests.background.asking import (
     ANSWER,
@@ -347,57 +344,3 @@ def test_samples_are_asked_for_each(asker: Asker, sim: Simulator, policy: FlexPo
     assert len(set(ids)) == 2
     assert [one.answer.id for one in again] == ids
     assert creations(sim) == 2
-
-
-# --- files of an earlier flextier -------------------------------------------------------------
-
-
-def earlier(path: str) -> None:
-    """A journal as version 1 made it, with one answer."""
-    with_answer = Journal(path)
-    with_answer.close()
-    forget()
-    for part in ("", "-wal", "-shm", "-owners"):
-        Path(f"{path}{part}").unlink(missing_ok=True)
-    connection = sqlite3.connect(path)
-    tables = _TABLES.replace(
-        "at REAL, -- when it was served, in seconds since the epoch\n"
-        "    response_id TEXT -- of the background response\n",
-        "at REAL -- when it was served, in seconds since the epoch\n",
-    )
-    assert "response_id" not in tables
-    connection.executescript(tables)
-    connection.execute(
-        "INSERT INTO calls (key, n, state, owner, lane, status, at) "
-        "VALUES (x'00', 1, 'done', 1, 'flex', 200, 1.0)"
-    )
-    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-    connection.execute("PRAGMA user_version=1")
-    connection.commit()
-    connection.close()
-
-
-def test_a_journal_of_version_1(
-    asker: Asker, sim: Simulator, policy: FlexPolicy, path: str
-) -> None:
-    """It is brought up to date when it is used; what it has stays."""
-    earlier(path)
-    assert counts(path) == {"done": 1}
-    assert asker(sim, policy).report.lane == "background-2h"
-    assert counts(path) == {"done": 2}
-    forget()
-    assert asker(sim, policy).report.lane == "journal"
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
-    connection.close()
-
-
-def test_a_journal_of_version_1_is_only_looked_at(path: str, tmp_path: Path) -> None:
-    """A reader changes nothing."""
-    earlier(path)
-    before = Path(path).read_bytes()
-    with JournalReader(path) as reader, (tmp_path / "out.jsonl").open("w") as out:
-        counts: Any = reader.counts()
-        assert reader.export(out) == 1
-    assert (counts["done"], counts["background"]) == (1, 0)
-    assert Path(path).read_bytes() == before

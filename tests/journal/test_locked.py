@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -166,6 +168,16 @@ def test_a_damaged_journal(keep: int, opened: Any, path: str) -> None:
     with pytest.raises(JournalError, match=r"calls\.db .*is damaged.*: move it") as caught:
         opened(path)
     assert isinstance(caught.value, openai.OpenAIError)
+
+
+@pytest.mark.parametrize("answer", [b"\0\xff", zlib.compress(b"{"), zlib.compress(b'"\xff"')])
+def test_a_damaged_response_is_not_exported(answer: bytes, path: str, sim: Simulator) -> None:
+    """The error is the journal's, and names it."""
+    with client(FlexOpenAI, sim, path) as ours:
+        ours.responses.create(**ASK)
+    journal_at(path)._connection.execute("UPDATE calls SET answer = ?", (answer,))
+    with pytest.raises(JournalError, match=r"calls\.db .*is damaged.*: move it"):
+        journal_at(path).export(io.StringIO())
 
 
 def test_a_damaged_response(path: str, sim: Simulator) -> None:

@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 import warnings
+import zlib
 from typing import Any
 
 import openai
@@ -24,7 +25,6 @@ from flextier._openai.compat import http
 from flextier._openai.single_chunk_stream import as_event_stream
 from flextier.journal import JournalWarning
 from flextier.journal.journal import journal_at
-from flextier.journal.records import unpacked
 from flextier.routing import stream_journal
 from flextier.sim import Fault, Simulator
 from tests.batch.conftest import forget
@@ -118,7 +118,7 @@ def stored(path: str, sim: Simulator, **body: Any) -> dict[str, Any]:
     with client_of(sim, path) as client:
         list(client.chat.completions.create(**{**ASK, **body}))
     ((answer,),) = journal_at(path)._connection.execute("SELECT answer FROM calls").fetchall()
-    whole: dict[str, Any] = json.loads(unpacked(answer))
+    whole: dict[str, Any] = json.loads(zlib.decompress(answer))
     return whole
 
 

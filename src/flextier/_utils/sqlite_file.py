@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -21,9 +22,15 @@ def is_locked(error: BaseException) -> bool:
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
+CONTENT_ERRORS = (sqlite3.Error, zlib.error, UnicodeDecodeError, json.JSONDecodeError)
+"""What reading from a file raises, a damaged one included."""
+
+
 def is_damaged(error: BaseException) -> bool:
     """Whether an error says that a file is damaged, or no database."""
-    return type(error) is sqlite3.DatabaseError or isinstance(error, zlib.error)
+    if isinstance(error, sqlite3.OperationalError):
+        return "decode to UTF-8" in str(error)
+    return type(error) is sqlite3.DatabaseError or isinstance(error, (zlib.error, ValueError))
 
 
 def until_unlocked(operation: Callable[[], _T], seconds: float) -> _T:

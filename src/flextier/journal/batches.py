@@ -4,30 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flextier.journal.process_locks import ProcessLocks
 
-COLUMNS = (
-    "tag",
-    "base_url",
-    "endpoint",
-    "model",
-    "lines",
-    "owner",
-    "sealed",
-    "file_id",
-    "batch_id",
-    "status",
-    "output_file_id",
-    "error_file_id",
-)
-"""The columns of the table, as the fields of :class:`BatchRow`."""
 
-
-@dataclass(frozen=True, slots=True)
-class BatchRow:
+class BatchRow(NamedTuple):
     """A batch in the journal."""
 
     tag: str
@@ -49,6 +31,10 @@ class BatchRow:
     error_file_id: str | None = None
 
 
+COLUMNS = ", ".join(BatchRow._fields)
+"""The columns of the table."""
+
+
 class BatchTable:
     """The table of batches."""
 
@@ -64,40 +50,24 @@ class BatchTable:
 
     def add(self, sql: Callable[..., Any], row: BatchRow) -> None:
         """Add a batch that is about to be sent."""
-        marks = ", ".join("?" * len(COLUMNS))
-        values = tuple(getattr(row, name) for name in COLUMNS)
-        sql(f"INSERT INTO batches ({', '.join(COLUMNS)}) VALUES ({marks})", values)
+        marks = ", ".join("?" * len(row))
+        sql(f"INSERT INTO batches ({COLUMNS}) VALUES ({marks})", row)
 
     def get(self, tag: str) -> BatchRow | None:
         """A batch; None: the journal does not have it, or it was never created."""
         with self._transaction(mode="DEFERRED") as sql:
-            columns = ", ".join(COLUMNS)
-            row = sql(f"SELECT {columns} FROM batches WHERE tag = ?", (tag,)).fetchone()
+            row = sql(f"SELECT {COLUMNS} FROM batches WHERE tag = ?", (tag,)).fetchone()
         return None if row is None else BatchRow(*row)
 
-    def all(self) -> list[BatchRow]:
-        """All batches, the oldest first."""
-        with self._transaction(mode="DEFERRED") as sql:
-            columns = ", ".join(COLUMNS)
-            rows = sql(f"SELECT {columns} FROM batches ORDER BY sealed").fetchall()
-        return [BatchRow(*row) for row in rows]
-
     def note(self, tag: str, **facts: str | None) -> None:
-        """Update fields of a batch: ``file_id``, ``batch_id``, ``status``, its output files.
-
-        Raises:
-            JournalError: it cannot be written.
-        """
+        """Update fields of a batch: ``file_id``, ``batch_id``, ``status``, its output files."""
         columns = ", ".join(f"{name} = ?" for name in facts)
         with self._transaction(durable="batch_id" in facts) as sql:
             sql(f"UPDATE batches SET {columns} WHERE tag = ?", (*facts.values(), tag))
 
     def adopt(self, tag: str) -> bool:
-        """Claim a batch whose owner has ended, to find out whether it was created.
-
-        Returns:
-            Whether this run owns the batch now.
-        """
+        """Claim a batch whose owner has ended, to find out whether it was created; return whether
+        this run owns it now."""
         with self._transaction() as sql:
             row = sql("SELECT owner FROM batches WHERE tag = ?", (tag,)).fetchone()
             if row is None or (row[0] != self._run and self._owners.alive(row[0])):

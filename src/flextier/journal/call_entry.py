@@ -50,11 +50,7 @@ class CallEntry:
     """The journal; not set before it could be opened, while ``entry.n`` is 0."""
 
     def __init__(self, base_url: str, asked: CallFacts, policy: FlexPolicy, clock: Clock) -> None:
-        """Find the entry of the call, or create it.
-
-        Raises:
-            JournalError: the journal cannot be used. Nothing was sent.
-        """
+        """Find the entry of the call, or create it; a JournalError means that nothing was sent."""
         assert policy.journal is not None
         self._policy = policy
         self._clock = clock
@@ -72,11 +68,7 @@ class CallEntry:
             self._collected.append(self)
 
     def _claim(self) -> None:
-        """Update the entry; while the journal is locked, it is busy.
-
-        Raises:
-            JournalError: the journal cannot be used, or is locked for too long.
-        """
+        """Update the entry; while the journal is locked, but not for too long, it is busy."""
         path = self._policy.journal
         assert path is not None
         error: JournalError | None = None
@@ -141,9 +133,8 @@ class CallEntry:
     def accepted(self, response_id: str, lane: str, model: str) -> None:
         """Record that the call is a background response now; a failed write is only warned of."""
         accepted = AcceptedResponse(response_id, lane)
-        key, n = self.entry.key, self.entry.n
-        self.entry = JournalEntry(key, n, "background", background_response=accepted)
-        entry = self.entry
+        entry = replace(self.entry, state="background", background_response=accepted)
+        self.entry = entry
         self._write(
             "a background response is not in the journal",
             lambda: self.journal.accepted(entry, model, accepted),
@@ -179,11 +170,8 @@ class CallEntry:
     def recheck(self, until: float) -> float:
         """Seconds until the next check for another call's response; 0: stop waiting.
 
-        Raises:
-            JournalError: the journal is locked for too long.
-
-        Args:
-            until: time at which the call stops waiting and is sent itself.
+        It is 0 from ``until`` on, when the call is sent itself. Raises a JournalError if the
+        journal is locked for too long.
         """
         if self.is_busy:
             self._claim()

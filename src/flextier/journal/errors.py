@@ -28,13 +28,7 @@ def named(path: str) -> str:
 
 
 def journal_error(path: str, error: Exception, done: str = "used") -> JournalError:
-    """The error for one of SQLite's, with what to do about it.
-
-    Args:
-        path: the journal.
-        error: SQLite's.
-        done: what cannot be done with the journal, as a participle.
-    """
+    """The error for one of SQLite's, with what to do about it; ``done`` is what cannot be done."""
     if is_locked(error):
         return JournalLocked(
             f"{named(path)} is locked by another process: end what has a transaction open in it "

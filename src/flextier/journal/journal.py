@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 
 from flextier._utils.durations import Duration, named_seconds
 from flextier._utils.fork import after_fork_in_child
-from flextier._utils.sqlite_file import until_unlocked
+from flextier._utils.sqlite_file import CONTENT_ERRORS, until_unlocked
 from flextier.journal.batches import BatchRow, BatchTable
 from flextier.journal.errors import JournalError, JournalLocked, journal_error
 from flextier.journal.process_locks import process_locks_at
@@ -27,8 +27,6 @@ from flextier.journal.records import (
     JournaledResponse,
     JournalEntry,
     digest_of,
-    packed,
-    unpacked,
 )
 from flextier.journal.schema import connect
 
@@ -133,9 +131,8 @@ class Journal:
     ) -> Iterator[Callable[..., Any]]:
         """Commit all statements inside or none, waiting for other processes that write.
 
-        Args:
-            durable: whether the commit survives a power cut, and not only the process.
-            mode: ``DEFERRED`` for statements that only read: they do not wait.
+        A ``durable`` commit survives a power cut, not only the process. ``DEFERRED`` is for
+        statements that only read: they do not wait.
 
         Raises:
             JournalLocked: another process has written for longer than :data:`LOCK_WAIT`.
@@ -152,7 +149,7 @@ class Journal:
                 if begun and connection.in_transaction:  # on a full disk SQLite has ended it itself
                     connection.execute("ROLLBACK")
                 self._lock.release()
-        except (sqlite3.Error, zlib.error) as error:
+        except CONTENT_ERRORS as error:
             raise journal_error(self.path, error) from error
 
     def _begin(self, durable: bool, mode: str) -> bool:
@@ -172,11 +169,8 @@ class Journal:
     def write_soon(self, write: Callable[[], None], failed: Callable[[Exception], None]) -> None:
         """Write now; while another process writes, in a thread: the caller does not wait for it.
 
-        The process does not end before all is written.
-
-        Args:
-            write: calls methods of this journal.
-            failed: called with the error, if it cannot be written within a minute.
+        ``failed`` is called with the error, if it cannot be written within a minute. The process
+        does not end before all is written.
         """
         with self._lock:
             if not self._unwritten:
@@ -211,13 +205,11 @@ class Journal:
     # --- the entry of a call ------------------------------------------------------------------
 
     def take(self, key: bytes, *, once: bool = False, ttl: float | None = None) -> JournalEntry:
-        """The entry of a call that begins now.
+        """The entry of a call that begins now, by its cache key.
 
-        Args:
-            key: its cache key (:func:`flextier.journal.cache_key.cache_key`).
-            once: whether all calls with this key share one entry; else each call of this run has
-                its own, the first one that of the first call of an earlier run, and so on.
-            ttl: seconds for which responses count; None: without end.
+        With ``once`` all calls with this key share one entry; else each call of this run has its
+        own, the first one that of the first call of an earlier run, and so on. Responses count for
+        ``ttl`` seconds; None: without end.
         """
         with self._transaction() as sql:
             n = 1 if once else self._next_number(sql, key)
@@ -272,7 +264,7 @@ class Journal:
             return JournalEntry(key, n, "background", background_response=accepted)
         if state == "done" and (ttl is None or at > self._wall() - ttl):
             if answer is not None:
-                stored = JournaledResponse(lane, status, request_id, unpacked(answer))
+                stored = JournaledResponse(lane, status, request_id, zlib.decompress(answer))
                 return JournalEntry(key, n, "done", place, stored)
             if place is not None and self.batches.has_output(sql, place.tag):
                 return JournalEntry(key, n, "batched", place, fetched_again=True)
@@ -290,13 +282,14 @@ class Journal:
     def accepted(self, entry: JournalEntry, model: str, response: AcceptedResponse) -> None:
         """Record that the call is a background response now."""
         with self._transaction() as sql:
-            sql(
-                "INSERT INTO calls (key, n, state, owner, model, lane, response_id) "
-                "VALUES (?, ?, 'background', ?, ?, ?, ?) "
-                "ON CONFLICT (key, n) DO UPDATE SET state = excluded.state, "
-                "owner = excluded.owner, model = excluded.model, lane = excluded.lane, "
-                "response_id = excluded.response_id, tag = NULL, custom_id = NULL, answer = NULL",
-                (entry.key, entry.n, self.run, model, response.lane, response.response_id),
+            self._put(
+                sql,
+                entry,
+                state="background",
+                model=model,
+                lane=response.lane,
+                response_id=response.response_id,
+                answer=None,
             )
 
     def discard_background(self, entry: JournalEntry) -> None:
@@ -316,31 +309,32 @@ class Journal:
         Without ``keep_answer``, only the id of a background response is stored, to fetch it again.
         """
         accepted = None if keep_answer else entry.background_response
+        response_id = None if accepted is None else accepted.response_id
+        columns = {**self._stored(response, keep_answer), "response_id": response_id}
         with self._transaction() as sql:
-            sql(
-                "INSERT INTO calls (key, n, state, owner, model, lane, status, request_id, digest, "
-                "answer, at, response_id) VALUES (?, ?, 'done', ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (key, n) DO UPDATE SET state = excluded.state, "
-                "model = excluded.model, lane = excluded.lane, status = excluded.status, "
-                "request_id = excluded.request_id, digest = excluded.digest, "
-                "answer = excluded.answer, at = excluded.at, tag = NULL, custom_id = NULL, "
-                "response_id = excluded.response_id",
-                (
-                    entry.key,
-                    entry.n,
-                    self.run,
-                    model,
-                    *self._stored(response, keep_answer),
-                    None if accepted is None else accepted.response_id,
-                ),
-            )
+            self._put(sql, entry, state="done", model=model, **columns)
 
-    def _stored(self, response: JournaledResponse, keep_answer: bool) -> tuple[Any, ...]:
-        """The columns lane, status, request_id, digest, answer and at of a response."""
-        body = response.body
-        answer = packed(body) if keep_answer else None
-        facts = (response.lane, response.status, response.request_id, digest_of(body))
-        return (*facts, answer, self._wall())
+    def _put(self, sql: Any, entry: JournalEntry, **columns: Any) -> None:
+        """Write the columns of a call that is in no batch."""
+        columns |= {"owner": self.run, "tag": None, "custom_id": None}
+        marks = ", ".join("?" * len(columns))
+        changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
+        sql(
+            f"INSERT INTO calls (key, n, {', '.join(columns)}) VALUES (?, ?, {marks}) "
+            f"ON CONFLICT (key, n) DO UPDATE SET {changes}",
+            (entry.key, entry.n, *columns.values()),
+        )
+
+    def _stored(self, response: JournaledResponse, keep_answer: bool) -> dict[str, Any]:
+        """The columns of a response."""
+        return {
+            "lane": response.lane,
+            "status": response.status,
+            "request_id": response.request_id,
+            "digest": digest_of(response.body),
+            "answer": zlib.compress(response.body, 1) if keep_answer else None,
+            "at": self._wall(),
+        }
 
     def release(self, entry: JournalEntry, *, ours: bool = True) -> None:
         """End a call without a response; the next call with the same key is sent again.
@@ -412,10 +406,11 @@ class Journal:
         """Record the responses of a batch's lines, by custom_id; the ``free`` lines failed."""
         with self._transaction(durable=True) as sql:
             for custom_id, response in lines:
+                columns = self._stored(response, keep_answer)
+                changes = ", ".join(f"{name} = ?" for name in columns)
                 sql(
-                    "UPDATE calls SET state = 'done', lane = ?, status = ?, request_id = ?, "
-                    "digest = ?, answer = ?, at = ? WHERE tag = ? AND custom_id = ?",
-                    (*self._stored(response, keep_answer), tag, custom_id),
+                    f"UPDATE calls SET state = 'done', {changes} WHERE tag = ? AND custom_id = ?",
+                    (*columns.values(), tag, custom_id),
                 )
             for custom_id in free:
                 sql("DELETE FROM calls WHERE tag = ? AND custom_id = ?", (tag, custom_id))

@@ -74,11 +74,7 @@ _OPEN: dict[str, ProcessLocks] = {}
 
 
 def process_locks_at(path: str) -> ProcessLocks:
-    """The locks of the journal at a path.
-
-    Raises:
-        OSError: the file cannot be opened or created.
-    """
+    """The locks of the journal at a path; an OSError if their file cannot be opened."""
     real = os.path.realpath(path)
     owners = _OPEN.get(real)
     if owners is None or not owners.is_at(real):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
-from flextier._utils.sqlite_file import open_read_only
-from flextier.journal.batches import COLUMNS, BatchRow
+from flextier._utils.sqlite_file import CONTENT_ERRORS, open_read_only
+from flextier.journal.batches import BatchRow
 from flextier.journal.errors import JournalError, journal_error
-from flextier.journal.records import unpacked
 from flextier.journal.schema import check_version
 
 _SUFFIXES = ("", "-wal", "-shm", "-owners")
@@ -41,7 +38,7 @@ class JournalReader:
             raise JournalError(f"there is no journal {self.path}")
         try:
             self._connection = open_read_only(self.path)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *CONTENT_ERRORS) as error:
             raise journal_error(self.path, error, "read") from error
         try:
             check_version(self._connection, self.path)
@@ -51,24 +48,23 @@ class JournalReader:
 
     def counts(self) -> dict[str, int]:
         """The number of calls by state: ``asked``, ``batched``, ``background``, ``done``."""
-        rows = self._sql("SELECT state, count(*) FROM calls GROUP BY state").fetchall()
+        rows = self._sql("SELECT state, count(*) FROM calls GROUP BY state")
         return {**dict.fromkeys(_STATES, 0), **dict(rows)}
 
     def answers(self) -> tuple[int, float | None, float | None]:
         """How many responses are stored, and when the first and the last call were served."""
-        row = self._sql(
-            "SELECT count(answer), min(at), max(at) FROM calls WHERE state = 'done'"
-        ).fetchone()
-        return row[0], row[1], row[2]
+        query = "SELECT count(answer), min(at), max(at) FROM calls WHERE state = 'done'"
+        ((count, first, last),) = self._sql(query)
+        return count, first, last
 
     def batches(self) -> list[tuple[BatchRow, int]]:
         """The batches with unfinished lines, the oldest first, and the number of these lines."""
-        columns = ", ".join(f"b.{name}" for name in COLUMNS)
+        columns = ", ".join(f"b.{name}" for name in BatchRow._fields)
         rows = self._sql(
             f"SELECT {columns}, count(c.id) FROM batches b "
             "JOIN calls c ON c.tag = b.tag AND c.state = 'batched' "
             "GROUP BY b.tag ORDER BY b.sealed"
-        ).fetchall()
+        )
         return [(BatchRow(*row[:-1]), row[-1]) for row in rows]
 
     def size(self) -> int:
@@ -87,32 +83,32 @@ class JournalReader:
     def _done_calls(self) -> Iterator[dict[str, Any]]:
         last_id = 0
         # Fixed now: or the export would not end where calls are served faster than it writes.
-        (end,) = self._sql("SELECT max(id) FROM calls").fetchone()
+        ((end,),) = self._sql("SELECT max(id) FROM calls")
         columns = ", ".join(_EXPORTED)
         query = (
             f"SELECT id, {columns} FROM calls WHERE state = 'done' AND id > ? AND id <= ? "
             "ORDER BY id LIMIT ?"
         )
-        while rows := self._sql(query, (last_id, end, _CHUNK)).fetchall():
+        while rows := self._sql(query, (last_id, end, _CHUNK)):
             for row in rows:
                 last_id, *values = row
                 call = dict(zip(_EXPORTED, values, strict=True))
                 call["key"] = call["key"].hex()
                 call["digest"] = None if call["digest"] is None else call["digest"].hex()
                 stored = call["answer"]
-                call["answer"] = None if stored is None else json.loads(self._unpacked(stored))
+                call["answer"] = None if stored is None else self._answer(stored)
                 yield call
 
-    def _unpacked(self, stored: bytes) -> bytes:
+    def _answer(self, stored: bytes) -> Any:
         try:
-            return unpacked(stored)
-        except zlib.error as error:
+            return json.loads(zlib.decompress(stored))
+        except CONTENT_ERRORS as error:
             raise journal_error(self.path, error) from error
 
-    def _sql(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
+    def _sql(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         try:
-            return self._connection.execute(statement, values)
-        except sqlite3.Error as error:
+            return self._connection.execute(statement, values).fetchall()
+        except CONTENT_ERRORS as error:
             raise journal_error(self.path, error, "read") from error
 
     def close(self) -> None:
@@ -122,10 +118,5 @@ class JournalReader:
     def __enter__(self) -> JournalReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
@@ -52,16 +51,6 @@ class JournalEntry:
     fetched_again: bool = False
     """Whether it was served in a batch or in the background, and its response is not stored."""
     background_response: AcceptedResponse | None = None
-
-
-def packed(body: bytes) -> bytes:
-    """A response body, compressed."""
-    return zlib.compress(body, 1)
-
-
-def unpacked(compressed: bytes) -> bytes:
-    """The response body of :func:`packed`."""
-    return zlib.decompress(compressed)
 
 
 def digest_of(body: bytes) -> bytes:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 
-from flextier._utils.sqlite_file import open_private, until_unlocked
+from flextier._utils.sqlite_file import CONTENT_ERRORS, open_private, until_unlocked
 from flextier.journal.errors import JournalError, NewerJournalError, journal_error, named
 
 APPLICATION_ID = 0x464C584A
 """In the file's header (``FLXJ``), so that no other program's database is used as a journal."""
 
-VERSION = 2
+VERSION = 1
 
 _TABLES = """
 CREATE TABLE runs (
@@ -64,18 +64,14 @@ CREATE TABLE taken ( -- the numbers that the calls of a run have taken
 def connect(path: str, wait: float) -> sqlite3.Connection:
     """Open the journal; create it, readable by its owner only, if there is none.
 
-    Its statements do not wait for another process that writes.
-
-    Args:
-        path: the file.
-        wait: seconds to wait here for another process that writes.
+    This waits up to ``wait`` seconds for another process that writes; its statements do not.
 
     Raises:
         JournalError: it cannot be opened, or belongs to another program.
     """
     try:
         return until_unlocked(lambda: _opened(path), wait)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, *CONTENT_ERRORS) as error:
         raise journal_error(path, error, "opened") from error
 
 
@@ -94,13 +90,12 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
         check_version(connection, path)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
-    try:
-        _make_or_check(connection, path)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    if _is_new(connection):  # no other process has made the tables meanwhile
+        for statement in filter(str.strip, _TABLES.split(";\n")):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={VERSION}")
+    connection.execute("COMMIT")
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
@@ -111,33 +106,8 @@ def _is_new(connection: sqlite3.Connection) -> bool:
     return not (application or version or tables)
 
 
-def _make_or_check(connection: sqlite3.Connection, path: str) -> None:
-    if not _is_new(connection):
-        check_version(connection, path)
-        _migrate(connection)
-        return
-    for statement in _TABLES.split(";\n"):
-        if statement.strip():
-            connection.execute(statement)
-    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version={VERSION}")
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Update the tables of an older flextier to this version."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version < VERSION:  # version 1 had no background responses
-        connection.execute("ALTER TABLE calls ADD COLUMN response_id TEXT")
-        connection.execute(f"PRAGMA user_version={VERSION}")
-
-
 def check_version(connection: sqlite3.Connection, path: str) -> None:
-    """Check that a file is a journal, and not of a newer version.
-
-    Raises:
-        JournalError: it belongs to another program.
-        NewerJournalError: a newer flextier wrote it.
-    """
+    """Raise a JournalError if the file is another program's, or a newer flextier wrote it."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
