@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -280,6 +281,28 @@ def test_errors_that_have_no_place(source: Path, tmp_path: Path) -> None:
     with pytest.raises(BulkError, match=r"--errors.*no directory"):
         run(upper, source, tmp_path / "out.jsonl", errors=tmp_path / "no" / "errors.jsonl")
     assert not (tmp_path / "out.jsonl.run").exists()
+
+
+DAMAGES = {
+    "a line of the output": "UPDATE rows SET line_json = CAST(x'22ff22' AS TEXT)",
+    "the settings": "UPDATE meta SET value = '{' WHERE name = 'settings'",
+    "no settings": "DELETE FROM meta WHERE name = 'settings'",
+    "the totals": "UPDATE meta SET value = '{}' WHERE name = 'totals'",
+    "the schema": "PRAGMA writable_schema = on;"
+    "UPDATE sqlite_master SET sql = CAST(x'ff' AS TEXT) WHERE name = 'rows'",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_state_whose_contents_are_broken(damage: str, source: Path, tmp_path: Path) -> None:
+    """Wherever it is noticed, the error names the database, and says what to do."""
+    output = tmp_path / "out.jsonl"
+    run(upper, source, output)
+    output.unlink()
+    with contextlib.closing(sqlite3.connect(tmp_path / "out.jsonl.run" / "rows.db")) as database:
+        database.executescript(damage)
+    with pytest.raises(StorageError, match=r"rows\.db is damaged.*: move .*out\.jsonl\.run away"):
+        run(upper, source, output)
 
 
 def test_a_state_that_is_broken(source: Path, tmp_path: Path) -> None:

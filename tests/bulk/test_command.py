@@ -8,13 +8,21 @@ import signal
 import sys
 import time
 from pathlib import Path
-from subprocess import Popen
+from subprocess import PIPE, Popen, run
 
 import pytest
 
 from flextier.cli import main
 from flextier.sim import Simulator
-from tests.bulk.helpers import RECORDS_SIGNALS, ended, interrupted, read_jsonl, started, write_jsonl
+from tests.bulk.helpers import (
+    COMMAND,
+    RECORDS_SIGNALS,
+    ended,
+    interrupted,
+    read_jsonl,
+    started,
+    write_jsonl,
+)
 
 WORK = (
     RECORDS_SIGNALS
@@ -164,3 +172,24 @@ def test_calls_of_the_run(place: Path, flextier_sim: Simulator) -> None:
     assert status == 0, err
     assert "20 calls (flex 20), $" in out
     assert flextier_sim.stats()["billed"]["o4-mini"]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("stdout", ["a closed pipe", "a full disk"])
+def test_a_standard_output_that_cannot_be_written(
+    stdout: str, options: list[str], place: Path
+) -> None:
+    """The run goes on, and ends without a traceback."""
+    if stdout == "a full disk":
+        if not os.path.exists("/dev/full"):
+            pytest.skip("the system has no /dev/full")
+        writing = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reading, writing = os.pipe()
+        os.close(reading)
+    with os.fdopen(writing, "wb", buffering=0) as file:
+        command = [*COMMAND, "run", "bulk_work:upper", "in.jsonl", "out.jsonl", *options]
+        done = run(command, cwd=place, stdout=file, stderr=PIPE, text=True, check=False)
+    assert (done.returncode, len(read_jsonl(place / "out.jsonl"))) == (0, 20)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

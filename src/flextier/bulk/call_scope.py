@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from decimal import Decimal
 
 from flextier.bulk.options import RunOptions
@@ -21,19 +21,14 @@ from flextier.policy import FlexPolicy
 ROW: ContextVar[Row | None] = ContextVar("flextier_bulk_row", default=None)
 """The row that the running code works on."""
 
-_NEAR_END = 10.0
-"""Seconds before its end in which a background response is cancelled to keep it."""
+NEAR_END = 10.0
+"""Seconds before the run's end in which a background response is cancelled to keep it."""
 
 
 class PolicyOverrides:
-    """The overrides of the policies of a run's calls: lanes, journal, the end of the run.
+    """The overrides of the policies of a run's calls: lanes, journal, the end of the run."""
 
-    Args:
-        run_options: the run's options.
-        clock: seconds since the epoch.
-    """
-
-    def __init__(self, run_options: RunOptions, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, run_options: RunOptions) -> None:
         self.journal = os.path.realpath(run_options.state_dir / "journal.db")
         """Path of the run's journal."""
         scope, deadline = current_scope(), run_options.deadline
@@ -41,18 +36,13 @@ class PolicyOverrides:
         if run_options.lanes is not None:
             changes["lanes"] = run_options.lanes
         FlexPolicy.check(changes)
-        self._clock = clock
-        self._until = earlier(scope.until, None if deadline is None else clock() + deadline)
+        self._until = earlier(scope.until, None if deadline is None else time.time() + deadline)
         self.scope = {"changes": tuple(sorted(changes.items())), "until": self._until}
         """The fields of the calls' scope."""
 
-    def is_over(self) -> bool:
-        """Whether the run's end has passed."""
-        return self._until is not None and self._clock() >= self._until
-
-    def is_nearly_over(self) -> bool:
-        """Whether a call that ran out of time did so because of the run's end."""
-        return self._until is not None and self._clock() >= self._until - _NEAR_END
+    def is_over(self, margin: float = 0.0) -> bool:
+        """Whether the run's end has passed, or comes within ``margin`` seconds."""
+        return self._until is not None and time.time() >= self._until - margin
 
 
 class RunBudget(Spending):
@@ -68,15 +58,11 @@ class RunBudget(Spending):
             raise
 
 
+@dataclass
 class RunCosts:
-    """Counts the costs of a run's calls, in total and by row.
+    """Counts the costs of a run's calls, in total and by row."""
 
-    Args:
-        totals: those of earlier starts.
-    """
-
-    def __init__(self, totals: CostTotals) -> None:
-        self.totals = totals
+    totals: CostTotals
 
     def on_report(self, report: CallReport) -> None:
         """Count a call, and add its record to its row."""

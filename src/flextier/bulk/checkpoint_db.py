@@ -10,12 +10,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
-from flextier._utils.sqlite_file import is_damaged, is_locked, open_private
+from flextier._utils.sqlite_file import CONTENT_ERRORS, is_damaged, is_locked, open_private
 from flextier.bulk.errors import BulkError, StorageError
 from flextier.bulk.row import Identity
 from flextier.journal import Journal, JournalError
@@ -93,7 +95,7 @@ class CheckpointDB:
             raise storage_error(path, error) from error
         try:
             self._prepare()
-        except sqlite3.DatabaseError as error:
+        except CONTENT_ERRORS as error:
             self._db.close()
             raise storage_error(path, error) from error
         except BaseException:
@@ -132,11 +134,7 @@ class CheckpointDB:
         return None if found is None else json.loads(found[0])
 
     def set_meta(self, meta: dict[str, Any]) -> None:
-        """Store values of the run's metadata.
-
-        Raises:
-            StorageError: they cannot be written.
-        """
+        """Store values of the run's metadata."""
         try:
             self.store((), (), meta)
         except sqlite3.Error as error:
@@ -155,12 +153,9 @@ class CheckpointDB:
         marks: Iterable[SeenMark],
         meta: dict[str, Any],
     ) -> None:
-        """Store finished rows, all or none of them; each replaces its older record.
+        """Store finished rows and the metadata that fit them, all or nothing.
 
-        Args:
-            rows: the rows.
-            marks: of rows that were finished before, and are still in the input.
-            meta: metadata that must fit the rows.
+        A row replaces its older record; ``marks`` are of rows that were finished before.
 
         Raises:
             sqlite3.Error: they cannot be written; nothing was.
@@ -221,24 +216,18 @@ take an eighth of the event loop's time."""
 
 Used = tuple[Journal, JournalEntry]
 """A journal entry whose response a finished row has used."""
-_END = object()
 
 
-class _Lookup(NamedTuple):
-    identities: list[Identity]
-    future: Future[Finished]
+def _end() -> None:
+    """The last item of the queue."""
 
 
 class CheckpointWriter:
     """Writes to a :class:`CheckpointDB` in a thread, within milliseconds, in few transactions.
 
-    A look-up sees all rows that were added before it.
-
-    Args:
-        database: the database.
-        meta: returns the metadata to store with the rows.
-        on_failure: called in the thread at the first failed write.
-        part_file: a file to which the lines of done rows are appended, for early readers.
+    A look-up sees all rows that were added before it. ``meta`` returns the metadata to store with
+    the rows, ``on_failure`` is called in the thread at the first failed write. The lines of done
+    rows are appended to ``part_file``, for early readers.
     """
 
     def __init__(
@@ -253,11 +242,11 @@ class CheckpointWriter:
         self._meta = meta
         self._on_failure = on_failure
         self._part = None if part_file is None else part_file.open("a", encoding="utf-8")
-        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._added = self._written = 0
         self._rows: list[FinishedRow] = []
         self._marks: list[SeenMark] = []
-        self._lookups: list[_Lookup] = []
+        self._lookups: list[tuple[list[Identity], Future[Finished]]] = []
         self._used: list[Used] = []
         self._meta_at = 0.0
         self.failure: Exception | None = None
@@ -273,27 +262,23 @@ class CheckpointWriter:
     def add(self, row: FinishedRow, used: Sequence[Used] = ()) -> None:
         """Store a finished row; after that, no other call gets the responses that it used."""
         self._added += 1
-        self._queue.put(row)
+        self._queue.put(partial(self._rows.append, row))
         if used:
-            self._queue.put([*used])
+            self._queue.put(partial(self._used.extend, used))
 
     def mark_seen(self, line: int, input_version: int, identity: Identity) -> None:
         """Record that a finished row is in this version of the input, and on which line."""
-        self._queue.put((line, input_version, identity))
+        self._queue.put(partial(self._marks.append, (line, input_version, identity)))
 
     def look_up(self, identities: list[Identity]) -> Future[Finished]:
         """Those of the rows that are finished."""
         future: Future[Finished] = Future()
-        self._queue.put(_Lookup(identities, future))
+        self._queue.put(partial(self._lookups.append, (identities, future)))
         return future
 
     def close(self) -> None:
-        """Write what is left.
-
-        Raises:
-            StorageError: some of it cannot be written.
-        """
-        self._queue.put(_END)
+        """Write what is left; a StorageError if some of it cannot be written."""
+        self._queue.put(_end)
         self._thread.join()
         if self._part is not None:
             self._part.close()
@@ -316,31 +301,20 @@ class CheckpointWriter:
             if not self._lookups and not ended:
                 sleep(_MIN_INTERVAL)
             while self._lookups:
-                self._answer(self._lookups.pop())
+                self._answer(*self._lookups.pop())
 
     def _gather(self) -> bool:
         """Wait for an item, and take all that are queued; return whether the last one was."""
         try:
             item = self._queue.get(timeout=_RETRY_INTERVAL if self.failure else None)
-            while item is not _END:
-                self._sort(item)
+            while item is not _end:
+                item()
                 if len(self._rows) >= _MAX_ROWS:
                     return False
                 item = self._queue.get_nowait()
         except Empty:
             return False
         return True
-
-    def _sort(self, item: Any) -> None:
-        match item:
-            case FinishedRow():
-                self._rows.append(item)
-            case _Lookup():
-                self._lookups.append(item)
-            case list():
-                self._used += item
-            case _:
-                self._marks.append(item)
 
     def _write(self, is_last: bool) -> None:
         meta: dict[str, Any] = {}
@@ -355,19 +329,17 @@ class CheckpointWriter:
             self._part.write("".join(lines))
             self._part.flush()
         self._written += len(self._rows)
-        self._rows, self._marks, self.failure = [], [], None
-        self._use_up()
+        self._rows.clear()
+        self._marks.clear()
+        self.failure = None
+        # The rows are stored; calls get the journal's error themselves.
+        with suppress(JournalError):
+            for journal in {journal for journal, _ in self._used}:
+                journal.use_up([entry for its, entry in self._used if its is journal])
+            self._used.clear()
 
-    def _use_up(self) -> None:
-        used, self._used = self._used, []
+    def _answer(self, identities: list[Identity], future: Future[Finished]) -> None:
         try:
-            for journal in {journal for journal, _ in used}:
-                journal.use_up([entry for its, entry in used if its is journal])
-        except JournalError:  # the rows are stored; calls get the journal's error themselves
-            self._used = used
-
-    def _answer(self, lookup: _Lookup) -> None:
-        try:
-            lookup.future.set_result(self._database.look_up(lookup.identities))
+            future.set_result(self._database.look_up(identities))
         except sqlite3.Error as error:
-            lookup.future.set_exception(storage_error(self._database.path, error))
+            future.set_exception(storage_error(self._database.path, error))

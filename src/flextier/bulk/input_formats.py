@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -40,11 +40,7 @@ class InputSource(Protocol):
 
 
 def format_of(path: Path, what: str) -> str:
-    """The format of a file, by its suffix.
-
-    Raises:
-        BulkError: the suffix is unknown.
-    """
+    """The format of a file, by its suffix; a BulkError if that is unknown."""
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         raise BulkError(f"{what} {path}: name it .jsonl, .csv or .parquet")
@@ -52,11 +48,7 @@ def format_of(path: Path, what: str) -> str:
 
 
 def source_of(path: Path) -> InputSource:
-    """The reader of an input file.
-
-    Raises:
-        BulkError: it is not a file, or has no known format.
-    """
+    """The reader of an input file; a BulkError if it is none, or has no known format."""
     input_format = format_of(path, "input")
     if not path.is_file():
         raise BulkError(f"input {path}: no such file")
@@ -65,6 +57,15 @@ def source_of(path: Path) -> InputSource:
 
         return ParquetSource(path)
     return CsvSource(path) if input_format == "csv" else JsonLines(path)
+
+
+def unique(path: Path, columns: Iterable[str]) -> tuple[str, ...]:
+    """The columns of an input file; a BulkError if two have the same name."""
+    names = tuple(columns)
+    for name in names:
+        if names.count(name) > 1:
+            raise BulkError(f"input {path}: two columns are called {name!r}")
+    return names
 
 
 def fingerprint(path: Path) -> list[int]:
@@ -113,15 +114,13 @@ def _json_row(line: int, content: bytes) -> Row:
         text = content.decode("utf-8-sig" if line == 1 else "utf-8")
         values: Any = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        return Row(line, None, content, text=_escaped(content), problem=f"not JSON: {error}")
-    if not isinstance(values, dict):
+        problem = f"not JSON: {error}"
+    else:
+        if isinstance(values, dict):
+            return Row(line, values, content, text=text)
         problem = f"not an object, but a {type(values).__name__}"
-        return Row(line, None, content, text=_escaped(content), problem=problem)
-    return Row(line, values, content, text=text)
-
-
-def _escaped(content: bytes) -> str:
-    return content.decode("utf-8", "backslashreplace")
+    shown = content.decode("utf-8", "backslashreplace")
+    return Row(line, None, content, text=shown, problem=problem)
 
 
 # --- CSV --------------------------------------------------------------------------------------
@@ -138,15 +137,9 @@ class CsvSource:
         for _, fields, problem in _records(path):
             if problem is not None:
                 raise BulkError(f"input {path}: the header cannot be read: {problem}")
-            self.columns = self._unique(fields)
+            self.columns = unique(path, fields)
             return
         raise BulkError(f"input {path} is empty: a CSV file begins with its column names")
-
-    def _unique(self, header: list[str]) -> tuple[str, ...]:
-        for name in header:
-            if header.count(name) > 1:
-                raise BulkError(f"input {self._path}: two columns are called {name!r}")
-        return tuple(header)
 
     def rows(self) -> Iterator[Row]:
         """One row for each record; its line is the one that it begins on."""

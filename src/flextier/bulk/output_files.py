@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointDB
+from flextier._utils.sqlite_file import CONTENT_ERRORS
+from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointDB, storage_error
 from flextier.bulk.errors import StorageError
 from flextier.bulk.input_formats import InputSource, fingerprint, format_of
 from flextier.bulk.options import RunOptions
@@ -27,14 +29,7 @@ def write_output(
     input_version: int,
     done: int,
 ) -> None:
-    """Write the output.
-
-    Args:
-        database: the finished rows.
-        run_options: the run's options.
-        source: its input.
-        input_version: the version of the input.
-        done: the number of rows that the output must have.
+    """Write the output, which must have ``done`` rows of a version of the input.
 
     Raises:
         StorageError: it cannot be written, or rows are missing; the existing file is unchanged.
@@ -67,20 +62,13 @@ def write_output(
 def write_errors(
     database: CheckpointDB, run_options: RunOptions, input_version: int, failed: int
 ) -> None:
-    """Write the errors file; if no row failed, remove an old one of this run.
+    """Write the errors file; if no row failed, remove an old one of this run."""
 
-    Raises:
-        StorageError: it cannot be written.
-    """
+    def write(path: Path) -> None:
+        _write_lines(path, database.stored_lines(FAILED, input_version, by_line=True))
+
     if failed:
-        _replace(
-            database,
-            run_options,
-            run_options.errors,
-            lambda path: _write_lines(
-                path, database.stored_lines(FAILED, input_version, by_line=True)
-            ),
-        )
+        _replace(database, run_options, run_options.errors, write)
     elif is_own_file(database, run_options.errors):
         run_options.errors.unlink(missing_ok=True)
 
@@ -91,27 +79,23 @@ def is_own_file(database: CheckpointDB, path: Path) -> bool:
 
 
 def write_part(database: CheckpointDB, part: Path, input_version: int) -> None:
-    """Begin the part file with the rows that earlier starts have done.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
+    """Begin the part file with the rows that earlier starts have done."""
     try:
         _write_lines(part, database.stored_lines(DONE, input_version, by_line=False))
     except OSError as error:
         raise StorageError(f"{part} cannot be written: {error}") from error
 
 
+@dataclass
 class _CountedLines:
     """Returns an iterator of lines at each call, and counts the lines of the last one."""
 
-    def __init__(self, lines: Callable[[], Iterator[str]]) -> None:
-        self._lines = lines
-        self.count = 0
+    lines: Callable[[], Iterator[str]]
+    count: int = 0
 
     def __call__(self) -> Iterator[str]:
         self.count = 0
-        for line in self._lines():
+        for line in self.lines():
             self.count += 1
             yield line
 
@@ -148,14 +132,14 @@ def _write_csv(path: Path, lines: Callable[[], Iterator[str]], columns: Sequence
             writer.writerow([_cell(values.get(name)) for name in columns])
 
 
+@dataclass
 class _UnixLines:
     """Ends records with ``\\n``; as csv's ``lineterminator`` it would leave ``\\r`` unquoted."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    file: TextIO
 
     def write(self, record: str) -> None:
-        self._file.write(f"{record[:-2]}\n")
+        self.file.write(f"{record[:-2]}\n")
 
 
 def _cell(value: Any) -> str:
@@ -168,12 +152,9 @@ def _replace(
     database: CheckpointDB, run_options: RunOptions, path: Path, write: Callable[[Path], None]
 ) -> None:
     """Write a temporary file, sync it to the disk, and rename it to its path."""
-    is_near = path.parent == run_options.output.parent  # a rename stays on one file system
-    temporary = (
-        run_options.state_dir / f"{path.name}.tmp"
-        if is_near
-        else path.with_name(f".{path.name}.tmp")
-    )
+    temporary = run_options.state_dir / f"{path.name}.tmp"
+    if path.parent != run_options.output.parent:  # a rename must stay on one file system
+        temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
         if path.exists():
@@ -186,20 +167,16 @@ def _replace(
         _sync(path.parent)
     except StorageError:
         raise
-    except (OSError, ValueError, ArithmeticError, sqlite3.Error) as error:
+    except CONTENT_ERRORS as error:
+        raise storage_error(database.path, error) from error
+    except (OSError, ValueError, ArithmeticError) as error:
         raise StorageError(
             f"{path} cannot be written: {error}. All responses are in {run_options.state_dir}: fix "
             "that, and run the same again"
         ) from error
     finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:  # the next start overwrites it
-        return
+        with suppress(OSError):  # the next start overwrites it
+            temporary.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from flextier._utils.extras import needs_extra
 from flextier.bulk.errors import BulkError, InputError
+from flextier.bulk.input_formats import unique
 from flextier.bulk.row import Row
 from flextier.bulk.serialize import to_json, to_plain
 
@@ -44,10 +45,7 @@ class ParquetSource:
                 self._rows = int(file.metadata.num_rows)
         except (OSError, pa.ArrowException) as error:
             raise BulkError(f"input {path}: not Parquet: {error}") from error
-        self.columns = tuple(self.schema.names)
-        for name in self.columns:
-            if self.columns.count(name) > 1:
-                raise BulkError(f"input {path}: two columns are called {name!r}")
+        self.columns = unique(path, self.schema.names)
 
     def rows(self) -> Iterator[Row]:
         """The rows."""
@@ -83,14 +81,7 @@ Objects = Callable[[], Iterator[dict[str, Any]]]
 def write(
     path: Path, objects: Objects, columns: Sequence[str], known: Mapping[str, Any] | None
 ) -> None:
-    """Write JSON objects as a Parquet file.
-
-    Args:
-        path: the file.
-        objects: returns an iterator of them, from the first, at each call.
-        columns: their columns, in order.
-        known: the Arrow types of some columns. None: of none.
-    """
+    """Write JSON objects as a Parquet file; ``known`` has the Arrow types of some columns."""
     types = {name: (known or {}).get(name) for name in columns}
     inferred = _infer_types(objects(), [name for name, kind in types.items() if kind is None])
     fields: list[Any] = []

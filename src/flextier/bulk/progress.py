@@ -20,11 +20,7 @@ _LINE_INTERVAL = 1.0
 
 @contextmanager
 def progress_callback(progress: bool | OnProgress | None) -> Iterator[OnProgress | None]:
-    """Yield the progress callback of a run; None: it has none.
-
-    Args:
-        progress: as in :class:`flextier.bulk.options.RunArguments`.
-    """
+    """Yield the progress callback of a run; None: it has none."""
     if progress is None:
         progress = sys.stderr is not None and sys.stderr.isatty()
     if callable(progress):

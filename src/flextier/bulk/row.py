@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flextier.bulk.errors import BulkError
@@ -21,51 +22,35 @@ class RowProblem(Exception):
     """Why a row cannot be run; the message goes into the errors file."""
 
 
+@dataclass(eq=False, slots=True)
 class Row:
     """One record of the input."""
 
-    # Created by the million: no dataclass, and nothing is computed twice.
-    __slots__ = (
-        "digest",
-        "hit_budget",
-        "identity",
-        "journal_entries",
-        "key",
-        "line",
-        "problem",
-        "records",
-        "text",
-        "values",
-    )
+    line: int
+    """The line of the input that it begins on, from 1; in Parquet, the number of the row."""
+    values: dict[str, Any] | None
+    """Its columns; None: it could not be read."""
+    content: InitVar[bytes]
+    _: KW_ONLY
+    text: str | None = None
+    """Its text in a JSON lines input, unchanged."""
+    problem: str | None = None
+    """Why it cannot be run; None: it can be."""
+    key: Any = None
+    """The value of its key column."""
+    digest: bytes = field(init=False)
+    """Digest of its content: a row whose content has changed is run again."""
+    identity: Identity = field(init=False)
+    records: list[CallRecord] = field(default_factory=list)
+    """The records of its calls."""
+    journal_entries: CallEntries = field(default_factory=CallEntries)
+    """The journal's entries of these calls, in the order in which they began."""
+    hit_budget: bool = False
+    """Whether a call was not made because the run's budget is spent."""
 
-    def __init__(
-        self,
-        line: int,
-        values: dict[str, Any] | None,
-        content: bytes,
-        *,
-        text: str | None = None,
-        problem: str | None = None,
-    ) -> None:
-        self.line = line
-        """The line of the input that it begins on, from 1; in Parquet, the number of the row."""
-        self.values = values
-        """Its columns; None: it could not be read."""
-        self.text = text
-        """Its text in a JSON lines input, unchanged."""
-        self.problem = problem
-        """Why it cannot be run; None: it can be."""
+    def __post_init__(self, content: bytes) -> None:
         self.digest = hashlib.blake2b(content, digest_size=16).digest()
-        """Digest of its content: a row whose content has changed is run again."""
-        self.key: Any = None
-        """The value of its key column."""
-        self.identity: Identity = line
-        self.records: list[CallRecord] = []
-        """The records of its calls."""
-        self.journal_entries = CallEntries()
-        """The journal's entries of these calls, in the order in which they began."""
-        self.hit_budget = False
-        """Whether a call was not made because the run's budget is spent."""
+        self.identity = self.line
 
     def identify_by(self, column: str) -> None:
         """Identify it by the value of a column, not by its line."""
@@ -91,13 +76,10 @@ INPUT_COLUMNS = ("prompt", "input", "question", "query", "text")
 
 
 def input_selector(column: str | None, *, needs_text: bool, first: Row | None) -> SelectInput:
-    """The function that returns what the runnable is given for a row.
+    """The function that returns what the runnable is given for a row: the value of a column.
 
-    Args:
-        column: its value is the input. None: the whole row is; where text is needed, the only
-            column, or the one of :data:`INPUT_COLUMNS`.
-        needs_text: whether the runnable takes text, not a dict.
-        first: the first readable row. None: there is none.
+    Without a ``column`` that is the whole row; where text is needed, it is the only column, or the
+    one of :data:`INPUT_COLUMNS`. ``first`` is the first readable row; None: there is none.
 
     Raises:
         BulkError: the first row has no such column, or which column is the input is ambiguous.

@@ -18,15 +18,7 @@ _CHUNK = 500
 
 
 class RowSource:
-    """Reads the input, and leaves out finished rows.
-
-    Args:
-        source: the input.
-        run_options: the run's options.
-        writer: looks up finished rows.
-        input_version: the version of the input.
-        is_fresh: whether no row is finished yet.
-    """
+    """Reads the input, and leaves out finished rows; if ``is_fresh``, no row is finished yet."""
 
     def __init__(
         self,

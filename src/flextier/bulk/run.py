@@ -7,6 +7,7 @@ from typing import Any
 
 from typing_extensions import Unpack
 
+from flextier._utils.wakeup import running_loop
 from flextier.bulk.options import PathLike, RunArguments, RunOptions, lists_arguments, options
 from flextier.bulk.progress import progress_callback
 from flextier.bulk.result import BulkResult
@@ -40,7 +41,8 @@ def run(
         print(result.done, result.failed, result.totals.saved)
     """
     run_options = options(input, output, **arguments)
-    _check_no_running_loop()
+    if running_loop() is not None:
+        raise RuntimeError("run() starts its own event loop: inside a running one, await arun()")
     return asyncio.run(_run(runnable, run_options, with_signals=True))
 
 
@@ -60,11 +62,3 @@ async def _run(runnable: Any, run_options: RunOptions, *, with_signals: bool) ->
         return await run_all(
             runnable, run_options, on_progress=on_progress, with_signals=with_signals
         )
-
-
-def _check_no_running_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError("run() starts its own event loop: inside a running one, await arun()")

@@ -8,6 +8,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -33,13 +34,9 @@ class Target:
 
 
 def target_of(runnable: Any, threads: WorkerThreads, label: str | None = None) -> Target:
-    """How to call a runnable.
+    """How to call a LangChain Runnable, an LLM or engine of LlamaIndex, or a function.
 
-    Args:
-        runnable: a LangChain Runnable, an LLM, query engine or chat engine of LlamaIndex, or a
-            function, async or not.
-        threads: run sync functions.
-        label: its name. None: the name of the function, or of its class.
+    ``label`` is its name; None: the name of the function, or of its class.
 
     Raises:
         BulkError: it is none of these, or an engine that streams.
@@ -169,7 +166,7 @@ def _called(spec: str, factory: Any) -> Any:
 
 # --- threads for sync functions ---------------------------------------------------------------
 
-_Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
+_Job = tuple[Future[Any], Callable[[], Any]]
 
 
 class WorkerThreads:
@@ -186,16 +183,15 @@ class WorkerThreads:
 
     async def run(self, function: Callable[[Any], Any], argument: Any) -> Any:
         """Call the function with the argument; return its result."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        future: Future[Any] = Future()
         context = contextvars.copy_context()
         self._busy += 1
         if self._busy > self._started < self._max_threads:
             self._started += 1
             threading.Thread(target=self._work, daemon=True, name="flextier-bulk").start()
-        self._jobs.put((loop, future, lambda: context.run(function, argument)))
+        self._jobs.put((future, lambda: context.run(function, argument)))
         try:
-            return await future
+            return await asyncio.wrap_future(future)
         finally:
             self._busy -= 1
 
@@ -206,25 +202,12 @@ class WorkerThreads:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            loop, future, call = job
-            result: Any = None
-            error: BaseException | None = None
-            if future.cancelled():
+            future, call = job
+            if not future.set_running_or_notify_cancel():
                 continue
             try:
-                result = call()
-            except BaseException as raised:  # noqa: BLE001 - it is raised where run() is awaited
-                error = raised
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, future, result, error)
-
-
-def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    elif isinstance(error, StopIteration):  # a future does not accept it
-        future.set_exception(RuntimeError(f"the function raised {error!r}"))
-    else:
-        future.set_exception(error)
+                future.set_result(call())
+            except StopIteration as error:  # asyncio's futures do not accept it
+                future.set_exception(RuntimeError(f"the function raised {error!r}"))
+            except BaseException as error:  # noqa: BLE001 - it is raised where run() is awaited
+                future.set_exception(error)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import ExitStack
+from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
+from flextier._utils.sqlite_file import CONTENT_ERRORS
 from flextier.bulk.call_scope import PolicyOverrides, RunBudget, RunCosts
 from flextier.bulk.checkpoint_db import CheckpointDB, CheckpointWriter, storage_error
 from flextier.bulk.errors import BulkError, InputError, StorageError
@@ -58,40 +61,38 @@ async def run_all(
             stack.callback(database.close)
             runner = _Runner(run_options, target, source, database, on_progress)
             return await runner(with_signals=with_signals)
-        except sqlite3.Error as error:
+        except CONTENT_ERRORS as error:
             raise storage_error(rows_db, error) from error
         except JournalError as error:
             raise StorageError(str(error)) from error
 
 
+@dataclass
 class _Runner:
     """One start of a run."""
 
-    def __init__(
-        self,
-        run_options: RunOptions,
-        target: Target,
-        source: InputSource,
-        database: CheckpointDB,
-        on_progress: OnProgress | None,
-    ) -> None:
-        self._run_options = run_options
-        self._target = target
-        self._source = source
-        self._database = database
-        self._on_progress = on_progress
-        before = database.get_meta("totals")
-        self._totals_before = CostTotals() if before is None else CostTotals.from_dict(before)
-        self._input_fingerprint = fingerprint(run_options.input)
+    run_options: RunOptions
+    target: Target
+    source: InputSource
+    database: CheckpointDB
+    on_progress: OnProgress | None
+
+    def __post_init__(self) -> None:
+        before = self.database.get_meta("totals")
+        try:
+            self._totals_before = CostTotals() if before is None else CostTotals.from_dict(before)
+        except (KeyError, TypeError, ArithmeticError) as error:
+            raise sqlite3.DatabaseError(f"totals: {error!r}") from error
+        self._input_fingerprint = fingerprint(self.run_options.input)
 
     async def __call__(self, *, with_signals: bool) -> BulkResult:
         if (result := self._previous_result()) is not None:
             return result
-        run_options, database = self._run_options, self._database
+        run_options, database = self.run_options, self.database
         remaining_budget = self._remaining_budget()
-        first = await asyncio.to_thread(_first_readable_row, self._source)
+        first = await asyncio.to_thread(_first_readable_row, self.source)
         select_input = input_selector(
-            run_options.input_column, needs_text=self._target.needs_text, first=first
+            run_options.input_column, needs_text=self.target.needs_text, first=first
         )
         _check_columns(run_options, first)
         self._input_version = self._number_input_version()
@@ -109,11 +110,11 @@ class _Runner:
                 await asyncio.to_thread(write_part, database, part_file, self._input_version)
             self._writer = self._start_writer()
             self._rows = RowSource(
-                self._source, run_options, self._writer, self._input_version, is_fresh=is_fresh
+                self.source, run_options, self._writer, self._input_version, is_fresh=is_fresh
             )
             self._workers = RowWorkers(
                 run_options,
-                self._target.invoke,
+                self.target.invoke,
                 select_input,
                 overrides,
                 self._rows,
@@ -132,15 +133,15 @@ class _Runner:
             loop.call_soon_threadsafe(self._workers.stop.drain, "storage")
 
         return CheckpointWriter(
-            self._database,
+            self.database,
             meta=lambda: {"totals": self._costs.totals.to_dict()},
             on_failure=on_failure,
-            part_file=self._run_options.part_file,
+            part_file=self.run_options.part_file,
         )
 
     async def _run_rows(self) -> BulkResult:
         rows, workers = self._rows, self._workers
-        counting = asyncio.create_task(asyncio.to_thread(self._source.count))
+        counting = asyncio.create_task(asyncio.to_thread(self.source.count))
 
         def progress() -> Progress:
             total = rows.read if rows.is_at_end else None
@@ -158,8 +159,8 @@ class _Runner:
             )
 
         async def report_progress() -> None:
-            while self._on_progress is not None:
-                self._on_progress(progress())
+            while self.on_progress is not None:
+                self.on_progress(progress())
                 await asyncio.sleep(_PROGRESS_INTERVAL)
 
         reporting = asyncio.create_task(report_progress())
@@ -168,20 +169,20 @@ class _Runner:
         finally:
             reporting.cancel()
             self._writer.close()  # blocks until all is on the disk; no row is in flight any more
-        if self._on_progress is not None:
-            self._on_progress(progress())
-        total = rows.read if rows.is_at_end else await _counted(counting, self._run_options)
+        if self.on_progress is not None:
+            self.on_progress(progress())
+        total = rows.read if rows.is_at_end else await _counted(counting, self.run_options)
         return await asyncio.to_thread(self._finish, total)
 
     def _finish(self, total: int) -> BulkResult:
         """Write the errors file and, if all rows are finished, the output."""
-        run_options, database, workers = self._run_options, self._database, self._workers
+        run_options, database, workers = self.run_options, self.database, self._workers
         write_errors(database, run_options, self._input_version, workers.failed)
         if workers.error is not None:
             raise workers.error
         is_complete = self._rows.is_at_end and total == workers.done + workers.failed
         if is_complete:
-            write_output(database, run_options, self._source, self._input_version, workers.done)
+            write_output(database, run_options, self.source, self._input_version, workers.done)
             counts = {"rows": total, "done": workers.done, "failed": workers.failed}
             database.set_meta({"finished": {**self._completion_state(), **counts}})
             if run_options.part_file is not None:
@@ -203,17 +204,17 @@ class _Runner:
 
     def _completion_state(self) -> dict[str, Any]:
         """The files and the order; a complete run is repeated if one of them has changed."""
-        output, errors = self._run_options.output, self._run_options.errors
+        output, errors = self.run_options.output, self.run_options.errors
         return {
             "input": self._input_fingerprint,
-            "order": self._run_options.order,
+            "order": self.run_options.order,
             "output": fingerprint(output) if output.is_file() else None,
             "errors": [str(errors), fingerprint(errors) if errors.is_file() else None],
         }
 
     def _previous_result(self) -> BulkResult | None:
         """The result of an earlier start that left nothing to do."""
-        run_options, previous = self._run_options, self._database.get_meta("finished")
+        run_options, previous = self.run_options, self.database.get_meta("finished")
         if previous is None:
             return None
         if any(previous[name] != now for name, now in self._completion_state().items()):
@@ -234,7 +235,7 @@ class _Runner:
 
     def _remaining_budget(self) -> Decimal | None:
         """US$ that earlier starts have left of the budget; None: there is no budget."""
-        limit, spent = self._run_options.budget, self._totals_before.cost
+        limit, spent = self.run_options.budget, self._totals_before.cost
         if limit is None:
             return None
         if spent >= limit:
@@ -246,29 +247,20 @@ class _Runner:
 
     def _number_input_version(self) -> int:
         """The number of this version of the input: a new one if the file has changed."""
-        number: int = self._database.get_meta("version") or 0
-        if number == 0 or self._database.get_meta("input") != self._input_fingerprint:
+        number: int = self.database.get_meta("version") or 0
+        if number == 0 or self.database.get_meta("input") != self._input_fingerprint:
             number += 1
-            self._database.set_meta({"version": number, "input": self._input_fingerprint})
+            self.database.set_meta({"version": number, "input": self._input_fingerprint})
         return number
 
 
 def _first_readable_row(source: InputSource) -> Row | None:
     """The first readable row among the first thousand."""
-    for number, row in enumerate(source.rows()):
-        if row.problem is None:
-            return row
-        if number == 1000:
-            break
-    return None
+    return next((row for row in islice(source.rows(), 1000) if row.problem is None), None)
 
 
 def _check_columns(run_options: RunOptions, first: Row | None) -> None:
-    """Check the columns of the first row before anything is spent.
-
-    Raises:
-        BulkError: it lacks the key column, or has one that the output adds.
-    """
+    """Check that the first row has the key column, and none that the output adds."""
     columns = None if first is None else first.values
     if columns is None:
         return

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from flextier.bulk.row import Row, RowProblem
 from flextier.costs.records import CallRecord
-from flextier.pricing.decimals import plain_digits, total
+from flextier.pricing.decimals import optional_digits, total_if_known
 
 _MAX_MESSAGE = 10_000
 """Characters of an error's message in the errors file."""
@@ -28,11 +28,7 @@ _TEXT_TYPES = (date, datetime, time, timedelta, Decimal, UUID, PurePath)
 
 
 def output_line(row: Row, response: Any, column: str, *, with_cost: bool) -> str:
-    """The row's columns and the response.
-
-    Raises:
-        RowProblem: the response cannot be JSON.
-    """
+    """The row's columns and the response; a RowProblem if that cannot be JSON."""
     try:
         added = {column: to_plain(response)}
         if with_cost:
@@ -72,8 +68,7 @@ def _cost_columns(records: list[CallRecord]) -> dict[str, Any]:
 
 
 def _sum(amounts: list[Decimal | None]) -> str | None:
-    known = [amount for amount in amounts if amount is not None]
-    return plain_digits(total(known)) if known and len(known) == len(amounts) else None
+    return optional_digits(total_if_known(amounts)) if amounts else None
 
 
 def _error(error: BaseException | str) -> dict[str, str]:

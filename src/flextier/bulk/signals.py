@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from flextier.bulk.result import Reason
 
@@ -15,33 +16,30 @@ _MAX_SIGNALS = 2
 """Signals that the event loop handles. If it still runs at the next one, a row blocks it."""
 
 
+@dataclass
 class StopSignal:
-    """Whether a run is stopping, and why.
+    """Whether a run is stopping, and why."""
 
-    Args:
-        on_drain: called when no new row may begin.
-        on_abort: called once, when the rows in flight are to be abandoned.
-    """
-
-    def __init__(self, on_drain: Callable[[], None], on_abort: Callable[[], None]) -> None:
-        self._on_drain = on_drain
-        self._on_abort = on_abort
-        self.reason: Reason | None = None
-        """Why no new row begins; None: rows still begin."""
-        self.is_aborted = False
+    on_drain: Callable[[], None]
+    """Called when no new row may begin."""
+    on_abort: Callable[[], None]
+    """Called once, when the rows in flight are to be abandoned."""
+    reason: Reason | None = None
+    """Why no new row begins; None: rows still begin."""
+    is_aborted: bool = False
 
     def drain(self, reason: Reason) -> None:
         """Begin no new row; finish those in flight."""
         if self.reason is None:
             self.reason = reason
-            self._on_drain()
+            self.on_drain()
 
     def abort(self) -> None:
         """Abandon the rows in flight, too."""
         self.drain("interrupted")
         if not self.is_aborted:
             self.is_aborted = True
-            self._on_abort()
+            self.on_abort()
 
     def interrupt(self) -> None:
         """Handle a signal: drain at the first one, abort at the next."""
@@ -51,7 +49,7 @@ class StopSignal:
             self.drain("interrupted")
         else:  # it is draining for another reason
             self.reason = "interrupted"
-            self._on_drain()
+            self.on_drain()
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from flextier.bulk.checkpoint_db import CheckpointDB
+from flextier.bulk.checkpoint_db import CheckpointDB, storage_error
 from flextier.bulk.errors import BulkError, InUseError, StorageError
 from flextier.bulk.options import RunOptions
 from flextier.bulk.output_files import is_own_file
@@ -71,10 +72,6 @@ def _exists(path: Path) -> BulkError:
 def check_settings(run_options: RunOptions, label: str) -> None:
     """Compare the settings with those of earlier starts; with ``overwrite``, discard another run.
 
-    Args:
-        run_options: the run's options.
-        label: the runnable's name.
-
     Raises:
         BulkError: the directory or an output file belongs to another run.
     """
@@ -83,6 +80,8 @@ def check_settings(run_options: RunOptions, label: str) -> None:
     with closing(CheckpointDB(rows_db)) as database:
         # Without a finished row there is nothing to lose: any settings are accepted.
         before = {} if database.is_empty else database.get_meta("settings")
+        if before is None:
+            raise storage_error(rows_db, sqlite3.DatabaseError("no settings"))
         changed = [name for name in before if before[name] != settings[name]]
         if not changed:
             if not before:

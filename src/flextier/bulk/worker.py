@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from time import monotonic
 
 from flextier._utils.safe_warn import safe_warn
 from flextier.batch import detach
-from flextier.bulk.call_scope import ROW, PolicyOverrides
+from flextier.bulk.call_scope import NEAR_END, ROW, PolicyOverrides
 from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointWriter, FinishedRow
 from flextier.bulk.errors import BulkError, StorageError
 from flextier.bulk.options import RunOptions
@@ -47,48 +48,40 @@ _DETACH_INTERVAL = 0.2
 """Seconds after which calls that have begun to wait for a batch since are detached, too."""
 
 
+@dataclass(eq=False)
 class RowWorkers:
     """Runs the rows of one start of a run."""
 
-    def __init__(
-        self,
-        run_options: RunOptions,
-        invoke: Invoke,
-        select_input: SelectInput,
-        overrides: PolicyOverrides,
-        source: RowSource,
-        writer: CheckpointWriter,
-        input_version: int,
-        calls: Block,
-    ) -> None:
-        self._run_options = run_options
-        self._invoke = invoke
-        self._select_input = select_input
-        self._overrides = overrides
-        self._source = source
-        self._writer = writer
-        self._input_version = input_version
-        self._calls = calls
+    run_options: RunOptions
+    invoke: Invoke
+    select_input: SelectInput
+    overrides: PolicyOverrides
+    source: RowSource
+    writer: CheckpointWriter
+    input_version: int
+    calls: Block
+    stop: StopSignal = field(init=False)
+    error: BulkError | None = None
+    """Why the run cannot continue."""
+
+    def __post_init__(self) -> None:
+        self.stop = StopSignal(self._wake, self._cancel_rows)
         self._begun = 0
         self._has_checked_calls = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiter: asyncio.Future[None] | None = None
         self._started_at = monotonic()
-        self.stop = StopSignal(self._wake, self._cancel_rows)
-        self.error: BulkError | None = None
-        """Why the run cannot continue."""
-        self._is_aborted = False
         self._finished = {DONE: 0, FAILED: 0}
 
     @property
     def done(self) -> int:
         """Rows with a response, those of earlier starts included."""
-        return self._finished[DONE] + self._source.skipped[DONE]
+        return self._finished[DONE] + self.source.skipped[DONE]
 
     @property
     def failed(self) -> int:
         """Rows that failed, those of earlier starts included."""
-        return self._finished[FAILED] + self._source.skipped[FAILED]
+        return self._finished[FAILED] + self.source.skipped[FAILED]
 
     @property
     def in_flight(self) -> int:
@@ -116,7 +109,7 @@ class RowWorkers:
 
     async def _begin_rows(self) -> None:
         loop = asyncio.get_running_loop()
-        async with aclosing(self._source()) as rows:  # type: ignore[type-var]  # an async generator
+        async with aclosing(self.source()) as rows:  # type: ignore[type-var]  # an async generator
             async for row in rows:
                 await self._wait_for_slot()
                 if self.stop.reason is not None:
@@ -127,7 +120,7 @@ class RowWorkers:
                 if self._begun == _TRIAL_ROWS:
                     await self._wait_for_call()
                     if self.stop.reason is not None:
-                        self._source.release(row)
+                        self.source.release(row)
                         return
                 self._begun += 1
                 task = loop.create_task(self._run_row(row))
@@ -136,32 +129,28 @@ class RowWorkers:
 
     async def _wait_for_slot(self) -> None:
         """Wait until another row may begin, or the run is stopped."""
-        while self._writer.backlog > _MAX_BACKLOG and self.stop.reason is None:
+        while self.writer.backlog > _MAX_BACKLOG and self.stop.reason is None:
             await asyncio.sleep(_CHECK_INTERVAL)
-        while len(self._tasks) >= self._run_options.concurrency and self.stop.reason is None:
+        while len(self._tasks) >= self.run_options.concurrency and self.stop.reason is None:
             await self._wait()
-        if self._overrides.is_over():
+        if self.overrides.is_over():
             self.stop.drain("deadline")
 
     async def _wait_for_call(self) -> None:
-        """Wait until a row has made a call through flextier, or all that began have ended.
-
-        Raises:
-            BulkError: they have ended without, and the budget would limit nothing.
-        """
-        while self._tasks and not self._calls.has_seen_call and self.stop.reason is None:
+        """Wait until a row has made a call through flextier, or all that began have ended."""
+        while self._tasks and not self.calls.has_seen_call and self.stop.reason is None:
             await asyncio.sleep(_CHECK_INTERVAL)
         self._has_checked_calls = True
         if message := self._without_calls():
-            if self._run_options.budget is not None:
+            if self.run_options.budget is not None:
                 raise BulkError(message)
             safe_warn(message)
 
     def _without_calls(self) -> str:
         """What to say if rows were answered without a call through flextier; empty: nothing."""
-        options = self._run_options
+        options = self.run_options
         void = [name for name in ("budget", "lanes") if getattr(options, name) is not None]
-        if self._calls.has_seen_call or not (self._finished[DONE] and void):
+        if self.calls.has_seen_call or not (self._finished[DONE] and void):
             return ""
         return (
             f"no call of the first {self._finished[DONE]} rows went through flextier, "
@@ -196,12 +185,11 @@ class RowWorkers:
             raise
 
     async def _abandon_rows(self) -> None:
-        self._cancel_rows()
+        self.stop.abort()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     def _cancel_rows(self) -> None:
-        self._is_aborted = True
         for task in self._tasks:
             task.cancel()
         self._wake()
@@ -212,15 +200,15 @@ class RowWorkers:
         # The task has its own context: nothing has to be reset.
         ROW.set(row)
         CALL_ENTRIES.set(row.journal_entries)
-        options = self._run_options
+        options = self.run_options
         try:
-            value = self._select_input(row)
-            with scoped(**self._overrides.scope):
-                response = await self._invoke(value)
+            value = self.select_input(row)
+            with scoped(**self.overrides.scope):
+                response = await self.invoke(value)
             line = output_line(row, response, options.output_column, with_cost=options.with_cost)
         except asyncio.CancelledError as error:
-            if self._is_aborted:
-                self._source.release(row)
+            if self.stop.is_aborted:
+                self.source.release(row)
                 raise
             self._fail(row, error)
         except (KeyboardInterrupt, GeneratorExit):
@@ -229,7 +217,7 @@ class RowWorkers:
             self._fail(row, error)
         else:
             if self._was_ended_by_run(row):  # its response was made from a failed call
-                self._source.release(row)
+                self.source.release(row)
                 return
             self._finish(row, DONE, line, row.journal_entries)
 
@@ -238,7 +226,7 @@ class RowWorkers:
         if isinstance(error, (BatchNotSent, JournalError)):
             self._storage_failed(error)
         if self._is_end_of_run(error) or self._was_ended_by_run(row):
-            self._source.release(row)
+            self.source.release(row)
             return
         line = error_line(row, str(error) if isinstance(error, RowProblem) else error)
         # If the row failed on its last response, running it again repeats that call.
@@ -253,7 +241,7 @@ class RowWorkers:
         if last in _UNSENT or row.journal_entries.error is not None:
             self._storage_failed(row.journal_entries.error or _UNSENT[str(last)])
             return True
-        if last == FlexDeadlineExceeded.__name__ and self._overrides.is_nearly_over():
+        if last == FlexDeadlineExceeded.__name__ and self.overrides.is_over(NEAR_END):
             self.stop.drain("deadline")
             return True
         return last in _DETACHED
@@ -273,7 +261,7 @@ class RowWorkers:
             if isinstance(cause, BudgetExceeded):
                 self.stop.drain("budget")
                 return True
-            if isinstance(cause, FlexDeadlineExceeded) and self._overrides.is_nearly_over():
+            if isinstance(cause, FlexDeadlineExceeded) and self.overrides.is_over(NEAR_END):
                 self.stop.drain("deadline")
                 return True
             if isinstance(cause, Detached):
@@ -286,10 +274,10 @@ class RowWorkers:
         used = [
             (entry.journal, entry.entry)
             for entry in entries
-            if entry.is_answered and entry.journal.path == self._overrides.journal
+            if entry.is_answered and entry.journal.path == self.overrides.journal
         ]
-        finished = FinishedRow(row.identity, row.line, row.digest, state, self._input_version, line)
-        self._writer.add(finished, used)
+        finished = FinishedRow(row.identity, row.line, row.digest, state, self.input_version, line)
+        self.writer.add(finished, used)
         self._finished[state] += 1
         # Only now: a look-up after this finds the record.
-        self._source.release(row)
+        self.source.release(row)
