@@ -8,14 +8,13 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import openai
 
 from flextier._openai.compat import FinalRequestOptions, http
 from flextier._utils.clock import Clock
 from flextier.background.api import BackgroundRequests, PolledResponse
-from flextier.background.call_hooks import CallHooks
 from flextier.background.lifecycle import BackgroundLifecycle, Pause
 from flextier.background.poll_schedule import PollSchedule
 from flextier.lanes import BACKGROUND
@@ -83,28 +82,6 @@ class Server:
         return [when for when, asked in self.asked if asked == verb]
 
 
-class Silent:
-    """Hooks that only record their events."""
-
-    is_resumable = False
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def accepted(self, response_id: str) -> None:
-        self.notes.append("accepted")
-
-    def polled(self, last: PolledResponse, next_in: float) -> None: ...
-
-    def ended(self, last: PolledResponse) -> None: ...
-
-    def abandoned(self) -> None:
-        self.notes.append("abandoned")
-
-    def finished_after_call(self, polled: PolledResponse) -> None:
-        self.notes.append("finished after call")
-
-
 def course(
     server: Server, pace: PollSchedule | None = None, name: str | None = None, **limits: float
 ) -> BackgroundLifecycle:
@@ -119,14 +96,16 @@ def course(
         **limits,
     }
     clock = Clock(now=lambda: server.now, wall=lambda: server.now)
-    lane = BACKGROUND["8h"]
     return BackgroundLifecycle(
-        BackgroundRequests(options, lane.service_tier),
-        lane,
+        BackgroundRequests(options, BACKGROUND["8h"].service_tier),
+        BACKGROUND["8h"],
         None,
         pace or PollSchedule(),
         clock,
-        cast("CallHooks", Silent()),
+        None,
+        lambda response_id: None,
+        lambda polled: None,
+        None,
         **given,
         response_id=name,
     )

@@ -48,6 +48,8 @@ class PolledResponse:
     content: bytes
     """The same as JSON; empty before its end."""
     request_id: str | None
+    poll_after: float = 0.0
+    """Seconds that the server asks to wait before the next poll; 0: it asks for none."""
 
     @property
     def ended(self) -> bool:
@@ -55,11 +57,7 @@ class PolledResponse:
         return self.status in ENDED
 
     def check_output(self) -> None:
-        """Check that a response which is complete has its output.
-
-        Raises:
-            MalformedAnswerError: it has not.
-        """
+        """Raise a ``MalformedAnswerError`` if a response that is complete has no output."""
         complete = self.status in ("completed", "incomplete")
         if complete and (why := why_unreadable("/responses", self.body)):
             raise _unreadable(f"the response is {self.status}, but no answer: {why}")
@@ -75,22 +73,20 @@ class PolledResponse:
         return self.body.get("store") is not False
 
 
+@dataclass(frozen=True, slots=True)
 class BackgroundRequests:
     """Requests made from a call's SDK options, each with a limit in ``seconds``."""
 
-    __slots__ = ("_options", "_query", "_tier")
-
-    def __init__(self, options: Any, tier: str) -> None:
-        self._options = options
-        self._tier = tier
-        self._query = options.url.partition("?")[2]
+    options: Any
+    tier: str
+    """The service tier of the creation."""
 
     def create(self, lane: Lane, run_id: str | None, seconds: float) -> RawRequest:
         """Create the response; ``run_id`` is the continuation id."""
         limit = max(seconds, _MIN_TIMEOUT)
         options = attempt_options(
-            self._options,
-            tier=self._tier,
+            self.options,
+            tier=self.tier,
             timeout=_timeout(_CREATE_TIMEOUT, limit),
             plain=True,
             fields=lane.fields(run_id),
@@ -109,13 +105,13 @@ class BackgroundRequests:
         self, seconds: float, response_id: str, method: str, action: str = ""
     ) -> RawRequest:
         limit = min(max(seconds, _MIN_TIMEOUT), _POLL_TIMEOUT)
-        given = self._options.headers if is_given(self._options.headers) else {}
-        query = f"?{self._query}" if self._query else ""
+        given = self.options.headers if is_given(self.options.headers) else {}
+        _, mark, query = self.options.url.partition("?")
         # Headers of the call may carry its account: an organization, or a gateway's key.
         options = FinalRequestOptions.construct(
             method=method,
-            url=f"/responses/{response_id}{action}{query}",
-            params=self._options.params,
+            url=f"/responses/{response_id}{action}{mark}{query}",
+            params=self.options.params,
             headers={**given, RAW_RESPONSE_HEADER: "true"},
             timeout=_timeout(_POLL_TIMEOUT, limit),
             max_retries=0,
@@ -129,11 +125,7 @@ def _timeout(seconds: float, limit: float) -> Any:
 
 
 def polled(response: Any) -> PolledResponse:
-    """The state of a background response, from an HTTP response.
-
-    Raises:
-        MalformedAnswerError: it is not a background response.
-    """
+    """A response's state, from the HTTP response; a ``MalformedAnswerError`` if that has none."""
     content = response.content
     try:
         body = json.loads(content)
@@ -145,8 +137,17 @@ def polled(response: Any) -> PolledResponse:
         raise _unreadable(f"expected a background response, but got {content[:80]!r}")
     request_id = response.headers.get("x-request-id")
     if status not in ENDED:
-        return PolledResponse(response_id, status, {"store": body.get("store")}, b"", request_id)
+        kept, poll_after = {"store": body.get("store")}, _poll_after(response.headers)
+        return PolledResponse(response_id, status, kept, b"", request_id, poll_after)
     return PolledResponse(response_id, status, body, content, request_id)
+
+
+def _poll_after(headers: Any) -> float:
+    try:
+        seconds = float(headers.get("openai-poll-after-ms", "")) / 1000
+    except ValueError:
+        return 0.0
+    return seconds if 0 < seconds < math.inf else 0.0
 
 
 def _unreadable(message: str) -> MalformedAnswerError:

@@ -6,24 +6,26 @@ to wait. ``runner.py`` makes the requests and waits, in a thread or a task.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from flextier._openai import names as openai
 from flextier._openai.compat import failure_of, new_request
 from flextier._utils.clock import Clock
+from flextier._utils.formatting import seconds
 from flextier._utils.safe_warn import safe_warn
 from flextier.background.api import PENDING, BackgroundRequests, PolledResponse, RawRequest, polled
-from flextier.background.call_hooks import CallHooks
 from flextier.background.poll_schedule import MAX_UNSTORED_INTERVAL, MIN_POLL_INTERVAL, PollSchedule
+from flextier.calls.log import CallLog
 from flextier.errors import (
     BackgroundDetached,
     BackgroundLost,
     BackgroundUnfinished,
     ClientClosedError,
 )
+from flextier.journal.call_entry import CallEntry
 from flextier.lanes import STANDARD, Lane
 from flextier.lanes.failures import PERMANENT, Failure, classify
 from flextier.lanes.retry_after import retry_after
@@ -65,69 +67,53 @@ def warn_unstored() -> None:
     )
 
 
+@dataclass(eq=False, slots=True)
 class BackgroundLifecycle:
     """The steps of one response. One call owns it; ``stop`` is thread-safe."""
 
-    __slots__ = (
-        "_accepted_at", "_attempt_ends_by", "_cancel_at", "_clock", "_hooks", "_id", "_lane",
-        "_last", "_max_interval", "_polled_at", "_rejected_polls", "_requests", "_run_id",
-        "_schedule", "_warned_status", "stopping", "wake",
-    )  # fmt: skip
+    requests: BackgroundRequests
+    lane: Lane
+    run_id: str | None
+    """The continuation id of the run that the call is a step of; None: there is none."""
+    schedule: PollSchedule
+    """The poll schedule of its account."""
+    clock: Clock
+    entry: CallEntry | None
+    """The call's journal entry, by which a later process can resume the response; None: none."""
+    on_accepted: Callable[[str], None]
+    """Called with the id of the created response."""
+    on_finished: Callable[[PolledResponse], None]
+    """Called if the response has finished after its call ended: it is billed."""
+    log: CallLog | None
+    max_interval: float
+    """The most seconds between two polls."""
+    cancel_at: float
+    """Time at which it is cancelled, on the clock."""
+    attempt_ends_by: float
+    """Time at which the wait ends, cancelled or not."""
+    response_id: str | None = None
+    """None: it is not created yet."""
+    stopping: str = field(default="", init=False)
+    """Why the wait must end now: ``"closed"`` or ``"detached"``; empty: it goes on."""
+    wake: Any = field(default=None, init=False)
+    """Wakes the waiting thread or task."""
+    _last: PolledResponse | None = field(default=None, init=False)
+    _accepted_at: float = field(init=False)
+    _polled_at: float = field(init=False)
+    _rejected_polls: int = field(default=0, init=False)
+    _warned_status: str = field(default="", init=False)
 
-    def __init__(
-        self,
-        requests: BackgroundRequests,
-        lane: Lane,
-        run_id: str | None,
-        schedule: PollSchedule,
-        clock: Clock,
-        hooks: CallHooks,
-        max_interval: float,
-        cancel_at: float,
-        attempt_ends_by: float,
-        response_id: str | None = None,
-    ) -> None:
-        """Make no request yet.
-
-        Args:
-            requests: makes the requests.
-            lane: its lane.
-            run_id: the continuation id of the run that the call is a step of; None: none.
-            schedule: the poll schedule of its account.
-            clock: the call's.
-            hooks: notified of its events.
-            max_interval: the most seconds between two polls.
-            cancel_at: time at which it is cancelled, on the clock.
-            attempt_ends_by: time at which the wait ends, cancelled or not.
-            response_id: id of a response to resume; None: create one.
-        """
-        self._requests = requests
-        self._lane = lane
-        self._run_id = run_id
-        self._schedule = schedule
-        self._clock = clock
-        self._hooks = hooks
-        self._max_interval = max_interval
-        now = clock.now()
-        margin = min(CANCEL_TIME, max(0.0, attempt_ends_by - now) / 10)
-        self._cancel_at = min(cancel_at, attempt_ends_by - margin)
-        self._attempt_ends_by = attempt_ends_by
-        self._id = response_id
-        self._last: PolledResponse | None = None
-        self._accepted_at = self._polled_at = now
-        self._rejected_polls = 0
-        self._warned_status = ""
-        self.stopping: str = ""
-        """Why the wait must end now: ``"closed"`` or ``"detached"``; empty: it goes on."""
-        self.wake: Any = None
-        """Wakes the waiting thread or task."""
+    def __post_init__(self) -> None:
+        self._accepted_at = self._polled_at = now = self.clock.now()
+        margin = min(CANCEL_TIME, max(0.0, self.attempt_ends_by - now) / 10)
+        self.cancel_at = min(self.cancel_at, self.attempt_ends_by - margin)
 
     # --- from any thread ----------------------------------------------------------------------
 
     @property
     def is_resumable(self) -> bool:
         """Whether a journal has the response, so that a later process can resume it."""
-        return self._hooks.is_resumable
+        return self.entry is not None
 
     def stop(self, why: str) -> None:
         """End the wait soon: ``"closed"`` cancels the response, ``"detached"`` does not."""
@@ -154,7 +140,7 @@ class BackgroundLifecycle:
         except BackgroundLost as lost:
             if lost.denied:  # polls are denied, but it may still be cancelled
                 last = yield from self._try_cancel(
-                    min(self._clock.now() + _CANCEL_TIMEOUT, self._attempt_ends_by)
+                    min(self.clock.now() + _CANCEL_TIMEOUT, self.attempt_ends_by)
                 )
                 if last is not None and last.status != "cancelled":
                     return last
@@ -162,23 +148,23 @@ class BackgroundLifecycle:
         except (BackgroundUnfinished, BackgroundDetached, ClientClosedError):
             raise
         except BaseException as error:
-            if self._id is not None and not isinstance(error, openai.APIError):
+            if self.response_id is not None and not isinstance(error, openai.APIError):
                 yield from self._cancel_abandoned()
             raise
 
     def _poll_until_ended(self) -> Steps:
-        last = yield from (self._create() if self._id is None else self._poll())
+        last = yield from (self._create() if self.response_id is None else self._poll())
         while not last.ended:
             self._warn_if_unknown(last)
             if self._must_stop():
                 return (yield from self._cancel_or_detach())
             pause = self._next_poll_in()
-            self._hooks.polled(last, pause)
+            self._log(last.id, "polled", f"is {last.status}, next poll in {seconds(pause)}")
             yield Pause(pause)
             # Another call's poll may have been rate limited meanwhile.
-            if not self._must_stop() and not self._schedule.paused_for(self._clock.now()):
+            if not self._must_stop() and not self.schedule.paused_for(self.clock.now()):
                 last = yield from self._poll()
-        self._hooks.ended(last)
+        self._log(last.id, last.status, f"is {last.status}")
         if last.status == "cancelled":
             raise self._unfinished("was cancelled by another client", billed=True)
         return last
@@ -186,82 +172,76 @@ class BackgroundLifecycle:
     def _create(self) -> Steps:
         if self.stopping == "closed":
             raise ClientClosedError("the client was closed before the call was sent")
-        left = self._attempt_ends_by - self._clock.now()
-        last = polled((yield self._requests.create(self._lane, self._run_id, left)))
+        left = self.attempt_ends_by - self.clock.now()
+        last = polled((yield self.requests.create(self.lane, self.run_id, left)))
         if not last.ended:
-            self._id = last.id
-            self._accepted_at = self._polled_at = self._clock.now()
-            self._hooks.accepted(last.id)
-            if self._hooks.is_resumable and not last.stored:
+            self.response_id = last.id
+            self._accepted_at = self._polled_at = self.clock.now()
+            self.on_accepted(last.id)
+            self._log(last.id, "created", f"created on {self.lane.name}")
+            if self.is_resumable and not last.stored:
                 warn_unstored()
         self._last = last
         return last
 
     def _poll(self) -> Steps:
-        """Poll the response; transient failures are retried.
-
-        Raises:
-            BackgroundLost: it cannot be found any more, or polls are denied.
-        """
-        assert self._id is not None
+        """Poll the response; transient failures are retried."""
+        assert self.response_id is not None
         attempts = 0
         while True:
             try:
-                left = self._cancel_at - self._clock.now()
-                last = polled((yield self._requests.poll(self._id, left)))
+                left = self.cancel_at - self.clock.now()
+                last = polled((yield self.requests.poll(self.response_id, left)))
                 if attempts < _MAX_UNREADABLE_POLLS:
                     last.check_output()
             except openai.APIError as error:
                 attempts += 1
                 pause = self._retry_wait(error, attempts)
-                left = self._cancel_at - self._clock.now()
+                left = self.cancel_at - self.clock.now()
                 yield Pause(max(0.0, min(pause, left)))
                 if self._must_stop():
                     return self._last_known()
                 continue
-            self._schedule.succeeded()
-            self._rejected_polls, self._last, self._polled_at = 0, last, self._clock.now()
+            self.schedule.succeeded()
+            self._rejected_polls, self._last, self._polled_at = 0, last, self.clock.now()
             return last
 
     def _last_known(self) -> PolledResponse:
         """Its last known state; of a resumed response before its first poll: in progress."""
-        assert self._id is not None
-        return self._last or PolledResponse(self._id, "in_progress", {}, b"", None)
+        assert self.response_id is not None
+        return self._last or PolledResponse(self.response_id, "in_progress", {}, b"", None)
 
     def _retry_wait(self, error: openai.APIError, attempts: int) -> float:
-        """Seconds before the retry of a failed poll.
-
-        Raises:
-            BackgroundLost: polls were rejected too often in a row.
-        """
+        """Seconds before the retry of a failed poll; raised if too many in a row were rejected."""
         failure = failure_of(error) or Failure()
-        now, kind = self._clock.now(), classify(failure, STANDARD)
+        now, kind = self.clock.now(), classify(failure, STANDARD)
         if kind in PERMANENT:
             self._rejected_polls += 1
             if self._rejected_polls >= _MAX_REJECTED_POLLS:
                 raise self._lost(error, gone=failure.status == 404)
-        server_wait = retry_after(failure, kind, self._clock.wall())
+        server_wait = retry_after(failure, kind, self.clock.wall())
         backoff = min(MIN_POLL_INTERVAL * 2.0 ** min(attempts, 20), 60.0) * (
-            0.5 + self._clock.random() / 2
+            0.5 + self.clock.random() / 2
         )
         if kind == "rate_limited":
-            self._schedule.rate_limited(now, server_wait or backoff)
-            return self._schedule.interval(now, 0.0, self._max_interval, self._clock.random())
-        return backoff if server_wait is None else server_wait * (1.0 + 0.2 * self._clock.random())
+            self.schedule.rate_limited(now, server_wait or backoff)
+            return self.schedule.interval(now, 0.0, self.max_interval, self.clock.random())
+        return backoff if server_wait is None else server_wait * (1.0 + 0.2 * self.clock.random())
 
     # --- when to poll -------------------------------------------------------------------------
 
     def _next_poll_in(self) -> float:
-        now = self._clock.now()
-        longest = self._max_interval
-        if self._last is not None and not self._last.stored:
-            longest = min(longest, MAX_UNSTORED_INTERVAL)
+        now, last = self.clock.now(), self._last_known()
+        longest = (
+            self.max_interval if last.stored else min(self.max_interval, MAX_UNSTORED_INTERVAL)
+        )
         age = now - self._accepted_at
-        seconds = self._schedule.interval(now, age, longest, self._clock.random())
-        return max(0.0, min(seconds, self._cancel_at - now))
+        seconds = self.schedule.interval(now, age, longest, self.clock.random())
+        seconds = max(seconds, last.poll_after)
+        return max(0.0, min(seconds, self.cancel_at - now))
 
     def _must_stop(self) -> bool:
-        return bool(self.stopping) or self._clock.now() >= self._cancel_at
+        return bool(self.stopping) or self.clock.now() >= self.cancel_at
 
     def _warn_if_unknown(self, last: PolledResponse) -> None:
         if last.status not in PENDING and last.status != self._warned_status:
@@ -283,21 +263,21 @@ class BackgroundLifecycle:
         """
         if self.stopping == "detached":
             raise BackgroundDetached(
-                f"detached, as the program ends; background response {self._id} goes on, "
+                f"detached, as the program ends; background response {self.response_id} goes on, "
                 "and the same call with the same journal (FLEXTIER_JOURNAL) gets its answer"
             )
         why = (
             "was cancelled, as its client was closed"
             if self.stopping
             else "was cancelled to keep FlexPolicy.deadline (FLEXTIER_DEADLINE) or the lane's "
-            f"{self._lane.timeout_field} (FLEXTIER_{str(self._lane.timeout_field).upper()})"
+            f"{self.lane.timeout_field} (FLEXTIER_{str(self.lane.timeout_field).upper()})"
         )
-        now = self._clock.now()
+        now = self.clock.now()
         maybe_billed = (
             self._last_known().status != "queued" or now - self._polled_at > _QUEUED_VALID
         )
         # Closing the client waits for this, so the call's own limit does not apply.
-        until = now + _CANCEL_TIMEOUT if self.stopping else self._attempt_ends_by
+        until = now + _CANCEL_TIMEOUT if self.stopping else self.attempt_ends_by
         last = yield from self._cancel(until)
         if last is not None and last.status != "cancelled":
             return last
@@ -305,23 +285,19 @@ class BackgroundLifecycle:
             why, maybe_billed = f"{why}, but cancelling failed: it may go on", True
         if self.stopping:  # a closed client sends the call on no other lane
             if last is not None:
-                self._hooks.abandoned()
-            raise ClientClosedError(f"background response {self._id} {why}")
+                self._abandoned()
+            raise ClientClosedError(f"background response {self.response_id} {why}")
         raise self._unfinished(why, billed=maybe_billed)
 
     def _cancel(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
-        """The ended response, cancelled or not; None if cancelling could not be confirmed.
-
-        Raises:
-            BackgroundLost: it cannot be found any more.
-        """
-        assert self._id is not None
+        """The ended response, cancelled or not; None if cancelling could not be confirmed."""
+        assert self.response_id is not None
         attempts = denied = 0
         while True:
-            left = until - self._clock.now()
-            request = self._requests.cancel(self._id, left)
+            left = until - self.clock.now()
+            request = self.requests.cancel(self.response_id, left)
             if attempts % 2:  # an ended response cannot be cancelled: poll it
-                request = self._requests.poll(self._id, left)
+                request = self.requests.poll(self.response_id, left)
             pause = MIN_POLL_INTERVAL / 4
             try:
                 last = polled((yield request))
@@ -337,21 +313,21 @@ class BackgroundLifecycle:
                 if status in (400, 409) and not attempts % 2:
                     pause = 0.0  # it may have ended: poll it at once
             attempts += 1
-            if self._clock.now() + pause >= until:
+            if self.clock.now() + pause >= until:
                 return None
             if pause:
                 yield Pause(pause, uninterruptible=True)
 
     def _cancel_abandoned(self) -> Generator[Step, Any, None]:
         """Cancel the response, if possible, after its call was cancelled."""
-        last = yield from self._try_cancel(self._clock.now() + _CANCEL_TIMEOUT)
+        last = yield from self._try_cancel(self.clock.now() + _CANCEL_TIMEOUT)
         if last is not None:
             self.report_finished(last)
 
     def report_finished(self, last: PolledResponse) -> None:
         """Report a response that has finished after its call ended."""
         if last.status in ("completed", "incomplete"):
-            self._hooks.finished_after_call(last)
+            self.on_finished(last)
 
     def _try_cancel(self, until: float) -> Generator[Step, Any, PolledResponse | None]:
         """As :meth:`_cancel`, but returns None where that raises."""
@@ -361,22 +337,33 @@ class BackgroundLifecycle:
             return None
         # Otherwise it stays in the journal: the same call can resume it.
         if last is not None and last.status not in ("completed", "incomplete"):
-            self._hooks.abandoned()
+            self._abandoned()
         return last
 
+    def _log(self, response_id: str | None, event: str, what: str) -> None:
+        if self.log is not None:
+            line = f"background response {response_id} {what}"
+            self.log.background(event, line, f"on {self.lane.name}")
+
+    def _abandoned(self) -> None:
+        """The response will not be resumed: the same call is sent again."""
+        self._log(self.response_id, "abandoned", f"on {self.lane.name} is abandoned")
+        if self.entry is not None:
+            self.entry.discard_background()
+
     def _unfinished(self, what: str, *, billed: bool) -> BackgroundUnfinished:
-        self._hooks.abandoned()
+        self._abandoned()
         return BackgroundUnfinished(
             new_request("https://api.openai.com/v1/responses"),
-            f"background response {self._id} {what}",
-            response_id=self._id,
+            f"background response {self.response_id} {what}",
+            response_id=self.response_id,
             possibly_billed=billed,
         )
 
     def _lost(self, error: Exception, *, gone: bool) -> BackgroundLost:
         """The error for a response that cannot be polled: it is gone, or access is denied."""
         if gone:
-            self._hooks.abandoned()
+            self._abandoned()
         why = (
             "is gone: a response that is not stored is deleted about ten minutes after its end"
             if gone
@@ -384,8 +371,8 @@ class BackgroundLifecycle:
         )
         lost = BackgroundLost(
             new_request("https://api.openai.com/v1/responses"),
-            f"background response {self._id} {why}",
-            response_id=self._id,
+            f"background response {self.response_id} {why}",
+            response_id=self.response_id,
             denied=not gone,
         )
         lost.__cause__ = error

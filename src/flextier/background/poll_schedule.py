@@ -44,11 +44,8 @@ class PollSchedule:
     def interval(self, now: float, age: float, max_interval: float, jitter: float) -> float:
         """Seconds to the next poll: by the response's age, or later if the rate requires it.
 
-        Args:
-            now: on the clock.
-            age: seconds since the response was accepted.
-            max_interval: the most seconds, unless the account is rate limited.
-            jitter: a random number in [0, 1), so that responses created together drift apart.
+        At most ``max_interval``, unless the account is rate limited. ``jitter`` is a random number
+        in [0, 1): responses created together drift apart.
         """
         own = max(MIN_POLL_INTERVAL, age * _AGE_SHARE) * (0.8 + 0.4 * jitter)
         paused = self.paused_for(now)
@@ -79,23 +76,9 @@ class PollSchedule:
 
 
 _SCHEDULES: dict[AccountKey, PollSchedule] = {}
-_LOCK = threading.Lock()
+after_fork_in_child(_SCHEDULES.clear)  # the waiting calls belong to the parent process
 
 
 def poll_schedule_of(account: AccountKey) -> PollSchedule:
     """The poll schedule of an account."""
-    schedule = _SCHEDULES.get(account)
-    if schedule is None:
-        with _LOCK:
-            schedule = _SCHEDULES.setdefault(account, PollSchedule())
-    return schedule
-
-
-def _reset() -> None:
-    """Start empty: waiting calls belong to the parent process."""
-    global _LOCK
-    _LOCK = threading.Lock()
-    _SCHEDULES.clear()
-
-
-after_fork_in_child(_reset)
+    return _SCHEDULES.get(account) or _SCHEDULES.setdefault(account, PollSchedule())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -26,14 +27,8 @@ def drive(
 ) -> PolledResponse:
     """The ended response, after all steps of its lifecycle, taken in this thread.
 
-    Args:
-        lifecycle: the response's.
-        waiters: the waiting calls of its client.
-        clock: the call's.
-        send: makes a request with the SDK's options; returns its HTTP response.
-
-    Raises:
-        BaseException: what the lifecycle raised.
+    ``send`` makes a request with the SDK's options; it returns its HTTP response. What the
+    lifecycle raises is raised.
     """
     wait = ThreadWait()
     wait.prepare()
@@ -119,23 +114,18 @@ async def _take(
 
 
 async def _with_timeout(request: Awaitable[Any], seconds: float, *, shield: bool = False) -> Any:
-    """The response to a request, if it comes within ``seconds``.
-
-    Raises:
-        openai.APITimeoutError: there was none in time.
-    """
+    """The response to a request; an ``APITimeoutError`` if none comes within ``seconds``."""
     with anyio.move_on_after(seconds, shield=shield):
         return await request
     raise openai.APITimeoutError(new_request("https://api.openai.com/v1/responses"))
 
 
+@dataclass
 class _Interrupted(Exception):
     """The task was cancelled during a request, which was completed first."""
 
-    def __init__(self, cancellation: BaseException, answer: Any) -> None:
-        super().__init__()
-        self.cancellation = cancellation
-        self.answer = answer
+    cancellation: BaseException
+    answer: Any
 
 
 def _interrupt(lifecycle: BackgroundLifecycle, steps: Steps, interrupted: _Interrupted) -> Step:
@@ -151,10 +141,9 @@ def _interrupt(lifecycle: BackgroundLifecycle, steps: Steps, interrupted: _Inter
 
 
 async def _complete(request: Awaitable[Any]) -> Any:
-    """The response to a request that completes even if the task is cancelled.
+    """The response to a request that completes even if the task is cancelled meanwhile.
 
-    Raises:
-        _Interrupted: the task was cancelled meanwhile; carries the response.
+    Then it is in the :class:`_Interrupted` that is raised.
     """
     if running_loop() is None:  # trio: the next await raises the cancellation
         with anyio.CancelScope(shield=True):

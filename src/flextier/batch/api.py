@@ -76,7 +76,7 @@ class BatchAPI:
             if page.unreadable or any(created_at(batch) is None for batch in page.batches):
                 raise _malformed("the list of batches has entries that cannot be read")
             after = page.next_after
-            if after is None or page.is_older_than(since):
+            if after is None or any((created_at(x) or math.inf) < since for x in page.batches):
                 return failed
 
     def page(self, limit: int, after: str | None) -> BatchPage:
@@ -98,11 +98,7 @@ class BatchAPI:
             return _validated(self._client.batches.cancel(batch_id), Batch)
 
     def download(self, file_id: str, out: IO[bytes]) -> None:
-        """Write a file's content to ``out``, replacing what is in it.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Write a file's content to ``out``, replacing what is in it; may raise an OSError."""
         out.seek(0)
         out.truncate()
         with _as_sdk_errors():
@@ -156,10 +152,6 @@ class BatchPage:
     """The number of entries that are no batch."""
     next_after: str | None
     """Where the next page starts; None: this is the last one."""
-
-    def is_older_than(self, since: float) -> bool:
-        """Whether a batch on it was created before ``since`` (seconds since the epoch)."""
-        return any((created_at(batch) or math.inf) < since for batch in self.batches)
 
 
 def _page(listed: Any, after: str | None) -> BatchPage:

@@ -128,11 +128,8 @@ def unknown_result(request: Any, cause: Exception | None) -> Exception:
 def unfinished_message(status: str, why: str, batch_id: str | None, policy: FlexPolicy) -> str:
     """Why a batch ended without a response to a line.
 
-    Args:
-        status: the batch's; or ``"alone"``: too few calls joined; or ``"deadline"``: no time left.
-        why: the batch's own error; empty: none.
-        batch_id: None: it was not created.
-        policy: of its calls.
+    ``status`` is the batch's; ``"alone"`` if too few calls joined, ``"deadline"`` if time is up.
+    ``why`` is the batch's own error, or empty. Without ``batch_id`` it was not created.
     """
     batch = "a batch that is not created yet" if batch_id is None else f"batch {batch_id}"
     if status == "alone":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 from flextier._utils.safe_warn import safe_warn
@@ -14,17 +15,15 @@ _FOLLOWS_WITHIN = 60.0
 _FILES = 2
 
 
+@dataclass(slots=True)
 class FanOut:
     """The batches of one endpoint and model: whether each begins with the answers of the last."""
 
-    __slots__ = ("_ended_at", "_followed", "_last", "_lines")
-
-    def __init__(self) -> None:
-        self._last: PendingCalls | None = None
-        """The calls of the last batch, until it has ended."""
-        self._lines = 0
-        self._ended_at = -math.inf
-        self._followed = 0
+    _last: PendingCalls | None = None
+    """The calls of the last batch, until it has ended."""
+    _lines: int = 0
+    _ended_at: float = -math.inf
+    _followed: int = 0
 
     def batch_begins(self, calls: PendingCalls, now: float) -> None:
         """Warn if this batch, like two before it, is one of few calls that follow the last one."""

@@ -15,16 +15,9 @@ from flextier.batch.pricing import cost_of
 
 _HEADERS = ("id", "status", "model", "done/total", "created (UTC)", "age", "flextier")
 _TIMESTAMPS = (
-    "created",
-    "in_progress",
-    "finalizing",
-    "completed",
-    "failed",
-    "expired",
-    "cancelling",
-    "cancelled",
-    "expires",
-)
+    "created", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling",
+    "cancelled", "expires",
+)  # fmt: skip
 _MAX_ERRORS = 20
 
 

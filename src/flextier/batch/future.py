@@ -6,66 +6,41 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from flextier._utils.clock import Clock
+from flextier._utils.wakeup import TaskWait, ThreadWait
 from flextier.batch.download import DownloadedFile
 from flextier.batch.line_response import http_response, line_response, read_line
 from flextier.batch.spool_file import LineSpan
-from flextier.journal.records import JournaledResponse, JournalEntry
+from flextier.journal.records import JournalEntry
+
+LineOutcome: TypeAlias = Callable[[Any], Any]
+"""The outcome of a batch line: given the call's request, its HTTP response, or an error raised."""
 
 
-class LineOutcome(Protocol):
-    """The outcome of a batch line: a response or an error."""
-
-    def response(self, request: Any) -> Any:
-        """The HTTP response for the call.
-
-        Raises:
-            openai.OpenAIError: there is no response.
-        """
-
-
-class FutureWaiter(Protocol):
-    """Wakes the thread or task of a waiting call."""
-
-    def wake(self) -> None:
-        """End the wait. Thread-safe."""
-
-
+@dataclass(eq=False, slots=True)
 class BatchFuture:
     """A call that waits for its batch line. One call owns it; the batch thread settles it."""
 
-    __slots__ = (
-        "_attempt_ends_by", "_clock", "_lock", "_wait", "calls", "cancel_at", "custom_id", "entry",
-        "next_duplicate", "outcome", "span",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        custom_id: str,
-        entry: JournalEntry | None,
-        clock: Clock,
-        cancel_at: float,
-        attempt_ends_by: float,
-        lock: threading.Lock,
-    ) -> None:
-        self.custom_id = custom_id
-        self.entry = entry
-        self.span: LineSpan | None = None
-        self.next_duplicate: BatchFuture | None = None
-        """Another call that waits for the same line; None: no further one."""
-        self.cancel_at = cancel_at
-        """Time at which this call needs its batch cancelled, on its clock."""
-        self.outcome: LineOutcome | None = None
-        """None: the call still waits."""
-        self._attempt_ends_by = attempt_ends_by
-        self._clock = clock
-        self._wait: FutureWaiter | None = None
-        self._lock = lock
-        self.calls: Any = None
-        """The :class:`PendingCalls` of its batch; None: it is in no batch."""
+    custom_id: str
+    entry: JournalEntry | None
+    clock: Clock
+    cancel_at: float
+    """Time at which this call needs its batch cancelled, on its clock."""
+    attempt_ends_by: float
+    lock: threading.Lock
+    span: LineSpan | None = None
+    next_duplicate: BatchFuture | None = None
+    """Another call that waits for the same line; None: no further one."""
+    outcome: LineOutcome | None = None
+    """None: the call still waits."""
+    calls: Any = None
+    """The :class:`PendingCalls` of its batch; None: it is in no batch."""
+    _wait: ThreadWait | TaskWait | None = None
 
     def with_duplicates(self) -> Iterator[BatchFuture]:
         """This future, and those of the other calls that wait for the same line."""
@@ -74,13 +49,13 @@ class BatchFuture:
             yield future
             future = future.next_duplicate
 
-    def seconds_to_wait(self, wait: FutureWaiter) -> float:
+    def seconds_to_wait(self, wait: ThreadWait | TaskWait) -> float:
         """Seconds that the call may wait, until ``wait`` is woken; 0: settled, or out of time."""
-        with self._lock:
+        with self.lock:
             if self.outcome is not None:
                 return 0.0
             self._wait = wait
-        return max(self._attempt_ends_by - self._clock.now(), 0.0)
+        return max(self.attempt_ends_by - self.clock.now(), 0.0)
 
     def settle(self, outcome: LineOutcome) -> Callable[[], None] | None:
         """Set the outcome, with the lock held; return the function that wakes the call, to be run
@@ -97,6 +72,7 @@ class BatchFuture:
         return sent
 
 
+@dataclass(slots=True)
 class UnreadResults:
     """Counts the results that were passed to calls and are not read yet.
 
@@ -104,11 +80,8 @@ class UnreadResults:
     parsed their responses at once.
     """
 
-    __slots__ = ("_left", "_read")
-
-    def __init__(self) -> None:
-        self._left = 0
-        self._read: SimpleQueue[None] = SimpleQueue()
+    _left: int = 0
+    _read: SimpleQueue[None] = field(default_factory=SimpleQueue)
 
     def add(self, count: int) -> None:
         """Count results that were passed to calls."""
@@ -126,77 +99,46 @@ class UnreadResults:
                 self._left -= 1
 
 
+@dataclass(slots=True)
 class ResultLine:
     """A line of an output or error file; read on demand, as there may be many."""
 
-    __slots__ = ("_content", "_endpoint", "_length", "_offset", "unread_results")
-
-    def __init__(self, content: DownloadedFile, endpoint: str, offset: int, length: int) -> None:
-        self._content = content
-        self._endpoint = endpoint
-        self._offset = offset
-        self._length = length
-        self.unread_results: UnreadResults | None = None
+    content: DownloadedFile
+    endpoint: str
+    offset: int
+    length: int
+    unread_results: UnreadResults | None = None
 
     def mark_read(self) -> None:
         """Count it as read, so that the next chunk does not wait for it."""
         if self.unread_results is not None:
             self.unread_results.mark_read()
 
-    def response(self, request: Any) -> Any:
+    def __call__(self, request: Any) -> Any:
         self.mark_read()
-        line = read_line(self._content.read(self._offset, self._length))
-        found = line_response(line, self._endpoint)
+        line = read_line(self.content.read(self.offset, self.length))
+        found = line_response(line, self.endpoint)
         assert found is not None, "only lines with a response are passed to calls"
         return found.to_http(request)
 
 
-class JournaledResult:
-    """A response from the journal."""
-
-    __slots__ = ("_stored",)
-
-    def __init__(self, stored: JournaledResponse) -> None:
-        self._stored = stored
-
-    def response(self, request: Any) -> Any:
-        stored = self._stored
-        return http_response(stored.status, stored.request_id, stored.body, request)
+def error_response(
+    kind: str, code: str | None, message: str, param: str | None = None, status: int = 400
+) -> LineOutcome:
+    """The outcome that is an error response in OpenAI's form; ``kind`` is its ``type``."""
+    error = {"type": kind, "code": code, "message": message, "param": param}
+    return partial(http_response, status, None, json.dumps({"error": error}).encode())
 
 
-class ErrorResult:
-    """An error response in OpenAI's form; ``kind`` is its ``type``."""
+def raised(make: Callable[[Any], Exception]) -> LineOutcome:
+    """The outcome that is an exception; each call gets its own, made for its request."""
 
-    __slots__ = ("_error", "_status")
+    def outcome(request: Any) -> Any:
+        raise make(request)
 
-    def __init__(
-        self, kind: str, code: str | None, message: str, param: str | None = None, status: int = 400
-    ) -> None:
-        self._error = {"type": kind, "code": code, "message": message, "param": param}
-        self._status = status
-
-    def response(self, request: Any) -> Any:
-        body = json.dumps({"error": self._error}).encode()
-        return http_response(self._status, None, body, request)
+    return outcome
 
 
-class RaisedError:
-    """An exception; each call gets its own."""
-
-    __slots__ = ("_make",)
-
-    def __init__(self, make: Callable[[Any], Exception]) -> None:
-        self._make = make
-
-    def response(self, request: Any) -> Any:
-        raise self._make(request)
-
-
-class Resubmit:
-    """The line was not sent, or is lost: the call must be submitted again."""
-
-    def response(self, request: Any) -> Any:
-        raise AssertionError("a call to submit again has no response")
-
-
-RESUBMIT = Resubmit()
+def resubmit(request: Any) -> Any:
+    """The outcome of a line that was not sent, or is lost: the call must be submitted again."""
+    raise AssertionError("a call to submit again has no response")

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from flextier._openai.compat import dumps
 from flextier.batch.spool_file import MAX_LINES, SpoolFile
@@ -34,50 +34,31 @@ class BatchLineError(ValueError):
         """Its number in the file, or in the iterable, from 1."""
         self.field = field
         """Such as ``custom_id`` or ``body.model``; empty: the whole line is wrong."""
+        self._problem = problem
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (type(self), self.args[0], self.line, self.field)
+        return type(self), (self.line, self.field, self._problem)
 
 
-def _unpickled(kind: type[BatchLineError], message: str, line: int, field: str) -> BatchLineError:
-    error = kind.__new__(kind, message)
-    error.args, error.line, error.field = (message,), line, field
-    return error
-
-
-class BatchInputFile:
+class BatchInputFile(SpoolFile):
     """A batch's input file, written line by line."""
 
     def __init__(self, endpoint: str | None) -> None:
-        self._spool = SpoolFile()
+        super().__init__()
         self._endpoint = None if endpoint is None else _with_v1(endpoint)
         self._model: str | None = None
         self._ids: set[str] = set()
         self._texts = 0
 
     @property
-    def file(self) -> IO[bytes]:
-        """The file to upload."""
-        return self._spool.file
-
-    @property
     def endpoint(self) -> str:
-        """The endpoint of all lines, with ``/v1``.
-
-        Raises:
-            ValueError: there are no lines.
-        """
-        if self._endpoint is None or not self._spool.lines:
+        """The endpoint of all lines, with ``/v1``; a ValueError if there are none."""
+        if self._endpoint is None or not self.lines:
             raise ValueError("there are no lines: a batch needs at least one")
         return self._endpoint
 
-    def add(self, number: int, given: Any) -> None:
-        """Check a line, and write it to the file.
-
-        Raises:
-            BatchLineError: the Batch API would reject it.
-            OSError: it cannot be written to the disk.
-        """
+    def add_line(self, number: int, given: Any) -> None:
+        """Write a line to the file; a :class:`BatchLineError` if the Batch API would reject it."""
         line, raw = _complete_line(number, given)
         body = line.get("body")
         if not isinstance(body, Mapping):
@@ -88,11 +69,11 @@ class BatchInputFile:
         self._check_url(number, line, body)
         self._check_body(number, body)
         encoded = raw or _encoded(number, {name: line[name] for name in _FIELDS})
-        if self._spool.lines >= MAX_LINES:
+        if self.lines >= MAX_LINES:
             raise BatchLineError(number, "", f"a batch takes at most {MAX_LINES:,} lines")
-        if self._spool.size + len(encoded) + 1 > _MAX_BYTES:
+        if self.size + len(encoded) + 1 > _MAX_BYTES:
             raise BatchLineError(number, "", "a batch takes at most 200 MB")
-        self._spool.add(encoded + b"\n")
+        self.add(encoded + b"\n")
 
     def _check_id(self, number: int, custom_id: Any) -> None:
         if not isinstance(custom_id, str) or not custom_id:
@@ -127,10 +108,6 @@ class BatchInputFile:
                 message = f"a batch takes at most {_MAX_TEXTS:,} texts to embed"
                 raise BatchLineError(number, "body.input", message)
 
-    def close(self) -> None:
-        """Close the file, which deletes it."""
-        self._spool.close()
-
 
 @contextmanager
 def input_file(lines: Lines, endpoint: str | None) -> Iterator[BatchInputFile]:
@@ -144,7 +121,7 @@ def input_file(lines: Lines, endpoint: str | None) -> Iterator[BatchInputFile]:
     file = BatchInputFile(endpoint)
     try:
         for number, line in _numbered(lines):
-            file.add(number, line)
+            file.add_line(number, line)
         _ = file.endpoint
         yield file
     finally:

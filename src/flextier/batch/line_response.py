@@ -28,11 +28,7 @@ class LineResponse:
     """Why it is neither a response nor an error that can be read; empty: it is."""
 
     def to_http(self, request: Any) -> Any:
-        """The HTTP response to ``request``.
-
-        Raises:
-            MalformedAnswerError: it cannot be read.
-        """
+        """The HTTP response to ``request``; a ``MalformedAnswerError`` if it cannot be read."""
         if self.problem:
             raise MalformedAnswerError(
                 message=f"the batch line is no response: {self.problem}", request=request
@@ -62,14 +58,13 @@ def line_response(line: dict[str, Any] | None, endpoint: str) -> LineResponse | 
         error or 200,
         request_id if isinstance(request_id, str) else None,
         encoded.encode("utf-8", "surrogatepass"),
-        error is None and not problem and not is_failed(body),
+        error is None and not problem and not _is_failed(body),
         problem,
     )
 
 
-def is_failed(body: Any) -> bool:
-    """Whether the body of a 200 response reports a failure, as the Responses API may."""
-    return isinstance(body, dict) and body.get("status") == "failed"
+def _is_failed(body: Any) -> bool:
+    return isinstance(body, dict) and body.get("status") == "failed"  # as the Responses API may
 
 
 def read_lines(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 import time
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -15,12 +15,14 @@ from flextier._openai.compat import dumps
 from flextier._utils.clock import Clock
 from flextier._utils.fork import after_fork_in_child
 from flextier.background import waiters
+from flextier.batch.account import AccountBatches
 from flextier.batch.api import BatchAPI
 from flextier.batch.collect import warn_unwritten
-from flextier.batch.future import RESUBMIT, BatchFuture, ErrorResult, JournaledResult
+from flextier.batch.future import BatchFuture, error_response, resubmit
+from flextier.batch.line_response import http_response
 from flextier.batch.pending_calls import GroupKey, wake_all
 from flextier.batch.sync_client import sync_client_for
-from flextier.batch.worker import AccountBatches, BatchWorker
+from flextier.batch.worker import BatchWorker, new_worker
 from flextier.capacity import AccountKey
 from flextier.journal.call_entry import CallEntry
 from flextier.lanes import CallFacts
@@ -79,9 +81,7 @@ class BatchManager(AccountBatches):
     def submit(self, client: Any, call: BatchCall) -> BatchFuture:
         """A future for the call, which joins the next batch, or the batch that has its line.
 
-        Args:
-            client: the call's; the batch uses its address, account and connections.
-            call: the request, its policy, journal entry and times.
+        The batch uses the address, account and connections of the call's ``client``.
 
         Raises:
             OSError: its line cannot be written to the disk.
@@ -90,9 +90,10 @@ class BatchManager(AccountBatches):
         entry = call.entry
         if entry is not None:
             entry.refresh()
-            if entry.answer is not None:
+            if (stored := entry.answer) is not None:
                 future = self._future(call)
-                future.settle(JournaledResult(entry.answer))
+                facts = stored.status, stored.request_id, stored.body
+                future.settle(partial(http_response, *facts))
                 return future
             if entry.place is not None:
                 return self._attach(client, call, entry)
@@ -106,7 +107,7 @@ class BatchManager(AccountBatches):
             if len(body) > self.max_bytes:
                 message = f"a line of {len(body):,} bytes is too long for a batch"
                 future = self._future(call)
-                future.settle(ErrorResult(LINE_ERROR, "line_too_long", message))
+                future.settle(error_response(LINE_ERROR, "line_too_long", message))
                 return future
             worker = self._worker_for(group, call.ladder.cancel_at, len(body))
             future = self._future(call, f"{self._id_prefix}-{next(self._serial)}")
@@ -127,7 +128,7 @@ class BatchManager(AccountBatches):
             if row is None:
                 journal = entry.journal
                 journal.write_soon(lambda: journal.unfinished(place.tag), warn_unwritten)
-                future.settle(RESUBMIT)
+                future.settle(resubmit)
                 return future
             worker = self.by_tag[place.tag] = BatchWorker(self, group, place.tag, row)
             worker.join(future)
@@ -147,7 +148,7 @@ class BatchManager(AccountBatches):
             if worker.calls.accepts(cancel_at, size, limits, group.policy.batch_window):
                 return worker
         workers[:] = [worker for worker in workers if worker.calls.open]
-        worker = self.new_worker(group)
+        worker = new_worker(self, group)
         workers.append(worker)
         worker.thread.start()
         return worker
@@ -172,7 +173,7 @@ class BatchManager(AccountBatches):
     def cancel_unjournaled(self, until: float) -> None:
         """Cancel the batches that no journal has, as the process ends."""
         with self.lock:
-            workers = [worker for worker in self.by_tag.values() if not worker.is_resumable]
+            workers = [worker for worker in self.by_tag.values() if worker.group.journal is None]
             for worker in workers:
                 worker.calls.abandon()
         for worker in workers:
@@ -181,16 +182,12 @@ class BatchManager(AccountBatches):
 
 
 _MANAGERS: dict[AccountKey, BatchManager] = {}
-_LOCK = threading.Lock()
+after_fork_in_child(_MANAGERS.clear)  # their threads run in the parent process only
 
 
 def manager_of(account: AccountKey) -> BatchManager:
     """The manager of an account."""
-    manager = _MANAGERS.get(account)
-    if manager is None:
-        with _LOCK:
-            manager = _MANAGERS.setdefault(account, BatchManager())
-    return manager
+    return _MANAGERS.get(account) or _MANAGERS.setdefault(account, BatchManager())
 
 
 def detach() -> int:
@@ -211,13 +208,3 @@ def _cancel_at_exit() -> None:
     until = time.monotonic() + _EXIT_TIMEOUT
     for manager in list(_MANAGERS.values()):
         manager.cancel_unjournaled(until)
-
-
-def _reset() -> None:
-    """Start without managers: their threads run in the parent process only."""
-    global _LOCK
-    _LOCK = threading.Lock()
-    _MANAGERS.clear()
-
-
-after_fork_in_child(_reset)

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timezone
+from itertools import islice
 from typing import Any
 
 from flextier._openai import names as openai
@@ -118,18 +119,13 @@ def list_batches(
         raise ValueError(f"limit={limit}: must be at least 1, or None for all")
     statuses = {status} if isinstance(status, str) else None if status is None else set(status)
     size = _PAGE if limit is None or statuses is not None else min(limit, _PAGE)
-    return _pages(BatchAPI(client), size, limit, statuses, _epoch(since), clock)
+    return islice(_pages(BatchAPI(client), size, statuses, _epoch(since), clock), limit)
 
 
 def _pages(
-    api: BatchAPI,
-    size: int,
-    limit: int | None,
-    statuses: Collection[str] | None,
-    since: float,
-    clock: Clock,
+    api: BatchAPI, size: int, statuses: Collection[str] | None, since: float, clock: Clock
 ) -> Iterator[Batch]:
-    count, after = 0, None
+    after = None
     while True:
         last = after
         page = with_retries(lambda: api.page(size, last), clock)  # noqa: B023 - it is called here
@@ -138,9 +134,6 @@ def _pages(
                 return
             if statuses is None or batch.status in statuses:
                 yield batch
-                count += 1
-                if count == limit:
-                    return
         if page.next_after is None:
             return
         after = page.next_after

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flextier._utils.clock import Clock
 from flextier.batch.future import BatchFuture, LineOutcome
@@ -36,30 +36,25 @@ class GroupKey:
         return self.clock.random() * self.policy.backoff(attempts)
 
 
+@dataclass(eq=False)
 class PendingCalls:
     """The waiting calls, by line. Methods marked *locked* are called with the lock held."""
 
-    def __init__(
-        self, lock: threading.Lock, clock: Clock, wake: Callable[[], None], *, is_open: bool
-    ) -> None:
-        """Start without calls.
+    lock: threading.Lock
+    """The account's, which all of its batches share."""
+    clock: Clock
+    wake: Callable[[], None]
+    """Wakes the batch's thread."""
+    open: bool
+    """Whether lines may be added; if not from the start, they were sent before."""
+    order: list[str] = field(default_factory=list)
+    """The custom_ids of the file's lines."""
+    earliest_cancel: float = math.inf
+    """The earliest ``cancel_at``; its call may not wait any more."""
 
-        Args:
-            lock: the account's, which all of its batches share.
-            clock: the calls'.
-            wake: wakes the batch's thread.
-            is_open: whether lines can be added; otherwise they were sent before.
-        """
-        self.lock = lock
-        self.open = is_open
-        """Whether lines may be added."""
-        self.order: list[str] = []
-        """The custom_ids of the file's lines."""
-        self.spool = SpoolFile() if is_open else None
-        self._clock = clock
-        self._wake = wake
+    def __post_init__(self) -> None:
+        self.spool = SpoolFile() if self.open else None
         self._waiting: dict[str, BatchFuture] = {}
-        self._earliest_cancel = math.inf
 
     # --- joining ------------------------------------------------------------------------------
 
@@ -84,18 +79,14 @@ class PendingCalls:
         if self.spool.lines >= MAX_LINES or size > max_bytes or tokens > max_tokens:
             self.close()
             return False
-        earliest = self._earliest_cancel
+        earliest = self.earliest_cancel
         if math.isinf(earliest) or math.isinf(cancel_at):
             return earliest == cancel_at or not self._waiting
-        left = min(earliest, cancel_at) - self._clock.now()
+        left = min(earliest, cancel_at) - self.clock.now()
         return abs(earliest - cancel_at) <= max(max_gap, left / 10)
 
     def add(self, future: BatchFuture, endpoint: str, body: bytes) -> None:
-        """Write a call's line: locked.
-
-        Raises:
-            OSError: it cannot be written to the disk.
-        """
+        """Write a call's line to the disk: locked."""
         assert self.spool is not None
         future.span = self.spool.add(line_of(future.custom_id, endpoint, body))
         self.order.append(future.custom_id)
@@ -110,7 +101,7 @@ class PendingCalls:
         if duplicate is not None:
             future.next_duplicate, future.span = duplicate, duplicate.span
         self._waiting[future.custom_id] = future
-        self._earliest_cancel = min(self._earliest_cancel, future.cancel_at)
+        self.earliest_cancel = min(self.earliest_cancel, future.cancel_at)
 
     def take_over(self, others: PendingCalls, futures: Iterable[BatchFuture]) -> None:
         """Move lines of another batch, and their calls, to this one: locked."""
@@ -121,7 +112,7 @@ class PendingCalls:
                 self._waiting[future.custom_id] = others._waiting.pop(future.custom_id)
                 for one in future.with_duplicates():
                     one.calls = self
-                    self._earliest_cancel = min(self._earliest_cancel, one.cancel_at)
+                    self.earliest_cancel = min(self.earliest_cancel, one.cancel_at)
 
     def _copy_line(self, source: SpoolFile, future: BatchFuture) -> None:
         assert self.spool is not None
@@ -134,7 +125,7 @@ class PendingCalls:
     def close(self) -> None:
         """Accept no more lines: locked."""
         self.open = False
-        self._wake()
+        self.wake()
 
     # --- leaving ------------------------------------------------------------------------------
 
@@ -143,7 +134,7 @@ class PendingCalls:
         with self.lock:
             self._remove(future)
             if not self._waiting:
-                self._wake()
+                self.wake()
             return not self.open
 
     def _remove(self, future: BatchFuture) -> None:
@@ -201,18 +192,13 @@ class PendingCalls:
         return list(self._waiting.values())
 
     @property
-    def earliest_cancel(self) -> float:
-        """The earliest ``cancel_at``; its call may not wait any more: locked."""
-        return self._earliest_cancel
-
-    @property
     def is_overdue(self) -> bool:
         """Whether a call needs the batch cancelled now: locked."""
-        if self._earliest_cancel > self._clock.now():
+        if self.earliest_cancel > self.clock.now():
             return False
         waiting = (one for future in self._waiting.values() for one in future.with_duplicates())
-        self._earliest_cancel = min((one.cancel_at for one in waiting), default=math.inf)
-        return self._earliest_cancel <= self._clock.now()
+        self.earliest_cancel = min((one.cancel_at for one in waiting), default=math.inf)
+        return self.earliest_cancel <= self.clock.now()
 
 
 def wake_all(wakes: Wakes) -> None:

@@ -8,11 +8,7 @@ def lane_poll_interval(
 ) -> float:
     """Seconds to the batch lane's next poll; shorter while the batch is being cancelled.
 
-    Args:
-        polls: how many there were.
-        max_interval: ``FlexPolicy.batch_poll_interval``; a tenth of it is the first interval.
-        jitter: a random number in [0, 1).
-        cancelling: whether the batch was cancelled, and has not ended.
+    A tenth of ``max_interval`` is the first interval; ``jitter`` is a random number in [0, 1).
     """
     longest = max_interval / 4 if cancelling else max_interval
     return _growing(max_interval / 10, polls, longest) * (0.8 + 0.4 * jitter)

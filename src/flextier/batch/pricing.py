@@ -9,9 +9,10 @@ from typing import Any
 
 from flextier._openai.names import Batch
 from flextier.batch.api import created_at
-from flextier.costs import Cost, Usage, price, price_book
+from flextier.costs import Cost, CostTotals, Usage, price_book
+from flextier.costs.records import CallRecord
 from flextier.lanes import BATCH
-from flextier.pricing.decimals import added, difference
+from flextier.pricing.price_book import cost_or_unpriced
 
 _TOTALS_ONLY = "the tokens of all lines together, at the rates of short prompts"
 
@@ -22,45 +23,37 @@ class BatchBill:
     def __init__(self, batch: Batch) -> None:
         self._model = getattr(batch, "model", None)
         self._at = _day(batch)
-        self._tokens = dict.fromkeys(Usage(0, 0).to_dict(), 0)
-        self._cost = Decimal(0)
-        self._standard = self._cost_with_standard = Decimal(0)  # of lines with a price on both
-        self._priced = 0
-        self.unpriced = 0
-        """Lines without a known price."""
+        self._totals = CostTotals()
 
     @property
     def cost(self) -> Decimal | None:
         """US$ of the lines with a known price; None: there are lines, but none has one."""
-        return None if self.unpriced and not self._priced else self._cost
+        is_known = not self.unpriced or self.unpriced < self._totals.calls
+        return self._totals.cost if is_known else None
 
     @property
     def saved(self) -> Decimal | None:
         """US$ saved against the standard lane, for lines with a price on both."""
-        return None if self.cost is None else difference(self._standard, self._cost_with_standard)
+        return None if self.cost is None else self._totals.saved
+
+    @property
+    def unpriced(self) -> int:
+        """Lines without a known price."""
+        return self._totals.unpriced_calls
 
     @property
     def usage(self) -> Usage:
         """The tokens of all lines that report their usage."""
-        return Usage(**self._tokens)
+        return Usage(**{name: getattr(self._totals, name) for name in Usage(0, 0).to_dict()})
 
     def add(self, body: Any) -> None:
         """Add a successful line, by the body of its response."""
-        usage = usage_in(body)
-        cost = None
-        if usage is not None:
-            for name, tokens in usage.to_dict().items():
-                self._tokens[name] += tokens
-            cost = _price(usage, body.get("model") or self._model, self._at)
-        total = None if cost is None else cost.total
-        if cost is None or total is None:
-            self.unpriced += 1
-            return
-        self._priced += 1
-        self._cost = added(self._cost, total)
-        if cost.standard is not None:
-            self._cost_with_standard = added(self._cost_with_standard, total)
-            self._standard = added(self._standard, cost.standard)
+        usage, model, lane = usage_in(body), str(body.get("model") or self._model), BATCH.name
+        cost = cost_or_unpriced(usage, [model], lane, self._at.timestamp())
+        record = CallRecord(
+            "", self._at, "openai", model, model, lane, lane, answered=True, usage=usage, cost=cost
+        )
+        self._totals.add(record)
 
 
 def usage_in(body: Any) -> Usage | None:
@@ -94,13 +87,6 @@ def cost_of(batch: Batch) -> Cost | None:
     return replace(
         cost, basis="estimated", reason="; ".join(filter(None, (cost.reason, _TOTALS_ONLY)))
     )
-
-
-def _price(usage: Usage, model: Any, at: datetime) -> Cost | None:
-    try:
-        return price(usage, model=model, lane=BATCH.name, at=at) if isinstance(model, str) else None
-    except ValueError:
-        return None
 
 
 def _day(batch: Batch) -> datetime:

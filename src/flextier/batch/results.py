@@ -18,7 +18,7 @@ from flextier.batch.download import DownloadedFile
 from flextier.batch.line_response import line_response, read_lines
 from flextier.batch.pricing import BatchBill
 from flextier.batch.retrying_api import with_retries
-from flextier.pricing.decimals import plain_digits
+from flextier.pricing.decimals import optional_digits
 from flextier.pricing.usage import Usage
 
 _FILE_WAITS = (1.0, 2.0, 4.0)
@@ -65,8 +65,8 @@ class Fetched:
             "unfinished": self.unfinished,
             "in_order": self.in_order,
             "usage": self.usage.to_dict(),
-            "cost": None if self.cost is None else plain_digits(self.cost),
-            "saved": None if self.saved is None else plain_digits(self.saved),
+            "cost": optional_digits(self.cost),
+            "saved": optional_digits(self.saved),
             "unpriced": self.unpriced,
         }
 

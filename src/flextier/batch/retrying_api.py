@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from flextier._openai import names as openai
@@ -49,11 +50,7 @@ def default_backoff(attempts: int, clock: Clock) -> float:
 
 
 def with_retries(send: Callable[[], _T], clock: Clock) -> _T:
-    """What ``send`` returns, after at most six attempts.
-
-    Raises:
-        openai.OpenAIError: what the last attempt raised.
-    """
+    """What ``send`` returns, or what the last attempt raises, after at most six attempts."""
     attempts = 0
     while True:
         try:
@@ -66,73 +63,58 @@ def with_retries(send: Callable[[], _T], clock: Clock) -> _T:
             clock.sleep(wait)
 
 
+@dataclass
 class RetryingBatchAPI:
     """The API requests of one batch of the lane, with retries."""
 
-    def __init__(
-        self,
-        api: Callable[[], BatchAPI],
-        group: GroupKey,
-        pause: Callable[[float], None],
-        check_deadlines: Callable[[], None],
-    ) -> None:
-        """Make no request yet.
+    api: Callable[[], BatchAPI]
+    """Returns the current Batch API of the account."""
+    group: GroupKey
+    pause: Callable[[float], None]
+    """Sleeps, unless woken."""
+    check_deadlines: Callable[[], None]
+    """Called before each retry; raises if no call needs the batch any more."""
+    _rejected_polls: int = 0
 
-        Args:
-            api: the current Batch API of the account.
-            group: has the clock and the policy.
-            pause: sleeps, unless woken.
-            check_deadlines: called before each retry; raises if no call needs the batch any more.
-        """
-        self._api = api
-        self._group = group
-        self._clock = group.clock
-        self._pause = pause
-        self._check_deadlines = check_deadlines
-        self._rejected_polls = 0
-        self.list_delay = min(LIST_DELAY, group.policy.batch_poll_interval)
+    @property
+    def list_delay(self) -> float:
         """Seconds until a created batch can be found."""
+        return min(LIST_DELAY, self.group.policy.batch_poll_interval)
 
     def retry(self, send: Callable[[BatchAPI], _T], until: float = math.inf) -> _T:
         """What ``send`` returns, retried after transient failures ``until`` a time."""
         attempts = 0
         while True:
             try:
-                return send(self._api())
+                return send(self.api())
             except openai.OpenAIError as error:  # noqa: PERF203 - each attempt is a request
                 if isinstance(error, openai.APIError) and is_enqueue_limit(
                     error.code, error.message
                 ):
                     raise
                 attempts += 1
-                wait = retry_wait(error, self._clock, self._group.backoff(attempts))
-                if wait is None or self._clock.now() + wait >= until:
+                wait = retry_wait(error, self.group.clock, self.group.backoff(attempts))
+                if wait is None or self.group.clock.now() + wait >= until:
                     raise
-                self._pause(wait)
-                self._check_deadlines()
+                self.pause(wait)
+                self.check_deadlines()
 
     def retrieve(self, batch_id: str) -> Batch:
-        """The batch, which should exist.
-
-        Raises:
-            openai.NotFoundError: it does not, nor a few seconds later.
-        """
+        """The batch, which should exist: if it does not, it is requested a few seconds later."""
         try:
             return self.retry(lambda api: api.retrieve(batch_id))
         except openai.NotFoundError:
-            self._pause(self.list_delay)
+            self.pause(self.list_delay)
             return self.retry(lambda api: api.retrieve(batch_id))
 
     def poll(self, batch: Batch) -> Batch:
         """The current state of a batch; its last known state if the poll fails.
 
-        A batch that was sent is paid for, so a failed poll does not end the wait.
-
-        Raises:
-            openai.APIStatusError: too many polls in a row were rejected.
+        A batch that was sent is paid for, so a failed poll does not end the wait, except after too
+        many rejections in a row.
         """
         try:
-            polled = self._api().retrieve(batch.id)
+            polled = self.api().retrieve(batch.id)
         except openai.OpenAIError as error:
             failure = failure_of(error)
             if failure is None:
@@ -141,7 +123,7 @@ class RetryingBatchAPI:
                 self._rejected_polls += 1
                 if self._rejected_polls >= _MAX_REJECTED_POLLS:
                     raise
-            self._pause(self._group.backoff(3))
+            self.pause(self.group.backoff(3))
             return batch
         self._rejected_polls = 0
         return polled
@@ -149,7 +131,7 @@ class RetryingBatchAPI:
     def cancel(self, batch_id: str) -> bool:
         """Cancel a batch; return whether it is cancelled or has ended."""
         try:
-            self._api().cancel(batch_id)
+            self.api().cancel(batch_id)
         except openai.APIStatusError as error:
             return error.status_code < 500 and error.status_code != 429
         except openai.APIConnectionError:

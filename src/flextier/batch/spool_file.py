@@ -33,11 +33,6 @@ class SpoolFile:
     """Lines in an unnamed temporary file, deleted even if the process is killed."""
 
     def __init__(self) -> None:
-        """Make the file.
-
-        Raises:
-            OSError: it cannot be made.
-        """
         try:
             self.file = tempfile.TemporaryFile(prefix="flextier-", buffering=0)  # noqa: SIM115
         except OSError as error:
@@ -46,11 +41,7 @@ class SpoolFile:
         self.size = 0
 
     def add(self, line: bytes) -> LineSpan:
-        """Write one line, which ends in a newline.
-
-        Raises:
-            OSError: it cannot be written. The lines before it are unchanged.
-        """
+        """Write one line, which ends in a newline; after an OSError, those before it are intact."""
         span = LineSpan(self.size, len(line))
         self.file.seek(self.size)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import IO, Any
 
 from flextier._openai import names as openai
@@ -21,6 +22,7 @@ CLOCK_SKEW = 3600.0
 _LIMIT = re.compile(r"limit:?\s*([\d,]+)\s*enqueued tokens", re.IGNORECASE)
 
 
+@dataclass
 class BatchSubmission:
     """Uploads the input file of one batch, and creates the batch once.
 
@@ -28,53 +30,36 @@ class BatchSubmission:
     response is then looked up by its tag.
     """
 
-    def __init__(
-        self,
-        endpoint: str,
-        metadata: dict[str, str],
-        pause: Callable[[float], None],
-        list_delay: float = LIST_DELAY,
-    ) -> None:
-        """Send nothing yet.
-
-        Args:
-            endpoint: with ``/v1``.
-            metadata: of the batch, with its tag.
-            pause: sleeps.
-            list_delay: seconds to wait after a creation without a response.
-        """
-        self._endpoint = endpoint
-        self._metadata = metadata
-        self._tag = metadata[TAG]
-        self._pause = pause
-        self._list_delay = list_delay
-        self.maybe_created = False
-        """Whether the batch may have been created, as a creation had no response."""
+    endpoint: str
+    """With ``/v1``."""
+    metadata: dict[str, str]
+    """Of the batch, with its tag."""
+    pause: Callable[[float], None]
+    list_delay: float = LIST_DELAY
+    """Seconds to wait after a creation without a response."""
+    maybe_created: bool = False
+    """Whether the batch may have been created, as a creation had no response."""
 
     def upload(self, api: BatchAPI, content: IO[bytes]) -> str:
         """Upload the input file; return its id."""
-        return api.upload(f"flextier-{self._tag}.jsonl", content)
+        return api.upload(f"flextier-{self.metadata[TAG]}.jsonl", content)
 
     def create(
         self, api: BatchAPI, file_id: str, since: float, *, reuse_failed: bool = False
     ) -> Batch:
         """Create the batch, or find it if an earlier creation had no response.
 
-        Args:
-            api: makes the requests.
-            file_id: the uploaded file.
-            since: seconds since the epoch; no batch with this tag is older.
-            reuse_failed: whether a failed batch with the tag counts as created. Not if the tag was
-                used for an earlier batch.
+        No batch with this tag was created before ``since``. With ``reuse_failed`` a failed one with
+        the tag counts as created; not if the tag was used for an earlier batch.
         """
-        found = api.find(self._tag, since) if self.maybe_created else None
+        found = api.find(self.metadata[TAG], since) if self.maybe_created else None
         if found is None or (found.status == "failed" and not reuse_failed):
             try:
-                found = api.create(file_id, self._endpoint, self._metadata)
+                found = api.create(file_id, self.endpoint, self.metadata)
             except openai.APIError as error:
                 if not surely_not_processed(error):
                     self.maybe_created = True
-                    self._pause(self._list_delay)
+                    self.pause(self.list_delay)
                 raise
         self.maybe_created = False
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
 from flextier._openai import names as openai
@@ -74,7 +74,7 @@ class _Bridge(http.BaseTransport):  # type: ignore[misc]  # httpx or httpx2
             request.method,
             request.url,
             headers=request.headers,
-            stream=_AsyncBody(request.stream),
+            content=_async_body(request.stream),
             extensions=request.extensions,
         )
         response = self._run(self._client.send(sent, stream=True))
@@ -86,22 +86,15 @@ class _Bridge(http.BaseTransport):  # type: ignore[misc]  # httpx or httpx2
             extensions=response.extensions,
         )
 
-    def _run(self, coroutine: Coroutine[Any, Any, _T] | Awaitable[_T]) -> _T:
-        async def there() -> _T:
-            return await coroutine
-
+    def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         if self._loop.is_closed():
             raise http.ConnectError("the event loop of the client has ended")
-        return asyncio.run_coroutine_threadsafe(there(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-class _AsyncBody(http.AsyncByteStream):  # type: ignore[misc]  # httpx or httpx2
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self._stream:
-            yield piece
+async def _async_body(stream: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in stream:
+        yield piece
 
 
 class _SyncBody(http.SyncByteStream):  # type: ignore[misc]  # httpx or httpx2

@@ -12,7 +12,8 @@ from flextier._openai.compat import failure_of
 from flextier._openai.names import Batch
 from flextier._utils.formatting import count, seconds
 from flextier._utils.wakeup import ThreadWait
-from flextier.batch.api import TAG, TERMINAL, BatchAPI, files_are_missing
+from flextier.batch.account import AccountBatches
+from flextier.batch.api import TAG, TERMINAL, files_are_missing
 from flextier.batch.api_errors import (
     NO_BATCH_API,
     ValidationFailure,
@@ -27,14 +28,13 @@ from flextier.batch.api_errors import (
     validation_failures,
 )
 from flextier.batch.collect import collect_results, record
-from flextier.batch.fan_out import FanOut
-from flextier.batch.future import RESUBMIT, BatchFuture, ErrorResult, LineOutcome, RaisedError
+from flextier.batch.future import BatchFuture, LineOutcome, error_response, raised, resubmit
 from flextier.batch.log_lines import log_batch
 from flextier.batch.pending_calls import GroupKey, PendingCalls, Wakes, wake_all
 from flextier.batch.poll_schedule import lane_poll_interval
 from flextier.batch.retrying_api import RetryingBatchAPI
-from flextier.batch.spool_file import MAX_BYTES, SpoolFile
-from flextier.batch.submit import CLOCK_SKEW, LIST_DELAY, BatchSubmission, EnqueueLimit
+from flextier.batch.spool_file import SpoolFile
+from flextier.batch.submit import CLOCK_SKEW, LIST_DELAY, BatchSubmission
 from flextier.errors import BatchUnfinished
 from flextier.journal import JournalError
 from flextier.journal.batches import BatchRow
@@ -58,67 +58,6 @@ class _BatchFinished(Exception):
     """The batch needs no more work here; its calls have their outcome."""
 
 
-class AccountBatches:
-    """What the batches of one account share: their workers, the Batch API and its limits.
-
-    ``lock`` guards it, and all calls that wait. Only :meth:`api` and :meth:`wake_all` acquire it.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.by_tag: dict[str, BatchWorker] = {}
-        """The workers whose batch has not ended."""
-        self.open: dict[GroupKey, list[BatchWorker]] = {}
-        """The workers whose batch a call may join."""
-        self.max_bytes = MAX_BYTES
-        """The largest input file."""
-        self._limits: dict[str, EnqueueLimit] = {}
-        self._fan_outs: dict[tuple[str, str], FanOut] = {}
-        self._api: BatchAPI | None = None
-
-    def api(self) -> BatchAPI:
-        """The Batch API of this account."""
-        with self.lock:
-            assert self._api is not None
-            return self._api
-
-    def wake_all(self) -> None:
-        """Wake all workers: a waiting batch may fit the limit of enqueued tokens now."""
-        with self.lock:
-            for worker in self.by_tag.values():
-                worker.wake()
-
-    def enqueue_limit(self, model: str) -> EnqueueLimit:
-        """The limit of enqueued tokens of a model."""
-        return self._limits.setdefault(model, EnqueueLimit())
-
-    def too_large(self, size: int) -> None:
-        """Make later files smaller: one of ``size`` bytes was rejected."""
-        self.max_bytes = min(self.max_bytes, max(1, size * 3 // 5))
-
-    def new_worker(self, group: GroupKey) -> BatchWorker:
-        """A worker for a new batch."""
-        worker = BatchWorker(self, group, os.urandom(8).hex())
-        self._fan_out(group).batch_begins(worker.calls, group.clock.now())
-        self.by_tag[worker.tag] = worker
-        return worker
-
-    def _fan_out(self, group: GroupKey) -> FanOut:
-        return self._fan_outs.setdefault((group.endpoint, group.model), FanOut())
-
-    def remove(self, worker: BatchWorker) -> None:
-        """Remove a worker whose batch has ended."""
-        self._fan_out(worker.group).batch_ended(worker.calls, worker.group.clock.now())
-        self.enqueue_limit(worker.group.model).remove(worker)
-        if self.by_tag.get(worker.tag) is worker:
-            del self.by_tag[worker.tag]
-        workers = self.open.get(worker.group, [])
-        if worker in workers:
-            workers.remove(worker)
-        if not workers:
-            self.open.pop(worker.group, None)
-
-
 class BatchWorker:
     """A batch and its waiting calls."""
 
@@ -130,7 +69,7 @@ class BatchWorker:
         self.tag = tag
         self._wait = ThreadWait()
         self._wait.prepare()
-        self.calls = PendingCalls(account.lock, group.clock, self.wake, is_open=row is None)
+        self.calls = PendingCalls(account.lock, group.clock, self.wake, open=row is None)
         self.ended = False
         """Whether no call can wait here any more."""
         self.thread = threading.Thread(target=self._run, name=f"flextier-batch-{tag}", daemon=True)
@@ -161,18 +100,13 @@ class BatchWorker:
         """Detach all calls if a journal has the batch; return what wakes them."""
         if self._journal is None:
             return []
-        wakes = self.calls.settle(None, RaisedError(detached))
+        wakes = self.calls.settle(None, raised(detached))
         self.calls.close()
         return wakes
 
     def wake(self) -> None:
         """Wake the thread."""
         self._wait.wake()
-
-    @property
-    def is_resumable(self) -> bool:
-        """Whether a journal has the batch, so that a later process can resume it."""
-        return self._journal is not None
 
     # --- for its requests ---------------------------------------------------------------------
 
@@ -184,16 +118,12 @@ class BatchWorker:
                 self._wait.prepare()
 
     def _check_deadlines(self) -> None:
-        """Check that calls still have time to wait; a created batch is polled in any case.
-
-        Raises:
-            _BatchFinished: no call waits, or their time is up.
-        """
+        """Finish if no call has time to wait; a created batch is polled in any case."""
         with self._lock:
             if self._batch is not None or not (self.calls.is_empty or self.calls.is_overdue):
                 return
         if self._submission.maybe_created:
-            self.calls.settle_and_wake(RaisedError(lambda request: unknown_result(request, None)))
+            self.calls.settle_and_wake(raised(lambda request: unknown_result(request, None)))
             raise _BatchFinished
         if self._journaled:
             record(self._journal, lambda journal: journal.gone(self.tag))
@@ -217,7 +147,7 @@ class BatchWorker:
         finally:
             with self._lock:
                 self.ended, self.calls.open = True, False
-                wakes = self.calls.settle(None, RESUBMIT)
+                wakes = self.calls.settle(None, resubmit)
                 self._account.remove(self)
             wake_all(wakes)
             if self.calls.spool is not None:
@@ -325,7 +255,9 @@ class BatchWorker:
                 log_batch(self.group, "cancelled", batch)
                 cancelled = self._requests.cancel(batch.id)
                 cancels += 1
-                self._check_cancels(cancels)
+                with self._lock:
+                    if cancels >= _MAX_CANCELS and self.calls.is_empty:
+                        raise _BatchFinished
             pause = self._poll_interval(polls, cancelled)
             log_batch(self.group, "polled", batch, f", next poll in {seconds(pause)}")
             self._pause(pause)
@@ -346,16 +278,6 @@ class BatchWorker:
         )
         return batch
 
-    def _check_cancels(self, cancels: int) -> None:
-        """Check whether to go on trying to cancel a batch.
-
-        Raises:
-            _BatchFinished: no call waits, and cancelling has failed too often.
-        """
-        with self._lock:
-            if cancels >= _MAX_CANCELS and self.calls.is_empty:
-                raise _BatchFinished
-
     def _poll_interval(self, polls: int, cancelled: bool) -> float:
         """Seconds to the next poll, or until a call needs the batch cancelled."""
         longest, jitter = self.group.policy.batch_poll_interval, self._clock.random()
@@ -367,11 +289,7 @@ class BatchWorker:
         return min(seconds, left) if left > 0 else seconds
 
     def _must_cancel(self) -> bool:
-        """Whether the batch must be cancelled now.
-
-        Raises:
-            _BatchFinished: no call waits, and the journal has the batch.
-        """
+        """Whether to cancel the batch now; without calls, one that the journal has goes on."""
         with self._lock:
             if self.calls.is_empty and self._journal is not None:
                 raise _BatchFinished
@@ -380,11 +298,7 @@ class BatchWorker:
     # --- a file that failed validation: no line of it was processed ---------------------------
 
     def _drop_invalid_lines(self, batch: Batch) -> None:
-        """Submit the valid lines of a batch that failed validation again.
-
-        Raises:
-            _BatchFinished: its calls are in other batches, or have their outcome.
-        """
+        """Submit the valid lines of a batch that failed validation again, and finish."""
         failures = validation_failures(batch)
         self._batch = None
         limit = next((f for f in failures if f.is_enqueue_limit), None)
@@ -400,19 +314,18 @@ class BatchWorker:
                 self.calls.settle_and_wake(_error_result(LINE_ERROR, failure), (custom_id,))
             self._restart([self._futures()])
         record(self._journal, lambda journal: journal.unfinished(self.tag))
-        model_failure = next((f for f in failures if f.rejects_model), None)
-        quota_failure = next((f for f in failures if f.is_quota), None)
-        if quota_failure is not None:
-            code, message = quota_failure.code, quota_failure.message
-            self.calls.settle_and_wake(ErrorResult("insufficient_quota", code, message, status=429))
-        elif model_failure is not None:
-            self.calls.settle_and_wake(_error_result(MODEL_ERROR, model_failure))
+        quota = next((f for f in failures if f.is_quota), None)
+        rejection = next((f for f in failures if f.rejects_model), None)
+        if quota is not None:
+            outcome = error_response("insufficient_quota", quota.code, quota.message, status=429)
+        elif rejection is not None:
+            outcome = _error_result(MODEL_ERROR, rejection)
         elif invalid:
-            failure = next(iter(invalid.values()))
-            self.calls.settle_and_wake(_error_result(LINE_ERROR, failure))
+            outcome = _error_result(LINE_ERROR, next(iter(invalid.values())))
         else:
             why = "; ".join(f"{f.code}: {f.message}" for f in failures)
-            self.calls.settle_and_wake(self._unfinished(batch.status, why, batch.id))
+            outcome = self._unfinished(batch.status, why, batch.id)
+        self.calls.settle_and_wake(outcome)
         raise _BatchFinished
 
     def _limit_refused(self, message: str) -> None:
@@ -430,8 +343,7 @@ class BatchWorker:
             self._split()
         if exceeds:
             record(self._journal, lambda journal: journal.gone(self.tag))
-            error = ErrorResult(LINE_ERROR, "token_limit_exceeded", message)
-            self.calls.settle_and_wake(error)
+            self.calls.settle_and_wake(error_response(LINE_ERROR, "token_limit_exceeded", message))
             raise _BatchFinished
         self._pause(
             self.group.policy.batch_poll_interval * min(2 ** (self._limit_refusals - 1), 10)
@@ -442,24 +354,16 @@ class BatchWorker:
             return self.calls.futures
 
     def _split(self) -> None:
-        """Submit the lines as two smaller batches.
-
-        Raises:
-            _BatchFinished: always; this worker has ended.
-        """
+        """Submit the lines as two smaller batches, and finish."""
         futures = self._futures()
         half = (len(futures) + 1) // 2
         self._restart([futures[:half], futures[half:]])
 
     def _restart(self, parts: list[list[BatchFuture]]) -> None:
-        """Submit the lines as new batches, one for each part of the calls.
-
-        Raises:
-            _BatchFinished: always; this worker has ended.
-        """
+        """Submit the lines as new batches, one for each part of the calls, and finish."""
         for part in parts:
             with self._lock:
-                worker = self._account.new_worker(self.group)
+                worker = new_worker(self._account, self.group)
                 worker.calls.open = False
                 worker._repairs = self._repairs
                 try:
@@ -540,16 +444,16 @@ class BatchWorker:
         if self._journaled and not_created:
             record(self._journal, lambda journal: journal.gone(self.tag))
         failure = failure_of(error)
-        outcome: LineOutcome = RaisedError(lambda request: copy_for(error, request))
+        outcome: LineOutcome = raised(lambda request: copy_for(error, request))
         if isinstance(error, (OSError, JournalError)) and not maybe_created:
-            outcome = RaisedError(lambda request: not_written(request, error))
+            outcome = raised(lambda request: not_written(request, error))
         if maybe_created:
-            outcome = RaisedError(lambda request: unknown_result(request, error))
+            outcome = raised(lambda request: unknown_result(request, error))
         if not_created and failure is not None and is_denied(failure):
             # Other lanes may still work: the key may not allow files, or the server has none.
             kind = MODEL_ERROR if failure.status in NO_BATCH_API else LINE_ERROR
             status = failure.status or 400
-            outcome = ErrorResult(kind, failure.code, failure.message, failure.param, status)
+            outcome = error_response(kind, failure.code, failure.message, failure.param, status)
         self.calls.settle_and_wake(outcome)
 
     def _unfinished(self, status: str, why: str = "", batch_id: str | None = None) -> LineOutcome:
@@ -560,8 +464,15 @@ class BatchWorker:
         def make(request: Any) -> Exception:
             return BatchUnfinished(request, message, batch_id=batch_id, status=status)
 
-        return RaisedError(make)
+        return raised(make)
 
 
-def _error_result(kind: str, failure: ValidationFailure) -> ErrorResult:
-    return ErrorResult(kind, failure.code, failure.message, failure.param)
+def new_worker(account: AccountBatches, group: GroupKey) -> BatchWorker:
+    """A worker for a new batch; call it with the account's lock held."""
+    worker = BatchWorker(account, group, os.urandom(8).hex())
+    account.add(worker)
+    return worker
+
+
+def _error_result(kind: str, failure: ValidationFailure) -> LineOutcome:
+    return error_response(kind, failure.code, failure.message, failure.param)

@@ -10,12 +10,11 @@ from typing import Any
 
 from flextier._openai.compat import timeout_error
 from flextier.background.api import BackgroundRequests, PolledResponse
-from flextier.background.call_hooks import CallHooks
 from flextier.background.lifecycle import BackgroundLifecycle
 from flextier.background.poll_schedule import poll_schedule_of
 from flextier.background.waiters import waiters_of
 from flextier.batch.api_errors import not_written
-from flextier.batch.future import RESUBMIT, BatchFuture
+from flextier.batch.future import BatchFuture, resubmit
 from flextier.batch.line_response import http_response
 from flextier.batch.manager import BatchCall, manager_of
 from flextier.calls.answer import Answer
@@ -57,8 +56,8 @@ class Batch:
             if future.outcome is None:
                 future.cancel()
                 raise timeout_error(transport.new_request())
-            if future.outcome is not RESUBMIT:
-                response = future.outcome.response(transport.new_request())
+            if future.outcome is not resubmit:
+                response = future.outcome(transport.new_request())
                 return (yield from transport.read(state, response))
             if state.setting.entry is not None:
                 state.setting.entry.batch_line_failed()
@@ -102,35 +101,33 @@ class InBackground:
 
     def _lifecycle(self, state: CallState) -> BackgroundLifecycle:
         setting, ladder, run = state.setting, state.ladder, state.setting.scope.run
-        entry = setting.entry
-        accepted = None if entry is None else entry.background_response
-        seconds = setting.policy.attempt_timeout(ladder.lane.name)
+        entry, lane, clock = setting.entry, ladder.lane, setting.clock
+        resumed = None if entry is None else entry.background_response
+        seconds = setting.policy.attempt_timeout(lane.name)
+
+        def accepted(response_id: str) -> None:
+            if entry is not None:
+                entry.accepted(response_id, lane.name, state.call.model)
+            state.admission.served(clock.now())
 
         def finished(polled: PolledResponse) -> None:
-            """Take note of a response that has ended after the call was abandoned."""
             state.held = polled.answered_directly
             state.transport.answer = Answer(polled.body, polled.content, polled.request_id)
 
-        hooks = CallHooks(
-            entry,
-            state.admission,
-            setting.clock,
-            ladder.lane.name,
-            state.call.model,
-            finished,
-            state.lines,
-        )
         return BackgroundLifecycle(
-            BackgroundRequests(state.transport.options, state.tier),
-            ladder.lane,
-            None if run is None else run(),
-            poll_schedule_of(setting.account),
-            setting.clock,
-            hooks,
-            setting.policy.background_poll_interval,
-            ladder.cancel_at,
-            min(ladder.attempt_ends_by, setting.clock.now() + seconds),
-            None if accepted is None else accepted.response_id,
+            requests=BackgroundRequests(state.transport.options, state.tier),
+            lane=lane,
+            run_id=None if run is None else run(),
+            schedule=poll_schedule_of(setting.account),
+            clock=clock,
+            entry=entry,
+            on_accepted=accepted,
+            on_finished=finished,
+            log=state.lines,
+            max_interval=setting.policy.background_poll_interval,
+            cancel_at=ladder.cancel_at,
+            attempt_ends_by=min(ladder.attempt_ends_by, clock.now() + seconds),
+            response_id=None if resumed is None else resumed.response_id,
         )
 
 
