@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from flextier.bulk.errors import BulkError, InputError
-from flextier.bulk.row import Row
+from flextier.bulk.row import Row, unique_columns
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -57,15 +57,6 @@ def source_of(path: Path) -> InputSource:
 
         return ParquetSource(path)
     return CsvSource(path) if input_format == "csv" else JsonLines(path)
-
-
-def unique(path: Path, columns: Iterable[str]) -> tuple[str, ...]:
-    """The columns of an input file; a BulkError if two have the same name."""
-    names = tuple(columns)
-    for name in names:
-        if names.count(name) > 1:
-            raise BulkError(f"input {path}: two columns are called {name!r}")
-    return names
 
 
 def fingerprint(path: Path) -> list[int]:
@@ -137,7 +128,7 @@ class CsvSource:
         for _, fields, problem in _records(path):
             if problem is not None:
                 raise BulkError(f"input {path}: the header cannot be read: {problem}")
-            self.columns = unique(path, fields)
+            self.columns = unique_columns(path, fields)
             return
         raise BulkError(f"input {path} is empty: a CSV file begins with its column names")
 

@@ -19,8 +19,7 @@ from uuid import UUID
 
 from flextier._utils.extras import needs_extra
 from flextier.bulk.errors import BulkError, InputError
-from flextier.bulk.input_formats import unique
-from flextier.bulk.row import Row
+from flextier.bulk.row import Row, unique_columns
 from flextier.bulk.serialize import to_json, to_plain
 
 with needs_extra("parquet"):
@@ -45,7 +44,7 @@ class ParquetSource:
                 self._rows = int(file.metadata.num_rows)
         except (OSError, pa.ArrowException) as error:
             raise BulkError(f"input {path}: not Parquet: {error}") from error
-        self.columns = unique(path, self.schema.names)
+        self.columns = unique_columns(path, self.schema.names)
 
     def rows(self) -> Iterator[Row]:
         """The rows."""

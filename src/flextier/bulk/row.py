@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, InitVar, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flextier.bulk.errors import BulkError
@@ -66,6 +67,15 @@ class Row:
     def line_identity(self) -> str:
         """The identity of a row without a key of its own, where rows have keys."""
         return f"#{self.line}"
+
+
+def unique_columns(path: Path, columns: Iterable[str]) -> tuple[str, ...]:
+    """The columns of an input file; a BulkError if two have the same name."""
+    names = tuple(columns)
+    for name in names:
+        if names.count(name) > 1:
+            raise BulkError(f"input {path}: two columns are called {name!r}")
+    return names
 
 
 SelectInput = Callable[[Row], Any]
