@@ -181,7 +181,7 @@ def test_the_collector_may_end_permits_at_the_limiter() -> None:
 def test_a_snapshot_amid_traffic() -> None:
     """What is shown is read under the limiter's lock, so that nothing changes meanwhile."""
     capacity, over = LimiterRegistry(), threading.Event()
-    limiter = capacity.limiter("url", "account", "o3")
+    limiter = capacity.limiter("url", "account", "o3", 0.0)
     flex = limiter.lane("flex", True)
 
     def traffic() -> None:

@@ -36,13 +36,13 @@ def eager_switches() -> Iterator[None]:
 
 def shut(capacity: LimiterRegistry, key: LaneKey, until: float, now: float = 0.0) -> None:
     """The server says when to come back."""
-    limiter = capacity.limiter(*key[:3])
+    limiter = capacity.limiter(*key[:3], 0.0)
     limiter.shut(limiter.lane(key.lane, scarce=True), until, now)
 
 
 def send(capacity: LimiterRegistry, key: LaneKey = KEY, now: float = 0.0) -> Permit:
     """A request that goes out."""
-    limiter = capacity.limiter(*key[:3])
+    limiter = capacity.limiter(*key[:3], 0.0)
     permit = limiter.try_acquire(limiter.lane(key.lane, scarce=True), now, now + 60, now + 60)
     limiter.start(permit, now)
     return permit
@@ -122,7 +122,7 @@ def test_reset_forgets_everything() -> None:
 def test_a_call_under_way_outlives_a_reset() -> None:
     """It ends at its old limiter, and leaves no trace in the new one."""
     capacity = LimiterRegistry()
-    limiter, permit = capacity.limiter(*KEY[:3]), send(capacity)
+    limiter, permit = capacity.limiter(*KEY[:3], 0.0), send(capacity)
     capacity.reset()
     send(capacity)
     limiter.end(permit, "served", 1.0)
@@ -157,7 +157,7 @@ def test_a_forked_child_starts_without_state() -> None:
 def test_only_lanes_that_were_asked_for_are_shown() -> None:
     """A limiter without a lane is not in the snapshot."""
     capacity = LimiterRegistry()
-    capacity.limiter(*KEY[:3])
+    capacity.limiter(*KEY[:3], 0.0)
     assert capacity.snapshot(0.0) == ()
     send(capacity)
     send(capacity, KEY._replace(lane="standard"))
@@ -167,7 +167,7 @@ def test_only_lanes_that_were_asked_for_are_shown() -> None:
 def test_an_open_lane_is_shown() -> None:
     """Its requests are counted, and nothing that is not known is made up."""
     capacity = LimiterRegistry()
-    permit, limiter = send(capacity), capacity.limiter(*KEY[:3])
+    permit, limiter = send(capacity), capacity.limiter(*KEY[:3], 0.0)
     other = send(capacity)
     limiter.end(permit, "served", 3.0, timed=True)
     assert state(capacity, now=3.0) == LaneState(
@@ -209,7 +209,7 @@ def test_a_lane_that_does_not_serve_the_model_is_unsupported() -> None:
 def test_how_long_answers_took_is_shown() -> None:
     """After twenty of them: the median, and what 99 in 100 keep to."""
     capacity = LimiterRegistry()
-    limiter = capacity.limiter(*KEY[:3])
+    limiter = capacity.limiter(*KEY[:3], 0.0)
     for seconds in range(1, 21):
         limiter.end(send(capacity), "served", float(seconds), timed=True)
     shown = state(capacity)
@@ -254,7 +254,7 @@ def test_threads_share_one_limiter() -> None:
 
     def ask(_: int) -> set[int]:
         start.wait()
-        limiters = [capacity.limiter(*key[:3]) for key in OTHERS]
+        limiters = [capacity.limiter(*key[:3], 0.0) for key in OTHERS]
         return {
             id(thing)
             for limiter in limiters
@@ -310,7 +310,7 @@ def test_a_reader_does_not_forget_a_newer_word() -> None:
 def test_snapshots_while_requests_run() -> None:
     """What is shown while others send and end is of one moment, and no error."""
     capacity, done = LimiterRegistry(), Event()
-    limiter = capacity.limiter(*KEY[:3])
+    limiter = capacity.limiter(*KEY[:3], 0.0)
 
     def work(worker: int) -> None:
         for step in range(400):
@@ -331,3 +331,34 @@ def test_snapshots_while_requests_run() -> None:
         done.set()
         assert all(0 <= shown.in_flight <= 4 for shown in watching.result())
     assert (state(capacity).answered, state(capacity).refused) == (800, 800)
+
+
+def test_limiters_that_are_not_used_are_dropped() -> None:
+    """After an hour without a call, once there are many; with what is known of their models."""
+    capacity = LimiterRegistry()
+    keys = [KEY._replace(account=str(number)) for number in range(300)]
+    for key in keys[:100]:
+        send(capacity, key)
+        capacity.mark_unsupported(key)
+    held = {key.account: capacity.limiter(*key[:3], 3_000.0) for key in keys[:2]}  # used since
+    for key in keys[3:100]:  # the third is in flight still
+        limiter = capacity.limiter(*key[:3], 0.0)
+        for permit in list(limiter.lane(key.lane, scarce=True).pending):
+            limiter.end(permit, "served", 1.0)
+    version = capacity.version
+    capacity.limiter(*keys[200][:3], 4_000.0)
+    assert capacity.version > version
+    shown = {state.account for state in capacity.snapshot(4_000.0)}
+    assert shown == {"0", "1", "2"}
+    assert [capacity.limiter(*key[:3], 4_000.0) for key in keys[:2]] == list(held.values())
+    assert [capacity.is_unsupported(key) for key in keys[:4]] == [True] * 3 + [False]
+
+
+def test_a_registry_keeps_its_size_while_models_come_and_go() -> None:
+    """Each of them for a minute."""
+    capacity = LimiterRegistry()
+    for minute in range(5_000):
+        key = KEY._replace(model=f"model-{minute}")
+        limiter = capacity.limiter(*key[:3], minute * 60.0)
+        limiter.lane(key.lane, scarce=True)
+    assert len(capacity.snapshot(0.0)) <= 200

@@ -5,6 +5,7 @@ A refusal concerns the account and the model, not one call, so all calls with th
 """
 
 from flextier.capacity.account_key import AccountKey as AccountKey
+from flextier.capacity.account_key import LaneKey as LaneKey
 from flextier.capacity.limiter import Limiter as Limiter
 from flextier.capacity.permit import Permit as Permit
 from flextier.capacity.permit import ProbeSpacing as ProbeSpacing
@@ -14,4 +15,3 @@ from flextier.capacity.registry import CAPACITY as CAPACITY
 from flextier.capacity.registry import LimiterRegistry as LimiterRegistry
 from flextier.capacity.registry import capacity_snapshot as capacity_snapshot
 from flextier.capacity.snapshot import LaneState as LaneState
-from flextier.capacity.unsupported_lanes import LaneKey as LaneKey

@@ -19,6 +19,15 @@ class AccountKey(NamedTuple):
         return self.base_url.rstrip("/") + path
 
 
+class LaneKey(NamedTuple):
+    """A lane of a model of an account."""
+
+    base_url: str
+    account: str
+    model: str
+    lane: str
+
+
 @lru_cache(maxsize=64)
 def account_key(
     base_url: str, api_key: str, organization: str | None, project: str | None

@@ -48,6 +48,14 @@ class Limiter:
         self.pace = Pacing()
         self.shut_until = 0.0
         """After this moment, no lane is shut by a server's Retry-After."""
+        self.last_used = 0.0
+        """When a permit was last requested."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls wait, or requests are in flight."""
+        in_flight = (estimator.in_flight for estimator, _ in list(self._lanes.values()))
+        return self._waiting > 0 or any(in_flight)
 
     def lane(self, name: str, scarce: bool) -> LaneEstimator:
         """The estimator of a lane; made at first use."""
@@ -132,7 +140,7 @@ class Limiter:
         """
         turn = next(self._turns) if turn is None else turn
         permit = Permit(estimator, until, latest, turn, self._lost.append, next_by)
-        pace = self.pace
+        pace, self.last_used = self.pace, now
         with self._lock:
             woken = self._pump(now) if self._ended or self._lost else []
             if not self._waiting:

@@ -8,10 +8,14 @@ import time
 from functools import partial
 
 from flextier._utils.fork import after_fork_in_child
+from flextier.capacity.account_key import LaneKey
 from flextier.capacity.lane_estimator import LaneEstimator
 from flextier.capacity.limiter import Limiter
 from flextier.capacity.snapshot import LaneState, state_of
-from flextier.capacity.unsupported_lanes import LaneKey, UnsupportedLanes
+
+_FEW = 100
+"""Limiters that are kept, whether they are used or not."""
+_UNUSED = 3600.0
 
 
 class LimiterRegistry:
@@ -20,19 +24,37 @@ class LimiterRegistry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._limiters: dict[tuple[str, str, str], Limiter] = {}
-        self._unsupported = UnsupportedLanes()
+        # A rejected attempt costs nothing, so a lane is worth one even where tables have none.
+        self._unsupported: set[LaneKey] = set()
+        self._most = _FEW
         self.version = 0
         """Counts the changes of what lanes are known to be unsupported."""
         self._refused_fields: set[tuple[str, str, str]] = set()
 
-    def limiter(self, base_url: str, account: str, model: str) -> Limiter:
+    def limiter(self, base_url: str, account: str, model: str, now: float) -> Limiter:
         """The limiter that all calls of an account and model share; made at first use."""
         where = (base_url, account, model)
         limiter = self._limiters.get(where)
         if limiter is None:
             with self._lock:
+                if len(self._limiters) >= self._most:
+                    self._drop_unused(now)
                 limiter = self._limiters.setdefault(where, Limiter())
+        limiter.last_used = now
         return limiter
+
+    def _drop_unused(self, now: float) -> None:
+        """Drop what is known of models and accounts that had no call for an hour."""
+        kept = {
+            where: limiter
+            for where, limiter in self._limiters.items()
+            if limiter.is_busy or now - limiter.last_used < _UNUSED
+        }
+        if len(kept) < len(self._limiters):
+            self._unsupported = {key for key in list(self._unsupported) if key[:3] in kept}
+            self._limiters = kept
+            self.version += 1  # plans refer to limiters
+        self._most = max(_FEW, 2 * len(kept))
 
     def mark_unsupported(self, key: LaneKey) -> None:
         """Record that the lane does not support this model ("this model has no flex")."""
@@ -76,7 +98,8 @@ class LimiterRegistry:
     def reset(self) -> None:
         """Clear everything, as in a new process. Calls under way end at their old limiters."""
         self._lock = threading.Lock()
-        self._limiters, self._unsupported = {}, UnsupportedLanes()
+        self._limiters, self._unsupported = {}, set()
+        self._most = _FEW
         self._refused_fields = set()
         self.version += 1
 

@@ -104,7 +104,7 @@ class PlanCache:
 
     def status(self, account: AccountKey, model: str) -> LaneStatus:
         """What is known of the lanes of a model."""
-        limiter = self.capacity.limiter(*account, model)
+        limiter = self.capacity.limiter(*account, model, self.clock.now())
         return LaneStatus(self.capacity, self.clock, account, model, limiter)
 
     def keep(self, account: AccountKey, call: Call, policy: FlexPolicy, plan: CallPlan) -> None:
