@@ -37,7 +37,7 @@ def test_figures(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
         "cost", "clairvoyant", "late", "failed", "answers", "refusals", "stalls", "seconds", "time",
     ]  # fmt: skip
     assert figures["cost"].startswith(
-        "0.500 of standard's: $0.01 instead of $0.01, at 1,200 tokens"
+        "0.500 of standard's: $0.0062 instead of $0.012, at 1,200 tokens"
     )
     assert figures["clairvoyant"] == "0.500, none late; this was +0.0% of that"
     assert (figures["late"], figures["failed"], figures["answers"]) == ("none", "none", "4 flex")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 
-from flextier._utils.formatting import text_table
+from flextier._utils.formatting import count, dollars, text_table
 from flextier.rehearsal.oracle import Clairvoyant
 from flextier.rehearsal.provider import TOKENS
 from flextier.rehearsal.result import Rehearsal, TraceResult
@@ -37,7 +36,7 @@ def heading(trace: Trace) -> list[str]:
 def figures(result: Rehearsal) -> list[str]:
     """The figures of a rehearsal, one line each."""
     counts = result.counts
-    limited = f", and {_counted(counts.rate_limited, 'rate limit')}" if counts.rate_limited else ""
+    limited = f", and {count(counts.rate_limited, 'rate limit')}" if counts.rate_limited else ""
     lines = [
         ("cost", _cost(result)),
         ("clairvoyant", _clairvoyant(result)),
@@ -85,7 +84,7 @@ def _cost(result: Rehearsal) -> str:
     if paid is None or full is None:
         return share
     tokens = f"{TOKENS.input_tokens:,} tokens in and {TOKENS.output_tokens:,} out a call"
-    return f"{share}: {_money(paid)} instead of {_money(full)}, at {tokens}"
+    return f"{share}: {dollars(paid)} instead of {dollars(full)}, at {tokens}"
 
 
 def _clairvoyant(result: Rehearsal) -> str:
@@ -109,11 +108,3 @@ def _per_answer(result: TraceResult) -> str:
 def _seconds(result: TraceResult) -> str:
     median, p95, longest = (result.seconds(share) for share in (0.5, 0.95, 1.0))
     return f"half of the calls {median:,.1f} or less, 95 % {p95:,.1f}, the longest {longest:,.1f}"
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number:,} {word}{'s' * (number != 1)}"
-
-
-def _money(amount: Decimal) -> str:
-    return f"${amount:,.2f}"

@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from types import MappingProxyType
 from typing import Any
 
 from flextier._openai.compat import http
-from flextier.sim.base.api_errors import ErrorReply, invalid, no_such_path
+from flextier.sim.base.api_errors import ErrorReply
 from flextier.sim.base.flex_bucket import FlexBuckets
 from flextier.sim.base.request_rate import RecentRequests
 from flextier.sim.base.token_bucket import TokenBuckets
@@ -32,8 +31,6 @@ BASE_URL = "http://rehearsal.invalid/v1"
 
 TOKENS = Tokens(input_tokens=1_200, output_tokens=400, reasoning_tokens=250)
 """The usage of every response: a guess at a typical call."""
-
-_TEXT = "[simulated] Rehearsed."
 
 
 @dataclass(slots=True)
@@ -65,7 +62,7 @@ class ProviderCounts:
 
 
 class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx2, found at run time
-    """An in-memory transport that answers chat completions and responses, without streams.
+    """An in-memory transport that answers chat completions, without streams.
 
     The weather's clock is that of the event loop, from the first request on. Read timeouts apply: a
     stall without end lasts until one, or until the client cancels the request. For one event loop.
@@ -96,39 +93,31 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer one request."""
         self.counts.requests += 1
-        number = next(self._numbers)
-        content = await request.aread()
-        if request.url.path not in _BODIES:
-            return self._error(number, no_such_path(request.method, request.url.path))
-        body = json.loads(content)
-        if body.get("stream"):
-            return self._error(number, invalid("stream", "a rehearsal answers without streams."))
-        if body.get("service_tier") not in LANE_OF_TIER:
-            return self._error(number, invalid("service_tier", "there is no such tier."))
+        body = json.loads(await request.aread())
         try:
-            return await self._answer(request, number, body)
+            return await self._answer(request, next(self._numbers), body)
         except asyncio.CancelledError:
             self.counts.abandoned += 1
             raise
 
     async def _answer(self, request: Any, number: int, body: dict[str, Any]) -> Any:
         model, lane = str(body.get("model")), LANE_OF_TIER[body.get("service_tier")]
-        timeout = _ReadTimeout(request.extensions.get("timeout", {}).get("read"))
+        read_timeout = request.extensions.get("timeout", {}).get("read")
+        until = None if read_timeout is None else self._now() + read_timeout
         account = request.headers.get("authorization", "")
         fault = self._decide(lane, model, account)
         limits = self._limit_headers(model, account)
         if isinstance(fault, ErrorReply):
             refusal = self._weather.refusal_seconds(REFUSAL_LATENCY, self._random, model=model)
-            await self._wait(timeout, refusal)
+            await self._wait(until, refusal)
             return self._error(number, fault, limits)
         with self._slot(lane, model):
             if isinstance(fault, Stall):
                 self.counts.stalls += 1
-                await self._wait(timeout, fault.seconds)
-            await self._wait(timeout, self._seconds(lane, model))
+                await self._wait(until, fault.seconds)
+            await self._wait(until, self._seconds(lane, model))
         self.counts.billed.append((self._now(), SERVED_TIERS[lane]))
-        created = int(self._now())
-        answer = _BODIES[request.url.path](model, SERVED_TIERS[lane], number, created)
+        answer = _completion(model, SERVED_TIERS[lane], number, int(self._now()))
         return _reply(number, 200, answer, limits)
 
     def _decide(self, lane: str, model: str, account: str) -> Any:
@@ -164,9 +153,9 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         default = FLEX_LATENCY if lane == "flex" else STANDARD_LATENCY
         return self._weather.seconds(lane, default, self._random, now=self._now(), model=model)
 
-    async def _wait(self, timeout: _ReadTimeout, seconds: float | None) -> None:
+    async def _wait(self, until: float | None, seconds: float | None) -> None:
         """Wait ``seconds`` (None: without end), or until the client's read timeout."""
-        left = timeout.left
+        left = None if until is None else round(until - self._now(), 9)
         if left is not None and (seconds is None or seconds > left):
             await asyncio.sleep(left)
             self.counts.abandoned += 1
@@ -176,11 +165,8 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
             await asyncio.Event().wait()
         else:
             await asyncio.sleep(seconds)
-            timeout.spend(seconds)
 
-    def _error(
-        self, number: int, reply: ErrorReply, limits: Mapping[str, str] = MappingProxyType({})
-    ) -> Any:
+    def _error(self, number: int, reply: ErrorReply, limits: Mapping[str, str]) -> Any:
         match reply.outcome:
             case "refused":
                 self.counts.refusals += 1
@@ -198,30 +184,14 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         return now - self._epoch
 
 
-class _ReadTimeout:
-    """Seconds left of the client's read timeout; None: it set none."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self.left = seconds
-
-    def spend(self, seconds: float) -> None:
-        if self.left is not None:
-            self.left -= seconds
-
-
 def _reply(number: int, status: int, content: dict[str, Any], headers: Mapping[str, str]) -> Any:
     lines = {"x-request-id": f"req_{number}", "x-flextier-simulated": "true", **headers}
     return http.Response(status, headers=lines, json=content)
 
 
-def _chat(model: str, tier: str, number: int, created: int) -> dict[str, Any]:
+def _completion(model: str, tier: str, number: int, created: int) -> dict[str, Any]:
     """A ``chat.completion`` object."""
-    message: dict[str, Any] = {
-        "role": "assistant",
-        "content": _TEXT,
-        "refusal": None,
-        "annotations": [],
-    }
+    message = {"role": "assistant", "content": "[simulated] Rehearsed.", "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     return {
         "id": f"chatcmpl-{number}",
@@ -233,32 +203,3 @@ def _chat(model: str, tier: str, number: int, created: int) -> dict[str, Any]:
         "choices": [choice],
         "usage": TOKENS.chat_usage(),
     }
-
-
-def _response(model: str, tier: str, number: int, created: int) -> dict[str, Any]:
-    """A ``response`` object."""
-    text = {"type": "output_text", "text": _TEXT, "annotations": []}
-    message: dict[str, Any] = {
-        "id": f"msg_{number}",
-        "type": "message",
-        "role": "assistant",
-        "status": "completed",
-        "content": [text],
-    }
-    return {
-        "id": f"resp_{number}",
-        "object": "response",
-        "created_at": created,
-        "status": "completed",
-        "model": model,
-        "service_tier": tier,
-        "output": [message],
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "error": None,
-        "usage": TOKENS.responses_usage(),
-    }
-
-
-_BODIES = {"/v1/chat/completions": _chat, "/v1/responses": _response}

@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
-from threading import Thread
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -89,7 +89,8 @@ def run_virtually(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return Context().run(_run, main)
-    return _in_thread(main)
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(Context().run, _run, main).result()
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -111,21 +112,3 @@ def _cancel_tasks(loop: VirtualLoop) -> None:
         task.cancel()
     if left:
         loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-
-
-def _in_thread(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(Context().run(_run, main))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            errors.append(error)
-
-    thread = Thread(target=work, name="flextier-rehearsal")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
