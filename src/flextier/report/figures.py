@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
+from markupsafe import Markup
+
 from flextier._utils.formatting import count, dollars, percent, plain, seconds
 from flextier.pricing.decimals import added
 from flextier.report import charts
@@ -32,9 +34,17 @@ class Figure:
     title: str
     description: str
     table: Table
-    wide: str = ""
-    """SVG; empty: no chart."""
-    narrow: str = ""
+    drawing: charts.Drawing | None = None
+
+    def drawn(self, summary: Summary) -> Iterator[tuple[str, Markup]]:
+        """The names of the sizes, and the chart as SVG in each; nothing, if there is no chart."""
+        if self.drawing is None:
+            return
+        for size in (charts.WIDE, charts.NARROW):
+            svg = charts.svg(self.drawing(summary, size))
+            name = f"{self.name}-{size.name}"
+            inline = inlined(svg, name=name, title=self.title, description=self.description)
+            yield size.name, Markup(inline)
 
 
 def figures(summary: Summary) -> tuple[Figure, ...]:
@@ -42,70 +52,42 @@ def figures(summary: Summary) -> tuple[Figure, ...]:
     return tuple(make(summary) for make in (_spending, _saved, _lanes, _refusals, _waits, _premium))
 
 
-def _drawn(
-    summary: Summary,
-    drawing: charts.Drawing,
-    *,
-    name: str,
-    title: str,
-    description: str,
-    table: Table,
-) -> Figure:
-    wide, narrow = (
-        inlined(
-            charts.svg(drawing(summary, size)),
-            name=f"{name}-{size.name}",
-            title=title,
-            description=description,
-        )
-        for size in (charts.WIDE, charts.NARROW)
-    )
-    return Figure(name, title, description, table, wide, narrow)
-
-
 def _spending(summary: Summary) -> Figure:
     total = summary.total
-    return _drawn(
-        summary,
+    rows = tuple(
+        (
+            bucket.label,
+            dollars(bucket.sums.cost),
+            dollars(bucket.sums.standard_cost),
+            dollars(bucket.sums.saved),
+            count(bucket.sums.calls),
+        )
+        for bucket in summary.buckets
+    )
+    return Figure(
+        "spending",
+        "Spent, and the standard price of the same",
+        f"{dollars(total.cost)} was spent. On the standard lane the same tokens would have cost "
+        f"{dollars(total.standard_cost)}.",
+        Table(("when", "spent", "standard price", "saved", "calls"), rows),
         charts.spending,
-        name="spending",
-        title="Spent, and the standard price of the same",
-        description=f"{dollars(total.cost)} was spent. On the standard lane the same tokens would "
-        f"have cost {dollars(total.standard_cost)}.",
-        table=Table(
-            ("when", "spent", "standard price", "saved", "calls"),
-            tuple(
-                (
-                    bucket.label,
-                    dollars(bucket.sums.cost),
-                    dollars(bucket.sums.standard_cost),
-                    dollars(bucket.sums.saved),
-                    count(bucket.sums.calls),
-                )
-                for bucket in summary.buckets
-            ),
-        ),
     )
 
 
 def _saved(summary: Summary) -> Figure:
     total = summary.total
-    amounts = accumulate((bucket.sums.saved for bucket in summary.buckets), added)
     share = percent(total.saved, total.standard_cost)
-    return _drawn(
-        summary,
+    amounts = accumulate((bucket.sums.saved for bucket in summary.buckets), added)
+    rows = tuple(
+        (bucket.label, dollars(amount))
+        for bucket, amount in zip(summary.buckets, amounts, strict=True)
+    )
+    return Figure(
+        "saved",
+        "Saved so far",
+        f"{dollars(total.saved)} saved" + (f": {share} of the standard price." if share else "."),
+        Table(("by the end of", "saved so far"), rows),
         charts.saved,
-        name="saved",
-        title="Saved so far",
-        description=f"{dollars(total.saved)} saved"
-        + (f": {share} of the standard price." if share else "."),
-        table=Table(
-            ("by the end of", "saved so far"),
-            tuple(
-                (bucket.label, dollars(amount))
-                for bucket, amount in zip(summary.buckets, amounts, strict=True)
-            ),
-        ),
     )
 
 
@@ -130,9 +112,7 @@ def _lanes(summary: Summary) -> Figure:
     )
     if not lanes:
         return Figure("lanes", title, "No call was answered.", table)
-    return _drawn(
-        summary, charts.lanes, name="lanes", title=title, description=description, table=table
-    )
+    return Figure("lanes", title, description, table, charts.lanes)
 
 
 def _refusals(summary: Summary) -> Figure:
@@ -149,14 +129,8 @@ def _refusals(summary: Summary) -> Figure:
         (f"{hour:02d}:00", *(charts.attempts_text(hours[hour]) for hours in summary.flex_attempts))
         for hour in range(HOURS)
     )
-    return _drawn(
-        summary,
-        charts.refusals,
-        name="refusals",
-        title=title,
-        description=description,
-        table=Table(("hour", *WEEKDAYS), rows),
-    )
+    table = Table(("hour", *WEEKDAYS), rows)
+    return Figure("refusals", title, description, table, charts.refusals)
 
 
 def _extremes(summary: Summary) -> str:
@@ -184,20 +158,17 @@ def _waits(summary: Summary) -> Figure:
     waits = summary.waits
     none = percent(waits.counts[0], waits.calls)
     half = f"Half waited {seconds(waits.median)} at most, n" if waits.median else "N"
-    return _drawn(
-        summary,
-        charts.waits,
-        name="waits",
-        title="How long calls waited between attempts",
-        description=f"{none} of the calls did not wait. {half}ine in ten waited "
+    rows = tuple(
+        (name, count(calls), percent(calls, waits.calls))
+        for name, calls in zip(charts.WAIT_NAMES, waits.counts, strict=True)
+    )
+    return Figure(
+        "waits",
+        "How long calls waited between attempts",
+        f"{none} of the calls did not wait. {half}ine in ten waited "
         f"{seconds(waits.ninth_decile)} at most, the longest {seconds(waits.longest)}.",
-        table=Table(
-            ("waited", "calls", "share"),
-            tuple(
-                (name, count(calls), percent(calls, waits.calls))
-                for name, calls in zip(charts.WAIT_NAMES, waits.counts, strict=True)
-            ),
-        ),
+        Table(("waited", "calls", "share"), rows),
+        charts.waits,
     )
 
 
@@ -209,8 +180,13 @@ def _premium(summary: Summary) -> Figure:
     description = (
         f"{count(calls, 'call')}, {percent(calls, summary.total.calls)} of those answered, fell "
         f"back to a dearer lane, for {dollars(summary.total.fallback_premium)} more than the lanes "
-        f"that they were meant for.{' '.join(('', *_unknown(summary)))}"
+        f"that they were meant for."
     )
+    if unknown := sum(one.unknown for one in summary.fallbacks):
+        description += (
+            f" For {count(unknown, 'call')} no premium is known: the model is not sold on that "
+            "lane, or has no price."
+        )
     table = Table(
         ("reason", "calls", "premium", "of unknown premium"),
         tuple(
@@ -218,17 +194,5 @@ def _premium(summary: Summary) -> Figure:
             for one in summary.fallbacks
         ),
     )
-    if not any(one.premium for one in summary.fallbacks):
-        return Figure("premium", title, description, table)
-    return _drawn(
-        summary, charts.premium, name="premium", title=title, description=description, table=table
-    )
-
-
-def _unknown(summary: Summary) -> Iterator[str]:
-    unknown = sum(one.unknown for one in summary.fallbacks)
-    if unknown:
-        yield (
-            f"For {count(unknown, 'call')} no premium is known: the model is not sold on that "
-            "lane, or has no price."
-        )
+    has_premium = any(one.premium for one in summary.fallbacks)
+    return Figure("premium", title, description, table, charts.premium if has_premium else None)

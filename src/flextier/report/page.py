@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from flextier._utils.formatting import count, dollars, moment, percent, plain, seconds
 from flextier._version import __version__
@@ -13,7 +12,7 @@ from flextier.costs.formatting import HEAD, UNPRICED, row
 from flextier.costs.records import CallRecord
 from flextier.costs.sums import Sums
 from flextier.report.charts import COLORS
-from flextier.report.figures import Figure, Table, figures
+from flextier.report.figures import Table, figures
 from flextier.report.formats import KEYS, groups, notes, span, top_groups
 from flextier.report.period import Period
 from flextier.report.summary import Summary
@@ -48,7 +47,7 @@ def page(summary: Summary, by: str | None = None) -> str:
         notes=notes(summary),
         figures=drawn,
         colors=COLORS,
-        drawings={figure.name: _drawings(figure) for figure in drawn},
+        drawings={figure.name: tuple(figure.drawn(summary)) for figure in drawn},
         breakdowns=[(key, _breakdown(key, groups(summary, key))) for key in KEYS],
         opened=by or "model",
         calls=(
@@ -56,12 +55,6 @@ def page(summary: Summary, by: str | None = None) -> str:
             ("dearest", "Dearest calls", _calls(summary.dearest, summary.period)),
         ),
     )
-
-
-def _drawings(figure: Figure) -> tuple[tuple[str, Markup], ...]:
-    # Markup: the drawing library has escaped the names in them.
-    drawn = (("wide", figure.wide), ("narrow", figure.narrow))
-    return tuple((size, Markup(svg)) for size, svg in drawn if svg)
 
 
 def _tiles(summary: Summary) -> list[tuple[str, str, str]]:
