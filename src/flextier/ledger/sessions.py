@@ -39,13 +39,15 @@ class Session:
 
     def __str__(self) -> str:
         who = f"process {self.pid} on {self.host}"
-        lost = f"; it lost {self.lost:,} records" if self.lost else ""
-        if self.state == "broken off":
-            return (
-                f"{who} ended without closing the ledger: what it had not written by "
-                f"{self.seen:%Y-%m-%d %H:%M:%S} UTC is missing{lost}"
-            )
-        return f"{who}: {self.state}, {self.written:,} records written{lost}"
+        seen = f"{self.seen:%Y-%m-%d %H:%M:%S} UTC"
+        match self.state:
+            case "broken off":
+                what = f" ended without closing the ledger: calls not written by {seen} are missing"
+            case "running":
+                what = f" is still writing: calls after {seen} may be missing"
+            case _:
+                what = f": closed, {self.written:,} records written"
+        return who + what + (f"; it lost {self.lost:,} records" if self.lost else "")
 
 
 def state_of(row: Any, now: datetime | None = None) -> State:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,26 +81,14 @@ class LedgerUrl:
         try:
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
-            self._restrict_empty_file()
+            if not self.path.is_file():  # SQLite would create a journal beside a device
+                raise LedgerError(f"{self.shown} cannot be opened: it is not a file") from None
         except FileNotFoundError as error:
             raise LedgerError(
                 f"{self.shown} cannot be created: there is no directory {self.path.parent}"
             ) from error
         except OSError as error:
             raise LedgerError(f"{self.shown} cannot be created: {error.strerror}") from error
-
-    def _restrict_empty_file(self) -> None:
-        """Set the mode of an empty file, such as one of ``mktemp``, to 0600, too."""
-        assert self.path is not None
-        try:
-            found = self.path.stat()
-            if not stat.S_ISREG(found.st_mode):
-                # SQLite would create a journal beside a device.
-                raise LedgerError(f"{self.shown} cannot be opened: it is not a file")
-            if found.st_size == 0:
-                self.path.chmod(0o600)
-        except OSError as error:
-            raise LedgerError(f"{self.shown} cannot be used: {error.strerror}") from error
 
 
 def _url(given: str | os.PathLike[str] | URL) -> URL:

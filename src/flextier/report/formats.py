@@ -194,22 +194,8 @@ def _session(session: Session) -> dict[str, Any]:
 def notes(summary: Summary) -> list[str]:
     """Sentences on what the figures do not include, the most important first."""
     money = cost_notes(summary.total, summary.estimates)
-    return [*_missing(summary), *money, *_dates(summary)]
-
-
-def _missing(summary: Summary) -> Iterator[str]:
-    for session in summary.incomplete:
-        process = f"Process {session.pid} on {plain(session.host)}"
-        seen = f"{moment(session.seen, 'seconds')} UTC"
-        if session.state == "broken off":
-            yield (
-                f"{process} ended without closing the ledger, as when it is killed: calls that it "
-                f"had not written by {seen} are missing."
-            )
-        elif session.state == "running":
-            yield f"{process} is still writing: calls after {seen} may be missing."
-        if session.lost:
-            yield f"{process} lost {count(session.lost, 'record')} that it could not write."
+    missing = (f"P{plain(str(session)).removeprefix('p')}." for session in summary.incomplete)
+    return [*missing, *money, *_dates(summary)]
 
 
 def _dates(summary: Summary) -> Iterator[str]:
