@@ -9,14 +9,16 @@ import webbrowser
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flextier.calls.context import scoped
 from flextier.cli._common import fail
+from flextier.costs.totals import CostTotals
 from flextier.demo.provider import LONG_OUTAGE, SHORT_OUTAGE, DemoProvider, DemoWeather, provider
 
 if TYPE_CHECKING:
-    from flextier.demo.cost_tracking import DemoCosts
+    from flextier.costs.records import CallRecord
     from flextier.demo.display import Display
     from flextier.demo.questions import Question
 
@@ -84,20 +86,22 @@ def run(options: argparse.Namespace) -> int:
         number = getattr(options, name)
         if number is not None and number < 1:
             return fail("demo", f"--{name} must be at least 1, not {number}")
+    page = options.report and Path(options.report)
+    if page and (page.is_dir() or not page.parent.is_dir()):
+        return fail("demo", f"--report {page}: give a file in an existing directory")
     # Imported here, so that `--help` needs neither a framework nor rich.
-    from flextier.demo.cost_tracking import DemoCosts
     from flextier.demo.display import Display
     from flextier.demo.questions import topics
 
+    records: list[CallRecord] = []
     texts = topics(options.topics)
     try:
         with provider(options.live, options.seed) as api:
-            costs = DemoCosts(options.report)
             display = Display(is_simulated=api.is_simulated)
             rows = [
-                row for part in PARTS for row in _run(part, options, api, display, texts, costs)
+                row for part in PARTS for row in _run(part, options, api, display, texts, records)
             ]
-        _show_costs(costs, display, options.open)
+        _show_costs(records, display, options)
     except (OSError, ValueError) as error:
         return fail("demo", error)
     return 1 if any(row.is_lost for row in rows) else 0
@@ -109,9 +113,10 @@ def _run(
     api: DemoProvider,
     display: Display,
     texts: Mapping[str, str],
-    costs: DemoCosts,
+    records: list[CallRecord],
 ) -> list[Question]:
-    """Run one part; skip it if it is optional and not installed."""
+    """Run one part, and add the records of its calls; skip it if it is not installed."""
+    from flextier.demo.ledger import records_of
     from flextier.demo.questions import ask_all
 
     weather = part.weather
@@ -127,16 +132,17 @@ def _run(
     asks = work.asks(texts, model=options.model, **api.arguments(weather))
     api.start(weather)
     peers = _peers(work, texts, api.peer_arguments(weather), options)
-    counting = costs.counting(part.name, part.framework)
     simulated = scoped(simulated=api.is_simulated)
     heading = display.part(part.framework, work.ASKED, len(asks), weather.words)
-    with simulated, counting, heading as done:
+    with simulated, heading as done:
         rows: list[Question]
         rows, *others = asyncio.run(_all(ask_all(asks, options.concurrency, done), *peers))
     display.summary(part.framework, rows, api.requests())
+    made = list(records_of(rows, part.name, part.framework))
+    records += made
     if others:
         lost = sum(row.is_lost for row in rows)
-        display.comparison("ChatOpenAIFlex", costs.totals, lost, others)
+        display.comparison("ChatOpenAIFlex", CostTotals(made), lost, others)
     return rows
 
 
@@ -159,17 +165,20 @@ def _peers(
     ]
 
 
-def _show_costs(costs: DemoCosts, display: Display, in_browser: bool) -> None:
+def _show_costs(records: list[CallRecord], display: Display, options: argparse.Namespace) -> None:
     """Display the costs, and write the page if its libraries are installed."""
-    costs.close()
-    display.costs(costs.totals)
+    from flextier.demo.ledger import write_ledger, write_page
+
+    display.costs(CostTotals(records))
+    ledger = None
     try:
-        page = costs.write_page()
+        ledger = write_ledger(records)
+        page = write_page(ledger, options.report)
     except ImportError as error:
         display.no_page(error)
     else:
         display.file("HTML report", page)
-        if in_browser:
+        if options.open:
             webbrowser.open(page.resolve().as_uri())
-    if costs.file is not None:
-        display.file("Ledger of all calls", costs.file)
+    if ledger is not None:
+        display.file("Ledger of all calls", ledger)
