@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.client.callers import CALLERS, STREAMS
+from tests.client.callers import CALLERS, PLAIN, STREAMS
 from tests.otel.telemetry import Telemetry
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test once for each way to make a call that it asks for."""
-    for name, callers in (("caller", CALLERS), ("stream", STREAMS)):
+    for name, callers in (("caller", CALLERS), ("plain", PLAIN), ("stream", STREAMS)):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, callers, ids=str)
 

@@ -14,6 +14,13 @@ from openai import (
 )
 from openai.types import Batch, FileObject
 
+
+def load_resources() -> None:
+    """Import what the SDK imports at the first call: its classes of resources and types."""
+    import openai.resources.chat
+    import openai.resources.responses  # noqa: F401 - imported for its side effect
+
+
 __all__ = [
     "APIConnectionError",
     "APIError",
@@ -27,4 +34,5 @@ __all__ = [
     "OpenAI",
     "OpenAIError",
     "Timeout",
+    "load_resources",
 ]

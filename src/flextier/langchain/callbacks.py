@@ -7,7 +7,7 @@ callback for the end of every call, and calls none for a cancelled run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, Token
 from functools import partial
 from threading import Lock
@@ -18,19 +18,19 @@ from flextier.calls.context import current_scope, listen
 from flextier.calls.report import CallReport, Retry
 from flextier.langchain.records import FRAMEWORK
 from flextier.langchain.run_tracking import outermost_run
+from flextier.langchain.traces import add_cost, current_span, tracers_of
 
 with needs_extra("langchain"):
     from langchain_core.callbacks import (
+        AsyncCallbackManager,
         AsyncCallbackManagerForLLMRun,
         BaseCallbackManager,
+        CallbackManager,
         CallbackManagerForLLMRun,
     )
     from langchain_core.callbacks.manager import handle_event
     from langchain_core.runnables import RunnableConfig, ensure_config
     from langchain_core.utils.uuid import uuid7
-
-
-_NO_LISTENER = nullcontext()
 
 
 def calls_of(
@@ -42,12 +42,23 @@ def calls_of(
     return listen(on_report, run=run, framework=FRAMEWORK)
 
 
-def run_listener(run_manager: Any) -> AbstractContextManager[None]:
-    """Pass retries and reports of calls begun inside to ``run_manager``, each once."""
-    if run_manager is None or not run_manager.handlers or _is_listening(run_manager):
-        return _NO_LISTENER
-    run = _RunCallbacks(run_manager)
-    return listen(run.report if run.report_handlers else None, run)
+@contextmanager
+def run_listener(run_manager: Any) -> Iterator[None]:
+    """Pass retries and reports of calls begun inside to ``run_manager``, each once.
+
+    Without a run manager it is that of the enclosing code. The span of the run is the current one.
+    """
+    run = _enclosing_run(run_manager)
+    if run is not None:
+        with current_span(run.tracers, run.run_manager.run_id):
+            yield
+    elif run_manager is None or not run_manager.handlers:
+        yield
+    else:
+        run = _RunCallbacks(run_manager)
+        reports = run.report if run.report_handlers or run.tracers else None
+        with listen(reports, run), current_span(run.tracers, run_manager.run_id):
+            yield
 
 
 class _RunCallbacks:
@@ -56,6 +67,7 @@ class _RunCallbacks:
     def __init__(self, run_manager: Any) -> None:
         self.run_manager = run_manager
         self.report_handlers = [h for h in run_manager.handlers if hasattr(h, "on_flextier_report")]
+        self.tracers = tracers_of(run_manager.handlers)
 
     def __call__(self, retry: Retry) -> Any:
         return self.run_manager.on_retry(retry.state)
@@ -63,16 +75,18 @@ class _RunCallbacks:
     def report(self, report: CallReport) -> None:
         run_id = self.run_manager.run_id
         handle_event(self.report_handlers, "on_flextier_report", None, report, run_id=run_id)
+        if self.tracers:
+            add_cost(self.tracers, run_id, report)
 
 
-def _is_listening(run_manager: Any) -> bool:
-    """Whether the same run listens already: ``stream`` may fall back to ``invoke``."""
-    runs = (
-        listener.run_manager
-        for listener in current_scope().retries
-        if isinstance(listener, _RunCallbacks)
-    )
-    return any(run.run_id == run_manager.run_id for run in runs)
+def _enclosing_run(run_manager: Any) -> _RunCallbacks | None:
+    """The run that listens already: ``stream`` calls ``_stream``, or falls back to ``invoke``."""
+    for listener in current_scope().retries:
+        if isinstance(listener, _RunCallbacks) and (
+            run_manager is None or listener.run_manager.run_id == run_manager.run_id
+        ):
+            return listener
+    return None
 
 
 def run_of_config(
@@ -81,11 +95,13 @@ def run_of_config(
     """The config with a run id, and a run manager for that run.
 
     LangChain does not expose the run manager of ``stream``. This one has the handlers of the
-    config, of the outer chain, of the model, and of our own blocks. It lacks the tracers that
-    LangChain adds to an outermost run: they miss retries, and nothing else.
+    config, of the outer chain, of the model, of our own blocks, and the tracers that LangChain adds
+    to an outermost run: they are added here already.
     """
     config = ensure_config(config)
     config["run_id"] = run_id = config.get("run_id") or uuid7()
+    managers = AsyncCallbackManager if is_async else CallbackManager
+    config["callbacks"] = managers.configure(config.get("callbacks"))
     given = [*_handlers(config.get("callbacks")), *_handlers(model.callbacks), *block_handlers()]
     make = AsyncCallbackManagerForLLMRun if is_async else CallbackManagerForLLMRun
     manager = make(

@@ -7,6 +7,7 @@ conventions 1.41.1. Other attributes are ``flextier.*``, named after the fields 
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -58,6 +59,21 @@ def of_error(report: CallReport) -> Attributes:
     return {"error.type": report.attempts[-1].outcome}
 
 
+def of_cost(cost: Cost) -> Attributes:
+    """The cost in US$, by the names that observability platforms read; empty: it is not known."""
+    if cost.total is None or cost.all_input is None or cost.output is None:
+        return {}
+    total, parts = float(cost.total), (float(cost.all_input), float(cost.output))
+    details = dict(zip(("input", "output", "total"), (*parts, total), strict=True))
+    return {
+        "gen_ai.usage.cost": total,
+        "langfuse.observation.cost_details": json.dumps(details),
+        "llm.cost.prompt": parts[0],
+        "llm.cost.completion": parts[1],
+        "llm.cost.total": total,
+    }
+
+
 def of_span(call: CallStart, report: CallReport, cost: Cost) -> Attributes:
     """Attributes of the span alone."""
     return {
@@ -76,6 +92,7 @@ def of_span(call: CallStart, report: CallReport, cost: Cost) -> Attributes:
         ),
         "flextier.waited": report.waited,
         "flextier.basis": cost.basis,
+        **_known("gen_ai.usage.cost", None if cost.total is None else float(cost.total)),
         **_known("flextier.cost", None if cost.total is None else float(cost.total)),
         **_known("flextier.saved", None if cost.saved is None else float(cost.saved)),
     }

@@ -6,6 +6,7 @@ import logging
 import time
 from threading import Lock
 
+from flextier._openai.names import load_resources
 from flextier._utils.extras import needs_extra
 from flextier._version import __version__
 from flextier.calls import hooks
@@ -13,7 +14,7 @@ from flextier.calls.hooks import CallStart
 from flextier.calls.report import CallReport, Retry
 from flextier.otel.attributes import SCHEMA_URL, of_call
 from flextier.otel.meters import Meters
-from flextier.otel.spans import SpanTimes, span_of
+from flextier.otel.spans import SpanTimes, outer_call, span_of
 from flextier.pricing.price_book import load_price_list
 
 with needs_extra("otel"):
@@ -37,6 +38,9 @@ def instrument(
     Sync and async, plain and streamed, through any framework, in every thread and event loop. A
     call's span has the times of the call and the parent that was current when the call started. It
     is never the current span itself, as it is created when the call has ended.
+
+    Where the current span is another package's of the same call (Langfuse's, OpenInference's,
+    OpenTelemetry's), that one gets the attributes and events, and there is no second span.
 
     Another call with the same arguments returns the active instrumentation; nothing is counted
     twice.
@@ -77,6 +81,7 @@ class Instrumentation:
         self._tracer = get_tracer(SCOPE, __version__, tracer_provider, SCHEMA_URL)
         self._meters = Meters(get_meter(SCOPE, __version__, meter_provider, SCHEMA_URL))
         load_price_list()
+        load_resources()  # else the first span would begin when the SDK has imported them
 
     def uninstrument(self) -> None:
         """Stop the telemetry. Calls that have started are still exported; later ones are not."""
@@ -87,7 +92,9 @@ class Instrumentation:
                 _active = None
 
     def _started(self, call: CallStart) -> _InstrumentedCall:
-        return _InstrumentedCall(self, SpanTimes(call, get_current(), time.time_ns()))
+        context = get_current()
+        times = SpanTimes(call, context, time.time_ns(), outer_call(context))
+        return _InstrumentedCall(self, times)
 
     def _export(self, times: SpanTimes, report: CallReport) -> None:
         cost = report.cost

@@ -11,6 +11,7 @@ from flextier.otel.attributes import (
     OPERATION,
     Attributes,
     of_attempt,
+    of_cost,
     of_error,
     of_fallback,
     of_span,
@@ -19,10 +20,32 @@ from flextier.pricing.cost import Cost
 
 with needs_extra("otel"):
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
+    from opentelemetry.trace import (
+        Span,
+        SpanKind,
+        StatusCode,
+        Tracer,
+        get_current_span,
+        set_span_in_context,
+    )
 
 ATTEMPT = "flextier.attempt"
 FALLBACK = "flextier.fallback"
+
+_OF_CALLS = {
+    "gen_ai.operation.name": {"chat", "text_completion", "generate_content"},
+    "langfuse.observation.type": {"generation"},
+    "openinference.span.kind": {"LLM"},
+}
+"""Attributes of spans of one model call, by the packages that make them."""
+
+
+def outer_call(context: Context) -> Span | None:
+    """The current span, if it is another instrumentation's of a model call; None: it is not."""
+    span = get_current_span(context)
+    attributes = getattr(span, "attributes", None) or {}  # the API does not promise to show them
+    is_call = any(attributes.get(name) in values for name, values in _OF_CALLS.items())
+    return span if is_call and span.is_recording() else None
 
 
 @dataclass(slots=True)
@@ -33,6 +56,8 @@ class SpanTimes:
     parent: Context
     """The context in which the call started."""
     started: int
+    outer: Span | None = None
+    """Another instrumentation's span of the call; None: there is none."""
     retries: list[tuple[int, float]] = field(default_factory=list)
     """For each retry: when the attempt before it ended, and the seconds waited after that."""
     ended: int = 0
@@ -45,7 +70,10 @@ class SpanTimes:
 def span_of(
     tracer: Tracer, times: SpanTimes, report: CallReport, cost: Cost, shared: Attributes
 ) -> Context:
-    """Create the span of a call; returns a context with the span.
+    """Create the span of a call, or complete the outer one; returns a context with the span.
+
+    An outer span that has ended before the call gets a child, which is no second span of a model
+    call: it has no ``gen_ai.*`` attributes.
 
     Args:
         tracer: creates the span.
@@ -54,14 +82,16 @@ def span_of(
         cost: the call's cost.
         shared: the attributes that spans and metrics share.
     """
-    failure = of_error(report)
-    span = tracer.start_span(
-        f"{OPERATION} {report.model}",
-        times.parent,
-        SpanKind.CLIENT,
-        {**shared, **failure, **of_span(times.call, report, cost)},
-        start_time=times.started,
-    )
+    failure, name, kind = of_error(report), f"{OPERATION} {report.model}", SpanKind.CLIENT
+    attributes = {**shared, **failure, **of_span(times.call, report, cost)}
+    if times.outer is not None:
+        attributes = {k: v for k, v in attributes.items() if k.startswith("flextier.")}
+        if times.outer.is_recording():
+            times.outer.set_attributes({**attributes, **of_cost(cost)})
+            _add_events(times.outer, times, report)
+            return set_span_in_context(times.outer, times.parent)
+        name, kind = f"flextier {report.model}", SpanKind.INTERNAL
+    span = tracer.start_span(name, times.parent, kind, attributes, start_time=times.started)
     if span.is_recording():
         _add_events(span, times, report)
         if failure:

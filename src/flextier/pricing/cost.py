@@ -59,6 +59,11 @@ class Cost:
         return total_if_known((self.input, self.cached_input, self.cache_write, self.output))
 
     @property
+    def all_input(self) -> Decimal | None:
+        """For all input, from a cache or not; None if a part is unknown."""
+        return total_if_known((self.input, self.cached_input, self.cache_write))
+
+    @property
     def saved(self) -> Decimal | None:
         """``standard`` minus ``total``; negative on a lane that costs more."""
         cost = self.total
