@@ -17,8 +17,10 @@ from openai.types import Batch, FileObject
 
 def load_resources() -> None:
     """Import what the SDK imports at the first call: its classes of resources and types."""
-    import openai.resources.chat
-    import openai.resources.responses  # noqa: F401 - imported for its side effect
+    # openai 3 loads its packages' names at first use
+    from openai.resources.chat import AsyncChat, Chat  # noqa: F401
+    from openai.resources.chat.completions import AsyncCompletions, Completions  # noqa: F401
+    from openai.resources.responses import AsyncResponses, Responses  # noqa: F401
 
 
 __all__ = [
