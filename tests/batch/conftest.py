@@ -82,7 +82,7 @@ def forget() -> None:
     """Start as a new process does."""
     for one in manager._MANAGERS.values():
         if one._api is not None:
-            one._api.close()
+            one._api._client.close()
             one._api._transfers.close()
     manager._MANAGERS.clear()
     for known in journal._OPEN.values():

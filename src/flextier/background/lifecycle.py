@@ -149,7 +149,9 @@ class BackgroundLifecycle:
             raise
         except BaseException as error:
             if self.response_id is not None and not isinstance(error, openai.APIError):
-                yield from self._cancel_abandoned()
+                last = yield from self._try_cancel(self.clock.now() + _CANCEL_TIMEOUT)
+                if last is not None:
+                    self.report_finished(last)
             raise
 
     def _poll_until_ended(self) -> Steps:
@@ -317,12 +319,6 @@ class BackgroundLifecycle:
                 return None
             if pause:
                 yield Pause(pause, uninterruptible=True)
-
-    def _cancel_abandoned(self) -> Generator[Step, Any, None]:
-        """Cancel the response, if possible, after its call was cancelled."""
-        last = yield from self._try_cancel(self.clock.now() + _CANCEL_TIMEOUT)
-        if last is not None:
-            self.report_finished(last)
 
     def report_finished(self, last: PolledResponse) -> None:
         """Report a response that has finished after its call ended."""

@@ -84,8 +84,17 @@ class BatchAPI:
         query = {"limit": limit, **({} if after is None else {"after": after})}
         with _as_sdk_errors():
             # Not ``batches.list``: it fails on what is no list, and takes null for an empty one.
-            listed = self._client.get("/batches", cast_to=object, options={"params": query})
-        return _page(listed, after)
+            listed: Any = self._client.get("/batches", cast_to=object, options={"params": query})
+        entries = listed.get("data") if isinstance(listed, dict) else None
+        if not isinstance(entries, list):
+            raise _malformed(
+                f"expected a list of batches, but the response begins {str(listed)[:80]!r}"
+            )
+        named = [x for x in entries if isinstance(x, dict) and _is_name(x.get("id"))]
+        batches = [Batch.construct(**entry) for entry in named if _is_name(entry.get("status"))]
+        last = named[-1]["id"] if named and listed.get("has_more") is not False else None
+        # A server that ignores ``after`` sends the same page again.
+        return BatchPage(batches, len(entries) - len(batches), None if last == after else last)
 
     def retrieve(self, batch_id: str) -> Batch:
         """The current state of a batch."""
@@ -106,10 +115,6 @@ class BatchAPI:
                 for chunk in response.iter_bytes(1 << 18):
                     out.write(chunk)
             out.flush()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
 
 @contextmanager
@@ -152,19 +157,6 @@ class BatchPage:
     """The number of entries that are no batch."""
     next_after: str | None
     """Where the next page starts; None: this is the last one."""
-
-
-def _page(listed: Any, after: str | None) -> BatchPage:
-    entries = listed.get("data") if isinstance(listed, dict) else None
-    if not isinstance(entries, list):
-        raise _malformed(
-            f"expected a list of batches, but the response begins {str(listed)[:80]!r}"
-        )
-    named = [entry for entry in entries if isinstance(entry, dict) and _is_name(entry.get("id"))]
-    batches = [Batch.construct(**entry) for entry in named if _is_name(entry.get("status"))]
-    last = named[-1]["id"] if named and listed.get("has_more") is not False else None
-    # A server that ignores ``after`` sends the same page again.
-    return BatchPage(batches, len(entries) - len(batches), None if last == after else last)
 
 
 def created_at(batch: Batch) -> float | None:

@@ -65,11 +65,8 @@ class PendingCalls:
 
         A call with a much earlier deadline would have the batch cancelled for all of them.
 
-        Args:
-            cancel_at: time at which the call needs its batch cancelled.
-            size: the bytes of its body.
-            limits: the bytes and the tokens that a file may have.
-            max_gap: seconds by which ``cancel_at`` may differ in any case.
+        ``size`` is that of its body, ``limits`` are the bytes and the tokens of a file.
+        ``cancel_at`` may differ by ``max_gap`` seconds in any case.
         """
         if not self.open or self.spool is None:
             return False

@@ -59,15 +59,10 @@ class Fetched:
         return {
             "batch_id": self.batch.id,
             "status": self.batch.status,
-            "path": self.path,
-            "done": self.done,
-            "failed": self.failed,
-            "unfinished": self.unfinished,
-            "in_order": self.in_order,
+            **{name: getattr(self, name) for name in self.__slots__ if name != "batch"},
             "usage": self.usage.to_dict(),
             "cost": optional_digits(self.cost),
             "saved": optional_digits(self.saved),
-            "unpriced": self.unpriced,
         }
 
 

@@ -18,10 +18,8 @@ def sync_client_for(client: Any) -> tuple[openai.OpenAI, bool]:
     """The SDK's own sync client with the address, the account and the connections of ``client``.
 
     It does not retry. If an async client has an HTTP client of the caller's, requests go through
-    it on the event loop that runs now, which has to keep running.
-
-    Returns:
-        The sync client, and whether it depends on the client's own HTTP client.
+    it on the event loop that runs now, which has to keep running. Also returned is whether the
+    sync client depends on the client's own HTTP client.
     """
     http_client, bound = _http_client(client)
     sync_client = openai.OpenAI(

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -222,26 +223,25 @@ def _end() -> None:
     """The last item of the queue."""
 
 
+@dataclass
 class CheckpointWriter:
     """Writes to a :class:`CheckpointDB` in a thread, within milliseconds, in few transactions.
 
-    A look-up sees all rows that were added before it. ``meta`` returns the metadata to store with
-    the rows, ``on_failure`` is called in the thread at the first failed write. The lines of done
-    rows are appended to ``part_file``, for early readers.
+    A look-up sees all rows that were added before it.
     """
 
-    def __init__(
-        self,
-        database: CheckpointDB,
-        *,
-        meta: Callable[[], dict[str, Any]],
-        on_failure: Callable[[Exception], None],
-        part_file: Path | None = None,
-    ) -> None:
-        self._database = database
-        self._meta = meta
-        self._on_failure = on_failure
-        self._part = None if part_file is None else part_file.open("a", encoding="utf-8")
+    database: CheckpointDB
+    meta: Callable[[], dict[str, Any]]
+    """Returns the metadata to store with the rows."""
+    on_failure: Callable[[Exception], None]
+    """Called in the thread at the first failed write."""
+    part_file: Path | None = None
+    """A file to which the lines of done rows are appended, for early readers."""
+    failure: Exception | None = None
+    """Why the last write failed; None: it did not."""
+
+    def __post_init__(self) -> None:
+        self._part = None if self.part_file is None else self.part_file.open("a", encoding="utf-8")
         self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._added = self._written = 0
         self._rows: list[FinishedRow] = []
@@ -249,8 +249,6 @@ class CheckpointWriter:
         self._lookups: list[tuple[list[Identity], Future[Finished]]] = []
         self._used: list[Used] = []
         self._meta_at = 0.0
-        self.failure: Exception | None = None
-        """Why the last write failed; None: it did not."""
         self._thread = threading.Thread(target=self._work, name="flextier-checkpoint", daemon=True)
         self._thread.start()
 
@@ -284,7 +282,7 @@ class CheckpointWriter:
             self._part.close()
         if self.failure is not None:
             raise StorageError(
-                f"{self._database.path}: {self.failure}; {len(self._rows)} finished rows could not "
+                f"{self.database.path}: {self.failure}; {len(self._rows)} finished rows could not "
                 "be written. Free disk space, and run the same again"
             )
 
@@ -297,7 +295,7 @@ class CheckpointWriter:
             except (sqlite3.Error, OSError) as error:
                 is_first, self.failure = self.failure is None, error
                 if is_first:
-                    self._on_failure(error)
+                    self.on_failure(error)
             if not self._lookups and not ended:
                 sleep(_MIN_INTERVAL)
             while self._lookups:
@@ -319,9 +317,9 @@ class CheckpointWriter:
     def _write(self, is_last: bool) -> None:
         meta: dict[str, Any] = {}
         if is_last or monotonic() - self._meta_at >= _META_INTERVAL:
-            meta = self._meta()
+            meta = self.meta()
         if self._rows or self._marks or meta:
-            self._database.store(self._rows, self._marks, meta)
+            self.database.store(self._rows, self._marks, meta)
         if meta:
             self._meta_at = monotonic()
         if self._part is not None:
@@ -340,6 +338,6 @@ class CheckpointWriter:
 
     def _answer(self, identities: list[Identity], future: Future[Finished]) -> None:
         try:
-            future.set_result(self._database.look_up(identities))
+            future.set_result(self.database.look_up(identities))
         except sqlite3.Error as error:
-            future.set_exception(storage_error(self._database.path, error))
+            future.set_exception(storage_error(self.database.path, error))

@@ -71,22 +71,18 @@ class RunArguments(TypedDict, total=False):
     is called with a :class:`Progress` ten times a second."""
 
 
-_DEFAULTS: RunArguments = {
-    "key": None,
-    "input_column": None,
+_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(RunArguments.__annotations__),
     "output_column": "output",
-    "lanes": None,
-    "deadline": None,
-    "until": None,
-    "concurrency": None,
-    "budget": None,
     "order": "input",
     "with_cost": False,
     "retry_errors": False,
     "overwrite": False,
-    "errors": None,
-    "progress": None,
 }
+_UNCHECKED = (
+    "key", "input_column", "output_column", "order", "with_cost", "retry_errors", "overwrite",
+    "progress",
+)  # fmt: skip
 
 
 def lists_arguments(function: _Function) -> _Function:
@@ -159,7 +155,7 @@ def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]
         TypeError: an argument has an unknown name.
     """
     check_arguments("run", arguments, _DEFAULTS)
-    given: RunArguments = {**_DEFAULTS, **arguments}
+    given: dict[str, Any] = {**_DEFAULTS, **arguments}
     # A link stays a link: the output is the file that it points to.
     target = Path(os.path.realpath(output))
     errors, budget, concurrency = given["errors"], given["budget"], given["concurrency"]
@@ -182,18 +178,11 @@ def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]
             else Path(os.path.realpath(errors))
         ),
         state_dir=_with_suffix(target, ".run"),
-        key=given["key"],
-        input_column=given["input_column"],
-        output_column=given["output_column"],
         lanes=lanes,
         deadline=deadline,
         concurrency=concurrency or _default_concurrency(lanes, deadline, budget is not None),
         budget=None if budget is None else _amount(budget),
-        order=given["order"],
-        with_cost=given["with_cost"],
-        retry_errors=given["retry_errors"],
-        overwrite=given["overwrite"],
-        progress=given["progress"],
+        **{name: given[name] for name in _UNCHECKED},
     )
     _check_files(checked)
     return checked

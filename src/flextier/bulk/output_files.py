@@ -29,11 +29,7 @@ def write_output(
     input_version: int,
     done: int,
 ) -> None:
-    """Write the output, which must have ``done`` rows of a version of the input.
-
-    Raises:
-        StorageError: it cannot be written, or rows are missing; the existing file is unchanged.
-    """
+    """Write the output, of ``done`` rows; an error leaves an existing file unchanged."""
 
     def lines() -> Iterator[str]:
         return database.stored_lines(DONE, input_version, by_line=run_options.order == "input")

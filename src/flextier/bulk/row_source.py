@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 
 from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointEntry, CheckpointWriter
@@ -17,34 +18,30 @@ _CHUNK = 500
 """Rows that are read and looked up together."""
 
 
+@dataclass
 class RowSource:
-    """Reads the input, and leaves out finished rows; if ``is_fresh``, no row is finished yet."""
+    """Reads the input, and leaves out finished rows."""
 
-    def __init__(
-        self,
-        source: InputSource,
-        run_options: RunOptions,
-        writer: CheckpointWriter,
-        input_version: int,
-        *,
-        is_fresh: bool,
-    ) -> None:
-        self._rows: Iterator[Row] = source.rows()
-        self._key = run_options.key
-        self._retry_errors = run_options.retry_errors
-        self._writer = writer
-        self._input_version = input_version
-        # Without keys a row's identity is its line, so none can come twice.
-        self._needs_no_lookup = is_fresh and run_options.key is None
-        self._added_columns = frozenset(run_options.added_columns)
-        self._read_error: InputError | None = None
-        self._lines_in_flight: dict[Identity, int] = {}
-        self.read = 0
-        """Rows that were read."""
+    source: InputSource
+    run_options: RunOptions
+    writer: CheckpointWriter
+    """Looks up finished rows."""
+    input_version: int
+    is_fresh: bool
+    """Whether no row is finished yet."""
+    read: int = 0
+    """Rows that were read."""
+    is_at_end: bool = False
+    """Whether the whole input was read."""
+
+    def __post_init__(self) -> None:
         self.skipped = {DONE: 0, FAILED: 0}
         """Rows that an earlier start finished, by state."""
-        self.is_at_end = False
-        """Whether the whole input was read."""
+        self._rows: Iterator[Row] = self.source.rows()
+        self._key = self.run_options.key
+        self._added_columns = frozenset(self.run_options.added_columns)
+        self._read_error: InputError | None = None
+        self._lines_in_flight: dict[Identity, int] = {}
 
     def release(self, row: Row) -> None:
         """Note that a row is no longer in flight: it was passed to the writer, or abandoned."""
@@ -86,10 +83,10 @@ class RowSource:
     async def _unfinished(self, chunk: list[Row]) -> list[Row]:
         for row in chunk:
             self._register(row)
-        if self._needs_no_lookup:
+        if self.is_fresh and self._key is None:  # a row's identity is its line: none comes twice
             return chunk
         # A row that is no longer in flight was passed to the writer before, so it is found.
-        future = self._writer.look_up([row.identity for row in chunk])
+        future = self.writer.look_up([row.identity for row in chunk])
         finished = await asyncio.wrap_future(future)
         return [row for row in chunk if not self._skips(row, finished.get(row.identity))]
 
@@ -116,17 +113,17 @@ class RowSource:
         if finished is None:
             return False
         same_line = finished.line == row.line
-        same_version = finished.input_version == self._input_version
+        same_version = finished.input_version == self.input_version
         if self._key is not None and same_version and not same_line:
             self.release(row)
             self._mark_duplicate(row, finished.line)
             return False
         if finished.digest != row.digest:
             return False
-        if finished.state == FAILED and self._retry_errors:
+        if finished.state == FAILED and self.run_options.retry_errors:
             return False
         if not (same_line and same_version):
-            self._writer.mark_seen(row.line, self._input_version, row.identity)
+            self.writer.mark_seen(row.line, self.input_version, row.identity)
         self.skipped[finished.state] += 1
         self.release(row)
         return True

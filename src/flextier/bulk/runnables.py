@@ -37,9 +37,6 @@ def target_of(runnable: Any, threads: WorkerThreads, label: str | None = None) -
     """How to call a LangChain Runnable, an LLM or engine of LlamaIndex, or a function.
 
     ``label`` is its name; None: the name of the function, or of its class.
-
-    Raises:
-        BulkError: it is none of these, or an engine that streams.
     """
     if inspect.isclass(runnable):
         raise BulkError(f"{runnable.__name__} is a class: give an object, {runnable.__name__}()")
@@ -125,9 +122,6 @@ def load(spec: str) -> Any:
     """The object that ``MODULE:NAME`` names; with ``()`` at its end, what calling it returns.
 
     Modules of the current directory come first.
-
-    Raises:
-        BulkError: it does not exist, or cannot be imported.
     """
     module_name, colon, name = spec.partition(":")
     is_factory = name.endswith("()")
@@ -139,7 +133,10 @@ def load(spec: str) -> Any:
         if not hasattr(found, part):
             raise BulkError(f"RUNNABLE {spec!r}: {module_name} has no {name!r}")
         found = getattr(found, part)
-    return _called(spec, found) if is_factory else found
+    try:
+        return found() if is_factory else found
+    except Exception as error:
+        raise BulkError(f"RUNNABLE {spec!r} raised {type(error).__name__}: {error}") from error
 
 
 def _imported(spec: str, module_name: str) -> Any:
@@ -155,13 +152,6 @@ def _imported(spec: str, module_name: str) -> Any:
         raise BulkError(
             f"RUNNABLE {spec!r}: importing {module_name} raised {type(error).__name__}: {error}"
         ) from error
-
-
-def _called(spec: str, factory: Any) -> Any:
-    try:
-        return factory()
-    except Exception as error:
-        raise BulkError(f"RUNNABLE {spec!r} raised {type(error).__name__}: {error}") from error
 
 
 # --- threads for sync functions ---------------------------------------------------------------

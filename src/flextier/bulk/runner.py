@@ -42,11 +42,7 @@ async def run_all(
     on_progress: OnProgress | None = None,
     with_signals: bool = False,
 ) -> BulkResult:
-    """Run a runnable over all rows that are not finished.
-
-    Raises:
-        BulkError: the run cannot begin, or cannot continue.
-    """
+    """Run a runnable over all rows that are not finished."""
     threads = WorkerThreads(min(run_options.concurrency, _MAX_THREADS))
     target = target_of(runnable, threads, label)
     source = source_of(run_options.input)
@@ -110,7 +106,7 @@ class _Runner:
                 await asyncio.to_thread(write_part, database, part_file, self._input_version)
             self._writer = self._start_writer()
             self._rows = RowSource(
-                self.source, run_options, self._writer, self._input_version, is_fresh=is_fresh
+                self.source, run_options, self._writer, self._input_version, is_fresh
             )
             self._workers = RowWorkers(
                 run_options,

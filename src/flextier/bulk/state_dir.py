@@ -70,11 +70,7 @@ def _exists(path: Path) -> BulkError:
 
 
 def check_settings(run_options: RunOptions, label: str) -> None:
-    """Compare the settings with those of earlier starts; with ``overwrite``, discard another run.
-
-    Raises:
-        BulkError: the directory or an output file belongs to another run.
-    """
+    """Compare the settings with earlier starts'; with ``overwrite``, discard another run."""
     rows_db = run_options.state_dir / "rows.db"
     settings = {"runnable": label, **run_options.settings}
     with closing(CheckpointDB(rows_db)) as database:
