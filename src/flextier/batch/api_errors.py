@@ -32,11 +32,6 @@ class ValidationFailure:
     param: str | None
 
     @property
-    def is_enqueue_limit(self) -> bool:
-        """Whether too many tokens are enqueued: the batch may be created later."""
-        return is_enqueue_limit(self.code, self.message)
-
-    @property
     def is_quota(self) -> bool:
         """Whether the account may not spend more, on any lane."""
         return classify(Failure(status=429, code=self.code), BATCH) == "quota"

@@ -21,6 +21,7 @@ from flextier.batch.collect import warn_unwritten
 from flextier.batch.future import BatchFuture, error_response, resubmit
 from flextier.batch.line_response import http_response
 from flextier.batch.pending_calls import GroupKey, wake_all
+from flextier.batch.resumed_batch import ResumedBatch
 from flextier.batch.sync_client import sync_client_for
 from flextier.batch.worker import BatchWorker, new_worker
 from flextier.capacity import AccountKey
@@ -130,7 +131,7 @@ class BatchManager(AccountBatches):
                 journal.write_soon(lambda: journal.unfinished(place.tag), warn_unwritten)
                 future.settle(resubmit)
                 return future
-            worker = self.by_tag[place.tag] = BatchWorker(self, group, place.tag, row)
+            worker = self.by_tag[place.tag] = ResumedBatch(self, group, row)
             worker.join(future)
         worker.thread.start()
         return future

@@ -34,7 +34,7 @@ from flextier.batch.pending_calls import GroupKey, PendingCalls, Wakes, wake_all
 from flextier.batch.poll_schedule import lane_poll_interval
 from flextier.batch.retrying_api import RetryingBatchAPI
 from flextier.batch.spool_file import SpoolFile
-from flextier.batch.submit import CLOCK_SKEW, LIST_DELAY, BatchSubmission
+from flextier.batch.submit import CLOCK_SKEW, BatchSubmission
 from flextier.errors import BatchUnfinished
 from flextier.journal import JournalError
 from flextier.journal.batches import BatchRow
@@ -54,7 +54,7 @@ _MAX_LIMIT_REFUSALS = 3
 """Refusals for the enqueued-token limit, with no other batch of ours, until a file is split."""
 
 
-class _BatchFinished(Exception):
+class BatchFinished(Exception):
     """The batch needs no more work here; its calls have their outcome."""
 
 
@@ -62,20 +62,18 @@ class BatchWorker:
     """A batch and its waiting calls."""
 
     def __init__(
-        self, account: AccountBatches, group: GroupKey, tag: str, row: BatchRow | None = None
+        self, account: AccountBatches, group: GroupKey, tag: str, *, is_new: bool = True
     ) -> None:
-        """Start to gather lines; with ``row``, resume a batch that the journal has."""
         self.group = group
         self.tag = tag
         self._wait = ThreadWait()
         self._wait.prepare()
-        self.calls = PendingCalls(account.lock, group.clock, self.wake, open=row is None)
+        self.calls = PendingCalls(account.lock, group.clock, self.wake, open=is_new)
         self.ended = False
         """Whether no call can wait here any more."""
         self.thread = threading.Thread(target=self._run, name=f"flextier-batch-{tag}", daemon=True)
         self._lock = account.lock
         self._account = account
-        self._row = row
         self._clock = group.clock
         self._journal = group.journal
         self._requests = RetryingBatchAPI(account.api, group, self._pause, self._check_deadlines)
@@ -84,7 +82,7 @@ class BatchWorker:
         )
         self._file_id: str | None = None
         self._batch: Batch | None = None
-        self._journaled = row is not None
+        self._journaled = not is_new
         self._repairs = 0
         self._limit_refusals = 0
 
@@ -124,23 +122,18 @@ class BatchWorker:
                 return
         if self._submission.maybe_created:
             self.calls.settle_and_wake(raised(lambda request: unknown_result(request, None)))
-            raise _BatchFinished
+            raise BatchFinished
         if self._journaled:
             record(self._journal, lambda journal: journal.gone(self.tag))
         self.calls.settle_and_wake(self._unfinished("deadline"))
-        raise _BatchFinished
+        raise BatchFinished
 
     # --- the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            if self._row is not None:
-                self._resume(self._row)
-            else:
-                self._gather()
-                self._seal()
-                self._submit_and_collect()
-        except _BatchFinished:
+            self._work()
+        except BatchFinished:
             pass
         except Exception as error:  # noqa: BLE001 - the waiting calls get the error
             self._fail(error)
@@ -152,6 +145,11 @@ class BatchWorker:
             wake_all(wakes)
             if self.calls.spool is not None:
                 self.calls.spool.close()
+
+    def _work(self) -> None:
+        self._gather()
+        self._seal()
+        self._submit_and_collect()
 
     def _gather(self) -> None:
         """Wait for lines until the window is over, or the file is full."""
@@ -168,14 +166,14 @@ class BatchWorker:
         """Fix which lines are sent, and write that to the journal before sending."""
         with self._lock:
             if self.calls.is_empty:
-                raise _BatchFinished
+                raise BatchFinished
             self.calls.compact()
             futures = self.calls.futures
         policy = self.group.policy
         # Where batch is the last lane, calls that are too few have no other lane.
         if len(futures) < policy.batch_min_calls and EXECUTIONS.get(policy.lanes[-1]) != "batch":
             self.calls.settle_and_wake(self._unfinished("alone"))
-            raise _BatchFinished
+            raise BatchFinished
         if self._journal is not None:
             row = BatchRow(
                 self.tag,
@@ -257,7 +255,7 @@ class BatchWorker:
                 cancels += 1
                 with self._lock:
                     if cancels >= _MAX_CANCELS and self.calls.is_empty:
-                        raise _BatchFinished
+                        raise BatchFinished
             pause = self._poll_interval(polls, cancelled)
             log_batch(self.group, "polled", batch, f", next poll in {seconds(pause)}")
             self._pause(pause)
@@ -292,7 +290,7 @@ class BatchWorker:
         """Whether to cancel the batch now; without calls, one that the journal has goes on."""
         with self._lock:
             if self.calls.is_empty and self._journal is not None:
-                raise _BatchFinished
+                raise BatchFinished
             return self.calls.is_empty or self.calls.is_overdue
 
     # --- a file that failed validation: no line of it was processed ---------------------------
@@ -301,7 +299,7 @@ class BatchWorker:
         """Submit the valid lines of a batch that failed validation again, and finish."""
         failures = validation_failures(batch)
         self._batch = None
-        limit = next((f for f in failures if f.is_enqueue_limit), None)
+        limit = next((f for f in failures if is_enqueue_limit(f.code, f.message)), None)
         if limit is not None:
             self._limit_refused(limit.message)
             return
@@ -326,7 +324,7 @@ class BatchWorker:
             why = "; ".join(f"{f.code}: {f.message}" for f in failures)
             outcome = self._unfinished(batch.status, why, batch.id)
         self.calls.settle_and_wake(outcome)
-        raise _BatchFinished
+        raise BatchFinished
 
     def _limit_refused(self, message: str) -> None:
         """After a refusal for the enqueued-token limit: wait, or split the file."""
@@ -344,7 +342,7 @@ class BatchWorker:
         if exceeds:
             record(self._journal, lambda journal: journal.gone(self.tag))
             self.calls.settle_and_wake(error_response(LINE_ERROR, "token_limit_exceeded", message))
-            raise _BatchFinished
+            raise BatchFinished
         self._pause(
             self.group.policy.batch_poll_interval * min(2 ** (self._limit_refusals - 1), 10)
         )
@@ -370,63 +368,7 @@ class BatchWorker:
                     worker.calls.take_over(self.calls, part)
                 finally:  # on a full disk, the other calls stay here
                     worker.thread.start()
-        raise _BatchFinished
-
-    # --- batches of an earlier run, or of another process -------------------------------------
-
-    def _resume(self, row: BatchRow) -> None:
-        """Resume a batch that the journal has, whatever its state."""
-        assert self._journal is not None
-        batch: Batch | None = None
-        found: BatchRow | None = row
-        while found is not None:
-            try:
-                batch = self._find(found)
-            except openai.NotFoundError:
-                batch = None
-            if batch is not None:
-                batch = self._poll_until_ended(batch)
-            if batch is None or batch.status != "failed" or self._journal.batches.adopt(self.tag):
-                break
-            self._pause_for_owner()  # which submits it again
-            found = self._journal.batches.get(self.tag)
-        if batch is None or not (batch.output_file_id or batch.error_file_id):
-            self._journal.gone(self.tag)
-            return  # its lines are submitted again
-        waiting = {future.custom_id for future in self._futures()}
-        collect_results(batch, self.tag, self._requests, self.group, self.calls)
-        # A call that joined meanwhile may have missed its line, but finds it in the journal.
-        lost = waiting & {future.custom_id for future in self._futures()}
-        if lost:
-            self._release(lost, keep_answer=self.group.policy.journal_store_responses)
-        if batch.status != "completed":
-            self.calls.settle_and_wake(self._unfinished(batch.status), lost)
-
-    def _find(self, row: BatchRow) -> Batch | None:
-        """The batch; None if it was never created."""
-        assert self._journal is not None
-        while row.batch_id is None and not self._journal.batches.adopt(self.tag):
-            self._pause_for_owner()  # which may create it
-            with self._lock:
-                if self.calls.is_empty or self.calls.is_overdue:
-                    raise _BatchFinished
-            found = self._journal.batches.get(self.tag)
-            if found is None:
-                return None
-            row = found
-        if row.batch_id is not None:
-            return self._requests.retrieve(row.batch_id)
-        listed_at = row.sealed + LIST_DELAY
-        while (left := listed_at - self._clock.wall()) > 0:
-            self._pause(min(left, LIST_DELAY))
-        batch = self._requests.retry(lambda api: api.find(self.tag, row.sealed - CLOCK_SKEW))
-        if batch is not None:
-            self._update_journal(batch_id=batch.id, status=batch.status)
-        return batch
-
-    def _pause_for_owner(self) -> None:
-        """Give the process that has the batch some time."""
-        self._pause(min(1.0, self.group.policy.batch_poll_interval))
+        raise BatchFinished
 
     # --- ends ---------------------------------------------------------------------------------
 

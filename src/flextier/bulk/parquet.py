@@ -119,25 +119,21 @@ def _infer_types(objects: Iterator[dict[str, Any]], names: list[str]) -> dict[st
         for name in names:
             value = values.get(name)
             if value is not None:
-                kind = type(value)
+                kind: Any = type(value)
                 if kind is int and not -(2**53) <= value <= 2**53:  # not exact as a double
-                    kind = _Int64Only if -(2**63) <= value < 2**63 else _TooLarge
+                    kind = _ONLY_INT64 if -(2**63) <= value < 2**63 else _TOO_LARGE
                 types[name].add(kind)
     return {name: _common_type(found) for name, found in types.items()}
 
 
-class _Int64Only:
-    """An ``int64`` that a ``double`` cannot hold exactly."""
-
-
-class _TooLarge:
-    """An integer that does not fit into ``int64``."""
+_ONLY_INT64, _TOO_LARGE = "int64", "large"
+"""Kinds of integers: one that a ``double`` cannot hold exactly, and one that ``int64`` cannot."""
 
 
 def _common_type(types: set[Any]) -> type | None:
     if types == {int, float}:
         return float
-    if types in ({_Int64Only}, {int, _Int64Only}):
+    if types in ({_ONLY_INT64}, {int, _ONLY_INT64}):
         return int
     if len(types) > 1:
         return None
