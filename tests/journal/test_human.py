@@ -172,7 +172,7 @@ def test_without_a_file_beside_it(path: Path, wall: Wall, monkeypatch: pytest.Mo
     monkeypatch.setattr("flextier._utils.sqlite_file.sqlite3.connect", forbidden)
     with JournalReader(path) as reader:
         assert reader.counts()["done"] == 1
-    Path(f"{path}-wal").touch()
+    Path(f"{path}-wal").write_bytes(b"newer answers")
     with pytest.raises(JournalError, match="cannot be read: unable to open"):
         JournalReader(path)
 

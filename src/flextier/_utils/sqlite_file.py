@@ -70,8 +70,9 @@ def open_read_only(path: str | Path, timeout: float = 60.0) -> sqlite3.Connectio
     try:
         return _checked(uri, timeout)
     except sqlite3.OperationalError:
-        # Without the -wal file, which the directory may forbid to create, no process writes to it.
-        if os.path.exists(f"{path}-wal"):
+        # Without a -wal file, which the directory may forbid to create, no process writes to it.
+        log = f"{os.path.realpath(path)}-wal"
+        if os.path.exists(log) and os.path.getsize(log):
             raise
         return _checked(f"{uri}&immutable=1", timeout)
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, update
@@ -14,7 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from flextier.ledger import readonly_sqlite, version
+from flextier._utils.sqlite_file import open_read_only
+from flextier.ledger import version
 from flextier.ledger.errors import ForeignDatabaseError, LedgerError
 from flextier.ledger.rows import Row
 from flextier.ledger.schema import calls, sessions
@@ -40,11 +42,10 @@ class LedgerStore:
         """
         self.address = address
         self._readonly = readonly
-        self._engine = _engine(address.readonly() if readonly else address)
-        self._immutable = _engine(address.readonly(immutable=True)) if readonly else self._engine
+        self._engine = _engine(address, readonly)
         self._fork_lock = _ForkLock()
         self._connection: Connection | None = None  # of the thread that writes
-        self._file_id: tuple[int, int] | None = None
+        self._file_id: tuple[int, int] | None = None  # device and inode
         self.is_open = False
         """Whether the ledger has been opened for writing once."""
         self._inherited: Connection | None = None
@@ -98,16 +99,18 @@ class LedgerStore:
 
     @contextmanager
     def _read_connection(self) -> Iterator[Connection]:
-        path = self.address.path
-        if self._readonly and path is not None and readonly_sqlite.needs_immutable(path):
-            with (
-                readonly_sqlite.check_unchanged(path, self.address.shown),
-                self._immutable.connect() as connection,
-            ):
+        before = self._version()
+        with self._engine.connect() as connection:
+            # SQLite creates a log even to read, unless it opens the file without locks.
+            is_unlocked = self._readonly and self.address.log_size() is None
+            try:
                 yield connection
-        else:
-            with self._engine.connect() as connection:
-                yield connection
+            finally:
+                if is_unlocked and self._version() != before:
+                    raise LedgerError(
+                        f"{self.address.shown} was written while it was read without locks, as "
+                        "this user may not write to its directory: read it again"
+                    )
 
     def close(self) -> None:
         """Close the connection that writes; the next write opens another."""
@@ -130,7 +133,7 @@ class LedgerStore:
 
     def _check(self) -> None:
         try:
-            if self._current_file_id() is None and self.address.path is not None:
+            if self.address.file_state() is None and self.address.path is not None:
                 raise LedgerError(f"{self.address.shown} does not exist")
         except OSError as error:
             raise LedgerError(f"{self.address.shown} cannot be read: {error.strerror}") from error
@@ -185,14 +188,13 @@ class LedgerStore:
             connection.close()
 
     def _current_file_id(self) -> tuple[int, int] | None:
-        """The device and inode of the SQLite file; None: there is no file."""
-        if self.address.path is None:
-            return None
-        try:
-            found = self.address.path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
+        state = self.address.file_state()
+        return None if state is None else (state.st_dev, state.st_ino)
+
+    def _version(self) -> tuple[int, int, int] | None:
+        """What changes with the SQLite file's content."""
+        state = self.address.file_state()
+        return None if state is None else (state.st_ino, state.st_size, state.st_mtime_ns)
 
     def _save_session(self, connection: Connection, session: Mapping[str, Any]) -> None:
         same = sessions.c.id == session["id"]
@@ -212,8 +214,8 @@ class LedgerStore:
                     f"{self.address.shown} is not a SQLite database, or is damaged: {message}"
                 ) from error
             cause = error if message == original else None  # the cause would show the password
-            if self._readonly and self.address.path is not None:
-                message += readonly_sqlite.permission_hint(self.address.path, message)
+            if self._readonly:
+                message += self.address.permission_hint(message)
             raise LedgerError(f"{self.address.shown} cannot be {action}: {message}") from cause
 
 
@@ -278,18 +280,24 @@ def _retry_while_locked(action: Callable[[], None]) -> None:
         time.sleep(0.05)
 
 
-def _engine(address: LedgerUrl) -> Engine:
+def _engine(address: LedgerUrl, readonly: bool) -> Engine:
     options: dict[str, Any]
-    if address.path is not None:
+    path = address.path
+    creator = partial(open_read_only, path, _BUSY_TIMEOUT) if readonly and path else None
+    if path is not None:
         options = {"check_same_thread": False, "timeout": _BUSY_TIMEOUT}
     else:
         options = {} if "connect_timeout" in address.url.query else {"connect_timeout": 10}
     engine = create_engine(
-        address.url, poolclass=NullPool, hide_parameters=True, connect_args=options
+        address.url,
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args=options,
+        **({} if creator is None else {"creator": creator}),
     )
     if engine.dialect.is_async:
         raise ValueError(f"{address.url.drivername}: the ledger needs a driver that is not async")
-    if address.path is not None:
+    if path is not None:
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
     return engine

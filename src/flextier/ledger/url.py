@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 from flextier.ledger.errors import LedgerError
 
 _KINDS = ("sqlite", "postgresql")
+_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +52,46 @@ class LedgerUrl:
         )
         return cls(url, path, f"sqlite:///{path}")
 
-    def readonly(self, *, immutable: bool = False) -> LedgerUrl:
-        """The same address for connections that cannot write.
-
-        Args:
-            immutable: open the SQLite file without locks; no other process may write to it.
-        """
-        if self.path is None:
-            return self
-        options = {"mode": "ro", **({"immutable": "1"} if immutable else {})}
-        return replace(self, url=self.url.update_query_dict(options))
-
     def redacted(self, message: str) -> str:
         """A message of the driver, with passwords replaced by asterisks."""
         secrets = [self.url.password, *map(str, self.url.normalized_query.get("password", ()))]
         for secret in filter(None, secrets):
             message = message.replace(secret, "***")
         return message
+
+    def file_state(self) -> os.stat_result | None:
+        """Inode, size and times of the SQLite file; None: there is none."""
+        try:
+            return None if self.path is None else self.path.stat()
+        except FileNotFoundError:
+            return None
+
+    def log_size(self) -> int | None:
+        """Bytes of the write-ahead log beside the SQLite file; None: there is none."""
+        try:
+            return None if self.path is None else self._log.stat().st_size
+        except OSError:  # or SQLite will report why it cannot be read
+            return None
+
+    @property
+    def _log(self) -> Path:
+        assert self.path is not None
+        real = self.path.resolve()  # SQLite follows links, too
+        return real.with_name(f"{real.name}-wal")
+
+    def permission_hint(self, message: str) -> str:
+        """The permission that SQLite's message asks for, as the end of a sentence, or empty."""
+        if self.path is None or not re.search("readonly database|unable to open", message):
+            return ""
+        if not os.access(self.path, os.R_OK, effective_ids=_EFFECTIVE_IDS):
+            return ": this user may not read the file"
+        if self.log_size():
+            return (
+                f": its newest records are in {self._log.name}, which needs shared memory beside "
+                f"it: close the ledger in the programs that write it, or let this user read -wal "
+                f"and -shm, or write to {self._log.parent}"
+            )
+        return ""
 
     def create_file(self) -> None:
         """Create the SQLite file, if it does not exist, with mode 0600.
