@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any
@@ -117,11 +116,6 @@ def errors_of(batch: Batch) -> list[str]:
         )
         for failure in validation_failures(batch)
     ]
-
-
-def as_json(shown: Any) -> str:
-    """JSON for another program: ASCII only, whatever the encoding of the pipe."""
-    return json.dumps(shown, indent=2) + "\n"
 
 
 def as_dict(batch: Batch) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -71,6 +72,11 @@ def write_stdout(command: str, text: str) -> int:
         if not isinstance(error, BrokenPipeError):  # as of `| head`
             return fail(command, f"standard output cannot be written: {error.strerror}")
     return 0
+
+
+def write_json(command: str, value: object) -> int:
+    """The same with a value as JSON, in ASCII, whatever the encoding of the output."""
+    return write_stdout(command, json.dumps(value, indent=2) + "\n")
 
 
 def discard(stream: TextIO) -> None:

@@ -6,14 +6,17 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flextier._utils.formatting import count, dollars, plain
-from flextier.cli._common import DURATION, duration, fail, print_stderr, write_stdout
+from flextier.cli._common import DURATION, duration, fail, print_stderr, write_json, write_stdout
 
 if TYPE_CHECKING:
     import openai
     from openai.types import Batch
+
+    Verb = Callable[[openai.OpenAI, argparse.Namespace], int]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,30 +27,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
-    def verb(name: str, summary: str) -> argparse.ArgumentParser:
-        return verbs.add_parser(name, help=summary, description=summary, parents=[common])
+    def verb(run: Verb, name: str, summary: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=summary, description=summary, parents=[common])
+        added.set_defaults(run_verb=run)
+        return added
 
-    listing = verb("list", "the batches of the project, the newest first")
+    listing = verb(_list, "list", "the batches of the project, the newest first")
     listing.add_argument(
         "--limit", type=_positive_int, default=20, metavar="N", help="[%(default)s]"
     )
     listing.add_argument("--status", action="append", help="only these; may be given again")
     listing.add_argument("--json", action="store_true", help="as JSON")
-    showing = verb("show", "all details of a batch")
+    showing = verb(_show, "show", "all details of a batch")
     showing.add_argument("id", metavar="ID")
     showing.add_argument("--json", action="store_true", help="as JSON")
-    waiting = verb("wait", "wait until a batch has ended; the exit status is 0 if it is completed")
+    waiting = verb(
+        _wait, "wait", "wait until a batch has ended; the status is 0 if it is completed"
+    )
     waiting.add_argument("id", metavar="ID")
     _add_times(waiting)
-    stopping = verb("cancel", "cancel a batch; lines that are done are kept, and charged")
+    stopping = verb(_cancel, "cancel", "cancel a batch; lines that are done are kept, and charged")
     stopping.add_argument("id", metavar="ID")
     stopping.add_argument("--wait", action="store_true", help="until it has ended")
     _add_times(stopping)
-    fetching = verb("fetch", "write the results of a batch to a JSONL file")
+    fetching = verb(_fetch, "fetch", "write the results of a batch to a JSONL file")
     fetching.add_argument("id", metavar="ID")
     fetching.add_argument("out", metavar="OUT", help="is replaced as a whole")
     fetching.add_argument("--json", action="store_true", help="counts and cost as JSON")
-    creating = verb("create", "check a JSONL file, upload it, create a batch of it; prints the id")
+    creating = verb(
+        _create, "create", "check and upload a JSONL file, create a batch of it; prints the id"
+    )
     creating.add_argument("file", metavar="FILE", help="lines of custom_id, method, url and body")
     creating.add_argument("--endpoint", metavar="URL", help="[as the lines say]")
     creating.add_argument(
@@ -81,13 +90,12 @@ def run(options: argparse.Namespace) -> int:
         return fail("batch", str(error), 2)
     with client:
         try:
-            return _VERBS[options.verb](client, options)
-        except openai.OpenAIError as error:
+            status: int = options.run_verb(client, options)
+        except (openai.OpenAIError, TimeoutError) as error:
             return fail("batch", _error_text(client, error), 1)
-        except TimeoutError as error:
-            return fail("batch", str(error), 1)
         except KeyboardInterrupt:
             return fail("batch", f"{options.verb} was interrupted: see 'flextier batch list'", 1)
+    return status
 
 
 def _list(client: openai.OpenAI, options: argparse.Namespace) -> int:
@@ -95,9 +103,7 @@ def _list(client: openai.OpenAI, options: argparse.Namespace) -> int:
 
     found = manual.list_batches(client, limit=options.limit, status=options.status)
     if options.json:
-        return write_stdout(
-            "batch", formatting.as_json([formatting.as_dict(batch) for batch in found])
-        )
+        return write_json("batch", [formatting.as_dict(batch) for batch in found])
     return write_stdout("batch", formatting.table(found, time.time()))
 
 
@@ -106,25 +112,27 @@ def _show(client: openai.OpenAI, options: argparse.Namespace) -> int:
 
     batch = manual.retrieve(client, options.id)
     if options.json:
-        return write_stdout("batch", formatting.as_json(formatting.as_dict(batch)))
+        return write_json("batch", formatting.as_dict(batch))
     return write_stdout("batch", formatting.page(batch))
 
 
 def _wait(client: openai.OpenAI, options: argparse.Namespace) -> int:
-    from flextier.batch import manual
+    from flextier.batch import formatting, manual
 
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    batch_id, on_status = options.id, _print_status if is_terminal else None
     try:
         batch = manual.wait(
-            client,
-            options.id,
-            poll=options.poll,
-            timeout=options.timeout,
-            on_status=_print_status if is_terminal else None,
+            client, batch_id, poll=options.poll, timeout=options.timeout, on_status=on_status
         )
     except KeyboardInterrupt:
-        return _interrupted(options.id)
-    return _ended(batch)
+        why = f"not waited for any more; {batch_id} goes on: 'flextier batch cancel {batch_id}'"
+        return fail("batch", f"{why} stops it", 1)
+    if batch.status == "completed":
+        return 0
+    why, *others = formatting.errors_of(batch) or [f"{formatting.done_of(batch)} lines are done"]
+    more = f" (and {count(len(others), 'error')} more)" if others else ""
+    return fail("batch", f"{batch.id} is {batch.status}: {why}{more}", 1)
 
 
 def _print_status(batch: Batch) -> None:
@@ -133,24 +141,6 @@ def _print_status(batch: Batch) -> None:
     now = time.strftime("%H:%M:%S")
     write_stdout(
         "batch", f"{now}  {plain(batch.id)}  {plain(batch.status)}  {formatting.done_of(batch)}\n"
-    )
-
-
-def _ended(batch: Batch) -> int:
-    if batch.status == "completed":
-        return 0
-    from flextier.batch import formatting
-
-    why, *others = formatting.errors_of(batch) or [f"{formatting.done_of(batch)} lines are done"]
-    more = f" (and {count(len(others), 'error')} more)" if others else ""
-    return fail("batch", f"{batch.id} is {batch.status}: {why}{more}", 1)
-
-
-def _interrupted(batch_id: str) -> int:
-    return fail(
-        "batch",
-        f"not waited for any more; {batch_id} goes on: 'flextier batch cancel {batch_id}' stops it",
-        1,
     )
 
 
@@ -172,7 +162,7 @@ def _cancel(client: openai.OpenAI, options: argparse.Namespace) -> int:
 
 
 def _fetch(client: openai.OpenAI, options: argparse.Namespace) -> int:
-    from flextier.batch import formatting, results
+    from flextier.batch import results
 
     try:
         fetched = results.fetch(client, options.id, options.out)
@@ -183,7 +173,7 @@ def _fetch(client: openai.OpenAI, options: argparse.Namespace) -> int:
     except OSError as error:
         return fail("batch", f"{options.out} cannot be written: {error.strerror or error}", 2)
     if options.json:
-        return write_stdout("batch", formatting.as_json(fetched.to_dict()))
+        return write_json("batch", fetched.to_dict())
     text = (
         f"{fetched.batch.id} is {fetched.batch.status}: {fetched.done:,} done, "
         f"{fetched.failed:,} failed, {fetched.unfinished:,} unfinished, in {fetched.path}"
@@ -217,18 +207,8 @@ def _create(client: openai.OpenAI, options: argparse.Namespace) -> int:
     return write_stdout("batch", f"{plain(batch.id)}\n")
 
 
-_VERBS = {
-    "list": _list,
-    "show": _show,
-    "wait": _wait,
-    "cancel": _cancel,
-    "fetch": _fetch,
-    "create": _create,
-}
-
-
-def _error_text(client: openai.OpenAI, error: openai.OpenAIError) -> str:
-    """An error of the SDK in one line."""
+def _error_text(client: openai.OpenAI, error: Exception) -> str:
+    """An error in one line."""
     import openai
 
     if isinstance(error, openai.APIStatusError):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
-from flextier.cli._common import DURATION, duration, fail, time_of_day, write_stdout
+from flextier.cli._common import DURATION, duration, fail, time_of_day, write_json, write_stdout
 
 APIS = ("responses", "chat")
 
@@ -52,7 +51,8 @@ def run(options: argparse.Namespace) -> int:
             stream=options.stream,
             step=options.step,
         )
-        text = json.dumps(as_json(plan), indent=2) + "\n" if options.json else table(plan)
     except (ValueError, OSError) as error:
         return fail("explain", error)
-    return write_stdout("explain", text)
+    if options.json:
+        return write_json("explain", as_json(plan))
+    return write_stdout("explain", table(plan))

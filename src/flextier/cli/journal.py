@@ -5,27 +5,35 @@ from __future__ import annotations
 import argparse
 import io
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flextier._utils.durations import span_with_units
-from flextier.cli._common import fail, print_stderr, write_stdout
+from flextier._utils.formatting import count, moment, plain, seconds, text_table
+from flextier.cli._common import fail, print_stderr, write_json, write_stdout
+
+if TYPE_CHECKING:
+    from flextier.journal.batches import BatchRow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of ``flextier journal`` to a parser."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
-    def verb(name: str, summary: str) -> argparse.ArgumentParser:
+    def verb(
+        run: Callable[[argparse.Namespace], int], name: str, summary: str
+    ) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=summary, description=summary)
+        added.set_defaults(run_verb=run)
         added.add_argument("path", metavar="PATH", help="of the journal")
         return added
 
-    showing = verb("show", "number of its calls, pending batches, and size")
+    showing = verb(_show, "show", "number of its calls, pending batches, and size")
     showing.add_argument("--json", action="store_true", help="as JSON")
-    exporting = verb("export", "write its answers to a JSONL file that only you can read")
+    exporting = verb(_export, "export", "write its answers to a JSONL file that only you can read")
     exporting.add_argument("out", metavar="OUT", help="is replaced as a whole")
-    forgetting = verb("forget", "delete its answers; pending batches stay")
+    forgetting = verb(_forget, "forget", "delete its answers; pending batches stay")
     forgetting.add_argument(
         "--older-than",
         type=_age,
@@ -40,9 +48,10 @@ def run(options: argparse.Namespace) -> int:
     from flextier.journal.errors import JournalError
 
     try:
-        return _VERBS[options.verb](options)
+        status: int = options.run_verb(options)
     except JournalError as error:
-        return fail("journal", str(error), 1)
+        return fail("journal", error, 1)
+    return status
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -60,29 +69,16 @@ def _show(options: argparse.Namespace) -> int:
             "batches": [_batch(row, lines) for row, lines in journal.batches()],
         }
     if options.json:
-        import json
-
-        return write_stdout("journal", json.dumps(content, indent=2) + "\n")
+        return write_json("journal", content)
     return write_stdout("journal", _text(content))
 
 
-def _batch(row: Any, lines: int) -> dict[str, Any]:
-    return {
-        "tag": row.tag,
-        "batch_id": row.batch_id,
-        "status": row.status,
-        "model": row.model,
-        "endpoint": row.endpoint,
-        "base_url": row.base_url,
-        "lines": row.lines,
-        "open_lines": lines,
-        "sealed": row.sealed,
-    }
+def _batch(row: BatchRow, lines: int) -> dict[str, Any]:
+    names = ("tag", "batch_id", "status", "model", "endpoint", "base_url", "lines", "sealed")
+    return {**{name: getattr(row, name) for name in names}, "open_lines": lines}
 
 
 def _text(content: dict[str, Any]) -> str:
-    from flextier._utils.formatting import count, plain, seconds, text_table
-
     calls = content["calls"]
     lines = [
         f"{plain(content['path'])}, {_bytes(content['bytes'])}",
@@ -124,14 +120,11 @@ def _bytes(size: float) -> str:
 
 
 def _day(at: float) -> str:
-    from flextier._utils.formatting import moment
-
     return moment(datetime.fromtimestamp(at, timezone.utc))
 
 
 def _export(options: argparse.Namespace) -> int:
     from flextier._utils.atomic_file import atomic_write
-    from flextier._utils.formatting import count
     from flextier.journal.reader import JournalReader
 
     with JournalReader(options.path) as journal:
@@ -152,7 +145,6 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _forget(options: argparse.Namespace) -> int:
-    from flextier._utils.formatting import count
     from flextier.journal.journal import Journal
     from flextier.journal.reader import JournalReader
 
@@ -173,9 +165,6 @@ def _forget(options: argparse.Namespace) -> int:
         f"forgotten: {count(deleted, 'answer')}; left: {left:,}; {_bytes(before)} before, "
         f"{_bytes(after)} now\n",
     )
-
-
-_VERBS = {"show": _show, "export": _export, "forget": _forget}
 
 
 def _age(given: str) -> float:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
-from flextier.cli._common import DURATION, duration, fail, write_stdout
+from flextier.cli._common import DURATION, duration, fail, write_json, write_stdout
 
 if TYPE_CHECKING:
     from flextier.rehearsal.result import Rehearsal, TraceResult
@@ -63,8 +62,10 @@ def run(options: argparse.Namespace) -> int:
     except (OSError, ValueError, MiscountError) as error:
         return fail("rehearse", str(error))
     others = _against(result) if options.against else []
-    text = _json(result, others, options.against) if options.json else _text(result, others)
-    return write_stdout("rehearse", text)
+    if options.json:
+        against = {"against": [other.to_dict() for other in others]} if options.against else {}
+        return write_json("rehearse", {**result.to_dict(), **against})
+    return write_stdout("rehearse", _text(result, others))
 
 
 def _field(text: str) -> tuple[str, str]:
@@ -79,7 +80,7 @@ def _list(options: argparse.Namespace) -> int:
 
     about = {name: Trace.load(name).about for name in names()}
     if options.json:
-        return write_stdout("rehearse", json.dumps(about, indent=2) + "\n")
+        return write_json("rehearse", about)
     width = max(map(len, about))
     lines = [f"{name:{width}}  {text}\n" for name, text in about.items()]
     return write_stdout("rehearse", "".join(lines))
@@ -88,8 +89,7 @@ def _list(options: argparse.Namespace) -> int:
 def _against(result: Rehearsal) -> list[TraceResult]:
     from flextier.rehearsal.baselines import PEERS
 
-    outcomes = (_peer(name, result) for name in PEERS)
-    return [outcome for outcome in outcomes if outcome is not None]
+    return [outcome for name in PEERS if (outcome := _peer(name, result)) is not None]
 
 
 def _peer(name: str, result: Rehearsal) -> TraceResult | None:
@@ -109,10 +109,3 @@ def _text(result: Rehearsal, others: list[TraceResult]) -> str:
     if others:
         lines += ["", *formatting.table([result, *others])]
     return "\n".join(lines) + "\n"
-
-
-def _json(result: Rehearsal, others: list[TraceResult], against: bool) -> str:
-    figures: dict[str, Any] = result.to_dict()
-    if against:
-        figures["against"] = [other.to_dict() for other in others]
-    return json.dumps(figures, indent=2) + "\n"
