@@ -16,15 +16,21 @@ from tests.examples.test_examples import run
 RUN = [page for page in PAGES if blocks(page, "python")]
 
 
+def saved(page: Path, folder: Path) -> Path:
+    """The program of a page, as a file."""
+    source = program(page)
+    if "llama_index" in source and find_spec("llama_index") is None:
+        pytest.skip("LlamaIndex is not installed: it takes openai<3")
+    path = folder / "program.py"
+    path.write_text(source, encoding="utf-8")
+    return path
+
+
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
 @pytest.mark.sampled(6)
 def test_a_page_runs(page: Path, flextier_sim: Simulator, tmp_path: Path) -> None:
     """Its blocks run in order, as cells of a notebook, and print what its text blocks show."""
-    source = program(page)
-    if "llama_index" in source and find_spec("llama_index") is None:
-        pytest.skip("LlamaIndex is not installed: it takes openai<3")
-    path = tmp_path / "program.py"
-    path.write_text(source, encoding="utf-8")
+    path = saved(page, tmp_path)
 
     printed = run(flextier_sim, path, tmp_path, folder=tmp_path)
 
@@ -33,6 +39,21 @@ def test_a_page_runs(page: Path, flextier_sim: Simulator, tmp_path: Path) -> Non
     for block in shown:
         before, found, rest = rest.partition(block)
         assert found, f"{block}\nis not in what follows:\n{before}"
+
+
+@pytest.mark.parametrize("name", ["nightly-evaluation", "nightly-ingestion", "agent-over-night"])
+@pytest.mark.exhaustive
+def test_a_page_started_again_pays_nothing(
+    name: str, flextier_sim: Simulator, tmp_path: Path
+) -> None:
+    """Its journal has every response of the first run."""
+    path = saved(ROOT / "docs" / "tutorials" / f"{name}.md", tmp_path)
+    run(flextier_sim, path, tmp_path, folder=tmp_path)
+    paid = flextier_sim.paid()["payments"]
+
+    run(flextier_sim, path, tmp_path, folder=tmp_path)
+
+    assert flextier_sim.paid()["payments"] == paid > 0
 
 
 def test_the_navigation_has_each_page_once() -> None:
