@@ -24,7 +24,7 @@ def rows() -> dict[tuple[str, ...], list[str]]:
     """The text models of OpenAI in the price list, by the discounted lanes that they have."""
     (openai,) = (x for x in price_list.snapshot().providers if x.id == "openai")
     found: dict[tuple[str, ...], list[str]] = {}
-    names = {x.id for x in (*openai.models, *price_list_additions.added_models(openai))}
+    names = {x.id for x in (*openai.models, *price_list_additions.MISSING_MODELS.values())}
     for model in sorted(name for name in names if not _NO_TEXT.search(name)):
         lanes = lanes_of_model(model).lanes
         if lanes:

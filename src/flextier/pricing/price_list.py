@@ -233,13 +233,13 @@ def _candidates(
 
 
 def _entry(vendor: Provider, info: ModelInfo, name: str) -> PriceListEntry:
+    is_added = info is price_list_additions.MISSING_MODELS.get(info.id)
     # A reseller of another vendor's model has its standard prices, but not its tiers.
-    added = price_list_additions.added_models(vendor)
-    is_vendors = any(info is model for model in (*vendor.models, *added))
+    is_vendors = vendor.id == "openai" if is_added else any(info is x for x in vendor.models)
     variants = tuple(info.price_variants or ()) if is_vendors else ()
     day = _day_of(name) or _first_snapshot_day(info, name.lower())
     day = day or price_list_additions.FIRST_SOLD.get(f"{vendor.id}/{info.id}")
-    estimated = price_list_additions.estimated_parts(info)
+    estimated = price_list_additions.ESTIMATED_PARTS.get(info.id, {}) if is_added else {}
     return PriceListEntry(vendor.id, info, variants, day, estimated_parts=estimated)
 
 

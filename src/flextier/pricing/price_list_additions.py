@@ -6,8 +6,7 @@ list has one, that entry counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 
@@ -21,7 +20,7 @@ from genai_prices.types import (
     TieredPrices,
 )
 
-from flextier.lanes import BATCH, FAST, PRIORITY, STANDARD, Lane
+from flextier.lanes import BATCH, FAST, PRIORITY, Lane
 from flextier.pricing.rates import Rates
 
 FINE_TUNED: Mapping[str, Rates] = {
@@ -37,52 +36,66 @@ are higher than those of the base models (https://developers.openai.com/api/docs
 fine-tuning)."""
 
 
-@dataclass(frozen=True, slots=True)
-class MissingModel:
-    """The published prices of a model that genai-prices does not list."""
-
-    rates: Rates
-    """Standard rates."""
-    long_above: int
-    """A request with more input tokens than this is billed at ``long_rates`` as a whole."""
-    long_rates: Rates
-    lanes: Mapping[Lane, Decimal | None]
-    """Other lanes that its page prices, as a share of standard; None: the lane's own share."""
-    estimated_parts: Mapping[str, str] = field(default_factory=dict)
-    """Parts of a cost whose rate is an estimate, each with the reason."""
-
-
+# A request with more input tokens than this is billed at higher rates as a whole: "input and cache
+# rates double and output costs 1.5 times the short-context rate for the full request".
 _LONG_PROMPT = 272_000
+_LONG = {"output": Decimal("1.5")}
 
-MISSING_MODELS: Mapping[str, MissingModel] = {
-    # https://developers.openai.com/api/docs/models/gpt-6.2-sol: above 272K input tokens "input and
-    # cache rates double and output costs 1.5 times the short-context rate for the full request";
-    # "Batch costs 50% of Standard rates. Fast mode costs twice the Standard rate". No flex, by
+
+def _missing(name: str, rates: Rates, lanes: Mapping[Lane, int | Decimal | None]) -> ModelInfo:
+    """The entry of a model: its standard rates, and other lanes that its page prices, as a share of
+    standard."""
+
+    def prices(share: int | Decimal | None) -> ModelPrice:
+        short = rates.times(Decimal(share or 1))
+
+        def price(part: str) -> TieredPrices:
+            rate = getattr(short, part)
+            return TieredPrices(rate, [Tier(_LONG_PROMPT, rate * _LONG.get(part, 2))])
+
+        return ModelPrice(
+            input_mtok=price("input"),
+            output_mtok=price("output"),
+            cache_read_mtok=price("cached_input"),
+            cache_write_mtok=price("cache_write"),
+        )
+
+    variants = [PriceVariant(dict(x.price.listed_as), prices(share)) for x, share in lanes.items()]
+    return ModelInfo(id=name, match=ClauseEquals(name), prices=prices(1), price_variants=variants)
+
+
+_ENTRIES = (
+    # https://developers.openai.com/api/docs/models/gpt-6.2-sol: "Batch costs 50% of Standard rates.
+    # Fast mode costs twice the Standard rate". No flex, by
     # https://developers.openai.com/api/docs/guides/flex-processing. The write to a cache is that
     # for 30 minutes: one for 12 hours costs twice that, and a usage does not distinguish them.
-    "gpt-6.2-sol": MissingModel(
+    _missing(
+        "gpt-6.2-sol",
         Rates.of("2", "10", cached_input="0.10", cache_write="2.50"),
-        _LONG_PROMPT,
-        Rates.of("4", "15", cached_input="0.20", cache_write="5"),
-        {BATCH: None, PRIORITY: Decimal(2), FAST: Decimal(2)},
+        {BATCH: BATCH.price.share, PRIORITY: 2, FAST: 2},
     ),
     # https://developers.openai.com/api/docs/models: 8 and 40. Batch: its guide. Long requests: as
     # all since GPT-5.4. Writes to a cache: 1.25 times input since GPT-5.6,
     # https://developers.openai.com/api/docs/guides/prompt-caching. Cached input: 60% below
     # gpt-6-astra's 1.00, by https://github.com/BerriAI/litellm/discussions/52347 and
     # https://docs.apiyi.com/en/news/gpt-6-2-astra-sol-launch.md; 5% of input, as gpt-6.2-sol's.
-    "gpt-6.2-astra": MissingModel(
+    _missing(
+        "gpt-6.2-astra",
         Rates.of("8", "40", cached_input="0.40", cache_write="10"),
-        _LONG_PROMPT,
-        Rates.of("16", "60", cached_input="0.80", cache_write="20"),
-        {BATCH: None},
-        {
-            "cached_input": "cached input of openai/gpt-6.2-astra is taken as 0.05 of input, as "
-            "resellers report"
-        },
+        {BATCH: BATCH.price.share},
     ),
-}
+)
+
+MISSING_MODELS: Mapping[str, ModelInfo] = {entry.id: entry for entry in _ENTRIES}
 """Models of OpenAI that genai-prices does not list, by name."""
+
+ESTIMATED_PARTS: Mapping[str, Mapping[str, str]] = {
+    "gpt-6.2-astra": {
+        "cached_input": "cached input of openai/gpt-6.2-astra is taken as 0.05 of input, as "
+        "resellers report"
+    }
+}
+"""Parts of a cost whose rate in ``MISSING_MODELS`` is an estimate, each with the reason."""
 
 FIRST_SOLD: Mapping[str, date] = {
     "google/gemini-2.5-flash": date(2025, 6, 17),
@@ -113,52 +126,9 @@ UNCOUNTED_CHARGES: Mapping[str, str] = {
 }
 """Charges that a single rate for output cannot express."""
 
-_VENDOR = "openai"
-
-
-def _entry(name: str, missing: MissingModel) -> ModelInfo:
-    variants = [
-        PriceVariant(dict(lane.price.listed_as), _prices(missing, share or lane.price.share))
-        for lane, share in missing.lanes.items()
-    ]
-    standard = _prices(missing, STANDARD.price.share)
-    return ModelInfo(id=name, match=ClauseEquals(name), prices=standard, price_variants=variants)
-
-
-def _prices(missing: MissingModel, share: Decimal | None) -> ModelPrice:
-    share = Decimal(1) if share is None else share
-    short, long = missing.rates.times(share), missing.long_rates.times(share)
-
-    def price(part: str) -> TieredPrices:
-        tier = Tier(missing.long_above, getattr(long, part))
-        return TieredPrices(getattr(short, part), [tier])
-
-    return ModelPrice(
-        input_mtok=price("input"),
-        output_mtok=price("output"),
-        cache_read_mtok=price("cached_input"),
-        cache_write_mtok=price("cache_write"),
-    )
-
-
-_ENTRIES: Mapping[str, ModelInfo] = {
-    name: _entry(name, missing) for name, missing in MISSING_MODELS.items()
-}
-
 
 def find_added(vendor: Provider, name: str) -> ModelInfo | None:
     """Our entry for a model that ``vendor`` sells or resells; None if we have none."""
-    if _VENDOR in (vendor.id, *(vendor.fallback_model_providers or ())):
-        return _ENTRIES.get(name.lower())
+    if "openai" in (vendor.id, *(vendor.fallback_model_providers or ())):
+        return MISSING_MODELS.get(name.lower())
     return None
-
-
-def added_models(vendor: Provider) -> Iterator[ModelInfo]:
-    """Our entries for models of this vendor."""
-    if vendor.id == _VENDOR:
-        yield from _ENTRIES.values()
-
-
-def estimated_parts(info: ModelInfo) -> Mapping[str, str]:
-    """Parts of a cost whose rate we estimate, with the reason; none for genai-prices' entries."""
-    return MISSING_MODELS[info.id].estimated_parts if info is _ENTRIES.get(info.id) else {}
