@@ -84,21 +84,8 @@ class Ladder:
     """
 
     __slots__ = (
-        "_attempts",
-        "_deadline",
-        "_entered",
-        "_extra_lane",
-        "_faults",
-        "_index",
-        "_kind",
-        "_lanes",
-        "_last",
-        "_latency",
-        "_patience",
-        "_plain",
-        "_policy",
-        "_shut",
-        "fallback",
+        "_attempts", "_deadline", "_entered", "_extra_lane", "_faults", "_index", "_kind",
+        "_lanes", "_last", "_latency", "_patience", "_plain", "_policy", "_shut", "fallback",
         "lane",
     )  # fmt: skip
 
