@@ -203,12 +203,8 @@ class Limiter:
     ) -> None:
         """Give the permit back: the request ended, or is not sent. A second call does nothing.
 
-        Args:
-            permit: the permit of the request.
-            verdict: how it ended.
-            now: the moment.
-            spacing: the interval between probes, if it was refused.
-            timed: whether its duration counts as a latency of the lane.
+        ``spacing`` is the interval between probes, if it was refused; ``timed``: whether its duration
+        counts as a latency of the lane.
         """
         if permit is None or permit.verdict:
             return
@@ -252,15 +248,7 @@ class Limiter:
         number: int = 0,
         sent_at: float = 0.0,
     ) -> None:
-        """Record a rate limit, on any lane.
-
-        Args:
-            now: the moment.
-            wait: seconds that the server asks to wait; 0: it does not say.
-            refused: the limit that was hit.
-            number: the number of the refused request.
-            sent_at: when that was sent.
-        """
+        """Record a rate limit, on any lane; see :meth:`Pacing.limited`."""
         with self._lock:
             self.pace.limited(now, wait, refused, number, sent_at)
         self._record_ended_now()

@@ -92,14 +92,7 @@ class Pacing:
     def reported(
         self, limits: Iterable[RateLimit], number: int, sent_at: float, now: float
     ) -> None:
-        """Record the limits that a response states in its headers.
-
-        Args:
-            limits: they, with ``remaining`` and ``refill``.
-            number: the number of its request.
-            sent_at: when that was sent.
-            now: the moment.
-        """
+        """Record the limits that a response states in its headers, by the number of its request."""
         self.record()
         for limit in limits:
             bucket = self._buckets[limit.unit]
@@ -114,15 +107,8 @@ class Pacing:
     def limited(
         self, now: float, wait: float, refused: RateLimit, number: int, sent_at: float
     ) -> None:
-        """Record a rate limit.
-
-        Args:
-            now: the moment.
-            wait: what the server asks for (0: nothing).
-            refused: the limit that was hit.
-            number: the number of the refused request.
-            sent_at: when that was sent.
-        """
+        """Record a rate limit that request ``number`` has hit; ``wait``: what the server asks for,
+        0: nothing."""
         self.record()
         bucket = self._buckets[refused.unit]
         # What refusals alone state is not enough: it could not be seen that more is left by now.

@@ -30,13 +30,8 @@ class BurstTracker:
         self._skip_until: dict[Hashable, float] = {}
 
     def call_started(self, key: Hashable, now: float, min_calls: int) -> bool:
-        """Count a call; return whether it should wait for others to form a batch.
-
-        Args:
-            key: the account and the model.
-            now: seconds on the caller's clock.
-            min_calls: the fewest calls that make a batch.
-        """
+        """Count a call of an account and model; return whether it should wait for others to form a
+        batch, of ``min_calls`` at least."""
         with self._lock:
             self._under_way[key] += 1
             return self._under_way[key] >= min_calls or now >= self._skip_until.get(key, now)
@@ -71,13 +66,7 @@ class BurstMembership:
     __slots__ = ("_clock", "_key", "_open", "_run", "_step")
 
     def __init__(self, run: str | None, key: tuple[str, str, str], clock: Clock) -> None:
-        """Count the call as a call of its run.
-
-        Args:
-            run: the run that the call is part of; None: none.
-            key: base URL, account and model.
-            clock: the call's.
-        """
+        """Count the call as a call of its run, if it has one; ``key``: account and model."""
         self._run = run
         self._key = key
         self._clock = clock

@@ -27,11 +27,7 @@ CUSTOM = "the price book"
 def unlisted_model(model: str, target: str, lane: Lane, custom: Mapping[str, Rates]) -> RateSheet:
     """The rates of a model without an entry in the price list: custom ones, or none.
 
-    Args:
-        model: the name that the caller uses for it.
-        target: the model that an alias stands for, or the same name.
-        lane: the lane.
-        custom: the price book's rates of the model, by lane.
+    ``target`` is the model that an alias stands for; ``custom`` has the price book's rates.
     """
     if lane.name in custom:
         band = RateBand(0, custom[lane.name], custom.get(STANDARD.name))
@@ -92,18 +88,10 @@ def part_without_rate(
 def discounted_custom_rates(
     standard: Rates, model: str, lane: Lane, entry: PriceListEntry | None, moment: datetime
 ) -> RateSheet | None:
-    """A lane's rates as OpenAI's discount on custom standard rates.
+    """A lane's rates as OpenAI's discount on custom standard rates; None: the lane has no discount
+    for all models, or the public list has a rate.
 
-    Args:
-        standard: the price book's standard rates of the model.
-        model: the name that the caller uses for it.
-        lane: the lane; the price book has no rates for it.
-        entry: the model's entry in the public list. None: it has none, and the model is taken to be
-            OpenAI's, since it was billed on the lane.
-        moment: the time of the call.
-
-    Returns:
-        The rates. None: the lane has no discount for all models, or the public list has a rate.
+    A model without an ``entry`` is taken to be OpenAI's, since it was billed on the lane.
     """
     rule = lane.price
     if not rule.all_models_source or rule.share is None:

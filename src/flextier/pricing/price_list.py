@@ -170,12 +170,7 @@ def snapshot() -> PriceList:
 
 
 def find_entry(prices: PriceList, model: str, provider: str | None) -> PriceListEntry | None:
-    """The entry of a model; None if there is none.
-
-    Args:
-        prices: the price list.
-        model: a model's name, a dated snapshot's, a fine-tuned model's, or ``vendor/model``.
-        provider: the vendor's id in genai-prices. None: derived from the name, else OpenAI.
+    """The entry of a model, named as for :meth:`PriceBook.price`; None if there is none.
 
     Raises:
         ValueError: there is no such provider.

@@ -16,14 +16,7 @@ from flextier.pricing.rate_sheet import RateBand, RateSheet, unpriced
 
 
 def quote(entry: PriceListEntry, model: str, lane: Lane, moment: datetime) -> RateSheet:
-    """The rates of a model on a lane.
-
-    Args:
-        entry: the model's entry in the price list.
-        model: the name that the caller uses for it.
-        lane: the lane.
-        moment: the time of the call.
-    """
+    """The rates of a model on a lane at a time; ``model`` is the caller's name for it."""
     standard = entry.standard_rates(moment)
     if "input" not in standard:
         return unpriced(model, lane.name, f"{entry.name} is not sold by the token", entry.name)
