@@ -12,11 +12,7 @@ def load_on_first_use(
     """The ``__getattr__`` and ``__dir__`` of a package that imports names on first use.
 
     Checkers must not see them (``if not TYPE_CHECKING``): any misspelt name would then pass.
-
-    Args:
-        package: its ``__name__``.
-        public: its ``__all__``.
-        modules: for each module of flextier, the names to import from it, separated by spaces.
+    ``modules`` has, for each module of flextier, the names to import from it, separated by spaces.
     """
     home = {name: module for module, names in modules.items() for name in names.split()}
 

@@ -203,7 +203,7 @@ class Limiter:
     ) -> None:
         """Give the permit back: the request ended, or is not sent. A second call does nothing.
 
-        ``spacing`` is the interval between probes, if it was refused; ``timed``: whether its duration
+        ``spacing`` is the interval between probes, if it was refused; ``timed``: whether its time
         counts as a latency of the lane.
         """
         if permit is None or permit.verdict:

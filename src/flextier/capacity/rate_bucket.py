@@ -85,12 +85,7 @@ class RateBucket:
     ) -> None:
         """Correct the estimate by a response; reports of earlier requests are ignored.
 
-        Args:
-            stated: what the response states, with ``remaining`` and ``refill``.
-            number: the number of its request, in the order of sending.
-            sent_at: when that was sent.
-            later: how many requests were sent after it.
-            now: the moment.
+        ``number`` is its request's, in the order of sending; ``later`` requests were sent after it.
         """
         assert stated.remaining is not None
         assert stated.refill is not None

@@ -28,16 +28,9 @@ class RequestRate:
     """
 
     __slots__ = (
-        "_admitted",
-        "_calm_since",
-        "_guessed",
-        "_last_limited",
-        "_next",
-        "_seconds",
-        "interval",
-        "limit",
-        "until",
-    )
+        "_calm_since", "_guessed", "_last_limited", "_next", "_seconds", "interval", "last_minute",
+        "limit", "until",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.until = 0.0
@@ -46,7 +39,8 @@ class RequestRate:
         """Seconds from one request to the next; 0: no limit is known."""
         self.limit: float | None = None
         """Requests in any 60 seconds that the server states; replaces the interval."""
-        self._admitted = 0
+        self.last_minute = 0
+        """Requests that were sent in the last minute, and not refused."""
         self._next = 0.0
         self._last_limited = -float(_MINUTE)
         self._calm_since = 0.0
@@ -95,7 +89,7 @@ class RequestRate:
     def limited(self, now: float, wait: float) -> None:
         """Record a rate limit; ``wait`` is what the server asks for (0: nothing)."""
         self.not_admitted(now)
-        through = self._admitted
+        through = self.last_minute
         self._guessed = through < _TELLING
         if self._guessed:
             self.interval = min(max(self.interval, wait, _GUESS_LEAST), _GUESS_MOST)
@@ -108,11 +102,6 @@ class RequestRate:
         self._last_limited = self._calm_since = now
         self.wait_until(now + wait)
 
-    @property
-    def last_minute(self) -> int:
-        """Requests that were sent in the last minute."""
-        return self._admitted
-
     def wait_until(self, moment: float) -> None:
         """Send nothing before a moment that the server named."""
         self.until = max(self.until, moment)
@@ -124,7 +113,7 @@ class RequestRate:
 
     def _room_at(self) -> float:
         """When fewer requests than the limit are in the last minute."""
-        over = self._admitted - (self.limit or 0)
+        over = self.last_minute - (self.limit or 0)
         if over < 0:
             return 0.0
         for second, count in self._seconds:
@@ -141,10 +130,10 @@ class RequestRate:
     def _count(self, now: float, change: int) -> None:
         second = int(now)
         seconds = self._seconds
-        self._admitted += change
+        self.last_minute += change
         if seconds and seconds[-1][0] >= second:
             seconds[-1][1] += change
         else:
             seconds.append([second, change])
             while seconds[0][0] < second - _MINUTE:  # its last request may be 60 s old only now
-                self._admitted -= seconds.popleft()[1]
+                self.last_minute -= seconds.popleft()[1]

@@ -59,12 +59,7 @@ class StallDetector:
         given up one at a time, the last one first, and only when none was admitted for as long:
         what is sent in its place shows whether the lane is slow or the others have stalled.
 
-        Args:
-            permit: the request's.
-            now: the moment.
-            factor: the policy's ``stall_factor``, or a multiple of it.
-            until: when a call that was sent with it leaves the lane.
-            full: whether the lane is full, and calls wait for it.
+        ``until`` is when a call that was sent with it leaves the lane; ``full``: calls wait for it.
         """
         silent = now - permit.sent_at
         if silent < _LEAST:

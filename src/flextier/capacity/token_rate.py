@@ -47,8 +47,8 @@ class TokenRate:
             self._next = max(self._next, now) + 1 / self._rate_at(now)
 
     def limited(self, now: float, wait: float, recent: float, sustained: float) -> None:
-        """Record a refusal; ``recent``: requests a second sent lately, ``sustained``: those that the
-        limit is known to bear, 0: unknown."""
+        """Record a refusal; ``recent`` and ``sustained``: the requests a second of late, and those
+        that the limit is known to bear (0: unknown)."""
         if not self.on or now - self._last_limited > _WAVE:  # else of the same burst
             before = min(recent, self._rate_at(now)) if self.on else recent
             self._rate = max(before / 2, sustained, _SLOWEST)

@@ -26,16 +26,12 @@ class EligibleLanes:
 def choose(lanes: Sequence[Lane], facts: CallFacts, underway: Lane | None = None) -> EligibleLanes:
     """The lanes that can take the call. Warns once a process for each lane that cannot.
 
-    Args:
-        lanes: those of the policy, in order.
-        facts: the call.
-        underway: the lane on which an earlier process sent the call, which is billed there;
-            None: none.
+    First comes ``underway``, the lane on which an earlier process sent the call.
 
     Raises:
         PolicyError: no lane can take it.
     """
-    lanes = [_eligible_variant(lane, facts) for lane in lanes]
+    lanes = [(lane.ineligible(facts) and lane.fallback_variant) or lane for lane in lanes]
     reasons = {lane.name: lane.ineligible(facts) for lane in lanes}
     eligible = [lane for lane in lanes if not reasons[lane.name]]
     if underway is not None:
@@ -54,15 +50,6 @@ def choose(lanes: Sequence[Lane], facts: CallFacts, underway: Lane | None = None
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise PolicyError(
         f"no lane of FlexPolicy.lanes (FLEXTIER_LANES) takes this call ({why}): add another lane"
-    )
-
-
-def _eligible_variant(lane: Lane, facts: CallFacts) -> Lane:
-    """The lane, or its fallback variant where the lane itself cannot take the call."""
-    return (
-        lane.fallback_variant
-        if lane.fallback_variant is not None and lane.ineligible(facts)
-        else lane
     )
 
 

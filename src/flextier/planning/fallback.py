@@ -76,17 +76,16 @@ class Ladder:
         policy: the knobs.
         lanes: attempted left to right, at least one.
         now: when the call began.
-        shut: seconds until the server allows requests on a lane again (0: now; infinity: the lane
-            does not serve the model).
-        latency: seconds within which a share of a lane's last responses arrived; None: unknown.
+        shut: as :meth:`LaneStatus.shut_for`.
+        latency: as :meth:`LaneStatus.latency`.
         plain: whether no attempt may stream, although a stream was asked for.
         patience: the policy's ``patience_seconds``, where they are known; None: ask it.
     """
 
     __slots__ = (
-        "_attempts", "_deadline", "_entered", "_extra_lane", "_faults", "_index", "_kind",
-        "_lanes", "_last", "_latency", "_patience", "_plain", "_policy", "_shut", "fallback",
-        "lane",
+        "_attempts", "_entered", "_extra_lane", "_faults", "_index", "_kind",
+        "_lanes", "_last", "_latency", "_patience", "_plain", "_policy", "_shut", "deadline",
+        "fallback", "lane",
     )  # fmt: skip
 
     def __init__(
@@ -104,7 +103,8 @@ class Ladder:
         self._lanes = tuple(lanes)
         self._shut = shut
         self._latency = latency
-        self._deadline = math.inf if policy.deadline is None else now + policy.deadline
+        self.deadline = math.inf if policy.deadline is None else now + policy.deadline
+        """When the call must have ended; infinity without a deadline."""
         self._extra_lane: Lane | None = None
         self._enter_lane(0)
         self._entered = now
@@ -116,19 +116,14 @@ class Ladder:
         """Why the call left its first lane, or None while it has not."""
 
     @property
-    def deadline(self) -> float:
-        """When the call must have ended; infinity without a deadline."""
-        return self._deadline
-
-    @property
     def _leave_by(self) -> float:
         """When the call leaves this lane, so that the next lane has the time that it needs."""
-        if self._deadline == math.inf or self._last:
-            return self._deadline
+        if self.deadline == math.inf or self._last:
+            return self.deadline
         kept = self._kept
         if self.lane.reserve_field is not None:
             kept = max(kept, self._policy.reserve(self.lane.name))
-        return self._deadline - kept
+        return self.deadline - kept
 
     @property
     def _kept(self) -> float:
@@ -148,15 +143,15 @@ class Ladder:
     @property
     def attempt_ends_by(self) -> float:
         """When an attempt on this lane ends, whether or not it was cancelled by then."""
-        if not self.lane.deferred or self._last or self._deadline == math.inf:
+        if not self.lane.deferred or self._last or self.deadline == math.inf:
             return self._leave_by
-        return self._deadline - self._kept
+        return self.deadline - self._kept
 
     @property
     def latest(self) -> float:
         """After this moment, an attempt would probably get no response before the lane is left."""
-        if self._last or self._deadline == math.inf:
-            return self._deadline
+        if self._last or self.deadline == math.inf:
+            return self.deadline
         return self._leave_by - (self._latency(self.lane, _TYPICAL) or 0.0)
 
     @property
@@ -173,7 +168,7 @@ class Ladder:
     def window(self) -> tuple[float, float, float]:
         """``until``, ``latest``, and when the call must be on its next lane: infinity if there is
         none, or no deadline."""
-        next_by = math.inf if self._last or self._deadline == math.inf else self._leave_by
+        next_by = math.inf if self._last or self.deadline == math.inf else self._leave_by
         return self.until, self.latest, next_by
 
     def start(self, now: float, *, is_open: bool = False) -> Send:
@@ -189,7 +184,7 @@ class Ladder:
 
         With ``to_the_end``, up to the deadline itself: for a response that has begun to arrive.
         """
-        until = self._deadline if to_the_end else self.attempt_ends_by
+        until = self.deadline if to_the_end else self.attempt_ends_by
         field = self.lane.timeout_field
         seconds = None if field is None else getattr(self._policy, field)
         return min(self.lane.max_seconds if seconds is None else seconds, until - now)
@@ -293,7 +288,7 @@ class Ladder:
     def _next(self, event: FailedAttempt, limit: Limit) -> Step:
         if self._last:
             return GiveUp(limit)
-        if event.now >= self._deadline:
+        if event.now >= self.deadline:
             return GiveUp("deadline")
         self._enter_lane(self._index + 1)
         self.fallback = self.fallback or event.kind

@@ -11,7 +11,7 @@ from flextier.pricing.model_lanes import discounts_of_model
 
 @lru_cache(maxsize=64)
 def warn_without_flex(model: str, lanes: tuple[str, ...], lane_support: tuple[str, ...]) -> None:
-    """Warn once that the API has refused flex to a model, if its calls go from there to standard."""
+    """Warn once that the API has refused flex to a model, if its calls go to standard next."""
     following = lanes[lanes.index(FLEX.name) + 1 :] if FLEX.name in lanes else ()
     if following[:1] != (STANDARD.name,):
         return

@@ -243,8 +243,7 @@ def price(
         book: the price book to use. None: that of this process.
 
     Raises:
-        ValueError: the usage is impossible, the date is before the model existed, or the provider
-            is unknown.
+        ValueError: as :meth:`PriceBook.price`.
     """
     book = price_book() if book is None else book
     return book.price(usage, model=model, lane=lane, at=at, provider=provider)
@@ -253,12 +252,8 @@ def price(
 def cost_or_unpriced(usage: Usage | None, models: Sequence[str], lane: str, at: float) -> Cost:
     """The cost of a call; without a known price it is unpriced, with the reason. Never raises.
 
-    Args:
-        usage: the tokens; None: unknown.
-        models: names of the model, the most likely first. The first one with a price is used;
-            names with custom rates or an alias in the price book come before the others.
-        lane: the lane that was billed.
-        at: the time of the call, in seconds since the epoch.
+    ``models`` are names of the model, the most likely first: the first one with a price is used,
+    those with custom rates or an alias before the others. ``at`` is in seconds since the epoch.
     """
     if lane == JOURNAL:
         return Cost(models[0], lane, "exact", None, None, None, *[Decimal(0)] * 5)

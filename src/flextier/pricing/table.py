@@ -76,13 +76,8 @@ def is_known(lane: Lane, entry: str | None) -> bool:
 
 
 def table(models: Iterable[ModelPrices], day: date, usage: Usage | None) -> list[str]:
-    """The lines of the table, with numbered remarks below.
-
-    Args:
-        models: the models, in the order of the rows.
-        day: the day of the prices.
-        usage: adds its cost to each row; then only the rates of its prompt length are shown.
-    """
+    """The lines of the table, with numbered remarks below. A ``usage`` adds its cost to each row;
+    then only the rates of its prompt length are shown."""
     remarks: dict[str, int] = {}
     head = ("model", "lane", "basis", *_RATES, *(("cost", "saved") if usage else ()))
     rows = [head, *(row for prices in models for row in _rows(prices, usage, remarks))]

@@ -53,25 +53,15 @@ class Usage:
 
     def to_dict(self) -> dict[str, int]:
         """The tokens by name."""
-        return {
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cached_input_tokens": self.cached_input_tokens,
-            "cache_write_tokens": self.cache_write_tokens,
-            "reasoning_tokens": self.reasoning_tokens,
-        }
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 _CHARACTERS_PER_TOKEN = 4
 
 
 def estimated_usage(body: Mapping[str, Any], output_size: int) -> Usage:
-    """An estimate of the tokens of a call: by its text, as for English, files and media left out.
-
-    Args:
-        body: the JSON of a chat completion's request.
-        output_size: the characters of its response.
-    """
+    """An estimate of the tokens of a chat completion: by the text of its request and the characters
+    of its response, as for English, files and media left out."""
     inputs = _text_size(body.get("messages")) + _text_size(body.get("tools"))
     return Usage(-(-inputs // _CHARACTERS_PER_TOKEN), -(-output_size // _CHARACTERS_PER_TOKEN))
 
