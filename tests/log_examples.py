@@ -18,7 +18,7 @@ from typing import Any
 
 from flextier import AsyncFlexOpenAI
 from flextier._utils.clock import Clock
-from flextier.calls import log
+from flextier.calls.gathered_lines import LINES, LOG
 from flextier.rehearsal.provider import BASE_URL, TraceProvider
 from flextier.rehearsal.virtual_loop import run_virtually
 from flextier.sim.behavior.weather import Weather
@@ -47,17 +47,17 @@ class Lines(logging.Handler):
 @contextmanager
 def logged(wall: Callable[[], float], level: int = logging.INFO) -> Iterator[list[str]]:
     """The lines that are written inside."""
-    handler, before = Lines(wall), (log.LOG.level, log.LOG.propagate)
-    log.reset()
-    log.LOG.addHandler(handler)
-    log.LOG.setLevel(level)
-    log.LOG.propagate = False
+    handler, before = Lines(wall), (LOG.level, LOG.propagate)
+    LINES.reset()
+    LOG.addHandler(handler)
+    LOG.setLevel(level)
+    LOG.propagate = False
     try:
         yield handler.lines
     finally:
-        log.LOG.removeHandler(handler)
-        log.LOG.setLevel(before[0])
-        log.LOG.propagate = before[1]
+        LOG.removeHandler(handler)
+        LOG.setLevel(before[0])
+        LOG.propagate = before[1]
 
 
 def lines_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flextier._openai.names import Batch
 from flextier._utils.formatting import count, plain
 from flextier.batch.pending_calls import GroupKey
-from flextier.calls.log import INFO, LOG, event
+from flextier.calls.gathered_lines import INFO, LINES, LOG
 
 
 def log_batch(group: GroupKey, what: str, batch: Batch, more: str = "") -> None:
@@ -20,4 +20,4 @@ def log_batch(group: GroupKey, what: str, batch: Batch, more: str = "") -> None:
     )
     line = f"batch {batch.id} {'is' if what == 'polled' else f'{what}:'} {batch.status}{done}{more}"
     where = (group.base_url, model)
-    event(where, group.clock.now(), model, (f"batch {what}", f"batches {what}"), line)
+    LINES.event(where, group.clock.now(), (f"batch {what}", f"batches {what}"), line)

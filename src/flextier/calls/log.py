@@ -1,49 +1,31 @@
 """The log: retries, waits, fallbacks with their extra cost, batches, background responses.
 
 The standard logger ``flextier``; ``FLEXTIER_LOG`` switches it on, as ``OPENAI_LOG`` does the SDK's.
-Of each kind of event, a few lines are written every few seconds; further events in that time are
-one line together. No line has anything of prompts, responses, keys or headers.
+No line has anything of prompts, responses, keys or headers.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from threading import RLock
 from urllib.parse import urlsplit
 
 from flextier._utils.clock import Clock
-from flextier._utils.fork import after_fork_in_child
 from flextier._utils.formatting import count, dollars, plain, seconds
 from flextier._utils.safe_warn import safe_warn
+from flextier.calls.gathered_lines import LINES, LOG
 from flextier.calls.report import Attempt, CallReport
 from flextier.capacity import AccountKey, Limiter
 from flextier.capacity.wait_queue import WaitCause
 from flextier.variables import LOG as VARIABLE
 from flextier.variables import setting
 
-LOG = logging.getLogger("flextier")
-INFO = logging.INFO
-
-_INTERVAL = 5.0
-"""Seconds for which events are gathered; a wait that lasts is reported at least that far apart."""
-
-_SINGLE_LINES = 3
-"""Events of a kind in an interval that get a line of their own."""
-
 _LASTING = 1.0
 """Seconds of a wait that are worth a line."""
-
-_NEVER = (-math.inf, -math.inf)
-_PAUSED = 60.0
-"""Seconds without a report, after which a wait is a new one."""
 
 _CAUSES: dict[WaitCause, str] = {
     "full": "is full",
@@ -54,9 +36,6 @@ _CAUSES: dict[WaitCause, str] = {
 """Of each cause of a wait, what the lane is."""
 
 _FAR = 12 * 3600.0
-
-Where = tuple[str, ...]
-"""The account, the model, maybe the lane, that events belong to."""
 
 
 def set_up() -> None:
@@ -72,125 +51,6 @@ def set_up() -> None:
         safe_warn(f"{VARIABLE}={setting(VARIABLE)!r} has no effect: must be info or debug")
 
 
-@dataclass(slots=True)
-class _Window:
-    """The events of one kind in one interval."""
-
-    since: float
-    more: tuple[str, str]
-    """What further events are, one and several: ``("attempt failed", "attempts failed")``."""
-    subject: str
-    lines: int = 0
-    gathered: Counter[str] = field(default_factory=Counter)
-    """Events without a line of their own, by cause."""
-    extra: Decimal = Decimal(0)
-    """What they cost more, in US$."""
-
-
-class _Lines:
-    """Writes events, or gathers them."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all events and calls."""
-        self._lock = RLock()  # the garbage collector may end a call while the lock is held
-        self._windows: dict[tuple[Where, str], _Window] = {}
-        self._waits: dict[Where, tuple[float, float]] = {}
-        self._active = self._most_active = 0
-
-    def event(
-        self,
-        where: Where,
-        now: float,
-        subject: str,
-        more: tuple[str, str],
-        line: str,
-        cause: str = "",
-        extra: Decimal | None = None,
-    ) -> None:
-        """Write an event, or gather it.
-
-        Args:
-            where: the account and model.
-            now: the moment, on the clock of the call.
-            subject: what it is about, the model or a lane of it.
-            more: what further events are, one and several.
-            line: its line.
-            cause: its cause, which gathered events are counted by.
-            extra: what it cost more; None: nothing, or that is not known.
-        """
-        with self._lock:
-            key = (where, more[0])
-            window = self._windows.get(key)
-            if window is None or not 0 <= now - window.since < _INTERVAL:
-                self._write(window, now)
-                window = self._windows[key] = _Window(now, more, subject)
-            if window.lines < _SINGLE_LINES:
-                window.lines += 1
-                LOG.info("%s: %s", subject, line)
-            else:
-                window.gathered[cause] += 1
-                window.extra += extra or 0
-
-    def _write(self, window: _Window | None, now: float) -> None:
-        """Write the events that were gathered."""
-        if window is None or not window.gathered:
-            return
-        gathered, window.gathered = window.gathered, Counter()
-        several_causes = len(gathered) > 1
-        causes = ", ".join(
-            f"{cause}: {number:,}" if several_causes else cause
-            for cause, number in gathered.most_common()
-        )
-        one, several = window.more
-        LOG.info(
-            "%s: %s%s%s",
-            window.subject,
-            count(gathered.total(), f"more {one}", f"more {several}"),
-            f" ({causes})" if causes else "",
-            f", {dollars(window.extra)} more" if window.extra else "",
-        )
-
-    def flush(self) -> None:
-        """Write all that was gathered."""
-        with self._lock:
-            windows, self._windows = self._windows, {}
-            for window in windows.values():
-                self._write(window, window.since)
-
-    def begins(self) -> None:
-        """A call begins."""
-        with self._lock:
-            self._active += 1
-            self._most_active = max(self._most_active, self._active)
-
-    def ends(self) -> None:
-        """A call has ended: of calls side by side, the last one writes what was gathered."""
-        with self._lock:
-            self._active -= 1
-            if self._active == 0 and self._most_active > 1:
-                self._most_active = 0
-                self.flush()
-
-    def wait_is_due(self, where: Where, now: float) -> bool:
-        """Whether a wait is to be reported: seldom, and less and less often while it lasts."""
-        began, last = self._waits.get(where, _NEVER)
-        return not 0 <= now - last < max(_INTERVAL, (last - began) / 10)
-
-    def wait_reported(self, where: Where, now: float) -> None:
-        """A wait is reported."""
-        began, last = self._waits.get(where, _NEVER)
-        lasts = 0 <= now - last < max(_PAUSED, last - began)
-        self._waits[where] = (began if lasts else now, now)
-
-
-_lines = _Lines()
-event, flush, reset = _lines.event, _lines.flush, _lines.reset
-atexit.register(flush)
-
-
 class CallLog:
     """Writes the log of one call."""
 
@@ -202,13 +62,13 @@ class CallLog:
         self._clock = clock
         self.debug = LOG.isEnabledFor(logging.DEBUG)
         """Whether what is ordinary is written, too."""
-        _lines.begins()
+        LINES.begins()
 
     def _event(
         self, more: tuple[str, str], line: str, cause: str, extra: Decimal | None = None
     ) -> None:
         where = (*self._account, self._model)
-        event(where, self._clock.now(), self._model, more, line, cause, extra)
+        LINES.event(where, self._clock.now(), more, line, cause, extra)
 
     def admitted(self, lane: str, number: int, waited: float) -> None:
         """An attempt is sent."""
@@ -228,12 +88,12 @@ class CallLog:
             following: the next lane; None: there is none.
         """
         now, where = self._clock.now(), (*self._account, self._model, lane)
-        if not _lines.wait_is_due(where, now):
+        if not LINES.wait_is_due(where, now):
             return
         queue = limiter.queue(lane, now)
         if not queue.waiting or max(queue.opens_in, waited) < _LASTING:
             return
-        _lines.wait_reported(where, now)
+        LINES.wait_reported(where, now)
         end = f"falling back to {following}" if following else "giving up"
         LOG.info(
             "%s %s for %s: %s waiting, %d in flight, next %s %s%s",
@@ -302,7 +162,7 @@ class CallLog:
         elif self.debug:
             end = f"answered on {report.lane}" if report.served else f"ended with {report.error}"
             LOG.debug("%s: %s after %s, call %s", self._model, end, took, report.id)
-        _lines.ends()
+        LINES.ends()
 
 
 @lru_cache(maxsize=64)
@@ -312,5 +172,4 @@ def _shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-after_fork_in_child(reset)  # the lock may be held, and the calls are the parent's
 set_up()

@@ -14,7 +14,8 @@ from flextier._utils.clock import Clock
 from flextier.calls.answer import Answer, Facts
 from flextier.calls.call import Call
 from flextier.calls.context import Scope
-from flextier.calls.log import INFO, LOG, CallLog
+from flextier.calls.gathered_lines import INFO, LOG
+from flextier.calls.log import CallLog
 from flextier.calls.report import CANCELLED, SERVED, CallReport, Retry, attach_report
 from flextier.capacity import AccountKey, LimiterRegistry
 from flextier.lanes import STANDARD
@@ -103,8 +104,6 @@ class CallState:
     def __post_init__(self) -> None:
         plan, clock, policy = self.plan, self.setting.clock, self.setting.policy
         now, status = clock.now(), plan.status
-        if LOG.isEnabledFor(INFO) and not self.setting.scope.simulated:
-            self.lines = CallLog(self.setting.account, self.call.model, clock)
         self.log = AttemptLog(clock, now, clock.wall())
         self.ladder = Ladder(
             policy, plan.lanes, now, status.shut_for, status.latency, plan.plain, plan.patience
@@ -121,6 +120,8 @@ class CallState:
             self.ladder.fallback = "lane_unsupported"
         if policy.start_jitter:
             self.step = self.step._replace(wait=policy.start_jitter * clock.random())
+        if LOG.isEnabledFor(INFO) and not self.setting.scope.simulated:
+            self.lines = CallLog(self.setting.account, self.call.model, clock)
 
     @property
     def journaled(self) -> JournaledResponse | None:
