@@ -131,6 +131,64 @@ def test_tool_choice_is_honoured(caller: Caller) -> None:
     assert len(calls_of(caller, caller.plain(tools=offered, tool_choice="required"))) == 1
 
 
+def test_required_calls_end_with_the_last_tool(sim: Simulator) -> None:
+    """Where every step must call a tool, the one that ends an agent follows the first result, and
+    the agent ends: LangChain's ToolStrategy, smolagents and pydantic-ai put it last."""
+    final = function("answer", person=TEXT)
+    messages: list[Any] = [{"role": "user", "content": "How is the weather for 'Ada'?"}]
+    items: list[Any] = list(messages)
+    options: dict[str, Any] = {"model": "o3", "tool_choice": "required"}
+    called: list[str] = []
+    with openai.OpenAI(base_url=sim.base_url, api_key="k") as client:
+        for _ in range(2):
+            chat = client.chat.completions.create(
+                messages=messages, tools=[WEATHER, ADD, final], **options
+            )
+            message = chat.choices[0].message
+            response = client.responses.create(
+                input=items, tools=[flat(WEATHER), flat(ADD), flat(final)], **options
+            )
+            for call in message.tool_calls or ():
+                messages.append(message.model_dump(exclude_none=True))
+                messages.append({"role": "tool", "tool_call_id": call.id, "content": "wet"})
+                called.append(call.function.name)
+            for item in response.output:
+                if item.type == "function_call":
+                    items.append(item.model_dump(exclude_none=True))
+                    output = {"call_id": item.call_id, "output": "wet"}
+                    items.append({"type": "function_call_output", **output})
+                    called.append(item.name)
+    assert called == ["get_weather", "get_weather", "answer", "answer"]
+
+
+def test_functions_of_before_there_were_tools(sim: Simulator) -> None:
+    """`functions` are called as tools are, one at a time, plain and streamed; `function_call`
+    is honoured; a function's result is answered in text."""
+    chat = Chat(sim.base_url)
+    offered = [ADD["function"], WEATHER["function"]]
+    question = "Call add with 1 and 2, or get_weather."
+    answer = chat.plain(question=question, functions=offered).choices[0]
+    assert answer.finish_reason == "function_call"
+    call = answer.message.function_call
+    assert (call.name, json.loads(call.arguments)) == ("add", {"a": 1, "b": 2})
+    chunks = chat.stream(question=question, functions=offered)
+    deltas = [chunk.choices[0].delta.function_call for chunk in chunks]
+    assert "".join(delta.arguments for delta in deltas if delta) == call.arguments
+    assert [delta.name for delta in deltas if delta and delta.name] == ["add"]
+    assert chunks[-1].choices[0].finish_reason == "function_call"
+    forced = chat.plain(functions=offered, function_call={"name": "get_weather"}).choices[0]
+    assert forced.message.function_call.name == "get_weather"
+    off = chat.plain(functions=offered, function_call="none").choices[0]
+    assert off.message.content.startswith("[simulated]")
+    messages = [
+        {"role": "user", "content": question},
+        answer.message.model_dump(exclude_none=True),
+        {"role": "function", "name": "add", "content": "3"},
+    ]
+    last = chat.plain(messages=messages, functions=offered)
+    assert chat.text(last) == "[simulated] The tool answered: 3"
+
+
 def test_tools_named_in_the_question_are_called_in_parallel(caller: Caller) -> None:
     """Several tools named are called together, unless parallel calls are off."""
     offered = tools(caller, ADD, WEATHER)
@@ -239,6 +297,25 @@ def test_json_mode_takes_its_keys_from_the_question(sim: Simulator) -> None:
     free = chat.plain(question="Some JSON.", response_format=form)
     assert json.loads(chat.text(keyed)) == {"name": "simulated name", "age": "simulated age"}
     assert json.loads(chat.text(free)) == {"message": "[simulated] Some JSON."}
+
+
+def test_json_mode_fills_the_schema_in_the_prompt(sim: Simulator) -> None:
+    """A schema in an instruction or in the question itself is filled, the last one of several, and
+    what stands in it is not taken for the question's own numbers and texts."""
+    chat = Chat(sim.base_url)
+    form = {"type": "json_object"}
+    schema = json.dumps(Person.model_json_schema())
+    asked = "'Ada' is 36 years old and sad."
+    rules = f'As JSON. An example: {{"properties": {{"foo": {{}}}}}}. The schema:\n```{schema}```'
+    apart = [{"role": "system", "content": rules}, {"role": "user", "content": asked}]
+    together = [{"role": "user", "content": f"{rules}\n{asked}"}]
+    for messages in (apart, together):
+        text = chat.text(chat.plain(messages=messages, response_format=form))
+        person = Person.model_validate_json(text)
+        assert (person.name, person.age, person.mood) == ("Ada", 36, "sad")
+    broken = [{"role": "user", "content": 'JSON {"properties": {"a": and {'}]
+    text = chat.text(chat.plain(messages=broken, response_format=form))
+    assert json.loads(text) == {"properties": "simulated properties", "a": "simulated a"}
 
 
 def test_json_mode_wants_the_word_json(sim: Simulator) -> None:

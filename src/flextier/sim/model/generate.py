@@ -11,6 +11,7 @@ from uuid import uuid4
 from flextier.sim.base import api_errors
 from flextier.sim.base.api_errors import Rejected
 from flextier.sim.base.json_filler import fill, fill_freely
+from flextier.sim.base.prompt_schema import schema_in, without_objects
 from flextier.sim.base.sentences import first_sentence
 from flextier.sim.base.tokens import MEDIA_TOKENS, MESSAGE_TOKENS, PromptCache, Tokens, clip, count
 from flextier.sim.behavior.faults import Serve
@@ -84,6 +85,8 @@ def _said(ask: ModelRequest, script: Serve) -> str:
     schema = named.get("schema") if isinstance(named, dict) else form.get("schema")
     if isinstance(schema, dict):
         return _dumps(_filled(schema, ask.question))
+    if (schema := schema_in(turn.text for turn in ask.turns)) is not None:
+        return _dumps(_filled(schema, without_objects(ask.question)))
     return _dumps(fill_freely(ask.question, _reply(ask)))
 
 
@@ -165,8 +168,8 @@ def _input_tokens(ask: ModelRequest, prompt: str) -> int:
 
 def _prompt(ask: ModelRequest) -> str:
     """Everything the model reads, tools first, as prompt caching sees it."""
-    tools = ask.body.get("tools")
-    pieces = [_dumps(tools)] if tools else []
+    offered = ask.body.get("tools") or ask.body.get("functions")
+    pieces = [_dumps(offered)] if offered else []
     pieces += [turn.text for turn in ask.turns]
     return "\n".join(pieces)
 

@@ -30,11 +30,13 @@ _MEDIA = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PromptMessage:
-    """One message of the prompt: who speaks, the text, how many pictures or files."""
+    """One message of the prompt: who speaks, the text, how many pictures or files, which tools
+    it calls."""
 
     role: str
     text: str
     media: int = 0
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class ModelRequest:
         """
         prompt = sum(tokens.count(turn.text) + tokens.MESSAGE_TOKENS for turn in self.turns)
         return prompt + (self.limit or 0)
+
+    @property
+    def legacy(self) -> bool:
+        """Whether functions are offered as they were before there were tools."""
+        return bool(self.body.get("functions")) and not self.body.get("tools")
 
     @property
     def question(self) -> str:

@@ -36,23 +36,26 @@ def called(ask: ModelRequest) -> list[Tool]:
 
     That is the tool that ``tool_choice`` names, else those that the question names, else the one
     whose name and description have most words in common with the question. A tool's result is
-    answered in text, unless ``tool_choice`` requires a call.
+    answered in text. Where ``tool_choice`` requires a call, the last tool that was not called since
+    the question follows: there frameworks put the one that ends an agent.
     """
-    offered, choice = _offered(ask), ask.body.get("tool_choice")
+    offered = _offered(ask)
+    choice = ask.body.get("function_call" if ask.legacy else "tool_choice")
     if not offered or choice == "none":
         return []
     forced = _forced(choice)
     if forced is not None:
         return [next((tool for tool in offered if tool.name == forced), Tool(forced))]
-    if choice != "required" and ask.turns[-1].role == "tool":
-        return []
-    named = [] if ask.body.get("parallel_tool_calls") is False else _named(offered, ask.question)
+    if ask.turns[-1].role == "tool":
+        return [_unused(offered, ask)] if choice == "required" else []
+    one = ask.legacy or ask.body.get("parallel_tool_calls") is False
+    named = _named(offered, ask.question)[: 1 if one else None]
     return named or [_best(offered, ask.question)]
 
 
 def _offered(ask: ModelRequest) -> list[Tool]:
     """The functions offered; custom tools and those that OpenAI runs itself are left out."""
-    entries: Sequence[dict[str, Any]] = ask.body.get("tools") or ()
+    entries: Sequence[dict[str, Any]] = ask.body.get("functions" if ask.legacy else "tools") or ()
     if ask.endpoint == "chat":
         functions = [_unwrapped(entry) for entry in entries]
     else:
@@ -75,6 +78,16 @@ def _forced(choice: Any) -> str | None:
         return None
     name = choice.get("name") or _unwrapped(choice).get("name")
     return str(name) if name else None
+
+
+def _unused(offered: list[Tool], ask: ModelRequest) -> Tool:
+    """The last tool that was not called since the question; after all of them, the last one."""
+    used: set[str] = set()
+    for turn in reversed(ask.turns):
+        if turn.role == "user":
+            break
+        used.update(turn.calls)
+    return next((tool for tool in reversed(offered) if tool.name not in used), offered[-1])
 
 
 def _named(offered: list[Tool], question: str) -> list[Tool]:

@@ -31,7 +31,9 @@ def read(body: dict[str, Any]) -> ModelRequest:
         if name in body:
             raise Rejected(api_errors.unknown_parameter(name))
     model = request.model_of(body)
-    request.check_shapes(body, objects=("response_format", "stream_options"), arrays=("tools",))
+    request.check_shapes(
+        body, objects=("response_format", "stream_options"), arrays=("tools", "functions")
+    )
     turns = tuple(_turn(message, i) for i, message in enumerate(_messages(body)))
     _check_json_mode(body, turns)
     return ModelRequest(
@@ -65,13 +67,17 @@ def _turn(message: Any, position: int) -> PromptMessage:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         where = f"messages[{position}]"
         raise Rejected(api_errors.invalid(where, "expected an object with a role.", "invalid_type"))
-    request.check_shapes(message, arrays=("tool_calls",))
+    request.check_shapes(message, objects=("function_call",), arrays=("tool_calls",))
     content = message.get("content")
-    calls = message.get("tool_calls") or ()
-    texts = [request.text_of(content), *(str(call.get("function", "")) for call in calls)]
+    calls = [call.get("function") for call in message.get("tool_calls") or ()]
+    calls += filter(None, [message.get("function_call")])
+    texts = [request.text_of(content), *(str(call or "") for call in calls)]
     role: str = message["role"]
     return PromptMessage(
-        _ROLES.get(role, role), "\n".join(filter(None, texts)), request.media_in(content)
+        _ROLES.get(role, role),
+        "\n".join(filter(None, texts)),
+        request.media_in(content),
+        tuple(str(call.get("name")) for call in calls if isinstance(call, dict)),
     )
 
 
@@ -105,7 +111,7 @@ def events(ask: ModelRequest, answer: GeneratedAnswer) -> Iterator[bytes]:
     options = ask.body.get("stream_options") or {}
     usage = {"usage": None} if options.get("include_usage") else {}
     for index in range(ask.choices):
-        for delta, finish in _deltas(answer):
+        for delta, finish in _deltas(ask, answer):
             logprobs = _logprobs(ask, delta.get("content") or "")
             choice = _indexed(index, delta=delta, logprobs=logprobs, finish_reason=finish)
             yield sse.event({**head, "choices": [choice], **usage})
@@ -137,27 +143,38 @@ def _choice(ask: ModelRequest, answer: GeneratedAnswer, index: int) -> dict[str,
         "refusal": None,
         "annotations": [],
     }
-    if answer.calls:
+    if answer.calls and ask.legacy:
+        (call,) = answer.calls
+        message["function_call"] = _function(call.name, call.arguments)
+    elif answer.calls:
         message["tool_calls"] = [
             {"id": call.id, "type": "function", "function": _function(call.name, call.arguments)}
             for call in answer.calls
         ]
     logprobs = _logprobs(ask, answer.text)
-    return _indexed(index, message=message, logprobs=logprobs, finish_reason=answer.finish)
+    return _indexed(index, message=message, logprobs=logprobs, finish_reason=_finish(ask, answer))
 
 
-def _deltas(answer: GeneratedAnswer) -> Iterator[tuple[dict[str, Any], str | None]]:
+def _finish(ask: ModelRequest, answer: GeneratedAnswer) -> str:
+    return "function_call" if answer.calls and ask.legacy else answer.finish
+
+
+def _deltas(
+    ask: ModelRequest, answer: GeneratedAnswer
+) -> Iterator[tuple[dict[str, Any], str | None]]:
     """(delta, finish reason) of every chunk of one choice."""
     yield {"role": "assistant", "content": None if answer.calls else "", "refusal": None}, None
     if not answer.calls:
         for piece in text_deltas(answer.text):
             yield {"content": piece}, None
     for position, call in enumerate(answer.calls):
-        first = {"id": call.id, "type": "function", "function": _function(call.name, "")}
-        yield {"tool_calls": [_indexed(position, **first)]}, None
-        for fragment in argument_deltas(call.arguments):
-            yield {"tool_calls": [_indexed(position, function={"arguments": fragment})]}, None
-    yield {}, answer.finish
+        about: dict[str, Any] = {"id": call.id, "type": "function"}
+        pieces = [{"arguments": fragment} for fragment in argument_deltas(call.arguments)]
+        for piece in (_function(call.name, ""), *pieces):
+            tool_call = _indexed(position, **about, function=piece)
+            yield {"function_call": piece} if ask.legacy else {"tool_calls": [tool_call]}, None
+            about = {}
+    yield {}, _finish(ask, answer)
 
 
 def _indexed(index: int, **fields: Any) -> dict[str, Any]:

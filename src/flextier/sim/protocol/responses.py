@@ -90,7 +90,10 @@ def _turn(item: Any) -> PromptMessage:
         return PromptMessage(
             _ROLES.get(role, role), request.text_of(content), request.media_in(content)
         )
-    return PromptMessage("assistant", f"{item.get('name', '')} {item.get('arguments', '')}".strip())
+    name = str(item.get("name", ""))
+    return PromptMessage(
+        "assistant", f"{name} {item.get('arguments', '')}".strip(), calls=(name,) if name else ()
+    )
 
 
 def body(ask: ModelRequest, answer: GeneratedAnswer) -> dict[str, Any]:

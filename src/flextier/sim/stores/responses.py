@@ -112,4 +112,4 @@ def output_turns(said: GeneratedAnswer) -> Iterator[PromptMessage]:
     if said.text:
         yield PromptMessage("assistant", said.text)
     for call in said.calls:
-        yield PromptMessage("assistant", f"{call.name} {call.arguments}")
+        yield PromptMessage("assistant", f"{call.name} {call.arguments}", calls=(call.name,))
