@@ -105,12 +105,12 @@ def test_a_longer_field_is_overridden_with_a_warning() -> None:
     ]
 
 
-def test_a_timeout_outweighs_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code wins, whether it is longer or shorter."""
+def test_of_a_timeout_and_a_variable_the_shorter_applies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool's own timeout, of ten minutes say, does not disable what its user has set."""
     monkeypatch.setenv("FLEXTIER_FLEX_TIMEOUT", "7")
     monkeypatch.setenv("FLEXTIER_STANDARD_TIMEOUT", "70")
     merged = TimeoutArgument(20.0).apply_to(FlexPolicy(patience=3))
-    assert (merged.flex_timeout, merged.standard_timeout) == (20.0, 20.0)
+    assert (merged.flex_timeout, merged.standard_timeout) == (7.0, 20.0)
 
 
 @pytest.mark.parametrize(

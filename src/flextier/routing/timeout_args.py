@@ -20,6 +20,8 @@ _NEVER = 1_000_000.0
 PER_LANE = ("flex_timeout", "standard_timeout")
 """The fields of the policy that a ``timeout`` bounds."""
 
+_DEFAULTS = {field: FlexPolicy.model_fields[field].default for field in PER_LANE}
+
 
 class TimeoutArgument(NamedTuple):
     """A ``timeout`` argument. ``total`` None: not given; the policy's fields apply."""
@@ -54,15 +56,15 @@ class TimeoutArgument(NamedTuple):
     def apply_to(self, policy: FlexPolicy) -> FlexPolicy:
         """The policy under which no attempt takes longer, on any lane.
 
-        Of this and a field that the policy sets explicitly, the shorter one applies. A longer field
-        is warned about, once.
+        Of this and a field that the policy or a variable sets, the shorter one applies. A longer
+        field of the policy is warned about, once.
         """
         if self.total is None:
             return policy
         changes: dict[str, Any] = {}
         for field in PER_LANE:
             own = getattr(policy, field)
-            if field not in policy.explicit or own > self.total:
+            if own > self.total or not _is_set(field, policy):
                 changes[field] = self.total
                 if field in policy.explicit:
                     warn_overridden(field, own, self.total)
@@ -74,6 +76,11 @@ class TimeoutArgument(NamedTuple):
             return policy
         patience = min(self.total * (policy.max_retries + 1), MAX_PATIENCE)
         return policy.model_copy(update={"patience": patience})
+
+
+def _is_set(field: str, policy: FlexPolicy) -> bool:
+    """Whether code, or a variable, sets it to something else than the default."""
+    return field in policy.explicit or getattr(policy, field) != _DEFAULTS[field]
 
 
 def _seconds(value: Any, timeout: Any) -> float:
