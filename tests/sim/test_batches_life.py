@@ -30,8 +30,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def slow(clock: Clock) -> Iterator[Simulator]:
-    """A simulator whose batches take 10 s to validate, 100 s to run and 5 s to finalize."""
+def slow(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """A simulator whose batches take 10 s to validate, 100 s to run and 5 s to finalize.
+
+    A busy machine does not put off what is due to a later second.
+    """
+    for patience in ("LOOK", "SLICE"):
+        monkeypatch.setattr(f"flextier.sim.stores.batches.{patience}", 60.0)
     weather = BatchWeather(validating=10, seconds=100, finalizing=5, cancelling=60)
     with Simulator(Weather(batch=weather), clock=clock) as simulator:
         yield simulator
