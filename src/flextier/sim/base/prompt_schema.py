@@ -12,12 +12,14 @@ _BRACE = re.compile(r"\{")
 
 
 def schema_in(texts: Iterable[str]) -> dict[str, Any] | None:
-    """The last JSON schema of an object in these texts; frameworks put examples before it."""
-    found = None
+    """The JSON schema of an object in these texts: of several the last, where one has a title of
+    those, for frameworks add examples, which have none."""
+    found: dict[str, Any] | None = None
     for text in texts:
-        if '"properties"' in text:
-            for value, _, _ in _objects(text):
-                found = value if isinstance(value.get("properties"), dict) else found
+        for value, _, _ in _objects(text) if '"properties"' in text else ():
+            is_schema = isinstance(value.get("properties"), dict)
+            if is_schema and (found is None or "title" in value or "title" not in found):
+                found = value
     return found
 
 
