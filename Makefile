@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := $(shell command -v uv 2>/dev/null && uv --version >/dev/null 2>&1 || true)
 
 .DEFAULT_GOAL := help
-.PHONY: api docs help demo test test-openai2 test-openai3 test-all test-rest test-rest-openai2 test-rest-openai3 lint format types bench resolve clean
+.PHONY: api docs help demo test test-openai2 test-openai3 test-all test-rest test-rest-openai2 test-rest-openai3 test-clients lint format types bench resolve clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test-rest-openai2: $(VENV)/.ready-test
 test-rest-openai3: $(VENV3)/.ready-test
 	$(VENV3)/bin/python $(PYTEST) $(SAMPLE3) -m exhaustive $(OPENAI3_TESTS) $(ARGS)
 	$(VENV3)/bin/python $(PYTEST) -m '' $(addprefix --ignore=,$(OPENAI3_TESTS)) $(ARGS)
+
+test-clients: $(VENV)/.ready ## Run tools that are built on the SDK, an environment each, with our clients
+	PYTHONPATH=src $(VENV)/bin/python -m tests.clients $(CLIENTS)
 
 lint: $(VENV_LINT)/.ready ## Check style, formatting, words, and which package imports which
 	$(VENV_LINT)/bin/ruff check .
@@ -81,7 +84,7 @@ resolve: ## Check, with uv, that extras and groups can be installed on Python 3.
 	echo 'openai>=3' | $(RESOLVE) pyproject.toml $(addprefix --extra ,$(EXTRAS3)) --group test -c -
 
 clean: ## Remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV3) $(VENV_LINT) $(VENV_DOCS) site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV3) $(VENV_LINT) $(VENV_DOCS) site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .clients
 
 # --- virtual environments -----------------------------------------------------------------------
 

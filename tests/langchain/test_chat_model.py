@@ -9,6 +9,7 @@ from typing import Any
 import openai
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.structured_output import ToolStrategy
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.exceptions import LangChainException
@@ -255,6 +256,17 @@ def test_an_agent(llm: ChatOpenAIFlex, sim: Simulator) -> None:
     answers = [m for m in state["messages"] if m.type == "ai"]
     assert [outcomes(m) for m in answers] == [["capacity", "served"], ["transient", "served"]]
     assert any(isinstance(m, ToolMessage) for m in state["messages"])
+
+
+def test_an_agent_with_a_tool_strategy(llm: ChatOpenAIFlex, sim: Simulator) -> None:
+    """An agent that must call a tool at every step ends with the one that is its answer."""
+    agent = create_agent(llm, [lookup], response_format=ToolStrategy(Colour))
+
+    state = agent.invoke({"messages": [{"role": "user", "content": "Look up the word 'ink'."}]})
+
+    tools = [m.name for m in state["messages"] if isinstance(m, ToolMessage)]
+    assert tools == ["lookup", "Colour"]
+    assert state["structured_response"] == Colour(name="ink", warm=True)
 
 
 def test_with_fallbacks(make: Make, sim: Simulator) -> None:
