@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 BUILDS_ITS_OWN = "builds its own: ours stands in for `openai.OpenAI` when it is imported"
 
+STREAMS = "its own count leaves out streams, for which it does not ask for usage"
+
 
 @dataclass(frozen=True)
 class Tool:
@@ -73,6 +75,7 @@ TOOLS = (
         "AutoGen",
         ("autogen-agentchat==0.7.5", "autogen-ext[openai]==0.7.5"),
         "`BaseOpenAIChatCompletionClient(AsyncFlexOpenAI(), …)`",
+        remark=STREAMS,
     ),
     Tool("crewai", "CrewAI", ("crewai==1.15.30",), BUILDS_ITS_OWN),
     Tool("smolagents", "smolagents", ("smolagents[openai]==1.26.0",), BUILDS_ITS_OWN),
@@ -95,6 +98,7 @@ TOOLS = (
         ("langchain==1.5.2", "langgraph==1.2.24"),
         "`create_agent(ChatOpenAIFlex(…))`, and in a graph's node",
         extra="aiohttp,langchain",
+        remark="its own count leaves out streams, as `ChatOpenAI` with `OPENAI_BASE_URL` does",
     ),
     Tool(
         "deepagents",
@@ -102,6 +106,7 @@ TOOLS = (
         ("deepagents==0.7.32",),
         "`create_deep_agent(model=ChatOpenAIFlex(…))`",
         extra="aiohttp,langchain",
+        remark="its own prices have no lanes",
     ),
     Tool(
         "guardrails",
@@ -121,6 +126,7 @@ TOOLS = (
         "Semantic Kernel",
         ("semantic-kernel==1.45.0",),
         "`OpenAIChatCompletion(async_client=AsyncFlexOpenAI())`",
+        remark=STREAMS,
     ),
     Tool("magentic", "magentic", ("magentic==0.41.1",), BUILDS_ITS_OWN),
     Tool("mirascope", "Mirascope", ("mirascope[openai]==2.8.2",), BUILDS_ITS_OWN),

@@ -170,9 +170,9 @@ def _deltas(
     for position, call in enumerate(answer.calls):
         about: dict[str, Any] = {"id": call.id, "type": "function"}
         pieces = [{"arguments": fragment} for fragment in argument_deltas(call.arguments)]
-        for piece in (_function(call.name, ""), *pieces):
-            tool_call = _indexed(position, **about, function=piece)
-            yield {"function_call": piece} if ask.legacy else {"tool_calls": [tool_call]}, None
+        for function in (_function(call.name, ""), *pieces):
+            tool_call = _indexed(position, **about, function=function)
+            yield {"function_call": function} if ask.legacy else {"tool_calls": [tool_call]}, None
             about = {}
     yield {}, _finish(ask, answer)
 
