@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import openai
 from typing_extensions import Self
 
 from flextier._openai.compat import is_given, not_given
+from flextier._openai.lean import with_plain_bodies
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.capacity import CAPACITY
 from flextier.client.router import Router
@@ -42,6 +44,18 @@ class RoutedClient:
         sdk.__init__(
             timeout=timeout, http_client=http_client or self._default_http_client(), **kwargs
         )
+
+    if not TYPE_CHECKING:  # for checkers these are the SDK's
+
+        @cached_property
+        def chat(self) -> Any:
+            chat = super().chat
+            with_plain_bodies(chat.completions)
+            return chat
+
+        @cached_property
+        def responses(self) -> Any:
+            return with_plain_bodies(super().responses)
 
     @property
     def policy(self) -> FlexPolicy:

@@ -23,6 +23,7 @@ from flextier._openai.compat import (
     is_given,
     new_request,
 )
+from flextier._openai.lean import exact_answer
 from flextier._openai.request_options import (
     MAX_BYTES,
     AttemptBody,
@@ -221,6 +222,14 @@ class RoutedRequests(RoutedClient):
             _decoded(options.url.partition("?")[0], response)
         sdk: Any = super()
         return sdk._process_response(options=options, response=response, stream=stream, **kwargs)
+
+    def _process_response_data(self, *, data: Any, cast_to: Any, response: Any) -> Any:
+        """As the SDK's, for answers and for events of streams."""
+        answer = exact_answer(cast_to, data)
+        if answer is not None:
+            return answer
+        sdk: Any = super()
+        return sdk._process_response_data(data=data, cast_to=cast_to, response=response)
 
 
 class SyncRequests(RoutedRequests):
