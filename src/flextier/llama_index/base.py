@@ -83,6 +83,8 @@ class FlexLLM(BaseModel):
     _max_tokens_field: ClassVar[str]
     """The name of LlamaIndex's field for the maximum number of output tokens."""
 
+    _class_name: ClassVar[str]
+
     _client: Any = PrivateAttr()
     _aclient: Any = PrivateAttr()
 
@@ -122,6 +124,11 @@ class FlexLLM(BaseModel):
         bound = signature.bind(*args, **kwargs).arguments
         return {**bound, **bound.pop("kwargs", {})}
 
+    @classmethod
+    def class_name(cls) -> str:
+        """``"openai_flex_llm"``, ``"openai_responses_flex_llm"``."""
+        return cls._class_name
+
     def _watch_runs(self) -> None:
         clients = (self._client, self._aclient)
         if need_run_tracking(self.policy, *(getattr(client, "policy", None) for client in clients)):
@@ -144,6 +151,20 @@ class FlexLLM(BaseModel):
             )
 
     # --- clients ------------------------------------------------------------------------------
+
+    def _get_client(self) -> Any:
+        return self._kept_client("_client", FlexOpenAI)
+
+    def _get_aclient(self) -> Any:
+        return self._kept_client("_aclient", AsyncFlexOpenAI)
+
+    def _kept_client(self, name: str, flex: Any) -> Any:
+        llm: Any = self
+        if not llm.reuse_client:
+            return self._new_client(flex)
+        if getattr(self, name) is None:
+            setattr(self, name, self._new_client(flex))
+        return getattr(self, name)
 
     def _new_client(self, flex: Any) -> Any:
         """A new client of class ``flex`` with LlamaIndex's credentials."""
@@ -249,10 +270,15 @@ class FlexLLM(BaseModel):
         fields: dict[str, Any] = llm._get_model_kwargs(**kwargs)
         if "service_tier" in kwargs:
             fields["service_tier"] = kwargs["service_tier"]
+        if fields.get("stream"):
+            self._adapt_stream(fields)
         facts = model_info(self._model)
         if facts.is_reasoning and not facts.listed:
             self._adapt_to_reasoning_model(fields, {**self._additional, **kwargs})
         return fields
+
+    def _adapt_stream(self, fields: dict[str, Any]) -> None:
+        """Change the fields of a request for a stream."""
 
     def _adapt_to_reasoning_model(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
         """Change the fields of a request to those that reasoning models accept."""

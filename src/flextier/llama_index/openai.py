@@ -9,7 +9,6 @@ from typing_extensions import Unpack
 
 from flextier._openai.request_options import NO_STREAM_USAGE
 from flextier._utils.extras import needs_extra
-from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.llama_index.base import FlexLLM, without_retries
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
     ``stream_options`` in ``additional_kwargs`` overrides."""
 
     _max_tokens_field = "max_tokens"
+    _class_name = "openai_flex_llm"
 
     if TYPE_CHECKING:  # the field is declared again for pydantic's plugin of mypy
         policy: PolicyField = Field(default_factory=PolicyField)
@@ -64,33 +64,13 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
             **arguments: Unpack[OpenAIArguments],
         ) -> None: ...
 
-    @classmethod
-    def class_name(cls) -> str:
-        """``"openai_flex_llm"``."""
-        return "openai_flex_llm"
-
-    def _get_client(self) -> Any:
-        if not self.reuse_client:
-            return self._new_client(FlexOpenAI)
-        if self._client is None:
-            self._client = self._new_client(FlexOpenAI)
-        return self._client
-
-    def _get_aclient(self) -> Any:
-        if not self.reuse_client:
-            return self._new_client(AsyncFlexOpenAI)
-        if self._aclient is None:
-            self._aclient = self._new_client(AsyncFlexOpenAI)
-        return self._aclient
-
-    def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
-        fields = super()._get_model_kwargs(**kwargs)
-        if fields.get("stream") and "stream_options" not in fields:
-            if self.stream_usage:
-                fields["stream_options"] = {"include_usage": True}
-            elif self.stream_usage is False:
-                fields["extra_headers"] = {**fields.get("extra_headers", {}), **NO_STREAM_USAGE}
-        return fields
+    def _adapt_stream(self, fields: dict[str, Any]) -> None:
+        if "stream_options" in fields:
+            return
+        if self.stream_usage:
+            fields["stream_options"] = {"include_usage": True}
+        elif self.stream_usage is False:
+            fields["extra_headers"] = {**fields.get("extra_headers", {}), **NO_STREAM_USAGE}
 
     def _adapt_to_reasoning_model(self, fields: dict[str, Any], explicit: dict[str, Any]) -> None:
         super()._adapt_to_reasoning_model(fields, explicit)

@@ -34,6 +34,7 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
     """
 
     _max_tokens_field = "max_output_tokens"
+    _class_name = "openai_responses_flex_llm"
 
     if TYPE_CHECKING:  # the field is declared again for pydantic's plugin of mypy
         policy: PolicyField = Field(default_factory=PolicyField)
@@ -53,11 +54,6 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
             self._client = self._new_client(FlexOpenAI)
         if self._aclient is None:
             self._aclient = self._new_client(AsyncFlexOpenAI)
-
-    @classmethod
-    def class_name(cls) -> str:
-        """``"openai_responses_flex_llm"``."""
-        return "openai_responses_flex_llm"
 
     def structured_predict(
         self,
