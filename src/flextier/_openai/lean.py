@@ -56,7 +56,8 @@ class _NotPlainError(Exception):
 def with_plain_bodies(resource: Any) -> Any:
     """A resource of the SDK (``client.responses``), whose calls copy bodies of plain JSON."""
     if is_lean():
-        resource.__class__ = _plain_class(type(resource))
+        sdk: Any = type(resource)
+        resource.__class__ = _plain_class(sdk)
     return resource
 
 
@@ -199,8 +200,9 @@ def _without_extra_names(model: Any) -> Any:
     """
     if model.__pydantic_extra__:
         model.__pydantic_fields_set__.difference_update(model.__pydantic_extra__)
-    fields = model.__dict__
-    for name, is_list in _nested(type(model)):
+    fields: Any = model.__dict__
+    kind: Any = type(model)
+    for name, is_list in _nested(kind):
         for one in fields[name] if is_list else (fields[name],):
             _without_extra_names(one)
     return model
