@@ -51,16 +51,11 @@ class BulkResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON types; money as strings of US$."""
-        return {
-            "rows": self.rows,
-            "done": self.done,
-            "failed": self.failed,
+        return {name: getattr(self, name) for name in self.__slots__} | {
             "pending": self.pending,
-            "resumed": self.resumed,
             "elapsed": round(self.elapsed, 3),
             "output": None if self.output is None else str(self.output),
             "errors": None if self.errors is None else str(self.errors),
-            "stopped": self.stopped,
             "budget": None if self.budget is None else f"{self.budget:f}",
             "totals": self.totals.to_dict(),
         }

@@ -78,7 +78,7 @@ def check_settings(run_options: RunOptions, label: str) -> None:
         before = {} if database.is_empty else database.get_meta("settings")
         if before is None:
             raise storage_error(rows_db, sqlite3.DatabaseError("no settings"))
-        changed = [name for name in before if before[name] != settings[name]]
+        changed = [name for name in before if before[name] != settings.get(name)]
         if not changed:
             if not before:
                 database.set_meta({"settings": settings})
