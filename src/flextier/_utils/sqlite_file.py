@@ -19,6 +19,7 @@ _POLL_INTERVAL = 0.01
 
 def is_locked(error: BaseException) -> bool:
     """Whether an error says that another connection holds the lock of a file."""
+    error = getattr(error, "orig", error)  # of SQLAlchemy's
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
@@ -39,7 +40,7 @@ def until_unlocked(operation: Callable[[], _T], seconds: float) -> _T:
     while True:
         try:
             return operation()
-        except sqlite3.OperationalError as error:
+        except Exception as error:
             if not is_locked(error) or time.monotonic() >= until:
                 raise
         time.sleep(_POLL_INTERVAL)

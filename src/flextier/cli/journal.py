@@ -6,6 +6,7 @@ import argparse
 import io
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -146,25 +147,23 @@ def _export(options: argparse.Namespace) -> int:
 
 def _forget(options: argparse.Namespace) -> int:
     from flextier.journal.journal import Journal
-    from flextier.journal.reader import JournalReader
 
-    with JournalReader(
-        options.path
-    ) as reader:  # fails if the file does not exist; Journal() would create it
-        before = reader.size()
-    journal = Journal(options.path)
-    try:
+    before = _size(options.path)  # fails if the file does not exist; Journal() would create it
+    with closing(Journal(options.path)) as journal:
         deleted = journal.forget(older_than=options.older_than)
         left = journal.counts()["done"]
-    finally:
-        journal.close()
-    with JournalReader(options.path) as reader:
-        after = reader.size()
     return write_stdout(
         "journal",
         f"forgotten: {count(deleted, 'answer')}; left: {left:,}; {_bytes(before)} before, "
-        f"{_bytes(after)} now\n",
+        f"{_bytes(_size(options.path))} now\n",
     )
+
+
+def _size(path: str) -> int:
+    from flextier.journal.reader import JournalReader
+
+    with JournalReader(path) as reader:
+        return reader.size()
 
 
 def _age(given: str) -> float:

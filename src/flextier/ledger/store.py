@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from flextier._utils.sqlite_file import open_read_only
+from flextier._utils.sqlite_file import open_read_only, until_unlocked
 from flextier.ledger import version
 from flextier.ledger.errors import ForeignDatabaseError, LedgerError
 from flextier.ledger.rows import Row
@@ -144,7 +143,7 @@ class LedgerStore:
     def _create(self) -> None:
         self.address.create_file()
         with self._translate_errors("opened"):
-            _retry_while_locked(self._create_tables)
+            until_unlocked(self._create_tables, _OPEN_TIMEOUT)
         self._file_id = self._current_file_id()
         self.is_open = True
 
@@ -265,19 +264,6 @@ def driver_message(error: BaseException) -> str:
     """The driver's message on one line, without SQL."""
     original = error.orig if isinstance(error, DBAPIError) else error
     return " ".join(str(original).split()) or type(original).__name__
-
-
-def _retry_while_locked(action: Callable[[], None]) -> None:
-    """Run ``action``; repeat it while the database is locked, as SQLite does not always wait."""
-    deadline = time.monotonic() + _OPEN_TIMEOUT
-    while True:
-        try:
-            action()
-            return
-        except OperationalError as error:
-            if "locked" not in str(error.orig) or time.monotonic() > deadline:
-                raise
-        time.sleep(0.05)
 
 
 def _engine(address: LedgerUrl, readonly: bool) -> Engine:

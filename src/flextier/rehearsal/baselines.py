@@ -15,7 +15,6 @@ from typing import Any
 import openai
 from tenacity import (
     AsyncRetrying,
-    RetryCallState,
     RetryError,
     retry_if_exception_type,
     stop_after_attempt,
@@ -100,7 +99,7 @@ def _chat(http_client: Any, model: str, **arguments: Any) -> Any:
 
 
 def _cookbook(http_client: Any, trace: Trace) -> Call:
-    return _backoff(http_client, stop_after_attempt(6))
+    return _backoff(http_client, lambda job: stop_after_attempt(6))
 
 
 def _many_retries(http_client: Any, trace: Trace) -> Call:
@@ -116,26 +115,20 @@ def _many_retries(http_client: Any, trace: Trace) -> Call:
 
 
 def _backoff_until(http_client: Any, trace: Trace) -> Call:
-    deadlines: dict[Any, float] = {}
-
-    def too_late(state: RetryCallState) -> bool:
+    def stop(job: TraceJob) -> Any:
         # tenacity's own stop_after_delay goes by the computer's clock.
-        now = asyncio.get_running_loop().time()
-        return now >= deadlines[asyncio.current_task()] - RESERVE
+        return lambda state: asyncio.get_running_loop().time() >= job.deadline - RESERVE
 
-    return _backoff(http_client, too_late, deadlines)
+    return _backoff(http_client, stop)
 
 
-def _backoff(http_client: Any, stop: Any, deadlines: dict[Any, float] | None = None) -> Call:
+def _backoff(http_client: Any, stop: Callable[[TraceJob], Any]) -> Call:
     """Flex with tenacity's backoff, then standard with the SDK's own retries."""
     flex, standard = _sdk(http_client, 0), _sdk(http_client, 2)
 
     async def call(job: TraceJob) -> None:
-        if deadlines is not None:
-            deadlines[asyncio.current_task()] = job.deadline
-        retrying = AsyncRetrying(
-            wait=_WAIT, stop=stop, retry=retry_if_exception_type(openai.APIError)
-        )
+        retry = retry_if_exception_type(openai.APIError)
+        retrying = AsyncRetrying(wait=_WAIT, stop=stop(job), retry=retry)
         try:
             await retrying(_ask, flex, job.model, "flex")
         except RetryError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -56,10 +56,10 @@ def summarise(
         first=times.first,
         last=times.last,
         total=times.total,
-        by_model=_sorted(names.models),
-        by_lane=_sorted(times.lanes),
-        by_tag=_sorted(names.tags),
-        by_day=_sorted(times.days),
+        by_model=dict(sorted(names.models.items())),
+        by_lane=dict(sorted(times.lanes.items())),
+        by_tag=dict(sorted(names.tags.items())),
+        by_day=dict(sorted(times.days.items())),
         buckets=times.buckets,
         flex_attempts=tuple(map(tuple, times.flex_attempts)),
         waits=_waits(connection, period, times.total.calls + times.total.failed_calls),
@@ -145,10 +145,6 @@ class _NameGroups:
 
 def _filter(period: Period) -> Filter:
     return {"since": period.since, "until": period.until}
-
-
-def _sorted(groups: Mapping[str, Sums]) -> dict[str, Sums]:
-    return {name: groups[name] for name in sorted(groups)}
 
 
 def _waits(connection: Connection, period: Period, all_calls: int) -> WaitTimes:

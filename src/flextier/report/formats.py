@@ -180,15 +180,9 @@ def _call(call: CallRecord, period: Period) -> dict[str, Any]:
 
 
 def _session(session: Session) -> dict[str, Any]:
-    return {
-        "host": session.host,
-        "pid": session.pid,
-        "state": session.state,
-        "started": session.started.isoformat(),
-        "seen": session.seen.isoformat(),
-        "written": session.written,
-        "lost": session.lost,
-    }
+    times = {name: getattr(session, name).isoformat() for name in ("started", "seen")}
+    names = ("host", "pid", "state", "written", "lost")
+    return {**{name: getattr(session, name) for name in names}, **times}
 
 
 def notes(summary: Summary) -> list[str]:
