@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import json
 import sys
 from typing import TYPE_CHECKING
 
-from flextier.cli._common import DURATION, fail
+from flextier.cli._common import DURATION, fail, write_stdout
 
 if TYPE_CHECKING:
     from flextier.bulk.options import RunOptions
@@ -70,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     # Imported here, so that `--help` loads no client.
     from flextier.bulk.errors import BulkError, InputError, StorageError
+    from flextier.bulk.progress import summary
     from flextier.errors import PolicyError
 
     try:
@@ -80,10 +82,12 @@ def run(arguments: argparse.Namespace) -> int:
         return fail("run", error, 2)
     except KeyboardInterrupt:  # before the run heeds it itself: nothing has begun
         return 130
-    try:
-        _print_result(result, as_json=arguments.json)
-    except OSError:  # the reader has gone, or the disk is full: the run is not affected
-        sys.stdout = None  # or Python tries again at its end
+    if arguments.json:
+        text = json.dumps({"event": "result", **result.to_dict()})
+    else:
+        text = "\n".join(summary(result))
+    if sys.stdout is not None:
+        write_stdout("run", f"{text}\n")
     return result.exit_status
 
 
@@ -118,14 +122,3 @@ def _run(arguments: argparse.Namespace, options: RunOptions) -> BulkResult:
                 with_signals=True,
             )
         )
-
-
-def _print_result(result: BulkResult, *, as_json: bool) -> None:
-    from flextier.bulk.progress import summary, write_json
-
-    if sys.stdout is None:
-        return
-    if as_json:
-        write_json(sys.stdout, {"event": "result", **result.to_dict()})
-    else:
-        print("\n".join(summary(result)), flush=True)
