@@ -11,7 +11,6 @@ import pytest
 
 from flextier._openai.compat import http
 from flextier.costs import Ledger
-from flextier.ledger.queries import Filter
 from flextier.rehearsal.trace import Trace, TraceFields
 from flextier.sim import Weather
 from flextier.sim.behavior.weather import OtherFields
@@ -34,9 +33,9 @@ def test_the_right_name_is_suggested(call: Callable[..., Any], wrong: str, right
 
 
 def test_a_ledger_suggests_the_right_name(tmp_path: Path) -> None:
-    """Where the arguments are those of ``records``."""
+    """All methods that read calls do."""
     with Ledger(f"sqlite:///{tmp_path / 'calls.db'}") as ledger:
-        for method in (ledger.totals, ledger.sums):
+        for method in (ledger.records, ledger.totals, ledger.sums):
             wrong: dict[str, Any] = {"modle": "o3"}
             with pytest.raises(TypeError, match="argument 'modle': did you mean 'model'"):
                 method(**wrong)
@@ -45,7 +44,6 @@ def test_a_ledger_suggests_the_right_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "function", "others"),
     [
-        (Filter, Ledger.records, {"self"}),
         (TraceFields, Trace, set()),
         (OtherFields, Weather, {"outages"}),
         (HttpArguments, http.Client, set()),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from typing import TYPE_CHECKING
 
 from flextier.cli._common import DURATION, duration_or_zero, fail, write_stdout
@@ -66,16 +64,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; return 0, or 2 for invalid options."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _signals() as stopped, _simulator(options) as simulator:
-            if status := write_stdout("sim", f"{_greeting(simulator)}\n"):
-                return status
-            # In short waits, because Windows delivers Ctrl-C only between them.
-            while not stopped.wait(0.5):
-                continue
+        with _simulator(options) as simulator:
+            status = write_stdout("sim", f"{_greeting(simulator)}\n")
+            while not status:
+                time.sleep(0.5)  # short, because Windows delivers Ctrl-C only between sleeps
     except (ImportError, OSError, ValueError) as error:
-        return fail("sim", error)
-    return 0
+        status = fail("sim", error)
+    except KeyboardInterrupt:
+        status = 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return status
 
 
 def _simulator(options: argparse.Namespace) -> Simulator:
@@ -106,16 +107,3 @@ def _greeting(simulator: Simulator) -> str:
         f"export OPENAI_API_BASE={simulator.base_url}  # LlamaIndex reads this one\n"
         "export OPENAI_API_KEY=simulated"
     )
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, inside the block."""
-    stopped = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, lambda *_: stopped.set()) for number in numbers]
-    try:
-        yield stopped
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)

@@ -6,7 +6,6 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -148,34 +147,20 @@ class Ledger:
         """Number of records of this process that were dropped."""
         return self._writer.lost
 
-    def records(
-        self,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        model: str | None = None,
-        lane: str | None = None,
-        framework: str | None = None,
-        tag: str | None = None,
-        run_id: str | None = None,
-    ) -> Iterator[CallRecord]:
+    def records(self, **which: Unpack[Filter]) -> Iterator[CallRecord]:
         """The records as they were added, without metadata, oldest first; read page by page.
 
         Args:
-            since: calls that began then or later; UTC where it has no zone.
-            until: calls that began before.
-            model: the model asked for.
-            lane: the lane billed.
-            framework: the framework that made the call.
-            tag: one of the call's tags.
-            run_id: the run of the call, or its parent run.
+            which: ``since``: calls that began then or later, UTC where it has no zone; ``until``:
+                calls that began before; ``model``: the model asked for; ``lane``: the lane billed;
+                ``framework``: the framework that made the call; ``tag``: one of the call's tags;
+                ``run_id``: the run of the call, or its parent run.
 
         Raises:
             LedgerError: the ledger cannot be read.
         """
+        check_arguments("Ledger.records", which, Filter.__annotations__)
         self.flush()
-        which: Filter = {"since": since, "until": until, "model": model, "lane": lane}
-        which |= {"framework": framework, "tag": tag, "run_id": run_id}
         return queries.records(self._store, which)
 
     def totals(self, **which: Unpack[Filter]) -> CostTotals:
