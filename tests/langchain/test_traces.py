@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from langsmith import Client
 from flextier import track
 from flextier.langchain import ChatOpenAIFlex
 from flextier.sim import Fault, Simulator
+from tests.batch.conftest import forget
 
 Make = Callable[..., ChatOpenAIFlex]
 Runs = list[dict[str, Any]]
@@ -114,6 +116,20 @@ def test_langsmith_on_every_lane(
         model.invoke("Hi.", {"callbacks": [tracer]})
     assert calls[0].lane == lane
     assert usage_of(runs)["total_cost"] == float(calls[0].cost.total or 0) > 0
+
+
+def test_a_replay_costs_nothing(
+    make: Make, langsmith: tuple[LangChainTracer, Runs], tmp_path: Path
+) -> None:
+    """The journal's response has tokens, which were paid for before."""
+    tracer, runs = langsmith
+    policy = {"journal": str(tmp_path / "journal.db")}
+    make(policy=policy).invoke("Hi.")
+    forget()
+    with track() as calls:
+        make(policy=policy).invoke("Hi.", {"callbacks": [tracer]})
+    assert calls[0].lane == "journal"
+    assert usage_of(runs)["total_cost"] == 0
 
 
 def test_several_choices(make: Make, langsmith: tuple[LangChainTracer, Runs]) -> None:
