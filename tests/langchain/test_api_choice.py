@@ -17,7 +17,7 @@ from openai.resources.responses import Responses
 from flextier import FlexOpenAI, FlexPolicy, override
 from flextier.background import poll_schedule
 from flextier.errors import PolicyError
-from flextier.lanes.responses_api import RESPONSES_NAMES, chat_only
+from flextier.lanes.responses_api import CHAT_NAMES, chat_only
 from flextier.langchain import ChatOpenAIFlex
 from flextier.sim import BackgroundWeather, Simulator, Weather
 from tests.batch.conftest import forget
@@ -270,28 +270,29 @@ async def test_a_stream_with_its_usage(make: Make, sim: Simulator) -> None:
 def test_the_table_has_what_the_sdk_has() -> None:
     """The names that Chat Completions has, and the Responses API has not."""
     chat = set(inspect.signature(Completions.create).parameters)
-    assert chat - set(inspect.signature(Responses.create).parameters) == set(RESPONSES_NAMES)
-    assert set(VALUES) == {name for name, new in RESPONSES_NAMES.items() if new is None}
+    assert chat - set(inspect.signature(Responses.create).parameters) == CHAT_NAMES
+    assert set(VALUES) == CHAT_NAMES - RENAMED.keys()
 
 
-RENAMED: dict[str, Any] = {
-    "max_tokens": 9,
-    "max_completion_tokens": 9,
-    "reasoning_effort": "low",
-    "response_format": {"type": "json_object"},
-    "verbosity": "low",
-    "messages": None,
+RENAMED: dict[str, tuple[str, Any]] = {
+    "max_tokens": ("max_output_tokens", 9),
+    "max_completion_tokens": ("max_output_tokens", 9),
+    "reasoning_effort": ("reasoning", "low"),
+    "response_format": ("text", {"type": "json_object"}),
+    "verbosity": ("text", "low"),
+    "messages": ("input", None),
 }
+"""The name in the Responses API, and a value."""
 
 
-@pytest.mark.parametrize("name", RESPONSES_NAMES)
+@pytest.mark.parametrize("name", sorted(CHAT_NAMES))
 def test_the_table_has_what_langchain_does(name: str) -> None:
     """What its payload builder translates, and what it drops or leaves to fail in the SDK."""
     model = ChatOpenAI(model=NO_FLEX, api_key="k", use_responses_api=True)
-    fields = {} if name == "messages" else {name: {**VALUES, **RENAMED}[name]}
+    new, value = RENAMED[name] if name in RENAMED else (None, VALUES[name])
+    fields = {} if name == "messages" else {name: value}
     body = model._get_request_payload(QUESTION, **fields)
     known = set(inspect.signature(Responses.create).parameters)
-    new = RESPONSES_NAMES[name]
     if new is None:
         assert set(body) - known <= {name}  # TypeError in the SDK, but for `stop`, which is dropped
         assert chat_only(fields) == [name]
@@ -305,5 +306,5 @@ def test_the_table_has_every_field_of_the_model() -> None:
     """What ``ChatOpenAI`` sends of its fields is known to the Responses API, or in the table."""
     source: Any = BaseChatOpenAI._default_params
     fields = inspect.getclosurevars(source.fget).unbound & set(ChatOpenAI.model_fields)
-    known = set(inspect.signature(Responses.create).parameters) | set(RESPONSES_NAMES)
+    known = set(inspect.signature(Responses.create).parameters) | CHAT_NAMES
     assert fields - known - {"model_name", "streaming", "model_kwargs"} == set()

@@ -8,31 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-RESPONSES_NAMES: dict[str, str | None] = {
-    "messages": "input",
-    "max_tokens": "max_output_tokens",
-    "max_completion_tokens": "max_output_tokens",
-    "reasoning_effort": "reasoning",
-    "response_format": "text",
-    "verbosity": "text",
-    "audio": None,
-    "frequency_penalty": None,
-    "function_call": None,
-    "functions": None,
-    "logit_bias": None,
-    "logprobs": None,
-    "modalities": None,
-    "n": None,
-    "prediction": None,
-    "presence_penalty": None,
-    "seed": None,
-    "stop": None,
-    "web_search_options": None,
-}
-"""The parameters of Chat Completions that the Responses API does not have by that name, each with
-its name there; None: the Responses API has no such parameter."""
+_CHAT_ONLY = frozenset(
+    {
+        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+        "modalities", "n", "prediction", "presence_penalty", "seed", "stop", "web_search_options",
+    }
+)  # fmt: skip
 
-_CHAT_ONLY = frozenset(name for name, new in RESPONSES_NAMES.items() if new is None)
+CHAT_NAMES = _CHAT_ONLY | {
+    "max_completion_tokens", "max_tokens", "messages", "reasoning_effort", "response_format",
+    "verbosity",
+}  # fmt: skip
+"""The parameters of Chat Completions that the Responses API does not have by that name."""
 
 
 def chat_only(body: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flextier.lanes import AUTO, EXECUTIONS
 from flextier.lanes.flex import OPEN_TIERS
-from flextier.lanes.responses_api import RESPONSES_NAMES, chat_only
+from flextier.lanes.responses_api import CHAT_NAMES, chat_only
 from flextier.pricing.model_lanes import needs_windows
 
 
@@ -44,7 +44,7 @@ def responses_arguments(given: dict[str, Any], extra_body: Any) -> dict[str, Any
     fails where a default is given, or usage is requested: streams of this API always state it.
     """
     extra = dict(extra_body or {})
-    moved = {name: extra.pop(name) for name in RESPONSES_NAMES if name in extra}
+    moved = {name: extra.pop(name) for name in CHAT_NAMES if name in extra}
     arguments = {**given, **moved}
     if moved:
         arguments["extra_body"] = extra
@@ -54,4 +54,4 @@ def responses_arguments(given: dict[str, Any], extra_body: Any) -> dict[str, Any
         arguments["stream_options"] = others
     if arguments.get("response_format") == {"type": "text"}:
         del arguments["response_format"]
-    return {k: v for k, v in arguments.items() if v is not None or k not in RESPONSES_NAMES}
+    return {k: v for k, v in arguments.items() if v is not None or k not in CHAT_NAMES}
