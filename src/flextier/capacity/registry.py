@@ -89,7 +89,7 @@ class LimiterRegistry:
 
         def show(where: tuple[str, str, str], estimator: LaneEstimator, waiting: int) -> LaneState:
             unsupported = self.is_unsupported(LaneKey(*where, estimator.name))
-            return state_of(*where, estimator, waiting, now, unsupported)
+            return state_of(where, estimator, waiting, now, unsupported)
 
         return tuple(
             state for where, limiter in limiters for state in limiter.lanes(partial(show, where))

@@ -49,13 +49,7 @@ class LaneState:
 
 
 def state_of(
-    base_url: str,
-    account: str,
-    model: str,
-    estimator: LaneEstimator,
-    waiting: int,
-    now: float,
-    never: bool,
+    where: tuple[str, str, str], estimator: LaneEstimator, waiting: int, now: float, never: bool
 ) -> LaneState:
     """The state that an estimator has."""
     hold = estimator.hold
@@ -64,9 +58,7 @@ def state_of(
     if hold is not None and estimator.in_flight >= hold.limit and not never:
         opens_in = max(opens_in, estimator.next_chance(now) - now, 0.0)
     return LaneState(
-        base_url=base_url,
-        account=account,
-        model=model,
+        *where,
         lane=estimator.name,
         state=_state(never, limit),
         waiting=waiting,

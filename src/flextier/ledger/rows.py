@@ -175,7 +175,7 @@ def _rates(row: RowMapping) -> Rates | None:
 def _parts(row: RowMapping, rates: Rates | None, usage: Usage | None) -> dict[str, Decimal]:
     """The parts of a cost: rates times tokens; a replayed call has a total of 0 without them."""
     if rates is not None and usage is not None:
-        return dict(zip(PARTS, (dollars(*part) for part in parts_of(rates, usage)), strict=True))
+        return {part: dollars(*one) for part, one in parts_of(rates, usage).items()}
     total = _amount(row, "cost")
     return {} if total is None else {**dict.fromkeys(PARTS, Decimal(0)), "input": total}
 

@@ -79,11 +79,11 @@ def plan(
     *,
     no_batch: str = "",
 ) -> Plan:
-    """Choose the lanes of a call.
+    """Choose the lanes of a call; the ``lanes`` of the policy are ignored.
 
     Args:
         model: its name.
-        policy: the knobs; its ``lanes`` are ignored.
+        policy: the knobs.
         declined: for each lane that cannot take the call, the reason.
         unsupported: lanes that the API has rejected for this model.
         no_batch: why the call does not wait for a batch; empty if it may.

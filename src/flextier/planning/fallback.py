@@ -256,13 +256,14 @@ class Ladder:
         step = self._wait(event, requested)
         return step._replace(wait=0.0) if isinstance(step, Send) else step
 
-    def _wait_out(self, event: FailedAttempt) -> Step:
+    def _wait_out(self, event: FailedAttempt, *, patient: bool = True) -> Step:
         """Send on this lane again while patience and the deadline allow."""
-        return self._wait(event, self._backoff(event) if event.hint is None else event.hint)
+        wait = self._backoff(event) if event.hint is None else event.hint
+        return self._wait(event, wait, patient=patient)
 
-    def _wait(self, event: FailedAttempt, wait: float) -> Step:
+    def _wait(self, event: FailedAttempt, wait: float, *, patient: bool = True) -> Step:
         until = event.now + wait
-        if until >= self._entered + self._patience:
+        if patient and until >= self._entered + self._patience:
             return self._next(event, "patience")
         if until >= self._leave_by:
             return self._next(event, "deadline")
@@ -275,12 +276,7 @@ class Ladder:
         self._faults += 1
         if self._faults > self._policy.max_retries:
             return self._next(event, "max_retries")
-        wait = self._backoff(event) if event.hint is None else event.hint
-        if event.hint is not None and event.now + wait >= self._entered + self._patience:
-            return self._next(event, "patience")
-        if event.now + wait >= self._leave_by:
-            return self._next(event, "deadline")
-        return Send(self.lane, wait)
+        return self._wait_out(event, patient=event.hint is not None)
 
     def _backoff(self, event: FailedAttempt) -> float:
         return event.jitter * self._policy.backoff(self._attempts)

@@ -6,13 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from flextier.pricing.decimals import (
-    difference,
-    dollars,
-    optional_digits,
-    total_dollars,
-    total_if_known,
-)
+from flextier.pricing.decimals import difference, optional_digits, total_if_known
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
@@ -87,42 +81,15 @@ PARTS = ("input", "cached_input", "cache_write", "output")
 _AMOUNTS = (*PARTS, "total", "standard", "saved")
 
 
-def parts_of(rates: Rates, usage: Usage) -> tuple[tuple[Decimal, int], ...]:
+def parts_of(rates: Rates, usage: Usage) -> dict[str, tuple[Decimal, int]]:
     """Rate and tokens of each of ``PARTS``."""
     cached, written = usage.cached_input_tokens, usage.cache_write_tokens
-    return (
-        (rates.input, usage.input_tokens - cached - written),
-        (rates.cached_input, cached),
-        (rates.cache_write, written),
-        (rates.output, usage.output_tokens),
-    )
-
-
-def cost_at(
-    rates: Rates,
-    standard: Rates | None,
-    usage: Usage,
-    *,
-    model: str,
-    lane: str,
-    reason: str | None,
-    priced_as: str | None,
-) -> Cost:
-    """The cost of a usage at known rates; estimated if there is a ``reason``."""
-    input, cached, write, output = (dollars(*part) for part in parts_of(rates, usage))
-    return Cost(
-        model=model,
-        lane=lane,
-        basis="estimated" if reason else "exact",
-        reason=reason,
-        priced_as=priced_as,
-        rates=rates,
-        input=input,
-        cached_input=cached,
-        cache_write=write,
-        output=output,
-        standard=(None if standard is None else total_dollars(parts_of(standard, usage))),
-    )
+    return {
+        "input": (rates.input, usage.input_tokens - cached - written),
+        "cached_input": (rates.cached_input, cached),
+        "cache_write": (rates.cache_write, written),
+        "output": (rates.output, usage.output_tokens),
+    }
 
 
 def of_estimated_usage(cost: Cost) -> Cost:

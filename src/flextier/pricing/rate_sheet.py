@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from flextier.pricing.cost import Cost, cost_at
+from flextier.pricing.cost import Cost, parts_of
+from flextier.pricing.decimals import dollars, total_dollars
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
@@ -57,14 +58,18 @@ class RateSheet:
         for part, reason in band.estimated_parts.items():
             if getattr(usage, f"{part}_tokens"):
                 reasons.append(reason)
-        return cost_at(
+        standard = band.standard
+        return Cost(
+            self.model,
+            self.lane,
+            "estimated" if reasons else "exact",
+            "; ".join(reasons) or None,
+            self.priced_as,
             band.rates,
-            band.standard,
-            usage,
-            model=self.model,
-            lane=self.lane,
-            reason="; ".join(reasons) or None,
-            priced_as=self.priced_as,
+            **{part: dollars(*one) for part, one in parts_of(band.rates, usage).items()},
+            standard=None
+            if standard is None
+            else total_dollars(parts_of(standard, usage).values()),
         )
 
 
