@@ -24,6 +24,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import call_overhead
+import conversations
 import handler_overhead
 import import_time
 import ledger_overhead
@@ -38,6 +39,7 @@ import pricing
 _BENCHMARKS: tuple[Callable[..., list[Result]], ...] = (
     import_time.measure,
     call_overhead.measure,
+    conversations.measure,
     stream_overhead.measure,
     pricing.measure,
     handler_overhead.measure,
