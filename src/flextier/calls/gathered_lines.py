@@ -126,7 +126,7 @@ class _Lines:
     def ends(self) -> None:
         """A call has ended: of calls side by side, the last one writes what was gathered."""
         with self._lock:
-            self._active -= 1
+            self._active = max(0, self._active - 1)  # a forked child has none of its parent's
             is_last = self._active == 0 and self._most_active > 1
             self._most_active = 0 if is_last else self._most_active
         if is_last:
