@@ -136,19 +136,25 @@ def _run(tool: Tool, python: Path, name: str) -> dict[str, Any]:
             "TOOL_REPORT": str(report),
         }
         program = Path(__file__).parent / "programs" / tool.program
-        try:
-            subprocess.run(
-                [python, program], cwd=folder, env=environment, stdout=log, stderr=log,
-                timeout=LIMIT, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            log.write("not done in time\n")
+        ended = _ended([python, program], cwd=folder, env=environment, stdout=log, stderr=log)
         stats = sim.stats()
         (folder / "stats.json").write_text(json.dumps(stats, indent=1))
         bodies = [[request.outcome, request.body] for request in sim.requests]
         (folder / "requests.json").write_text(json.dumps(bodies, indent=1))
     written = json.loads(report.read_text()) if report.exists() else None
-    return _compared(name, written, stats)
+    result = _compared(name, written, stats)
+    if ended != "exit status 0":
+        result["wrong"].append(ended)
+    return result
+
+
+def _ended(command: list[Path], **options: Any) -> str:
+    """How a program ended."""
+    try:
+        done = subprocess.run(command, timeout=LIMIT, check=False, **options)
+    except subprocess.TimeoutExpired:
+        return f"not done after {LIMIT} s"
+    return f"exit status {done.returncode}"
 
 
 def _compared(name: str, report: dict[str, Any] | None, stats: dict[str, Any]) -> dict[str, Any]:

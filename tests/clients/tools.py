@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BUILDS_ITS_OWN = "builds its own: ours stands in for `openai.OpenAI` when it is imported"
+BUILDS_ITS_OWN = "builds its own: [ours takes the place](#tools-that-build-their-own-client)"
 
 STREAMS = "its own count leaves out streams, for which it does not ask for usage"
 

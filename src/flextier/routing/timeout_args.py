@@ -64,7 +64,7 @@ class TimeoutArgument(NamedTuple):
         changes: dict[str, Any] = {}
         for field in PER_LANE:
             own = getattr(policy, field)
-            if own > self.total or not _is_set(field, policy):
+            if own > self.total or (field not in policy.explicit and own == _DEFAULTS[field]):
                 changes[field] = self.total
                 if field in policy.explicit:
                     warn_overridden(field, own, self.total)
@@ -76,11 +76,6 @@ class TimeoutArgument(NamedTuple):
             return policy
         patience = min(self.total * (policy.max_retries + 1), MAX_PATIENCE)
         return policy.model_copy(update={"patience": patience})
-
-
-def _is_set(field: str, policy: FlexPolicy) -> bool:
-    """Whether code, or a variable, sets it to something else than the default."""
-    return field in policy.explicit or getattr(policy, field) != _DEFAULTS[field]
 
 
 def _seconds(value: Any, timeout: Any) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -72,9 +71,6 @@ def run(
     }
     with open(os.environ["TOOL_REPORT"], "w") as file:
         json.dump(report, file, indent=1)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # whatever threads a tool has left behind
 
 
 def _problem(job: tuple[Part, int]) -> str | None:
