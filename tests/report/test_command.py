@@ -135,6 +135,15 @@ def test_what_is_not_in_the_sums(keep: Keep, capsys: pytest.CaptureFixture[str])
     assert "1 attempt without an answer may have been billed: at most $" in printed
 
 
+def test_many_reasons_of_estimates(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
+    """The three most frequent are named, the others counted."""
+    rules = [f"rule {number}" for number in range(5) for _ in range(9 - number)]
+    made = [replace(call(), cost=replace(estimated().cost, reason=rule)) for rule in rules]
+    report(keep(made))
+    expected = ": rule 0 (9); rule 1 (8); rule 2 (7); other reasons (11)."
+    assert f"35 calls priced by an estimate{expected}" in capsys.readouterr().out
+
+
 def test_groups_without_a_price(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
     """They are ``unpriced`` in tables and in CSV, where 0 would be a price."""
     stalled = replace(call(answered=False, usage=None), attempts=(Attempt("flex", "timeout", 9.0),))

@@ -25,6 +25,7 @@ HEAD = (
 )
 UNPRICED = "unpriced"
 _NAME_LENGTH = 48
+_MOST_REASONS = 3
 
 Groups = Sequence[Mapping[str, Sums]]
 """Sums by model, by lane and by tag."""
@@ -78,14 +79,23 @@ def notes(total: Sums, reasons: Mapping[str, int] | None = None) -> Iterator[str
         yield f"{calls} without a known price, not in any amount: the real cost is higher."
     if total.estimated_calls:
         calls = count(total.estimated_calls, "call")
-        why = "; ".join(f"{reason} ({count(calls)})" for reason, calls in (reasons or {}).items())
-        yield f"{calls} priced by an estimate{f': {plain(why)}' if why else ''}."
+        yield f"{calls} priced by an estimate{_why(total.estimated_calls, reasons or {})}."
     if total.possibly_billed_attempts:
         attempts = count(total.possibly_billed_attempts, "attempt")
         bound = dollars(total.possibly_billed) if total.possibly_billed else None
         yield f"{attempts} without an answer may have been billed: " + (
             f"at most {bound} more, where the bound is known." if bound else "no bound is known."
         )
+
+
+def _why(estimated: int, reasons: Mapping[str, int]) -> str:
+    """The most frequent reasons, with the numbers of calls, the most frequent first."""
+    if not reasons:
+        return ""
+    most = dict(list(reasons.items())[:_MOST_REASONS])
+    if others := estimated - sum(most.values()):
+        most["other reasons"] = others
+    return ": " + "; ".join(f"{plain(reason)} ({count(calls)})" for reason, calls in most.items())
 
 
 def text(totals: Sums, groups: Groups) -> str:
