@@ -94,13 +94,14 @@ def test_a_parsers_own_error_is_not_tried_again(sim: Simulator) -> None:
 
 
 def test_with_raw_response(sim: Simulator) -> None:
-    """Raw responses keep headers and the parsed answer."""
+    """Raw responses keep headers and the parsed answer, and count the attempts."""
     sim.script(Fault.status(503))
     with make(sim) as client:
         raw = client.chat.completions.with_raw_response.create(model="o3", messages=MESSAGES)
     assert raw.headers["x-flextier-simulated"] == "true"
     assert raw.parse().service_tier == "flex"
-    assert len(sim.requests) == 2
+    assert raw.retries_taken == 1
+    assert [x.headers["x-stainless-retry-count"] for x in sim.requests] == ["0", "1"]
 
 
 def test_with_streaming_response(sim: Simulator) -> None:
@@ -124,6 +125,7 @@ async def test_with_streaming_response_async(sim: Simulator) -> None:
         client.responses.with_streaming_response.create(model="o3", input="Hi.") as response,
     ):
         assert b'"response"' in await response.read()
+        assert response.retries_taken == 1
     assert len(sim.requests) == 2
 
 

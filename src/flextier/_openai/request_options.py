@@ -123,6 +123,8 @@ class AttemptBody(dict[str, Any]):
     """Called once with the HTTP response, before it is parsed, and whether it is a stream."""
     max_bytes: int | None = None
     """Bytes that the response may have, unpacked; None: no limit."""
+    retries: int = 0
+    """Attempts of the call before this one."""
 
 
 def attempt_options(
@@ -134,6 +136,7 @@ def attempt_options(
     usage: bool = False,
     received: Callable[[Any, bool], None] | None = None,
     max_bytes: int | None = None,
+    retries: int = 0,
     fields: Mapping[str, Any] | None = None,
 ) -> Any:
     """The options for one attempt: those of the call, which are not changed, with its tier.
@@ -146,11 +149,12 @@ def attempt_options(
         usage: whether to request the usage of a chat stream.
         received: called with the HTTP response, if it is no error, and whether it is a stream.
         max_bytes: bytes that the response may have, unpacked; None: no limit.
+        retries: attempts of the call before this one.
         fields: the lane's other fields of the body; merged into objects that the caller set, whose
             values win.
     """
     body = AttemptBody(options.json_data, service_tier=tier)
-    body.received, body.max_bytes = received, max_bytes
+    body.received, body.max_bytes, body.retries = received, max_bytes, retries
     changes: dict[str, Any] = {"json_data": body, "timeout": timeout, "max_retries": 0}
     if options.extra_json and "service_tier" in options.extra_json:
         changes["extra_json"] = {**options.extra_json, "service_tier": tier}

@@ -27,12 +27,15 @@ class Clock:
     random: Callable[[], float] = random.random
     """A number in [0, 1), for jitter."""
 
-    def pause(self, wait: ThreadWait, seconds: float) -> None:
+    def pause(self, wait: ThreadWait | None, seconds: float) -> None:
         """Wait until woken, ``seconds`` at most; a custom ``sleep`` is not interrupted."""
-        if self.sleep is time.sleep:
-            wait.wait(seconds)
-        else:
+        if self.sleep is not time.sleep:
             self.sleep(seconds)
+            return
+        if wait is None:
+            wait = ThreadWait()
+            wait.prepare()
+        wait.wait(seconds)
 
     # Not async itself: thousands may wait in it at once, and each saves a coroutine.
     def apause(self, wait: TaskWait, seconds: float) -> Awaitable[None]:

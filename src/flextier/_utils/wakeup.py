@@ -10,6 +10,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from flextier._utils.interrupt import INTERRUPT
+
 
 class ThreadWait:
     """The wait of a thread, until woken or timed out."""
@@ -28,9 +30,20 @@ class ThreadWait:
         self._woken.put(None)
 
     def wait(self, seconds: float) -> None:
-        """Wait until woken, ``seconds`` at most."""
-        with suppress(Empty):
-            self._woken.get(timeout=min(seconds, threading.TIMEOUT_MAX))
+        """Wait until woken, ``seconds`` at most.
+
+        Raises:
+            KeyboardInterrupt: the calls of this context are to end.
+        """
+        interrupt = INTERRUPT.get()
+        interrupt.waits.add(self.wake)
+        try:
+            interrupt.raise_if_set()
+            with suppress(Empty):
+                self._woken.get(timeout=min(seconds, threading.TIMEOUT_MAX))
+        finally:
+            interrupt.waits.discard(self.wake)
+        interrupt.raise_if_set()
 
 
 class AsyncioWait:

@@ -35,6 +35,7 @@ from flextier._openai.request_options import (
     read_options,
     request_facts,
 )
+from flextier._utils.interrupt import INTERRUPT, NO_BLOCK
 from flextier._utils.wakeup import ThreadWait, task_wait
 from flextier.calls import blocks, hooks
 from flextier.calls.answer import Answer, why_unreadable
@@ -207,9 +208,12 @@ class RoutedRequests(RoutedClient):
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         """As the SDK's, with the limit of the response for our own HTTP clients."""
         sdk: Any = super()
-        request = sdk._build_request(options, **kwargs)
-        if (limit := getattr(options.json_data, "max_bytes", None)) is not None:
-            request.extensions = {**request.extensions, MAX_BYTES: limit}
+        body = options.json_data
+        if not isinstance(body, AttemptBody):
+            return sdk._build_request(options, **kwargs)
+        request = sdk._build_request(options, **{**kwargs, "retries_taken": body.retries})
+        if body.max_bytes is not None:
+            request.extensions = {**request.extensions, MAX_BYTES: body.max_bytes}
         return request
 
     def _process_response(self, *, options: Any, response: Any, stream: bool, **kwargs: Any) -> Any:
@@ -218,6 +222,7 @@ class RoutedRequests(RoutedClient):
         if isinstance(body, AttemptBody) and body.received is not None:
             received, body.received = body.received, None  # the options may live long
             received(response, stream)
+            kwargs["retries_taken"] = body.retries
         elif not stream and response.is_closed and is_routed(options):
             _decoded(options.url.partition("?")[0], response)
         sdk: Any = super()
@@ -251,7 +256,10 @@ class SyncRequests(RoutedRequests):
     def _time_limit(
         seconds: float, stalls_in: Callable[[], float] | None, new_request: Callable[[], Any]
     ) -> AbstractContextManager[Any]:
-        return time_limit(seconds, stalls_in)
+        interrupt = INTERRUPT.get()
+        return time_limit(
+            seconds, stalls_in if interrupt is NO_BLOCK else interrupt.polled(stalls_in)
+        )
 
 
 class AsyncRequests(RoutedRequests):
@@ -322,6 +330,7 @@ class CallExchange:
             max_bytes=None
             if stream and not state.plain
             else state.setting.policy.max_response_bytes,
+            retries=len(state.log.attempts),
         )
         with client._time_limit(state.limit, stalls_in, self.new_request):
             try:

@@ -15,6 +15,7 @@ from typing_extensions import Self
 from flextier._openai.request_options import NO_STREAM_USAGE
 from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier._utils.extras import needs_extra
+from flextier._utils.interrupt import Interrupt, interruptible
 from flextier.calls.context import SCOPE
 from flextier.calls.report import CallReport
 from flextier.calls.run_tracking import need_run_tracking
@@ -313,6 +314,25 @@ class ChatOpenAIFlex(ChatOpenAI):
             first = await anext(chunks, None)
         async for chunk in _achain(first, chunks):
             yield chunk
+
+    # --- Ctrl-C: the parent's executor would wait for all calls that have begun -----------------
+
+    if not TYPE_CHECKING:  # checkers have the parent's signatures
+
+        def batch(self, *args: Any, **kwargs: Any) -> list[Any]:
+            """As ``ChatOpenAI.batch``; Ctrl-C ends the calls that wait."""
+            with interruptible(Interrupt()):
+                return super().batch(*args, **kwargs)
+
+        def batch_as_completed(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+            """As ``ChatOpenAI.batch_as_completed``; Ctrl-C ends the calls that wait."""
+            results = super().batch_as_completed(*args, **kwargs)
+            interrupt = Interrupt()
+            while True:
+                with interruptible(interrupt):
+                    if (result := next(results, None)) is None:
+                        return
+                yield result
 
     def _generate_with_cache(
         self,

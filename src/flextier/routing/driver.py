@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flextier._utils.clock import Clock
+from flextier._utils.interrupt import INTERRUPT
 from flextier._utils.safe_warn import callers_level
 from flextier.routing.call import CallState
 from flextier.routing.executors import executor_of
@@ -82,11 +83,18 @@ def _notify(state: CallState, error: Exception) -> Steps[None]:
 
 
 def drive(steps: Steps[Any], clock: Clock) -> Any:
-    """What the steps return, all of them taken in this thread."""
+    """What the steps return, all of them taken in this thread.
+
+    Raises:
+        KeyboardInterrupt: the calls of this context are to end.
+    """
+    interrupt = INTERRUPT.get()
     try:
         step = next(steps)
         while True:
             try:
+                if interrupt.is_set:
+                    interrupt.raise_if_set()
                 result = step.send() if type(step) is Request else _take(step, clock)
             except BaseException as error:  # noqa: BLE001, PERF203 - the steps decide
                 step = steps.throw(error)
@@ -98,8 +106,6 @@ def drive(steps: Steps[Any], clock: Clock) -> Any:
 
 def _take(step: Step, clock: Clock) -> Any:
     match step:
-        case Pause(seconds, None):
-            clock.sleep(seconds)
         case Pause(seconds, wait):
             clock.pause(wait, seconds)
         case Background(lifecycle, waiters, send):
