@@ -74,7 +74,7 @@ def program(flextier_sim_server: Simulator) -> Iterator[Program]:
     ids=["chain", "narrow", "as_completed"],
 )
 def test_calls_that_wait_for_flex(line: str, program: Program, sim: Simulator) -> None:
-    """None is sent on standard, where its answer would be billed, and nobody would get it."""
+    """None is sent on standard, where its answer would be billed, and no one would get it."""
     sim.weather = Weather(slots=0)
     program.run(line)
     assert program.printed("waits")
