@@ -9,7 +9,8 @@ import openai
 import pytest
 
 from flextier import ClientClosedError, FlexOpenAI, track
-from flextier.sim import Simulator
+from flextier.calls.context import listen
+from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, KEY, MESSAGES, Caller
 from tests.client.test_clients import make, make_async
 
@@ -44,6 +45,41 @@ def test_no_server_at_the_base_url(caller: Caller) -> None:
     assert "OPENAI_BASE_URL" in str(outcome.error)
     assert outcome.lanes == ["flex", "flex", "standard", "standard"]
     assert not any(a.possibly_billed for a in outcome.report.attempts), "nothing ever left"
+
+
+@pytest.mark.parametrize(
+    ("framework", "proxy", "hint"),
+    [
+        ("llama-index", False, "check base_url (OPENAI_API_BASE)"),
+        (None, True, "check the proxy (HTTP_PROXY)"),
+    ],
+)
+def test_the_hint_names_what_counts(
+    framework: str | None, proxy: bool, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LlamaIndex has a variable of its own, and a proxy stands before any server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        if proxy:
+            monkeypatch.setenv("HTTP_PROXY", url)
+            monkeypatch.setenv("NO_PROXY", "")
+        client = FlexOpenAI(
+            base_url="http://sim.invalid/v1" if proxy else f"{url}/v1",
+            api_key=KEY,
+            policy=FAST.replace(max_retries=0),
+        )
+        with client, listen(framework=framework), pytest.raises(openai.APIConnectionError) as error:
+            client.responses.create(model="o3", input="Hi.")
+    assert hint in str(error.value)
+
+
+def test_no_hint_where_a_server_answers(plain: Caller, sim: Simulator) -> None:
+    """It is the right one."""
+    sim.script(*[Fault.status(500)] * 4)
+    error = plain(sim.base_url, FAST.replace(max_retries=1)).error
+    assert "500" in str(error)
+    assert "base_url" not in str(error)
 
 
 def test_another_server_at_the_base_url(plain: Caller, sim: Simulator) -> None:

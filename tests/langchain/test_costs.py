@@ -16,6 +16,7 @@ from uuid import uuid4
 import openai
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRetryMiddleware
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -510,6 +511,24 @@ async def test_it_counts_where_the_run_is(make: Make, sim: Simulator) -> None:
     costs = FlexCostCallbackHandler(on_record=lambda _: threads.append(threading.get_ident()))
     await make().ainvoke("Hi.", {"callbacks": [costs]})
     assert threads == [threading.get_ident()]
+
+
+def test_fallbacks_and_retries_that_leave_a_spent_budget_alone(make: Make, sim: Simulator) -> None:
+    """As docs/langchain.md says: named exceptions only, and nothing is sent."""
+    model = make()
+    only = (openai.APIError,)
+    agent = create_agent(model, [], middleware=[ModelRetryMiddleware(retry_on=only)])
+    runs: list[Callable[[], Any]] = [
+        lambda: model.with_fallbacks([make()], exceptions_to_handle=only).invoke("Hi."),
+        lambda: model.with_retry(retry_if_exception_type=only).invoke("Hi."),
+        lambda: agent.invoke({"messages": [HumanMessage("Hi.")]}),
+    ]
+    with budget("0.000001"):
+        model.invoke("Hi.")
+        for run in runs:
+            with pytest.raises(BudgetExceeded):
+                run()
+    assert len(sim.requests) == 1
 
 
 def test_a_call_that_is_not_made_counts_nowhere(make: Make) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from flextier.lanes.failures import Kind
 from flextier.planning.fallback import Limit
 
 if TYPE_CHECKING:
+    from flextier.calls.context import Scope
     from flextier.routing.call import CallState
 
 _KNOBS: dict[Limit, str] = {
     "patience": "FlexPolicy.patience (FLEXTIER_PATIENCE) is spent: raise it, or add a lane "
     "to FlexPolicy.lanes (FLEXTIER_LANES)",
     "deadline": "another attempt would not fit FlexPolicy.deadline (FLEXTIER_DEADLINE)",
-    "max_retries": "FlexPolicy.max_retries (FLEXTIER_MAX_RETRIES) is spent. If no server answers "
-    "at all, check base_url (OPENAI_BASE_URL)",
+    "max_retries": "FlexPolicy.max_retries (FLEXTIER_MAX_RETRIES) is spent",
     "server": "the server forbids a retry (x-should-retry: false)",
 }
 
@@ -68,4 +70,18 @@ def _explained(error: Exception, state: CallState, limit: Limit) -> Exception:
 
 
 def _summary(state: CallState, limit: Limit) -> str:
-    return f"flextier gave up after {state.log.history()}: {_KNOBS[limit]}"
+    summary = f"flextier gave up after {state.log.history()}: {_KNOBS[limit]}"
+    attempts = state.log.attempts
+    if state.is_direct and attempts and not any(attempt.sent for attempt in attempts):
+        summary += f". {_unreachable(state.setting.account.base_url, state.setting.scope)}"
+    return summary
+
+
+def _unreachable(base_url: str, scope: Scope) -> str:
+    """What to check where no connection was made: the proxy, or the variable of the URL."""
+    parts, proxies = urlsplit(base_url), getproxies()
+    names = [name for name in (parts.scheme, "all") if name in proxies]
+    if names and not proxy_bypass(parts.hostname or ""):
+        return f"No server was reached: check the proxy ({names[0].upper()}_PROXY)"
+    variable = "OPENAI_API_BASE" if scope.framework == "llama-index" else "OPENAI_BASE_URL"
+    return f"No server was reached at {base_url}: check base_url ({variable})"
