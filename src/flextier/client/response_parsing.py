@@ -41,6 +41,20 @@ def no_answer(response: Any, why: str) -> MalformedAnswerError:
     )
 
 
+def raise_when_parsed(raw: Any, error: Exception) -> None:
+    """Raise what the caller's parser has raised where the SDK does: in ``parse()``."""
+    tried = error.__traceback__
+    assert tried is not None
+    error.__traceback__ = tried.tb_next  # without the frame that refers to the call's state
+
+    def parse(*, to: Any = None) -> Any:
+        if to is not None:
+            return type(raw).parse(raw, to=to)
+        raise error
+
+    raw.parse = parse
+
+
 def warn_unverified(model: str) -> None:
     """Warn that the model was called without streaming."""
     warnings.warn(

@@ -49,6 +49,7 @@ from flextier.client.base import RoutedClient
 from flextier.client.response_parsing import (
     flex_stream_class,
     no_answer,
+    raise_when_parsed,
     single_chunk_response,
     undecodable,
     warn_unverified,
@@ -401,8 +402,16 @@ class CallExchange:
         unread = self._stream and isinstance(result, BaseAPIResponse)
         if unread:  # of with_streaming_response: its parse() returns the same stream again
             parsed = yield Request(result.parse)
+        elif not isinstance(result, LegacyAPIResponse):
+            parsed = result
         else:  # also a raw response is parsed here, so that errors in it are noticed
-            parsed = result.parse() if isinstance(result, LegacyAPIResponse) else result
+            try:
+                parsed = result.parse()
+            except Exception as error:
+                if self._stream or self.failure_of(error) is not None:
+                    raise
+                raise_when_parsed(result, error)
+                return Served(result, self.answer, self._request_id, error=error)
         if not self._stream or not isinstance(parsed, self.client._stream_class):
             return Served(result, self.answer, self._request_id)
         yield Request(partial(parsed.open, OpenStream(state), readable_as_bytes=unread))

@@ -268,14 +268,14 @@ class CallState:
         answer = served.answer
         if (entry := self.setting.entry) is not None and entry.answer is not None:
             self.step = GiveUp("none")
-            self.finish(answer)
+            self.finish(answer, error=served.error)
             return True
         if answer is not None and answer.failure is not None:
             decide(self, answer.failure)
             if not isinstance(self.step, Send):
                 self.finish(answer)
             return not isinstance(self.step, Send)
-        self._answered(answer, served.request_id)
+        self._answered(answer, served.request_id, served.error)
         return True
 
     def _answered(

@@ -54,3 +54,5 @@ class Served:
     request_id: str | None = None
     stream: Any = None
     """The stream in ``value``, which is open: the call ends with it. None: there is none."""
+    error: Exception | None = None
+    """What the caller's own parser will raise for ``value``; None: nothing."""
