@@ -112,7 +112,7 @@ class _TimeGroups:
             TimeBucket(
                 label=unit.label(start),
                 start=start,
-                end=min(end, stop) if is_recent else end,
+                end=min(end, stop) if is_recent and start < stop else end,
                 sums=sums_at[start],
                 calls_by_lane=dict(sorted(lanes_at[start].items())),
             )
