@@ -133,7 +133,7 @@ TOOLS = (
     Tool(
         "agno",
         "Agno",
-        ("agno==3.1.10", "openai"),
+        ("agno==3.1.10",),
         "`OpenAIChat(async_client=AsyncFlexOpenAI())`, `OpenAIResponses`",
     ),
     Tool(
@@ -153,7 +153,7 @@ TOOLS = (
     Tool(
         "agent-framework",
         "Microsoft Agent Framework",
-        ("agent-framework-core==1.23.0", "agent-framework-openai"),
+        ("agent-framework-core==1.23.0", "agent-framework-openai==1.17.0"),
         "`OpenAIChatClient(async_client=AsyncFlexOpenAI())`",
     ),
     Tool(

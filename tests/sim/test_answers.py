@@ -300,16 +300,19 @@ def test_json_mode_takes_its_keys_from_the_question(sim: Simulator) -> None:
 
 
 def test_json_mode_fills_the_schema_in_the_prompt(sim: Simulator) -> None:
-    """A schema in an instruction or in the question itself is filled, the last one of several, and
-    what stands in it is not taken for the question's own numbers and texts."""
+    """A schema in an instruction or in the question itself is filled, whether examples stand before
+    it (LangChain) or after it (Guardrails), and what stands in it is not taken for the question's
+    own numbers and texts."""
     chat = Chat(sim.base_url)
     form = {"type": "json_object"}
     schema = json.dumps(Person.model_json_schema())
     asked = "'Ada' is 36 years old and sad."
-    rules = f'As JSON. An example: {{"properties": {{"foo": {{}}}}}}. The schema:\n```{schema}```'
+    example = 'An example: {"properties": {"foo": {}}}.'
+    rules = f"As JSON. {example} The schema:\n```{schema}```"
+    reverse = f"As JSON. The schema:\n```{schema}```\n{example}"
     apart = [{"role": "system", "content": rules}, {"role": "user", "content": asked}]
     together = [{"role": "user", "content": f"{rules}\n{asked}"}]
-    for messages in (apart, together):
+    for messages in (apart, together, [{"role": "user", "content": f"{asked}\n{reverse}"}]):
         text = chat.text(chat.plain(messages=messages, response_format=form))
         person = Person.model_validate_json(text)
         assert (person.name, person.age, person.mood) == ("Ada", 36, "sad")
