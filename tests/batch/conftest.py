@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flextier.batch import fan_out, manager, spool_file
-from flextier.journal import journal
+from flextier.journal import open_journals
 from flextier.lanes import eligibility
 from flextier.planning import without_flex
 from flextier.sim import Simulator, Weather
@@ -85,9 +85,9 @@ def forget() -> None:
             one._api._client.close()
             one._api._transfers.close()
     manager._MANAGERS.clear()
-    for known in journal._OPEN.values():
+    for known in open_journals._OPEN.values():
         known.close()
-    journal._OPEN.clear()
+    open_journals._OPEN.clear()
     fan_out._warn.cache_clear()
     eligibility.warn_ineligible.cache_clear()
     without_flex.warn_without_flex.cache_clear()

@@ -56,11 +56,11 @@ async def sample(client: AsyncFlexOpenAI, text: str = "the same") -> str:
 
 def as_another_process() -> None:
     """Forget the journals that this process has open, as the next process would."""
-    from flextier.journal import journal
+    from flextier.journal import open_journals
 
-    for opened in list(journal._OPEN.values()):
+    for opened in list(open_journals._OPEN.values()):
         opened.close()
-    journal._OPEN.clear()
+    open_journals._OPEN.clear()
 
 
 @pytest.mark.parametrize("restart", [as_another_process, lambda: None], ids=["other", "same"])

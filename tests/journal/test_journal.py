@@ -28,7 +28,7 @@ from flextier import (
     track,
 )
 from flextier.journal import Journal, JournalError, JournalWarning, NewerJournalError
-from flextier.journal.journal import journal_at
+from flextier.journal.open_journals import journal_at
 from flextier.sim import BatchOutcome, BatchWeather, Fault, Simulator, Weather
 from tests.batch.conftest import forget
 from tests.batch.crowd import (

@@ -18,7 +18,7 @@ import pytest
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy, report_of, track
 from flextier.journal import Journal, JournalError, call_entry
-from flextier.journal.journal import journal_at
+from flextier.journal.open_journals import journal_at
 from flextier.journal.reader import JournalReader
 from flextier.sim import Simulator
 

@@ -24,7 +24,7 @@ from flextier import (
 from flextier._openai.compat import http
 from flextier._openai.single_chunk_stream import as_event_stream
 from flextier.journal import JournalWarning
-from flextier.journal.journal import journal_at
+from flextier.journal.open_journals import journal_at
 from flextier.routing import stream_journal
 from flextier.sim import Fault, Simulator
 from tests.batch.conftest import forget

@@ -1,7 +1,8 @@
 """The journal: a file of requests and their responses, so that nothing is paid for twice."""
 
 from flextier.journal.errors import JournalError, JournalWarning, NewerJournalError
-from flextier.journal.journal import Journal, begin_again, journal_at
+from flextier.journal.journal import Journal
+from flextier.journal.open_journals import begin_again, journal_at
 
 __all__ = [
     "Journal",

@@ -13,7 +13,9 @@ from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
 from flextier.journal.cache_key import cache_key
 from flextier.journal.errors import JournalError, JournalLocked, JournalWarning
-from flextier.journal.journal import SHORT_WAIT, Journal, journal_at, lock_wait
+from flextier.journal.journal import Journal
+from flextier.journal.journal_file import SHORT_WAIT, lock_wait
+from flextier.journal.open_journals import journal_at
 from flextier.journal.records import (
     AcceptedResponse,
     BatchPlace,

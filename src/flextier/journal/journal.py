@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import sqlite3
-import threading
 import time
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import IO, Any, Literal
+from collections.abc import Callable, Iterable
+from typing import IO, Any
 
 from flextier._utils.durations import Duration, named_seconds
-from flextier._utils.fork import after_fork_in_child
-from flextier._utils.sqlite_file import CONTENT_ERRORS, until_unlocked
 from flextier.journal.batches import BatchRow, BatchTable
-from flextier.journal.errors import JournalError, JournalLocked, journal_error
+from flextier.journal.errors import JournalError
+from flextier.journal.journal_file import JournalFile
 from flextier.journal.process_locks import process_locks_at
 from flextier.journal.reader import JournalReader
 from flextier.journal.records import (
@@ -28,13 +22,6 @@ from flextier.journal.records import (
     JournalEntry,
     digest_of,
 )
-from flextier.journal.schema import connect
-
-LOCK_WAIT: ContextVar[float] = ContextVar("flextier_journal_lock_wait", default=60.0)
-"""Seconds that an operation waits for another process that writes."""
-
-SHORT_WAIT = 0.1
-"""Seconds of it in an event loop: other processes write for a few milliseconds."""
 
 _USED_UP = 0
 """Owns the numbers whose responses are used up, permanently. The runs of programs begin at 1."""
@@ -49,17 +36,7 @@ _MANY = 16
 """From this number on, the next free number of a key is kept in memory."""
 
 
-@contextmanager
-def lock_wait(seconds: float) -> Iterator[None]:
-    """Have the operations inside wait for other processes for ``seconds`` at most."""
-    token = LOCK_WAIT.set(seconds)
-    try:
-        yield
-    finally:
-        LOCK_WAIT.reset(token)
-
-
-class Journal:
+class Journal(JournalFile):
     """A SQLite file of calls and their responses. Threads and processes may share it.
 
     An entry is written before its request is sent, a response before the caller gets it. A program
@@ -86,15 +63,12 @@ class Journal:
             JournalError: it cannot be opened, or belongs to another program.
             NewerJournalError: a newer flextier wrote it.
         """
-        self.path = os.fspath(path)
+        super().__init__(path)
         self._wall = wall
-        self._lock = threading.RLock()
         self._next_numbers: dict[bytes, int] = {}  # of frequent keys: all numbers below are taken
         self.open_streams: set[tuple[bytes, int]] = set()
         """The entries whose callers are reading a stream. No call of this process waits for one:
         the same caller might make it before reading on."""
-        self._unwritten: deque[tuple[Callable[[], None], Callable[[Exception], None]]] = deque()
-        self._connection = connect(self.path, LOCK_WAIT.get())
         try:
             self._owners = process_locks_at(self.path)
             self.run = self._begin_run()
@@ -124,83 +98,6 @@ class Journal:
         sql("DELETE FROM taken WHERE run = ?", (run,))
         sql("DELETE FROM calls WHERE owner = ? AND state = 'asked'", (run,))
         sql("DELETE FROM runs WHERE id = ?", (run,))
-
-    @contextmanager
-    def _transaction(
-        self, *, durable: bool = False, mode: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE"
-    ) -> Iterator[Callable[..., Any]]:
-        """Commit all statements inside or none, waiting for other processes that write.
-
-        A ``durable`` commit survives a power cut, not only the process. ``DEFERRED`` is for
-        statements that only read: they do not wait.
-
-        Raises:
-            JournalLocked: another process has written for longer than :data:`LOCK_WAIT`.
-            JournalError: the journal cannot be used.
-        """
-        try:
-            begun = until_unlocked(lambda: self._begin(durable, mode), LOCK_WAIT.get())
-            connection = self._connection
-            try:
-                yield connection.execute
-                if begun:
-                    connection.execute("COMMIT")
-            finally:
-                if begun and connection.in_transaction:  # on a full disk SQLite has ended it itself
-                    connection.execute("ROLLBACK")
-                self._lock.release()
-        except CONTENT_ERRORS as error:
-            raise journal_error(self.path, error) from error
-
-    def _begin(self, durable: bool, mode: str) -> bool:
-        """Acquire the lock; whether a transaction was begun: not inside of another one, where the
-        garbage collector has closed another call's stream."""
-        self._lock.acquire()
-        try:
-            begins = not self._connection.in_transaction
-            if begins:
-                self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-                self._connection.execute(f"BEGIN {mode}")
-        except BaseException:
-            self._lock.release()
-            raise
-        return begins
-
-    def write_soon(self, write: Callable[[], None], failed: Callable[[Exception], None]) -> None:
-        """Write now; while another process writes, in a thread: the caller does not wait for it.
-
-        ``failed`` is called with the error, if it cannot be written within a minute. The process
-        does not end before all is written.
-        """
-        with self._lock:
-            if not self._unwritten:
-                try:
-                    with lock_wait(SHORT_WAIT):
-                        write()
-                    return
-                except JournalLocked:
-                    pass
-                except JournalError as error:
-                    failed(error)
-                    return
-            self._unwritten.append((write, failed))
-            if len(self._unwritten) == 1:
-                threading.Thread(target=self._write_rest, name="flextier-journal").start()
-
-    def _write_rest(self) -> None:
-        wait = LOCK_WAIT.get()
-        while True:
-            write, failed = self._unwritten[0]
-            try:
-                with lock_wait(wait):
-                    write()
-            except Exception as error:  # noqa: BLE001 - reported, whatever it is: the rest goes on
-                failed(error)
-                wait = 0.0 if isinstance(error, JournalLocked) else wait
-            with self._lock:
-                self._unwritten.popleft()
-                if not self._unwritten:
-                    return
 
     # --- the entry of a call ------------------------------------------------------------------
 
@@ -476,18 +373,6 @@ class Journal:
         self._shrink()
         return int(deleted)
 
-    def _shrink(self) -> None:
-        """Rewrite the file and its log, so that no deleted data is left in them."""
-        with self._lock:
-            try:
-                until_unlocked(lambda: self._connection.execute("VACUUM"), LOCK_WAIT.get())
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            except sqlite3.Error as error:
-                raise JournalError(
-                    f"the responses are deleted, but the journal {self.path} keeps its size until "
-                    f"it can be rewritten: {error}"
-                ) from error
-
     def close(self) -> None:
         """Close the file; calls in flight are free to be sent again."""
         with self._transaction() as sql:
@@ -498,44 +383,3 @@ class Journal:
 
     def __repr__(self) -> str:
         return f"<Journal {self.path}>"
-
-
-# One journal for each file and process: the locks show which process is alive, not which object.
-_OPEN: dict[str, Journal] = {}
-_OPENING = threading.Lock()
-_PARENTS_JOURNALS: list[Journal] = []
-
-
-def journal_at(path: str) -> Journal:
-    """The journal of this process at a path; opened at the first call."""
-    real = os.path.realpath(path)
-    journal = _OPEN.get(real)
-    if journal is None:
-        with _OPENING:
-            journal = _OPEN.get(real)
-            if journal is None:
-                journal = _OPEN[real] = Journal(real)
-    return journal
-
-
-def begin_again(path: str) -> None:
-    """Number the calls of this process from 1 again, as if it were a new process."""
-    real = os.path.realpath(path)
-    with _OPENING:
-        journal = _OPEN.get(real)
-        if journal is not None and not journal.exists:
-            del _OPEN[real]  # the next call creates a new one
-            return
-    if journal is not None:
-        journal.restart_counts()
-
-
-def _detach_from_parent() -> None:
-    """Drop the journals of the parent process, without closing their connections."""
-    global _OPENING
-    _OPENING = threading.Lock()
-    _PARENTS_JOURNALS.extend(_OPEN.values())
-    _OPEN.clear()
-
-
-after_fork_in_child(_detach_from_parent)
