@@ -101,30 +101,27 @@ class ChatOpenAIFlex(ChatOpenAI):
 
     def _adopt_clients(self) -> None:
         """Replace the clients that the parent's validators made by routed ones."""
-        self._adopt_sync()
-        self._adopt_async()
+        self._adopt("client", openai.OpenAI, FlexOpenAI, self.http_client, _shared_sync)
+        self._adopt(
+            "async_client",
+            openai.AsyncOpenAI,
+            AsyncFlexOpenAI,
+            self.http_async_client,
+            _shared_async,
+        )
         clients = (self.root_client, self.root_async_client)
         if need_run_tracking(self.policy, *(getattr(client, "policy", None) for client in clients)):
             watch_runs()
 
-    def _adopt_sync(self) -> None:
-        root = self._sdk_client(self.root_client, self.client)
-        if should_route(root, openai.OpenAI, FlexOpenAI, "root_client"):
-            self.root_client = self._routed(FlexOpenAI, root, self.http_client, _shared_sync)
-            self.client = self.root_client.chat.completions
-
-    def _adopt_async(self) -> None:
-        root = self._sdk_client(self.root_async_client, self.async_client)
-        if should_route(root, openai.AsyncOpenAI, AsyncFlexOpenAI, "root_async_client"):
-            self.root_async_client = self._routed(
-                AsyncFlexOpenAI, root, self.http_async_client, _shared_async
-            )
-            self.async_client = self.root_async_client.chat.completions
-
-    @staticmethod
-    def _sdk_client(root: Any, resource: Any) -> Any:
-        """The SDK client, also if only its ``chat.completions`` was given."""
-        return root if root is not None else getattr(resource, "_client", None)
+    def _adopt(self, name: str, plain: Any, flex: Any, http_client: Any, shared: Any) -> None:
+        """Replace an SDK client, also if only its ``chat.completions`` was given."""
+        root = getattr(self, f"root_{name}")
+        if root is None:
+            root = getattr(getattr(self, name), "_client", None)
+        if should_route(root, plain, flex, f"root_{name}"):
+            routed = self._routed(flex, root, http_client, shared)
+            setattr(self, f"root_{name}", routed)
+            setattr(self, name, routed.chat.completions)
 
     def _routed(self, flex: Any, root: Any, http_client: Any, shared: Any) -> Any:
         if isinstance(root, flex):
@@ -385,33 +382,17 @@ class ChatOpenAIFlex(ChatOpenAI):
 
 def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:
     """The result with this call's report; without one if LangChain's cache answered."""
-    if not reports:
-        result.generations = [_without_report(generation) for generation in result.generations]
-        return result
-    report = reports[-1].to_dict()
-    result.generations = [
-        _with_report_fields(generation, report) for generation in result.generations
-    ]
+    report = {"flextier": reports[-1].to_dict()} if reports else {}
+    result.generations = [_reported(generation, report) for generation in result.generations]
     return result
 
 
-def _with_report_fields(generation: ChatGeneration, report: dict[str, Any]) -> ChatGeneration:
-    """A copy of the generation with a report: LangChain's cache may hold the generation itself."""
-    return _with_metadata(generation, {**generation.message.response_metadata, "flextier": report})
-
-
-def _without_report(generation: ChatGeneration) -> ChatGeneration:
-    """A copy without the report that LangChain's cache has stored with a streamed call."""
+def _reported(generation: ChatGeneration, report: dict[str, Any]) -> ChatGeneration:
+    """A copy with this report alone: LangChain's cache holds generations, and those of streamed
+    calls with their reports."""
     metadata = generation.message.response_metadata
-    if "flextier" not in metadata:
-        return generation
-    return _with_metadata(
-        generation, {name: value for name, value in metadata.items() if name != "flextier"}
-    )
-
-
-def _with_metadata(generation: ChatGeneration, metadata: dict[str, Any]) -> ChatGeneration:
-    message = generation.message.model_copy(update={"response_metadata": metadata})
+    kept = {name: value for name, value in metadata.items() if name != "flextier"}
+    message = generation.message.model_copy(update={"response_metadata": {**kept, **report}})
     return generation.model_copy(update={"message": message})
 
 
