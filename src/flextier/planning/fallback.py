@@ -185,7 +185,9 @@ class Ladder:
         With ``to_the_end``, up to the deadline itself: for a response that has begun to arrive.
         """
         until = self.deadline if to_the_end else self.attempt_ends_by
-        return min(self._policy.attempt_timeout(self.lane.name), until - now)
+        field = self.lane.timeout_field
+        seconds = None if field is None else getattr(self._policy, field)
+        return min(self.lane.max_seconds if seconds is None else seconds, until - now)
 
     def out_of_time(self, now: float) -> bool:
         """Whether no attempt can start now, on this lane or on one after it.
