@@ -5,29 +5,23 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection
-from typing import Any
 
 from flextier._openai import names as openai
-from flextier._openai.compat import failure_of
 from flextier._openai.names import Batch
 from flextier._utils.formatting import count, seconds
 from flextier._utils.wakeup import ThreadWait
 from flextier.batch.account import AccountBatches
 from flextier.batch.api import TAG, TERMINAL, files_are_missing
 from flextier.batch.api_errors import (
-    NO_BATCH_API,
-    ValidationFailure,
-    copy_for,
     detached,
-    is_denied,
     is_enqueue_limit,
-    not_written,
     surely_not_processed,
     unfinished_message,
     unknown_result,
     validation_failures,
 )
 from flextier.batch.collect import collect_results, record
+from flextier.batch.failed_outcomes import failed_batch, invalid_file, invalid_line
 from flextier.batch.future import BatchFuture, LineOutcome, error_response, raised, resubmit
 from flextier.batch.log_lines import log_batch
 from flextier.batch.pending_calls import GroupKey, PendingCalls, Wakes, wake_all
@@ -36,10 +30,9 @@ from flextier.batch.retrying_api import RetryingBatchAPI
 from flextier.batch.spool_file import SpoolFile
 from flextier.batch.submit import CLOCK_SKEW, BatchSubmission
 from flextier.errors import BatchUnfinished
-from flextier.journal import JournalError
 from flextier.journal.batches import BatchRow
 from flextier.lanes import EXECUTIONS
-from flextier.lanes.batch import LINE_ERROR, MODEL_ERROR
+from flextier.lanes.batch import LINE_ERROR
 
 _MAX_REPAIRS = 3
 """How often a file is sent again without the lines that failed validation."""
@@ -309,18 +302,11 @@ class BatchWorker:
         if invalid and len(invalid) < len(order) and self._repairs <= _MAX_REPAIRS:
             self._release(list(invalid), keep_answer=True)
             for custom_id, failure in invalid.items():
-                self.calls.settle_and_wake(_error_result(LINE_ERROR, failure), (custom_id,))
+                self.calls.settle_and_wake(invalid_line(failure), (custom_id,))
             self._restart([self._futures()])
         record(self._journal, lambda journal: journal.unfinished(self.tag))
-        quota = next((f for f in failures if f.is_quota), None)
-        rejection = next((f for f in failures if f.rejects_model), None)
-        if quota is not None:
-            outcome = error_response("insufficient_quota", quota.code, quota.message, status=429)
-        elif rejection is not None:
-            outcome = _error_result(MODEL_ERROR, rejection)
-        elif invalid:
-            outcome = _error_result(LINE_ERROR, next(iter(invalid.values())))
-        else:
+        outcome = invalid_file(failures, invalid)
+        if outcome is None:
             why = "; ".join(f"{f.code}: {f.message}" for f in failures)
             outcome = self._unfinished(batch.status, why, batch.id)
         self.calls.settle_and_wake(outcome)
@@ -382,31 +368,18 @@ class BatchWorker:
     def _fail(self, error: Exception) -> None:
         """End the batch with an error: each waiting call gets its own copy."""
         maybe_created = self._batch is not None or self._submission.maybe_created
-        not_created = not maybe_created and surely_not_processed(error)
-        if self._journaled and not_created:
+        if self._journaled and not maybe_created and surely_not_processed(error):
             record(self._journal, lambda journal: journal.gone(self.tag))
-        failure = failure_of(error)
-        outcome: LineOutcome = raised(lambda request: copy_for(error, request))
-        if isinstance(error, (OSError, JournalError)) and not maybe_created:
-            outcome = raised(lambda request: not_written(request, error))
-        if maybe_created:
-            outcome = raised(lambda request: unknown_result(request, error))
-        if not_created and failure is not None and is_denied(failure):
-            # Other lanes may still work: the key may not allow files, or the server has none.
-            kind = MODEL_ERROR if failure.status in NO_BATCH_API else LINE_ERROR
-            status = failure.status or 400
-            outcome = error_response(kind, failure.code, failure.message, failure.param, status)
+        outcome = failed_batch(error, maybe_created=maybe_created)
         self.calls.settle_and_wake(outcome)
 
     def _unfinished(self, status: str, why: str = "", batch_id: str | None = None) -> LineOutcome:
         if self._batch is not None:
             batch_id = self._batch.id
         message = unfinished_message(status, why, batch_id, self.group.policy)
-
-        def make(request: Any) -> Exception:
-            return BatchUnfinished(request, message, batch_id=batch_id, status=status)
-
-        return raised(make)
+        return raised(
+            lambda request: BatchUnfinished(request, message, batch_id=batch_id, status=status)
+        )
 
 
 def new_worker(account: AccountBatches, group: GroupKey) -> BatchWorker:
@@ -414,7 +387,3 @@ def new_worker(account: AccountBatches, group: GroupKey) -> BatchWorker:
     worker = BatchWorker(account, group, os.urandom(8).hex())
     account.add(worker)
     return worker
-
-
-def _error_result(kind: str, failure: ValidationFailure) -> LineOutcome:
-    return error_response(kind, failure.code, failure.message, failure.param)
