@@ -7,13 +7,14 @@ from functools import cache
 from typing import Any
 
 import openai
-from openai._constants import RAW_RESPONSE_HEADER
-from openai._legacy_response import LegacyAPIResponse
-from openai._models import FinalRequestOptions
-from openai._response import BaseAPIResponse
-from openai._types import NotGiven, not_given
-from openai._utils import is_given
-from openai._utils._json import openapi_dumps as dumps
+from openai._constants import RAW_RESPONSE_HEADER as RAW_RESPONSE_HEADER
+from openai._legacy_response import LegacyAPIResponse as LegacyAPIResponse
+from openai._models import FinalRequestOptions as FinalRequestOptions
+from openai._response import BaseAPIResponse as BaseAPIResponse
+from openai._types import NotGiven as NotGiven
+from openai._types import not_given as not_given
+from openai._utils import is_given as is_given
+from openai._utils._json import openapi_dumps
 
 from flextier.errors import (
     BackgroundLost,
@@ -25,28 +26,7 @@ from flextier.errors import (
 )
 from flextier.lanes.failures import Failure, Fault
 
-__all__ = [
-    "MAJOR",
-    "RAW_RESPONSE_HEADER",
-    "BaseAPIResponse",
-    "FinalRequestOptions",
-    "LegacyAPIResponse",
-    "NotGiven",
-    "ResponseTooLarge",
-    "api_error",
-    "connection_errors",
-    "dumps",
-    "failure_of",
-    "flex_unavailable",
-    "http",
-    "httpcore",
-    "httpcore_error",
-    "is_given",
-    "new_request",
-    "not_given",
-    "timeout_error",
-    "timeout_errors",
-]
+dumps = openapi_dumps
 
 MAJOR = int(openai.__version__.split(".", 1)[0])
 """The SDK's major version: 2 or 3."""

@@ -104,19 +104,6 @@ class FlexDeadlineExceeded(openai.APITimeoutError):
             self.args = (message,)
 
 
-for _error in (
-    BackgroundDetached,
-    BackgroundLost,
-    BackgroundUnfinished,
-    BatchDetached,
-    BatchNotSent,
-    BatchUnfinished,
-    BudgetExceeded,
-    ClientClosedError,
-    Detached,
-    FlexDeadlineExceeded,
-    FlexUnavailable,
-    MalformedAnswerError,
-    StreamInterruptedError,
-):
-    _error.__module__ = "flextier.errors"  # as tracebacks name them
+for _error in list(vars().values()):
+    if isinstance(_error, type) and _error.__module__ == __name__:
+        _error.__module__ = "flextier.errors"  # as tracebacks name them

@@ -1,18 +1,17 @@
 """The SDK's public names that packages below the clients need; they import no SDK themselves."""
 
-from openai import (
-    APIConnectionError,
-    APIError,
-    APIStatusError,
-    APITimeoutError,
-    BadRequestError,
-    ConflictError,
-    NotFoundError,
-    OpenAI,
-    OpenAIError,
-    Timeout,
-)
-from openai.types import Batch, FileObject
+from openai import APIConnectionError as APIConnectionError
+from openai import APIError as APIError
+from openai import APIStatusError as APIStatusError
+from openai import APITimeoutError as APITimeoutError
+from openai import BadRequestError as BadRequestError
+from openai import ConflictError as ConflictError
+from openai import NotFoundError as NotFoundError
+from openai import OpenAI as OpenAI
+from openai import OpenAIError as OpenAIError
+from openai import Timeout as Timeout
+from openai.types import Batch as Batch
+from openai.types import FileObject as FileObject
 
 
 def load_resources() -> None:
@@ -21,20 +20,3 @@ def load_resources() -> None:
     from openai.resources.chat import AsyncChat, Chat  # noqa: F401
     from openai.resources.chat.completions import AsyncCompletions, Completions  # noqa: F401
     from openai.resources.responses import AsyncResponses, Responses  # noqa: F401
-
-
-__all__ = [
-    "APIConnectionError",
-    "APIError",
-    "APIStatusError",
-    "APITimeoutError",
-    "BadRequestError",
-    "Batch",
-    "ConflictError",
-    "FileObject",
-    "NotFoundError",
-    "OpenAI",
-    "OpenAIError",
-    "Timeout",
-    "load_resources",
-]
