@@ -61,7 +61,7 @@ from flextier.lanes.failures import Failure
 from flextier.lanes.rate_limits import STATED
 from flextier.routing.call import CallSetting, CallState
 from flextier.routing.driver import adrive, attempts, drive
-from flextier.routing.open_stream import OpenStream
+from flextier.routing.open_stream import owner_of_stream
 from flextier.routing.plan import CallPlan, plan_call
 from flextier.routing.policy_in_force import PolicyInForce, policy_of_call
 from flextier.routing.steps import Request, Served, Steps
@@ -414,7 +414,7 @@ class CallExchange:
                 return Served(result, self.answer, self._request_id, error=error)
         if not self._stream or not isinstance(parsed, self.client._stream_class):
             return Served(result, self.answer, self._request_id)
-        yield Request(partial(parsed.open, OpenStream(state), readable_as_bytes=unread))
+        yield Request(partial(parsed.open, owner_of_stream(state), readable_as_bytes=unread))
         return Served(result, stream=parsed)
 
     def send_raw(self, options: Any) -> Any:

@@ -6,7 +6,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 import openai
@@ -159,42 +159,27 @@ def _failure_body(event: Any) -> dict[str, Any]:
     return {name: getattr(error, name, None) for name in ("code", "message", "param")}
 
 
-class StreamOwner(Protocol):
+class StreamOwner(NamedTuple):
     """The call that a stream belongs to."""
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the stream was made from a whole response, so that its end can be awaited."""
-
-    def stream_journal(self) -> Callable[[Any, StreamProgress], None] | None:
-        """Called with each event before it is handed over; None: they are not recorded."""
-
-    @property
-    def withholds_usage(self) -> bool:
-        """Whether to withhold the chunk that has the usage only."""
-
-    @property
-    def choices(self) -> int:
-        """How many choices the stream will have."""
-
-    @property
-    def ends_reads_in_time(self) -> bool:
-        """Whether :class:`time_limit` ends the reads of the stream."""
-
-    @property
-    def has_deadline(self) -> bool:
-        """Whether the limit of an event becomes shorter, as a deadline comes closer."""
-
-    def silence_limit(self) -> float:
-        """Seconds that the next event may take."""
-
-    def deadline_error(self, request: Any) -> Exception | None:
-        """The error for a stream that is past the deadline; None: it is not."""
-
-    def stream_ended(
-        self, outcome: str, progress: StreamProgress, error: BaseException | None
-    ) -> None:
-        """The stream has ended."""
+    ended: Callable[[str, StreamProgress, BaseException | None], None]
+    """Called once, when the stream has ended, with its outcome."""
+    silence_limit: Callable[[], float]
+    """Returns the seconds that the next event may take."""
+    deadline_error: Callable[[Any], Exception | None]
+    """Returns the error for a stream past its deadline, given a request; else None."""
+    recorder: Callable[[Any, StreamProgress], None] | None
+    """Called with each event before it is handed over; None: they are not recorded."""
+    has_deadline: bool
+    """Whether the limit of an event becomes shorter, as a deadline comes closer."""
+    is_whole: bool
+    """Whether the stream was made from a whole response, so that its end can be awaited."""
+    withholds_usage: bool
+    """Whether to withhold the chunk that has the usage only."""
+    choices: int
+    """How many choices the stream will have."""
+    ends_reads_in_time: bool
+    """Whether :class:`time_limit` ends the reads of the stream."""
 
 
 class _StreamBase:
@@ -324,10 +309,10 @@ class _StreamBase:
     def _end(self, outcome: str, error: BaseException | None = None) -> None:
         if self._owner is not None and not self._end_reported:
             self._end_reported = True
-            self._owner.stream_ended(outcome, self._progress, error)
+            self._owner.ended(outcome, self._progress, error)
 
 
-class FlexStream(Stream[_T], _StreamBase):
+class FlexStream(Stream[_T], _StreamBase):  # the SDK reads the type off the first base
     """The SDK's stream, opened by the client and followed to its end."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -340,7 +325,7 @@ class FlexStream(Stream[_T], _StreamBase):
         With ``readable_as_bytes``, the caller may read the response's bytes in place of events.
         """
         content = StreamBytes(self) if readable_as_bytes else None
-        self._recorder = owner.stream_journal()
+        self._recorder = owner.recorder
         try:
             while self._hold(self._pull(), owner):
                 pass
@@ -432,7 +417,7 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
     async def open(self, owner: StreamOwner, *, readable_as_bytes: bool = False) -> None:
         """As :meth:`FlexStream.open`."""
         content = AsyncStreamBytes(self) if readable_as_bytes else None
-        self._recorder = owner.stream_journal()
+        self._recorder = owner.recorder
         try:
             while self._hold(await self._pull(), owner):
                 pass
