@@ -9,7 +9,6 @@ import openai
 
 from flextier._openai.compat import (
     RAW_RESPONSE_HEADER,
-    FinalRequestOptions,
     is_given,
     new_request,
 )
@@ -28,18 +27,9 @@ _STREAM_FIELDS = frozenset({"stream", "stream_options"})
 _LEFT_OUT = _STREAM_FIELDS | {"service_tier"}
 
 
-def is_routed(options: FinalRequestOptions) -> bool:
-    """Whether a request is a model call that lanes apply to; all others pass unchanged."""
-    return (
-        options.url.partition("?")[0] in _ROUTED  # client.beta adds ?beta=true
-        and options.method.lower() == "post"
-        and isinstance(options.json_data, dict)
-    )
-
-
 def call_of(options: Any) -> Call | None:
     """The call that a request makes; None: it is none that lanes apply to, and passes unchanged."""
-    endpoint, body = options.url.partition("?")[0], options.json_data
+    endpoint, body = options.url.partition("?")[0], options.json_data  # client.beta adds ?beta=true
     if endpoint not in _ROUTED or not isinstance(body, dict) or options.method.lower() != "post":
         return None
     tier = body.get("service_tier")

@@ -30,7 +30,6 @@ from flextier._openai.request_options import (
     attempt_options,
     call_of,
     is_journaled,
-    is_routed,
     raw_response_headers,
     read_options,
     request_facts,
@@ -224,8 +223,8 @@ class RoutedRequests(RoutedClient):
             received, body.received = body.received, None  # the options may live long
             received(response, stream)
             kwargs["retries_taken"] = body.retries
-        elif not stream and response.is_closed and is_routed(options):
-            _decoded(options.url.partition("?")[0], response)
+        elif not stream and response.is_closed and (call := call_of(options)) is not None:
+            _decoded(call.endpoint, response)
         sdk: Any = super()
         return sdk._process_response(options=options, response=response, stream=stream, **kwargs)
 
@@ -433,8 +432,7 @@ class CallExchange:
     def new_request(self) -> Any:
         return new_request(self._url, raw_response_headers(self.options))
 
-    def failure_of(self, error: Exception) -> Failure | None:
-        return failure_of(error)
+    failure_of = staticmethod(failure_of)
 
     def failed_response(self, failure: Failure) -> Exception:
         body = {"code": failure.code, "message": failure.message}

@@ -22,113 +22,107 @@ from flextier.routing.call import CallState
 from flextier.routing.steps import Background, Pause, Served, Steps
 
 
-class Replay:
-    """The response that the journal has."""
-
-    def attempt(self, state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
-        record = state.journaled
-        assert record is not None
-        transport = state.transport
-        response = http_response(
-            record.status, record.request_id, record.body, transport.new_request()
-        )
-        return (yield from transport.read(state, response))
+def replay(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
+    """Get the response that the journal has."""
+    record = state.journaled
+    assert record is not None
+    transport = state.transport
+    response = http_response(record.status, record.request_id, record.body, transport.new_request())
+    return (yield from transport.read(state, response))
 
 
-class Batch:
-    """A line of a batch."""
-
-    def attempt(self, state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
-        wait, transport = new_wait(), state.transport
-        while True:
-            yield from _duplicate_ended(state)
-            if state.journaled is not None:
-                return (yield from REPLAY.attempt(state, new_wait))
-            future = self._submit(state)
-            try:
-                wait.prepare()
-                while (seconds := future.seconds_to_wait(wait)) > 0:
-                    yield Pause(seconds, wait)
-                    wait.prepare()
-            except BaseException:
-                state.unsent = not future.cancel()
-                raise
-            if future.outcome is None:
-                future.cancel()
-                raise timeout_error(transport.new_request())
-            if future.outcome is not resubmit:
-                response = future.outcome(transport.new_request())
-                return (yield from transport.read(state, response))
-            if state.setting.entry is not None:
-                state.setting.entry.batch_line_failed()
-
-    def _submit(self, state: CallState) -> BatchFuture:
-        """Add the call to the next batch, or find the batch that it is in.
-
-        Raises:
-            BatchNotSent: its line cannot be written to disk.
-            JournalError: the journal cannot be used.
-        """
-        transport, setting = state.transport, state.setting
-        call = BatchCall(
-            setting.account,
-            transport.facts(),
-            setting.policy,
-            setting.clock,
-            setting.entry,
-            state.ladder,
-        )
-        try:
-            return manager_of(setting.account).submit(transport.client, call)
-        except OSError as error:
-            raise not_written(transport.new_request(), error) from error
-
-
-class InBackground:
-    """A background response, or the one that was already accepted for the call."""
-
-    def attempt(self, state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
+def batch(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
+    """Get the response of a line of a batch."""
+    wait, transport = new_wait(), state.transport
+    while True:
         yield from _duplicate_ended(state)
         if state.journaled is not None:
-            return (yield from REPLAY.attempt(state, new_wait))
-        transport = state.transport
-        polled = yield Background(
-            self._lifecycle(state), waiters_of(transport.client._client), transport.send_raw
-        )
+            return (yield from replay(state, new_wait))
+        future = _submit(state)
+        try:
+            wait.prepare()
+            while (seconds := future.seconds_to_wait(wait)) > 0:
+                yield Pause(seconds, wait)
+                wait.prepare()
+        except BaseException:
+            state.unsent = not future.cancel()
+            raise
+        if future.outcome is None:
+            future.cancel()
+            raise timeout_error(transport.new_request())
+        if future.outcome is not resubmit:
+            response = future.outcome(transport.new_request())
+            return (yield from transport.read(state, response))
+        if state.setting.entry is not None:
+            state.setting.entry.batch_line_failed()
+
+
+def _submit(state: CallState) -> BatchFuture:
+    """Add the call to the next batch, or find the batch that it is in.
+
+    Raises:
+        BatchNotSent: its line cannot be written to disk.
+        JournalError: the journal cannot be used.
+    """
+    transport, setting = state.transport, state.setting
+    call = BatchCall(
+        setting.account,
+        transport.facts(),
+        setting.policy,
+        setting.clock,
+        setting.entry,
+        state.ladder,
+    )
+    try:
+        return manager_of(setting.account).submit(transport.client, call)
+    except OSError as error:
+        raise not_written(transport.new_request(), error) from error
+
+
+def background(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
+    """Get a background response, or the one that was already accepted for the call."""
+    yield from _duplicate_ended(state)
+    if state.journaled is not None:
+        return (yield from replay(state, new_wait))
+    transport = state.transport
+    polled = yield Background(
+        _lifecycle(state), waiters_of(transport.client._client), transport.send_raw
+    )
+    state.held = polled.answered_directly
+    response = http_response(200, polled.request_id, polled.content, transport.new_request())
+    return (yield from transport.read(state, response))
+
+
+def _lifecycle(state: CallState) -> BackgroundLifecycle:
+    setting, ladder, run = state.setting, state.ladder, state.setting.scope.run
+    entry, lane, clock = setting.entry, ladder.lane, setting.clock
+    resumed = None if entry is None else entry.background_response
+    seconds = setting.policy.attempt_timeout(lane.name)
+
+    def accepted(response_id: str) -> None:
+        if entry is not None:
+            entry.accepted(response_id, lane.name, state.call.model)
+        state.admission.served(clock.now())
+
+    def finished(polled: PolledResponse) -> None:
         state.held = polled.answered_directly
-        response = http_response(200, polled.request_id, polled.content, transport.new_request())
-        return (yield from transport.read(state, response))
+        state.transport.answer = Answer(polled.body, polled.content, polled.request_id)
 
-    def _lifecycle(self, state: CallState) -> BackgroundLifecycle:
-        setting, ladder, run = state.setting, state.ladder, state.setting.scope.run
-        entry, lane, clock = setting.entry, ladder.lane, setting.clock
-        resumed = None if entry is None else entry.background_response
-        seconds = setting.policy.attempt_timeout(lane.name)
-
-        def accepted(response_id: str) -> None:
-            if entry is not None:
-                entry.accepted(response_id, lane.name, state.call.model)
-            state.admission.served(clock.now())
-
-        def finished(polled: PolledResponse) -> None:
-            state.held = polled.answered_directly
-            state.transport.answer = Answer(polled.body, polled.content, polled.request_id)
-
-        return BackgroundLifecycle(
-            requests=BackgroundRequests(state.transport.options, state.tier),
-            lane=lane,
-            run_id=None if run is None else run(),
-            schedule=poll_schedule_of(setting.account),
-            clock=clock,
-            entry=entry,
-            on_accepted=accepted,
-            on_finished=finished,
-            log=state.lines,
-            max_interval=setting.policy.background_poll_interval,
-            cancel_at=ladder.cancel_at,
-            attempt_ends_by=min(ladder.attempt_ends_by, clock.now() + seconds),
-            response_id=None if resumed is None else resumed.response_id,
-        )
+    return BackgroundLifecycle(
+        requests=BackgroundRequests(state.transport.options, state.tier),
+        lane=lane,
+        run_id=None if run is None else run(),
+        schedule=poll_schedule_of(setting.account),
+        clock=clock,
+        entry=entry,
+        on_accepted=accepted,
+        on_finished=finished,
+        log=state.lines,
+        max_interval=setting.policy.background_poll_interval,
+        cancel_at=ladder.cancel_at,
+        attempt_ends_by=min(ladder.attempt_ends_by, clock.now() + seconds),
+        response_id=None if resumed is None else resumed.response_id,
+    )
 
 
 def _duplicate_ended(state: CallState) -> Steps[None]:
@@ -141,8 +135,3 @@ def _duplicate_ended(state: CallState) -> Steps[None]:
         if not entry.is_busy or (seconds := entry.recheck(state.ladder.cancel_at)) <= 0:
             return
         yield Pause(seconds)
-
-
-REPLAY = Replay()
-BATCH = Batch()
-BACKGROUND = InBackground()

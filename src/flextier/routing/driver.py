@@ -47,8 +47,7 @@ def _attempt(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served | No
     try:
         state.transport.check_open()
         state.begin_attempt()
-        executor = state.transport if state.is_direct else executor_of(state)
-        served = yield from executor.attempt(state, new_wait)
+        served = yield from executor_of(state)(state, new_wait)
         if served.stream is not None:  # the call ends with it
             state.stream_opened(served.stream)
             return served

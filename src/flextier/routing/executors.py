@@ -6,7 +6,7 @@ An executor is a generator of steps, as the whole course of a call is: ``driver.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from flextier.calls.answer import Answer
 from flextier.lanes import CallFacts
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     from flextier.routing.call import CallState
 
 
-class Executor(Protocol):
-    """Carries out attempts."""
+Executor: TypeAlias = "Callable[[CallState, Callable[[], Any]], Steps[Served]]"
+"""Returns the steps of the attempt that the state has begun; what goes wrong is raised.
+
+It is given the state, and what makes a wait that another thread or task can end.
+"""
+
+
+class Transport(Protocol):
+    """The SDK, for one call: executes direct attempts, and knows the SDK's exceptions."""
 
     def attempt(self, state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
-        """The steps of the attempt that the state has begun; what goes wrong is raised."""
-
-
-class Transport(Executor, Protocol):
-    """The SDK, for one call: executes direct attempts, and knows the SDK's exceptions."""
+        """The :data:`Executor` of direct lanes."""
 
     answer: Answer | None
     """The facts of the current attempt's answer, once it was read; None: it was not."""
@@ -74,9 +77,9 @@ class Transport(Executor, Protocol):
 def executor_of(state: CallState) -> Executor:
     """The executor of the lane that the call is on; the journal's, if that has the response."""
     if state.is_direct:
-        return state.transport
+        return state.transport.attempt
     from flextier.routing import deferred  # most programs need none of them
 
     if state.journaled is not None:
-        return deferred.REPLAY
-    return deferred.BATCH if state.ladder.lane.batched else deferred.BACKGROUND
+        return deferred.replay
+    return deferred.batch if state.ladder.lane.batched else deferred.background

@@ -149,11 +149,8 @@ class TimeLimitedStream:
         timeout = clipped_timeout(timeout, "ConnectTimeout")
         return TimeLimitedStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
 
-    def close(self) -> None:
-        self._stream.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _LimitedDecoder:

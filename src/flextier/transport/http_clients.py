@@ -108,8 +108,8 @@ def _options(given: Iterable[SocketOption] | None) -> tuple[SocketOption, ...]:
     return keepalive_options() if given is None else tuple(given)
 
 
-class _SyncBackend:
-    """httpcore's network backend, with socket options and limited streams.
+class _Backend:
+    """httpcore's network backend, with socket options.
 
     A backend and not the transport's ``socket_options``, which httpcore drops behind proxies.
     """
@@ -120,32 +120,21 @@ class _SyncBackend:
 
     def connect_tcp(self, host: str, port: int, **kwargs: Any) -> Any:
         kwargs["socket_options"] = (*self._options, *(kwargs.get("socket_options") or ()))
+        return self._backend.connect_tcp(host, port, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+
+class _SyncBackend(_Backend):
+    """With limits, too: async code is cancelled instead."""
+
+    def connect_tcp(self, host: str, port: int, **kwargs: Any) -> Any:
         kwargs["timeout"] = clipped_timeout(kwargs.get("timeout"), "ConnectTimeout")
-        return TimeLimitedStream(self._backend.connect_tcp(host, port, **kwargs))
+        return TimeLimitedStream(super().connect_tcp(host, port, **kwargs))
 
     def connect_unix_socket(self, path: str, **kwargs: Any) -> Any:
         return TimeLimitedStream(self._backend.connect_unix_socket(path, **kwargs))
-
-    def sleep(self, seconds: float) -> None:
-        self._backend.sleep(seconds)
-
-
-class _AsyncBackend:
-    """The async version, without limits: async code is cancelled instead."""
-
-    def __init__(self, backend: Any, options: tuple[SocketOption, ...]) -> None:
-        self._backend = backend
-        self._options = options
-
-    async def connect_tcp(self, host: str, port: int, **kwargs: Any) -> Any:
-        kwargs["socket_options"] = (*self._options, *(kwargs.get("socket_options") or ()))
-        return await self._backend.connect_tcp(host, port, **kwargs)
-
-    async def connect_unix_socket(self, path: str, **kwargs: Any) -> Any:
-        return await self._backend.connect_unix_socket(path, **kwargs)
-
-    async def sleep(self, seconds: float) -> None:
-        await self._backend.sleep(seconds)
 
 
 def _with_backend(transport: Any, backend: Callable[[Any], Any]) -> Any:
@@ -223,7 +212,7 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
         options = self._options
 
         def over_httpx() -> Any:
-            return _with_backend(make(**kwargs), partial(_AsyncBackend, options=options))
+            return _with_backend(make(**kwargs), partial(_Backend, options=options))
 
         if not (self._aiohttp and _aiohttp_supports(proxy, kwargs)):
             return PerLoopTransport(over_httpx)
