@@ -17,12 +17,7 @@ def should_route(
 ) -> bool:
     """Whether to route the calls of a client: the SDK's plain one, or ours, but not Azure's.
 
-    Args:
-        client: what the framework holds; for None and foreign objects the answer is no.
-        plain: the SDK's class.
-        flex: our class.
-        argument: the framework's name for the client, for the warning.
-        stacklevel: where the warning points to, as for ``warnings.warn``.
+    None and foreign objects are not routed. A warning calls the client ``argument``.
     """
     if not isinstance(client, plain):
         return False

@@ -87,11 +87,6 @@ def with_hooks(scope: Scope, base_url: str, call: Call) -> Scope:
     """The scope of a call that begins, with a listener of every hook, and process-wide ones.
 
     These come last: blocks around the call know more of it, and a ledger keeps the first record.
-
-    Args:
-        scope: what the code around the call has set.
-        base_url: the client's.
-        call: the call.
     """
     if listeners and not scope.simulated:
         scope = scope._replace(reports=(*scope.reports, *listeners.values()))

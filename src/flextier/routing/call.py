@@ -104,7 +104,7 @@ class CallState:
     def __post_init__(self) -> None:
         plan, clock, policy = self.plan, self.setting.clock, self.setting.policy
         now, status = clock.now(), plan.status
-        self.log = AttemptLog(clock, now, clock.wall())
+        self.log = AttemptLog(now, clock.wall())
         self.ladder = Ladder(
             policy, plan.lanes, now, status.shut_for, status.latency, plan.plain, plan.patience
         )
@@ -129,14 +129,6 @@ class CallState:
         return None if (entry := self.setting.entry) is None else entry.answer
 
     # --- admission --------------------------------------------------------------------------------
-
-    @property
-    def first_wait(self) -> float:
-        """Seconds to wait before the first attempt."""
-        assert isinstance(self.step, Send)
-        if self.step.wait:
-            self.log.idle_since = self.setting.clock.now()
-        return self.step.wait
 
     def admit(self) -> bool:
         """Whether the next attempt may be sent now; if not, wait for :meth:`admission_wait`."""
@@ -366,7 +358,7 @@ class CallState:
         return isinstance(self.step, Send) and not self.done
 
     def next_wait(self) -> float:
-        """Seconds of backoff before the next attempt."""
+        """Seconds to wait before the next attempt is admitted."""
         assert isinstance(self.step, Send)
         if self.step.wait > 0:
             self._wait_started(self.setting.clock.now())

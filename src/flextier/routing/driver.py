@@ -19,12 +19,10 @@ from flextier.routing.steps import Background, Notify, Pause, Request, Served, S
 def attempts(state: CallState, new_wait: Callable[[], Any]) -> Steps[Any]:
     """The steps of a call, until it has its response or no further attempt follows.
 
-    Args:
-        state: the call's.
-        new_wait: makes a wait that another thread or task can end.
+    ``new_wait`` makes a wait that another thread or task can end.
     """
     try:
-        wait = state.first_wait
+        wait = state.next_wait()
         while True:
             if wait > 0:
                 yield Pause(wait)

@@ -36,13 +36,7 @@ class PolicyInForce(NamedTuple):
 def policy_of_call(
     policy: FlexPolicy, timeout: TimeoutArgument, scope: Scope, clock: Clock
 ) -> PolicyInForce:
-    """The policy of a call that begins now.
-
-    Args:
-        policy: the client's, without its ``timeout``.
-        timeout: the call's ``timeout``, else the client's.
-        scope: what the code around the call has set.
-        clock: the client's.
+    """The policy of a call that begins now, given the client's without its ``timeout``.
 
     Raises:
         PolicyError: an override in force does not fit the policy.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import warn_undelivered
 from flextier.calls.answer import Facts
 from flextier.calls.report import Attempt, CallReport
@@ -24,7 +23,6 @@ NOTHING_BILLED = Usage(0, 0)
 class AttemptLog:
     """The attempts and waits of one call so far. Not shared."""
 
-    clock: Clock
     started_at: float
     """When the call began, by its clock."""
     at: float
@@ -73,22 +71,6 @@ class AttemptLog:
         count = len(steps)
         return f"{count} attempt{'s' * (count != 1)} ({more}{shown}), {self.waited:.1f} s waited"
 
-    def report(self, model: str, lane: str, **fields: Any) -> CallReport:
-        """The report of the call, which has ended now; ``fields`` are its other fields."""
-        now = self.clock.now()
-        self.wait_ended(now)
-        return CallReport(
-            model,
-            lane,
-            tuple(self.attempts),
-            self.waited,
-            now - self.started_at,
-            # Takes a fifth of the time of a UUID, and is as unlikely to repeat.
-            id=os.urandom(16).hex(),
-            at=self.at,
-            **fields,
-        )
-
 
 def end_report(
     state: CallState,
@@ -97,14 +79,7 @@ def end_report(
     *,
     usage_estimated: bool = False,
 ) -> CallReport:
-    """The report of a call that has ended now.
-
-    Args:
-        state: the call's.
-        answer: the facts of the answer; None: there is none, or they are not known.
-        error: what the call raises; None: nothing.
-        usage_estimated: whether the answer's usage is an estimate.
-    """
+    """The report of a call that has ended now, with this answer, and with the error it raises."""
     tier = model = usage = None
     if answer is not None:
         tier, model, usage = answer.tier, answer.model, answer.usage
@@ -117,14 +92,22 @@ def end_report(
         fallback = None  # it may have come back there
     elif fallback is None and lane != state.ladder.lane.name:
         fallback = "downgraded"
-    return state.log.report(
-        state.call.model,
+    log, call, now = state.log, state.call, state.setting.clock.now()
+    log.wait_ended(now)
+    return CallReport(
+        call.model,
         lane,
+        tuple(log.attempts),
+        log.waited,
+        now - log.started_at,
         fallback=fallback,
         usage=usage,
+        # Takes a fifth of the time of a UUID, and is as unlikely to repeat.
+        id=os.urandom(16).hex(),
+        at=log.at,
         first_lane=state.first_lane,
         served_model=model,
-        output_limit=state.call.output_limit,
+        output_limit=call.output_limit,
         error=None if error is None else type(error).__name__,
         why=state.why,
         usage_estimated=usage_estimated,

@@ -30,11 +30,8 @@ class StreamJournal:
     ) -> None:
         """Record nothing yet.
 
-        Args:
-            write: writes a response, given its JSON, its service tier and its request id.
-            whole: the JSON of the response that the stream was made from; None: it is to be put
-                together.
-            call: the call.
+        ``write`` gets the JSON of a response, its service tier and its request id; ``whole`` is the
+        JSON that the stream was made from, None: it is to be put together.
         """
         self._write = write
         self._whole = whole

@@ -129,13 +129,8 @@ def with_retries(
 ) -> FlexPolicy:
     """The policy with a client's own ``max_retries``; None: not given.
 
-    Args:
-        policy: the policy in force.
-        given: the policy that the caller passed, which must not be contradicted.
-        max_retries: the client's argument.
-
     Raises:
-        PolicyError: it contradicts the explicit field of ``given``.
+        PolicyError: it contradicts ``given``, the policy that the caller passed.
     """
     if max_retries is None:
         return policy
