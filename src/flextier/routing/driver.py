@@ -12,7 +12,7 @@ from flextier._utils.clock import Clock
 from flextier._utils.interrupt import INTERRUPT
 from flextier._utils.safe_warn import callers_level
 from flextier.routing.call import CallState
-from flextier.routing.executors import executor_of
+from flextier.routing.executors import deferred_executor
 from flextier.routing.steps import Background, Notify, Pause, Request, Served, Step, Steps
 
 
@@ -45,7 +45,8 @@ def _attempt(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served | No
     try:
         state.transport.check_open()
         state.begin_attempt()
-        served = yield from executor_of(state)(state, new_wait)
+        execute = state.transport.attempt if state.is_direct else deferred_executor(state)
+        served = yield from execute(state, new_wait)
         if served.stream is not None:  # the call ends with it
             state.stream_opened(served.stream)
             return served

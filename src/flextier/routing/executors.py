@@ -74,10 +74,8 @@ class Transport(Protocol):
         """The error for a call that no lane has answered by the deadline."""
 
 
-def executor_of(state: CallState) -> Executor:
-    """The executor of the lane that the call is on; the journal's, if that has the response."""
-    if state.is_direct:
-        return state.transport.attempt
+def deferred_executor(state: CallState) -> Executor:
+    """The executor of a lane that is not direct; the journal's, if that has the response."""
     from flextier.routing import deferred  # most programs need none of them
 
     if state.journaled is not None:
