@@ -20,7 +20,7 @@ from flextier._utils.safe_warn import safe_warn
 from flextier.calls.gathered_lines import LINES, LOG
 from flextier.calls.report import Attempt, CallReport
 from flextier.capacity import AccountKey, Limiter
-from flextier.capacity.wait_queue import WaitCause
+from flextier.capacity.queue_state import WaitCause
 from flextier.variables import LOG as VARIABLE
 from flextier.variables import setting
 

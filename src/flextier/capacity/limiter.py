@@ -17,8 +17,9 @@ from typing import TypeVar
 from flextier.capacity.lane_estimator import LaneEstimator
 from flextier.capacity.pacing import Pacing
 from flextier.capacity.permit import DEFAULT_SPACING, Permit, ProbeSpacing, Verdict
+from flextier.capacity.queue_state import QueueState, queue_state
 from flextier.capacity.rate_bucket import RateLimit
-from flextier.capacity.wait_queue import QueueState, WaitCause, WaitQueue
+from flextier.capacity.wait_queue import WaitQueue
 
 _RECHECK_AFTER = 5.0
 _RECHECKS_A_SECOND = 20
@@ -102,15 +103,8 @@ class Limiter:
         """The calls that wait for a lane, and what for."""
         estimator, queue = self._lanes[name]
         with self._lock:
-            head = queue.head()
-            until = math.inf if head is None else head.until
             opens_in = max(0.0, self._next_chance(estimator, now) - now)
-            cause: WaitCause = "open" if estimator.hold is None else "full"
-            if now < estimator.shut_until:
-                cause = "shut"
-            elif not self.pace.may_send(now):
-                cause = "paced"
-            state = QueueState(len(queue), estimator.in_flight, cause, opens_in, until)
+            state = queue_state(queue, estimator, self.pace.may_send(now), opens_in, now)
         self._record_ended_now()
         return state
 
@@ -237,7 +231,10 @@ class Limiter:
         with self._lock:
             estimator.shut(until, now)
             self.shut_until = max(self.shut_until, until)
-            woken = self._all_of(estimator) if self._waiting else []
+            woken: list[_Woken] = []
+            for permit in self._lanes[estimator.name][1] if self._waiting else ():
+                if permit.until <= estimator.shut_until:
+                    _collect(permit, woken)
         self._unlocked(woken, now)
 
     def limited(
@@ -328,25 +325,13 @@ class Limiter:
             return 0.0  # the lane does not open in time
         until = min(permit.until, now + _RECHECK_AFTER + self._waiting / _RECHECKS_A_SECOND)
         if self._lanes[estimator.name][1].head() is permit:
-            if (hurry := self._hurry(permit, now)) <= now:
+            if (hurry := self.pace.leave_by(permit.next_by, self._waiting, now)) <= now:
                 return 0.0
             until = min(until, self._next_chance(estimator, now), hurry)
         return max(until - now, _TICK)
 
     def _next_chance(self, estimator: LaneEstimator, now: float) -> float:
         return max(estimator.next_chance(now), self.pace.next_chance())
-
-    def _hurry(self, permit: Permit, now: float) -> float:
-        """When the most urgent call leaves for another lane: under a rate limit, early enough for
-        all waiting calls to be sent one after the other by then.
-        """
-        if not self.pace.on or permit.next_by == math.inf:
-            return math.inf
-        leave = permit.next_by - self.pace.seconds_for(self._waiting, now)
-        if leave < permit.next_by:
-            # Not all at once: what is left of the limit serves this lane's own requests, too.
-            leave = max(leave, self.pace.next_evenly)
-        return max(leave, self.pace.next_chance())
 
     def _grant(self, permit: Permit, now: float) -> None:
         permit.estimator.sent(permit, now)
@@ -368,13 +353,6 @@ class Limiter:
             permit.waiting = False
             self._lanes[permit.estimator.name][1].leave(permit)
             self._waiting -= 1
-
-    def _all_of(self, estimator: LaneEstimator) -> list[_Woken]:
-        woken: list[_Woken] = []
-        for permit in self._lanes[estimator.name][1]:
-            if permit.until <= estimator.shut_until:
-                _collect(permit, woken)
-        return woken
 
     def _record_ended(self) -> None:
         while self._ended:

@@ -5,6 +5,7 @@ Pure: no clock, no lock, no I/O. All moments are seconds on the callers' clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from flextier.capacity.rate_bucket import RateBucket, RateLimit
@@ -75,6 +76,18 @@ class Pacing:
         """When the next request is due if requests are spread over the time that they need."""
         intervals = [bucket.interval for bucket in self._reported]
         return self._sent_at + max([self.requests.interval, *intervals])
+
+    def leave_by(self, next_by: float, waiting: int, now: float) -> float:
+        """When the most urgent of the waiting calls leaves for another lane, where it must be at
+        ``next_by``: under a limit, early enough for all to be sent one after the other by then.
+        """
+        if not self.on or next_by == math.inf:
+            return math.inf
+        leave = next_by - self.seconds_for(waiting, now)
+        if leave < next_by:
+            # Not all at once: what is left of the limit serves this lane's own requests, too.
+            leave = max(leave, self.next_evenly)
+        return max(leave, self.next_chance())
 
     def sent(self, now: float) -> int:
         """Record a request that is sent; return its number, in the order of sending."""

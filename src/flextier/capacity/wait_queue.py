@@ -5,30 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from itertools import count
-from typing import Literal, NamedTuple
 
 from flextier.capacity.permit import Permit
 
 _LEAST = 64
-
-
-WaitCause = Literal["full", "shut", "paced", "open"]
-"""What calls wait for: capacity, the server's Retry-After, a rate limit; or, of a lane that is
-open, that the last requests are admitted."""
-
-
-class QueueState(NamedTuple):
-    """The calls that wait for a lane."""
-
-    waiting: int
-    """Their number."""
-    in_flight: int
-    """Requests of the lane in flight."""
-    cause: WaitCause
-    opens_in: float
-    """Seconds until one of them may be admitted, at the soonest."""
-    first_until: float
-    """When the first one leaves the lane; infinity: at no time."""
 
 
 class WaitQueue:

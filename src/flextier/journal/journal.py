@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 import zlib
 from collections.abc import Callable, Iterable
@@ -11,9 +10,7 @@ from typing import IO, Any
 
 from flextier._utils.durations import Duration, named_seconds
 from flextier.journal.batches import BatchRow, BatchTable
-from flextier.journal.errors import JournalError
 from flextier.journal.journal_file import JournalFile
-from flextier.journal.process_locks import process_locks_at
 from flextier.journal.reader import JournalReader
 from flextier.journal.records import (
     AcceptedResponse,
@@ -63,41 +60,13 @@ class Journal(JournalFile):
             JournalError: it cannot be opened, or belongs to another program.
             NewerJournalError: a newer flextier wrote it.
         """
-        super().__init__(path)
-        self._wall = wall
+        super().__init__(path, wall)
         self._next_numbers: dict[bytes, int] = {}  # of frequent keys: all numbers below are taken
         self.open_streams: set[tuple[bytes, int]] = set()
         """The entries whose callers are reading a stream. No call of this process waits for one:
         the same caller might make it before reading on."""
-        try:
-            self._owners = process_locks_at(self.path)
-            self.run = self._begin_run()
-        except OSError as error:
-            self._connection.close()
-            raise JournalError(f"{self.path}-owners cannot be locked: {error}") from error
-        except BaseException:
-            self._connection.close()
-            raise
         self.batches = BatchTable(self._transaction, self._owners, self.run)
         """The table of batches."""
-
-    def _begin_run(self) -> int:
-        with self._transaction() as sql:
-            facts = (os.getpid(), socket.gethostname(), self._wall())
-            cursor = sql("INSERT INTO runs (pid, host, started) VALUES (?, ?, ?)", facts)
-            run: int = cursor.lastrowid
-            self._owners.begin(run)
-            for (other,) in sql("SELECT id FROM runs").fetchall():
-                if not self._owners.alive(other):
-                    self._end_run(sql, other)
-        return run
-
-    @staticmethod
-    def _end_run(sql: Any, run: int) -> None:
-        """Release the claims of a run; its batches stay."""
-        sql("DELETE FROM taken WHERE run = ?", (run,))
-        sql("DELETE FROM calls WHERE owner = ? AND state = 'asked'", (run,))
-        sql("DELETE FROM runs WHERE id = ?", (run,))
 
     # --- the entry of a call ------------------------------------------------------------------
 
@@ -372,14 +341,6 @@ class Journal(JournalFile):
             )
         self._shrink()
         return int(deleted)
-
-    def close(self) -> None:
-        """Close the file; calls in flight are free to be sent again."""
-        with self._transaction() as sql:
-            self._end_run(sql, self.run)
-        with self._lock:
-            self._connection.close()
-            self._owners.end(self.run)
 
     def __repr__(self) -> str:
         return f"<Journal {self.path}>"

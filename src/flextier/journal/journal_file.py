@@ -1,8 +1,9 @@
-"""The SQLite file of a journal: transactions, and writes that wait for other processes."""
+"""The SQLite file of a journal: the runs of programs, transactions, writes that wait."""
 
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import threading
 from collections import deque
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 from flextier._utils.sqlite_file import CONTENT_ERRORS, until_unlocked
 from flextier.journal.errors import JournalError, JournalLocked, journal_error
+from flextier.journal.process_locks import process_locks_at
 from flextier.journal.schema import connect
 
 LOCK_WAIT: ContextVar[float] = ContextVar("flextier_journal_lock_wait", default=60.0)
@@ -35,11 +37,39 @@ def lock_wait(seconds: float) -> Iterator[None]:
 class JournalFile:
     """A journal's file, which threads and processes may share."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], wall: Callable[[], float]) -> None:
         self.path = os.fspath(path)
+        self._wall = wall
         self._lock = threading.RLock()
         self._unwritten: deque[tuple[Callable[[], None], Callable[[Exception], None]]] = deque()
         self._connection = connect(self.path, LOCK_WAIT.get())
+        try:
+            self._owners = process_locks_at(self.path)
+            self.run = self._begin_run()
+        except OSError as error:
+            self._connection.close()
+            raise JournalError(f"{self.path}-owners cannot be locked: {error}") from error
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _begin_run(self) -> int:
+        with self._transaction() as sql:
+            facts = (os.getpid(), socket.gethostname(), self._wall())
+            cursor = sql("INSERT INTO runs (pid, host, started) VALUES (?, ?, ?)", facts)
+            run: int = cursor.lastrowid
+            self._owners.begin(run)
+            for (other,) in sql("SELECT id FROM runs").fetchall():
+                if not self._owners.alive(other):
+                    self._end_run(sql, other)
+        return run
+
+    @staticmethod
+    def _end_run(sql: Any, run: int) -> None:
+        """Release the claims of a run; its batches stay."""
+        sql("DELETE FROM taken WHERE run = ?", (run,))
+        sql("DELETE FROM calls WHERE owner = ? AND state = 'asked'", (run,))
+        sql("DELETE FROM runs WHERE id = ?", (run,))
 
     @contextmanager
     def _transaction(
@@ -129,3 +159,11 @@ class JournalFile:
                     f"the responses are deleted, but the journal {self.path} keeps its size until "
                     f"it can be rewritten: {error}"
                 ) from error
+
+    def close(self) -> None:
+        """Close the file; calls in flight are free to be sent again."""
+        with self._transaction() as sql:
+            self._end_run(sql, self.run)
+        with self._lock:
+            self._connection.close()
+            self._owners.end(self.run)
