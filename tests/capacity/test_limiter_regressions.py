@@ -217,7 +217,8 @@ def test_an_end_recorded_by_another_thread_is_no_error(
 
         def acquire(self, blocking: bool = True) -> bool:
             got: bool = self.lock.acquire(blocking)
-            limiter._record_ended()
+            while limiter._ended:
+                limiter._record_end(*limiter._ended.popleft())
             return got
 
         def release(self) -> None:

@@ -55,8 +55,7 @@ class Limiter:
     @property
     def is_busy(self) -> bool:
         """Whether calls wait, or requests are in flight."""
-        in_flight = (estimator.in_flight for estimator, _ in list(self._lanes.values()))
-        return self._waiting > 0 or any(in_flight)
+        return self._waiting > 0 or any(lane.in_flight for lane, _ in list(self._lanes.values()))
 
     def lane(self, name: str, scarce: bool) -> LaneEstimator:
         """The estimator of a lane; made at first use."""
@@ -83,8 +82,7 @@ class Limiter:
 
     def latency(self, name: str, share: float) -> float | None:
         """Seconds within which a share of a lane's last responses came; None: unknown."""
-        entry = self._lanes.get(name)
-        if entry is None:
+        if (entry := self._lanes.get(name)) is None:
             return None
         with self._lock:
             seconds = entry[0].durations.quantile(share)
@@ -94,8 +92,8 @@ class Limiter:
     def opens_in(self, estimator: LaneEstimator, now: float) -> float:
         """Seconds until an attempt may be admitted, at the soonest."""
         with self._lock:
-            open_now = estimator.may_send(now) and self.pace.may_send(now)
-            seconds = 0.0 if open_now else max(0.0, self._next_chance(estimator, now) - now)
+            is_open = estimator.may_send(now) and self.pace.may_send(now)
+            seconds = 0.0 if is_open else max(0.0, self._next_chance(estimator, now) - now)
         self._record_ended_now()
         return seconds
 
@@ -169,7 +167,9 @@ class Limiter:
                 permit.wake, permit.armed = wake, now + seconds
             elif not permit.granted:
                 self._leave_queue(permit)
-                if now < permit.latest and self._not_refusing(permit.estimator, now):
+                # Only unresolved requests may keep the lane from accepting another.
+                refuses = permit.estimator.refuses(now) or not self.pace.may_send(now)
+                if now < permit.latest and not refuses:
                     self._grant(permit, now)
                 woken += self._pump(now)
         self._unlocked(woken, now)
@@ -291,7 +291,8 @@ class Limiter:
 
     def _pump(self, now: float) -> list[_Woken]:
         """Admit the calls that may be sent; wake the next ones where they would check too late."""
-        self._record_ended()
+        while self._ended:
+            self._record_end(*self._ended.popleft())
         self._drop_lost()
         woken: list[_Woken] = []
         while self._waiting:
@@ -312,10 +313,6 @@ class Limiter:
                 self._grant(first, now)
             _collect(first, woken)
         return woken
-
-    def _not_refusing(self, estimator: LaneEstimator, now: float) -> bool:
-        """Whether only unresolved requests keep the lane from accepting another."""
-        return not estimator.refuses(now) and self.pace.may_send(now)
 
     def _seconds(self, permit: Permit, now: float) -> float:
         if permit.granted or now >= permit.until:
@@ -353,10 +350,6 @@ class Limiter:
             permit.waiting = False
             self._lanes[permit.estimator.name][1].leave(permit)
             self._waiting -= 1
-
-    def _record_ended(self) -> None:
-        while self._ended:
-            self._record_end(*self._ended.popleft())
 
     def _record_end(
         self, permit: Permit, verdict: Verdict, now: float, spacing: ProbeSpacing, timed: bool

@@ -16,7 +16,7 @@ from flextier.calls.call import Call
 from flextier.calls.context import Scope
 from flextier.calls.gathered_lines import INFO, LOG
 from flextier.calls.log import CallLog
-from flextier.calls.report import CANCELLED, SERVED, CallReport, Retry, attach_report
+from flextier.calls.report import CANCELLED, SERVED, CallReport, attach_report
 from flextier.capacity import AccountKey, LimiterRegistry
 from flextier.lanes import STANDARD
 from flextier.lanes.failures import Failure
@@ -136,7 +136,7 @@ class CallState:
         if (entry := self.setting.entry) is not None:
             entry.refresh()
             if entry.is_busy:
-                self._wait_started(now)
+                self.log.wait_started(now)
                 return False
             if entry.answer is not None:
                 return True
@@ -147,12 +147,8 @@ class CallState:
                 return True  # the server has accepted it before: nothing is sent
         granted = self.admission.try_acquire(now)
         if not granted:
-            self._wait_started(now)
+            self.log.wait_started(now)
         return granted
-
-    def _wait_started(self, now: float) -> None:
-        if self.log.idle_since is None:
-            self.log.idle_since = now
 
     def admission_wait(self, wake: Callable[[], None]) -> float:
         """Seconds until this should be asked again, if not woken before; 0 means admitted.
@@ -218,7 +214,8 @@ class CallState:
             self.limit = ladder.attempt_timeout(now)
             if self.call.stream:
                 self.plain = isinstance(self.step, Send) and self.step.plain
-                self.adds_usage = self._may_add_usage()
+                may_add = self.call.usage_requested is None and not self.usage_refused
+                self.adds_usage = may_add and not self.plain and self._takes_field("stream_options")
             if self.admission.begun_on is not lane:
                 self.admission.start(now)
         elif not lane.batched and (entry is None or entry.background_response is None):
@@ -226,13 +223,6 @@ class CallState:
         log.lane, log.sent_at = lane.name, now
         if self.lines is not None and self.lines.debug:
             self.lines.admitted(lane.name, len(log.attempts) + 1, log.waited)
-
-    def _may_add_usage(self) -> bool:
-        return (
-            self.call.usage_requested is None
-            and not (self.usage_refused or self.plain)
-            and self._takes_field("stream_options")
-        )
 
     def _takes_field(self, name: str) -> bool:
         where = self.setting.account.base_url, self.call.model
@@ -361,23 +351,8 @@ class CallState:
         """Seconds to wait before the next attempt is admitted."""
         assert isinstance(self.step, Send)
         if self.step.wait > 0:
-            self._wait_started(self.setting.clock.now())
+            self.log.wait_started(self.setting.clock.now())
         return self.step.wait
-
-    def retry(self, error: Exception) -> Retry:
-        """The retry that follows an error, for listeners."""
-        assert isinstance(self.step, Send)
-        log = self.log
-        wait = max(self.step.wait, self.admission.opens_in(self.setting.clock.now()))
-        return Retry(
-            self.call.model,
-            log.attempts[-1],
-            self.ladder.lane.name,
-            wait,
-            error,
-            len(log.attempts),
-            log.waited,
-        )
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from flextier._utils.interrupt import INTERRUPT
 from flextier._utils.safe_warn import callers_level
 from flextier.routing.call import CallState
 from flextier.routing.executors import deferred_executor
+from flextier.routing.reporting import retry_of
 from flextier.routing.steps import Background, Notify, Pause, Request, Served, Step, Steps
 
 
@@ -74,7 +75,7 @@ def _attempt(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served | No
 
 def _notify(state: CallState, error: Exception) -> Steps[None]:
     """Notify the listeners of a retry, async ones included."""
-    retry = state.retry(error)
+    retry = retry_of(state, error)
     for listener in state.setting.scope.retries:
         if inspect.isawaitable(awaitable := listener(retry)):
             yield Notify(listener, awaitable)

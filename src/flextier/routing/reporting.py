@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from flextier._utils.safe_warn import warn_undelivered
 from flextier.calls.answer import Facts
-from flextier.calls.report import Attempt, CallReport
+from flextier.calls.report import Attempt, CallReport, Retry
 from flextier.lanes import JOURNAL, tier_lane
+from flextier.planning.fallback import Send
 from flextier.pricing.usage import Usage
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class AttemptLog:
     def waiting(self, now: float) -> float:
         """Seconds that the wait has lasted; 0: there is none."""
         return 0.0 if self.idle_since is None else now - self.idle_since
+
+    def wait_started(self, now: float) -> None:
+        """Begin a wait, unless the call waits already."""
+        if self.idle_since is None:
+            self.idle_since = now
 
     def wait_ended(self, now: float) -> None:
         """End the wait, if there is one."""
@@ -132,3 +138,19 @@ def publish(report: CallReport, callbacks: Iterable[Callable[[CallReport], None]
             callback(report)
         except Exception as error:  # noqa: BLE001, PERF203 - the call has its response
             warn_undelivered(callback, error)
+
+
+def retry_of(state: CallState, error: Exception) -> Retry:
+    """The retry that follows an error, for listeners."""
+    assert isinstance(state.step, Send)
+    log = state.log
+    wait = max(state.step.wait, state.admission.opens_in(state.setting.clock.now()))
+    return Retry(
+        state.call.model,
+        log.attempts[-1],
+        state.ladder.lane.name,
+        wait,
+        error,
+        len(log.attempts),
+        log.waited,
+    )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from array import array
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import uuid4
 
 from flextier.sim.base import api_errors, paid_lines
@@ -20,12 +19,10 @@ from flextier.sim.base.request_log import RequestLog
 from flextier.sim.base.tokens import PromptCache, Tokens
 from flextier.sim.behavior.batch_behavior import BatchWeather, Seconds
 from flextier.sim.behavior.batch_outcomes import FINAL, BatchOutcome, OutputFile
-from flextier.sim.stores.batch_input import InputValidator, parse
+from flextier.sim.stores.batch_files import BatchFiles, encoded
+from flextier.sim.stores.batch_input import InputValidator
 from flextier.sim.stores.batch_line import answer_line
-from flextier.sim.stores.files import FileStore, PendingFile, StoredFile
-
-# Of the input file, in bytes: lines are read in any order.
-BUFFER = 8 * 1024
+from flextier.sim.stores.files import FileStore
 
 #: What the unfinished lines of these batches say, by the batch's status. The first is
 #: documented, the second is a guess.
@@ -142,11 +139,7 @@ class BatchJob:
         self._stamps: dict[str, int] = {"created": int(now), "expires": int(self._expires)}
         self._problems: tuple[BatchInputError, ...] = ()
         self._usage: BatchUsage | None = None
-        self._source: StoredFile | None = None
-        self._input: BinaryIO | None = None
-        self._output: PendingFile | None = None
-        self._errors: PendingFile | None = None
-        self._files: dict[str, str] = {}
+        self._files = BatchFiles(provider.files)
         self._polls_without_files = 0 if outcome is None else outcome.late
         # The lines' places in the input file, in the order in which they are done.
         self._places = array("Q")
@@ -185,7 +178,7 @@ class BatchJob:
                 self._moment = now if self._behind else max(self._moment, self._due)
                 self._due = next(self._steps, inf)
         finally:
-            self._shut()
+            self._files.shut()
         self._behind = self._behind and self._due <= now
         return True
 
@@ -208,18 +201,17 @@ class BatchJob:
         """Stop it and release its files."""
         self._steps.close()
         self._due = inf
-        self._release()
-        for draft in (self._output, self._errors):
-            if draft is not None:
-                draft.discard()
-        self._output = self._errors = None
+        self._files.discard()
 
     # -- what the API says of it ----------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
         """The ``batch`` object."""
         problems = [problem.describe() for problem in self._problems]
-        files, no_file = self._files, None if self._outcome is None else self._outcome.no_file
+        files, no_file = (
+            self._files.published,
+            None if self._outcome is None else self._outcome.no_file,
+        )
         if self.ended and self._polls_without_files > 0:
             self._polls_without_files -= 1
             files = {}
@@ -271,9 +263,8 @@ class BatchJob:
         if source is None or source.purpose != "batch":
             self._problems = (problems.no_file(self.order.input_file_id),)
             return
-        self._source = source
-        self._provider.files.hold(source)
-        for _ in lines.read(self._read):
+        self._files.hold(source)
+        for _ in lines.read(self._files.read):
             yield self._moment
         self._problems = tuple(lines.problems)
         if self._problems:
@@ -350,29 +341,17 @@ class BatchJob:
         """End before every line is done: the others go to the error file."""
         code, message = _UNFINISHED[status]
         for place in self._places[self.done :]:
-            self._write_error(self._line(place), None, {"code": code, "message": message})
+            self._files.write_error(
+                self._files.line(place), None, {"code": code, "message": message}
+            )
             yield self._moment
         self._end(status)
 
     def _end(self, status: str) -> None:
-        self._publish("output", self._output)
-        self._publish("error", self._errors)
-        self._output = self._errors = None
-        self._release()
+        self._files.publish(self.id, self.order.output_lifetime)
         self._places = array("Q")
         self.enqueued_tokens = 0
         self._enter(status)
-
-    def _publish(self, kind: str, draft: PendingFile | None) -> None:
-        if draft is None:
-            return
-        file = self._provider.files.publish(
-            draft,
-            f"{self.id}_{kind}.jsonl",
-            "batch_output",
-            lifetime=self.order.output_lifetime,
-        )
-        self._files[kind] = file.id
 
     # -- lines ----------------------------------------------------------------------------
 
@@ -382,7 +361,7 @@ class BatchJob:
         return self.completed + self.failed
 
     def _finish(self, place: int) -> None:
-        line = self._line(place)
+        line = self._files.line(place)
         if self._outcome is not None and self.done < len(self._outcome.written):
             self._write_odd(line, self._outcome.written[self.done], self._outcome.file)
             return
@@ -392,17 +371,17 @@ class BatchJob:
         except Rejected as rejected:
             self.failed += 1
             body = {"error": rejected.reply.error()}
-            self._write_error(line, _response(rejected.reply.status, body), None)
+            self._files.write_error(line, _response(rejected.reply.status, body), None)
         except Exception as error:  # noqa: BLE001 - one line must not stop the whole provider
             self.failed += 1
             self._provider.accounts.warn(f"{self.id}: {line['custom_id']}: {error!r}")
-            self._write_error(
+            self._files.write_error(
                 line, _response(500, {"error": api_errors.server_error().error()}), None
             )
         else:
             self.completed += 1
             self._bill(line["body"], tokens)
-            self._write("output", _encoded(line, _response(200, said), None))
+            self._files.write("output", encoded(line, _response(200, said)))
 
     def _write_odd(
         self, line: dict[str, Any], written: Mapping[str, Any] | str, file: OutputFile
@@ -412,10 +391,8 @@ class BatchJob:
             self.completed += 1
         else:
             self.failed += 1
-        odd = (
-            written.encode() + b"\n" if isinstance(written, str) else _encoded(line, written, None)
-        )
-        self._write(file, odd)
+        odd = written.encode() + b"\n" if isinstance(written, str) else encoded(line, written)
+        self._files.write(file, odd)
 
     def _strike(self) -> None:
         """Raise what the script or the weather has in store for a line."""
@@ -435,43 +412,6 @@ class BatchJob:
         accounts = self._provider.accounts
         key = "" if accounts.paid is None else paid_lines.digest(self.order.endpoint, body)
         accounts.bill(self.model or "", "batch", tokens, key)
-
-    def _line(self, place: int) -> dict[str, Any]:
-        return parse(self._read(place)) or {}
-
-    def _read(self, place: int) -> bytes:
-        """The line that begins at a place of the input file."""
-        if self._source is None:
-            raise RuntimeError("a batch has lines only after its validation")
-        if self._input is None:
-            self._input = self._source.path.open("rb", buffering=BUFFER)
-        self._input.seek(place)
-        return self._input.readline()
-
-    def _shut(self) -> None:
-        """Close the input file until more of it is wanted: a forgotten batch leaves none open."""
-        if self._input is not None:
-            self._input.close()
-            self._input = None
-
-    def _release(self) -> None:
-        self._shut()
-        if self._source is not None:
-            self._provider.files.release(self._source)
-            self._source = None
-
-    def _write_error(
-        self, line: dict[str, Any], response: dict[str, Any] | None, error: dict[str, str] | None
-    ) -> None:
-        self._write("error", _encoded(line, response, error))
-
-    def _write(self, file: OutputFile, data: bytes) -> None:
-        if file == "output":
-            self._output = self._output or self._provider.files.draft()
-            self._output.write(data)
-        else:
-            self._errors = self._errors or self._provider.files.draft()
-            self._errors.write(data)
 
     # -- chance and script ----------------------------------------------------------------
 
@@ -500,15 +440,3 @@ _STAMPS = (
 
 def _response(status: int, body: dict[str, Any]) -> dict[str, Any]:
     return {"status_code": status, "request_id": uuid4().hex, "body": body}
-
-
-def _encoded(
-    line: dict[str, Any], response: Mapping[str, Any] | None, error: dict[str, str] | None
-) -> bytes:
-    data = {
-        "id": f"batch_req_{uuid4().hex}",
-        "custom_id": line.get("custom_id"),
-        "response": response,
-        "error": error,
-    }
-    return json.dumps(data).encode() + b"\n"
