@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flextier.lanes.lane_support import parse_lane_support
-from flextier.lanes.model_support import has_windows, is_after_flex
+from flextier.lanes.models_with_windows import has_windows, is_after_flex
 from flextier.pricing.model_lanes import lanes_of_model, needs_windows
 
 MODEL_LANES = ("gpt-6.2-sol=flex", "o3=", "gpt-*=batch+background")

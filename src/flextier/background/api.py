@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from flextier._openai import names as openai
+from flextier._openai import public_names as openai
 from flextier._openai.compat import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given, new_request
 from flextier._openai.request_options import attempt_options
 from flextier.calls.answer import why_unreadable

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from flextier._openai import names as openai
+from flextier._openai import public_names as openai
 from flextier._openai.compat import failure_of, new_request
 from flextier._utils.clock import Clock
 from flextier._utils.formatting import seconds

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from flextier._openai import names as openai
+from flextier._openai import public_names as openai
 from flextier._openai.compat import new_request
 from flextier._utils.clock import Clock
 from flextier._utils.wakeup import TaskWait, ThreadWait, running_loop, task_wait

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
-from flextier._openai import names as openai
+from flextier._openai import public_names as openai
 from flextier._openai.compat import connection_errors, new_request, timeout_errors
-from flextier._openai.names import Batch, FileObject
+from flextier._openai.public_names import Batch, FileObject
 from flextier.errors import MalformedAnswerError
 
 TAG = "flextier"

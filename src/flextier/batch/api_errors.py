@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from flextier._openai import names as openai
+from flextier._openai import public_names as openai
 from flextier._openai.compat import failure_of
-from flextier._openai.names import Batch
+from flextier._openai.public_names import Batch
 from flextier.errors import BatchDetached, BatchNotSent
 from flextier.lanes import BATCH
 from flextier.lanes.failures import Failure, classify

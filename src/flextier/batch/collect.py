@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from flextier._openai.names import Batch
+from flextier._openai.public_names import Batch
 from flextier._utils.safe_warn import safe_warn
 from flextier.batch.download import DownloadedFile
 from flextier.batch.future import ResultLine, UnreadResults

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any
 
-from flextier._openai.names import Batch
+from flextier._openai.public_names import Batch
 from flextier._utils.formatting import count, dollars, moment, plain, seconds, text_table
 from flextier.batch.api import created_at, tag_of
 from flextier.batch.api_errors import validation_failures

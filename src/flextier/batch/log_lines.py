@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flextier._openai.names import Batch
+from flextier._openai.public_names import Batch
 from flextier._utils.formatting import count, plain
 from flextier.batch.pending_calls import GroupKey
 from flextier.calls.gathered_lines import INFO, LINES, LOG

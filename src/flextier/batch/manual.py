@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
-from flextier._openai import names as openai
-from flextier._openai.names import Batch
+from flextier._openai import public_names as openai
+from flextier._openai.public_names import Batch
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier._utils.durations import Duration, named_seconds
 from flextier.batch.api import TAG, TERMINAL, BatchAPI, created_at

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
-from flextier._openai.names import Batch
+from flextier._openai.public_names import Batch
 from flextier.batch.api import created_at
 from flextier.costs import Cost, CostTotals, Usage, price_book
 from flextier.costs.records import CallRecord

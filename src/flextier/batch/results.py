@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, BinaryIO
 
-from flextier._openai import names as openai
-from flextier._openai.names import Batch
+from flextier._openai import public_names as openai
+from flextier._openai.public_names import Batch
 from flextier._utils.atomic_file import atomic_write
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.batch.api import TERMINAL, BatchAPI, files_are_missing

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flextier._openai import names as openai
-from flextier._openai.names import Batch
+from flextier._openai import public_names as openai
+from flextier._openai.public_names import Batch
 from flextier.batch.account import AccountBatches
 from flextier.batch.collect import collect_results
 from flextier.batch.pending_calls import GroupKey

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from flextier._openai import names as openai
+from flextier._openai import public_names as openai
 from flextier._openai.compat import failure_of
-from flextier._openai.names import Batch
+from flextier._openai.public_names import Batch
 from flextier._utils.clock import Clock
 from flextier.batch.api import BatchAPI
 from flextier.batch.api_errors import is_enqueue_limit

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
 
-from flextier._openai import names as openai
-from flextier._openai.names import Batch
+from flextier._openai import public_names as openai
+from flextier._openai.public_names import Batch
 from flextier.batch.api import TAG, BatchAPI
 from flextier.batch.api_errors import surely_not_processed
 

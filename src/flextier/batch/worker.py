@@ -6,8 +6,8 @@ import os
 import threading
 from collections.abc import Collection
 
-from flextier._openai import names as openai
-from flextier._openai.names import Batch
+from flextier._openai import public_names as openai
+from flextier._openai.public_names import Batch
 from flextier._utils.formatting import count, seconds
 from flextier._utils.wakeup import ThreadWait
 from flextier.batch.account import AccountBatches

@@ -1,4 +1,4 @@
-"""The limiters of this process, and what it knows models and servers not to support."""
+"""The limiters of this process."""
 
 from __future__ import annotations
 
@@ -12,24 +12,21 @@ from flextier.capacity.account_key import LaneKey
 from flextier.capacity.lane_estimator import LaneEstimator
 from flextier.capacity.limiter import Limiter
 from flextier.capacity.snapshot import LaneState, state_of
+from flextier.capacity.unsupported_lanes import UnsupportedLanes
 
 _FEW = 100
 """Limiters that are kept, whether they are used or not."""
 _UNUSED = 3600.0
 
 
-class LimiterRegistry:
+class LimiterRegistry(UnsupportedLanes):
     """Holds a limiter for each (base URL, account, model), and the unsupported lanes."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._lock = threading.Lock()
         self._limiters: dict[tuple[str, str, str], Limiter] = {}
-        # A rejected attempt costs nothing, so a lane is worth one even where tables have none.
-        self._unsupported: set[LaneKey] = set()
         self._most = _FEW
-        self.version = 0
-        """Counts the changes of what lanes are known to be unsupported."""
-        self._refused_fields: set[tuple[str, str, str]] = set()
 
     def limiter(self, base_url: str, account: str, model: str, now: float) -> Limiter:
         """The limiter that all calls of an account and model share; made at first use."""
@@ -51,33 +48,13 @@ class LimiterRegistry:
             if limiter.is_busy or now - limiter.last_used < _UNUSED
         }
         if len(kept) < len(self._limiters):
-            self._unsupported = {key for key in list(self._unsupported) if key[:3] in kept}
             self._limiters = kept
-            self.version += 1  # plans refer to limiters
+            self.keep(kept)  # and the version changes, as plans refer to limiters
         self._most = max(_FEW, 2 * len(kept))
-
-    def mark_unsupported(self, key: LaneKey) -> None:
-        """Record that the lane does not support this model ("this model has no flex")."""
-        self._unsupported.add(key)
-        self.version += 1
-
-    def is_unsupported(self, key: LaneKey) -> bool:
-        """Whether the lane is known not to support this model."""
-        return key in self._unsupported
-
-    def refuse_field(self, field: str, base_url: str, model: str = "") -> None:
-        """Record that a server rejects a field of the body; if only of a model's calls, which."""
-        self._refused_fields.add((field, base_url, model))
-        self.version += 1
-
-    def takes_field(self, field: str, base_url: str, model: str) -> bool:
-        """Whether a server is not known to reject a field of the body."""
-        refused = self._refused_fields
-        return not refused or refused.isdisjoint(((field, base_url, ""), (field, base_url, model)))
 
     def shut_for(self, key: LaneKey, now: float) -> float:
         """Seconds until the server allows requests on the lane (0: now; infinity: unsupported)."""
-        if key in self._unsupported:
+        if self.is_unsupported(key):
             return math.inf
         limiter = self._limiters.get(key[:3])
         return 0.0 if limiter is None else limiter.shut_for(key.lane, now)
@@ -98,10 +75,8 @@ class LimiterRegistry:
     def reset(self) -> None:
         """Clear everything, as in a new process. Calls under way end at their old limiters."""
         self._lock = threading.Lock()
-        self._limiters, self._unsupported = {}, set()
-        self._most = _FEW
-        self._refused_fields = set()
-        self.version += 1
+        self._limiters, self._most = {}, _FEW
+        self.clear()
 
 
 CAPACITY = LimiterRegistry()

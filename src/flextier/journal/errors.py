@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flextier._openai import names as openai
+from flextier._openai import public_names as openai
 from flextier._utils.sqlite_file import is_damaged, is_locked
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from flextier.lanes.base import RAW_BODY, CallFacts, Lane
 from flextier.lanes.failures import Failure
 from flextier.lanes.flex import FLEX, FlexLane
-from flextier.lanes.model_support import has_windows
+from flextier.lanes.models_with_windows import has_windows
 from flextier.lanes.price_rule import PriceRule
 from flextier.lanes.responses_api import chat_only
 from flextier.lanes.standard import STANDARD

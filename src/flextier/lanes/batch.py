@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from flextier.lanes.base import CallFacts, Lane
 from flextier.lanes.failures import Failure
-from flextier.lanes.model_support import is_after_flex
+from flextier.lanes.models_with_windows import is_after_flex
 from flextier.lanes.price_rule import PriceRule
 
 MODEL_ERROR = "batch_model_error"

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from flextier.lanes.base import Lane
 from flextier.lanes.failures import Failure
-from flextier.lanes.model_support import AFTER_FLEX, is_after_flex
+from flextier.lanes.models_with_windows import AFTER_FLEX, is_after_flex
 from flextier.lanes.price_rule import PriceRule
 
 # `flex_unavailable` is the current code, `resource_unavailable` that of older texts (and still the

@@ -6,7 +6,7 @@ import logging
 import time
 from threading import Lock
 
-from flextier._openai.names import load_resources
+from flextier._openai.public_names import load_resources
 from flextier._utils.extras import needs_extra
 from flextier._version import __version__
 from flextier.calls import hooks

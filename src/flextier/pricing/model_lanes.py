@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from flextier.lanes import ANY_WINDOW, FAMILIES, FLEX, LANES, Lane
 from flextier.lanes.lane_support import parse_lane_support
-from flextier.lanes.model_support import AFTER_FLEX, is_after_flex
+from flextier.lanes.models_with_windows import AFTER_FLEX, is_after_flex
 from flextier.pricing.price_book import price
 from flextier.pricing.usage import Usage
 

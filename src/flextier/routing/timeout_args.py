@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from flextier._openai import names as openai
+from flextier._openai import public_names as openai
 from flextier._utils.safe_warn import safe_warn
 from flextier.errors import PolicyError
 from flextier.policy import MAX_PATIENCE, FlexPolicy

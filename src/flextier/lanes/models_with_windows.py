@@ -1,7 +1,7 @@
-"""Which lanes a model supports: by OpenAI's pages, or by ``FlexPolicy.lane_support``.
+"""Which models have windows, and which have no flex, by what OpenAI publishes.
 
-OpenAI publishes no list. If the API rejects a lane with a 400, the
-process records that (:meth:`flextier.capacity.LimiterRegistry.mark_unsupported`).
+It publishes no list. What the API rejects with a 400 is remembered in
+``capacity/unsupported_lanes.py``; ``FlexPolicy.lane_support`` overrides this table.
 """
 
 from __future__ import annotations
