@@ -29,6 +29,8 @@ from tests.background.asking import (
 )
 from tests.batch.crowd import seen
 
+pytestmark = pytest.mark.sampled(2)
+
 DEADLINE = 0.8
 """Seconds, where a server is silent: they have to be waited for."""
 SOON = POLICY.replace(deadline=5.0, standard_reserve=4.0)

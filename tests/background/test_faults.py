@@ -28,6 +28,8 @@ from tests.background.asking import (
     statuses,
 )
 
+pytestmark = pytest.mark.sampled(2)
+
 BRIEF = POLICY.replace(background_timeout=25.0)
 """On a clock where nothing has to be waited for."""
 SILENCE = POLICY.replace(background_timeout=1.0)

@@ -38,6 +38,8 @@ from tests.background.test_leaving import in_thread
 from tests.batch.conftest import forget
 from tests.batch.crowd import auntil, patch_all, until
 
+pytestmark = pytest.mark.sampled(2)
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:

@@ -13,6 +13,8 @@ from flextier import Clock
 from tests.background.asking import POLICY, Asker, quick_clock
 from tests.client.hostile_server import response
 
+pytestmark = pytest.mark.sampled(2)
+
 POLLS = 3
 """How often the server is polled until the response is completed."""
 

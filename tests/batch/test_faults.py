@@ -23,6 +23,8 @@ from tests.batch.crowd import (
     threads,
 )
 
+pytestmark = pytest.mark.sampled(2)
+
 UPLOAD: dict[str, Any] = {"method": "POST", "path": "/files"}
 CREATE: dict[str, Any] = {"method": "POST", "path": "/batches"}
 LOOK: dict[str, Any] = {"method": "GET", "path": "/batches/{id}"}

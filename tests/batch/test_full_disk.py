@@ -19,6 +19,8 @@ from tests.batch.batch_files import line, written
 from tests.batch.crowd import PATIENT, Crowd, files, options, questions
 from tests.bulk.helpers import COMMAND
 
+pytestmark = pytest.mark.sampled(2)
+
 FIELDS = {
     "lanes": ["batch"],
     "batch_window": 1.0,

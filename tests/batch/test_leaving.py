@@ -35,6 +35,8 @@ from tests.batch.crowd import (
     until,
 )
 
+pytestmark = pytest.mark.sampled(2)
+
 HOURS = Weather(batch=BatchWeather(seconds=7200))
 
 

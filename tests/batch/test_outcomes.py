@@ -25,6 +25,8 @@ from tests.batch.crowd import (
     until,
 )
 
+pytestmark = pytest.mark.sampled(2)
+
 ENDED = {
     "expired": BatchOutcome.expire,
     "cancelled-by-another": BatchOutcome.cancel,

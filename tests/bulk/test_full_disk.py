@@ -14,6 +14,8 @@ from tests.batch.crowd import batches
 from tests.bulk.helpers import COMMAND, read_jsonl, write_jsonl
 from tests.client.callers import KEY
 
+pytestmark = pytest.mark.sampled(2)
+
 MODULE = """
 from flextier import AsyncFlexOpenAI, FlexOpenAI
 

@@ -35,8 +35,8 @@ def temporary_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # LlamaIndex's agents ask for __fields__
 def test_the_demo_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """Through an outage, refusals and stalls all is answered, and nothing is uncounted."""
-    weather = "outage=0.1-4,slots=8,refuse=0.2,stall=0.02"
-    status = main(["demo", "--topics", "30", "--weather", weather, "--seed", "7"])
+    weather = "outage=0.1-3,slots=8,refuse=0.2,stall=0.02"
+    status = main(["demo", "--topics", "16", "--weather", weather, "--seed", "7"])
 
     printed = capsys.readouterr().out
     assert status == 0
@@ -50,15 +50,16 @@ def test_the_demo_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     compared = dict(re.findall(r"^(.+?) {2,}\d+ +\d+ +(\d+) ", printed, re.MULTILINE))
     assert compared['ChatOpenAI(service_tier="flex")'] != "0"
     assert compared["ChatOpenAIFlex"] == "0"
-    on_flex = re.search(r"^30 questions, 30 calls: (\d+) on flex", printed, re.MULTILINE)
+    on_flex = re.search(r"^16 questions, 16 calls: (\d+) on flex", printed, re.MULTILINE)
     assert on_flex is not None
-    assert int(on_flex[1]) >= 27
+    assert int(on_flex[1]) >= 15
     # On a busy machine an attempt may time out before the simulator has read it.
     for requests, seen, timed_out in zip(sent, counted, stalled, strict=True):
         assert requests - timed_out <= seen <= requests
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.exhaustive
 def test_the_demos_costs_are_what_was_billed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

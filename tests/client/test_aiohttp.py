@@ -32,6 +32,8 @@ from tests.client.servers import OK, answering, authority, head_of, serving, tun
 from tests.client.test_clients import make_async
 from tests.client.test_transport import CARRIERS
 
+pytestmark = pytest.mark.sampled(2)
+
 
 def carriers_of(client: Any) -> list[str]:
     """The transports that an HTTP client of ours has open."""

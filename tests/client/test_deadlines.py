@@ -11,6 +11,8 @@ from flextier import FlexDeadlineExceeded, FlexOpenAI, FlexPolicy, override, tra
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, KEY, MESSAGES, Caller
 
+pytestmark = pytest.mark.sampled(2)
+
 
 def test_a_stalled_flex_attempt_leaves_time_for_standard(caller: Caller, sim: Simulator) -> None:
     """Flex is left at the deadline less the reserve, and standard answers."""

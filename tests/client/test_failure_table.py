@@ -19,6 +19,8 @@ from flextier.calls.report import Retry
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, Caller, Outcome
 
+pytestmark = pytest.mark.sampled(2)
+
 
 @dataclass(frozen=True)
 class Row:

@@ -30,6 +30,8 @@ from flextier.capacity import CAPACITY, limiter
 from flextier.sim import Fault, Simulator, Weather
 from tests.client.callers import FAST, KEY, MESSAGES, Caller
 
+pytestmark = pytest.mark.sampled(2)
+
 SYNC = Caller("chat", stream=False, is_async=False)
 ASYNC = Caller("chat", stream=False, is_async=True)
 OPEN, SHUT = Weather(), Weather(slots=0)

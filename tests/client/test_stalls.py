@@ -22,6 +22,8 @@ from flextier.capacity import stalls
 from flextier.sim import Fault, Simulator
 from tests.client.callers import KEY, MESSAGES
 
+pytestmark = pytest.mark.sampled(2)
+
 ASK: Any = {"model": "o3", "messages": MESSAGES}
 CALLS = 40
 PATIENT = FlexPolicy(deadline=60, standard_reserve=1, backoff_initial=0.01, backoff_max=0.02)

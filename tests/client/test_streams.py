@@ -24,6 +24,8 @@ from flextier._openai.single_chunk_stream import as_event_stream
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, KEY, MESSAGES, Caller, settled
 
+pytestmark = pytest.mark.sampled(2)
+
 BEFORE_THE_FIRST_EVENT = {
     "refused-in-the-stream": (Fault.stream_error(), "capacity"),
     "server-error-in-the-stream": (Fault.stream_error(code="server_error"), "transient"),

@@ -20,6 +20,8 @@ from flextier.transport.http_clients import async_http_client, keepalive_options
 from tests.client.callers import settled
 from tests.client.test_clients import make, make_async
 
+pytestmark = pytest.mark.sampled(2)
+
 CARRIERS = pytest.mark.parametrize("aiohttp", [True, False], ids=["aiohttp", "httpx"])
 """What the async client runs on."""
 

@@ -26,6 +26,8 @@ from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, KEY
 from tests.langchain.bills import assert_adds_up
 
+pytestmark = pytest.mark.sampled(2)
+
 QUESTION = "Name a colour. Any will do."
 LIMIT = 300
 """The most tokens that an answer may have: the bound of what a stall can have cost."""

@@ -19,6 +19,8 @@ from tests.client.test_deadlines import (  # noqa: F401 - the same tests, over o
 from tests.llama_index.callers import CALLERS, CHAT, PLAIN, STREAMS, closed
 from tests.llama_index.llms import OURS, make
 
+pytestmark = pytest.mark.sampled(2)
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test once for each way to call that it asks for."""

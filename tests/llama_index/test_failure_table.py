@@ -14,6 +14,8 @@ from tests.client.callers import FAST
 from tests.client.test_failure_table import ROWS, Row, check_row, seen
 from tests.llama_index.callers import CALLERS, COMPLETE, EVERY_WAY, PLAIN, LlamaCaller
 
+pytestmark = pytest.mark.sampled(2)
+
 over_chats = pytest.mark.parametrize("caller", CALLERS, ids=str)
 over_all = pytest.mark.parametrize("caller", EVERY_WAY, ids=str)
 over_plain = pytest.mark.parametrize("plain", PLAIN, ids=str)

@@ -31,6 +31,8 @@ from tests.llama_index.callers import (
 )
 from tests.llama_index.llms import OURS, THEIRS, make
 
+pytestmark = pytest.mark.sampled(2)
+
 over_chats = pytest.mark.parametrize("caller", CALLERS, ids=str)
 over_classes = pytest.mark.parametrize("cls", OURS)
 

@@ -33,6 +33,8 @@ from tests.llama_index.callers import (
 )
 from tests.llama_index.llms import OURS, make
 
+pytestmark = pytest.mark.sampled(2)
+
 over_streams = pytest.mark.parametrize("stream", STREAMS, ids=str)
 over_every_stream = pytest.mark.parametrize("stream", EVERY_STREAM, ids=str)
 over_classes = pytest.mark.parametrize("cls", OURS)

@@ -18,6 +18,8 @@ from tests.client.callers import FAST
 from tests.llama_index.callers import CHAT, PROMPT, aclosed, closed
 from tests.llama_index.llms import OURS, make
 
+pytestmark = pytest.mark.sampled(2)
+
 over_classes = pytest.mark.parametrize("cls", OURS)
 
 THREADS = 16
