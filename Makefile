@@ -13,7 +13,7 @@ WORKERS ?= auto
 OPENAI3_TESTS := $(addprefix tests/,_openai background batch calls client costs journal langchain otel routing) \
     $(wildcard tests/test_*.py)
 # Of tests with many sets of parameters, a part is enough under the second major; test-rest runs all.
-SAMPLE3 := --sample 3
+SAMPLE3 := --sample 4
 PYTEST = -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 # Tests start hundreds of processes: what they import is compiled once, whatever the machine's settings.
 unexport PYTHONDONTWRITEBYTECODE

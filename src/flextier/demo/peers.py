@@ -12,7 +12,7 @@ from flextier.langchain import get_flex_cost_callback
 
 @dataclass(frozen=True)
 class PeerResult:
-    """What became of the questions."""
+    """The answers to the questions, and their costs."""
 
     name: str
     """What they were asked with."""

@@ -63,7 +63,7 @@ class BatchFiles:
     def write_error(
         self, line: dict[str, Any], response: dict[str, Any] | None, error: dict[str, str] | None
     ) -> None:
-        """Write what became of a line that failed."""
+        """Write the outcome of a line that failed."""
         self.write("error", encoded(line, response, error))
 
     def publish(self, batch: str, lifetime: int | None) -> None:
