@@ -116,7 +116,7 @@ def _environment(tool: Tool) -> Path:
 
 
 def _run(tool: Tool, python: Path, name: str) -> dict[str, Any]:
-    """What came of the tool's program in this weather: lanes, stalls, what is wrong."""
+    """The lanes, stalls and faults of the tool's program in this weather."""
     weather, faults = WEATHERS[name]
     folder = python.parents[1] / name
     shutil.rmtree(folder, ignore_errors=True)
