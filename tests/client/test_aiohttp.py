@@ -23,7 +23,7 @@ from openai.types.chat import ChatCompletion
 
 from flextier import AsyncFlexOpenAI, Attempt, track
 from flextier._openai.compat import FinalRequestOptions, http
-from flextier._openai.request_options import attempt_options
+from flextier._openai.request_with_tier import attempt_options
 from flextier.sim import Fault, Simulator
 from flextier.transport.http_clients import async_http_client
 from tests.client.callers import KEY

@@ -6,7 +6,7 @@ import warnings
 from functools import lru_cache
 from typing import Any, get_args
 
-from flextier._openai.request_options import raw_response_headers
+from flextier._openai.requested_call import raw_response_headers
 from flextier._openai.single_chunk_stream import (
     SETTINGS_URL,
     StreamUnverifiedWarning,

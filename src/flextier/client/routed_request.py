@@ -24,14 +24,16 @@ from flextier._openai.compat import (
     new_request,
 )
 from flextier._openai.lean import exact_answer
-from flextier._openai.request_options import (
+from flextier._openai.request_with_tier import (
     MAX_BYTES,
     AttemptBody,
     attempt_options,
+    read_options,
+)
+from flextier._openai.requested_call import (
     call_of,
     is_journaled,
     raw_response_headers,
-    read_options,
     request_facts,
 )
 from flextier._utils.interrupt import INTERRUPT, NO_BLOCK

@@ -12,7 +12,7 @@ import openai
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from flextier._openai.request_options import NO_STREAM_USAGE
+from flextier._openai.requested_call import NO_STREAM_USAGE
 from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier._utils.extras import needs_extra
 from flextier._utils.interrupt import Interrupt, interruptible

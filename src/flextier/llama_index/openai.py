@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 from typing_extensions import Unpack
 
-from flextier._openai.request_options import NO_STREAM_USAGE
+from flextier._openai.requested_call import NO_STREAM_USAGE
 from flextier._utils.extras import needs_extra
 from flextier.llama_index.base import FlexLLM, without_retries
 

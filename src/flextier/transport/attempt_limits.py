@@ -14,7 +14,7 @@ import anyio
 import openai
 
 from flextier._openai.compat import ResponseTooLarge, httpcore_error
-from flextier._openai.request_options import MAX_BYTES
+from flextier._openai.request_with_tier import MAX_BYTES
 from flextier._utils.wakeup import running_loop
 
 _Limit = tuple[float, Callable[[], float] | None]
