@@ -96,7 +96,7 @@ CREATE = $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install --quiet --up
 INSTALL = $(@D)/bin/python -m pip install --quiet
 endif
 
-EXTRAS3 := aiohttp bulk langchain ledger otel report sim
+EXTRAS3 := aiohttp bulk langchain ledger otel report serve sim
 empty :=
 comma := ,
 $(VENV)/%: OPENAI = 'openai<3'

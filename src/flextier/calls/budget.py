@@ -92,7 +92,7 @@ def budget(limit: Decimal | int | float | str) -> Iterator[Spending]:
         print(spending.spent)
     """
     spending = Spending()
-    limited = (spending, _validated(limit))
+    limited = (spending, validated_limit(limit))
     load_prices()
     with block("budget", budgets=(*current_scope().budgets, limited)):
         yield spending
@@ -107,7 +107,12 @@ def load_prices() -> None:
     load_price_list()
 
 
-def _validated(limit: Decimal | int | float | str) -> Decimal:
+def validated_limit(limit: Decimal | int | float | str) -> Decimal:
+    """A limit in US$.
+
+    Raises:
+        PolicyError: it is not a number above 0.
+    """
     try:
         amount = Decimal(str(limit))
     except InvalidOperation:

@@ -19,6 +19,7 @@ _SUMMARIES = {
     "rehearse": "cost and late answers of a policy in simulated flex weather",
     "report": "what a ledger's calls cost and saved, and when flex is worth trying",
     "run": "run a chain or function over every row of a dataset, resumable",
+    "serve": "serve an OpenAI-compatible gateway, one limiter and budget for many processes",
     "sim": "serve a simulated OpenAI with flex weather on loopback",
 }
 """The commands: each is a module of this package with ``add_arguments`` and ``run``."""
@@ -32,6 +33,7 @@ EXAMPLES = {
     "rehearse": "rehearse outages --against",
     "report": "report --ledger flextier.db --since 7d --by tag",
     "run": "run my_chain:chain reviews.csv moods.csv --key id --lanes batch,flex --deadline 6h",
+    "serve": "serve --port 8484 --deadline 10m",
     "sim": "sim --weather outage=10-40,slots=5,refuse=0.3",
 }
 """An example of each command, as its help shows it."""

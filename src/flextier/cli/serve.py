@@ -1,0 +1,128 @@
+"""``flextier serve``: the gateway as a command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from flextier._utils.extras import needs_extra
+from flextier.cli._common import DURATION, duration, fail, print_stderr
+
+if TYPE_CHECKING:
+    from flextier.serve.options import GatewayOptions, UpstreamOptions
+
+PORT = 8484
+_OPENAI = "https://api.openai.com/v1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``flextier serve`` to a parser."""
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address; others than loopback need tokens [%(default)s]",
+    )
+    parser.add_argument("--port", type=int, default=PORT, help="0: any free one [%(default)s]")
+    parser.add_argument(
+        "--upstream",
+        action="append",
+        default=[],
+        metavar="NAME=URL",
+        help="serve URL at /NAME/v1 with the key in NAME_API_KEY; may be given repeatedly; "
+        "[OPENAI_BASE_URL with OPENAI_API_KEY is at /v1]",
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="callers need a token of it: lines NAME TOKEN [budget=US$] [tags=TAG,TAG] [none]",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which callers may reach it; may be given repeatedly",
+    )
+    parser.add_argument("--lanes", metavar="LANES", help="such as flex,standard [FLEXTIER_LANES]")
+    parser.add_argument(
+        "--deadline",
+        type=duration,
+        metavar=DURATION,
+        help="for calls that state none [FLEXTIER_DEADLINE]",
+    )
+    parser.add_argument(
+        "--max-calls",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="calls that run or wait at once; more get 503 [%(default)s]",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM; return 0, or 2 if it cannot begin."""
+    from flextier.errors import PolicyError
+
+    try:
+        with needs_extra("serve"):
+            from flextier.serve.app import Gateway
+            from flextier.serve.server import GatewayServer, raise_open_files
+        server = GatewayServer(Gateway(_options(options)))
+        url = server.bind()
+    except (ImportError, OSError, ValueError, PolicyError) as error:
+        return fail("serve", error)
+    raise_open_files()
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        print_stderr(f"flextier serve: {url}/v1")
+        server.run_bound()
+    except KeyboardInterrupt:  # raised again by uvicorn, once all has ended
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+def _options(options: argparse.Namespace) -> GatewayOptions:
+    from flextier.policy import FlexPolicy
+    from flextier.serve.options import GatewayOptions
+    from flextier.serve.tokens import read_tokens
+
+    fields: dict[str, Any] = {
+        name: value
+        for name in ("lanes", "deadline")
+        if (value := getattr(options, name)) is not None
+    }
+    return GatewayOptions(
+        _upstreams(options.upstream),
+        FlexPolicy(**fields),
+        host=options.host,
+        port=options.port,
+        tokens=read_tokens(options.token_file) if options.token_file else (),
+        hosts=tuple(options.allow_host),
+        max_calls=options.max_calls,
+    )
+
+
+def _upstreams(named: list[str]) -> tuple[UpstreamOptions, ...]:
+    """The upstreams by name, and the default one if it has a key or is the only one."""
+    from flextier.serve.options import UpstreamOptions
+
+    upstreams = []
+    for one in named:
+        name, _, url = one.partition("=")
+        variable = f"{name.upper().replace('-', '_')}_API_KEY"
+        if not url.startswith(("http://", "https://")) or not name.replace("-", "").isalnum():
+            raise ValueError(f"--upstream {one}: must be NAME=URL, a name of letters and digits")
+        if not (key := os.environ.get(variable, "")):
+            raise ValueError(f"--upstream {one}: its key must be in {variable}")
+        upstreams.append(UpstreamOptions(name, url, key))
+    key = os.environ.get("OPENAI_API_KEY", "")
+    if key:
+        url = os.environ.get("OPENAI_BASE_URL", "") or _OPENAI
+        upstreams.insert(0, UpstreamOptions("", url, key))
+    if not upstreams:
+        raise ValueError("OPENAI_API_KEY is not set, and there is no --upstream NAME=URL")
+    return tuple(upstreams)

@@ -1,0 +1,111 @@
+"""The calls of the last ten minutes, by their ids; and those that a caller may ask for again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+
+from flextier.serve.running_call import RunningCall
+
+KEPT = 600.0
+"""Seconds for which a call and its answer are kept after its end."""
+MAX_BYTES = 256 * 2**20
+"""Bytes of answers that are kept after their calls have ended; the oldest are dropped first."""
+
+
+class IdInUse(Exception):
+    """A call's id is that of another call, or of another caller's."""
+
+
+def digest(owner: str, path: str, body: bytes) -> bytes:
+    """What two requests share if one is the other's repeat."""
+    return hashlib.sha256(b"\0".join((owner.encode(), path.encode(), body))).digest()
+
+
+class Calls:
+    """The calls that run, and those of the last ten minutes. For one event loop."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, tuple[bytes, RunningCall]] = {}
+        self._by_digest: dict[bytes, list[RunningCall]] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def running(self) -> int:
+        """Calls that have not ended."""
+        return len(self._by_id) - len(self._ended)
+
+    def get(self, call_id: str, owner: str) -> RunningCall | None:
+        """The call of this id, if it is this caller's."""
+        found = self._by_id.get(call_id)
+        return None if found is None or found[1].owner != owner else found[1]
+
+    def _is_kept(self, call: RunningCall) -> bool:
+        found = self._by_id.get(call.id)
+        return found is not None and found[1] is call
+
+    def repeated(self, key: bytes, call_id: str | None, *, is_repeat: bool) -> RunningCall | None:
+        """The call that a request asks for again; None: it asks for a new one.
+
+        Of the same calls, one that no connection reads comes first, then one whose answer has not
+        arrived. An error is no answer: the call is made again.
+
+        Raises:
+            IdInUse: the id is another call's.
+        """
+        if call_id is not None:
+            if (found := self._by_id.get(call_id)) is None:
+                return None
+            if found[0] != key:
+                raise IdInUse
+            return found[1] if _has_answer(found[1]) else None
+        same = self._by_digest.get(key, ()) if is_repeat else ()
+        answered = [call for call in same if _has_answer(call)]
+        return min(answered, key=lambda call: (call.readers, call.delivered), default=None)
+
+    def add(self, key: bytes, call: RunningCall) -> None:
+        """Keep a call until ten minutes after its end."""
+        if call.id in self._by_id:  # it had failed, and is made again
+            self._drop(call.id)
+        self._by_id[call.id] = key, call
+        self._by_digest.setdefault(key, []).append(call)
+
+    def ended(self, call: RunningCall) -> None:
+        """Note that a call has ended."""
+        if not self._is_kept(call):
+            return
+        self._ended[call.id] = None
+        self._bytes += call.answer.size
+        asyncio.get_running_loop().call_later(KEPT, self._expire, call)
+        while self._bytes > MAX_BYTES and len(self._ended) > 1:
+            self._drop(next(iter(self._ended)))
+
+    def _expire(self, call: RunningCall) -> None:
+        if self._is_kept(call):
+            self._drop(call.id)
+
+    def _drop(self, call_id: str) -> None:
+        key, call = self._by_id.pop(call_id)
+        if call_id in self._ended:
+            del self._ended[call_id]
+            self._bytes -= call.answer.size
+        same = self._by_digest[key]
+        same.remove(call)
+        if not same:
+            del self._by_digest[key]
+
+    async def end_all(self, cancel: bool = True) -> None:
+        """Cancel the calls that run, and wait until they have ended."""
+        running = [call for _, call in self._by_id.values() if not call.answer.complete]
+        for call in running if cancel else ():
+            call.cancel()
+        for call in running:
+            await call.ended()
+
+
+def _has_answer(call: RunningCall) -> bool:
+    """Whether a call has its answer, or may get one."""
+    head = call.answer.head
+    return not call.answer.complete or (head is not None and head.status < 400)

@@ -1,0 +1,144 @@
+"""One call of a caller: a task that makes it, and the answer that its connections read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from flextier.calls.report import CallReport
+from flextier.serve.answer import Answer, Headers
+from flextier.serve.error_answers import error_answer
+from flextier.serve.headers import returned
+
+MAX_ID = 128
+
+GRACE = 10.0
+"""Seconds that a call goes on without its caller, where the caller may repeat it: the SDKs wait up
+to 8 s before they do."""
+
+
+class RunningCall:
+    """A call, from its request until nothing is known of it any more.
+
+    Args:
+        make: sends it, and returns the SDK's raw response; passes the call's report on.
+        call_id: the caller's id of it; None: a new one.
+        owner: the name of its caller's token.
+        stream: whether a stream is asked for.
+        may_repeat: whether its caller is known to repeat calls whose connection is lost.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Callable[[CallReport], None]], Awaitable[Any]],
+        *,
+        call_id: str | None = None,
+        owner: str = "",
+        stream: bool = False,
+        may_repeat: bool = False,
+    ) -> None:
+        self.id = call_id or os.urandom(16).hex()
+        self.owner = owner
+        self.stream = stream
+        self.answer = Answer()
+        self.report: CallReport | None = None
+        self.delivered = False
+        """Whether a caller has read the answer to its end."""
+        self.readers = 0
+        self.on_end: Callable[[RunningCall], None] | None = None
+        self._make = make
+        self._grace = GRACE if may_repeat else 0.0
+        self._ending: asyncio.TimerHandle | None = None
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def headers(self) -> Headers:
+        """What is known of the call, for the headers of its answer."""
+        headers = [("x-flextier-call", self.id)]
+        if (report := self.report) is not None:
+            cost = report.cost
+            headers += [
+                ("x-flextier-lane", report.lane),
+                ("x-flextier-waited", f"{report.waited:.3f}"),
+            ]
+            for name, amount in (("cost", cost.total), ("saved", cost.saved)):
+                if amount is not None:
+                    headers.append((f"x-flextier-{name}", f"{amount:f}"))
+        return tuple(headers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``GET /flextier/calls/{id}`` shows."""
+        head, report = self.answer.head, self.report
+        return {
+            "id": self.id,
+            "state": "ended" if self.answer.complete else "running",
+            "status": None if head is None else head.status,
+            "report": None if report is None else report.to_dict(),
+            "cost": None if report is None else report.cost.to_dict(),
+        }
+
+    def report_comment(self) -> bytes:
+        """The last comment of a stream: the same, in a line that consumers of events ignore."""
+        return b": flextier " + json.dumps(self.to_dict()).encode() + b"\n\n"
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Answer]:
+        """Read the answer; a call that is left by all its readers is cancelled, soon or at once."""
+        self.readers += 1
+        if self._ending is not None:
+            self._ending.cancel()
+        try:
+            yield self.answer
+        finally:
+            self.readers -= 1
+            if not self.readers and not self.answer.complete:
+                loop = asyncio.get_running_loop()
+                self._ending = loop.call_later(self._grace, self.cancel)
+
+    def cancel(self) -> None:
+        """Cancel the call, as a task that makes it would be."""
+        self._task.cancel()
+
+    async def ended(self) -> None:
+        """Wait for the end of the call, which is cancelled or not."""
+        await asyncio.wait({self._task})
+
+    def _reported(self, report: CallReport) -> None:
+        self.report = report
+
+    async def _run(self) -> None:
+        answer = self.answer
+        try:
+            raw = await self._make(self._reported)
+            response = raw.http_response
+            if self.stream:
+                answer.begin(response.status_code, (*returned(response), *self.headers))
+                await self._pass_on(response)
+            else:
+                answer.begin(response.status_code, (*returned(response), *self.headers))
+                answer.write(response.content)
+        except asyncio.CancelledError as error:
+            self._failed(error)
+        except Exception as error:  # noqa: BLE001 - the caller gets it, whatever it is
+            self._failed(error)
+        finally:
+            if self._ending is not None:
+                self._ending.cancel()
+            answer.end()
+            if self.on_end is not None:
+                self.on_end(self)
+
+    async def _pass_on(self, response: Any) -> None:
+        try:
+            async for data in response.aiter_bytes():
+                self.answer.write(data)
+        finally:
+            await asyncio.shield(response.aclose())
+
+    def _failed(self, error: BaseException) -> None:
+        status, headers, body = error_answer(error)
+        self.answer.fail(status, (*headers, *self.headers), body)

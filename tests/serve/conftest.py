@@ -1,0 +1,56 @@
+"""A gateway on a real port before the simulator."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from flextier import FlexPolicy
+from flextier.serve.app import Gateway
+from flextier.serve.options import GatewayOptions, UpstreamOptions
+from flextier.serve.server import GatewayServer
+from flextier.sim import Simulator
+
+KEY = "sk-of-the-gateway"
+POLICY = {"backoff_initial": 0.05, "patience": 10}
+
+
+class Served:
+    """A gateway that runs."""
+
+    def __init__(self, server: GatewayServer, url: str) -> None:
+        self.server = server
+        self.gateway = server.gateway
+        self.url = url
+        self.base_url = f"{self.url}/v1"
+
+
+@contextmanager
+def gateway(sim: Simulator, **options: Any) -> Iterator[Served]:
+    """Serve a gateway in a thread."""
+    policy = FlexPolicy(**{**POLICY, **options.pop("policy", {})})
+    upstream = UpstreamOptions("", options.pop("upstream", sim.base_url), KEY)
+    server = GatewayServer(Gateway(GatewayOptions((upstream,), policy, port=0, **options)))
+    url = server.bind()
+    thread = threading.Thread(target=server.run_bound)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.005)
+        yield Served(server, url)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def shared(flextier_sim_server: Simulator) -> Iterator[Served]:
+    """A gateway that the tests of a module share."""
+    with gateway(flextier_sim_server) as served:
+        yield served
