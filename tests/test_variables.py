@@ -83,10 +83,11 @@ def test_source_and_docs_name_no_other_variable() -> None:
 
 
 def warnings_of_a_client() -> list[str]:
-    """What making a client warns about."""
+    """What making a client warns about, at the line that makes it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         FlexOpenAI(api_key=KEY).close()
+    assert {warning.filename for warning in caught} <= {__file__}
     return [str(warning.message) for warning in caught]
 
 

@@ -64,4 +64,4 @@ def warn_misspelt() -> None:
             hint = (
                 did_you_mean(name, known, 0.75) or ": see docs/settings.md for those that there are"
             )
-            safe_warn(f"{name} is no variable of flextier and has no effect{hint}", stacklevel=6)
+            safe_warn(f"{name} is no variable of flextier and has no effect{hint}")

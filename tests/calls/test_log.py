@@ -15,6 +15,7 @@ import pytest
 
 from flextier import FlexOpenAI
 from flextier.calls import log
+from flextier.planning import without_flex
 from flextier.rehearsal import Trace, rehearse
 from flextier.routing import call as routing_call
 from flextier.sim import Simulator, Weather
@@ -48,6 +49,20 @@ def test_the_page_has_the_log_as_it_is(name: str) -> None:
 def _seconds(line: str) -> int:
     hours, minutes, seconds = line[1:9].split(":")
     return int(hours) * 3600 + int(minutes) * 60 + int(seconds)
+
+
+def test_a_deadline_that_leaves_flex_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fallback says why, in the words of the report."""
+    monkeypatch.setattr(without_flex, "_warned_of_deadline", True)
+    [line] = lines_of(1, TraceWeather(), deadline=30)
+    why = "the deadline leaves too little time for flex"
+    assert f"answered on standard instead of flex after 3.0 s ({why}), $" in line
+
+
+def test_the_first_wait_is_written_soon() -> None:
+    """Also where each wait is short: what counts is what the call has waited in all."""
+    lines = lines_of(1, OUTAGE, patience=40)
+    assert _seconds(next(line for line in lines if " waiting, " in line)) <= _seconds(lines[0]) + 2
 
 
 def test_many_calls_write_a_line_every_few_seconds() -> None:

@@ -405,6 +405,26 @@ def test_langchains_own_listeners_are_no_blocks(sim: Simulator, logged: Any) -> 
     assert len(logged()) == 1
 
 
+def test_langchains_cost_callback(sim: Simulator, logged: Any) -> None:
+    """It is a block; calls of other classes count as seen."""
+    from langchain_openai import ChatOpenAI
+
+    from flextier.langchain import ChatOpenAIFlex, get_flex_cost_callback
+
+    model, stock = (
+        made(model="o3", base_url=sim.base_url, api_key=KEY)  # type: ignore[operator]
+        for made in (ChatOpenAIFlex, ChatOpenAI)
+    )
+    for seen in (0, 1):
+        with get_flex_cost_callback() as costs:
+            in_pool(lambda number: str(model.invoke("Hi.").content))
+            for _ in range(seen):
+                stock.invoke("Hi.")
+        assert costs.totals.calls == seen
+    assert len(logged()) == 1
+    assert logged()[0].startswith(f"get_flex_cost_callback() saw no call, but {CALLS} ran")
+
+
 def test_wrap_is_public() -> None:
     """It is a name of the package."""
     assert flextier.wrap is wrap

@@ -33,7 +33,7 @@ def test_flex_is_asked_once_and_the_report_says_why(sim: Simulator, caller: Call
         assert report.why == "not flex: the API does not offer it for gpt-4.1"
 
 
-BATCH = r"set lanes=\('batch', 'standard'\), or FLEXTIER_LANES=auto"
+BATCH = r"""set policy=\{"lanes": \('batch', 'standard'\)\}, or FLEXTIER_LANES=auto"""
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ BATCH = r"set lanes=\('batch', 'standard'\), or FLEXTIER_LANES=auto"
             "gpt-6.2-sol",
             FAST,
             r"It has batch \(50 % less\) and completion windows \(30 or 40 % less\): "
-            r"set lanes=\('batch', 'background', 'standard'\), or",
+            r"""set policy=\{"lanes": \('batch', 'background', 'standard'\)\}, or""",
         ),
         ("gpt-5.3-codex", FAST, r"at full price\.$"),
         ("my-model", FAST.replace(lane_support={"my-*": ("batch",)}), BATCH),

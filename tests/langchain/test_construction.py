@@ -57,6 +57,21 @@ def test_a_misspelt_argument_is_an_error(name: str, hint: str) -> None:
         assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["policy", "deadline"])
+async def test_a_call_has_no_policy(name: str, make: Make) -> None:
+    """The error says where it goes instead."""
+    llm = make()
+    for call in (
+        lambda: llm.invoke("Hi.", **{name: 60}),
+        lambda: llm.bind(**{name: 60}).invoke("Hi."),
+        lambda: list(llm.stream("Hi.", **{name: 60})),
+    ):
+        with pytest.raises(TypeError, match=rf"no argument '{name}'.*override\(deadline=\.\.\.\)"):
+            call()
+    with pytest.raises(TypeError, match=r'ChatOpenAIFlex\(policy={"deadline": \.'):
+        await llm.ainvoke("Hi.", **{name: 60})
+
+
 @pytest.mark.parametrize(
     "name", ["user", "prompt_cache_key", "modalities", "prediction", "safety_identifier", "foo"]
 )

@@ -548,6 +548,16 @@ def test_a_misspelt_argument_is_an_error(cls: Any, name: str, hint: str) -> None
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("cls", OURS)
+async def test_a_call_has_no_policy(cls: Any) -> None:
+    """The error says where it goes instead."""
+    llm = cls(model="o3", api_key=KEY)
+    with pytest.raises(TypeError, match=r"no argument 'policy'.*override\(deadline=\.\.\.\)"):
+        llm.complete("Hi.", policy={"deadline": 60})
+    with pytest.raises(TypeError, match=f'{cls.__name__}\\(policy={{"lanes": ...}}\\)'):
+        await llm.achat([], lanes="flex")
+
+
 def test_an_old_name_of_llama_index_is_still_taken() -> None:
     """``max_new_tokens``, which its constructor replaces."""
     assert OpenAIFlex(model="o3", api_key=KEY, max_new_tokens=5).max_tokens == 5

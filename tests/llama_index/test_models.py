@@ -172,6 +172,12 @@ def test_models_that_are_not_openais(cls: Any, model: str) -> None:
     assert metadata.is_function_calling_model
 
 
+def test_a_misspelt_model() -> None:
+    """The error says which one was probably meant."""
+    with pytest.raises(ValueError, match=r"unknown to LlamaIndex: did you mean 'gpt-4o'\?$"):
+        OpenAIFlex(model="gpt4o", api_key=KEY)
+
+
 @pytest.mark.parametrize("model", [*RESPONSES_API_ONLY_MODELS, "gpt-5.4-pro-2027-01-01"])
 def test_models_of_the_responses_api_only(model: str) -> None:
     """LlamaIndex's Responses class does not know their size, though it lists it; ours does."""

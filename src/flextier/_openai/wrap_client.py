@@ -7,14 +7,14 @@ from typing import Any
 
 import openai
 
+from flextier._utils.safe_warn import callers_level
+
 FRAMEWORK_DEFAULTS = {"llama_index": (60.0, 3), "haystack": (30.0, 5)}
 """The ``timeout`` and ``max_retries`` of the clients that frameworks build themselves where their
 user gives neither. LlamaIndex: ``OpenAI.__init__``; Haystack: ``OpenAIChatGenerator.__init__``."""
 
 
-def should_route(
-    client: Any, plain: type, flex: type, argument: str, *, stacklevel: int = 2
-) -> bool:
+def should_route(client: Any, plain: type, flex: type, argument: str) -> bool:
     """Whether to route the calls of a client: the SDK's plain one, or ours, but not Azure's.
 
     None and foreign objects are not routed. A warning calls the client ``argument``.
@@ -26,7 +26,7 @@ def should_route(
     warnings.warn(
         f"{argument} is a {type(client).__name__}, whose calls flextier does not route: no flex, "
         f"no report. Pass a plain {plain.__name__} or a {flex.__name__}",
-        stacklevel=stacklevel,
+        stacklevel=callers_level(),
     )
     return False
 

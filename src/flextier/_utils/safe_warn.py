@@ -13,35 +13,38 @@ _T = TypeVar("_T")
 _log = logging.getLogger("flextier")
 
 
-_INTERNAL = frozenset(
-    {"contextlib", "flextier", "langchain_core", "langchain_openai", "llama_index", "openai"}
-)
-"""Packages between a user's line and ours."""
+_SKIPPED = frozenset(
+    {
+        "asyncio", "concurrent", "contextlib", "flextier", "importlib", "langchain",
+        "langchain_core", "langchain_openai", "langgraph", "llama_index",
+        "llama_index_instrumentation", "openai", "pydantic", "threading", "workflows", "wrapt",
+    }
+)  # fmt: skip
+"""Packages and modules that are between a user's line and ours."""
 
 
 def callers_level() -> int:
-    """The ``stacklevel`` of ``warnings.warn``, in the calling function, for the user's line."""
+    """The ``stacklevel`` of ``warnings.warn``, in the calling function, for the user's line.
+
+    In a thread without one, it is that of the line that calls the calling function.
+    """
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and _package(frame.f_globals) in _INTERNAL:
-        level, frame = level + 1, frame.f_back
+    while frame.f_globals.get("__name__", "").partition(".")[0] in _SKIPPED:
+        if frame.f_back is None:
+            return 2
+        # `warnings` does not count frames of the import system.
+        level += "importlib._bootstrap" not in frame.f_code.co_filename
+        frame = frame.f_back
     return level
 
 
-def _package(module: dict[str, object]) -> str:
-    return str(module.get("__name__", "")).partition(".")[0]
-
-
-def safe_warn(
-    message: str, category: type[Warning] = UserWarning, *, stacklevel: int | None = 2
-) -> None:
+def safe_warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn without raising, as a response must not be lost: an error by filter is logged.
 
-    ``stacklevel=None``: the warning points to the user's line.
+    The warning points to the user's line.
     """
     try:
-        warnings.warn(
-            message, category, stacklevel=stacklevel + 1 if stacklevel else callers_level()
-        )
+        warnings.warn(message, category, stacklevel=callers_level())
     except category:
         _log.error(message)  # which it is, by the program's filters
 
@@ -57,4 +60,4 @@ def notify(callback: Callable[[_T], object], value: _T) -> None:
 def warn_undelivered(callback: object, error: Exception) -> None:
     """Warn that a callback has raised."""
     message = f"callback {callback!r} raised {error!r}; the call report was not delivered"
-    safe_warn(message, stacklevel=4)
+    safe_warn(message)

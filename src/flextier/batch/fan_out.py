@@ -49,6 +49,5 @@ def _warn(lines: int) -> None:
     safe_warn(
         f"batches of {lines} calls run one after the other, each of which may take 24 hours: only "
         "calls that are made at once share a batch. Make more of them at once (max_concurrency in "
-        "LangChain, workers and num_workers in LlamaIndex), or use flextier.bulk",
-        stacklevel=6,
+        "LangChain, workers and num_workers in LlamaIndex), or use flextier.bulk"
     )

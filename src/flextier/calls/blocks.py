@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from flextier._utils.safe_warn import callers_level
+
 _log = logging.getLogger("flextier")
 
 # A dict, as its operations are atomic: a lock could be held by another thread at a fork.
@@ -66,11 +68,5 @@ def call_begins(blocks: tuple[Block, ...]) -> None:
 
 def _line_of_caller() -> tuple[str, int]:
     """The file and line of the code that ends a block."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and _is_internal(frame.f_globals.get("__name__", "")):
-        frame = frame.f_back
+    frame = sys._getframe(callers_level() - 1)
     return frame.f_code.co_filename, frame.f_lineno
-
-
-def _is_internal(module: str) -> bool:
-    return module == "contextlib" or module.partition(".")[0] == "flextier"

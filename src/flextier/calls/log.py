@@ -84,7 +84,7 @@ class CallLog:
         Args:
             limiter: that of its model.
             lane: the lane.
-            waited: seconds that it has waited so far.
+            waited: seconds that it has waited so far, all waits together.
             following: the next lane; None: there is none.
         """
         now, where = self._clock.now(), (*self._account, self._model, lane)
@@ -151,11 +151,14 @@ class CallLog:
             cost = ", extra cost not known" if premium is None else f", {dollars(premium)} more"
             if report.fallback == "lane_unsupported":
                 cost = ""  # the model has no such lane
+            cause: str = report.fallback
+            if cause == "unfinished" and report.attempts[0].lane != report.first_lane:
+                cause = report.why or cause
             line = (
                 f"answered on {report.lane} instead of {report.first_lane} after {took} "
-                f"({report.fallback}){cost}"
+                f"({cause}){cost}"
             )
-            self._event(("call fell back", "calls fell back"), line, report.fallback, premium)
+            self._event(("call fell back", "calls fell back"), line, cause, premium)
         elif report.served and (report.waited >= _LASTING or len(report.attempts) > 1):
             line = f"answered on {report.lane} after {took}"
             self._event(("call answered", "calls answered"), line, f"on {report.lane}")

@@ -47,3 +47,17 @@ def unknown_argument(
     else:
         hint = did_you_mean(name, {*known, *fields}) or otherwise
     return unexpected_argument(function, name, hint)
+
+
+POLICY_ARGUMENTS = frozenset({"policy", *FlexPolicy.model_fields})
+"""Arguments that a model has and one call of it has not."""
+
+
+def misplaced_argument(model: str, given: Collection[str]) -> TypeError:
+    """The error for a call with one of :data:`POLICY_ARGUMENTS`."""
+    name = min(POLICY_ARGUMENTS.intersection(given))
+    knob = "deadline" if name == "policy" else name
+    return TypeError(
+        f"a call of {model} has no argument {name!r}: put `with flextier.override({knob}=...):` "
+        f'around it, or give {model}(policy={{"{knob}": ...}})'
+    )

@@ -56,4 +56,4 @@ def choose(lanes: Sequence[Lane], facts: CallFacts, underway: Lane | None = None
 @lru_cache(maxsize=64)
 def warn_ineligible(lane: str, reason: str, following: str) -> None:
     """Warn once why calls skip a lane."""
-    safe_warn(f"calls that go to {following} instead of {lane}: {reason}", stacklevel=None)
+    safe_warn(f"calls that go to {following} instead of {lane}: {reason}")

@@ -20,6 +20,7 @@ from flextier.calls.context import SCOPE
 from flextier.calls.report import CallReport
 from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
+from flextier.client.unknown_arguments import POLICY_ARGUMENTS, misplaced_argument
 from flextier.errors import PolicyError
 from flextier.langchain.api_choice import fits_responses, needs_responses, responses_arguments
 from flextier.langchain.argument_names import check_names
@@ -169,6 +170,8 @@ class ChatOpenAIFlex(ChatOpenAI):
         A copy on the Responses API, if only that has the call's lanes, and all that the call asks
         for; else this model, on the API that the parent chooses.
         """
+        if not POLICY_ARGUMENTS.isdisjoint(kwargs):
+            raise misplaced_argument(type(self).__name__, kwargs)
         model = kwargs.get("model", self.model_name)
         if self.use_responses_api is not None or not self._needs_responses(model):
             return self, kwargs

@@ -18,11 +18,17 @@ from typing_extensions import Self
 from flextier._openai.compat import not_given
 from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier._utils.extras import needs_extra
+from flextier._utils.safe_warn import callers_level
+from flextier._utils.suggest import did_you_mean
 from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
-from flextier.client.unknown_arguments import unknown_argument
+from flextier.client.unknown_arguments import POLICY_ARGUMENTS, misplaced_argument, unknown_argument
 from flextier.llama_index.events import CallObserver
-from flextier.llama_index.model_info import FALLBACK_CONTEXT_WINDOW, model_info
+from flextier.llama_index.model_info import (
+    ALL_AVAILABLE_MODELS,
+    FALLBACK_CONTEXT_WINDOW,
+    model_info,
+)
 from flextier.llama_index.report_metadata import (
     astreamed,
     failed_response_error,
@@ -147,7 +153,7 @@ class FlexLLM(BaseModel):
             warnings.warn(
                 f"the context size of {model!r} is not in LlamaIndex's table: prompts are packed "
                 f"for {window} tokens. Give context_window= to say better",
-                stacklevel=3,
+                stacklevel=callers_level(),
             )
 
     # --- clients ------------------------------------------------------------------------------
@@ -181,7 +187,7 @@ class FlexLLM(BaseModel):
 
     def _routed(self, client: Any, plain: Any, flex: Any, argument: str) -> Any:
         """The caller's client, routed; the LLM's explicit arguments override the client's."""
-        if not should_route(client, plain, flex, argument, stacklevel=4):
+        if not should_route(client, plain, flex, argument):
             return client
         if isinstance(client, flex):
             return client.copy(policy=self.policy) if "policy" in self.model_fields_set else client
@@ -265,6 +271,8 @@ class FlexLLM(BaseModel):
         treated like its other fields.
         """
         llm: Any = super()
+        if not POLICY_ARGUMENTS.isdisjoint(kwargs):
+            raise misplaced_argument(type(self).__name__, kwargs)
         if "additional_kwargs" in kwargs:
             kwargs = {**kwargs.pop("additional_kwargs"), **kwargs}
         fields: dict[str, Any] = llm._get_model_kwargs(**kwargs)
@@ -328,9 +336,10 @@ class FlexLLM(BaseModel):
             return facts.context_window
         if facts.is_reasoning:
             return FALLBACK_CONTEXT_WINDOW
+        hint = did_you_mean(self._model, ALL_AVAILABLE_MODELS, 0.75)
         raise ValueError(
-            f"the context size of {self._model!r} is unknown to LlamaIndex: give "
-            f"{type(self).__name__}(context_window=<tokens>)"
+            f"give {type(self).__name__}(context_window=<tokens>): the context size of "
+            f"{self._model!r} is unknown to LlamaIndex{hint}"
         )
 
     # --- serialisation ------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from flextier.lanes import STANDARD
 from flextier.lanes.failures import Failure
 from flextier.planning.admission import Admission
 from flextier.planning.fallback import GiveUp, Ladder, Send
+from flextier.planning.without_flex import warn_short_deadline
 from flextier.policy import FlexPolicy
 from flextier.routing.failed_attempt import decide
 from flextier.routing.final_errors import deadline_error, final_error, not_admitted_error
@@ -116,6 +117,8 @@ class CallState:
         self.first_lane, self.why = plan.first_lane, plan.why
         if self.ladder.fallback == "unfinished":
             self.why = self.why or f"the deadline leaves too little time for {self.first_lane}"
+            if not self.setting.scope.simulated and self.setting.scope.until is None:
+                warn_short_deadline(policy, plan.lanes, self.ladder.lane)
         if plan.declined and self.ladder.fallback is None:
             self.ladder.fallback = "lane_unsupported"
         if policy.start_jitter:
@@ -171,7 +174,7 @@ class CallState:
                     self.lines.waiting(
                         self.plan.status.limiter,
                         self.ladder.lane.name,
-                        self.log.waiting(now),
+                        self.log.waited + self.log.waiting(now),
                         self.ladder.following,
                     )
                 return seconds

@@ -99,8 +99,7 @@ def warn_overridden(field: str, own: float, timeout: float) -> None:
     """Warn once that a ``timeout`` argument overrides a field of the policy."""
     safe_warn(
         f"timeout={timeout:g} overrides FlexPolicy({field}={own:g}): an attempt takes "
-        f"{timeout:g} s at most. Set one of them only",
-        stacklevel=6,
+        f"{timeout:g} s at most. Set one of them only"
     )
 
 
