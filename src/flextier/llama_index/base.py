@@ -25,7 +25,6 @@ from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.client.unknown_arguments import POLICY_ARGUMENTS, misplaced_argument, unknown_argument
 from flextier.llama_index.events import CallObserver
 from flextier.llama_index.model_info import (
-    ALL_AVAILABLE_MODELS,
     FALLBACK_CONTEXT_WINDOW,
     model_info,
 )
@@ -48,6 +47,7 @@ with needs_extra("llama-index"):
         LLMMetadata,
     )
     from llama_index.core.constants import DEFAULT_TEMPERATURE
+    from llama_index.llms.openai.utils import ALL_AVAILABLE_MODELS
 
 # How calls are routed does not change responses, so these fields are in no cache key.
 _ROUTING_FIELDS = frozenset({"policy", "timeout", "max_retries", "stream_usage"})
