@@ -10,7 +10,7 @@ VENV_DOCS := $(VENV)-docs
 # The tests run on all cores; a few of them are done sooner on one: make test WORKERS=0 TESTS=tests/sim
 WORKERS ?= auto
 # The packages that touch the SDK or HTTP: what the others do is the same under both majors.
-OPENAI3_TESTS := $(addprefix tests/,_openai background batch calls client costs journal langchain otel routing) \
+OPENAI3_TESTS := $(addprefix tests/,_openai background batch calls client costs journal langchain otel routing serve) \
     $(wildcard tests/test_*.py)
 # Of tests with many sets of parameters, a part is enough under the second major; test-rest runs all.
 SAMPLE3 := --sample 4

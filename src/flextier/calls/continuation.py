@@ -32,12 +32,22 @@ def continuation(continuation_id: str) -> Iterator[None]:
 
     Source: https://developers.openai.com/api/docs/guides/background
     """
+    checked = checked_continuation_id(continuation_id)
+    with scoped(run=lambda: checked):
+        yield
+
+
+def checked_continuation_id(continuation_id: str) -> str:
+    """The name of a run.
+
+    Raises:
+        ValueError: it is empty, or longer than 512 characters.
+    """
     if not isinstance(continuation_id, str) or not 0 < len(continuation_id) <= _MAX_LENGTH:
         raise ValueError(
             f"continuation_id={continuation_id!r}: must be a text of 1 to {_MAX_LENGTH} characters"
         )
-    with scoped(run=lambda: continuation_id):
-        yield
+    return continuation_id
 
 
 def continuation_id() -> str | None:

@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for calls that state none [FLEXTIER_DEADLINE]",
     )
     parser.add_argument(
+        "--journal", metavar="FILE", help="a restart pays for nothing twice [FLEXTIER_JOURNAL]"
+    )
+    parser.add_argument(
         "--max-calls",
         type=int,
         default=10_000,
@@ -92,7 +95,7 @@ def _options(options: argparse.Namespace) -> GatewayOptions:
 
     fields: dict[str, Any] = {
         name: value
-        for name in ("lanes", "deadline")
+        for name in ("lanes", "deadline", "journal")
         if (value := getattr(options, name)) is not None
     }
     return GatewayOptions(

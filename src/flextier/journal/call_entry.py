@@ -223,6 +223,15 @@ class CallEntry:
 
         self.journal.write_soon(write, failed)
 
+    def used_up(self) -> None:
+        """The caller has the response: no later call gets it from the journal."""
+        entry = self.entry
+        if self.is_answered:
+            self._write(
+                "a response that was delivered stays in the journal",
+                lambda: self.journal.use_up([entry]),
+            )
+
     def stream_opened(self) -> None:
         """Note that the caller reads the response as a stream now."""
         self.journal.open_streams.add((self.entry.key, self.entry.n))

@@ -42,7 +42,7 @@ class AnswerResponse(Response):
                 await asyncio.wait({left, sent}, return_when=asyncio.FIRST_COMPLETED)
                 if sent.done():
                     sent.result()
-                    self._call.delivered = True
+                    self._call.read_to_end()
             finally:
                 left.cancel()
                 sent.cancel()

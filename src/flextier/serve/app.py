@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,12 +15,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from flextier.calls.context import listen
-from flextier.calls.report import CallReport
+from flextier.calls.context import listen, scoped
+from flextier.journal.call_entry import CALL_ENTRIES
 from flextier.serve.access import TOKEN, Access, is_loopback
 from flextier.serve.answer_response import AnswerResponse
 from flextier.serve.bodies import BodyTooLarge, BodyTooSlow, json_object, limited
-from flextier.serve.calls import Calls, digest
+from flextier.serve.call_headers import CallHeaders
+from flextier.serve.calls import Calls, IdInUse, digest
 from flextier.serve.error_answers import ErrorAnswer, refusal, too_busy
 from flextier.serve.headers import sent_by_sdk
 from flextier.serve.options import GatewayOptions
@@ -56,6 +59,7 @@ class Gateway:
             routes=[
                 Route("/flextier/calls/{id}", self.show_call, methods=["GET"]),
                 Route("/flextier/calls/{id}", self.cancel_call, methods=["DELETE"]),
+                Route("/flextier/calls/{id}/answer", self.answer, methods=["GET"]),
                 Route("/v1/{path:path}", self.api, methods=_METHODS),
                 Route("/{upstream}/v1/{path:path}", self.api, methods=_METHODS),
             ],
@@ -94,8 +98,6 @@ class Gateway:
 
     async def _call(self, request: Request, upstream: Upstream, path: str) -> Response:
         options = self.options
-        if self.calls.running >= options.max_calls:
-            return as_response(too_busy(f"{options.max_calls} calls run or wait already"))
         if request.headers.get("content-encoding", "identity") != "identity":
             return as_response(refusal(415, "encoded", "the gateway reads bodies as they are only"))
         data = b"".join([part async for part in limited(request, options.max_body_bytes)])
@@ -103,22 +105,45 @@ class Gateway:
             body = json_object(data)
         except ValueError as error:
             return as_response(refusal(400, "invalid_json", f"the body is no JSON: {error}"))
-        headers, query = sent_by_sdk(request.headers.items()), request.url.query
+        stream = bool(body.get("stream"))
+        try:
+            asked = CallHeaders.of(request.headers, options.policy, stream=stream)
+        except ValueError as error:  # also a PolicyError
+            return as_response(refusal(400, "invalid_policy", str(error)))
+        key = digest(_owner(request), f"{upstream.name}/{path}", data)
+        try:
+            call = self.calls.repeated(key, asked.call_id, is_repeat=asked.is_repeat)
+        except IdInUse:
+            return as_response(refusal(409, "id_in_use", "another call has this x-flextier-call"))
+        if call is None:
+            if self.calls.running >= options.max_calls:
+                return as_response(too_busy(f"{options.max_calls} calls run or wait already"))
+            headers = sent_by_sdk(request.headers.items())
+            send = partial(upstream.post, path, request.url.query, body, headers)
+            call = RunningCall(
+                partial(self._make, asked, send),
+                call_id=asked.call_id,
+                owner=_owner(request),
+                stream=stream,
+                may_repeat=asked.may_repeat,
+            )
+            call.on_end = self.calls.ended
+            self.calls.add(key, call)
+        quiet = min(options.quiet, (asked.read_timeout or math.inf) * 0.6)
+        return AnswerResponse(call, quiet)
 
-        async def make(on_report: Callable[[CallReport], None]) -> Any:
-            with listen(on_report=on_report):
-                return await upstream.post(path, query, body, headers)
-
-        may_repeat = "x-stainless-retry-count" in request.headers
-        call = RunningCall(
-            make,
-            owner=_owner(request),
-            stream=bool(body.get("stream")),
-            may_repeat=may_repeat,
-        )
-        call.on_end = self.calls.ended
-        self.calls.add(digest(_owner(request), f"{upstream.name}/{path}", data), call)
-        return AnswerResponse(call, options.quiet)
+    async def _make(
+        self, asked: CallHeaders, send: Callable[[], Awaitable[Any]], call: RunningCall
+    ) -> Any:
+        """Make a call under what its headers say."""
+        CALL_ENTRIES.set(call.journal_entries)
+        run = asked.run
+        changes = tuple(sorted(asked.changes.items()))
+        with (
+            scoped(changes=changes, run=None if run is None else lambda: run),
+            listen(on_report=call.reported),
+        ):
+            return await send()
 
     # --- calls ------------------------------------------------------------------------------------
 
@@ -126,6 +151,11 @@ class Gateway:
         """What is known of a call: its state, its report, its cost."""
         call = self._found(request)
         return as_response(_NO_CALL) if call is None else JSONResponse(call.to_dict())
+
+    async def answer(self, request: Request) -> Response:
+        """The answer of a call, once more."""
+        call = self._found(request)
+        return as_response(_NO_CALL) if call is None else AnswerResponse(call, self.options.quiet)
 
     def _found(self, request: Request) -> RunningCall | None:
         return self.calls.get(request.path_params["id"], _owner(request))

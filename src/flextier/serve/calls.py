@@ -50,7 +50,7 @@ class Calls:
         """The call that a request asks for again; None: it asks for a new one.
 
         Of the same calls, one that no connection reads comes first, then one whose answer has not
-        arrived. An error is no answer: the call is made again.
+        arrived, then the newest. An error is no answer: the call is made again.
 
         Raises:
             IdInUse: the id is another call's.
@@ -62,7 +62,7 @@ class Calls:
                 raise IdInUse
             return found[1] if _has_answer(found[1]) else None
         same = self._by_digest.get(key, ()) if is_repeat else ()
-        answered = [call for call in same if _has_answer(call)]
+        answered = [call for call in reversed(same) if _has_answer(call)]
         return min(answered, key=lambda call: (call.readers, call.delivered), default=None)
 
     def add(self, key: bytes, call: RunningCall) -> None:

@@ -10,11 +10,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from flextier.calls.report import CallReport
+from flextier.journal.call_entry import CallEntries
 from flextier.serve.answer import Answer, Headers
 from flextier.serve.error_answers import error_answer
 from flextier.serve.headers import returned
-
-MAX_ID = 128
 
 GRACE = 10.0
 """Seconds that a call goes on without its caller, where the caller may repeat it: the SDKs wait up
@@ -25,7 +24,7 @@ class RunningCall:
     """A call, from its request until nothing is known of it any more.
 
     Args:
-        make: sends it, and returns the SDK's raw response; passes the call's report on.
+        make: sends it, and returns the SDK's raw response; passes the report to :meth:`reported`.
         call_id: the caller's id of it; None: a new one.
         owner: the name of its caller's token.
         stream: whether a stream is asked for.
@@ -34,7 +33,7 @@ class RunningCall:
 
     def __init__(
         self,
-        make: Callable[[Callable[[CallReport], None]], Awaitable[Any]],
+        make: Callable[[RunningCall], Awaitable[Any]],
         *,
         call_id: str | None = None,
         owner: str = "",
@@ -48,6 +47,7 @@ class RunningCall:
         self.report: CallReport | None = None
         self.delivered = False
         """Whether a caller has read the answer to its end."""
+        self.journal_entries = CallEntries()
         self.readers = 0
         self.on_end: Callable[[RunningCall], None] | None = None
         self._make = make
@@ -99,6 +99,13 @@ class RunningCall:
                 loop = asyncio.get_running_loop()
                 self._ending = loop.call_later(self._grace, self.cancel)
 
+    def read_to_end(self) -> None:
+        """Note that a caller has the answer."""
+        if not self.delivered:
+            self.delivered = True
+            for entry in self.journal_entries:
+                entry.used_up()
+
     def cancel(self) -> None:
         """Cancel the call, as a task that makes it would be."""
         self._task.cancel()
@@ -107,13 +114,14 @@ class RunningCall:
         """Wait for the end of the call, which is cancelled or not."""
         await asyncio.wait({self._task})
 
-    def _reported(self, report: CallReport) -> None:
+    def reported(self, report: CallReport) -> None:
+        """The call has ended, with this report."""
         self.report = report
 
     async def _run(self) -> None:
         answer = self.answer
         try:
-            raw = await self._make(self._reported)
+            raw = await self._make(self)
             response = raw.http_response
             if self.stream:
                 answer.begin(response.status_code, (*returned(response), *self.headers))
