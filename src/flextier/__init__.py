@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         PolicyError,
         StreamInterruptedError,
     )
+    from flextier.installer.install import install, installed_clients, uninstall
     from flextier.policy import FlexPolicy
 
 __all__ = [
@@ -62,9 +63,12 @@ __all__ = [
     "budget",
     "capacity_snapshot",
     "continuation",
+    "install",
+    "installed_clients",
     "override",
     "report_of",
     "track",
+    "uninstall",
     "wrap",
 ]
 
@@ -87,6 +91,7 @@ if not TYPE_CHECKING:
             "BatchNotSent BatchUnfinished BudgetExceeded ClientClosedError Detached "
             "FlexDeadlineExceeded FlexUnavailable MalformedAnswerError PolicyError "
             "StreamInterruptedError",
+            "installer.install": "install installed_clients uninstall",
             "policy": "FlexPolicy",
         },
     )

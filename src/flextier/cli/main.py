@@ -13,6 +13,7 @@ from flextier.cli._common import discard, fail
 _SUMMARIES = {
     "batch": "list, show, wait for, cancel, fetch and create batches at OpenAI",
     "demo": "summarise real text on the flex lane, through bad weather",
+    "exec": "run a command whose Python processes build flextier's clients",
     "explain": "which lanes a model and a deadline leave, their prices and waits",
     "journal": "show, export and delete the contents of a journal",
     "prices": "prices of models on each lane, side by side",
@@ -27,6 +28,7 @@ _SUMMARIES = {
 EXAMPLES = {
     "batch": "batch create requests.jsonl",
     "demo": "demo --topics 20 --report demo.html --open",
+    "exec": "exec --deadline 10m -- python evaluate.py",
     "explain": "explain --model gpt-6.2-sol --deadline 10h --step",
     "journal": "journal show nightly.db",
     "prices": "prices o4-mini gpt-5 --usage input=3000,output=1000",

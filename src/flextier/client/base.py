@@ -140,11 +140,14 @@ def _new_router(
 def _timeout_argument(timeout: Any, http_client: Any) -> TimeoutArgument:
     """The client's timeout, else that of its HTTP client if not a default, as in the SDK.
 
-    None is what LangChain passes for "not given".
+    None is what LangChain passes for "not given", with an HTTP client without one.
     """
     if is_given(timeout) and timeout is not None:
         return TimeoutArgument.from_argument(timeout)
     own = getattr(http_client, "timeout", None)
-    if isinstance(own, openai.Timeout) and own not in (openai.Timeout(5.0), openai.DEFAULT_TIMEOUT):
+    defaults = [openai.Timeout(5.0), openai.DEFAULT_TIMEOUT]
+    if timeout is None:
+        defaults.append(openai.Timeout(None))
+    if isinstance(own, openai.Timeout) and own not in defaults:
         return TimeoutArgument.from_argument(own)
     return TimeoutArgument()

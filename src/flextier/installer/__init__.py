@@ -1,0 +1,1 @@
+"""flextier.install() and uninstall(): the SDK's classes build flextier's clients."""

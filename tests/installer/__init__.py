@@ -1,0 +1,1 @@
+"""flextier.install(), uninstall() and flextier exec."""
