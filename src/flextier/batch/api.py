@@ -32,10 +32,7 @@ _REQUEST_TIMEOUT = openai.Timeout(60.0, connect=10.0)
 
 
 class BatchAPI:
-    """The Batch API over one client.
-
-    Every method raises what the SDK raises, and does not retry.
-    """
+    """The Batch API over one client. Methods raise what the SDK raises, and do not retry."""
 
     def __init__(self, client: openai.OpenAI) -> None:
         self._client = client.with_options(max_retries=0, timeout=_REQUEST_TIMEOUT)
@@ -60,10 +57,8 @@ class BatchAPI:
     def find(self, tag: str, since: float) -> Batch | None:
         """The batch with that tag, created after ``since`` (seconds since the epoch).
 
-        A failed batch is returned only if no other has the tag, which may have been used again.
-
-        Raises:
-            MalformedAnswerError: it may be among the entries of the list that cannot be read.
+        A failed batch is returned only if no other has the tag, which may have been used again. A
+        ``MalformedAnswerError``: it may be among entries of the list that cannot be read.
         """
         failed, after = None, None
         while True:
@@ -87,9 +82,7 @@ class BatchAPI:
             listed: Any = self._client.get("/batches", cast_to=object, options={"params": query})
         entries = listed.get("data") if isinstance(listed, dict) else None
         if not isinstance(entries, list):
-            raise _malformed(
-                f"expected a list of batches, but the response begins {str(listed)[:80]!r}"
-            )
+            raise _unexpected("list of batches", listed)
         named = [x for x in entries if isinstance(x, dict) and _is_name(x.get("id"))]
         batches = [Batch.construct(**entry) for entry in named if _is_name(entry.get("status"))]
         last = named[-1]["id"] if named and listed.get("has_more") is not False else None
@@ -134,14 +127,16 @@ def _validated(answer: Any, kind: type[_T]) -> _T:
     """The response, which must be of the expected type: a proxy may return a page of its own."""
     valid = _is_name(getattr(answer, "id", None)) and _is_name(getattr(answer, "status", None))
     if not isinstance(answer, kind) or not valid:
-        raise _malformed(
-            f"expected a {kind.__name__}, but the response begins {str(answer)[:80]!r}"
-        )
+        raise _unexpected(kind.__name__, answer)
     return answer
 
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and value != ""
+
+
+def _unexpected(kind: str, answer: Any) -> MalformedAnswerError:
+    return _malformed(f"expected a {kind}, but the response begins {str(answer)[:80]!r}")
 
 
 def _malformed(message: str) -> MalformedAnswerError:
@@ -171,10 +166,8 @@ def tag_of(batch: Batch) -> str | None:
 
 
 def files_are_missing(batch: Batch) -> bool:
-    """Whether an ended batch does not name a file yet that its counts say it has.
-
-    A batch may be ``completed`` a moment before it names its files.
-    """
+    """Whether an ended batch does not name a file yet that its counts say it has: it may be
+    ``completed`` a moment before."""
     if batch.status == "failed":
         return False
     if batch.request_counts is None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+from flextier._openai import public_names as openai
 from flextier._openai.public_names import Batch
 from flextier._utils.safe_warn import safe_warn
 from flextier.batch.download import DownloadedFile
-from flextier.batch.future import ResultLine, UnreadResults
+from flextier.batch.future import ResultLine
 from flextier.batch.line_response import line_response, read_lines
-from flextier.batch.log_lines import log_batch
 from flextier.batch.pending_calls import GroupKey, PendingCalls, Wakes, wake_all
 from flextier.batch.retrying_api import RetryingBatchAPI
 from flextier.journal import Journal, JournalError, JournalWarning
@@ -40,24 +43,22 @@ def collect_results(
     batch: Batch, tag: str, api: RetryingBatchAPI, group: GroupKey, calls: PendingCalls
 ) -> None:
     """Pass the responses to their calls; mark the other lines as unfinished in the journal."""
-    for file_id in (batch.output_file_id, batch.error_file_id):
-        if not file_id:
-            continue
+    for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
         content = DownloadedFile()
-        if api.download(file_id, content):
+        with suppress(openai.NotFoundError):  # the file is deleted
+            api.retry(partial(content.download, file_id=file_id))
             lines = _lines(content, group.endpoint)
             while chunk := list(islice(lines, _CHUNK)):
                 _deliver(chunk, tag, group, calls)
     record(group.journal, lambda journal: journal.unfinished(tag))
-    log_batch(group, "collected", batch)
+    group.log("collected", batch)
 
 
 def record(journal: Journal | None, write: Callable[[Journal], Any]) -> None:
     """Write to the journal; only warn if that fails."""
-    if journal is None:
-        return
     try:
-        write(journal)
+        if journal is not None:
+            write(journal)
     except JournalError as error:
         warn_unwritten(error)
 
@@ -88,19 +89,17 @@ def _deliver(chunk: list[_Line], tag: str, group: GroupKey, calls: PendingCalls)
     record(group.journal, lambda j: j.collected(tag, answered, failed, keep_answer=keep))
     acquired = _DELIVERIES.acquire(timeout=_READ_TIMEOUT)
     try:
-        unread = UnreadResults()
-        wake_all(_settle(chunk, calls, unread))
-        unread.wait(_READ_TIMEOUT)
+        read: SimpleQueue[None] = SimpleQueue()
+        wakes: Wakes = []
+        with calls.lock:
+            for line in chunk:
+                line.result.read = read
+                wakes += calls.settle((line.custom_id,), line.result)
+        wake_all(wakes)
+        # Much memory would be needed if all calls of a batch parsed their responses at once.
+        with suppress(Empty):  # an event loop may have ended
+            for _ in wakes:
+                read.get(timeout=_READ_TIMEOUT)
     finally:
         if acquired:
             _DELIVERIES.release()
-
-
-def _settle(chunk: Iterable[_Line], calls: PendingCalls, unread: UnreadResults) -> Wakes:
-    wakes: Wakes = []
-    with calls.lock:
-        for line in chunk:
-            line.result.unread_results = unread
-            wakes += calls.settle((line.custom_id,), line.result)
-        unread.add(len(wakes))
-    return wakes

@@ -27,16 +27,18 @@ class DownloadedFile:
 
     def __init__(self) -> None:
         """Download nothing yet."""
-        self.file = _temporary_file()
+        self.file: IO[bytes]
+        try:
+            self.file = tempfile.TemporaryFile(prefix="flextier-")  # noqa: SIM115 - until dropped
+        except OSError as error:
+            self.file = _memory_file(error)
         self.lock = threading.Lock()
         self._size, self._same = -1, 0
 
     def download(self, api: BatchAPI, file_id: str) -> None:
         """Download the file; call it again after a transient error.
 
-        Raises:
-            MalformedAnswerError: it is truncated, or no file of batch lines.
-            openai.OpenAIError: what the SDK raises.
+        A ``MalformedAnswerError`` says that it is truncated, or no file of batch lines.
         """
         try:
             api.download(file_id, self.file)
@@ -64,13 +66,6 @@ class DownloadedFile:
     def __del__(self) -> None:
         with suppress(OSError):  # of a full disk: the rest of the file is not needed any more
             self.file.close()
-
-
-def _temporary_file() -> IO[bytes]:
-    try:
-        return tempfile.TemporaryFile(prefix="flextier-")
-    except OSError as error:
-        return _memory_file(error)
 
 
 def _memory_file(error: OSError) -> IO[bytes]:

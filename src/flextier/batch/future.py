@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, TypeAlias
 
 from flextier._utils.clock import Clock
@@ -34,20 +33,11 @@ class BatchFuture:
     attempt_ends_by: float
     lock: threading.Lock
     span: LineSpan | None = None
-    next_duplicate: BatchFuture | None = None
-    """Another call that waits for the same line; None: no further one."""
     outcome: LineOutcome | None = None
     """None: the call still waits."""
     calls: Any = None
     """The :class:`PendingCalls` of its batch; None: it is in no batch."""
     _wait: ThreadWait | TaskWait | None = None
-
-    def with_duplicates(self) -> Iterator[BatchFuture]:
-        """This future, and those of the other calls that wait for the same line."""
-        future: BatchFuture | None = self
-        while future is not None:
-            yield future
-            future = future.next_duplicate
 
     def seconds_to_wait(self, wait: ThreadWait | TaskWait) -> float:
         """Seconds that the call may wait, until ``wait`` is woken; 0: settled, or out of time."""
@@ -73,33 +63,6 @@ class BatchFuture:
 
 
 @dataclass(slots=True)
-class UnreadResults:
-    """Counts the results that were passed to calls and are not read yet.
-
-    The next chunk of results waits for them: it would take much memory if all calls of a batch
-    parsed their responses at once.
-    """
-
-    _left: int = 0
-    _read: SimpleQueue[None] = field(default_factory=SimpleQueue)
-
-    def add(self, count: int) -> None:
-        """Count results that were passed to calls."""
-        self._left += count
-
-    def mark_read(self) -> None:
-        """Count one as read. Thread-safe."""
-        self._read.put(None)
-
-    def wait(self, seconds: float) -> None:
-        """Wait until all are read, or none was for ``seconds``: an event loop may have ended."""
-        with suppress(Empty):
-            while self._left:
-                self._read.get(timeout=seconds)
-                self._left -= 1
-
-
-@dataclass(slots=True)
 class ResultLine:
     """A line of an output or error file; read on demand, as there may be many."""
 
@@ -107,12 +70,13 @@ class ResultLine:
     endpoint: str
     offset: int
     length: int
-    unread_results: UnreadResults | None = None
+    read: SimpleQueue[None] | None = None
+    """Gets an item when the line is read, or not needed; None: nothing waits for that."""
 
     def mark_read(self) -> None:
         """Count it as read, so that the next chunk does not wait for it."""
-        if self.unread_results is not None:
-            self.unread_results.mark_read()
+        if self.read is not None:
+            self.read.put(None)
 
     def __call__(self, request: Any) -> Any:
         self.mark_read()

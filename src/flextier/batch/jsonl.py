@@ -63,24 +63,26 @@ class BatchInputFile(SpoolFile):
         body = line.get("body")
         if not isinstance(body, Mapping):
             raise BatchLineError(number, "body", "is not a JSON object")
-        self._check_id(number, line.get("custom_id"))
-        if line.setdefault("method", "POST") != "POST":
-            raise BatchLineError(number, "method", f"{line['method']!r} is not POST")
-        self._check_url(number, line, body)
-        self._check_body(number, body)
-        encoded = raw or _encoded(number, {name: line[name] for name in _FIELDS})
-        if self.lines >= MAX_LINES:
-            raise BatchLineError(number, "", f"a batch takes at most {MAX_LINES:,} lines")
-        if self.size + len(encoded) + 1 > _MAX_BYTES:
-            raise BatchLineError(number, "", "a batch takes at most 200 MB")
-        self.add(encoded + b"\n")
-
-    def _check_id(self, number: int, custom_id: Any) -> None:
+        custom_id = line.get("custom_id")
         if not isinstance(custom_id, str) or not custom_id:
             raise BatchLineError(number, "custom_id", f"{custom_id!r} is not a string, or empty")
         if custom_id in self._ids:
             raise BatchLineError(number, "custom_id", f"{custom_id!r} is used by an earlier line")
         self._ids.add(custom_id)
+        if line.setdefault("method", "POST") != "POST":
+            raise BatchLineError(number, "method", f"{line['method']!r} is not POST")
+        self._check_url(number, line, body)
+        self._check_body(number, body)
+        try:
+            encoded = raw or dumps({**{name: line[name] for name in _FIELDS}, "body": dict(body)})
+        except (TypeError, ValueError, RecursionError) as error:
+            message = f"cannot be written as JSON: {error}"
+            raise BatchLineError(number, "body", message) from error
+        if self.lines >= MAX_LINES:
+            raise BatchLineError(number, "", f"a batch takes at most {MAX_LINES:,} lines")
+        if self.size + len(encoded) + 1 > _MAX_BYTES:
+            raise BatchLineError(number, "", "a batch takes at most 200 MB")
+        self.add(encoded + b"\n")
 
     def _check_url(self, number: int, line: dict[str, Any], body: Mapping[str, Any]) -> None:
         url = line.setdefault("url", self._endpoint or _infer_endpoint(number, body))
@@ -103,7 +105,10 @@ class BatchInputFile(SpoolFile):
             if body.get(name):
                 raise BatchLineError(number, f"body.{name}", "a batch does not support it")
         if self._endpoint == _EMBEDDINGS:
-            self._texts += _texts(body.get("input"))
+            given: Any = body.get("input")
+            # A list of numbers is one text, as tokens.
+            is_list = isinstance(given, list) and not all(isinstance(x, int) for x in given)
+            self._texts += len(given) if is_list else 1
             if self._texts > _MAX_TEXTS:
                 message = f"a batch takes at most {_MAX_TEXTS:,} texts to embed"
                 raise BatchLineError(number, "body.input", message)
@@ -113,10 +118,7 @@ class BatchInputFile(SpoolFile):
 def input_file(lines: Lines, endpoint: str | None) -> Iterator[BatchInputFile]:
     """An input file of all lines, checked; deleted when the context ends.
 
-    Raises:
-        BatchLineError: the first line that the Batch API would reject.
-        ValueError: there are no lines.
-        OSError: the file cannot be read, or the disk is full.
+    A ``BatchLineError`` names the first line that the Batch API would reject.
     """
     file = BatchInputFile(endpoint)
     try:
@@ -169,13 +171,6 @@ def _reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number in JSON")
 
 
-def _encoded(number: int, line: dict[str, Any]) -> bytes:
-    try:
-        return dumps({**line, "body": dict(line["body"])})
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BatchLineError(number, "body", f"cannot be written as JSON: {error}") from error
-
-
 def _infer_endpoint(number: int, body: Mapping[str, Any]) -> str:
     if "messages" in body:
         return "/v1/chat/completions"
@@ -187,10 +182,3 @@ def _infer_endpoint(number: int, body: Mapping[str, Any]) -> str:
 def _with_v1(endpoint: str) -> str:
     path = endpoint.strip("/")
     return f"/{path}" if path.startswith("v1/") else f"/v1/{path}"
-
-
-def _texts(given: Any) -> int:
-    """Number of texts to embed: a list of numbers is one text, as tokens."""
-    if isinstance(given, list) and not all(isinstance(part, int) for part in given):
-        return len(given)
-    return 1

@@ -18,8 +18,12 @@ from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier._utils.durations import Duration, named_seconds
 from flextier.batch.api import TAG, TERMINAL, BatchAPI, created_at
 from flextier.batch.jsonl import Lines, input_file
-from flextier.batch.poll_schedule import wait_poll_interval
-from flextier.batch.retrying_api import default_backoff, retry_wait, with_retries
+from flextier.batch.retrying_api import (
+    default_backoff,
+    growing_interval,
+    retry_wait,
+    with_retries,
+)
 from flextier.batch.submit import CLOCK_SKEW, BatchSubmission
 
 _PAGE = 100
@@ -190,7 +194,7 @@ def wait(
                 raise
         else:
             polls, failed = polls + 1, 0
-            pause = wait_poll_interval(polls, most, clock.random())
+            pause = growing_interval(1.0, polls, most) * (0.75 + 0.25 * clock.random())
             if batch.status != status:
                 status = batch.status
                 if on_status is not None:

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from flextier._openai.public_names import Batch
 from flextier._utils.clock import Clock
+from flextier._utils.formatting import count, plain
 from flextier.batch.future import BatchFuture, LineOutcome
 from flextier.batch.spool_file import MAX_LINES, SpoolFile, estimated_tokens, line_of
+from flextier.calls.gathered_lines import INFO, LINES, LOG
 from flextier.journal import Journal
 from flextier.policy import FlexPolicy
 
@@ -35,6 +38,18 @@ class GroupKey:
         """Seconds to wait after ``attempts`` failed attempts."""
         return self.clock.random() * self.policy.backoff(attempts)
 
+    def log(self, what: str, batch: Batch, more: str = "") -> None:
+        """Write an event of a batch to the log, such as ``"polled"``."""
+        if not LOG.isEnabledFor(INFO):
+            return
+        done, counts = "", batch.request_counts
+        if counts and counts.total:
+            done = f", {counts.completed:,} of {count(counts.total, 'line')} done"
+        line = f"batch {batch.id} {'is' if what == 'polled' else f'{what}:'} {batch.status}{done}"
+        where = (self.base_url, plain(self.model, 80))
+        kinds = (f"batch {what}", f"batches {what}")
+        LINES.event(where, self.clock.now(), kinds, line + more)
+
 
 @dataclass(eq=False)
 class PendingCalls:
@@ -54,26 +69,22 @@ class PendingCalls:
 
     def __post_init__(self) -> None:
         self.spool = SpoolFile() if self.open else None
-        self._waiting: dict[str, BatchFuture] = {}
-
-    # --- joining ------------------------------------------------------------------------------
+        self._waiting: dict[str, list[BatchFuture]] = {}
 
     def accepts(
         self, cancel_at: float, size: int, limits: tuple[int, float], max_gap: float
     ) -> bool:
         """Whether a call may join; closes the file if it is full: locked.
 
-        A call with a much earlier deadline would have the batch cancelled for all of them.
-
-        ``size`` is that of its body, ``limits`` are the bytes and the tokens of a file.
-        ``cancel_at`` may differ by ``max_gap`` seconds in any case.
+        A call with a much earlier deadline would have the batch cancelled for all of them:
+        ``cancel_at`` may differ by ``max_gap`` seconds, or a tenth of the time left. ``size`` is
+        that of its body, ``limits`` are the bytes and the tokens of a file.
         """
         if not self.open or self.spool is None:
             return False
         max_bytes, max_tokens = limits
         size += self.spool.size
-        tokens = estimated_tokens(size)
-        if self.spool.lines >= MAX_LINES or size > max_bytes or tokens > max_tokens:
+        if size > max_bytes or estimated_tokens(size) > max_tokens:
             self.close()
             return False
         earliest = self.earliest_cancel
@@ -94,29 +105,29 @@ class PendingCalls:
     def add_waiter(self, future: BatchFuture) -> None:
         """Add a call to its line, which calls with the same request may wait for: locked."""
         future.calls = self
-        duplicate = self._waiting.get(future.custom_id)
-        if duplicate is not None:
-            future.next_duplicate, future.span = duplicate, duplicate.span
-        self._waiting[future.custom_id] = future
+        waiting = self._waiting.setdefault(future.custom_id, [])
+        if waiting:
+            future.span = waiting[0].span
+        waiting.append(future)
         self.earliest_cancel = min(self.earliest_cancel, future.cancel_at)
 
     def take_over(self, others: PendingCalls, futures: Iterable[BatchFuture]) -> None:
         """Move lines of another batch, and their calls, to this one: locked."""
         assert others.spool is not None
-        for future in futures:
-            if future.custom_id in others._waiting:
-                self._copy_line(others.spool, future)
-                self._waiting[future.custom_id] = others._waiting.pop(future.custom_id)
-                for one in future.with_duplicates():
+        for custom_id in (future.custom_id for future in futures):
+            if custom_id in others._waiting:
+                self._copy_line(others.spool, others._waiting[custom_id])
+                self._waiting[custom_id] = others._waiting.pop(custom_id)
+                for one in self._waiting[custom_id]:
                     one.calls = self
                     self.earliest_cancel = min(self.earliest_cancel, one.cancel_at)
 
-    def _copy_line(self, source: SpoolFile, future: BatchFuture) -> None:
+    def _copy_line(self, source: SpoolFile, waiting: list[BatchFuture]) -> None:
         assert self.spool is not None
-        assert future.span is not None
-        span = self.spool.add(source.read(future.span))
-        self.order.append(future.custom_id)
-        for one in future.with_duplicates():
+        assert waiting[0].span is not None
+        span = self.spool.add(source.read(waiting[0].span))
+        self.order.append(waiting[0].custom_id)
+        for one in waiting:
             one.span = span
 
     def close(self) -> None:
@@ -124,27 +135,17 @@ class PendingCalls:
         self.open = False
         self.wake()
 
-    # --- leaving ------------------------------------------------------------------------------
-
     def remove(self, future: BatchFuture) -> bool:
         """Remove a call; return whether its line may have been sent."""
         with self.lock:
-            self._remove(future)
+            waiting = self._waiting.get(future.custom_id, [])
+            if future in waiting:
+                waiting.remove(future)
+            if not waiting:
+                self._waiting.pop(future.custom_id, None)
             if not self._waiting:
                 self.wake()
             return not self.open
-
-    def _remove(self, future: BatchFuture) -> None:
-        first = self._waiting.get(future.custom_id)
-        if first is future and future.next_duplicate is not None:
-            self._waiting[future.custom_id] = future.next_duplicate
-        elif first is future:
-            del self._waiting[future.custom_id]
-        elif first is not None:
-            for one in first.with_duplicates():
-                if one.next_duplicate is future:
-                    one.next_duplicate = future.next_duplicate
-                    return
 
     def abandon(self) -> None:
         """Drop all calls: locked."""
@@ -155,9 +156,8 @@ class PendingCalls:
         """Set the outcome of these lines, or of all; return what wakes their calls: locked."""
         wakes: Wakes = []
         for custom_id in list(self._waiting) if lines is None else lines:
-            future = self._waiting.pop(custom_id, None)
-            if future is not None:
-                wakes += filter(None, [one.settle(outcome) for one in future.with_duplicates()])
+            waiting = self._waiting.pop(custom_id, ())
+            wakes += filter(None, [future.settle(outcome) for future in waiting])
         return wakes
 
     def settle_and_wake(self, outcome: LineOutcome, lines: Iterable[str] | None = None) -> None:
@@ -172,11 +172,9 @@ class PendingCalls:
             return
         old, self.spool, self.order = self.spool, SpoolFile(), []
         assert old is not None
-        for future in self._waiting.values():
-            self._copy_line(old, future)
+        for waiting in self._waiting.values():
+            self._copy_line(old, waiting)
         old.close()
-
-    # --- state --------------------------------------------------------------------------------
 
     @property
     def is_empty(self) -> bool:
@@ -186,15 +184,15 @@ class PendingCalls:
     @property
     def futures(self) -> list[BatchFuture]:
         """The first future of each line: locked."""
-        return list(self._waiting.values())
+        return [waiting[0] for waiting in self._waiting.values()]
 
     @property
     def is_overdue(self) -> bool:
         """Whether a call needs the batch cancelled now: locked."""
         if self.earliest_cancel > self.clock.now():
             return False
-        waiting = (one for future in self._waiting.values() for one in future.with_duplicates())
-        self.earliest_cancel = min((one.cancel_at for one in waiting), default=math.inf)
+        times = (one.cancel_at for waiting in self._waiting.values() for one in waiting)
+        self.earliest_cancel = min(times, default=math.inf)
         return self.earliest_cancel <= self.clock.now()
 
 

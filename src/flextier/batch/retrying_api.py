@@ -13,7 +13,6 @@ from flextier._openai.public_names import Batch
 from flextier._utils.clock import Clock
 from flextier.batch.api import BatchAPI
 from flextier.batch.api_errors import is_enqueue_limit
-from flextier.batch.download import DownloadedFile
 from flextier.batch.pending_calls import GroupKey
 from flextier.batch.submit import LIST_DELAY
 from flextier.lanes import STANDARD
@@ -25,8 +24,8 @@ _T = TypeVar("_T")
 _MAX_ATTEMPTS = 6
 """Of one request by hand: they span a fault of about half a minute."""
 
-_FIRST_BACKOFF, _MAX_WAIT = 1.0, 60.0
-"""The most seconds before the first retry, and before any retry."""
+_MAX_WAIT = 60.0
+"""The most seconds before a retry by hand."""
 
 _MAX_REJECTED_POLLS = 5
 """Rejected polls in a row, as with 401 or 404, after which the batch is given up."""
@@ -46,7 +45,12 @@ def retry_wait(error: openai.OpenAIError, clock: Clock, backoff: float) -> float
 
 def default_backoff(attempts: int, clock: Clock) -> float:
     """Seconds to wait after ``attempts`` failed attempts, without a policy's own backoff."""
-    return clock.random() * min(_MAX_WAIT, _FIRST_BACKOFF * 2.0 ** min(attempts, 10))
+    return clock.random() * min(_MAX_WAIT, 2.0 ** min(attempts, 10))
+
+
+def growing_interval(first: float, polls: int, longest: float) -> float:
+    """Seconds to the next poll of a batch: ``first``, then more and more, up to ``longest``."""
+    return min(longest, first * 1.5 ** min(polls, 60))
 
 
 def with_retries(send: Callable[[], _T], clock: Clock) -> _T:
@@ -110,8 +114,7 @@ class RetryingBatchAPI:
     def poll(self, batch: Batch) -> Batch:
         """The current state of a batch; its last known state if the poll fails.
 
-        A batch that was sent is paid for, so a failed poll does not end the wait, except after too
-        many rejections in a row.
+        A batch that was sent is paid for: only many rejections in a row end the wait.
         """
         try:
             polled = self.api().retrieve(batch.id)
@@ -135,13 +138,5 @@ class RetryingBatchAPI:
         except openai.APIStatusError as error:
             return error.status_code < 500 and error.status_code != 429
         except openai.APIConnectionError:
-            return False
-        return True
-
-    def download(self, file_id: str, out: DownloadedFile) -> bool:
-        """Download a file to ``out``; return False if the file is deleted."""
-        try:
-            self.retry(lambda api: out.download(api, file_id))
-        except openai.NotFoundError:
             return False
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 
 from flextier._openai import public_names as openai
 from flextier._openai.public_names import Batch
@@ -12,21 +13,18 @@ from flextier._utils.formatting import count, seconds
 from flextier._utils.wakeup import ThreadWait
 from flextier.batch.account import AccountBatches
 from flextier.batch.api import TAG, TERMINAL, files_are_missing
-from flextier.batch.api_errors import (
-    detached,
-    is_enqueue_limit,
-    surely_not_processed,
-    unfinished_message,
-    unknown_result,
-    validation_failures,
-)
+from flextier.batch.api_errors import is_enqueue_limit, surely_not_processed, validation_failures
 from flextier.batch.collect import collect_results, record
-from flextier.batch.failed_outcomes import failed_batch, invalid_file, invalid_line
+from flextier.batch.failed_outcomes import (
+    detached,
+    failed_batch,
+    invalid_file,
+    invalid_line,
+    unknown_result,
+)
 from flextier.batch.future import BatchFuture, LineOutcome, error_response, raised, resubmit
-from flextier.batch.log_lines import log_batch
 from flextier.batch.pending_calls import GroupKey, PendingCalls, Wakes, wake_all
-from flextier.batch.poll_schedule import lane_poll_interval
-from flextier.batch.retrying_api import RetryingBatchAPI
+from flextier.batch.retrying_api import RetryingBatchAPI, growing_interval
 from flextier.batch.spool_file import SpoolFile
 from flextier.batch.submit import CLOCK_SKEW, BatchSubmission
 from flextier.errors import BatchUnfinished
@@ -114,7 +112,7 @@ class BatchWorker:
             if self._batch is not None or not (self.calls.is_empty or self.calls.is_overdue):
                 return
         if self._submission.maybe_created:
-            self.calls.settle_and_wake(raised(lambda request: unknown_result(request, None)))
+            self.calls.settle_and_wake(unknown_result(None))
             raise BatchFinished
         if self._journaled:
             record(self._journal, lambda journal: journal.gone(self.tag))
@@ -125,9 +123,8 @@ class BatchWorker:
 
     def _run(self) -> None:
         try:
-            self._work()
-        except BatchFinished:
-            pass
+            with suppress(BatchFinished):
+                self._work()
         except Exception as error:  # noqa: BLE001 - the waiting calls get the error
             self._fail(error)
         finally:
@@ -168,15 +165,9 @@ class BatchWorker:
             self.calls.settle_and_wake(self._unfinished("alone"))
             raise BatchFinished
         if self._journal is not None:
-            row = BatchRow(
-                self.tag,
-                self.group.base_url,
-                self.group.endpoint,
-                self.group.model,
-                len(futures),
-                self._journal.run,
-                self._clock.wall(),
-            )
+            group, run, now = self.group, self._journal.run, self._clock.wall()
+            names = self.tag, group.base_url, group.endpoint, group.model
+            row = BatchRow(*names, len(futures), run, now)
             self._journal.seal(row, [(t.custom_id, t.entry) for t in futures if t.entry])
         self._journaled = True
 
@@ -223,9 +214,8 @@ class BatchWorker:
                 self._split()
             raise
         self._update_journal(batch_id=batch.id, status=batch.status)
-        log_batch(
-            self.group, "submitted", batch, f", {count(spool.lines, 'line')}, {spool.size:,} bytes"
-        )
+        more = f", {count(spool.lines, 'line')}, {spool.size:,} bytes"
+        self.group.log("submitted", batch, more)
         return batch
 
     def _wait_for_enqueue_limit(self) -> None:
@@ -243,14 +233,14 @@ class BatchWorker:
         polls, cancels, cancelled = 0, 0, False
         while batch.status not in TERMINAL:
             if not cancelled and self._must_cancel():
-                log_batch(self.group, "cancelled", batch)
+                self.group.log("cancelled", batch)
                 cancelled = self._requests.cancel(batch.id)
                 cancels += 1
                 with self._lock:
                     if cancels >= _MAX_CANCELS and self.calls.is_empty:
                         raise BatchFinished
             pause = self._poll_interval(polls, cancelled)
-            log_batch(self.group, "polled", batch, f", next poll in {seconds(pause)}")
+            self.group.log("polled", batch, f", next poll in {seconds(pause)}")
             self._pause(pause)
             polls += 1
             self._batch = batch = self._requests.poll(batch)
@@ -271,8 +261,9 @@ class BatchWorker:
 
     def _poll_interval(self, polls: int, cancelled: bool) -> float:
         """Seconds to the next poll, or until a call needs the batch cancelled."""
-        longest, jitter = self.group.policy.batch_poll_interval, self._clock.random()
-        seconds = lane_poll_interval(polls, longest, jitter, cancelling=cancelled)
+        longest = self.group.policy.batch_poll_interval
+        seconds = growing_interval(longest / 10, polls, longest / 4 if cancelled else longest)
+        seconds *= 0.8 + 0.4 * self._clock.random()
         if cancelled:
             return seconds
         with self._lock:
@@ -374,9 +365,21 @@ class BatchWorker:
         self.calls.settle_and_wake(outcome)
 
     def _unfinished(self, status: str, why: str = "", batch_id: str | None = None) -> LineOutcome:
+        """The outcome of calls without a response: ``status`` is the batch's, ``"alone"`` if too
+        few calls joined, ``"deadline"`` if time is up; ``why`` the batch's own error."""
+        policy = self.group.policy
         if self._batch is not None:
             batch_id = self._batch.id
-        message = unfinished_message(status, why, batch_id, self.group.policy)
+        batch = "a batch that is not created yet" if batch_id is None else f"batch {batch_id}"
+        message = f"{batch}: {status}{f' ({why})' if why else ''}, without a response to it"
+        if status == "alone":
+            message = (
+                "fewer calls than batch_min_calls (FLEXTIER_BATCH_MIN_CALLS), "
+                f"{policy.batch_min_calls}, joined within batch_window (FLEXTIER_BATCH_WINDOW), "
+                f"{policy.batch_window:g} s: no batch was made"
+            )
+        elif status == "deadline":
+            message = f"{batch}: the wait ended to keep FlexPolicy.deadline (FLEXTIER_DEADLINE)"
         return raised(
             lambda request: BatchUnfinished(request, message, batch_id=batch_id, status=status)
         )

@@ -13,7 +13,7 @@ from flextier.background.api import BackgroundRequests, PolledResponse
 from flextier.background.lifecycle import BackgroundLifecycle
 from flextier.background.poll_schedule import poll_schedule_of
 from flextier.background.waiters import waiters_of
-from flextier.batch.api_errors import not_written
+from flextier.batch.failed_outcomes import not_written
 from flextier.batch.future import BatchFuture, resubmit
 from flextier.batch.line_response import http_response
 from flextier.batch.manager import BatchCall, manager_of
