@@ -6,6 +6,7 @@ to wait. ``runner.py`` makes the requests and waits, in a thread or a task.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -108,13 +109,6 @@ class BackgroundLifecycle:
         margin = min(CANCEL_TIME, max(0.0, self.attempt_ends_by - now) / 10)
         self.cancel_at = min(self.cancel_at, self.attempt_ends_by - margin)
 
-    # --- from any thread ----------------------------------------------------------------------
-
-    @property
-    def is_resumable(self) -> bool:
-        """Whether a journal has the response, so that a later process can resume it."""
-        return self.entry is not None
-
     def stop(self, why: str) -> None:
         """End the wait soon: ``"closed"`` cancels the response, ``"detached"`` does not."""
         self.stopping = why
@@ -126,12 +120,7 @@ class BackgroundLifecycle:
     def steps(self) -> Steps:
         """The steps, which return the ended response: completed, incomplete or failed.
 
-        Raises:
-            BackgroundUnfinished: it was cancelled, or the wait ended.
-            BackgroundLost: it cannot be found any more.
-            BackgroundDetached: it was detached.
-            ClientClosedError: the client was closed; it was cancelled first, if possible.
-            openai.OpenAIError: it was not created.
+        Else they raise an error of ``flextier.errors``, or the SDK's where it was not created.
         """
         try:
             return (yield from self._poll_until_ended())
@@ -157,7 +146,12 @@ class BackgroundLifecycle:
     def _poll_until_ended(self) -> Steps:
         last = yield from (self._create() if self.response_id is None else self._poll())
         while not last.ended:
-            self._warn_if_unknown(last)
+            if last.status not in PENDING and last.status != self._warned_status:
+                self._warned_status = last.status
+                safe_warn(
+                    f"background response {last.id} has the unknown status {last.status!r}: it is "
+                    "polled as if it were in progress"
+                )
             if self._must_stop():
                 return (yield from self._cancel_or_detach())
             pause = self._next_poll_in()
@@ -181,7 +175,7 @@ class BackgroundLifecycle:
             self._accepted_at = self._polled_at = self.clock.now()
             self.on_accepted(last.id)
             self._log(last.id, "created", f"created on {self.lane.name}")
-            if self.is_resumable and not last.stored:
+            if self.entry is not None and not last.stored:
                 warn_unstored()
         self._last = last
         return last
@@ -230,39 +224,18 @@ class BackgroundLifecycle:
             return self.schedule.interval(now, 0.0, self.max_interval, self.clock.random())
         return backoff if server_wait is None else server_wait * (1.0 + 0.2 * self.clock.random())
 
-    # --- when to poll -------------------------------------------------------------------------
-
     def _next_poll_in(self) -> float:
         now, last = self.clock.now(), self._last_known()
-        longest = (
-            self.max_interval if last.stored else min(self.max_interval, MAX_UNSTORED_INTERVAL)
-        )
+        longest = min(self.max_interval, math.inf if last.stored else MAX_UNSTORED_INTERVAL)
         age = now - self._accepted_at
         seconds = self.schedule.interval(now, age, longest, self.clock.random())
-        seconds = max(seconds, last.poll_after)
-        return max(0.0, min(seconds, self.cancel_at - now))
+        return max(0.0, min(max(seconds, last.poll_after), self.cancel_at - now))
 
     def _must_stop(self) -> bool:
         return bool(self.stopping) or self.clock.now() >= self.cancel_at
 
-    def _warn_if_unknown(self, last: PolledResponse) -> None:
-        if last.status not in PENDING and last.status != self._warned_status:
-            self._warned_status = last.status
-            safe_warn(
-                f"background response {last.id} has the unknown status {last.status!r}: it is "
-                "polled as if it were in progress"
-            )
-
-    # --- the end ------------------------------------------------------------------------------
-
     def _cancel_or_detach(self) -> Steps:
-        """Cancel the response; return it if it has finished first.
-
-        Raises:
-            BackgroundUnfinished: it is cancelled, or cancelling failed.
-            BackgroundDetached: the call was detached; the response goes on.
-            ClientClosedError: as BackgroundUnfinished, if the client was closed.
-        """
+        """Cancel the response; return it if it has finished first, else raise (:meth:`steps`)."""
         if self.stopping == "detached":
             raise BackgroundDetached(
                 f"detached, as the program ends; background response {self.response_id} goes on, "
@@ -358,13 +331,12 @@ class BackgroundLifecycle:
 
     def _lost(self, error: Exception, *, gone: bool) -> BackgroundLost:
         """The error for a response that cannot be polled: it is gone, or access is denied."""
+        why = f"cannot be polled: {error}"
         if gone:
             self._abandoned()
-        why = (
-            "is gone: a response that is not stored is deleted about ten minutes after its end"
-            if gone
-            else f"cannot be polled: {error}"
-        )
+            why = (
+                "is gone: a response that is not stored is deleted about ten minutes after its end"
+            )
         lost = BackgroundLost(
             new_request("https://api.openai.com/v1/responses"),
             f"background response {self.response_id} {why}",

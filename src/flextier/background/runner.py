@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from flextier._openai.compat import new_request
 from flextier._utils.clock import Clock
 from flextier._utils.wakeup import TaskWait, ThreadWait, running_loop, task_wait
 from flextier.background.api import PolledResponse, RawRequest
-from flextier.background.lifecycle import BackgroundLifecycle, Pause, Step, Steps
+from flextier.background.lifecycle import BackgroundLifecycle, Step, Steps
 from flextier.background.waiters import ClientWaiters
 from flextier.transport.attempt_limits import time_limit
 
@@ -27,14 +27,11 @@ def drive(
 ) -> PolledResponse:
     """The ended response, after all steps of its lifecycle, taken in this thread.
 
-    ``send`` makes a request with the SDK's options; it returns its HTTP response. What the
-    lifecycle raises is raised.
+    ``send`` makes a request with the SDK's options; it returns its HTTP response.
     """
     wait = ThreadWait()
-    wait.prepare()
-    steps = lifecycle.steps()
 
-    def take(step: RawRequest | Pause) -> Any:
+    async def take(step: Step, cancelled: bool) -> Any:
         if isinstance(step, RawRequest):
             with time_limit(step.seconds):
                 return send(step.options)
@@ -45,19 +42,13 @@ def drive(
             clock.pause(wait, step.seconds)
         return None
 
-    with waiters.registered(lifecycle, wait.wake):
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    answer = take(step)
-                except BaseException as error:  # noqa: BLE001, PERF203 - the lifecycle decides
-                    step = steps.throw(error)
-                else:
-                    step, answer = steps.send(answer), None  # not kept in memory for hours
-        except StopIteration as end:
-            polled: PolledResponse = end.value
-            return polled
+    try:
+        # It awaits nothing that suspends it, so that it runs to its end without an event loop.
+        _run(lifecycle, waiters, wait, take).send(None)
+    except StopIteration as end:
+        polled: PolledResponse = end.value
+        return polled
+    raise AssertionError("a sync call was suspended")
 
 
 async def adrive(
@@ -68,6 +59,31 @@ async def adrive(
 ) -> PolledResponse:
     """The async form of :func:`drive`."""
     wait = task_wait()
+
+    async def take(step: Step, cancelled: bool) -> Any:
+        """The result of a step. In a cancelled task, the request is shielded."""
+        if isinstance(step, RawRequest):
+            if step.shielded and not cancelled:
+                return await _complete(_with_timeout(send(step.options), step.seconds))
+            seconds = min(step.seconds, _CANCELLED_TIMEOUT) if cancelled else step.seconds
+            return await _with_timeout(send(step.options), seconds, shield=cancelled)
+        wait.prepare()
+        with anyio.CancelScope(shield=cancelled):
+            if step.uninterruptible:
+                await clock.async_sleep(step.seconds)
+            elif not lifecycle.stopping:
+                await clock.apause(wait, step.seconds)
+        return None
+
+    return await _run(lifecycle, waiters, wait, take)
+
+
+async def _run(
+    lifecycle: BackgroundLifecycle,
+    waiters: ClientWaiters,
+    wait: ThreadWait | TaskWait,
+    take: Callable[[Step, bool], Coroutine[Any, Any, Any]],
+) -> PolledResponse:
     wait.prepare()
     steps = lifecycle.steps()
     cancelled = False
@@ -76,7 +92,7 @@ async def adrive(
             step = next(steps)
             while True:
                 try:
-                    answer = await _take(step, lifecycle, wait, clock, send, cancelled)
+                    answer = await take(step, cancelled)
                 except _Interrupted as interrupted:  # noqa: PERF203 - each step is a request
                     cancelled = True
                     step = _interrupt(lifecycle, steps, interrupted)
@@ -88,29 +104,6 @@ async def adrive(
         except StopIteration as end:
             polled: PolledResponse = end.value
             return polled
-
-
-async def _take(
-    step: RawRequest | Pause,
-    lifecycle: BackgroundLifecycle,
-    wait: TaskWait,
-    clock: Clock,
-    send: Callable[[Any], Awaitable[Any]],
-    cancelled: bool,
-) -> Any:
-    """The result of a step. In a cancelled task, the request is shielded."""
-    if isinstance(step, RawRequest):
-        if step.shielded and not cancelled:
-            return await _complete(_with_timeout(send(step.options), step.seconds))
-        seconds = min(step.seconds, _CANCELLED_TIMEOUT) if cancelled else step.seconds
-        return await _with_timeout(send(step.options), seconds, shield=cancelled)
-    wait.prepare()
-    with anyio.CancelScope(shield=cancelled):
-        if step.uninterruptible:
-            await clock.async_sleep(step.seconds)
-        elif not lifecycle.stopping:
-            await clock.apause(wait, step.seconds)
-    return None
 
 
 async def _with_timeout(request: Awaitable[Any], seconds: float, *, shield: bool = False) -> Any:

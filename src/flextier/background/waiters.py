@@ -54,7 +54,7 @@ class ClientWaiters:
         """End all waits (``"closed"``), or those of journaled calls (``"detached"``); how many."""
         with self._lock:
             self._closed = self._closed or why == "closed"
-            waiting = [x for x in self._waiting if why == "closed" or x.is_resumable]
+            waiting = [x for x in self._waiting if why == "closed" or x.entry is not None]
         notified = [waiter for waiter in waiting if _stop(waiter, why)]
         with self._lock:
             self._waiting.difference_update(set(waiting).difference(notified))

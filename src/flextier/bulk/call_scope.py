@@ -1,20 +1,16 @@
-"""What a run sets for the calls of its rows: policy overrides, the budget, the cost listener."""
+"""What a run sets for the calls of its rows: policy overrides, the budget."""
 
 from __future__ import annotations
 
 import os
 import time
 from contextvars import ContextVar
-from dataclasses import dataclass
 from decimal import Decimal
 
 from flextier.bulk.options import RunOptions
 from flextier.bulk.row import Row
 from flextier.calls.budget import Spending
 from flextier.calls.context import current_scope, earlier
-from flextier.calls.report import CallReport
-from flextier.costs.records import record_of
-from flextier.costs.totals import CostTotals
 from flextier.errors import BudgetExceeded
 from flextier.policy import FlexPolicy
 
@@ -56,17 +52,3 @@ class RunBudget(Spending):
             if (row := ROW.get()) is not None:
                 row.hit_budget = True
             raise
-
-
-@dataclass
-class RunCosts:
-    """Counts the costs of a run's calls, in total and by row."""
-
-    totals: CostTotals
-
-    def on_report(self, report: CallReport) -> None:
-        """Count a call, and add its record to its row."""
-        record = record_of(report)
-        self.totals.add(record)
-        if (row := ROW.get()) is not None:
-            row.records.append(record)

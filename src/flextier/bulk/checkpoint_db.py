@@ -62,21 +62,13 @@ class FinishedRow(NamedTuple):
     digest: bytes
     state: int
     input_version: int
-    line_json: str
-
-
-class CheckpointEntry(NamedTuple):
-    """The stored facts about a finished row, without its line of the output."""
-
-    line: int
-    digest: bytes
-    state: int
-    input_version: int
+    line_json: str = ""
+    """Its line of the output; a look-up leaves it out."""
 
 
 SeenMark = tuple[int, int, Identity]
 """Line, version of the input and identity of a finished row that is still in the input."""
-Finished = dict[Identity, CheckpointEntry]
+Finished = dict[Identity, FinishedRow]
 
 
 class CheckpointDB:
@@ -85,23 +77,18 @@ class CheckpointDB:
     def __init__(self, path: Path) -> None:
         """Open the database; create it if there is none.
 
-        Raises:
-            BulkError: it belongs to another program, or to a newer flextier.
-            StorageError: it cannot be opened or created.
+        A BulkError: it belongs to another program, or to a newer flextier.
         """
         self.path = path
         try:
             self._db = open_private(path)
-        except (OSError, sqlite3.Error) as error:
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+        except (OSError, *CONTENT_ERRORS) as error:
             raise storage_error(path, error) from error
-        try:
-            self._prepare()
-        except CONTENT_ERRORS as error:
-            self._db.close()
-            raise storage_error(path, error) from error
-        except BaseException:
-            self._db.close()
-            raise
 
     def _prepare(self) -> None:
         application = self._pragma("application_id")
@@ -157,9 +144,6 @@ class CheckpointDB:
         """Store finished rows and the metadata that fit them, all or nothing.
 
         A row replaces its older record; ``marks`` are of rows that were finished before.
-
-        Raises:
-            sqlite3.Error: they cannot be written; nothing was.
         """
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -181,16 +165,14 @@ class CheckpointDB:
 
     def look_up(self, identities: list[Identity]) -> Finished:
         """Those of the rows that are finished."""
-        found: Finished = {}
-        for first in range(0, len(identities), 500):
-            chunk = identities[first : first + 500]
-            marks = ",".join("?" * len(chunk))
-            query = (
-                f"SELECT identity, line, digest, state, seen FROM rows WHERE identity IN ({marks})"
-            )
-            for identity, *fields in self._db.execute(query, chunk):
-                found[identity] = CheckpointEntry(*fields)
-        return found
+        marks = ",".join("?" * len(identities))
+        query = f"SELECT identity, line, digest, state, seen FROM rows WHERE identity IN ({marks})"
+        return {row[0]: FinishedRow(*row) for row in self._db.execute(query, identities)}
+
+    def count(self, state: int, input_version: int) -> int:
+        """The number of finished rows in a version of the input."""
+        query = "SELECT count(*) FROM rows WHERE seen = ? AND state = ?"
+        return int(self._db.execute(query, (input_version, state)).fetchone()[0])
 
     def stored_lines(self, state: int, input_version: int, *, by_line: bool) -> Iterator[str]:
         """The JSON lines of the finished rows in a version of the input.

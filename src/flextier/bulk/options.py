@@ -131,12 +131,8 @@ class RunOptions:
     @property
     def settings(self) -> dict[str, Any]:
         """The options that must not change between the starts of a run."""
-        return {
-            "key": self.key,
-            "input_column": self.input_column,
-            "output_column": self.output_column,
-            "with_cost": self.with_cost,
-        }
+        names = "key", "input_column", "output_column", "with_cost"
+        return {name: getattr(self, name) for name in names}
 
     @property
     def part_file(self) -> Path | None:
@@ -147,19 +143,18 @@ class RunOptions:
 
 
 def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]) -> RunOptions:
-    """The options, checked.
-
-    Raises:
-        BulkError: a value is wrong; the message names the option.
-        PolicyError: the lanes, or an environment variable, are wrong.
-        TypeError: an argument has an unknown name.
-    """
+    """The options, checked: a BulkError names the one that is wrong."""
     check_arguments("run", arguments, _DEFAULTS)
     given: dict[str, Any] = {**_DEFAULTS, **arguments}
     # A link stays a link: the output is the file that it points to.
     target = Path(os.path.realpath(output))
-    errors, budget, concurrency = given["errors"], given["budget"], given["concurrency"]
-    lanes = _lanes(given["lanes"])
+    budget, concurrency, errors = given["budget"], given["concurrency"], given["errors"]
+    default = _with_suffix(target, ".errors.jsonl")
+    errors = default if errors is None else Path(os.path.realpath(errors))
+    if (lanes := given["lanes"]) is not None:
+        names = lanes.split(",") if isinstance(lanes, str) else lanes
+        lanes = tuple(name.strip() for name in names if name.strip())
+        FlexPolicy.check({"lanes": lanes})
     deadline = _seconds(given["deadline"], given["until"])
     if given["order"] not in ("input", "done"):
         raise BulkError(f"order (--order) is input or done, not {given['order']!r}")
@@ -172,11 +167,7 @@ def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]
     checked = RunOptions(
         input=Path(input),
         output=target,
-        errors=(
-            _with_suffix(target, ".errors.jsonl")
-            if errors is None
-            else Path(os.path.realpath(errors))
-        ),
+        errors=errors,
         state_dir=_with_suffix(target, ".run"),
         lanes=lanes,
         deadline=deadline,
@@ -205,15 +196,6 @@ def _seconds(deadline: Duration | None, until: str | None) -> float | None:
 def _with_suffix(output: Path, suffix: str) -> Path:
     """The path of the output with a suffix added to its name."""
     return output.with_name(output.name + suffix)
-
-
-def _lanes(lanes: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    if lanes is None:
-        return None
-    names = lanes.split(",") if isinstance(lanes, str) else lanes
-    ladder = tuple(name.strip() for name in names if name.strip())
-    FlexPolicy.check({"lanes": ladder})
-    return ladder
 
 
 def _default_concurrency(

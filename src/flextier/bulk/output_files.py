@@ -36,21 +36,23 @@ def write_output(
 
     def write(path: Path) -> None:
         output_format = format_of(run_options.output, "output")
-        counted = _CountedLines(lines)
+        if (count := database.count(DONE, input_version)) != done:
+            raise StorageError(
+                f"{database.path} has {count} finished rows, but {done} were counted"
+            )
         if output_format == "jsonl":
-            _write_lines(path, counted())
+            _write_lines(path, lines())
         elif output_format == "csv":
-            _write_csv(path, counted, _columns(lines, source, run_options))
+            _write_csv(path, lines, _columns(lines, source, run_options))
         else:
             from flextier.bulk import parquet
 
+            def objects() -> Iterator[dict[str, Any]]:
+                return map(json.loads, lines())
+
             schema = getattr(source, "schema", None)
             types = None if schema is None else {field.name: field.type for field in schema}
-            parquet.write(path, counted.objects, _columns(lines, source, run_options), types)
-        if counted.count != done:
-            raise StorageError(
-                f"{database.path} has {counted.count} finished rows, but {done} were counted"
-            )
+            parquet.write(path, objects, _columns(lines, source, run_options), types)
 
     _replace(database, run_options, run_options.output, write)
 
@@ -80,24 +82,6 @@ def write_part(database: CheckpointDB, part: Path, input_version: int) -> None:
         _write_lines(part, database.stored_lines(DONE, input_version, by_line=False))
     except OSError as error:
         raise StorageError(f"{part} cannot be written: {error}") from error
-
-
-@dataclass
-class _CountedLines:
-    """Returns an iterator of lines at each call, and counts the lines of the last one."""
-
-    lines: Callable[[], Iterator[str]]
-    count: int = 0
-
-    def __call__(self) -> Iterator[str]:
-        self.count = 0
-        for line in self.lines():
-            self.count += 1
-            yield line
-
-    def objects(self) -> Iterator[dict[str, Any]]:
-        """The lines as JSON objects."""
-        return map(json.loads, self())
 
 
 def _columns(

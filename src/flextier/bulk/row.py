@@ -89,10 +89,8 @@ def input_selector(column: str | None, *, needs_text: bool, first: Row | None) -
     """The function that returns what the runnable is given for a row: the value of a column.
 
     Without a ``column`` that is the whole row; where text is needed, it is the only column, or the
-    one of :data:`INPUT_COLUMNS`. ``first`` is the first readable row; None: there is none.
-
-    Raises:
-        BulkError: the first row has no such column, or which column is the input is ambiguous.
+    one of :data:`INPUT_COLUMNS`. A BulkError: ``first``, the first readable row, has no such
+    column, or which one is the input is ambiguous.
     """
     columns = list(first.values or ()) if first is not None else None
     if column is None and needs_text:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
-from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointEntry, CheckpointWriter
+from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointWriter, FinishedRow
 from flextier.bulk.errors import InputError
 from flextier.bulk.input_formats import InputSource
 from flextier.bulk.options import RunOptions
@@ -48,12 +48,7 @@ class RowSource:
         self._lines_in_flight.pop(row.identity, None)
 
     async def __call__(self) -> AsyncIterator[Row]:
-        """The rows to run; a row with a problem is only to be reported.
-
-        Raises:
-            InputError: the input cannot be read to its end.
-            StorageError: finished rows cannot be looked up.
-        """
+        """The rows to run; a row with a problem is only to be reported."""
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="flextier-reader") as reader:
             ahead = loop.run_in_executor(reader, self._read_chunk)
@@ -81,8 +76,8 @@ class RowSource:
         return chunk or ([] if self._read_error is None else self._read_chunk())
 
     async def _unfinished(self, chunk: list[Row]) -> list[Row]:
-        for row in chunk:
-            self._register(row)
+        for row in chunk:  # its problems are found before it costs anything
+            self._identify(row)
         if self.is_fresh and self._key is None:  # a row's identity is its line: none comes twice
             return chunk
         # A row that is no longer in flight was passed to the writer before, so it is found.
@@ -90,8 +85,7 @@ class RowSource:
         finished = await asyncio.wrap_future(future)
         return [row for row in chunk if not self._skips(row, finished.get(row.identity))]
 
-    def _register(self, row: Row) -> None:
-        """Identify a row, and find its problems before it costs anything."""
+    def _identify(self, row: Row) -> None:
         if self._key is not None:
             row.identify_by(self._key)
             first_line = self._lines_in_flight.get(row.identity)
@@ -108,7 +102,7 @@ class RowSource:
         row.problem = f"line {row.line} has the same key {row.key!r} as line {first_line}"
         row.identity = row.line_identity
 
-    def _skips(self, row: Row, finished: CheckpointEntry | None) -> bool:
+    def _skips(self, row: Row, finished: FinishedRow | None) -> bool:
         """Whether a row is finished already; if so, count it."""
         if finished is None:
             return False
@@ -118,9 +112,8 @@ class RowSource:
             self.release(row)
             self._mark_duplicate(row, finished.line)
             return False
-        if finished.digest != row.digest:
-            return False
-        if finished.state == FAILED and self.run_options.retry_errors:
+        is_retried = finished.state == FAILED and self.run_options.retry_errors
+        if finished.digest != row.digest or is_retried:
             return False
         if not (same_line and same_version):
             self.writer.mark_seen(row.line, self.input_version, row.identity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from flextier._utils.sqlite_file import CONTENT_ERRORS
-from flextier.bulk.call_scope import PolicyOverrides, RunBudget, RunCosts
+from flextier.bulk.call_scope import ROW, PolicyOverrides, RunBudget
 from flextier.bulk.checkpoint_db import CheckpointDB, CheckpointWriter, storage_error
 from flextier.bulk.errors import BulkError, InputError, StorageError
 from flextier.bulk.input_formats import InputSource, fingerprint, source_of
@@ -25,6 +26,8 @@ from flextier.bulk.signals import stop_on_signals
 from flextier.bulk.state_dir import check_settings, create_state_dir, locked
 from flextier.bulk.worker import RowWorkers
 from flextier.calls.context import block, current_scope, listen, scoped
+from flextier.calls.report import CallReport
+from flextier.costs.records import record_of
 from flextier.costs.totals import CostTotals
 from flextier.journal import JournalError, begin_again
 from flextier.pricing.price_book import load_price_list
@@ -86,21 +89,22 @@ class _Runner:
             return result
         run_options, database = self.run_options, self.database
         remaining_budget = self._remaining_budget()
-        first = await asyncio.to_thread(_first_readable_row, self.source)
+        first = await asyncio.to_thread(self._first_readable_row)
         select_input = input_selector(
             run_options.input_column, needs_text=self.target.needs_text, first=first
         )
-        _check_columns(run_options, first)
+        if first is not None and first.values is not None:
+            _check_columns(run_options, first.values)
         self._input_version = self._number_input_version()
         is_fresh = database.is_empty
-        self._costs = RunCosts(self._totals_before.copy())
+        self._totals = self._totals_before.copy()
         with ExitStack() as stack:
             if remaining_budget is not None:
                 budgets = (*current_scope().budgets, (RunBudget(), remaining_budget))
                 stack.enter_context(scoped(budgets=budgets))
             load_price_list()
             begin_again(str(run_options.state_dir / "journal.db"))
-            stack.enter_context(listen(self._costs.on_report))
+            stack.enter_context(listen(self._count))
             overrides = PolicyOverrides(run_options)
             if (part_file := run_options.part_file) is not None:
                 await asyncio.to_thread(write_part, database, part_file, self._input_version)
@@ -122,6 +126,10 @@ class _Runner:
                 stack.enter_context(stop_on_signals(self._workers.stop))
             return await self._run_rows()
 
+    def _first_readable_row(self) -> Row | None:
+        """The first readable row among the first thousand."""
+        return next((row for row in islice(self.source.rows(), 1000) if row.problem is None), None)
+
     def _start_writer(self) -> CheckpointWriter:
         loop = asyncio.get_running_loop()
 
@@ -130,10 +138,17 @@ class _Runner:
 
         return CheckpointWriter(
             self.database,
-            meta=lambda: {"totals": self._costs.totals.to_dict()},
+            meta=lambda: {"totals": self._totals.to_dict()},
             on_failure=on_failure,
             part_file=self.run_options.part_file,
         )
+
+    def _count(self, report: CallReport) -> None:
+        """Count what a call cost, and add its record to its row."""
+        record = record_of(report)
+        self._totals.add(record)
+        if (row := ROW.get()) is not None:
+            row.records.append(record)
 
     async def _run_rows(self) -> BulkResult:
         rows, workers = self._rows, self._workers
@@ -150,7 +165,7 @@ class _Runner:
                 resumed=sum(rows.skipped.values()),
                 in_flight=workers.in_flight,
                 elapsed=workers.elapsed,
-                totals=self._costs.totals,
+                totals=self._totals,
                 stopping=workers.stop.reason,
             )
 
@@ -167,7 +182,10 @@ class _Runner:
             self._writer.close()  # blocks until all is on the disk; no row is in flight any more
         if self.on_progress is not None:
             self.on_progress(progress())
-        total = rows.read if rows.is_at_end else await _counted(counting, self.run_options)
+        try:
+            total = rows.read if rows.is_at_end else await counting
+        except OSError as error:
+            raise InputError(f"input {self.run_options.input}: {error}") from error
         return await asyncio.to_thread(self._finish, total)
 
     def _finish(self, total: int) -> BulkResult:
@@ -188,7 +206,7 @@ class _Runner:
             done=workers.done,
             failed=workers.failed,
             resumed=sum(self._rows.skipped.values()),
-            totals=self._costs.totals,
+            totals=self._totals,
             elapsed=workers.elapsed,
             output=run_options.output if is_complete else None,
             errors=run_options.errors if workers.failed else None,
@@ -250,16 +268,8 @@ class _Runner:
         return number
 
 
-def _first_readable_row(source: InputSource) -> Row | None:
-    """The first readable row among the first thousand."""
-    return next((row for row in islice(source.rows(), 1000) if row.problem is None), None)
-
-
-def _check_columns(run_options: RunOptions, first: Row | None) -> None:
+def _check_columns(run_options: RunOptions, columns: Collection[str]) -> None:
     """Check that the first row has the key column, and none that the output adds."""
-    columns = None if first is None else first.values
-    if columns is None:
-        return
     if run_options.key is not None and run_options.key not in columns:
         listed = ", ".join(map(repr, columns))
         raise BulkError(f"key (--key): no column {run_options.key!r}; the columns are: {listed}")
@@ -269,10 +279,3 @@ def _check_columns(run_options: RunOptions, first: Row | None) -> None:
                 f"the input has a column {name!r} already: choose another with output_column "
                 "(--output-column)"
             )
-
-
-async def _counted(counting: asyncio.Task[int], run_options: RunOptions) -> int:
-    try:
-        return await counting
-    except OSError as error:
-        raise InputError(f"input {run_options.input}: {error}") from error

@@ -105,10 +105,8 @@ def to_plain(value: Any) -> Any:
     """A response as plain JSON types.
 
     Messages and responses of LangChain, LlamaIndex and the SDK become their text, or, with tool
-    calls, ``{"content": ..., "tool_calls": [...]}``; pydantic models and dataclasses objects.
-
-    Raises:
-        TypeError, ValueError: it cannot be JSON.
+    calls, ``{"content": ..., "tool_calls": [...]}``; pydantic models and dataclasses objects. A
+    TypeError or ValueError: it cannot be JSON.
     """
     if type(value) in _SIMPLE:
         return _finite(value)

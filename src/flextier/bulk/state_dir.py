@@ -30,9 +30,7 @@ else:
 def locked(path: Path, output: Path) -> Iterator[None]:
     """Hold a lock file inside; the system releases it when the process ends, however it ends.
 
-    Raises:
-        InUseError: another process, or another run of this one, holds it.
-        StorageError: it cannot be opened.
+    An InUseError: another process, or another run of this one, holds it.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -49,12 +47,7 @@ def locked(path: Path, output: Path) -> Iterator[None]:
 
 
 def create_state_dir(run_options: RunOptions) -> None:
-    """Create the directory, unless it is there.
-
-    Raises:
-        BulkError: the run is new, and its output or errors file exists.
-        StorageError: it cannot be created.
-    """
+    """Create the directory; a BulkError if the run is new, and its output or errors file exists."""
     if not run_options.overwrite and not run_options.state_dir.is_dir():
         for path in (run_options.output, run_options.errors):
             if path.exists():
