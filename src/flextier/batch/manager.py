@@ -82,11 +82,8 @@ class BatchManager(AccountBatches):
     def submit(self, client: Any, call: BatchCall) -> BatchFuture:
         """A future for the call, which joins the next batch, or the batch that has its line.
 
-        The batch uses the address, account and connections of the call's ``client``.
-
-        Raises:
-            OSError: its line cannot be written to the disk.
-            JournalError: the journal cannot be used.
+        The batch uses the address, account and connections of the call's ``client``. An OSError:
+        the line cannot be written to the disk.
         """
         entry = call.entry
         if entry is not None:

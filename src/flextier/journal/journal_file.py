@@ -46,11 +46,10 @@ class JournalFile:
         try:
             self._owners = process_locks_at(self.path)
             self.run = self._begin_run()
-        except OSError as error:
+        except BaseException as error:
             self._connection.close()
-            raise JournalError(f"{self.path}-owners cannot be locked: {error}") from error
-        except BaseException:
-            self._connection.close()
+            if isinstance(error, OSError):
+                raise JournalError(f"{self.path}-owners cannot be locked: {error}") from error
             raise
 
     def _begin_run(self) -> int:
@@ -78,11 +77,8 @@ class JournalFile:
         """Commit all statements inside or none, waiting for other processes that write.
 
         A ``durable`` commit survives a power cut, not only the process. ``DEFERRED`` is for
-        statements that only read: they do not wait.
-
-        Raises:
-            JournalLocked: another process has written for longer than :data:`LOCK_WAIT`.
-            JournalError: the journal cannot be used.
+        statements that only read: they do not wait. A JournalLocked: another process has written
+        for longer than :data:`LOCK_WAIT`.
         """
         try:
             begun = until_unlocked(lambda: self._begin(durable, mode), LOCK_WAIT.get())

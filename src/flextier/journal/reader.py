@@ -27,12 +27,7 @@ class JournalReader:
     """A journal opened read-only; it may be on a read-only disk or in a read-only directory."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open an existing journal.
-
-        Raises:
-            JournalError: there is none, it cannot be read, or it belongs to another program.
-            NewerJournalError: a newer flextier wrote it.
-        """
+        """Open an existing journal; a JournalError if there is none, or it cannot be read."""
         self.path = os.fspath(path)
         if not os.path.isfile(self.path):
             raise JournalError(f"there is no journal {self.path}")
@@ -95,15 +90,12 @@ class JournalReader:
                 call = dict(zip(_EXPORTED, values, strict=True))
                 call["key"] = call["key"].hex()
                 call["digest"] = None if call["digest"] is None else call["digest"].hex()
-                stored = call["answer"]
-                call["answer"] = None if stored is None else self._answer(stored)
+                try:
+                    if (stored := call["answer"]) is not None:
+                        call["answer"] = json.loads(zlib.decompress(stored))
+                except CONTENT_ERRORS as error:
+                    raise journal_error(self.path, error) from error
                 yield call
-
-    def _answer(self, stored: bytes) -> Any:
-        try:
-            return json.loads(zlib.decompress(stored))
-        except CONTENT_ERRORS as error:
-            raise journal_error(self.path, error) from error
 
     def _sql(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         try:

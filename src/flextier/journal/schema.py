@@ -65,9 +65,6 @@ def connect(path: str, wait: float) -> sqlite3.Connection:
     """Open the journal; create it, readable by its owner only, if there is none.
 
     This waits up to ``wait`` seconds for another process that writes; its statements do not.
-
-    Raises:
-        JournalError: it cannot be opened, or belongs to another program.
     """
     try:
         return until_unlocked(lambda: _opened(path), wait)

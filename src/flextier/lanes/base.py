@@ -115,11 +115,8 @@ class Lane:
         return self.fallback_variant
 
     def fields(self, run: str | None) -> dict[str, Any]:
-        """The request fields that select the lane, besides the service tier.
-
-        Args:
-            run: the id of the run that the call is a step of; None: none.
-        """
+        """The request fields that select the lane, besides the service tier; ``run`` is the id of
+        the run that the call is a step of."""
         return {}
 
     def ineligible(self, facts: CallFacts) -> str:

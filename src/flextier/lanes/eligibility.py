@@ -24,13 +24,8 @@ class EligibleLanes:
 
 
 def choose(lanes: Sequence[Lane], facts: CallFacts, underway: Lane | None = None) -> EligibleLanes:
-    """The lanes that can take the call. Warns once a process for each lane that cannot.
-
-    First comes ``underway``, the lane on which an earlier process sent the call.
-
-    Raises:
-        PolicyError: no lane can take it.
-    """
+    """The lanes that can take the call; a PolicyError if there is none. Warns once a process for
+    each lane that cannot. First comes ``underway``, on which an earlier process sent the call."""
     lanes = [(lane.ineligible(facts) and lane.fallback_variant) or lane for lane in lanes]
     reasons = {lane.name: lane.ineligible(facts) for lane in lanes}
     eligible = [lane for lane in lanes if not reasons[lane.name]]

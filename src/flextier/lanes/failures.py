@@ -89,7 +89,8 @@ def classify(failure: Failure, lane: Lane) -> Kind:
         return "timeout"
     if failure.status == 409 or failure.status >= 500:
         return "transient"
-    if failure.status == 400 and _stream_unverified(failure):
+    is_stream = failure.code == "unsupported_value" and failure.param == "stream"
+    if failure.status == 400 and (is_stream or _UNVERIFIED.search(failure.message)):
         return "stream_unverified"
     return "rejected"
 
@@ -137,9 +138,3 @@ def may_reject_stream_options(failure: Failure) -> bool:
     if failure.status not in (None, 400, 422):
         return False
     return _STREAM_OPTIONS.search(failure.param or failure.message) is not None
-
-
-def _stream_unverified(failure: Failure) -> bool:
-    if failure.code == "unsupported_value" and failure.param == "stream":
-        return True
-    return _UNVERIFIED.search(failure.message) is not None

@@ -6,11 +6,7 @@ from flextier.lanes.registry import FAMILIES
 
 
 def parse_lane_support(entry: str) -> tuple[str, frozenset[str]]:
-    """The pattern and the lanes of an entry such as ``"gpt-7*=batch+background"``.
-
-    Raises:
-        ValueError: the entry has another form.
-    """
+    """The pattern and the lanes of an entry such as ``"gpt-7*=batch+background"``."""
     pattern, equals, names = entry.partition("=")
     lanes = frozenset(name.strip() for name in names.split("+") if name.strip())
     if not pattern.strip() or not equals or not lanes <= FAMILIES.keys():

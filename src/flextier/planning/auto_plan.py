@@ -81,12 +81,8 @@ def plan(
 ) -> Plan:
     """Choose the lanes of a call; the ``lanes`` of the policy are ignored.
 
-    Args:
-        model: its name.
-        policy: the knobs.
-        declined: for each lane that cannot take the call, the reason.
-        unsupported: lanes that the API has rejected for this model.
-        no_batch: why the call does not wait for a batch; empty if it may.
+    ``declined`` has the reasons of lanes that cannot take the call, ``unsupported`` the lanes that
+    the API has rejected for this model; ``no_batch`` is why the call does not wait for a batch.
     """
     # Part of the cache key: prices change with the day and with the price book.
     prices = (price_book(), date.today())

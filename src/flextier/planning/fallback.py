@@ -70,16 +70,10 @@ class FailedAttempt(NamedTuple):
 
 
 class Ladder:
-    """One call's way down its lanes. State of one call; not shared.
+    """One call's way down its lanes, at least one, from ``now`` on. State of one call; not shared.
 
-    Args:
-        policy: the knobs.
-        lanes: attempted left to right, at least one.
-        now: when the call began.
-        shut: as :meth:`LaneStatus.shut_for`.
-        latency: as :meth:`LaneStatus.latency`.
-        plain: whether no attempt may stream, although a stream was asked for.
-        patience: the policy's ``patience_seconds``, where they are known; None: ask it.
+    ``shut`` and ``latency`` are as in :class:`LaneStatus`. With ``plain``, no attempt may stream,
+    although a stream was asked for. ``patience`` are the policy's ``patience_seconds``, if known.
     """
 
     __slots__ = (

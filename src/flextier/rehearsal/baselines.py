@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from random import Random
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import openai
@@ -35,28 +33,11 @@ _WAIT: Any = wait_random_exponential(min=1, max=60)
 
 
 def run_peer(name: str, trace: Trace) -> TraceResult:
-    """Run one of :data:`PEERS` over a trace. The same seed gives the same result.
-
-    Raises:
-        ImportError: It needs LangChain, which is not installed.
-        KeyError: There is no such peer.
-    """
-    make = PEERS[name]
-
-    def caller(http_client: Any, chance: Random) -> Call:
-        return make(http_client, trace)
-
-    with _seeded(trace.seed):
-        return run_trace(trace, caller, name)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed Python's global random generator, which the SDK and tenacity use, inside the block."""
-    state = random.getstate()
-    random.seed(f"peer {seed}")
+    """Run one of :data:`PEERS` over a trace. The same seed gives the same result."""
+    make, state = PEERS[name], random.getstate()
+    random.seed(f"peer {trace.seed}")  # the global generator, which the SDK and tenacity use
     try:
-        yield
+        return run_trace(trace, lambda http_client, chance: make(http_client, trace), name)
     finally:
         random.setstate(state)
 
@@ -98,10 +79,6 @@ def _chat(http_client: Any, model: str, **arguments: Any) -> Any:
     )
 
 
-def _cookbook(http_client: Any, trace: Trace) -> Call:
-    return _backoff(http_client, lambda job: stop_after_attempt(6))
-
-
 def _many_retries(http_client: Any, trace: Trace) -> Call:
     flex, standard = _sdk(http_client, 20), _sdk(http_client, 2)
 
@@ -140,7 +117,9 @@ def _backoff(http_client: Any, stop: Callable[[TraceJob], Any]) -> Call:
 PEERS: Mapping[str, Callable[[Any, Trace], Call]] = {
     'ChatOpenAI(service_tier="flex")': _langchain,
     "the same .with_fallbacks([ChatOpenAI()])": _langchain_fallback,
-    "backoff 1-60 s, 6 tries, then standard": _cookbook,
+    "backoff 1-60 s, 6 tries, then standard": lambda http_client, trace: _backoff(
+        http_client, lambda job: stop_after_attempt(6)
+    ),
     "SDK max_retries=20, then standard": _many_retries,
     "backoff until the deadline - 30 s, then standard": _backoff_until,
 }

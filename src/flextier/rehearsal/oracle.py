@@ -54,9 +54,6 @@ def clairvoyant(trace: Trace) -> Clairvoyant:
     are fast again; of models with different latencies that share slots, the fast ones should go
     first; with a very tight rate limit, a job on standard may take the place of one that flex would
     have accepted. A range of latencies counts as its middle.
-
-    Args:
-        trace: The weather and the jobs.
     """
     pools: defaultdict[str, list[TraceJob]] = defaultdict(list)
     for job in trace.work:

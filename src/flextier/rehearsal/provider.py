@@ -35,25 +35,18 @@ TOKENS = Tokens(input_tokens=1_200, output_tokens=400, reasoning_tokens=250)
 
 @dataclass(slots=True)
 class ProviderCounts:
-    """Counts of a provider. Times are its loop's, in seconds.
-
-    Attributes:
-        requests: All requests.
-        refusals: Requests refused by flex.
-        rate_limited: Requests answered with 429 ``rate_limit_exceeded``, on any lane.
-        rejected: Requests answered with any other error.
-        stalls: Requests accepted, then without a response for a while or until a timeout.
-        abandoned: Requests that the client cancelled before the response: possibly billed.
-        billed: Time and tier of each response that was served and billed: ``(time, "flex")``.
-    """
+    """Counts of a provider's requests. Times are its loop's, in seconds."""
 
     requests: int = 0
     refusals: int = 0
     rate_limited: int = 0
     rejected: int = 0
+    """Those with any error but a refusal of flex, or 429 ``rate_limit_exceeded`` on any lane."""
     stalls: int = 0
     abandoned: int = 0
+    """Those that the client cancelled before the response: possibly billed."""
     billed: list[tuple[float, str]] = field(default_factory=list)
+    """Time and tier of each response that was served and billed."""
 
     @property
     def served(self) -> Counter[str]:
@@ -66,11 +59,6 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
 
     The weather's clock is that of the event loop, from the first request on. Read timeouts apply: a
     stall without end lasts until one, or until the client cancels the request. For one event loop.
-
-    Args:
-        weather: What happens to requests. Default latencies are 3 s for a response and 0.15 s for a
-            refusal.
-        seed: Chooses the weather's random numbers.
     """
 
     def __init__(self, weather: Weather, seed: int = 0) -> None:
@@ -91,7 +79,6 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         return http.AsyncClient(transport=self, trust_env=False)
 
     async def handle_async_request(self, request: Any) -> Any:
-        """Answer one request."""
         self.counts.requests += 1
         body = json.loads(await request.aread())
         try:

@@ -188,11 +188,7 @@ class MiscountError(RuntimeError):
 
 
 def check(reports: Iterable[CallReport], counts: ProviderCounts) -> None:
-    """Compare the client's reports with the provider's counts.
-
-    Raises:
-        MiscountError: They differ; the message lists the differences.
-    """
+    """Raise a ``MiscountError`` if the client's reports and the provider's counts differ."""
     calls = list(reports)
     outcomes = Counter(attempt.outcome for call in calls for attempt in call.attempts)
     served = Counter({tier_lane(tier).name: n for tier, n in counts.served.items()})

@@ -29,13 +29,7 @@ NEVER = "NeverEnded"
 
 
 def run_trace(trace: Trace, caller: Caller, name: str) -> TraceResult:
-    """Make the calls of a trace, each in its own task.
-
-    Args:
-        trace: The weather and the jobs.
-        caller: How the calls are made.
-        name: Name of the client that makes them.
-    """
+    """Make the calls of a trace, each in its own task; ``name`` is that of the client."""
     provider = TraceProvider(trace.weather, trace.seed)
     jobs = trace.work
     ended: dict[int, FinishedJob] = {}
@@ -43,10 +37,17 @@ def run_trace(trace: Trace, caller: Caller, name: str) -> TraceResult:
     async def main() -> None:
         async with provider.client() as http_client:
             call = caller(http_client, Random(f"caller {trace.seed}"))
-            await asyncio.gather(*(run(call, number) for number in range(len(jobs))))
+            await asyncio.gather(*(run(call, number, job) for number, job in enumerate(jobs)))
 
-    async def run(call: Call, number: int) -> None:
-        ended[number] = await _run_job(call, jobs[number])
+    async def run(call: Call, number: int, job: TraceJob) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(job.arrives - loop.time())
+        error = None
+        try:
+            await call(job)
+        except Exception as failure:  # noqa: BLE001 - counted, whatever it is
+            error = type(failure).__name__
+        ended[number] = FinishedJob(job, loop.time(), error)
 
     began = time.perf_counter()
     try:
@@ -64,14 +65,3 @@ def run_trace(trace: Trace, caller: Caller, name: str) -> TraceResult:
         virtual_seconds=end,
         real_seconds=time.perf_counter() - began,
     )
-
-
-async def _run_job(call: Call, job: TraceJob) -> FinishedJob:
-    loop = asyncio.get_running_loop()
-    await asyncio.sleep(job.arrives - loop.time())
-    error = None
-    try:
-        await call(job)
-    except Exception as failure:  # noqa: BLE001 - counted, whatever it is
-        error = type(failure).__name__
-    return FinishedJob(job, loop.time(), error)

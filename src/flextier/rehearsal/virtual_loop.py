@@ -48,9 +48,7 @@ class _JumpingSelector(selectors.SelectSelector):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop in virtual time, which starts at 0 seconds.
 
-    Raises:
-        VirtualDeadlockError: From ``run_until_complete`` and ``run_forever``: nothing is ready and
-            no timer is left. A real loop would hang.
+    Where a real loop would hang, as no timer is left, it raises a ``VirtualDeadlockError``.
     """
 
     def __init__(self) -> None:
@@ -78,12 +76,6 @@ def run_virtually(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     It runs in an empty context, without the ``track()``, ``override()`` or ``budget()`` blocks
     around it. Inside a running event loop, it runs in a thread and blocks that loop.
-
-    Args:
-        main: Makes the coroutine to run; called on the new loop's thread.
-
-    Raises:
-        VirtualDeadlockError: every task waits without end.
     """
     try:
         asyncio.get_running_loop()
@@ -98,17 +90,12 @@ def _run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return loop.run_until_complete(main())
     finally:
-        try:
-            _cancel_tasks(loop)
+        try:  # as asyncio.run does
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
-
-
-def _cancel_tasks(loop: VirtualLoop) -> None:
-    """Cancel the remaining tasks, as ``asyncio.run`` does."""
-    left = asyncio.all_tasks(loop)
-    for task in left:
-        task.cancel()
-    if left:
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))

@@ -66,12 +66,8 @@ def _as_http_error(error: Exception) -> Exception:
 class AiohttpTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx2
     """The connections of one event loop. Created while the loop is running.
 
-    Args:
-        socket_options: set on every socket.
-        ssl_context: for servers behind TLS.
-        limits: httpx's; all connections are kept until ``keepalive_expiry``, not only
-            ``max_keepalive_connections``, unless that is 0.
-        proxy: httpx's; its URL begins with ``http://``.
+    ``limits`` and ``proxy`` are httpx's; all connections are kept until ``keepalive_expiry``, not
+    only ``max_keepalive_connections``, unless that is 0.
     """
 
     def __init__(
@@ -80,12 +76,17 @@ class AiohttpTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
         self._proxy = None if proxy is None else URL(str(proxy.url))
         self._proxy_headers = {} if proxy is None else _proxy_headers(proxy)
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        keepalive: dict[str, Any] = {"force_close": True}
+        if limits.max_keepalive_connections != 0:
+            expiry = limits.keepalive_expiry
+            keepalive = {"keepalive_timeout": 1e9 if expiry is None else expiry}
+        new_socket: SocketFactoryType = partial(_new_socket, tuple(socket_options), self._sockets)
         self._connector = _Connector(
             ssl=ssl_context,
             limit=limits.max_connections or 0,
             resolver=ThreadedResolver(),
-            socket_factory=_socket_factory(tuple(socket_options), self._sockets),
-            **_keepalive(limits),
+            socket_factory=new_socket,
+            **keepalive,
         )
         self._session = aiohttp.ClientSession(
             connector=self._connector,
@@ -197,31 +198,20 @@ def _stop_writing(transport: Any) -> None:
         transport.abort()
 
 
-def _socket_factory(
-    options: tuple[Any, ...], created: weakref.WeakSet[socket.socket]
-) -> SocketFactoryType:
-    def new_socket(address: Any) -> socket.socket:
-        family, kind, protocol, _, _ = address
-        new = socket.socket(family, kind, protocol)
-        try:
-            new.setblocking(False)
-            for option in options:
-                new.setsockopt(*option)
-        except BaseException:
-            new.close()
-            raise
-        created.add(new)
-        return new
-
-    return new_socket
-
-
-def _keepalive(limits: Any) -> dict[str, Any]:
-    """The connector's arguments for how long idle connections are kept."""
-    if limits.max_keepalive_connections == 0:
-        return {"force_close": True}
-    expiry = limits.keepalive_expiry
-    return {"keepalive_timeout": 1e9 if expiry is None else expiry}
+def _new_socket(
+    options: tuple[Any, ...], created: weakref.WeakSet[socket.socket], address: Any
+) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    new = socket.socket(family, kind, protocol)
+    try:
+        new.setblocking(False)
+        for option in options:
+            new.setsockopt(*option)
+    except BaseException:
+        new.close()
+        raise
+    created.add(new)
+    return new
 
 
 def _proxy_headers(proxy: Any) -> dict[str, str]:

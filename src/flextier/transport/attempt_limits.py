@@ -27,12 +27,9 @@ class time_limit:
     """End every socket operation of this thread within ``seconds``, all of them taken together.
 
     httpx's own timeouts apply to one read each, so a body that trickles in could outlast them.
-    Applies to our sync HTTP client only (``transport/http_clients.py``).
-
-    Args:
-        seconds: from now on.
-        stalls_in: called before each read, and again after as many seconds of silence as it
-            returns; 0 ends the read as if its time were up.
+    Applies to our sync HTTP client only (``transport/http_clients.py``). ``stalls_in`` is called
+    before each read, and again after as many seconds of silence as it returns; 0 ends the read as
+    if its time were up.
     """
 
     __slots__ = ("_seconds", "_stalls_in", "_token")
@@ -49,15 +46,10 @@ class time_limit:
 
 
 class async_time_limit:
-    """End the async code inside after ``seconds``, or when it has stalled.
+    """End the async code inside after ``seconds``, or when it has stalled: an ``APITimeoutError``.
 
-    Args:
-        seconds: from now on.
-        stalls_in: as for :class:`time_limit`. Not called under trio, which has no such timer.
-        request: returns a request object for the error.
-
-    Raises:
-        openai.APITimeoutError: the code was ended.
+    ``stalls_in`` is as for :class:`time_limit`. It is not called under trio, which has no such
+    timer. ``request`` returns a request object for the error.
     """
 
     __slots__ = ("_request", "_scope", "_seconds", "_stalls_in", "_timer")
@@ -115,26 +107,15 @@ class TimeLimitedStream:
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         _, stalls_in = _LIMIT.get()
-        if stalls_in is None:
-            data: bytes = self._stream.read(
-                max_bytes, timeout=clipped_timeout(timeout, "ReadTimeout")
-            )
-            return data
-        return self._read_until_stalled(max_bytes, timeout, stalls_in)
-
-    def _read_until_stalled(
-        self, max_bytes: int, timeout: float | None, stalls_in: Callable[[], float]
-    ) -> bytes:
-        read_timeout = httpcore_error("ReadTimeout")
         while True:
             left = clipped_timeout(timeout, "ReadTimeout")
-            seconds = stalls_in()
+            seconds = math.inf if stalls_in is None else stalls_in()
             if seconds <= 0:
-                raise read_timeout("the attempt has stalled")
-            last = left is not None and left <= seconds
+                raise httpcore_error("ReadTimeout")("the attempt has stalled")
+            last = stalls_in is None or (left is not None and left <= seconds)
             try:
                 data: bytes = self._stream.read(max_bytes, timeout=left if last else seconds)
-            except read_timeout:
+            except httpcore_error("ReadTimeout"):
                 if last:
                     raise
             else:

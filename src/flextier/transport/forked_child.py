@@ -10,23 +10,15 @@ import os
 import socket
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from flextier._utils.fork import after_fork_in_child
 
-
-class ConnectionOwner(Protocol):
-    """What has connections."""
-
-    def drop_inherited(self) -> None:
-        """Have no connections any more; called in a forked child."""
+_OWNERS: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-_OWNERS: weakref.WeakSet[ConnectionOwner] = weakref.WeakSet()
-
-
-def drop_in_child(owner: ConnectionOwner) -> None:
-    """Have ``owner`` drop its connections in every forked child, as long as it lives."""
+def drop_in_child(owner: Any) -> None:
+    """Call ``owner.drop_inherited`` in every forked child, as long as it lives."""
     _OWNERS.add(owner)
 
 
@@ -41,9 +33,8 @@ after_fork_in_child(_drop_all)
 def disconnect(sockets: Iterable[Any]) -> None:
     """Make this process's copies of connections lead nowhere; the parent's are as they were.
 
-    Reading finds the end, writing an error. The file descriptors stay open: closed ones would be
-    reused for new connections, under which the parent's event loop may have them in its selector,
-    which the child shares.
+    The file descriptors stay open: closed ones would be reused for new connections, while the
+    selector of the parent's event loop, which the child shares, may have them.
     """
     nowhere, peer = socket.socketpair()
     peer.close()

@@ -109,10 +109,7 @@ def _options(given: Iterable[SocketOption] | None) -> tuple[SocketOption, ...]:
 
 
 class _Backend:
-    """httpcore's network backend, with socket options.
-
-    A backend and not the transport's ``socket_options``, which httpcore drops behind proxies.
-    """
+    """httpcore's network backend, with socket options: it drops the transport's behind proxies."""
 
     def __init__(self, backend: Any, options: tuple[SocketOption, ...]) -> None:
         self._backend = backend

@@ -21,11 +21,9 @@ _INHERITED: list[Any] = []
 
 
 class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or httpx2
-    """A transport for each event loop, closed with the loop.
+    """A transport for each event loop, created by ``make``, and closed with the loop.
 
-    Args:
-        make: creates a transport for the running event loop.
-        intercepted: sends the requests while a tool replaces httpx's methods; None: this does.
+    ``intercepted`` sends the requests while a tool replaces httpx's methods; None: this does.
     """
 
     def __init__(
@@ -51,18 +49,15 @@ class PerLoopTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx 
 
     async def _open_and_send(self, request: Any) -> Any:
         loop = _running_loop()
-        self._drop_closed()
+        for other in list(self._open):
+            # Closed without shutting down its async generators; trio's tokens are never closed.
+            if getattr(other, "is_closed", bool)():
+                _drop(self._open, other)
         transport = self._make()
         lifetime = _open_until_loop_ends(transport, partial(_forget, self._open, loop, transport))
         self._open[loop] = (transport, lifetime)
         await _begun(lifetime, loop)
         return await transport.handle_async_request(request)
-
-    def _drop_closed(self) -> None:
-        """Drop the transports of loops that were closed without shutting down async generators."""
-        for loop in list(self._open):
-            if getattr(loop, "is_closed", bool)():
-                _drop(self._open, loop)
 
     def drop_inherited(self) -> None:
         """Have no connections of the parent's, in a forked child."""
