@@ -46,7 +46,7 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 def clean_slate() -> Iterator[None]:
     """No test sees another's pace, journals or warnings, and none leaves a call that waits."""
     forget()
-    poll_schedule._SCHEDULES.clear()
+    poll_schedule.POLL_SCHEDULES.clear()
     lifecycle.warn_unstored.cache_clear()
     yield
     left = [one for one in waiters._BY_CLIENT.values() if not one.empty]

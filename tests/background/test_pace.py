@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 from flextier.background import poll_schedule
-from flextier.background.poll_schedule import PollSchedule
+from flextier.background.poll_schedule import POLL_SCHEDULES, PollSchedule
+from flextier.capacity import AccountKey
 
 EIGHT_HOURS = 28_800.0
 LONGEST = 300.0
@@ -77,3 +78,13 @@ def test_looks_come_some_at_a_time() -> None:
     moments = looks(PollSchedule(), 300, 60.0)
     assert len(set(moments)) <= 240
     assert all(moment * 4 == int(moment * 4) for moment in moments)
+
+
+def test_schedules_of_accounts_that_are_not_used_are_dropped() -> None:
+    """After an hour without a poll, once there are many."""
+    accounts = [AccountKey("https://api.openai.com/v1/", str(number)) for number in range(101)]
+    schedules = [POLL_SCHEDULES.of(account, 0.0) for account in accounts[:100]]
+    schedules[0].interval(1_000.0, 0.0, 60.0, 0.5)
+    POLL_SCHEDULES.of(accounts[100], 4_000.0)
+    assert list(POLL_SCHEDULES) == [accounts[0], accounts[100]]
+    POLL_SCHEDULES.clear()

@@ -68,7 +68,7 @@ def clean_desks() -> Iterator[None]:
 
 def working() -> list[str]:
     """The batch threads that are still running although no call is waiting."""
-    for one in manager._MANAGERS.values():
+    for one in manager.MANAGERS.values():
         one.cancel_unjournaled(time.monotonic() + 5.0)
     for _ in range(60_000):
         left = [t.name for t in threading.enumerate() if t.name.startswith("flextier-batch-")]
@@ -80,11 +80,11 @@ def working() -> list[str]:
 
 def forget() -> None:
     """Start as a new process does."""
-    for one in manager._MANAGERS.values():
+    for one in manager.MANAGERS.values():
         if one._api is not None:
             one._api._client.close()
             one._api._transfers.close()
-    manager._MANAGERS.clear()
+    manager.MANAGERS.clear()
     for known in open_journals._OPEN.values():
         known.close()
     open_journals._OPEN.clear()

@@ -13,6 +13,8 @@ import pytest
 import flextier.batch
 from flextier import AsyncFlexOpenAI, FlexDeadlineExceeded, FlexOpenAI, track
 from flextier._openai.compat import http
+from flextier.batch.manager import MANAGERS
+from flextier.capacity import AccountKey
 from flextier.errors import BatchDetached
 from flextier.sim import BatchOutcome, BatchWeather, Fault, Simulator, Weather
 from tests.batch.conftest import forget
@@ -361,3 +363,15 @@ def _streamed(client: FlexOpenAI) -> Any:
 
 def _working() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("flextier-batch-")]
+
+
+def test_managers_of_accounts_that_are_not_used_are_dropped() -> None:
+    """After an hour without a call, once there are many; not while a batch is under way."""
+    accounts = [AccountKey("https://api.openai.com/v1/", str(number)) for number in range(101)]
+    for account in accounts[:100]:
+        MANAGERS.of(account, 0.0)
+    waiting: Any = MANAGERS[accounts[0]].by_tag
+    waiting["tag"] = None
+    MANAGERS.of(accounts[100], 4_000.0)
+    assert list(MANAGERS) == [accounts[0], accounts[100]]
+    waiting.clear()

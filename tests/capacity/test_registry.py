@@ -142,7 +142,7 @@ def test_memories_are_apart() -> None:
 def test_a_forked_child_starts_without_state() -> None:
     """The child has no waiting calls, and no lock held by a thread of the parent."""
     CAPACITY.mark_unsupported(KEY)
-    with CAPACITY._lock:
+    with CAPACITY._limiters._lock:
         child = os.fork()
         if child == 0:
             known = CAPACITY.snapshot(0.0) or CAPACITY.shut_for(KEY, 0.0)

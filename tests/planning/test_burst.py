@@ -43,3 +43,11 @@ def test_after_a_fork() -> None:
     bursts.call_started(KEY, 1.0, 10)
     bursts.reset_after_fork()
     assert bursts.call_started(KEY, 1.0, 10)
+
+
+def test_expired_windows_of_accounts_that_are_not_used_are_dropped() -> None:
+    """What was learned of an account is not kept longer than it counts."""
+    bursts = BurstTracker()
+    for number in range(5):
+        bursts.window_expired(number, number * SKIP_WINDOW_FOR)
+    assert len(bursts._skip_until) == 1

@@ -6,7 +6,7 @@ import math
 import threading
 
 from flextier._utils.fork import after_fork_in_child
-from flextier.capacity import AccountKey
+from flextier.capacity import AccountKey, LatelyUsed
 
 MIN_POLL_INTERVAL = 2.0
 """Seconds between the first polls."""
@@ -36,8 +36,12 @@ _RATE_STEP = 0.02
 class PollSchedule:
     """The poll rate that all calls of one account share."""
 
+    is_busy = False
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.last_used = 0.0
+        """When an interval was last asked for."""
         self._rate = _MAX_RATE
         self._next = self._paused_until = -1e18
 
@@ -47,6 +51,7 @@ class PollSchedule:
         At most ``max_interval``, unless the account is rate limited. ``jitter`` is a random number
         in [0, 1): responses created together drift apart.
         """
+        self.last_used = now
         own = max(MIN_POLL_INTERVAL, age * _AGE_SHARE) * (0.8 + 0.4 * jitter)
         paused = self.paused_for(now)
         with self._lock:
@@ -75,10 +80,5 @@ class PollSchedule:
             self._paused_until = max(self._paused_until, now + wait)
 
 
-_SCHEDULES: dict[AccountKey, PollSchedule] = {}
-after_fork_in_child(_SCHEDULES.clear)  # the waiting calls belong to the parent process
-
-
-def poll_schedule_of(account: AccountKey) -> PollSchedule:
-    """The poll schedule of an account."""
-    return _SCHEDULES.get(account) or _SCHEDULES.setdefault(account, PollSchedule())
+POLL_SCHEDULES = LatelyUsed[AccountKey, PollSchedule](PollSchedule)
+after_fork_in_child(POLL_SCHEDULES.reset)  # the waiting calls belong to the parent process

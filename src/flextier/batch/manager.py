@@ -24,7 +24,7 @@ from flextier.batch.pending_calls import GroupKey, wake_all
 from flextier.batch.resumed_batch import ResumedBatch
 from flextier.batch.sync_client import sync_client_for
 from flextier.batch.worker import BatchWorker, new_worker
-from flextier.capacity import AccountKey
+from flextier.capacity import AccountKey, LatelyUsed
 from flextier.journal.call_entry import CallEntry
 from flextier.lanes import CallFacts
 from flextier.lanes.batch import LINE_ERROR
@@ -74,10 +74,16 @@ class BatchManager(AccountBatches):
 
     def __init__(self) -> None:
         super().__init__()
+        self.last_used = 0.0
         self._id_prefix = os.urandom(6).hex()
         self._serial = count(1)
         self._client: Any = None
         self._bound = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch has not ended."""
+        return bool(self.by_tag)
 
     def submit(self, client: Any, call: BatchCall) -> BatchFuture:
         """A future for the call, which joins the next batch, or the batch that has its line.
@@ -179,13 +185,8 @@ class BatchManager(AccountBatches):
                 worker.thread.join(max(0.0, until - time.monotonic()))
 
 
-_MANAGERS: dict[AccountKey, BatchManager] = {}
-after_fork_in_child(_MANAGERS.clear)  # their threads run in the parent process only
-
-
-def manager_of(account: AccountKey) -> BatchManager:
-    """The manager of an account."""
-    return _MANAGERS.get(account) or _MANAGERS.setdefault(account, BatchManager())
+MANAGERS = LatelyUsed[AccountKey, BatchManager](BatchManager)
+after_fork_in_child(MANAGERS.reset)  # their threads run in the parent process only
 
 
 def detach() -> int:
@@ -198,11 +199,11 @@ def detach() -> int:
     Returns:
         The number of detached calls.
     """
-    return waiters.detach() + sum(manager.detach() for manager in list(_MANAGERS.values()))
+    return waiters.detach() + sum(manager.detach() for manager in list(MANAGERS.values()))
 
 
 @atexit.register
 def _cancel_at_exit() -> None:
     until = time.monotonic() + _EXIT_TIMEOUT
-    for manager in list(_MANAGERS.values()):
+    for manager in list(MANAGERS.values()):
         manager.cancel_unjournaled(until)

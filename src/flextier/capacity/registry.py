@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Protocol, TypeVar
 
 from flextier._utils.fork import after_fork_in_child
 from flextier.capacity.account_key import LaneKey
@@ -15,8 +17,56 @@ from flextier.capacity.snapshot import LaneState, state_of
 from flextier.capacity.unsupported_lanes import UnsupportedLanes
 
 _FEW = 100
-"""Limiters that are kept, whether they are used or not."""
+"""Values that are kept, whether they are used or not."""
 _UNUSED = 3600.0
+
+
+class _Value(Protocol):
+    last_used: float
+
+    @property
+    def is_busy(self) -> bool: ...
+
+
+_K = TypeVar("_K")
+_V = TypeVar("_V", bound=_Value)
+
+
+class LatelyUsed(dict[_K, _V]):
+    """Values by key, made at first use; above 100, those unused for an hour are dropped."""
+
+    def __init__(
+        self, make: Callable[[], _V], on_drop: Callable[[], object] = lambda: None
+    ) -> None:
+        super().__init__()
+        self._make, self._on_drop = make, on_drop
+        self.reset()
+
+    def of(self, key: _K, now: float) -> _V:
+        """The value of a key."""
+        value = self.get(key)
+        if value is None:
+            with self._lock:
+                if len(self) >= self._most:
+                    self._drop_unused(now)
+                value = self.setdefault(key, self._make())
+        value.last_used = now
+        return value
+
+    def _drop_unused(self, now: float) -> None:
+        values = list(self.items())
+        for key, value in values:
+            if not value.is_busy and now - value.last_used >= _UNUSED:
+                del self[key]
+        self._most = max(_FEW, 2 * len(self))
+        if len(self) < len(values):
+            self._on_drop()
+
+    def reset(self) -> None:
+        """Clear everything, as in a new process, or in a forked child."""
+        self._lock = threading.Lock()
+        self._most = _FEW
+        self.clear()
 
 
 class LimiterRegistry(UnsupportedLanes):
@@ -24,33 +74,13 @@ class LimiterRegistry(UnsupportedLanes):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = threading.Lock()
-        self._limiters: dict[tuple[str, str, str], Limiter] = {}
-        self._most = _FEW
+        self._limiters: LatelyUsed[tuple[str, str, str], Limiter] = LatelyUsed(
+            Limiter, on_drop=lambda: self.keep(self._limiters)
+        )
 
     def limiter(self, base_url: str, account: str, model: str, now: float) -> Limiter:
         """The limiter that all calls of an account and model share; made at first use."""
-        where = (base_url, account, model)
-        limiter = self._limiters.get(where)
-        if limiter is None:
-            with self._lock:
-                if len(self._limiters) >= self._most:
-                    self._drop_unused(now)
-                limiter = self._limiters.setdefault(where, Limiter())
-        limiter.last_used = now
-        return limiter
-
-    def _drop_unused(self, now: float) -> None:
-        """Drop what is known of models and accounts that had no call for an hour."""
-        kept = {
-            where: limiter
-            for where, limiter in self._limiters.items()
-            if limiter.is_busy or now - limiter.last_used < _UNUSED
-        }
-        if len(kept) < len(self._limiters):
-            self._limiters = kept
-            self.keep(kept)  # and the version changes, as plans refer to limiters
-        self._most = max(_FEW, 2 * len(kept))
+        return self._limiters.of((base_url, account, model), now)
 
     def shut_for(self, key: LaneKey, now: float) -> float:
         """Seconds until the server allows requests on the lane (0: now; infinity: unsupported)."""
@@ -61,21 +91,20 @@ class LimiterRegistry(UnsupportedLanes):
 
     def snapshot(self, now: float) -> tuple[LaneState, ...]:
         """The state of every lane that was used."""
-        with self._lock:
-            limiters = list(self._limiters.items())
 
         def show(where: tuple[str, str, str], estimator: LaneEstimator, waiting: int) -> LaneState:
             unsupported = self.is_unsupported(LaneKey(*where, estimator.name))
             return state_of(where, estimator, waiting, now, unsupported)
 
         return tuple(
-            state for where, limiter in limiters for state in limiter.lanes(partial(show, where))
+            state
+            for where, limiter in list(self._limiters.items())
+            for state in limiter.lanes(partial(show, where))
         )
 
     def reset(self) -> None:
         """Clear everything, as in a new process. Calls under way end at their old limiters."""
-        self._lock = threading.Lock()
-        self._limiters, self._most = {}, _FEW
+        self._limiters.reset()
         self.clear()
 
 

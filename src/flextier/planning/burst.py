@@ -46,7 +46,8 @@ class BurstTracker:
     def window_expired(self, key: Hashable, now: float) -> None:
         """Record that a batch window expired with too few calls."""
         with self._lock:
-            self._skip_until[key] = now + SKIP_WINDOW_FOR
+            others = {one: until for one, until in self._skip_until.items() if until > now}
+            self._skip_until = {**others, key: now + SKIP_WINDOW_FOR}
 
     def reset_after_fork(self) -> None:
         """Clear everything: the calls under way are the parent's."""

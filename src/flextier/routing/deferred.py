@@ -11,12 +11,12 @@ from typing import Any
 from flextier._openai.compat import timeout_error
 from flextier.background.api import BackgroundRequests, PolledResponse
 from flextier.background.lifecycle import BackgroundLifecycle
-from flextier.background.poll_schedule import poll_schedule_of
+from flextier.background.poll_schedule import POLL_SCHEDULES
 from flextier.background.waiters import waiters_of
 from flextier.batch.failed_outcomes import not_written
 from flextier.batch.future import BatchFuture, resubmit
 from flextier.batch.line_response import http_response
-from flextier.batch.manager import BatchCall, manager_of
+from flextier.batch.manager import MANAGERS, BatchCall
 from flextier.calls.answer import Answer
 from flextier.routing.call import CallState
 from flextier.routing.steps import Background, Pause, Served, Steps
@@ -74,7 +74,7 @@ def _submit(state: CallState) -> BatchFuture:
         state.ladder,
     )
     try:
-        return manager_of(setting.account).submit(transport.client, call)
+        return MANAGERS.of(setting.account, setting.clock.now()).submit(transport.client, call)
     except OSError as error:
         raise not_written(transport.new_request(), error) from error
 
@@ -112,7 +112,7 @@ def _lifecycle(state: CallState) -> BackgroundLifecycle:
         requests=BackgroundRequests(state.transport.options, state.tier),
         lane=lane,
         run_id=None if run is None else run(),
-        schedule=poll_schedule_of(setting.account),
+        schedule=POLL_SCHEDULES.of(setting.account, clock.now()),
         clock=clock,
         entry=entry,
         on_accepted=accepted,
