@@ -56,19 +56,16 @@ def table(plan: Plan) -> str:
     """The plan as a table: lanes, prices, durations, and why other lanes are not used."""
     time = "no deadline" if plan.deadline is None else f"{span(plan.deadline)} to the deadline"
     heads = ("", "lane", "US$/M in", "out", "of standard", "an answer takes")
-    rows = [_row(plan, one, str(rank)) for rank, one in enumerate(_taken(plan), start=1)]
+    taken = [one for one in plan.considered if not one.against]
+    rows = [_row(plan, one, str(rank)) for rank, one in enumerate(taken, start=1)]
     lines = [f"{plan.model}, {time}", "", *text_table([heads, *rows])]
-    if any(one.lane.execution == "batch" for one in _taken(plan)):
+    if any(lane.execution == "batch" for lane in plan.lanes):
         few = f"{plan.batch_min_calls} calls at once or more (batch_min_calls)"
         lines += ["", f"batch: for {few}; with fewer, the next lane"]
     against = [(one.lane.name, one.against) for one in plan.considered if one.against]
     if against:
         lines += ["", "Not used:", *text_table(against)]
     return "\n".join(lines) + "\n"
-
-
-def _taken(plan: Plan) -> list[Considered]:
-    return [one for one in plan.considered if not one.against]
 
 
 def _row(plan: Plan, one: Considered, rank: str) -> tuple[str, ...]:
@@ -80,12 +77,10 @@ def _row(plan: Plan, one: Considered, rank: str) -> tuple[str, ...]:
 def _rates(model: str, lane: str) -> tuple[str, str] | None:
     """US$ per million tokens of input and output, of short prompts; None: no price is known."""
     try:
-        band = price_book().sheet(model=model, lane=lane).bands[-1]
+        rates = price_book().sheet(model=model, lane=lane).bands[-1].rates
     except ValueError:
         return None
-    if band.rates is None:
-        return None
-    return plain_digits(band.rates.input), plain_digits(band.rates.output)
+    return None if rates is None else (plain_digits(rates.input), plain_digits(rates.output))
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from flextier._openai.request_with_tier import attempt_options
 from flextier.calls.answer import why_unreadable
 from flextier.errors import MalformedAnswerError
 from flextier.lanes import Lane
+from flextier.lanes.retry_after import positive_seconds
 
 # Timeouts in seconds. Polls and cancellations are answered at once; a creation sends all its input.
 _POLL_TIMEOUT, _CREATE_TIMEOUT, _CONNECT_TIMEOUT = 30.0, 120.0, 10.0
@@ -137,17 +138,10 @@ def polled(response: Any) -> PolledResponse:
         raise _unreadable(f"expected a background response, but got {content[:80]!r}")
     request_id = response.headers.get("x-request-id")
     if status not in ENDED:
-        kept, poll_after = {"store": body.get("store")}, _poll_after(response.headers)
+        poll_after = positive_seconds(response.headers.get("openai-poll-after-ms"), 0.001) or 0.0
+        kept = {"store": body.get("store")}
         return PolledResponse(response_id, status, kept, b"", request_id, poll_after)
     return PolledResponse(response_id, status, body, content, request_id)
-
-
-def _poll_after(headers: Any) -> float:
-    try:
-        seconds = float(headers.get("openai-poll-after-ms", "")) / 1000
-    except ValueError:
-        return 0.0
-    return seconds if 0 < seconds < math.inf else 0.0
 
 
 def _unreadable(message: str) -> MalformedAnswerError:

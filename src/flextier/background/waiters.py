@@ -82,10 +82,7 @@ _LOCK = threading.Lock()
 def waiters_of(http_client: Any) -> ClientWaiters:
     """The waiting calls of this HTTP client."""
     with _LOCK:
-        waiters = _BY_CLIENT.get(http_client)
-        if waiters is None:
-            waiters = _BY_CLIENT[http_client] = ClientWaiters()
-        return waiters
+        return _BY_CLIENT.setdefault(http_client, ClientWaiters())
 
 
 def stop_waiters(http_client: Any) -> ClientWaiters | None:

@@ -49,15 +49,7 @@ def done_of(batch: Batch) -> str:
 
 def page(batch: Batch) -> str:
     """All details of a batch, as text."""
-    facts = [*_names(batch), *_times(batch), *_amounts(batch)]
-    facts += [("metadata", f"{key}={value}") for key, value in (batch.metadata or {}).items()]
-    width = max(len(name) for name, _ in facts)
-    lines = [f"{name.ljust(width)}  {plain(shown)}" for name, shown in facts]
-    return "\n".join([*lines, *_errors(batch)]) + "\n"
-
-
-def _names(batch: Batch) -> list[tuple[str, str]]:
-    shown = (
+    names = (
         ("id", batch.id),
         ("status", batch.status),
         ("endpoint", batch.endpoint),
@@ -67,12 +59,17 @@ def _names(batch: Batch) -> list[tuple[str, str]]:
         ("output file", batch.output_file_id),
         ("error file", batch.error_file_id),
     )
-    return [(name, value) for name, value in shown if value]
-
-
-def _times(batch: Batch) -> list[tuple[str, str]]:
-    stamps = ((name, getattr(batch, f"{name}_at", None)) for name in _TIMESTAMPS)
-    return [(name.replace("_", " "), f"{_time(at)} UTC") for name, at in stamps if at is not None]
+    facts = [(name, value) for name, value in names if value]
+    stamps = ((name.replace("_", " "), getattr(batch, f"{name}_at", None)) for name in _TIMESTAMPS)
+    facts += [(name, f"{_time(at)} UTC") for name, at in stamps if at is not None]
+    facts += _amounts(batch)
+    facts += [("metadata", f"{key}={value}") for key, value in (batch.metadata or {}).items()]
+    width = max(len(name) for name, _ in facts)
+    lines = [f"{name.ljust(width)}  {plain(shown)}" for name, shown in facts]
+    errors = ["error: " + error for error in errors_of(batch)]
+    if len(errors) > _MAX_ERRORS:
+        errors[_MAX_ERRORS:] = [f"and {count(len(errors) - _MAX_ERRORS, 'error')} more: --json"]
+    return "\n".join([*lines, *errors]) + "\n"
 
 
 def _amounts(batch: Batch) -> list[tuple[str, str]]:
@@ -97,13 +94,6 @@ def _amounts(batch: Batch) -> list[tuple[str, str]]:
             words += f", {dollars(cost.saved)} less than on standard"
         shown.append(("cost", words + (f" (estimated: {cost.reason})" if cost.reason else "")))
     return shown
-
-
-def _errors(batch: Batch) -> list[str]:
-    lines = ["error: " + error for error in errors_of(batch)]
-    if len(lines) > _MAX_ERRORS:
-        lines[_MAX_ERRORS:] = [f"and {count(len(lines) - _MAX_ERRORS, 'error')} more: --json"]
-    return lines
 
 
 def errors_of(batch: Batch) -> list[str]:

@@ -54,17 +54,15 @@ def line_response(line: dict[str, Any] | None, endpoint: str) -> LineResponse | 
         encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     except RecursionError:
         encoded, problem = "null", "it is nested too deeply"
+    # A readable answer of the Responses API may be a failure.
+    is_failed = isinstance(body, dict) and body.get("status") == "failed"
     return LineResponse(
         error or 200,
         request_id if isinstance(request_id, str) else None,
         encoded.encode("utf-8", "surrogatepass"),
-        error is None and not problem and not _is_failed(body),
+        error is None and not problem and not is_failed,
         problem,
     )
-
-
-def _is_failed(body: Any) -> bool:
-    return isinstance(body, dict) and body.get("status") == "failed"  # as the Responses API may
 
 
 def read_lines(

@@ -18,12 +18,7 @@ from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier._utils.durations import Duration, named_seconds
 from flextier.batch.api import TAG, TERMINAL, BatchAPI, created_at
 from flextier.batch.jsonl import Lines, input_file
-from flextier.batch.retrying_api import (
-    default_backoff,
-    growing_interval,
-    retry_wait,
-    with_retries,
-)
+from flextier.batch.retrying_api import default_backoff, growing_interval, retry_wait, with_retries
 from flextier.batch.submit import CLOCK_SKEW, BatchSubmission
 
 _PAGE = 100

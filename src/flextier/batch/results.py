@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, BinaryIO
@@ -102,9 +101,8 @@ def fetch(
     bill = BatchBill(batch)
     with atomic_write(out) as file:
         results = _Results(bill, batch.endpoint)
-        for file_id in (batch.output_file_id, batch.error_file_id):
-            if file_id:
-                results.add_file(_content(api, file_id, clock))
+        for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
+            results.add_file(_content(api, file_id, clock))
         requests = _requests(api, batch, clock)
         results.write(file, requests, batch)
     return Fetched(
@@ -151,9 +149,8 @@ class _Results:
         """Add the lines of the output or error file."""
         for offset, length, line in read_lines(content.file):
             self._count(line)
-            custom_id = None if line is None else line.get("custom_id")
-            place = (content, offset, length)
-            if isinstance(custom_id, str) and custom_id not in self._lines_by_id:
+            custom_id, place = _id_of(line), (content, offset, length)
+            if custom_id is not None and custom_id not in self._lines_by_id:
                 self._lines_by_id[custom_id] = place
             else:
                 self._other_lines.append(place)
@@ -164,22 +161,24 @@ class _Results:
         if line is not None and response is not None and response.is_answer:
             self.done += 1
             self._bill.add(line["response"]["body"])
-        elif response is not None:
-            self.failed += 1
-        elif isinstance(error, dict) and error.get("code") in _UNPROCESSED:
+        elif response is None and isinstance(error, dict) and error.get("code") in _UNPROCESSED:
             self.unfinished += 1
         else:
             self.failed += 1
 
     def write(self, file: BinaryIO, requests: DownloadedFile | None, batch: Batch) -> None:
         """Write all lines, in the order of the input file if it is given."""
-        for custom_id in () if requests is None else _custom_ids(requests):
+        for _, _, request in () if requests is None else read_lines(requests.file):
+            custom_id = _id_of(request)
             place = self._lines_by_id.pop(custom_id or "", None)
             if place is not None:
                 file.write(_read(place))
             else:
                 self.unfinished += 1
-                file.write(_missing_line(custom_id, batch.status))
+                message = "The batch has no line for this request."
+                error = {"code": f"batch_{batch.status}", "message": message}
+                line = {"id": None, "custom_id": custom_id, "response": None, "error": error}
+                file.write(json.dumps(line).encode() + b"\n")
         for place in (*self._lines_by_id.values(), *self._other_lines):
             file.write(_read(place))
         if requests is None and batch.request_counts is not None:
@@ -187,18 +186,11 @@ class _Results:
             self.unfinished += max(0, batch.request_counts.total - counted)
 
 
-def _custom_ids(requests: DownloadedFile) -> Iterator[str | None]:
-    for _, _, line in read_lines(requests.file):
-        custom_id = None if line is None else line.get("custom_id")
-        yield custom_id if isinstance(custom_id, str) else None
+def _id_of(line: dict[str, Any] | None) -> str | None:
+    custom_id = None if line is None else line.get("custom_id")
+    return custom_id if isinstance(custom_id, str) else None
 
 
 def _read(place: tuple[DownloadedFile, int, int]) -> bytes:
     content, offset, length = place
     return content.read(offset, length).rstrip(b"\r\n") + b"\n"
-
-
-def _missing_line(custom_id: str | None, status: str) -> bytes:
-    error = {"code": f"batch_{status}", "message": "The batch has no line for this request."}
-    line = {"id": None, "custom_id": custom_id, "response": None, "error": error}
-    return json.dumps(line).encode() + b"\n"

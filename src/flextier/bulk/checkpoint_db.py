@@ -136,10 +136,7 @@ class CheckpointDB:
         return self._db.execute("SELECT 1 FROM rows LIMIT 1").fetchone() is None
 
     def store(
-        self,
-        rows: Iterable[FinishedRow],
-        marks: Iterable[SeenMark],
-        meta: dict[str, Any],
+        self, rows: Iterable[FinishedRow], marks: Iterable[SeenMark], meta: dict[str, Any]
     ) -> None:
         """Store finished rows and the metadata that fit them, all or nothing.
 
@@ -215,7 +212,7 @@ class CheckpointWriter:
     database: CheckpointDB
     meta: Callable[[], dict[str, Any]]
     """Returns the metadata to store with the rows."""
-    on_failure: Callable[[Exception], None]
+    on_failure: Callable[[Exception], object]
     """Called in the thread at the first failed write."""
     part_file: Path | None = None
     """A file to which the lines of done rows are appended, for early readers."""

@@ -108,7 +108,13 @@ class _Runner:
             overrides = PolicyOverrides(run_options)
             if (part_file := run_options.part_file) is not None:
                 await asyncio.to_thread(write_part, database, part_file, self._input_version)
-            self._writer = self._start_writer()
+            loop = asyncio.get_running_loop()
+            self._writer = CheckpointWriter(
+                database,
+                meta=lambda: {"totals": self._totals.to_dict()},
+                on_failure=lambda _: loop.call_soon_threadsafe(self._workers.stop.drain, "storage"),
+                part_file=part_file,
+            )
             self._rows = RowSource(
                 self.source, run_options, self._writer, self._input_version, is_fresh
             )
@@ -129,19 +135,6 @@ class _Runner:
     def _first_readable_row(self) -> Row | None:
         """The first readable row among the first thousand."""
         return next((row for row in islice(self.source.rows(), 1000) if row.problem is None), None)
-
-    def _start_writer(self) -> CheckpointWriter:
-        loop = asyncio.get_running_loop()
-
-        def on_failure(error: Exception) -> None:
-            loop.call_soon_threadsafe(self._workers.stop.drain, "storage")
-
-        return CheckpointWriter(
-            self.database,
-            meta=lambda: {"totals": self._totals.to_dict()},
-            on_failure=on_failure,
-            part_file=self.run_options.part_file,
-        )
 
     def _count(self, report: CallReport) -> None:
         """Count what a call cost, and add its record to its row."""
@@ -229,11 +222,9 @@ class _Runner:
     def _previous_result(self) -> BulkResult | None:
         """The result of an earlier start that left nothing to do."""
         run_options, previous = self.run_options, self.database.get_meta("finished")
-        if previous is None:
+        if previous is None or (previous["failed"] and run_options.retry_errors):
             return None
         if any(previous[name] != now for name, now in self._completion_state().items()):
-            return None
-        if previous["failed"] and run_options.retry_errors:
             return None
         return BulkResult(
             rows=previous["rows"],

@@ -218,8 +218,8 @@ class RowWorkers:
         else:
             if self._was_ended_by_run(row):  # its response was made from a failed call
                 self.source.release(row)
-                return
-            self._finish(row, DONE, line, row.journal_entries)
+            else:
+                self._finish(row, DONE, line, row.journal_entries)
 
     def _fail(self, row: Row, error: BaseException) -> None:
         """Record why a row failed; a row that the run itself ended stays pending."""

@@ -16,12 +16,7 @@ from flextier.journal.errors import JournalError, JournalLocked, JournalWarning
 from flextier.journal.journal import Journal
 from flextier.journal.journal_file import SHORT_WAIT, lock_wait
 from flextier.journal.open_journals import journal_at
-from flextier.journal.records import (
-    AcceptedResponse,
-    BatchPlace,
-    JournaledResponse,
-    JournalEntry,
-)
+from flextier.journal.records import AcceptedResponse, BatchPlace, JournaledResponse, JournalEntry
 from flextier.lanes import BATCH, CallFacts, Lane, background_lane
 from flextier.policy import FlexPolicy
 

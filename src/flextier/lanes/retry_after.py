@@ -23,8 +23,8 @@ def retry_after(failure: Failure, kind: Kind, wall: float) -> float | None:
     """
     headers = failure.headers
     for seconds in (
-        _number(headers.get("retry-after-ms"), 0.001),
-        _number(headers.get("retry-after"), 1.0),
+        positive_seconds(headers.get("retry-after-ms"), 0.001),
+        positive_seconds(headers.get("retry-after"), 1.0),
         _date(headers.get("retry-after"), wall),
         stated_wait(failure.message) if kind == "rate_limited" else None,
         _rate_limit_reset(headers) if kind == "rate_limited" else None,
@@ -39,7 +39,8 @@ def retry_forbidden(failure: Failure) -> bool:
     return failure.headers.get("x-should-retry") == "false"
 
 
-def _number(text: str | None, unit: float) -> float | None:
+def positive_seconds(text: str | None, unit: float) -> float | None:
+    """A header's number of ``unit`` seconds; None: it is no number above 0."""
     try:
         seconds = float(text or "") * unit
     except ValueError:

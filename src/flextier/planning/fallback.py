@@ -252,8 +252,8 @@ class Ladder:
 
     def _wait_out(self, event: FailedAttempt, *, patient: bool = True) -> Step:
         """Send on this lane again while patience and the deadline allow."""
-        wait = self._backoff(event) if event.hint is None else event.hint
-        return self._wait(event, wait, patient=patient)
+        backoff = event.jitter * self._policy.backoff(self._attempts)
+        return self._wait(event, backoff if event.hint is None else event.hint, patient=patient)
 
     def _wait(self, event: FailedAttempt, wait: float, *, patient: bool = True) -> Step:
         until = event.now + wait
@@ -271,9 +271,6 @@ class Ladder:
         if self._faults > self._policy.max_retries:
             return self._next(event, "max_retries")
         return self._wait_out(event, patient=event.hint is not None)
-
-    def _backoff(self, event: FailedAttempt) -> float:
-        return event.jitter * self._policy.backoff(self._attempts)
 
     def _next(self, event: FailedAttempt, limit: Limit) -> Step:
         if self._last:

@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flextier._utils.formatting import count, dollars, text_table
-from flextier.rehearsal.oracle import Clairvoyant
 from flextier.rehearsal.provider import TOKENS
 from flextier.rehearsal.result import Rehearsal, TraceResult
 from flextier.rehearsal.trace import Trace
 
 _COLUMNS = (
-    "",
-    "cost",
-    "late",
-    "failed",
-    "refusals",
-    "an answer",
-    "rate-limited",
-    "95 %",
-    "longest",
-)
+    "", "cost", "late", "failed", "refusals", "an answer", "rate-limited", "95 %", "longest",
+)  # fmt: skip
 
 
 def heading(trace: Trace) -> list[str]:
@@ -36,14 +27,17 @@ def heading(trace: Trace) -> list[str]:
 def figures(result: Rehearsal) -> list[str]:
     """The figures of a rehearsal, one line each."""
     counts = result.counts
-    limited = f", and {count(counts.rate_limited, 'rate limit')}" if counts.rate_limited else ""
+    each = result.refusals_an_answer
+    refusals = f"{counts.refusals:,}" + ("" if each is None else f", {each:.2f} an answer")
+    if counts.rate_limited:
+        refusals += f", and {count(counts.rate_limited, 'rate limit')}"
     lines = [
         ("cost", _cost(result)),
         ("clairvoyant", _clairvoyant(result)),
         ("late", f"{result.late}, the latest by {result.latest:.1f} s" if result.late else "none"),
         ("failed", _failed(result)),
         ("answers", ", ".join(f"{n:,} {lane}" for lane, n in result.lanes.items()) or "none"),
-        ("refusals", f"{counts.refusals:,}{_per_answer(result)}{limited}"),
+        ("refusals", refusals),
         ("stalls", f"{counts.stalls:,}; {counts.abandoned:,} abandoned, possibly billed"),
         ("seconds", _seconds(result)),
         ("time", f"{result.virtual_seconds:,.0f} s virtual, {result.real_seconds:.1f} s real"),
@@ -53,8 +47,9 @@ def figures(result: Rehearsal) -> list[str]:
 
 def table(outcomes: Sequence[TraceResult]) -> list[str]:
     """The results of several clients over the same trace, and the clairvoyant's in the last row."""
-    rows = [_COLUMNS, *map(_row, outcomes), _clairvoyant_row(outcomes[0].clairvoyant)]
-    return text_table(rows, left=1)
+    best = outcomes[0].clairvoyant
+    last = ("(clairvoyant)", f"{best.cost:.3f}", f"{best.late:,}", "0", "0", "0.00", "0", "", "")
+    return text_table([_COLUMNS, *map(_row, outcomes), last], left=1)
 
 
 def _row(outcome: TraceResult) -> tuple[str, ...]:
@@ -70,10 +65,6 @@ def _row(outcome: TraceResult) -> tuple[str, ...]:
         f"{outcome.seconds(0.95):,.1f} s",
         f"{outcome.seconds(1):,.1f} s",
     )
-
-
-def _clairvoyant_row(best: Clairvoyant) -> tuple[str, ...]:
-    return ("(clairvoyant)", f"{best.cost:.3f}", f"{best.late:,}", "0", "0", "0.00", "0", "", "")
 
 
 def _cost(result: Rehearsal) -> str:
@@ -98,11 +89,6 @@ def _failed(result: TraceResult) -> str:
         return "none"
     listed = ", ".join(f"{name} {n:,}" for name, n in sorted(result.errors.items()))
     return f"{result.failed:,}: {listed}"
-
-
-def _per_answer(result: TraceResult) -> str:
-    each = result.refusals_an_answer
-    return "" if each is None else f", {each:.2f} an answer"
 
 
 def _seconds(result: TraceResult) -> str:

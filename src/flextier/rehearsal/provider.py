@@ -93,7 +93,9 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
         until = None if read_timeout is None else self._now() + read_timeout
         account = request.headers.get("authorization", "")
         fault = self._decide(lane, model, account)
-        limits = self._limit_headers(model, account)
+        now, own = self._now(), self._weather.of(model)
+        used = self._tokens.used(account, model, own.tpm, now)
+        limits = own.limit_headers(self._rates.before(account, model, now), used)
         if isinstance(fault, ErrorReply):
             refusal = self._weather.refusal_seconds(REFUSAL_LATENCY, self._random, model=model)
             await self._wait(until, refusal)
@@ -121,11 +123,6 @@ class TraceProvider(http.AsyncBaseTransport):  # type: ignore[misc]  # httpx or 
             if lane == "flex":
                 self._flex.take(pool, own.bucket, now)
         return fault.action
-
-    def _limit_headers(self, model: str, account: str) -> dict[str, str]:
-        now, own = self._now(), self._weather.of(model)
-        used = self._tokens.used(account, model, own.tpm, now)
-        return own.limit_headers(self._rates.before(account, model, now), used)
 
     @contextmanager
     def _slot(self, lane: str, model: str) -> Iterator[None]:

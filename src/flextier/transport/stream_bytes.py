@@ -47,7 +47,8 @@ class _StreamBytes:
         self._kept.clear()
         if self._without_usage:
             *events, self._rest = _END_OF_EVENT.split(data)
-            data = b"".join(event for event in events if not _is_usage(event))
+            # A chunk that has the usage of its stream, and nothing else, is left out.
+            data = b"".join(x for x in events if not (_NO_CHOICES.search(x) and _USAGE.search(x)))
         return data + self._rest if all_read else data
 
 
@@ -55,11 +56,6 @@ class _StreamBytes:
 _END_OF_EVENT = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)|(?<=\r\r)")
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*(\[\s*\]|null)')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
-
-
-def _is_usage(event: bytes) -> bool:
-    """Whether a chunk has the usage of its stream, and nothing else."""
-    return _NO_CHOICES.search(event) is not None and _USAGE.search(event) is not None
 
 
 class StreamBytes(_StreamBytes):

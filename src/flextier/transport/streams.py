@@ -83,7 +83,11 @@ class StreamProgress:
             self.complete = True
             self._record_totals(getattr(fields.get("response"), "__dict__", _NO_FIELDS))
         elif kind in _FAILED:
-            self._failure = _failure_body(event)
+            response = getattr(event, "response", None)
+            error = event if kind == "error" else getattr(response, "error", None)
+            # An `error` event's `type` is the event's name, not the error's.
+            names = ("code", "message", "param")
+            self._failure = {name: getattr(error, name, None) for name in names}
 
     def _record_choice(self, fields: dict[str, Any]) -> None:
         index = fields.get("index")
@@ -150,13 +154,6 @@ def _has_output(chunk: Any) -> bool:
         if any(value for name, value in {**fields, **extra}.items() if name != "role"):
             return True
     return False
-
-
-def _failure_body(event: Any) -> dict[str, Any]:
-    response = getattr(event, "response", None)
-    error = event if event.type == "error" else getattr(response, "error", None)
-    # An `error` event's `type` is the event's name, not the error's.
-    return {name: getattr(error, name, None) for name in ("code", "message", "param")}
 
 
 class StreamOwner(NamedTuple):
