@@ -184,7 +184,9 @@ def _message(value: Any) -> Any:
     """The text of a LangChain message, with its tool calls."""
     if not (hasattr(value, "content") and hasattr(value, "type") and hasattr(value, "model_dump")):
         return _NO_MATCH
-    return _with_tool_calls(_text_of(value), getattr(value, "tool_calls", None))
+    text = value.text
+    text = text() if callable(text) and not isinstance(text, str) else text
+    return _with_tool_calls(str(text), getattr(value, "tool_calls", None))
 
 
 def _response(value: Any) -> Any:
@@ -226,11 +228,6 @@ def _chat_message(message: Any) -> Any:
 def _llama_message(message: Any) -> Any:
     calls = [block for block in message.blocks if hasattr(block, "tool_kwargs")]
     return _with_tool_calls(message.content, calls or message.additional_kwargs.get("tool_calls"))
-
-
-def _text_of(message: Any) -> str:
-    text = message.text
-    return str(text() if callable(text) and not isinstance(text, str) else text)
 
 
 def _with_tool_calls(content: Any, calls: Any) -> Any:

@@ -39,16 +39,9 @@ class StreamProgress:
     """The events of a stream so far: whether it is complete, its service tier and its usage."""
 
     __slots__ = (
-        "_failure",
-        "_finished",
-        "_open",
-        "complete",
-        "model",
-        "request_id",
-        "text_size",
-        "tier",
+        "_failure", "_finished", "_open", "complete", "model", "request_id", "text_size", "tier",
         "usage",
-    )
+    )  # fmt: skip
 
     def __init__(self, request_id: str | None = None) -> None:
         self.request_id = request_id
@@ -246,13 +239,12 @@ class _StreamBase:
         if isinstance(error, StreamInterruptedError):
             return error
         if isinstance(error, (*connection_errors, openai.APIConnectionError)):
-            cause = error.__cause__ or error
-            return StreamInterruptedError(message=f"the stream broke off: {cause}", request=request)
-        if isinstance(error, json.JSONDecodeError):
-            return StreamInterruptedError(
-                message=f"the stream sent an event that is not JSON: {error}", request=request
-            )
-        return error
+            message = f"the stream broke off: {error.__cause__ or error}"
+        elif isinstance(error, json.JSONDecodeError):
+            message = f"the stream sent an event that is not JSON: {error}"
+        else:
+            return error
+        return StreamInterruptedError(message=message, request=request)
 
     @property
     def _is_answered(self) -> bool:
