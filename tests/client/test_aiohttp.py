@@ -85,7 +85,7 @@ async def test_with_an_old_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_another_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """aiohttp needs asyncio; under trio the same client runs on httpx."""
-    monkeypatch.setattr("flextier.transport.http_clients.under_asyncio", lambda: False)
+    monkeypatch.setattr("flextier.transport.http_clients.running_loop", lambda: None)
     assert await carrier_of(async_http_client()) == "AsyncHTTPTransport"
 
 

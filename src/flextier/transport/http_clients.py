@@ -21,6 +21,7 @@ from typing_extensions import TypedDict, Unpack
 
 from flextier._openai.compat import http
 from flextier._utils.extras import needs_extra
+from flextier._utils.wakeup import running_loop
 from flextier.transport.attempt_limits import (
     TimeLimitedStream,
     alimit_response,
@@ -28,7 +29,7 @@ from flextier.transport.attempt_limits import (
     limit_response,
 )
 from flextier.transport.forked_child import drop_in_child, replace_pool
-from flextier.transport.per_loop_pool import PerLoopTransport, under_asyncio
+from flextier.transport.per_loop_pool import PerLoopTransport
 from flextier.variables import AIOHTTP, is_false, setting
 
 SocketOption = tuple[int, int, int]
@@ -222,7 +223,7 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
             proxy=proxy,
         )
         return PerLoopTransport(
-            lambda: (over_aiohttp() if under_asyncio() else None) or over_httpx(),
+            lambda: (over_aiohttp() if running_loop() else None) or over_httpx(),
             intercepted=PerLoopTransport(over_httpx),
         )
 

@@ -129,8 +129,3 @@ def _running_loop() -> Any:
         return asyncio.get_running_loop()
     except RuntimeError:
         return sys.modules["trio"].lowlevel.current_trio_token()
-
-
-def under_asyncio() -> bool:
-    """Whether the running event loop is asyncio's, or a replacement such as uvloop's."""
-    return isinstance(_running_loop(), asyncio.AbstractEventLoop)
