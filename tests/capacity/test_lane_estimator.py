@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flextier.capacity.lane_estimator import FIRST_WINDOW, LaneEstimator
+from flextier.capacity.limiter import HeldPermit
 from flextier.capacity.permit import Permit, ProbeSpacing, Verdict
 
 T0 = 1_000.0
@@ -37,7 +38,7 @@ class Lane:
         return [self._send(begun) for _ in range(count)]
 
     def _send(self, begun: bool) -> Permit:
-        permit = Permit(self.estimator, math.inf, math.inf, 0, self.lost.append)
+        permit = HeldPermit(self.estimator, math.inf, math.inf, 0, self.lost.append)
         permit.granted = True
         self.estimator.sent(permit, self.now)
         if begun:
@@ -449,7 +450,7 @@ def test_a_permit_that_is_dropped_says_so(confirmed: bool) -> None:
 def test_a_permit_that_was_ended_or_never_granted_is_not_lost(granted: bool) -> None:
     """It has no place to give back."""
     lane = Lane()
-    permit = Permit(lane.estimator, math.inf, math.inf, 0, lane.lost.append)
+    permit = HeldPermit(lane.estimator, math.inf, math.inf, 0, lane.lost.append)
     if granted:
         permit.granted = True
         lane.estimator.sent(permit, lane.now)

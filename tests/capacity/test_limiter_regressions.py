@@ -12,6 +12,7 @@ import pytest
 
 from flextier.capacity import Limiter, LimiterRegistry, Permit
 from flextier.capacity.lane_estimator import FIRST_WINDOW, LaneEstimator
+from flextier.capacity.limiter import HeldPermit
 from flextier.capacity.wait_queue import WaitQueue
 
 
@@ -109,7 +110,7 @@ def test_two_ends_of_one_permit(limiter: Limiter, flex: LaneEstimator) -> None:
 def test_a_dropped_permit_that_had_waited(flex: LaneEstimator) -> None:
     """A queue does not keep one that has left, though its place has not come up."""
     queue, lost = WaitQueue(), list[Any]()
-    first, late = (Permit(flex, until, 9.0, 0, lost.append) for until in (1.0, 2.0))
+    first, late = (HeldPermit(flex, until, 9.0, 0, lost.append) for until in (1.0, 2.0))
     queue.push(first)
     queue.push(late)
     queue.leave(late)

@@ -36,6 +36,22 @@ _Woken = tuple[Permit, Callable[[], None]]
 _T = TypeVar("_T")
 
 
+class HeldPermit(Permit):
+    """A permit that is given back through ``lost`` when it is dropped without an end.
+
+    A stream that is not read to its end must not hold a slot until the process ends.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        # The garbage collector may run this while the limiter's lock is held, so it only records
+        # the loss. What is collected with it may still end it: a stream that closes its connection.
+        if self.granted and not self.verdict:
+            self.verdict = "gone"
+            self.lost((self.estimator, self.confirmed))
+
+
 class Limiter:
     """The lanes of one model, the rate limits that they share, and the calls that wait."""
 
@@ -131,7 +147,7 @@ class Limiter:
             begin: whether the request is sent at once, if it is granted.
         """
         turn = next(self._turns) if turn is None else turn
-        permit = Permit(estimator, until, latest, turn, self._lost.append, next_by)
+        permit = HeldPermit(estimator, until, latest, turn, self._lost.append, next_by)
         pace, self.last_used = self.pace, now
         with self._lock:
             woken = self._pump(now) if self._ended or self._lost else []

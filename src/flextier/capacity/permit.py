@@ -48,11 +48,7 @@ DEFAULT_SPACING = ProbeSpacing(1.0, 2.0, 60.0, 0.5)
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """The state of one attempt at its limiter, which makes, grants and ends it under its lock.
-
-    A permit that is dropped without an end is given back through ``lost``: a stream that is not
-    read to its end must not hold a slot until the process ends.
-    """
+    """The state of one attempt at its limiter, which makes, grants and ends it under its lock."""
 
     estimator: LaneEstimator
     """The lane that it is for."""
@@ -63,6 +59,7 @@ class Permit:
     turn: int
     """Orders permits with the same ``until``: the lowest goes first."""
     lost: Callable[[Any], None]
+    """Called with the lane, and :attr:`confirmed`, if it is dropped without an end."""
     next_by: float = inf
     """When the call must be on another lane; infinity: there is none, or no deadline."""
     waiting: bool = False
@@ -89,10 +86,3 @@ class Permit:
     """Whether it is known to be admitted: no refusal came in the time that refusals take."""
     verdict: Verdict = ""
     spacing: ProbeSpacing = DEFAULT_SPACING
-
-    def __del__(self) -> None:
-        # The garbage collector may run this while the limiter's lock is held, so it only records
-        # the loss. What is collected with it may still end it: a stream that closes its connection.
-        if self.granted and not self.verdict:
-            self.verdict = "gone"
-            self.lost((self.estimator, self.confirmed))
