@@ -15,7 +15,7 @@ import pytest
 
 from flextier._openai.compat import http
 from flextier.sim import Fault, Simulator
-from flextier.transport.attempt_limits import time_limit
+from flextier.transport.attempt_limits import TimeLimitedStream, time_limit
 from flextier.transport.http_clients import async_http_client, keepalive_options, sync_http_client
 from tests.client.callers import settled
 from tests.client.test_clients import make, make_async
@@ -291,3 +291,48 @@ def test_a_loop_that_just_ends(
         gc.collect()
     assert settled(sim) == 0
     assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+class _Wire:
+    """httpcore's network stream, which keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if buffer:
+            self.written.append(buffer)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self.written.append(b"(read)")
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("writes", "sent"),
+    [
+        (["POST / HTTP/1.1\r\n\r\n", "{}", ""], ["POST / HTTP/1.1\r\n\r\n{}"]),
+        (["POST / HTTP/1.1\r\n\r\n", ""], ["POST / HTTP/1.1\r\n\r\n"]),
+        (["POST / HTTP/1.1\r\n\r\n"], ["POST / HTTP/1.1\r\n\r\n"]),
+        (["GET / HTTP/1.1\r\n\r\n", ""], ["GET / HTTP/1.1\r\n\r\n"]),
+        (["x" * 5, "0\r\n\r\n"], ["x" * 5, "0\r\n\r\n"]),
+    ],
+)
+def test_head_and_body_are_one_write(writes: list[str], sent: list[str]) -> None:
+    """The head of a POST request waits for its body, and for no response."""
+    wire = _Wire()
+    stream = TimeLimitedStream(wire)
+    for data in writes:
+        stream.write(data.encode())
+    stream.read(1)
+    assert wire.written == [*(data.encode() for data in sent), b"(read)"]
+
+
+@pytest.mark.parametrize("make_client", [sync_http_client, async_http_client])
+def test_cookies(make_client: Any) -> None:
+    """Those that a response sets are kept, as by httpx."""
+    client = make_client()
+    request = http.Request("POST", "http://localhost/")
+    for headers in ({}, {"Set-Cookie": "a=1"}, {}):
+        client.cookies.extract_cookies(http.Response(200, headers=headers, request=request))
+    assert dict(client.cookies) == {"a": "1"}

@@ -1,5 +1,5 @@
-"""The limits of one attempt: the time of all its socket operations taken together, and the bytes of
-its response, unpacked: a small body may unpack to gigabytes."""
+"""What our HTTP clients do for one attempt. Its limits: the time of all its socket operations taken
+together, and the bytes of its response, unpacked: a small body may unpack to gigabytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import openai
 
-from flextier._openai.compat import ResponseTooLarge, httpcore_error
+from flextier._openai.compat import ResponseTooLarge, http, httpcore_error
 from flextier._openai.request_with_tier import MAX_BYTES
 from flextier._utils.wakeup import running_loop
 
@@ -100,12 +100,19 @@ def clipped_timeout(timeout: float | None, too_late: str) -> float | None:
 
 
 class TimeLimitedStream:
-    """httpcore's network stream, with timeouts clipped to the attempt's limit."""
+    """httpcore's network stream, with timeouts clipped to the attempt's limit.
+
+    The head of a POST request is sent together with the body behind it: in one packet, and with
+    one system call.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._head = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._head:
+            self.write(b"", timeout)
         _, stalls_in = _LIMIT.get()
         while True:
             left = clipped_timeout(timeout, "ReadTimeout")
@@ -122,6 +129,11 @@ class TimeLimitedStream:
                 return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if buffer.startswith(b"POST ") and buffer.endswith(b"\r\n\r\n"):
+            self._head += buffer
+            return
+        if self._head:
+            buffer, self._head = self._head + buffer, b""
         self._stream.write(buffer, timeout=clipped_timeout(timeout, "WriteTimeout"))
 
     def start_tls(
@@ -170,3 +182,12 @@ def limit_response(response: Any) -> None:
 async def alimit_response(response: Any) -> None:
     """The async form of :func:`limit_response`."""
     limit_response(response)
+
+
+class Cookies(http.Cookies):  # type: ignore[misc]  # httpx or httpx2
+    """httpx's, which copies the headers of every request and response, also without cookies."""
+
+    def extract_cookies(self, response: Any) -> None:
+        """Keep the cookies that a response sets."""
+        if "Set-Cookie" in response.headers:
+            super().extract_cookies(response)

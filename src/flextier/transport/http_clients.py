@@ -23,6 +23,7 @@ from flextier._openai.compat import http
 from flextier._utils.extras import needs_extra
 from flextier._utils.wakeup import running_loop
 from flextier.transport.attempt_limits import (
+    Cookies,
     TimeLimitedStream,
     alimit_response,
     clipped_timeout,
@@ -151,6 +152,7 @@ class _SyncClient(openai.DefaultHttpxClient):
         self._own_transports: list[Any] = []
         super().__init__(**kwargs)
         self._event_hooks["response"].insert(0, limit_response)
+        self._cookies = Cookies(self._cookies)
         # Not __del__: the garbage collector may finalize the sockets of a cycle before this object.
         weakref.finalize(self, _close_all, self._own_transports)
         drop_in_child(self)
@@ -193,6 +195,7 @@ class _AsyncClient(openai.DefaultAsyncHttpxClient):
                 import flextier.transport.aiohttp_transport  # noqa: F401 - by now, not by the first request
         super().__init__(**kwargs)
         self._event_hooks["response"].insert(0, alimit_response)
+        self._cookies = Cookies(self._cookies)
 
     def _init_transport(self, **kwargs: Any) -> Any:  # type: ignore[override]  # by keyword only
         return self._per_loop(super()._init_transport, None, kwargs)
