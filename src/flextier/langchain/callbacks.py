@@ -7,7 +7,7 @@ callback for the end of every call, and calls none for a cancelled run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from functools import partial
 from threading import Lock
@@ -42,23 +42,27 @@ def calls_of(
     return listen(on_report, run=run, framework=FRAMEWORK)
 
 
-@contextmanager
-def run_listener(run_manager: Any) -> Iterator[None]:
+def run_listener(run_manager: Any) -> AbstractContextManager[None]:
     """Pass retries and reports of calls begun inside to ``run_manager``, each once.
 
     Without a run manager it is that of the enclosing code. The span of the run is the current one.
     """
     run = _enclosing_run(run_manager)
     if run is not None:
-        with current_span(run.tracers, run.run_manager.run_id):
-            yield
-    elif run_manager is None or not run_manager.handlers:
+        return current_span(run.tracers, run.run_manager.run_id)
+    if run_manager is None or not run_manager.handlers:
+        return _NO_LISTENER
+    return _listen_for(_RunCallbacks(run_manager))
+
+
+_NO_LISTENER = nullcontext()
+
+
+@contextmanager
+def _listen_for(run: _RunCallbacks) -> Iterator[None]:
+    reports = run.report if run.report_handlers or run.tracers else None
+    with listen(reports, run), current_span(run.tracers, run.run_manager.run_id):
         yield
-    else:
-        run = _RunCallbacks(run_manager)
-        reports = run.report if run.report_handlers or run.tracers else None
-        with listen(reports, run), current_span(run.tracers, run_manager.run_id):
-            yield
 
 
 class _RunCallbacks:

@@ -33,6 +33,7 @@ from flextier.transport.http_clients import SocketOption, async_http_client, syn
 from flextier.variables import OFF, is_off
 
 with needs_extra("langchain"):
+    from langchain_core.globals import get_llm_cache
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import AIMessageChunk, BaseMessage
     from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -347,7 +348,7 @@ class ChatOpenAIFlex(ChatOpenAI):
                 result = super()._generate_with_cache(messages, stop, run_manager, **kwargs)
         except openai.OpenAIError as error:
             raise_with_report(error)
-        return _with_report(result, reports)
+        return self._with_report(result, reports)
 
     async def _agenerate_with_cache(
         self,
@@ -362,7 +363,24 @@ class ChatOpenAIFlex(ChatOpenAI):
                 result = await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
         except openai.OpenAIError as error:
             raise_with_report(error)
-        return _with_report(result, reports)
+        return self._with_report(result, reports)
+
+    def _with_report(self, result: ChatResult, reports: list[CallReport]) -> ChatResult:
+        """The result with this call's report; without one if LangChain's cache answered."""
+        report = {"flextier": reports[-1].to_dict()} if reports else {}
+        if reports and not self._is_cached:
+            for generation in result.generations:
+                generation.message.response_metadata.update(report)
+        else:
+            result.generations = [_reported(one, report) for one in result.generations]
+        return result
+
+    @property
+    def _is_cached(self) -> bool:
+        """Whether LangChain's cache may hold the results, too."""
+        if self.cache is None or self.cache is True:
+            return get_llm_cache() is not None
+        return self.cache is not False
 
     # --- serialisation ------------------------------------------------------------------------
 
@@ -381,13 +399,6 @@ class ChatOpenAIFlex(ChatOpenAI):
         """The parent's, and the policy's explicit fields as plain JSON."""
         policy = self.policy.model_dump(mode="json", exclude_unset=True)
         return {**super().lc_attributes, "policy": policy}
-
-
-def _with_report(result: ChatResult, reports: list[CallReport]) -> ChatResult:
-    """The result with this call's report; without one if LangChain's cache answered."""
-    report = {"flextier": reports[-1].to_dict()} if reports else {}
-    result.generations = [_reported(generation, report) for generation in result.generations]
-    return result
 
 
 def _reported(generation: ChatGeneration, report: dict[str, Any]) -> ChatGeneration:
