@@ -13,6 +13,7 @@ from openai._models import FinalRequestOptions as FinalRequestOptions
 from openai._response import BaseAPIResponse as BaseAPIResponse
 from openai._types import NotGiven as NotGiven
 from openai._types import not_given as not_given
+from openai._utils import get_async_library as get_async_library
 from openai._utils import is_given as is_given
 from openai._utils._json import openapi_dumps
 

@@ -14,14 +14,15 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import cache, partial
-from types import CellType, FunctionType, NoneType
+from types import CellType, FunctionType, MethodType, NoneType
 from typing import Any, get_args, get_origin
 
 import openai
+from openai._utils import strip_not_given
 from openai._utils._transform import async_maybe_transform, maybe_transform
 from pydantic import BaseModel, ValidationError
 
-from flextier._openai.compat import is_given
+from flextier._openai.compat import FinalRequestOptions, is_given
 from flextier.variables import LEAN, is_false, setting
 
 LOG = logging.getLogger("flextier")
@@ -58,6 +59,8 @@ def with_plain_bodies(resource: Any) -> Any:
     if is_lean():
         sdk: Any = type(resource)
         resource.__class__ = _plain_class(sdk)
+        if isinstance(post := resource._post, MethodType):
+            resource._post = MethodType(_plain_post(post.__func__), post.__self__)
     return resource
 
 
@@ -66,6 +69,11 @@ def _plain_class(resource: Any) -> Any:
     methods = {name: _PlainMethod(resource, name) for name in _ROUTED}
     names = {"__module__": resource.__module__, "__qualname__": resource.__qualname__}
     return type(resource.__name__, (resource,), {**methods, **names})
+
+
+@cache
+def _plain_post(post: Any) -> Any:
+    return _plain_method(post)
 
 
 class _PlainMethod:
@@ -86,12 +94,16 @@ class _PlainMethod:
 
 
 def _plain_method(method: Any) -> Any:
-    """The same function, but for the name under which it finds the walk."""
+    """The same function, but for what it finds under the names of the walk and the options."""
     inner = inspect.unwrap(method)
     if not (_is_of_sdk(method) and _is_of_sdk(inner)):
         return method
-    walks = {"maybe_transform": plain_or_transform, "async_maybe_transform": plain_or_atransform}
-    copied = _copy(inner, {**inner.__globals__, **walks}, inner.__closure__)
+    names = {
+        "maybe_transform": plain_or_transform,
+        "async_maybe_transform": plain_or_atransform,
+        "FinalRequestOptions": RequestOptions,
+    }
+    copied = _copy(inner, {**inner.__globals__, **names}, inner.__closure__)
     if inner is method:
         return copied
     cells = [CellType(copied) if c.cell_contents is inner else c for c in method.__closure__]
@@ -150,6 +162,32 @@ def _plain(value: Any) -> Any:
     if kind is list:
         return [v if type(v) in _SCALARS else _plain(v) for v in value]
     raise _NotPlainError
+
+
+class RequestOptions:
+    """Makes the SDK's options of a request."""
+
+    @staticmethod
+    def construct(**values: Any) -> Any:
+        """As ``FinalRequestOptions.construct``, which copies the value of each default deeply."""
+        plain, mappings = _default_options()
+        given = {name: strip_not_given(value) for name, value in values.items()}
+        if not given.keys() <= plain.keys():
+            return FinalRequestOptions.construct(**values)
+        options = FinalRequestOptions.__new__(FinalRequestOptions)
+        copies = {name: {**value} for name, value in mappings}
+        object.__setattr__(options, "__dict__", {**plain, **copies, **given})
+        object.__setattr__(options, "__pydantic_fields_set__", set(given))
+        object.__setattr__(options, "__pydantic_extra__", None)
+        object.__setattr__(options, "__pydantic_private__", None)
+        return options
+
+
+@cache
+def _default_options() -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
+    """The defaults of all fields; those that are mappings once more."""
+    fields = FinalRequestOptions.construct(method="", url="").__dict__
+    return fields, [(name, value) for name, value in fields.items() if isinstance(value, dict)]
 
 
 # --- answers --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from flextier._openai.compat import is_given, not_given
 from flextier._openai.lean import with_plain_bodies
+from flextier._openai.request_with_tier import HttpRequests
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.capacity import CAPACITY
 from flextier.client.router import Router
@@ -39,6 +40,7 @@ class RoutedClient:
         sdk: Any = super()
         check_names(type(self).__name__, sdk.__init__, kwargs)
         self._router = _router or _new_router(policy, timeout, max_retries, http_client, clock)
+        self._http_requests = HttpRequests()
         if is_given(max_retries):
             kwargs["max_retries"] = max_retries
         sdk.__init__(

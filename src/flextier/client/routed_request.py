@@ -20,6 +20,7 @@ from flextier._openai.compat import (
     api_error,
     failure_of,
     flex_unavailable,
+    get_async_library,
     is_given,
     new_request,
 )
@@ -86,6 +87,9 @@ class RoutedRequests(RoutedClient):
     """Makes a wait that another thread or task can end."""
     _time_limit: Callable[..., AbstractContextManager[Any]]
     """Ends the attempt inside when its time is up, or when it has stalled."""
+    _idempotency_header: Any
+    _library: Callable[[], str] = staticmethod(str)
+    """Returns the name of the async library that runs the code; empty: none does."""
     _ends_in_time = False
     """Whether attempts end in time without per-read timers, whatever the HTTP client."""
 
@@ -207,13 +211,20 @@ class RoutedRequests(RoutedClient):
             plans.keep(account, call, policy, plan)
         return plan
 
+    def _idempotency_key(self) -> str:
+        """As the SDK's, which has no header that it would be sent in."""
+        sdk: Any = super()
+        return sdk._idempotency_key() if self._idempotency_header else ""
+
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         """As the SDK's, with the limit of the response for our own HTTP clients."""
         sdk: Any = super()
         body = options.json_data
         if not isinstance(body, AttemptBody):
             return sdk._build_request(options, **kwargs)
-        request = sdk._build_request(options, **{**kwargs, "retries_taken": body.retries})
+        kwargs["retries_taken"] = body.retries
+        build = partial(sdk._build_request, options, **kwargs)
+        request = self._http_requests.build(self, options, self._library(), build)
         if body.max_bytes is not None:
             request.extensions = {**request.extensions, MAX_BYTES: body.max_bytes}
         return request
@@ -269,6 +280,7 @@ class AsyncRequests(RoutedRequests):
 
     _stream_class = AsyncFlexStream
     _new_wait = staticmethod(task_wait)
+    _library = staticmethod(get_async_library)
     _ends_in_time = True
 
     async def request(  # the SDK's overloads, in one signature
