@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flextier.calls.continuation import continuation
     from flextier.calls.report import Attempt, CallReport, report_of
     from flextier.calls.wrap import wrap
-    from flextier.capacity import LaneState, capacity_snapshot
+    from flextier.capacity.snapshot import LaneState, capacity_snapshot
     from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
     from flextier.errors import (
         BackgroundDetached,
@@ -85,7 +85,7 @@ if not TYPE_CHECKING:
             "calls.continuation": "continuation",
             "calls.report": "Attempt CallReport report_of",
             "calls.wrap": "wrap",
-            "capacity": "LaneState capacity_snapshot",
+            "capacity.snapshot": "LaneState capacity_snapshot",
             "client.clients": "AsyncFlexOpenAI FlexOpenAI",
             "errors": "BackgroundDetached BackgroundLost BackgroundUnfinished BatchDetached "
             "BatchNotSent BatchUnfinished BudgetExceeded ClientClosedError Detached "

@@ -156,7 +156,7 @@ class FlexPolicy(BaseModel):
         PolicyError: a value is wrong; the message names the field and the variable.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     lanes: tuple[str, ...] = ("flex", "standard")
     deadline: PositiveSeconds | None = None

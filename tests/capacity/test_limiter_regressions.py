@@ -13,6 +13,7 @@ import pytest
 from flextier.capacity import Limiter, LimiterRegistry, Permit
 from flextier.capacity.lane_estimator import FIRST_WINDOW, LaneEstimator
 from flextier.capacity.limiter import HeldPermit
+from flextier.capacity.snapshot import states
 from flextier.capacity.wait_queue import WaitQueue
 
 
@@ -196,13 +197,13 @@ def test_a_snapshot_amid_traffic() -> None:
         thread.start()
     try:
         for _ in range(500):
-            (state,) = capacity.snapshot(2.0)
+            (state,) = states(capacity, 2.0)
             assert 0 <= state.in_flight <= 2
     finally:
         over.set()
         for thread in threads:
             thread.join()
-    assert capacity.snapshot(2.0)[0].in_flight == 0
+    assert states(capacity, 2.0)[0].in_flight == 0
 
 
 def test_an_end_recorded_by_another_thread_is_no_error(

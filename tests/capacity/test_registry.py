@@ -15,6 +15,7 @@ import pytest
 
 from flextier import LaneState, capacity_snapshot
 from flextier.capacity import CAPACITY, LaneKey, LimiterRegistry, Permit
+from flextier.capacity.snapshot import states
 
 KEY = LaneKey("https://api.openai.com/v1/", "account", "o3", "flex")
 OTHERS = [
@@ -50,7 +51,7 @@ def send(capacity: LimiterRegistry, key: LaneKey = KEY, now: float = 0.0) -> Per
 
 def state(capacity: LimiterRegistry, key: LaneKey = KEY, now: float = 0.0) -> LaneState:
     """What is shown of one lane."""
-    (shown,) = [s for s in capacity.snapshot(now) if LaneKey(*_key(s)) == key]
+    (shown,) = [s for s in states(capacity, now) if LaneKey(*_key(s)) == key]
     return shown
 
 
@@ -116,7 +117,7 @@ def test_reset_forgets_everything() -> None:
         capacity.mark_unsupported(key)
     capacity.reset()
     assert [capacity.shut_for(key, 0.0) for key in (KEY, *OTHERS)] == [0.0] * 5
-    assert capacity.snapshot(0.0) == ()
+    assert states(capacity, 0.0) == ()
 
 
 def test_a_call_under_way_outlives_a_reset() -> None:
@@ -145,7 +146,7 @@ def test_a_forked_child_starts_without_state() -> None:
     with CAPACITY._limiters._lock:
         child = os.fork()
         if child == 0:
-            known = CAPACITY.snapshot(0.0) or CAPACITY.shut_for(KEY, 0.0)
+            known = states(CAPACITY, 0.0) or CAPACITY.shut_for(KEY, 0.0)
             os._exit(1 if known else 0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert CAPACITY.shut_for(KEY, 0.0) == math.inf
@@ -158,10 +159,10 @@ def test_only_lanes_that_were_asked_for_are_shown() -> None:
     """A limiter without a lane is not in the snapshot."""
     capacity = LimiterRegistry()
     capacity.limiter(*KEY[:3], 0.0)
-    assert capacity.snapshot(0.0) == ()
+    assert states(capacity, 0.0) == ()
     send(capacity)
     send(capacity, KEY._replace(lane="standard"))
-    assert [s.lane for s in capacity.snapshot(0.0)] == ["flex", "standard"]
+    assert [s.lane for s in states(capacity, 0.0)] == ["flex", "standard"]
 
 
 def test_an_open_lane_is_shown() -> None:
@@ -321,7 +322,7 @@ def test_snapshots_while_requests_run() -> None:
     def watch() -> list[LaneState]:
         shown: list[LaneState] = []
         while not done.is_set():
-            shown += capacity.snapshot(200.0)
+            shown += states(capacity, 200.0)
         return shown
 
     with ThreadPoolExecutor(5) as pool:
@@ -348,7 +349,7 @@ def test_limiters_that_are_not_used_are_dropped() -> None:
     version = capacity.version
     capacity.limiter(*keys[200][:3], 4_000.0)
     assert capacity.version > version
-    shown = {state.account for state in capacity.snapshot(4_000.0)}
+    shown = {state.account for state in states(capacity, 4_000.0)}
     assert shown == {"0", "1", "2"}
     assert [capacity.limiter(*key[:3], 4_000.0) for key in keys[:2]] == list(held.values())
     assert [capacity.is_unsupported(key) for key in keys[:4]] == [True] * 3 + [False]
@@ -361,4 +362,4 @@ def test_a_registry_keeps_its_size_while_models_come_and_go() -> None:
         key = KEY._replace(model=f"model-{minute}")
         limiter = capacity.limiter(*key[:3], minute * 60.0)
         limiter.lane(key.lane, scarce=True)
-    assert len(capacity.snapshot(0.0)) <= 200
+    assert len(states(capacity, 0.0)) <= 200

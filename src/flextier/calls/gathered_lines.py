@@ -30,7 +30,7 @@ Where = tuple[str, ...]
 """The account, the model, maybe the lane, that events belong to."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Gathered:
     """The events of one kind in one interval."""
 

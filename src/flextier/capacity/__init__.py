@@ -14,5 +14,3 @@ from flextier.capacity.rate_bucket import Unit as Unit
 from flextier.capacity.registry import CAPACITY as CAPACITY
 from flextier.capacity.registry import LatelyUsed as LatelyUsed
 from flextier.capacity.registry import LimiterRegistry as LimiterRegistry
-from flextier.capacity.registry import capacity_snapshot as capacity_snapshot
-from flextier.capacity.snapshot import LaneState as LaneState

@@ -27,7 +27,7 @@ _UNUSED = 2.0
 _SHARE_SHUT, _SHARE_HELD = 1 / 6, 1 / 3
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class SlotLimit:
     """The limit of a lane that refuses requests beyond it."""
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol, TypeVar
 
 from flextier._utils.fork import after_fork_in_child
 from flextier.capacity.account_key import LaneKey
-from flextier.capacity.lane_estimator import LaneEstimator
 from flextier.capacity.limiter import Limiter
-from flextier.capacity.snapshot import LaneState, state_of
 from flextier.capacity.unsupported_lanes import UnsupportedLanes
 
 _FEW = 100
@@ -89,18 +85,9 @@ class LimiterRegistry(UnsupportedLanes):
         limiter = self._limiters.get(key[:3])
         return 0.0 if limiter is None else limiter.shut_for(key.lane, now)
 
-    def snapshot(self, now: float) -> tuple[LaneState, ...]:
-        """The state of every lane that was used."""
-
-        def show(where: tuple[str, str, str], estimator: LaneEstimator, waiting: int) -> LaneState:
-            unsupported = self.is_unsupported(LaneKey(*where, estimator.name))
-            return state_of(where, estimator, waiting, now, unsupported)
-
-        return tuple(
-            state
-            for where, limiter in list(self._limiters.items())
-            for state in limiter.lanes(partial(show, where))
-        )
+    def limiters(self) -> list[tuple[tuple[str, str, str], Limiter]]:
+        """Every limiter, and the base URL, account and model that it belongs to."""
+        return list(self._limiters.items())
 
     def reset(self) -> None:
         """Clear everything, as in a new process. Calls under way end at their old limiters."""
@@ -110,11 +97,6 @@ class LimiterRegistry(UnsupportedLanes):
 
 CAPACITY = LimiterRegistry()
 """The registry of this process."""
-
-
-def capacity_snapshot() -> tuple[LaneState, ...]:
-    """The state of every lane that this process has used: open, held or shut, and its limits."""
-    return CAPACITY.snapshot(time.monotonic())
 
 
 after_fork_in_child(CAPACITY.reset)  # the waiting calls are the parent's

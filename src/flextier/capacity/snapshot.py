@@ -1,12 +1,16 @@
-"""The state of a lane, as ``capacity_snapshot()`` returns it."""
+"""The state of every lane of this process. Loaded when a program asks for it."""
 
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
+from flextier.capacity.account_key import LaneKey
 from flextier.capacity.lane_estimator import LaneEstimator
+from flextier.capacity.registry import CAPACITY, LimiterRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,26 @@ class LaneState:
         return asdict(self)
 
 
-def state_of(
+def capacity_snapshot() -> tuple[LaneState, ...]:
+    """The state of every lane that this process has used: open, held or shut, and its limits."""
+    return states(CAPACITY, time.monotonic())
+
+
+def states(registry: LimiterRegistry, now: float) -> tuple[LaneState, ...]:
+    """The state of every lane that was used."""
+
+    def show(where: tuple[str, str, str], estimator: LaneEstimator, waiting: int) -> LaneState:
+        unsupported = registry.is_unsupported(LaneKey(*where, estimator.name))
+        return _state_of(where, estimator, waiting, now, unsupported)
+
+    return tuple(
+        state
+        for where, limiter in registry.limiters()
+        for state in limiter.lanes(partial(show, where))
+    )
+
+
+def _state_of(
     where: tuple[str, str, str], estimator: LaneEstimator, waiting: int, now: float, never: bool
 ) -> LaneState:
     """The state that an estimator has."""

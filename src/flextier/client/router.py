@@ -15,7 +15,7 @@ from flextier.routing.policy_in_force import PolicyInForce, policy_in_force
 from flextier.routing.timeout_args import ClientArguments
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Router:
     """What the calls of a client share: the policy, the clock, the lanes' state."""
 

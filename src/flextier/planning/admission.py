@@ -13,7 +13,7 @@ from flextier.planning.fallback import REFUSED_FOR, FailedAttempt, Ladder
 from flextier.policy import FlexPolicy
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Admission:
     """Admits the attempts of one call; the limiter behind it is shared by all calls."""
 

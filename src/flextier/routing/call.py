@@ -19,13 +19,11 @@ from flextier.calls.log import CallLog
 from flextier.calls.report import CANCELLED, SERVED, CallReport, attach_report
 from flextier.capacity import AccountKey, LimiterRegistry
 from flextier.lanes import STANDARD
-from flextier.lanes.failures import Failure
+from flextier.lanes.failures import Failure, Kind
 from flextier.planning.admission import Admission
 from flextier.planning.fallback import GiveUp, Ladder, Send
 from flextier.planning.without_flex import warn_short_deadline
 from flextier.policy import FlexPolicy
-from flextier.routing.failed_attempt import decide
-from flextier.routing.final_errors import deadline_error, final_error, not_admitted_error
 from flextier.routing.plan import CallPlan
 from flextier.routing.reporting import AttemptLog, billed_lane, end_report, publish
 from flextier.routing.steps import Served
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     from flextier.routing.executors import Transport
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class CallSetting:
     """What a call is made with, besides the call itself."""
 
@@ -181,6 +179,8 @@ class CallState:
             left = self.ladder.lane.name
             self.step = self.ladder.not_admitted(now)
             if isinstance(self.step, GiveUp):
+                from flextier.routing.final_errors import not_admitted_error
+
                 error = not_admitted_error(self, self.step.limit)
                 self.finish(error=error)
                 raise error
@@ -206,6 +206,8 @@ class CallState:
             self.is_direct = False
             return
         if ladder.out_of_time(now):
+            from flextier.routing.final_errors import deadline_error
+
             raise deadline_error(self)
         self.error = None
         lane = ladder.lane
@@ -256,7 +258,7 @@ class CallState:
             self.finish(answer, error=served.error)
             return True
         if answer is not None and answer.failure is not None:
-            decide(self, answer.failure)
+            self._decide(answer.failure)
             if not isinstance(self.step, Send):
                 self.finish(answer)
             return not isinstance(self.step, Send)
@@ -297,13 +299,20 @@ class CallState:
             return error
         self.step = GiveUp("none")  # until decided: an error in deciding must not be retried
         self.transport.answer = None
-        kind = decide(self, failure)
+        kind = self._decide(failure)
         if isinstance(self.step, Send):
             self.error = error
             return error
+        from flextier.routing.final_errors import final_error
+
         error = final_error(self, error, kind, self.step.limit)
         self.finish(error=error)
         return error
+
+    def _decide(self, failure: Failure) -> Kind:
+        from flextier.routing.failed_attempt import decide  # loaded with the first failure
+
+        return decide(self, failure)
 
     def aborted(self, error: BaseException) -> None:
         """End the call with an error that is no failure of the attempt: cancelled, or a bug."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from flextier.calls.report import CANCELLED, SERVED
 from flextier.pricing.usage import estimated_usage
 from flextier.routing.call import CallState
-from flextier.routing.final_errors import deadline_error
 from flextier.routing.reporting import NOTHING_BILLED
 from flextier.transport.streams import StreamOwner, StreamProgress
 
@@ -38,7 +37,11 @@ def owner_of_stream(state: CallState) -> StreamOwner:
 
 
 def _deadline_error(state: CallState, request: Any) -> Exception | None:
-    return deadline_error(state, request) if state.past_deadline else None
+    if not state.past_deadline:
+        return None
+    from flextier.routing.final_errors import deadline_error
+
+    return deadline_error(state, request)
 
 
 def _stream_ended(

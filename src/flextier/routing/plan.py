@@ -91,7 +91,7 @@ def plan_call(
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class PlanCache:
     """The plans of a client's last calls, which hold until more is known of a lane."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOTHING_BILLED = Usage(0, 0)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class AttemptLog:
     """The attempts and waits of one call so far. Not shared."""
 

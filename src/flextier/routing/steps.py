@@ -43,7 +43,7 @@ Step: TypeAlias = Pause | Request | Notify | Background
 Steps: TypeAlias = Generator[Step, Any, _T]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Served:
     """The end of an attempt that the server has answered."""
 
