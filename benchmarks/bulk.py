@@ -33,7 +33,7 @@ ROWS, ROUNDS, CONCURRENCY = 20_000, 3, 64
 
 OURS, AIOHTTP, HTTPX = "flextier run", "AsyncOpenAI on aiohttp", "AsyncOpenAI on httpx"
 
-_RUNNABLE = """
+RUNNABLE = """
 from flextier import AsyncFlexOpenAI
 
 client = AsyncFlexOpenAI()
@@ -66,7 +66,7 @@ def measure(
     with TemporaryDirectory() as directory:
         place = Path(directory)
         write_rows(place / "in.jsonl", rows)
-        (place / "work.py").write_text(_RUNNABLE)
+        (place / "work.py").write_text(RUNNABLE)
         for first in range(rounds):
             turns = {}
             for name in names[first % len(names) :] + names[: first % len(names)]:
