@@ -47,8 +47,9 @@ def autobatcher(prompts: list[str], at_once: int) -> tuple[Answers, float]:
     """All rows at once, by the Batch API: its default is for another vendor."""
     from autobatcher import AsyncOpenAI
 
-    # Its own HTTP client, which fetches the output, does not read the variable.
-    client = AsyncOpenAI(base_url=os.environ["OPENAI_BASE_URL"], completion_window="24h")
+    # Both given: its own HTTP client, which fetches the output, does not read the variables.
+    account = {name: os.environ[f"OPENAI_{name.upper()}"] for name in ("base_url", "api_key")}
+    client = AsyncOpenAI(**account, completion_window="24h")
     return _with_semaphore(client, prompts, len(prompts))
 
 

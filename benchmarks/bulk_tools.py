@@ -51,8 +51,8 @@ HOME = ROOT / ".clients" / "bulk-tools"
 WEATHER: dict[str, Any] = {
     "slots": 48,
     "refuse": 0.1,
-    # Whenever a program starts, it meets the same: six seconds open, nine shut.
-    "outages": [[start, start + 9] for start in range(6, 6000, 15)],
+    # Whenever a program starts, it meets the same: thirty seconds open, ten shut.
+    "outages": [[start, start + 10] for start in range(30, 6000, 40)],
     "flex_latency": [0.2, 0.6],
     "standard_latency": [0.2, 0.6],
     "batch": {"validating": 1, "seconds": BATCH_SECONDS},
