@@ -18,7 +18,7 @@ from typing import Any
 from flextier.costs import CostTotals, Usage, price
 from flextier.sim import Fault, Simulator, Weather
 from tests.clients.table import write_table
-from tests.clients.tools import TOOLS, Tool
+from tests.clients.tools import TOOLS, UNDER_EXEC, Tool
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".clients"
@@ -136,7 +136,10 @@ def _run(tool: Tool, python: Path, name: str) -> dict[str, Any]:
             "TOOL_REPORT": str(report),
         }
         program = Path(__file__).parent / "programs" / tool.program
-        ended = _ended([python, program], cwd=folder, env=environment, stdout=log, stderr=log)
+        command: list[Path | str] = [python, program]
+        if tool.client is UNDER_EXEC:
+            command = [python.parent / "flextier", "exec", "--", *command]
+        ended = _ended(command, cwd=folder, env=environment, stdout=log, stderr=log)
         stats = sim.stats()
         (folder / "stats.json").write_text(json.dumps(stats, indent=1))
         bodies = [[request.outcome, request.body] for request in sim.requests]
@@ -148,7 +151,7 @@ def _run(tool: Tool, python: Path, name: str) -> dict[str, Any]:
     return result
 
 
-def _ended(command: list[Path], **options: Any) -> str:
+def _ended(command: list[Path | str], **options: Any) -> str:
     """How a program ended."""
     try:
         done = subprocess.run(command, timeout=LIMIT, check=False, **options)

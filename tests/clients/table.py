@@ -19,14 +19,17 @@ _CENT = Decimal("0.0000001")
 
 
 def write_table(page: Path, results: Path) -> None:
-    """Replace the table by one of the tools that have results."""
-    rows = [
-        _row(tool, json.loads(result.read_text()))
-        for tool in TOOLS
-        if (result := results / f"{tool.name}.json").exists()
-    ]
+    """Replace the rows of tools that have results."""
     before, _, rest = page.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
+    table, _, after = rest.partition(END)
+    rows = []
+    for tool in TOOLS:
+        result = results / f"{tool.name}.json"
+        if result.exists():
+            rows.append(_row(tool, json.loads(result.read_text())))
+        else:
+            start = f"| {tool.title} "
+            rows += [row for row in table.splitlines(keepends=True) if row.startswith(start)]
     page.write_text(f"{before}{BEGIN}\n{HEAD}{''.join(rows)}\n{END}{after}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BUILDS_ITS_OWN = "builds its own: [ours takes the place](#tools-that-build-their-own-client)"
+UNDER_EXEC = "builds its own: runs under [`flextier exec`](how-to/programs-you-cannot-edit.md)"
 
 STREAMS = "its own count leaves out streams, for which it does not ask for usage"
 
@@ -54,14 +54,14 @@ TOOLS = (
         "dspy",
         "DSPy",
         ("dspy==3.4.1",),
-        BUILDS_ITS_OWN,
+        UNDER_EXEC,
         'with `dspy.LM(engine="litellm")`: its own engine speaks HTTP without the SDK',
     ),
     Tool(
         "inspect-ai",
         "inspect-ai",
         ("inspect-ai==0.3.285",),
-        BUILDS_ITS_OWN,
+        UNDER_EXEC,
         "its own count leaves out the request with which it probes for reasoning summaries",
     ),
     Tool(
@@ -77,8 +77,8 @@ TOOLS = (
         "`BaseOpenAIChatCompletionClient(AsyncFlexOpenAI(), …)`",
         remark=STREAMS,
     ),
-    Tool("crewai", "CrewAI", ("crewai==1.15.30",), BUILDS_ITS_OWN),
-    Tool("smolagents", "smolagents", ("smolagents[openai]==1.26.0",), BUILDS_ITS_OWN),
+    Tool("crewai", "CrewAI", ("crewai==1.15.30",), UNDER_EXEC),
+    Tool("smolagents", "smolagents", ("smolagents[openai]==1.26.0",), UNDER_EXEC),
     Tool(
         "litellm",
         "LiteLLM",
@@ -91,7 +91,7 @@ TOOLS = (
         ("ragas==0.4.3", "langchain-community==0.4.1"),
         "`llm_factory(…, client=AsyncFlexOpenAI())`",
     ),
-    Tool("deepeval", "DeepEval", ("deepeval==4.3.1",), BUILDS_ITS_OWN),
+    Tool("deepeval", "DeepEval", ("deepeval==4.3.1",), UNDER_EXEC),
     Tool(
         "langchain",
         "LangChain, LangGraph",
@@ -120,7 +120,7 @@ TOOLS = (
         ("outlines[openai]==1.3.3",),
         "`outlines.from_openai(FlexOpenAI(), …)`",
     ),
-    Tool("mem0", "mem0", ("mem0ai==2.2.1",), BUILDS_ITS_OWN),
+    Tool("mem0", "mem0", ("mem0ai==2.2.1",), UNDER_EXEC),
     Tool(
         "semantic-kernel",
         "Semantic Kernel",
@@ -128,8 +128,8 @@ TOOLS = (
         "`OpenAIChatCompletion(async_client=AsyncFlexOpenAI())`",
         remark=STREAMS,
     ),
-    Tool("magentic", "magentic", ("magentic==0.41.1",), BUILDS_ITS_OWN),
-    Tool("mirascope", "Mirascope", ("mirascope[openai]==2.8.2",), BUILDS_ITS_OWN),
+    Tool("magentic", "magentic", ("magentic==0.41.1",), UNDER_EXEC),
+    Tool("mirascope", "Mirascope", ("mirascope[openai]==2.8.2",), UNDER_EXEC),
     Tool(
         "agno",
         "Agno",

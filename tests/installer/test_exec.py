@@ -36,6 +36,8 @@ if __name__ == "__main__":
     lanes = [ask()]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         lanes.append(pool.apply(ask))
+        pool.close()
+        pool.join()  # so that it ends by itself, and its ledger is complete
     command = [sys.executable, "-c", "import family; print(family.ask())"]
     lanes += subprocess.run(command, capture_output=True, text=True).stdout.split()
     print(*lanes)

@@ -1,4 +1,4 @@
-"""What the programs share: the questions, our clients, and the report of what came back.
+"""What the programs share: the questions, and the report of what came back.
 
 A program runs in its tool's own environment, against a simulator that `OPENAI_BASE_URL` names.
 """
@@ -29,16 +29,6 @@ def person(n: int) -> tuple[str, str, int]:
     """A request for a person's data, their name and their age, as a schema is filled from it."""
     name, age = ("Ada", "Bob", "Cleo", "Dana")[n % 4], 31 + n
     return f"Extract the person: '{name}' is {age} years old.", name, age
-
-
-def replace_clients() -> None:
-    """Have tools that build their own client build ours. Call it before they are imported."""
-    import openai
-
-    from flextier import AsyncFlexOpenAI, FlexOpenAI
-
-    openai.OpenAI = openai.Client = FlexOpenAI
-    openai.AsyncOpenAI = openai.AsyncClient = AsyncFlexOpenAI
 
 
 def run(

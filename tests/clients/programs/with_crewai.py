@@ -1,12 +1,9 @@
 """CrewAI: a crew of one, with a tool, and with an output type."""
 
-from common import MODEL, person, question, replace_clients, run
-
-replace_clients()
-
-from crewai import LLM, Agent, Crew, Task  # noqa: E402  # it imports the client
-from crewai.tools import tool  # noqa: E402
-from pydantic import BaseModel  # noqa: E402
+from common import MODEL, person, question, run
+from crewai import LLM, Agent, Crew, Task
+from crewai.tools import tool
+from pydantic import BaseModel
 
 used = [0, 0]
 

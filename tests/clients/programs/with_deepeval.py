@@ -1,13 +1,10 @@
 """DeepEval: a metric with a judge, and its model by itself."""
 
-from common import MODEL, person, question, replace_clients, run
-
-replace_clients()
-
-from deepeval.metrics import GEval  # noqa: E402  # it imports the client
-from deepeval.models import OpenAIModel  # noqa: E402
-from deepeval.test_case import LLMTestCase, SingleTurnParams  # noqa: E402
-from pydantic import BaseModel  # noqa: E402
+from common import MODEL, person, question, run
+from deepeval.metrics import GEval
+from deepeval.models import OpenAIModel
+from deepeval.test_case import LLMTestCase, SingleTurnParams
+from pydantic import BaseModel
 
 costs = []
 

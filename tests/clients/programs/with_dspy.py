@@ -1,10 +1,7 @@
 """DSPy: predictions, a chain of thought, and typed fields, in threads."""
 
-from common import MODEL, person, question, replace_clients, run
-
-replace_clients()
-
-import dspy  # noqa: E402  # it imports the client
+import dspy
+from common import MODEL, person, question, run
 
 lm = dspy.LM(f"openai/{MODEL}", engine="litellm", cache=False)
 dspy.configure(lm=lm)

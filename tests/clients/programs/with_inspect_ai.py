@@ -1,14 +1,11 @@
 """inspect-ai: an evaluation of samples with its OpenAI provider, which streams."""
 
-from common import MODEL, ROUNDS, question, replace_clients, run
-
-replace_clients()
-
-from inspect_ai import Task, eval_async  # noqa: E402  # it imports the client
-from inspect_ai.dataset import Sample  # noqa: E402
-from inspect_ai.scorer import includes  # noqa: E402
-from inspect_ai.solver import generate, use_tools  # noqa: E402
-from inspect_ai.tool import Tool, tool  # noqa: E402
+from common import MODEL, ROUNDS, question, run
+from inspect_ai import Task, eval_async
+from inspect_ai.dataset import Sample
+from inspect_ai.scorer import includes
+from inspect_ai.solver import generate, use_tools
+from inspect_ai.tool import Tool, tool
 
 used = [0, 0]
 

@@ -1,11 +1,8 @@
 """magentic: prompt functions, plain, typed, streamed, and with a function to call."""
 
-from common import MODEL, person, question, replace_clients, run
-
-replace_clients()
-
-from magentic import FunctionCall, OpenaiChatModel, StreamedStr, prompt  # noqa: E402
-from pydantic import BaseModel  # noqa: E402
+from common import MODEL, person, question, run
+from magentic import FunctionCall, OpenaiChatModel, StreamedStr, prompt
+from pydantic import BaseModel
 
 model = OpenaiChatModel(MODEL)
 

@@ -1,10 +1,7 @@
 """mem0: memories that its model extracts, and finds by embeddings."""
 
-from common import EMBEDDING_MODEL, MODEL, replace_clients, run
-
-replace_clients()
-
-from mem0 import Memory  # noqa: E402  # it imports the client
+from common import EMBEDDING_MODEL, MODEL, run
+from mem0 import Memory
 
 # What the simulator's model fills; a real one needs no schema.
 SCHEMA = """{"title": "Memories", "type": "object", "properties": {"memory": {"type": "array",

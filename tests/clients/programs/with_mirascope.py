@@ -1,11 +1,8 @@
 """Mirascope: calls, streamed, typed, and with a tool."""
 
-from common import MODEL, person, question, replace_clients, run
-
-replace_clients()
-
-from mirascope import llm  # noqa: E402  # it imports the client
-from pydantic import BaseModel  # noqa: E402
+from common import MODEL, person, question, run
+from mirascope import llm
+from pydantic import BaseModel
 
 used = [0, 0]
 NAME = f"openai/{MODEL}"

@@ -1,10 +1,7 @@
 """smolagents: its model, streamed, and a tool calling agent."""
 
-from common import MODEL, question, replace_clients, run
-
-replace_clients()
-
-from smolagents import ChatMessage, OpenAIModel, ToolCallingAgent, tool  # noqa: E402
+from common import MODEL, question, run
+from smolagents import ChatMessage, OpenAIModel, ToolCallingAgent, tool
 
 used = [0, 0]
 
