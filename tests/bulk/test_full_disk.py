@@ -120,4 +120,5 @@ def test_no_room_for_the_lines_of_a_batch(place: Path, flextier_sim: Simulator) 
     assert not (place / "out.jsonl").exists()
     finished(place, flextier_sim, *BATCH)
     lines = [batch.request_counts.total for batch in batches(flextier_sim)]
-    assert (len(lines), sum(lines)) == (2, ROWS)
+    assert sum(lines) == ROWS
+    assert len(lines) >= 2  # more where the lines of one take longer than its window
