@@ -69,7 +69,7 @@ def langchain(url: str) -> Callable[[str], object]:
 
 def llama_index(url: str) -> Callable[[str], object]:
     """A call of LlamaIndex, whose instrumentation is between it and the caller."""
-    pytest.importorskip("llama_index.llms.openai")
+    pytest.importorskip("llama_index.llms.openai", reason="LlamaIndex takes openai<3")
     from flextier.llama_index import OpenAIFlex
 
     return OpenAIFlex(model="o3", api_base=url, api_key="x", policy={"deadline": 20}).complete
