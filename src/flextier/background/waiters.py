@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -55,24 +55,19 @@ class ClientWaiters:
         with self._lock:
             self._closed = self._closed or why == "closed"
             waiting = [x for x in self._waiting if why == "closed" or x.entry is not None]
-        notified = [waiter for waiter in waiting if _stop(waiter, why)]
+        notified = set()
+        for waiter in waiting:
+            with suppress(RuntimeError):  # its event loop has ended
+                waiter.stop(why)
+                notified.add(waiter)
         with self._lock:
-            self._waiting.difference_update(set(waiting).difference(notified))
+            self._waiting.difference_update(set(waiting) - notified)
         return len(notified)
 
     @property
     def empty(self) -> bool:
         """Whether no call waits."""
         return not self._waiting
-
-
-def _stop(waiter: BackgroundLifecycle, why: str) -> bool:
-    """Stop a wait; return False if its event loop has ended."""
-    try:
-        waiter.stop(why)
-    except RuntimeError:
-        return False
-    return True
 
 
 _BY_CLIENT: weakref.WeakKeyDictionary[Any, ClientWaiters] = weakref.WeakKeyDictionary()

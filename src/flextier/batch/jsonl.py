@@ -144,7 +144,12 @@ def _numbered(lines: Lines) -> Iterator[tuple[int, Any]]:
 def _complete_line(number: int, given: Any) -> tuple[dict[str, Any], bytes | None]:
     """The complete line as a dict; and its bytes, if they can be written as they are."""
     if isinstance(given, bytes):
-        line = _parsed(number, given)
+        try:
+            line = json.loads(given, parse_constant=_reject_constant)
+        except (ValueError, RecursionError) as error:
+            raise BatchLineError(number, "", f"is not JSON: {error}") from error
+        if not isinstance(line, dict):
+            raise BatchLineError(number, "", "is not a JSON object")
         return line, given if all(name in line for name in _FIELDS) else None
     if isinstance(given, Mapping):
         if "custom_id" in given or "body" in given:
@@ -155,16 +160,6 @@ def _complete_line(number: int, given: Any) -> tuple[dict[str, Any], bytes | Non
     raise BatchLineError(
         number, "", "must be a body, a (custom_id, body), or a line with custom_id and body"
     )
-
-
-def _parsed(number: int, line: bytes) -> dict[str, Any]:
-    try:
-        parsed = json.loads(line, parse_constant=_reject_constant)
-    except (ValueError, RecursionError) as error:
-        raise BatchLineError(number, "", f"is not JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise BatchLineError(number, "", "is not a JSON object")
-    return parsed
 
 
 def _reject_constant(name: str) -> Any:

@@ -118,7 +118,10 @@ def list_batches(
         raise ValueError(f"limit={limit}: must be at least 1, or None for all")
     statuses = {status} if isinstance(status, str) else None if status is None else set(status)
     size = _PAGE if limit is None or statuses is not None else min(limit, _PAGE)
-    return islice(_pages(BatchAPI(client), size, statuses, _epoch(since), clock), limit)
+    if isinstance(since, datetime):
+        since = (since if since.tzinfo else since.replace(tzinfo=timezone.utc)).timestamp()
+    first = -math.inf if since is None else since
+    return islice(_pages(BatchAPI(client), size, statuses, first, clock), limit)
 
 
 def _pages(
@@ -136,14 +139,6 @@ def _pages(
         if page.next_after is None:
             return
         after = page.next_after
-
-
-def _epoch(since: datetime | float | None) -> float:
-    if since is None:
-        return -math.inf
-    if isinstance(since, datetime):
-        return (since if since.tzinfo else since.replace(tzinfo=timezone.utc)).timestamp()
-    return since
 
 
 def wait(

@@ -98,7 +98,7 @@ def input_selector(column: str | None, *, needs_text: bool, first: Row | None) -
     if column is None:
         return lambda row: dict(row.values or ())
     if columns is not None and column not in columns:
-        raise BulkError(f"input_column (--input): no column {column!r}; {_listed(columns)}")
+        raise BulkError(f"input_column (--input): no column {column!r}; {listed(columns)}")
     selected = column
 
     def select(row: Row) -> Any:
@@ -119,9 +119,15 @@ def _default_column(columns: list[str] | None) -> str:
     if len(named) == 1:
         return named[0]
     raise BulkError(
-        "this runnable takes text: name its column with input_column (--input); " + _listed(columns)
+        "this runnable takes text: name its column with input_column (--input); " + listed(columns)
     )
 
 
-def _listed(columns: list[str]) -> str:
+def listed(columns: Iterable[str]) -> str:
+    """The columns of the input, for a message."""
     return "the columns are: " + ", ".join(map(repr, columns))
+
+
+def taken(column: str) -> str:
+    """A column of the input that the output adds, for a message."""
+    return f"a column {column!r} already: choose another with output_column (--output-column)"

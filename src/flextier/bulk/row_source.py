@@ -12,7 +12,7 @@ from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointWriter, Finished
 from flextier.bulk.errors import InputError
 from flextier.bulk.input_formats import InputSource
 from flextier.bulk.options import RunOptions
-from flextier.bulk.row import Identity, Row
+from flextier.bulk.row import Identity, Row, taken
 
 _CHUNK = 500
 """Rows that are read and looked up together."""
@@ -92,10 +92,7 @@ class RowSource:
             if first_line is not None:
                 self._mark_duplicate(row, first_line)
         for name in self._added_columns.intersection(row.values or ()):
-            row.problem = (
-                f"there is a column {name!r} already: choose another with output_column "
-                "(--output-column)"
-            )
+            row.problem = f"there is {taken(name)}"
         self._lines_in_flight[row.identity] = row.line
 
     def _mark_duplicate(self, row: Row, first_line: int) -> None:

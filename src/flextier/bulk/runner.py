@@ -19,7 +19,7 @@ from flextier.bulk.input_formats import InputSource, fingerprint, source_of
 from flextier.bulk.options import OnProgress, RunOptions
 from flextier.bulk.output_files import write_errors, write_output, write_part
 from flextier.bulk.result import BulkResult, Progress
-from flextier.bulk.row import Row, input_selector
+from flextier.bulk.row import Row, input_selector, listed, taken
 from flextier.bulk.row_source import RowSource
 from flextier.bulk.runnables import Target, WorkerThreads, target_of
 from flextier.bulk.signals import stop_on_signals
@@ -262,11 +262,7 @@ class _Runner:
 def _check_columns(run_options: RunOptions, columns: Collection[str]) -> None:
     """Check that the first row has the key column, and none that the output adds."""
     if run_options.key is not None and run_options.key not in columns:
-        listed = ", ".join(map(repr, columns))
-        raise BulkError(f"key (--key): no column {run_options.key!r}; the columns are: {listed}")
+        raise BulkError(f"key (--key): no column {run_options.key!r}; {listed(columns)}")
     for name in run_options.added_columns:
         if name in columns:
-            raise BulkError(
-                f"the input has a column {name!r} already: choose another with output_column "
-                "(--output-column)"
-            )
+            raise BulkError(f"the input has {taken(name)}")

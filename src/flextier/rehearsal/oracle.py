@@ -107,12 +107,14 @@ class _SlotPool:
 
     def _start(self, waiting: list[TraceJob], now: float) -> list[TraceJob]:
         """Start the jobs that flex accepts now; returns the others."""
-        end = now + self._seconds(now)
+        latency = _middle(self._weather.flex_latency, FLEX_LATENCY)
+        end = now + latency * self._weather.slowness(now)
         others = []
         for job in waiting:
             starts = self._starts[job.model]
             in_time = end <= job.deadline + _RESOLUTION
-            if in_time and self._accepts(now) and self._fits(starts, now):
+            moment = Moment(now, len(self._ends), flex_used=self._used(now))
+            if in_time and self._weather.takes(moment) and self._fits(starts, now):
                 heappush(self._ends, end)
                 starts.append(now)
                 self._bucket.take("", self._weather.bucket, now)
@@ -120,14 +122,8 @@ class _SlotPool:
                 others.append(job)
         return others
 
-    def _accepts(self, now: float) -> bool:
-        return self._weather.takes(Moment(now, len(self._ends), flex_used=self._used(now)))
-
     def _used(self, now: float) -> float:
         return self._bucket.used("", self._weather.bucket, now)
-
-    def _seconds(self, now: float) -> float:
-        return _middle(self._weather.flex_latency, FLEX_LATENCY) * self._weather.slowness(now)
 
     def _fits(self, starts: Sequence[float], moment: float) -> bool:
         """Whether the rate limit of every minute allows one more request at this moment."""
