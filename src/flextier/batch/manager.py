@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import time
 import weakref
 from dataclasses import dataclass
@@ -15,15 +16,17 @@ from flextier._openai.compat import dumps
 from flextier._utils.clock import Clock
 from flextier._utils.fork import after_fork_in_child
 from flextier.background import waiters
-from flextier.batch.account import AccountBatches
 from flextier.batch.api import BatchAPI
 from flextier.batch.collect import warn_unwritten
+from flextier.batch.fan_out import FanOut
 from flextier.batch.future import BatchFuture, error_response, resubmit
 from flextier.batch.line_response import http_response
 from flextier.batch.pending_calls import GroupKey, wake_all
 from flextier.batch.resumed_batch import ResumedBatch
+from flextier.batch.spool_file import MAX_BYTES
+from flextier.batch.submit import EnqueueLimit
 from flextier.batch.sync_client import sync_client_for
-from flextier.batch.worker import BatchWorker, new_worker
+from flextier.batch.worker import BatchWorker
 from flextier.capacity import AccountKey, LatelyUsed
 from flextier.journal.call_entry import CallEntry
 from flextier.lanes import CallFacts
@@ -69,12 +72,24 @@ class BatchCall:
         )
 
 
-class BatchManager(AccountBatches):
-    """The batches of one account, for its calls. Threads and event loops share it."""
+class BatchManager:
+    """What the batches of one account share: their workers, the Batch API and its limits.
+
+    Threads and event loops share it. Methods marked *locked* are called with the lock held.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
+        self.lock = threading.Lock()
+        """Guards it, and all calls that wait."""
+        self.by_tag: dict[str, BatchWorker] = {}
+        """The workers whose batch has not ended."""
+        self.max_bytes = MAX_BYTES
+        """The largest input file."""
         self.last_used = 0.0
+        self._open: dict[GroupKey, list[BatchWorker]] = {}  # whose batch a call may join
+        self._limits: dict[str, EnqueueLimit] = {}
+        self._fan_outs: dict[tuple[str, str], FanOut] = {}
+        self._api: BatchAPI | None = None
         self._id_prefix = os.urandom(6).hex()
         self._serial = count(1)
         self._client: Any = None
@@ -146,13 +161,13 @@ class BatchManager(AccountBatches):
 
     def _worker_for(self, group: GroupKey, cancel_at: float, size: int) -> BatchWorker:
         """The worker of an open batch that the call may join, or a new one."""
-        workers = self.open.setdefault(group, [])
+        workers = self._open.setdefault(group, [])
         limits = (self.max_bytes, self.enqueue_limit(group.model).limit)
         for worker in workers:
             if worker.calls.accepts(cancel_at, size, limits, group.policy.batch_window):
                 return worker
         workers[:] = [worker for worker in workers if worker.calls.open]
-        worker = new_worker(self, group)
+        worker = self.new_worker(group)
         workers.append(worker)
         worker.thread.start()
         return worker
@@ -166,6 +181,48 @@ class BatchManager(AccountBatches):
             plain, self._bound = sync_client_for(client)
             self._client = weakref.ref(client)
             self._api = BatchAPI(plain)
+
+    def api(self) -> BatchAPI:
+        """The Batch API of this account."""
+        with self.lock:
+            assert self._api is not None
+            return self._api
+
+    def wake_all(self) -> None:
+        """Wake all workers: a waiting batch may fit the limit of enqueued tokens now."""
+        with self.lock:
+            for worker in self.by_tag.values():
+                worker.wake()
+
+    def enqueue_limit(self, model: str) -> EnqueueLimit:
+        """The limit of enqueued tokens of a model: locked."""
+        return self._limits.setdefault(model, EnqueueLimit())
+
+    def too_large(self, size: int) -> None:
+        """Make later files smaller: one of ``size`` bytes was rejected."""
+        self.max_bytes = min(self.max_bytes, max(1, size * 3 // 5))
+
+    def new_worker(self, group: GroupKey) -> BatchWorker:
+        """The worker of a new batch: locked."""
+        worker = BatchWorker(self, group, os.urandom(8).hex())
+        self._fan_out(group).batch_begins(worker.calls, group.clock.now())
+        self.by_tag[worker.tag] = worker
+        return worker
+
+    def _fan_out(self, group: GroupKey) -> FanOut:
+        return self._fan_outs.setdefault((group.endpoint, group.model), FanOut())
+
+    def remove(self, worker: BatchWorker) -> None:
+        """Remove a worker whose batch has ended: locked."""
+        self._fan_out(worker.group).batch_ended(worker.calls, worker.group.clock.now())
+        self.enqueue_limit(worker.group.model).remove(worker)
+        if self.by_tag.get(worker.tag) is worker:
+            del self.by_tag[worker.tag]
+        workers = self._open.get(worker.group, [])
+        if worker in workers:
+            workers.remove(worker)
+        if not workers:
+            self._open.pop(worker.group, None)
 
     def detach(self) -> int:
         """Detach all calls that a journal has; return how many."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flextier._openai import public_names as openai
 from flextier._openai.public_names import Batch
-from flextier.batch.account import AccountBatches
 from flextier.batch.collect import collect_results
 from flextier.batch.pending_calls import GroupKey
 from flextier.batch.submit import CLOCK_SKEW, LIST_DELAY
 from flextier.batch.worker import BatchFinished, BatchWorker
 from flextier.journal.batches import BatchRow
 
+if TYPE_CHECKING:
+    from flextier.batch.manager import BatchManager
+
 
 class ResumedBatch(BatchWorker):
     """Finds the batch, whatever its state, and collects its results."""
 
-    def __init__(self, account: AccountBatches, group: GroupKey, row: BatchRow) -> None:
-        super().__init__(account, group, row.tag, is_new=False)
+    def __init__(self, manager: BatchManager, group: GroupKey, row: BatchRow) -> None:
+        super().__init__(manager, group, row.tag, is_new=False)
         assert group.journal is not None
         self._row, self._stored = row, group.journal
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Collection
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from flextier._openai import public_names as openai
 from flextier._openai.public_names import Batch
 from flextier._utils.formatting import count, seconds
 from flextier._utils.wakeup import ThreadWait
-from flextier.batch.account import AccountBatches
 from flextier.batch.api import TAG, TERMINAL, files_are_missing
 from flextier.batch.api_errors import is_enqueue_limit, surely_not_processed, validation_failures
 from flextier.batch.collect import collect_results, record
@@ -31,6 +30,9 @@ from flextier.errors import BatchUnfinished
 from flextier.journal.batches import BatchRow
 from flextier.lanes import EXECUTIONS
 from flextier.lanes.batch import LINE_ERROR
+
+if TYPE_CHECKING:
+    from flextier.batch.manager import BatchManager
 
 _MAX_REPAIRS = 3
 """How often a file is sent again without the lines that failed validation."""
@@ -53,21 +55,21 @@ class BatchWorker:
     """A batch and its waiting calls."""
 
     def __init__(
-        self, account: AccountBatches, group: GroupKey, tag: str, *, is_new: bool = True
+        self, manager: BatchManager, group: GroupKey, tag: str, *, is_new: bool = True
     ) -> None:
         self.group = group
         self.tag = tag
         self._wait = ThreadWait()
         self._wait.prepare()
-        self.calls = PendingCalls(account.lock, group.clock, self.wake, open=is_new)
+        self.calls = PendingCalls(manager.lock, group.clock, self.wake, open=is_new)
         self.ended = False
         """Whether no call can wait here any more."""
         self.thread = threading.Thread(target=self._run, name=f"flextier-batch-{tag}", daemon=True)
-        self._lock = account.lock
-        self._account = account
+        self._lock = manager.lock
+        self._manager = manager
         self._clock = group.clock
         self._journal = group.journal
-        self._requests = RetryingBatchAPI(account.api, group, self._pause, self._check_deadlines)
+        self._requests = RetryingBatchAPI(manager.api, group, self._pause, self._check_deadlines)
         self._submission = BatchSubmission(
             group.endpoint, {TAG: tag}, self._pause, self._requests.list_delay
         )
@@ -131,7 +133,7 @@ class BatchWorker:
             with self._lock:
                 self.ended, self.calls.open = True, False
                 wakes = self.calls.settle(None, resubmit)
-                self._account.remove(self)
+                self._manager.remove(self)
             wake_all(wakes)
             if self.calls.spool is not None:
                 self.calls.spool.close()
@@ -210,7 +212,7 @@ class BatchWorker:
                 self._limit_refused(error.message)
                 return None
             if error.status_code == 413 and len(self.calls.order) > 1:
-                self._account.too_large(spool.size)
+                self._manager.too_large(spool.size)
                 self._split()
             raise
         self._update_journal(batch_id=batch.id, status=batch.status)
@@ -223,7 +225,7 @@ class BatchWorker:
         while True:
             self._check_deadlines()
             with self._lock:
-                if self._account.enqueue_limit(self.group.model).admit(self, self._spool.tokens):
+                if self._manager.enqueue_limit(self.group.model).admit(self, self._spool.tokens):
                     return
             self._pause(self.group.policy.batch_poll_interval)
 
@@ -245,8 +247,8 @@ class BatchWorker:
             polls += 1
             self._batch = batch = self._requests.poll(batch)
         with self._lock:
-            self._account.enqueue_limit(self.group.model).remove(self)
-        self._account.wake_all()
+            self._manager.enqueue_limit(self.group.model).remove(self)
+        self._manager.wake_all()
         for polls in range(_MAX_FILE_POLLS):
             if not files_are_missing(batch):
                 break
@@ -306,7 +308,7 @@ class BatchWorker:
     def _limit_refused(self, message: str) -> None:
         """After a refusal for the enqueued-token limit: wait, or split the file."""
         with self._lock:
-            enqueue_limit = self._account.enqueue_limit(self.group.model)
+            enqueue_limit = self._manager.enqueue_limit(self.group.model)
             alone = enqueue_limit.refused(self, message)
             limit = enqueue_limit.limit
         self._update_journal(batch_id=None)
@@ -338,7 +340,7 @@ class BatchWorker:
         """Submit the lines as new batches, one for each part of the calls, and finish."""
         for part in parts:
             with self._lock:
-                worker = new_worker(self._account, self.group)
+                worker = self._manager.new_worker(self.group)
                 worker.calls.open = False
                 worker._repairs = self._repairs
                 try:
@@ -383,10 +385,3 @@ class BatchWorker:
         return raised(
             lambda request: BatchUnfinished(request, message, batch_id=batch_id, status=status)
         )
-
-
-def new_worker(account: AccountBatches, group: GroupKey) -> BatchWorker:
-    """A worker for a new batch; call it with the account's lock held."""
-    worker = BatchWorker(account, group, os.urandom(8).hex())
-    account.add(worker)
-    return worker
