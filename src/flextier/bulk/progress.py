@@ -38,15 +38,13 @@ def _guarded(progress: OnProgress) -> OnProgress:
 
     def on_progress(now: Progress) -> None:
         nonlocal failed
-        if failed:
-            return
         try:
-            progress(now)
-        except BrokenPipeError:  # the reader has gone
-            failed = True
+            if not failed:
+                progress(now)
         except Exception as error:  # noqa: BLE001 - the user's callback
             failed = True
-            safe_warn(f"progress callback raised {error!r}; it is not called again")
+            if not isinstance(error, BrokenPipeError):  # the reader has gone
+                safe_warn(f"progress callback raised {error!r}; it is not called again")
 
     return on_progress
 

@@ -113,9 +113,8 @@ def _function(function: Callable[[Any], Any], threads: WorkerThreads) -> Invoke:
 def _is_async(function: Any) -> bool:
     while isinstance(function, partial):
         function = function.func
-    if inspect.iscoroutinefunction(function):
-        return True
-    return inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - its own
+    call = getattr(function, "__call__", None)  # noqa: B004 - its own
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def load(spec: str) -> Any:
