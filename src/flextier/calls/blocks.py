@@ -15,23 +15,19 @@ _logged: set[tuple[str, int]] = set()
 
 
 class Block:
-    """A ``with`` block of the user's: ``track``, ``record_calls``, ``budget`` or ``override``.
+    """A ``with`` block of the user's, such as ``track``.
 
     Its context reaches the calls inside, and none of a plain thread or pool.
     """
 
-    __slots__ = ("_missed", "_name", "_seen")
+    __slots__ = ("_missed", "_name", "has_seen_call")
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._seen = False
+        self.has_seen_call = False
+        """Whether a call has begun inside."""
         self._missed = 0
         open_blocks[self] = None
-
-    @property
-    def has_seen_call(self) -> bool:
-        """Whether a call has begun inside."""
-        return self._seen
 
     def close(self, outer: tuple[Block, ...]) -> None:
         """End the block; log it if it saw no call while calls ran inside no block at all.
@@ -39,11 +35,12 @@ class Block:
         At most once for each line of code, and not again for the blocks around it.
         """
         del open_blocks[self]
-        if self._seen or not self._missed:
+        if self.has_seen_call or not self._missed:
             return
         for block in outer:
-            block._seen = True
-        place = _line_of_caller()
+            block.has_seen_call = True
+        frame = sys._getframe(callers_level() - 1)
+        place = frame.f_code.co_filename, frame.f_lineno
         if place in _logged:
             return
         _logged.add(place)
@@ -60,13 +57,7 @@ class Block:
 def call_begins(blocks: tuple[Block, ...]) -> None:
     """Note a call that begins inside ``blocks``; inside none, all open blocks miss it."""
     for block in blocks:
-        block._seen = True
+        block.has_seen_call = True
     if not blocks:
         for block in list(open_blocks):
             block._missed += 1
-
-
-def _line_of_caller() -> tuple[str, int]:
-    """The file and line of the code that ends a block."""
-    frame = sys._getframe(callers_level() - 1)
-    return frame.f_code.co_filename, frame.f_lineno

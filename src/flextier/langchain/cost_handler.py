@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 from flextier._utils.extras import needs_extra
-from flextier.calls.blocks import call_begins
 from flextier.calls.context import block
 from flextier.calls.report import CallReport, report_of
 from flextier.costs.records import CallRecord, OnRecord, RecentIds, record_of
@@ -299,5 +298,4 @@ def get_flex_cost_callback(
     handler = FlexCostCallbackHandler(on_record=on_record, keep_records=keep_records)
     with block("get_flex_cost_callback") as opened, add_handler(handler):
         yield handler
-        if handler.totals.calls:  # those of another class included
-            call_begins((opened,))
+        opened.has_seen_call |= handler.totals.calls > 0  # by a model of another class, too
