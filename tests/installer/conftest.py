@@ -18,7 +18,7 @@ def sim(flextier_sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Si
     monkeypatch.setenv("OPENAI_BASE_URL", flextier_sim.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-fake")
     monkeypatch.setenv("PYTHONPATH", "")  # put back after the test
-    REPLACEMENT.clients.clear()  # of other tests
+    REPLACEMENT._clients.clear()  # of other tests
     stock = [openai.OpenAI.__init__, openai.AsyncOpenAI.__init__]
     yield flextier_sim
     flextier.uninstall()

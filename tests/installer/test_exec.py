@@ -78,7 +78,7 @@ def test_a_program_and_its_children(sim: Simulator, tmp_path: Path) -> None:
 
 def test_the_children_of_a_process(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are covered while install() is in force, unless it leaves them out."""
-    monkeypatch.setenv("PYTHONPATH", path := os.pathsep.join(sys.path))
+    monkeypatch.setenv("PYTHONPATH", path := os.pathsep.join(["", *sys.path]))
     install()
     done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "flex"

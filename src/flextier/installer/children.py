@@ -10,8 +10,9 @@ STARTUP = str(Path(__file__).parent / "startup")
 
 def cover_children(*, covered: bool) -> None:
     """Whether Python processes that this one starts from now on have flextier installed."""
-    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    rest = [folder for folder in folders if folder not in ("", STARTUP)]
+    value = os.environ.get("PYTHONPATH")
+    # An empty part is the current directory, an empty value is none.
+    rest = [folder for folder in value.split(os.pathsep) if folder != STARTUP] if value else []
     if covered or rest:
         os.environ["PYTHONPATH"] = os.pathsep.join([STARTUP, *rest] if covered else rest)
     else:

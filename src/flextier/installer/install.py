@@ -50,4 +50,4 @@ def installed_clients() -> list[Any]:
 
     Copies (``client.with_options(...)``) are not listed.
     """
-    return list(REPLACEMENT.clients)
+    return REPLACEMENT.clients()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache, wraps
 from types import new_class
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import openai
 
@@ -36,7 +36,7 @@ class Replacement:
     """Whether clients are replaced, under which policy, and those that were."""
 
     def __init__(self) -> None:
-        self.clients: WeakSet[Any] = WeakSet()
+        self._clients: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._is_on = False
         self._policy: FlexPolicy | None = None
         self._inits: dict[Any, tuple[Any, Any]] = {}
@@ -60,6 +60,11 @@ class Replacement:
                 sdk.__init__ = stock
                 del self._inits[sdk]
 
+    def clients(self) -> list[Any]:
+        """The clients that were replaced and are still in use."""
+        # valuerefs() is a list at once, also while other threads build clients.
+        return [client for ref in self._clients.valuerefs() if (client := ref()) is not None]
+
     def _replace_init(self, sdk: Any) -> None:
         stock = sdk.__init__
 
@@ -70,7 +75,7 @@ class Replacement:
                 stock(client, *args, **arguments)
             else:
                 ours.__init__(client, *args, **self._arguments(arguments))
-                self.clients.add(client)
+                self._clients[id(client)] = client
                 LOG.debug("built a client in place of the SDK's: %s", type(client).__name__)
 
         sdk.__init__ = init

@@ -1,10 +1,12 @@
-"""LangChain's own classes, which build their clients themselves."""
+"""LangChain's and LlamaIndex's own classes, which build their clients themselves."""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
+import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelFallbackMiddleware
 from langchain.chat_models import init_chat_model
@@ -66,3 +68,20 @@ def test_our_own_class(sim: Simulator) -> None:
     answer = model.invoke("Name a colour.")
     assert answer.response_metadata["flextier"]["lane"] == "flex"
     assert model.root_client.policy.deadline == 50
+
+
+@pytest.mark.skipif(
+    find_spec("llama_index") is None, reason="LlamaIndex is not installed: it takes openai<3"
+)
+def test_llama_index(sim: Simulator) -> None:
+    """Its own classes are on the lanes, sync and async, with the timeout that they pass."""
+    from llama_index.llms.openai import OpenAI, OpenAIResponses
+
+    flextier.install()
+    with flextier.track() as calls:
+        for llm in (OpenAI, OpenAIResponses):
+            model = llm(model="o4-mini", api_base=sim.base_url, timeout=40)
+            model.complete("Name a colour.")
+            asyncio.run(model.acomplete("Name a colour."))
+    assert [call.lane for call in calls] == ["flex"] * 4
+    assert {str(call.limits).split(", ")[1] for call in calls} == {"flex_timeout 40 s (timeout)"}
