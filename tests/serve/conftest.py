@@ -23,10 +23,10 @@ POLICY = {"backoff_initial": 0.05, "patience": 10}
 class Served:
     """A gateway that runs."""
 
-    def __init__(self, server: GatewayServer, url: str) -> None:
+    def __init__(self, server: GatewayServer) -> None:
         self.server = server
         self.gateway = server.gateway
-        self.url = url
+        self.url = server.url
         self.base_url = f"{self.url}/v1"
 
 
@@ -35,15 +35,16 @@ def gateway(sim: Simulator, **options: Any) -> Iterator[Served]:
     """Serve a gateway in a thread."""
     policy = FlexPolicy(**{**POLICY, **options.pop("policy", {})})
     upstream = UpstreamOptions("", options.pop("upstream", sim.base_url), KEY)
-    server = GatewayServer(Gateway(GatewayOptions((upstream,), policy, port=0, **options)))
-    url = server.bind()
+    ledger = options.pop("ledger", None)
+    server = GatewayServer(Gateway(GatewayOptions((upstream,), policy, port=0, **options), ledger))
+    server.bind()
     thread = threading.Thread(target=server.run_bound)
     thread.start()
     try:
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.005)
-        yield Served(server, url)
+        yield Served(server)
     finally:
         server.should_exit = True
         thread.join()

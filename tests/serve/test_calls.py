@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_a_caller_that_leaves_cancels_its_call(shared: Served, flextier_sim: Sim
     answer = post(shared, "responses", RESPONSE)
     assert answer.status_code == 200
     while flextier_sim.in_flight:
-        pass
+        time.sleep(0.005)
     assert [one.outcome for one in flextier_sim.requests] == ["stalled", "served"]
     (cancelled,) = [call for _, call in shared.gateway.calls._by_id.values() if call.report.error][
         -1:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 class Spending:
     """The US$ that calls have cost so far. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, knob: str = "budget(…)") -> None:
+        self.knob = knob
+        """What sets its limit, as an error names it."""
         self._lock = RLock()  # the garbage collector may end a call while the lock is held
         self._warned: set[str] = set()
         self.reset()
@@ -126,7 +128,7 @@ def budgets_in_force(
     policy_budget: Decimal | None, scope: Scope
 ) -> tuple[tuple[Spending, Decimal, str], ...]:
     """The spendings that a call is charged to, each with its limit and knob."""
-    blocks = tuple((spending, limit, "budget(…)") for spending, limit in scope.budgets)
+    blocks = tuple((spending, limit, spending.knob) for spending, limit in scope.budgets)
     if policy_budget is None:
         return blocks
     return ((PROCESS, policy_budget, "FlexPolicy.budget (FLEXTIER_BUDGET)"), *blocks)

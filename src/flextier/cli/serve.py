@@ -8,9 +8,10 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from flextier._utils.extras import needs_extra
-from flextier.cli._common import DURATION, duration, fail, print_stderr
+from flextier.cli._common import DURATION, duration, duration_or_zero, fail
 
 if TYPE_CHECKING:
+    from flextier.ledger import Ledger
     from flextier.serve.options import GatewayOptions, UpstreamOptions
 
 PORT = 8484
@@ -56,6 +57,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--journal", metavar="FILE", help="a restart pays for nothing twice [FLEXTIER_JOURNAL]"
     )
     parser.add_argument(
+        "--budget", metavar="US$", help="for all calls since the start [FLEXTIER_BUDGET]"
+    )
+    parser.add_argument(
+        "--ledger",
+        metavar="URL",
+        default=os.environ.get("FLEXTIER_LEDGER", "").strip(),
+        help="a row for each call, with its tags, and the page /report [FLEXTIER_LEDGER]",
+    )
+    parser.add_argument(
+        "--drain",
+        type=duration_or_zero,
+        default=30.0,
+        metavar=DURATION,
+        help="how long calls may still run after SIGTERM [30s]",
+    )
+    parser.add_argument(
         "--max-calls",
         type=int,
         default=10_000,
@@ -71,15 +88,16 @@ def run(options: argparse.Namespace) -> int:
     try:
         with needs_extra("serve"):
             from flextier.serve.app import Gateway
+            from flextier.serve.log import log_to_stderr
             from flextier.serve.server import GatewayServer, raise_open_files
-        server = GatewayServer(Gateway(_options(options)))
-        url = server.bind()
+        server = GatewayServer(Gateway(_options(options), _ledger(options.ledger)))
+        server.bind()
     except (ImportError, OSError, ValueError, PolicyError) as error:
         return fail("serve", error)
     raise_open_files()
+    log_to_stderr()
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        print_stderr(f"flextier serve: {url}/v1")
         server.run_bound()
     except KeyboardInterrupt:  # raised again by uvicorn, once all has ended
         return 0
@@ -95,7 +113,7 @@ def _options(options: argparse.Namespace) -> GatewayOptions:
 
     fields: dict[str, Any] = {
         name: value
-        for name in ("lanes", "deadline", "journal")
+        for name in ("lanes", "deadline", "journal", "budget")
         if (value := getattr(options, name)) is not None
     }
     return GatewayOptions(
@@ -105,8 +123,20 @@ def _options(options: argparse.Namespace) -> GatewayOptions:
         port=options.port,
         tokens=read_tokens(options.token_file) if options.token_file else (),
         hosts=tuple(options.allow_host),
+        drain=options.drain,
         max_calls=options.max_calls,
     )
+
+
+def _ledger(url: str) -> Ledger | None:
+    if not url:
+        return None
+    with needs_extra("ledger"):
+        from flextier.ledger import Ledger, LedgerError
+    try:
+        return Ledger(url)
+    except LedgerError as error:
+        raise ValueError(f"--ledger: {error}") from None
 
 
 def _upstreams(named: list[str]) -> tuple[UpstreamOptions, ...]:

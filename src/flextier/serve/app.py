@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import anyio
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from flextier.batch import detach
 from flextier.calls.context import listen, scoped
+from flextier.calls.report import CallReport
 from flextier.journal.call_entry import CALL_ENTRIES
+from flextier.serve import log
 from flextier.serve.access import TOKEN, Access, is_loopback
 from flextier.serve.answer_response import AnswerResponse
 from flextier.serve.bodies import BodyTooLarge, BodyTooSlow, json_object, limited
@@ -24,12 +29,19 @@ from flextier.serve.call_headers import CallHeaders
 from flextier.serve.calls import Calls, IdInUse, digest
 from flextier.serve.error_answers import ErrorAnswer, refusal, too_busy
 from flextier.serve.headers import sent_by_sdk
+from flextier.serve.operation import Operation
 from flextier.serve.options import GatewayOptions
 from flextier.serve.pass_through import as_response, pass_through
+from flextier.serve.records import Records
 from flextier.serve.running_call import RunningCall
 from flextier.serve.tokens import Token
 from flextier.serve.upstream import ROUTED, Upstream
 
+if TYPE_CHECKING:
+    from flextier.ledger import Ledger
+
+_HANDED_OVER = 5.0
+"""Seconds in which calls that a journal has must end."""
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
 _DOTS = re.compile(r"(?:^|/)\.{1,2}(?:/|$)")
 """A part of a path that would lead out of the upstream's base URL."""
@@ -38,8 +50,11 @@ _DOTS = re.compile(r"(?:^|/)\.{1,2}(?:/|$)")
 class Gateway:
     """What the requests share: upstreams, calls, options."""
 
-    def __init__(self, options: GatewayOptions) -> None:
+    def __init__(self, options: GatewayOptions, ledger: Ledger | None = None) -> None:
         self.options = options
+        self.records = Records(options.tokens, ledger)
+        self.draining = False
+        """Whether the gateway ends, and takes no more calls."""
         self.calls = Calls()
         self.upstreams = {
             one.name: Upstream(
@@ -60,6 +75,7 @@ class Gateway:
                 Route("/flextier/calls/{id}", self.show_call, methods=["GET"]),
                 Route("/flextier/calls/{id}", self.cancel_call, methods=["DELETE"]),
                 Route("/flextier/calls/{id}/answer", self.answer, methods=["GET"]),
+                *Operation(self).routes(),
                 Route("/v1/{path:path}", self.api, methods=_METHODS),
                 Route("/{upstream}/v1/{path:path}", self.api, methods=_METHODS),
             ],
@@ -69,9 +85,20 @@ class Gateway:
     @asynccontextmanager
     async def _lifespan(self, _: Any) -> AsyncIterator[None]:
         yield
-        await self.calls.end_all()
+        await self.end_calls()
         for upstream in self.upstreams.values():
             await upstream.close()
+        if self.records.ledger is not None:
+            await asyncio.to_thread(self.records.ledger.close)
+
+    async def end_calls(self) -> None:
+        """End the calls that run: those that a journal has are handed over to the next start."""
+        self.draining = True
+        left = self.calls.running - detach()
+        with anyio.move_on_after(_HANDED_OVER):
+            while self.calls.running > left:  # those end by themselves
+                await anyio.sleep(0.02)
+        await self.calls.end_all()
 
     # --- the API ----------------------------------------------------------------------------------
 
@@ -116,33 +143,49 @@ class Gateway:
         except IdInUse:
             return as_response(refusal(409, "id_in_use", "another call has this x-flextier-call"))
         if call is None:
-            if self.calls.running >= options.max_calls:
-                return as_response(too_busy(f"{options.max_calls} calls run or wait already"))
+            if self.draining or self.calls.running >= options.max_calls:
+                why = f"{options.max_calls} calls run or wait already"
+                return as_response(too_busy("the gateway ends" if self.draining else why))
             headers = sent_by_sdk(request.headers.items())
             send = partial(upstream.post, path, request.url.query, body, headers)
             call = RunningCall(
-                partial(self._make, asked, send),
+                partial(self._make, asked, _token(request), send),
                 call_id=asked.call_id,
                 owner=_owner(request),
                 stream=stream,
                 may_repeat=asked.may_repeat,
             )
-            call.on_end = self.calls.ended
+            model = str(body.get("model", ""))[:100]
+            call.on_end = partial(self._ended, upstream.name, path, model)
             self.calls.add(key, call)
         quiet = min(options.quiet, (asked.read_timeout or math.inf) * 0.6)
         return AnswerResponse(call, quiet)
 
+    def _ended(self, upstream: str, path: str, model: str, call: RunningCall) -> None:
+        self.calls.ended(call)
+        log.call_ended(call, upstream, path, model)
+
     async def _make(
-        self, asked: CallHeaders, send: Callable[[], Awaitable[Any]], call: RunningCall
+        self,
+        asked: CallHeaders,
+        token: Token | None,
+        send: Callable[[], Awaitable[Any]],
+        call: RunningCall,
     ) -> Any:
-        """Make a call under what its headers say."""
+        """Make a call under what its headers say, at the expense of its token."""
         CALL_ENTRIES.set(call.journal_entries)
-        run = asked.run
-        changes = tuple(sorted(asked.changes.items()))
-        with (
-            scoped(changes=changes, run=None if run is None else lambda: run),
-            listen(on_report=call.reported),
-        ):
+        run, records = asked.run, self.records
+        fields: dict[str, Any] = {"changes": tuple(sorted(asked.changes.items()))}
+        if run is not None:
+            fields["run"] = lambda: run
+        if token is not None and token.budget is not None:
+            fields["budgets"] = ((records.spending[token.name], token.budget),)
+
+        def on_report(report: CallReport) -> None:
+            call.reported(report)
+            records.add(report, token, asked.tags)
+
+        with scoped(**fields), listen(on_report=on_report):
             return await send()
 
     # --- calls ------------------------------------------------------------------------------------
@@ -173,7 +216,12 @@ class Gateway:
 _NO_CALL: ErrorAnswer = refusal(404, "not_found", "no call of the last ten minutes has this id")
 
 
-def _owner(request: Request) -> str:
-    """The name of the request's token; empty where none is needed."""
+def _token(request: Request) -> Token | None:
+    """The request's token; None: none is needed."""
     token: Token | None = request.scope.get(TOKEN)
+    return token
+
+
+def _owner(request: Request) -> str:
+    token = _token(request)
     return "" if token is None else token.name

@@ -37,7 +37,9 @@ def error_answer(error: BaseException) -> ErrorAnswer:
         return upstream_error(error.status_code, error.response, (name,), error.response.content)
     status, code = _kind(error)
     retry = ("retry-after", _RETRY_AFTER) if status == 503 else NO_RETRY
-    message = str(error) if code != "internal_error" else f"the gateway failed: {name[1]}"
+    message = str(error) or "the call was cancelled"
+    if code == "internal_error":  # it may have a part of the gateway's settings
+        message = f"the gateway failed: {name[1]}"
     return ErrorAnswer(status, (*JSON, name, retry), error_body(message, code))
 
 

@@ -37,6 +37,8 @@ class GatewayOptions:
     """Other names under which the gateway may be reached."""
     quiet: float = QUIET
     """Seconds of silence, after which a stream that waits gets a comment."""
+    drain: float = 30.0
+    """Seconds for which calls may still run after a signal to end."""
     max_calls: int = 10_000
     """Calls that run or wait at once."""
     max_body_bytes: int = 64 * 2**20

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import socket
 
 import uvicorn
 
 from flextier.serve.app import Gateway
+from flextier.serve.log import event
 from flextier.serve.protocol import BoundedProtocol
+
+_LAST_BYTES = 10
+"""Seconds in which the callers of calls that were ended must take their errors."""
 
 
 class GatewayServer(uvicorn.Server):
@@ -15,6 +21,8 @@ class GatewayServer(uvicorn.Server):
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
+        self.url = ""
+        """Where it serves, once the port is bound."""
         options = gateway.options
         super().__init__(
             uvicorn.Config(
@@ -32,11 +40,29 @@ class GatewayServer(uvicorn.Server):
                 timeout_keep_alive=75,
                 limit_concurrency=options.max_calls + 1000,
                 backlog=2048,
+                timeout_graceful_shutdown=math.ceil(options.drain) + _LAST_BYTES,
             )
         )
 
-    def bind(self) -> str:
-        """Bind the port; returns the URL that will be served.
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Log where it serves, once it does."""
+        await super().startup(sockets)
+        upstreams = {one.name or "v1": one.base_url for one in self.gateway.options.upstreams}
+        event("serving", url=self.url, upstreams=upstreams)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more calls, let those that run end for a while, and then end them."""
+        self.gateway.draining = True
+        ending = asyncio.create_task(self._end_calls())
+        await super().shutdown(sockets)
+        ending.cancel()
+
+    async def _end_calls(self) -> None:
+        await asyncio.sleep(self.gateway.options.drain)
+        await self.gateway.end_calls()
+
+    def bind(self) -> None:
+        """Bind the port.
 
         Raises:
             OSError: it cannot be used.
@@ -53,7 +79,7 @@ class GatewayServer(uvicorn.Server):
             where = f"port {options.port} of {options.host}"
             raise OSError(f"{where} cannot be used ({why}): choose another (--port)") from error
         host = f"[{options.host}]" if ":" in options.host else options.host
-        return f"http://{host}:{self._socket.getsockname()[1]}"
+        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
 
     def run_bound(self) -> None:
         """Serve at the port that is bound."""
