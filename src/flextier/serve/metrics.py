@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from flextier.capacity import LaneState
+from flextier.capacity.snapshot import LaneState
 from flextier.costs.sums import Sums
 from flextier.serve.records import Records
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from flextier._utils.extras import needs_extra
 from flextier._version import __version__
-from flextier.capacity import capacity_snapshot
+from flextier.capacity.snapshot import capacity_snapshot
 from flextier.serve.error_answers import refusal
 from flextier.serve.metrics import CONTENT_TYPE, metrics
 from flextier.serve.pass_through import as_response
