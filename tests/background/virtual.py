@@ -15,7 +15,7 @@ import openai
 from flextier._openai.compat import FinalRequestOptions, http
 from flextier._utils.clock import Clock
 from flextier.background.api import BackgroundRequests, PolledResponse
-from flextier.background.lifecycle import BackgroundLifecycle, Pause
+from flextier.background.lifecycle import BackgroundLifecycle, PollWait
 from flextier.background.poll_schedule import PollSchedule
 from flextier.lanes import BACKGROUND
 from tests.background.asking import MODEL
@@ -131,7 +131,7 @@ def run(server: Server, courses: list[BackgroundLifecycle]) -> list[Ended]:
         server.now = max(server.now, moment)
         try:
             step = next(steps) if reply is None else reply()
-            while not isinstance(step, Pause):
+            while not isinstance(step, PollWait):
                 try:
                     answer = server.answer(step.options)
                 except openai.APIError as error:  # noqa: PERF203 - each step is a request

@@ -65,16 +65,16 @@ class AssembledStream:
                     merged[name] = self._merge(before, value)
             return merged
         if isinstance(new, list):
-            items = old if isinstance(old, list) and not isinstance(old, _Text) else []
+            items = old if isinstance(old, list) and not isinstance(old, _Pieces) else []
             for item in new:
                 self._add_item(items, item)
             return items
         if not isinstance(new, str):
             return new
         self.text_length += len(new)
-        text = old if isinstance(old, _Text) else _Text()
-        text.append(new)
-        return text
+        pieces = old if isinstance(old, _Pieces) else _Pieces()
+        pieces.append(new)
+        return pieces
 
     def _add_item(self, items: list[Any], item: Any) -> None:
         """Add an item to a list, or continue the one with its ``index``."""
@@ -86,12 +86,12 @@ class AssembledStream:
         items.append(self._merge(None, item))
 
 
-class _Text(list[str]):
+class _Pieces(list[str]):
     """A text in pieces, which are joined only once."""
 
 
 def _joined(value: Any) -> Any:
-    if isinstance(value, _Text):
+    if isinstance(value, _Pieces):
         return "".join(value)
     if isinstance(value, dict):
         return {name: _joined(item) for name, item in value.items()}

@@ -12,10 +12,10 @@ from pydantic_settings import EnvSettingsSource
 def fields_of_environment(model: type[BaseModel], prefix: str) -> dict[str, Any]:
     """The text of each field's variable, in any case; an empty variable counts as not set."""
     settings: Any = model  # no BaseSettings, which would load pydantic-settings at import
-    return _Text(settings, env_prefix=prefix, env_ignore_empty=True)()
+    return _TextSettings(settings, env_prefix=prefix, env_ignore_empty=True)()
 
 
-class _Text(EnvSettingsSource):
+class _TextSettings(EnvSettingsSource):
     """Variables as they are: the model's own validators read tuples, not JSON."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:

@@ -46,7 +46,7 @@ _CANCEL_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class PollWait:
     """A step: wait for ``seconds``, or until woken."""
 
     seconds: float
@@ -54,7 +54,7 @@ class Pause:
     """Whether it cannot be woken."""
 
 
-Step: TypeAlias = "RawRequest | Pause"
+Step: TypeAlias = "RawRequest | PollWait"
 Steps: TypeAlias = "Generator[Step, Any, PolledResponse]"
 
 
@@ -156,7 +156,7 @@ class BackgroundLifecycle:
                 return (yield from self._cancel_or_detach())
             pause = self._next_poll_in()
             self._log(last.id, "polled", f"is {last.status}, next poll in {seconds(pause)}")
-            yield Pause(pause)
+            yield PollWait(pause)
             # Another call's poll may have been rate limited meanwhile.
             if not self._must_stop() and not self.schedule.paused_for(self.clock.now()):
                 last = yield from self._poll()
@@ -194,7 +194,7 @@ class BackgroundLifecycle:
                 attempts += 1
                 pause = self._retry_wait(error, attempts)
                 left = self.cancel_at - self.clock.now()
-                yield Pause(max(0.0, min(pause, left)))
+                yield PollWait(max(0.0, min(pause, left)))
                 if self._must_stop():
                     return self._last_known()
                 continue
@@ -291,7 +291,7 @@ class BackgroundLifecycle:
             if self.clock.now() + pause >= until:
                 return None
             if pause:
-                yield Pause(pause, uninterruptible=True)
+                yield PollWait(pause, uninterruptible=True)
 
     def report_finished(self, last: PolledResponse) -> None:
         """Report a response that has finished after its call ended."""

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import openai
@@ -24,16 +23,8 @@ from flextier.calls.run_tracking import need_run_tracking
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
 from flextier.client.unknown_arguments import POLICY_ARGUMENTS, misplaced_argument, unknown_argument
 from flextier.llama_index.events import CallObserver
-from flextier.llama_index.model_info import (
-    FALLBACK_CONTEXT_WINDOW,
-    model_info,
-)
-from flextier.llama_index.report_metadata import (
-    astreamed,
-    failed_response_error,
-    streamed,
-    with_report,
-)
+from flextier.llama_index.model_info import FALLBACK_CONTEXT_WINDOW, model_info
+from flextier.llama_index.report_metadata import astreamed, streamed
 from flextier.llama_index.run_tracking import watch_runs
 from flextier.policy import FlexPolicy, PolicyField
 from flextier.routing.timeout_args import TimeoutArgument, with_retries
@@ -229,40 +220,34 @@ class FlexLLM(BaseModel):
     # --- calls: LlamaIndex's own, without its retries, with the report ------------------------
 
     def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        llm: Any = super()
         observer = CallObserver()
         with observer.listening():
             try:
-                response: ChatResponse = without_retries(llm._chat)(messages, **kwargs)
+                response: ChatResponse = self._own("_chat")(self, messages, **kwargs)
             except AttributeError as error:
                 # LlamaIndex reads the usage, which a failed response does not have.
-                raise failed_response_error(observer) or error from error
-        if not observer.is_served:
-            return with_report(response, observer)
-        response.additional_kwargs["flextier"] = observer.report_fields
-        return response
+                raise observer.failed_response_error() or error from error
+        return observer.with_report(response)
 
     async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        llm: Any = super()
         observer = CallObserver()
         with observer.listening():
-            chat = without_retries(llm._achat)
-            response: ChatResponse = await chat(messages, **kwargs)
-        if not observer.is_served:
-            return with_report(response, observer)
-        response.additional_kwargs["flextier"] = observer.report_fields
-        return response
+            response: ChatResponse = await self._own("_achat")(self, messages, **kwargs)
+        return observer.with_report(response)
 
     def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        llm: Any = super()
-        return streamed(without_retries(llm._stream_chat)(messages, **kwargs), CallObserver())
+        return streamed(self._own("_stream_chat")(self, messages, **kwargs), CallObserver())
 
     async def _astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
-        llm: Any = super()
-        chunks = await without_retries(llm._astream_chat)(messages, **kwargs)
+        chunks = await self._own("_astream_chat")(self, messages, **kwargs)
         return astreamed(chunks, CallObserver())
+
+    @classmethod
+    def _own(cls, name: str) -> Any:
+        """LlamaIndex's method by that name, without its retries."""
+        return undecorated(getattr(super(), name))
 
     def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         """The fields of a request: LlamaIndex's, corrected for models that it does not list.
@@ -387,10 +372,9 @@ class FlexLLM(BaseModel):
             yield name, _without_secrets(value)
 
 
-def without_retries(method: Any) -> Any:
-    """A bound method of LlamaIndex's without its tenacity decorator."""
-    plain = getattr(method, "__wrapped__", None)
-    return method if plain is None else MethodType(plain, method.__self__)
+def undecorated(method: Any) -> Any:
+    """A method of LlamaIndex's without its decorator, which retries it or makes a span."""
+    return getattr(method, "__wrapped__", method)
 
 
 _SECRET_NAME = re.compile(

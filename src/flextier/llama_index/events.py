@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
+import openai
 from anyio import CancelScope
 
+from flextier._openai.compat import new_request
 from flextier._utils.extras import needs_extra
 from flextier.calls.context import SCOPE, listen
-from flextier.calls.report import CallReport, Retry
+from flextier.calls.report import CallReport, Retry, attach_report
 from flextier.llama_index.run_tracking import RUN, run_key
 
 with needs_extra("llama-index"):
@@ -22,10 +24,18 @@ with needs_extra("llama-index"):
 FRAMEWORK = "llama-index"
 """The framework in the records of calls."""
 
+_T = TypeVar("_T")
 _dispatcher = get_dispatcher(__name__)
 
 
-class FlexRetryEvent(BaseEvent):
+class _FlexEvent(BaseEvent):
+    @classmethod
+    def class_name(cls) -> str:
+        """The name of the class."""
+        return cls.__name__
+
+
+class FlexRetryEvent(_FlexEvent):
     """A retry, dispatched before its wait."""
 
     model: str
@@ -43,25 +53,15 @@ class FlexRetryEvent(BaseEvent):
     request_id: str | None = None
     """OpenAI's request id of the failed attempt."""
 
-    @classmethod
-    def class_name(cls) -> str:
-        """``"FlexRetryEvent"``."""
-        return "FlexRetryEvent"
 
-
-class FlexCallEvent(BaseEvent):
+class FlexCallEvent(_FlexEvent):
     """A call that has ended, answered or not."""
 
     report: dict[str, Any]
     """Its report, as in ``response.additional_kwargs["flextier"]``."""
 
-    @classmethod
-    def class_name(cls) -> str:
-        """``"FlexCallEvent"``."""
-        return "FlexCallEvent"
 
-
-class FlexFallbackEvent(BaseEvent):
+class FlexFallbackEvent(_FlexEvent):
     """A call that was not billed on its first lane; dispatched at the call's end."""
 
     model: str
@@ -73,23 +73,16 @@ class FlexFallbackEvent(BaseEvent):
     report: dict[str, Any]
     """The whole report, as in ``response.additional_kwargs["flextier"]``."""
 
-    @classmethod
-    def class_name(cls) -> str:
-        """``"FlexFallbackEvent"``."""
-        return "FlexFallbackEvent"
-
 
 class CallObserver:
     """Listens to a call: keeps its report, and dispatches its events in the span of its start."""
 
-    __slots__ = ("_run", "_scope", "_span_id", "_stream", "is_served", "report", "report_fields")
+    __slots__ = ("_run", "_scope", "_span_id", "_stream", "report", "report_fields")
 
     def __init__(self) -> None:
         self._span_id = active_span_id.get()
         self._scope = SCOPE.get()
         self._run = partial(run_key, RUN.get(), self._span_id or str(uuid4()))
-        self.is_served = False
-        """Whether the call has ended with a response."""
         self._stream: Any = None
         self.report: CallReport | None = None
         """The report of the call; None until it has ended."""
@@ -106,6 +99,30 @@ class CallObserver:
             run=self._run,
             framework=FRAMEWORK,
         )
+
+    def with_report(self, response: _T) -> _T:
+        """The response with its report; without one if flextier did not route the call (Azure).
+
+        Raises:
+            openai.APIError: the response has the status ``"failed"``; to LlamaIndex it looks empty.
+        """
+        if (error := self.failed_response_error()) is not None:
+            raise error
+        if self.report is not None:
+            additional: dict[str, Any] = response.additional_kwargs  # type: ignore[attr-defined]
+            additional["flextier"] = self.report_fields
+        return response
+
+    def failed_response_error(self) -> openai.APIError | None:
+        """The error for a response of status ``"failed"``; None if the call has another one."""
+        report = self.report
+        if report is None or report.served:
+            return None
+        outcome = report.attempts[-1].outcome
+        why = f"OpenAI answered with a failed response ({outcome}); see .report for the attempts"
+        error = openai.APIError(why, new_request("/responses"), body=None)
+        attach_report(error, report)
+        return error
 
     def close_stream(self) -> None:
         """Close the call's stream, if it has one."""
@@ -137,7 +154,7 @@ class CallObserver:
 
     def _on_report(self, report: CallReport) -> None:
         self.report = report
-        self.is_served, self.report_fields = report.served, report.to_dict()
+        self.report_fields = report.to_dict()
         _dispatcher.event(FlexCallEvent(span_id=self._span_id, report=self.report_fields))
         if report.fallback is not None:
             _dispatcher.event(

@@ -9,18 +9,13 @@ from typing_extensions import Unpack
 
 from flextier._openai.requested_call import NO_STREAM_USAGE
 from flextier._utils.extras import needs_extra
-from flextier.llama_index.base import FlexLLM, without_retries
+from flextier.llama_index.base import FlexLLM, undecorated
 
 if TYPE_CHECKING:
     from flextier.llama_index.arguments import OpenAIArguments
     from flextier.policy import PolicyField
 
 with needs_extra("llama-index"):
-    from llama_index.core.base.llms.types import (
-        CompletionResponse,
-        CompletionResponseAsyncGen,
-        CompletionResponseGen,
-    )
     from llama_index.llms.openai import OpenAI
 
 
@@ -80,21 +75,8 @@ class OpenAIFlex(FlexLLM, OpenAI):  # type: ignore[misc]  # None of a field is o
         if self.reasoning_effort is not None:
             fields["reasoning_effort"] = self.reasoning_effort
 
-    # --- the older Completions API: no lanes, and only the SDK's retries ----------------------
-
-    def _complete(self, prompt: str, **kwargs: Any) -> CompletionResponse:
-        response: CompletionResponse = without_retries(super()._complete)(prompt, **kwargs)
-        return response
-
-    def _stream_complete(self, prompt: str, **kwargs: Any) -> CompletionResponseGen:
-        chunks: CompletionResponseGen = without_retries(super()._stream_complete)(prompt, **kwargs)
-        return chunks
-
-    async def _acomplete(self, prompt: str, **kwargs: Any) -> CompletionResponse:
-        response: CompletionResponse = await without_retries(super()._acomplete)(prompt, **kwargs)
-        return response
-
-    async def _astream_complete(self, prompt: str, **kwargs: Any) -> CompletionResponseAsyncGen:
-        complete = without_retries(super()._astream_complete)
-        chunks: CompletionResponseAsyncGen = await complete(prompt, **kwargs)
-        return chunks
+    # The older Completions API has no lanes, and only the SDK's retries.
+    _complete = undecorated(OpenAI._complete)
+    _acomplete = undecorated(OpenAI._acomplete)
+    _stream_complete = undecorated(OpenAI._stream_complete)
+    _astream_complete = undecorated(OpenAI._astream_complete)

@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from flextier._utils.extras import needs_extra
 from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
-from flextier.llama_index.base import FlexLLM
+from flextier.llama_index.base import FlexLLM, undecorated
 from flextier.llama_index.events import CallObserver
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
         if self._aclient is None:
             self._aclient = self._new_client(AsyncFlexOpenAI)
 
+    # Without LlamaIndex's span: the overriding method has one already.
+
     def structured_predict(
         self,
         output_cls: Any,
@@ -63,7 +65,7 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
         **prompt_args: Any,
     ) -> Any:
         """As ``OpenAIResponses.structured_predict``, on the constructor's ``service_tier``."""
-        predict = _without_span(super().structured_predict)
+        predict = undecorated(super().structured_predict)
         with CallObserver().listening():
             return predict(output_cls, prompt, self._with_tier(llm_kwargs), **prompt_args)
 
@@ -75,7 +77,7 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
         **prompt_args: Any,
     ) -> Any:
         """As ``OpenAIResponses.astructured_predict``, on the constructor's ``service_tier``."""
-        predict = _without_span(super().astructured_predict)
+        predict = undecorated(super().astructured_predict)
         with CallObserver().listening():
             return await predict(output_cls, prompt, self._with_tier(llm_kwargs), **prompt_args)
 
@@ -91,8 +93,3 @@ class OpenAIResponsesFlex(FlexLLM, OpenAIResponses):  # type: ignore[misc]  # No
             del fields["top_p"]
         if self.reasoning_options is not None:
             fields.setdefault("reasoning", self.reasoning_options)
-
-
-def _without_span(method: Any) -> Any:
-    """The method without LlamaIndex's span: the overriding method has one already."""
-    return getattr(method, "__wrapped__", method)

@@ -3,43 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
-import openai
-
-from flextier._openai.compat import new_request
-from flextier.calls.report import attach_report
 from flextier.llama_index.events import CallObserver
 
-_T = TypeVar("_T")
-
 _LAST_EVENTS = frozenset({"response.completed", "response.incomplete"})
-
-
-def with_report(response: _T, observer: CallObserver) -> _T:
-    """The response with its report; without one if flextier did not route the call (Azure).
-
-    Raises:
-        openai.APIError: the response has the status ``"failed"``; to LlamaIndex it looks empty.
-    """
-    if (error := failed_response_error(observer)) is not None:
-        raise error
-    if observer.report is not None:
-        additional: dict[str, Any] = response.additional_kwargs  # type: ignore[attr-defined]
-        additional["flextier"] = observer.report_fields
-    return response
-
-
-def failed_response_error(observer: CallObserver) -> openai.APIError | None:
-    """The error for a response of status ``"failed"``; None if the call has another one."""
-    report = observer.report
-    if report is None or report.served:
-        return None
-    outcome = report.attempts[-1].outcome
-    message = f"OpenAI answered with a failed response ({outcome}); see .report for the attempts"
-    error = openai.APIError(message, new_request("/responses"), body=None)
-    attach_report(error, report)
-    return error
 
 
 def streamed(chunks: Iterator[Any], observer: CallObserver) -> Generator[Any, None, None]:
@@ -53,7 +21,7 @@ def streamed(chunks: Iterator[Any], observer: CallObserver) -> Generator[Any, No
             chunk = next(chunks, None)
         while chunk is not None:
             if not _may_be_last(chunk.raw) or observer.report is not None:
-                yield with_report(chunk, observer)
+                yield observer.with_report(chunk)
                 chunk = next(chunks, None)
                 continue
             try:
@@ -61,7 +29,7 @@ def streamed(chunks: Iterator[Any], observer: CallObserver) -> Generator[Any, No
             except Exception:
                 yield chunk
                 raise
-            yield chunk if after is not None else with_report(chunk, observer)
+            yield chunk if after is not None else observer.with_report(chunk)
             chunk = after
     finally:
         observer.close_stream()  # LlamaIndex leaves an abandoned stream to the garbage collector
@@ -76,7 +44,7 @@ async def astreamed(
             chunk = await anext(chunks, None)
         while chunk is not None:
             if not _may_be_last(chunk.raw) or observer.report is not None:
-                yield with_report(chunk, observer)
+                yield observer.with_report(chunk)
                 chunk = await anext(chunks, None)
                 continue
             try:
@@ -84,7 +52,7 @@ async def astreamed(
             except Exception:
                 yield chunk
                 raise
-            yield chunk if after is not None else with_report(chunk, observer)
+            yield chunk if after is not None else observer.with_report(chunk)
             chunk = after
     finally:
         await observer.aclose_stream()
