@@ -28,14 +28,14 @@ _T = TypeVar("_T")
 _dispatcher = get_dispatcher(__name__)
 
 
-class _FlexEvent(BaseEvent):
+class _Named:
     @classmethod
     def class_name(cls) -> str:
         """The name of the class."""
         return cls.__name__
 
 
-class FlexRetryEvent(_FlexEvent):
+class FlexRetryEvent(_Named, BaseEvent):
     """A retry, dispatched before its wait."""
 
     model: str
@@ -54,14 +54,14 @@ class FlexRetryEvent(_FlexEvent):
     """OpenAI's request id of the failed attempt."""
 
 
-class FlexCallEvent(_FlexEvent):
+class FlexCallEvent(_Named, BaseEvent):
     """A call that has ended, answered or not."""
 
     report: dict[str, Any]
     """Its report, as in ``response.additional_kwargs["flextier"]``."""
 
 
-class FlexFallbackEvent(_FlexEvent):
+class FlexFallbackEvent(_Named, BaseEvent):
     """A call that was not billed on its first lane; dispatched at the call's end."""
 
     model: str
