@@ -85,6 +85,12 @@ class FlexLLM(BaseModel):
     _client: Any = PrivateAttr()
     _aclient: Any = PrivateAttr()
 
+    if TYPE_CHECKING:  # LlamaIndex's
+        model: str
+        additional_kwargs: dict[str, Any]
+        reuse_client: bool
+        _get_credential_kwargs: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         llm: Any = super()
         given = {
@@ -139,7 +145,7 @@ class FlexLLM(BaseModel):
         if self.timeout is not None:
             TimeoutArgument.from_argument(self.timeout).apply_to(self.policy)
         with_retries(self.policy, self.policy, self.max_retries)
-        model, window = self._model, self._window()
+        model, window = self.model, self._window()
         if self.context_window is None and model_info(model).context_window is None:
             warnings.warn(
                 f"the context size of {model!r} is not in LlamaIndex's table: prompts are packed "
@@ -156,8 +162,7 @@ class FlexLLM(BaseModel):
         return self._kept_client("_aclient", AsyncFlexOpenAI)
 
     def _kept_client(self, name: str, flex: Any) -> Any:
-        llm: Any = self
-        if not llm.reuse_client:
+        if not self.reuse_client:
             return self._new_client(flex)
         if getattr(self, name) is None:
             setattr(self, name, self._new_client(flex))
@@ -165,8 +170,7 @@ class FlexLLM(BaseModel):
 
     def _new_client(self, flex: Any) -> Any:
         """A new client of class ``flex`` with LlamaIndex's credentials."""
-        llm: Any = self
-        credentials = llm._get_credential_kwargs(is_async=flex is AsyncFlexOpenAI)
+        credentials = self._get_credential_kwargs(is_async=flex is AsyncFlexOpenAI)
         # A copy with another policy may contradict the settings: the policy takes precedence.
         return flex(**{**credentials, **self._settings()}).copy(policy=self.policy)
 
@@ -265,9 +269,9 @@ class FlexLLM(BaseModel):
             fields["service_tier"] = kwargs["service_tier"]
         if fields.get("stream"):
             self._adapt_stream(fields)
-        facts = model_info(self._model)
+        facts = model_info(self.model)
         if facts.is_reasoning and not facts.listed:
-            self._adapt_to_reasoning_model(fields, {**self._additional, **kwargs})
+            self._adapt_to_reasoning_model(fields, {**self.additional_kwargs, **kwargs})
         return fields
 
     def _adapt_stream(self, fields: dict[str, Any]) -> None:
@@ -281,17 +285,6 @@ class FlexLLM(BaseModel):
     # --- the model ----------------------------------------------------------------------------
 
     @property
-    def _model(self) -> str:
-        llm: Any = self
-        return str(llm.model)
-
-    @property
-    def _additional(self) -> dict[str, Any]:
-        llm: Any = self
-        additional: dict[str, Any] = llm.additional_kwargs
-        return additional
-
-    @property
     def metadata(self) -> LLMMetadata:
         """Context size and features of the model, also for models that LlamaIndex does not list.
 
@@ -299,7 +292,7 @@ class FlexLLM(BaseModel):
             ValueError: the context size of the model is unknown.
         """
         llm: Any = super()
-        facts = model_info(self._model)
+        facts = model_info(self.model)
         if facts.listed:
             known: LLMMetadata = llm.metadata
             if self.context_window is None:
@@ -310,21 +303,21 @@ class FlexLLM(BaseModel):
             num_output=getattr(self, self._max_tokens_field) or -1,
             is_chat_model=facts.is_chat,
             is_function_calling_model=facts.supports_tools,
-            model_name=self._model,
+            model_name=self.model,
         )
 
     def _window(self) -> int:
-        facts = model_info(self._model)
+        facts = model_info(self.model)
         if self.context_window is not None:
             return self.context_window
         if facts.context_window is not None:
             return facts.context_window
         if facts.is_reasoning:
             return FALLBACK_CONTEXT_WINDOW
-        hint = did_you_mean(self._model, ALL_AVAILABLE_MODELS, 0.75)
+        hint = did_you_mean(self.model, ALL_AVAILABLE_MODELS, 0.75)
         raise ValueError(
             f"give {type(self).__name__}(context_window=<tokens>): the context size of "
-            f"{self._model!r} is unknown to LlamaIndex{hint}"
+            f"{self.model!r} is unknown to LlamaIndex{hint}"
         )
 
     # --- serialisation ------------------------------------------------------------------------
@@ -359,13 +352,12 @@ class FlexLLM(BaseModel):
         As a part of another object, such as a transformation, whose cache key is made from it: also
         without the fields of routing, and without a context window that was not given.
         """
-        llm: Any = self
         fields: dict[str, Any] = _without_secrets(handler(self))
         if _SAVED.get() is not self:
             fields = {name: value for name, value in fields.items() if name not in _ROUTING_FIELDS}
             if self.context_window is None:
                 fields.pop("context_window", None)
-        return {**fields, "class_name": llm.class_name()}
+        return {**fields, "class_name": self.class_name()}
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():

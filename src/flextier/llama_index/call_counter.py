@@ -84,18 +84,17 @@ class CallCounter:
         tier, model = _field(answer, "service_tier"), _field(answer, "model")
         lane = tier_lane(tier).name if isinstance(tier, str) else STANDARD.name
         served_model = model if isinstance(model, str) else None
-        usage = _usage(_field(answer, "usage"))
+        usage = _field(answer, "usage")
+        if _field(usage, "total_tokens") is None:
+            usage = None  # or it is in another vendor's format
+        else:
+            usage = Usage.from_json(usage) if isinstance(usage, dict) else Usage.from_openai(usage)
         self._count(_record(call, at, lane, served_model=served_model, usage=usage))
 
     def failed(self, key: str, error: str, at: datetime, *, was_sent: bool = False) -> None:
-        """A call has ended without a response.
+        """A call has ended without a response, by the error of that name.
 
-        Args:
-            key: the call.
-            error: the name of the error.
-            at: when it ended.
-            was_sent: whether to count a call of flextier's too. Otherwise it is taken to bring its
-                report, or to have sent nothing.
+        A call of flextier's brings its report, or has sent nothing, unless ``was_sent`` is true.
         """
         call = self._ended(key)
         if call is not None and (was_sent or not call.has_report):
@@ -137,13 +136,6 @@ def _record(
         error=error,
         **call.fields,
     )
-
-
-def _usage(usage: Any) -> Usage | None:
-    """OpenAI's usage, as an object or a dict; None for usage in another vendor's format."""
-    if _field(usage, "total_tokens") is None:
-        return None
-    return Usage.from_json(usage) if isinstance(usage, Mapping) else Usage.from_openai(usage)
 
 
 def _field(holder: Any, name: str) -> Any:

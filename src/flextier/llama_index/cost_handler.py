@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import timezone
 from typing import Any
 
 from pydantic import PrivateAttr
@@ -26,9 +25,6 @@ with needs_extra("llama-index"):
     )
     from llama_index_instrumentation import get_dispatcher
     from llama_index_instrumentation.events.span import SpanDropEvent
-
-
-_PLAIN = (str, int, float, bool)
 
 
 class FlexCostEventHandler(BaseEventHandler):
@@ -79,49 +75,26 @@ class FlexCostEventHandler(BaseEventHandler):
 
     def handle(self, event: BaseEvent, **kwargs: Any) -> None:
         """Count the call of an event."""
-        handle = _HANDLERS.get(type(event))
-        if handle is not None and event.span_id is not None:
-            handle(self._counter, event)
-
-
-def _started(counter: CallCounter, event: Any) -> None:
-    counter.started(event.span_id, event.model_dict, _utc(event.timestamp), **_record_fields(event))
-
-
-def _reported(counter: CallCounter, event: Any) -> None:
-    counter.reported(event.span_id, event.report, **_record_fields(event))
-
-
-def _answered(counter: CallCounter, event: Any) -> None:
-    counter.answered(event.span_id, event.response, _utc(event.timestamp))
-
-
-def _raised(counter: CallCounter, event: Any) -> None:
-    counter.failed(event.span_id, type(event.exception).__name__, _utc(event.timestamp))
-
-
-def _dropped(counter: CallCounter, event: Any) -> None:
-    counter.failed(event.span_id, "error", _utc(event.timestamp))
-
-
-_HANDLERS: dict[type, Callable[[CallCounter, Any], None]] = {
-    LLMChatStartEvent: _started,
-    LLMCompletionStartEvent: _started,
-    FlexCallEvent: _reported,
-    LLMChatEndEvent: _answered,
-    LLMCompletionEndEvent: _answered,
-    ExceptionEvent: _raised,
-    SpanDropEvent: _dropped,
-}
+        if (key := event.span_id) is None:
+            return
+        at = event.timestamp.astimezone(timezone.utc)  # LlamaIndex's times are local
+        match event:
+            case LLMChatStartEvent() | LLMCompletionStartEvent():
+                self._counter.started(key, event.model_dict, at, **_record_fields(event))
+            case FlexCallEvent():
+                self._counter.reported(key, event.report, **_record_fields(event))
+            case LLMChatEndEvent() | LLMCompletionEndEvent():
+                self._counter.answered(key, event.response, at)
+            case ExceptionEvent():
+                self._counter.failed(key, type(event.exception).__name__, at)
+            case SpanDropEvent():
+                self._counter.failed(key, "error", at)
 
 
 def _record_fields(event: Any) -> dict[str, Any]:
     """The fields of a call's record that its event has."""
-    plain = {name: value for name, value in event.tags.items() if isinstance(value, _PLAIN)}
+    plain = {
+        name: value for name, value in event.tags.items() if isinstance(value, (str, int, float))
+    }
     tags = tuple(f"{name}:{value}" for name, value in plain.items())
     return {"run_id": event.span_id, "tags": tags, "metadata": plain}
-
-
-def _utc(local: datetime) -> datetime:
-    """The time in UTC: LlamaIndex's times are local, without a zone."""
-    return local.astimezone(timezone.utc)

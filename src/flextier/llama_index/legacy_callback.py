@@ -68,21 +68,17 @@ class FlexCostCallback(BaseCallbackHandler):
         payload = payload or {}
         error = payload.get(EventPayload.EXCEPTION)
         response = payload.get(EventPayload.RESPONSE) or payload.get(EventPayload.COMPLETION)
-        if error is not None:
-            report = report_of(error)
-            if report is not None:
-                self._counter.reported(event_id, report.to_dict())
-            else:
-                # The report of an abandoned stream or a cancelled task does not arrive here, so
-                # the lane is unknown.
-                abandoned = not isinstance(error, Exception)
-                self._counter.failed(event_id, type(error).__name__, _now(), was_sent=abandoned)
-            return
         fields = getattr(response, "additional_kwargs", {}).get("flextier")
+        if error is not None and (report := report_of(error)) is not None:
+            fields = report.to_dict()
         if fields is not None:
             self._counter.reported(event_id, fields)
-        else:
+        elif error is None:
             self._counter.answered(event_id, response, _now())
+        else:
+            # The report of an abandoned stream or a cancelled task does not arrive here.
+            abandoned = not isinstance(error, Exception)
+            self._counter.failed(event_id, type(error).__name__, _now(), was_sent=abandoned)
 
     def start_trace(self, trace_id: str | None = None) -> None:
         """Do nothing: calls are counted one by one."""

@@ -91,10 +91,6 @@ def run_key(run: SpanRun | None, span_id: str) -> str:
     """The key of the run of a call; outside of any run, one for the call alone.
 
     A run that began before tracking started does not count.
-
-    Args:
-        run: the run that was current when the call was requested.
-        span_id: the span of the call.
     """
     watch_runs()
     return _run_name(span_id) if run is None else run.id
