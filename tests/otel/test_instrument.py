@@ -204,4 +204,4 @@ def test_telemetry_that_fails_harms_no_call(
         ask(client)
     assert calls[0].served
     assert caplog.messages == [f"the telemetry of call {calls[0].id} is lost"]
-    assert caplog.records[0].name == "flextier.otel.instrumentation"
+    assert caplog.records[0].name == "flextier.otel.spans"

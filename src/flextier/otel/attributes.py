@@ -64,7 +64,7 @@ def of_cost(cost: Cost) -> Attributes:
     if cost.total is None or cost.all_input is None or cost.output is None:
         return {}
     total, parts = float(cost.total), (float(cost.all_input), float(cost.output))
-    details = dict(zip(("input", "output", "total"), (*parts, total), strict=True))
+    details = {"input": parts[0], "output": parts[1], "total": total}
     return {
         "gen_ai.usage.cost": total,
         "langfuse.observation.cost_details": json.dumps(details),
@@ -99,12 +99,7 @@ def of_span(call: CallStart, report: CallReport, cost: Cost) -> Attributes:
 
 
 def of_attempt(attempt: Attempt, wait: float | None) -> Attributes:
-    """Attributes of an attempt's event.
-
-    Args:
-        attempt: one request on the wire.
-        wait: seconds waited for the next attempt; None: there is none.
-    """
+    """Attributes of an attempt's event; ``wait``: the seconds waited for the next attempt."""
     return {
         "flextier.lane": attempt.lane,
         "flextier.outcome": attempt.outcome,

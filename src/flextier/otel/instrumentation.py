@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from threading import Lock
 
 from flextier._openai.public_names import load_resources
@@ -11,18 +9,15 @@ from flextier._utils.extras import needs_extra
 from flextier._version import __version__
 from flextier.calls import hooks
 from flextier.calls.hooks import CallStart
-from flextier.calls.report import CallReport, Retry
-from flextier.otel.attributes import SCHEMA_URL, of_call
+from flextier.otel.attributes import SCHEMA_URL
 from flextier.otel.meters import Meters
-from flextier.otel.spans import SpanTimes, outer_call, span_of
+from flextier.otel.spans import InstrumentedCall
 from flextier.pricing.price_book import load_price_list
 
 with needs_extra("otel"):
-    from opentelemetry.context import get_current
     from opentelemetry.metrics import MeterProvider, get_meter
     from opentelemetry.trace import TracerProvider, get_tracer
 
-_logger = logging.getLogger(__name__)
 _lock = Lock()
 _active: Instrumentation | None = None
 
@@ -91,35 +86,5 @@ class Instrumentation:
             if _active is self:
                 _active = None
 
-    def _started(self, call: CallStart) -> _InstrumentedCall:
-        context = get_current()
-        times = SpanTimes(call, context, time.time_ns(), outer_call(context))
-        return _InstrumentedCall(self, times)
-
-    def _export(self, times: SpanTimes, report: CallReport) -> None:
-        cost = report.cost
-        shared = of_call(times.call, report)
-        context = span_of(self._tracer, times, report, cost, shared)
-        self._meters.record(report, cost, shared, context)
-
-
-class _InstrumentedCall:
-    """Listener of one call: notes its times, and exports it when it ends."""
-
-    __slots__ = ("_instrumentation", "_times")
-
-    def __init__(self, instrumentation: Instrumentation, times: SpanTimes) -> None:
-        self._instrumentation = instrumentation
-        self._times = times
-
-    def retried(self, retry: Retry) -> None:
-        """An attempt has failed, and will be retried."""
-        self._times.retries.append((time.time_ns(), retry.wait))
-
-    def ended(self, report: CallReport) -> None:
-        """The call has ended."""
-        self._times.ended = time.time_ns()
-        try:
-            self._instrumentation._export(self._times, report)
-        except Exception:  # telemetry never breaks a call
-            _logger.exception("the telemetry of call %s is lost", report.id)
+    def _started(self, call: CallStart) -> InstrumentedCall:
+        return InstrumentedCall(call, self._tracer, self._meters)

@@ -60,14 +60,7 @@ class Meters:
         )
 
     def record(self, report: CallReport, cost: Cost, shared: Attributes, context: Context) -> None:
-        """Count a call.
-
-        Args:
-            report: the call's report.
-            cost: the call's cost.
-            shared: the attributes of every metric.
-            context: contains the call's span, for exemplars.
-        """
+        """Count a call; ``context`` contains its span, for exemplars."""
         self._duration.record(report.elapsed, {**shared, **of_error(report)}, context)
         if report.usage is not None:
             usage = {"input": report.usage.input_tokens, "output": report.usage.output_tokens}
@@ -75,16 +68,6 @@ class Meters:
                 self._tokens.record(tokens, {**shared, "gen_ai.token.type": kind}, context)
         by_lane: Attributes = {**shared, "flextier.lane": report.lane}
         self._waited.record(report.waited, by_lane, context)
-        self._count_money(report, cost, by_lane, context)
-        for attempt in report.attempts:
-            if attempt.outcome == REFUSED:
-                self._refusals.add(1, {**shared, "flextier.lane": attempt.lane}, context)
-        if report.served and report.fallback is not None:
-            self._fallbacks.add(1, {**by_lane, "flextier.fallback": report.fallback}, context)
-
-    def _count_money(
-        self, report: CallReport, cost: Cost, by_lane: Attributes, context: Context
-    ) -> None:
         priced: Attributes = {**by_lane, "flextier.basis": cost.basis}
         if cost.total is not None:
             self._cost.add(float(cost.total), priced, context)
@@ -92,3 +75,8 @@ class Meters:
             self._unpriced.add(1, by_lane, context)
         if cost.saved is not None:
             self._saved.add(float(cost.saved), priced, context)
+        for attempt in report.attempts:
+            if attempt.outcome == REFUSED:
+                self._refusals.add(1, {**shared, "flextier.lane": attempt.lane}, context)
+        if report.served and report.fallback is not None:
+            self._fallbacks.add(1, {**by_lane, "flextier.fallback": report.fallback}, context)
