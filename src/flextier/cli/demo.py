@@ -28,8 +28,6 @@ class Part:
     """A part of the demo: one framework's questions, in one weather."""
 
     framework: str
-    name: str
-    """The framework, as records name it."""
     module: str
     weather: DemoWeather
     is_optional: bool = False
@@ -37,14 +35,8 @@ class Part:
 
 
 PARTS = (
-    Part("LangChain", "langchain", "flextier.demo.langchain_work", LONG_OUTAGE),
-    Part(
-        "LlamaIndex",
-        "llama-index",
-        "flextier.demo.llama_index_work",
-        SHORT_OUTAGE,
-        is_optional=True,
-    ),
+    Part("LangChain", "langchain", LONG_OUTAGE),
+    Part("LlamaIndex", "llama_index", SHORT_OUTAGE, is_optional=True),
 )
 
 
@@ -97,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     texts = topics(options.topics)
     try:
         with provider(options.live, options.seed) as api:
-            display = Display(is_simulated=api.is_simulated)
+            display = Display(is_simulated=bool(api.simulators))
             rows = [
                 row for part in PARTS for row in _run(part, options, api, display, texts, records)
             ]
@@ -116,33 +108,39 @@ def _run(
     records: list[CallRecord],
 ) -> list[Question]:
     """Run one part, and add the records of its calls; skip it if it is not installed."""
-    from flextier.demo.ledger import records_of
+    from flextier.costs.records import record_of
     from flextier.demo.questions import ask_all
 
     weather = part.weather
     if options.weather is not None:
         weather = replace(weather, spec=options.weather, words=options.weather or "always open")
     try:
-        work = import_module(part.module)
+        work = import_module(f"flextier.demo.{part.module}_work")
     except ImportError as error:
         if not part.is_optional:
             raise
         display.skipped(part.framework, error)
         return []
-    asks = work.asks(texts, model=options.model, **api.arguments(weather))
+    arguments, *others = api.arguments(weather)
+    asks = work.asks(texts, model=options.model, **arguments)
     api.start(weather)
-    peers = _peers(work, texts, api.peer_arguments(weather), options)
-    simulated = scoped(simulated=api.is_simulated)
+    peers = _peers(work, texts, others, options)
+    simulated = scoped(simulated=bool(api.simulators))
     heading = display.part(part.framework, work.ASKED, len(asks), weather.words)
     with simulated, heading as done:
         rows: list[Question]
-        rows, *others = asyncio.run(_all(ask_all(asks, options.concurrency, done), *peers))
+        rows, *results = asyncio.run(_all(ask_all(asks, options.concurrency, done), *peers))
     display.summary(part.framework, rows, api.requests())
-    made = list(records_of(rows, part.name, part.framework))
+    framework = part.module.replace("_", "-")
+    made = [
+        record_of(report, framework=framework, tags=(part.framework,))
+        for row in rows
+        for report in row.reports
+    ]
     records += made
-    if others:
+    if results:
         lost = sum(row.is_lost for row in rows)
-        display.comparison("ChatOpenAIFlex", CostTotals(made), lost, others)
+        display.comparison(*results, ("ChatOpenAIFlex", CostTotals(made), lost))
     return rows
 
 

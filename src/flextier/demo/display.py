@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from flextier._utils.extras import needs_extra
 from flextier._utils.formatting import dollars, percent
 from flextier.calls.report import CallReport
 from flextier.costs.totals import CostTotals
 from flextier.demo.questions import Question
-
-if TYPE_CHECKING:
-    from flextier.demo.peers import PeerResult as Peer
 
 with needs_extra("langchain,sim"):
     from rich.console import Console
@@ -41,7 +37,6 @@ WORDS = {
 }
 REASONS = {"capacity": "flex stayed full", "timeout": "flex stalled"}
 LANES = {"flex": "green", "standard": "magenta"}
-_NO_EMBEDDINGS = "LlamaIndex's embeddings are not included: they have no lanes and bypass flextier."
 
 
 class Display:
@@ -67,12 +62,7 @@ class Display:
         self._console.print(f"\n[bold]{framework}[/]: {total} {asked}", soft_wrap=True)
         if self._is_simulated:
             self._console.print(f"Flex: {weather}", soft_wrap=True)
-        columns = (
-            TextColumn(framework),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
+        columns = TextColumn(framework), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         printed, more = 0, 0
         self._console.print(f"\n[bold]{'question':<28} {'billed on':<9} {'took':>7}  attempts[/]")
         with Progress(*columns, console=self._console, transient=True) as bar:
@@ -109,16 +99,18 @@ class Display:
             if row.error:
                 self._console.print(Text(f"lost {row.name}: {row.error!r}", style="red"))
 
-    def comparison(self, name: str, costs: CostTotals, lost: int, peers: Iterable[Peer]) -> None:
-        """Print what the same questions came to without flextier, and with it."""
+    def comparison(self, *results: tuple[str, CostTotals, int]) -> None:
+        """Print what the same questions came to without flextier, and last with it.
+
+        A result is a name, the costs, and how many questions were lost.
+        """
         heads = ("the same in this weather", "on flex", "standard", "lost", "paid", "of list price")
         table = Table(*heads, box=None, padding=(0, 2, 0, 0))
         table.columns[0].no_wrap = True
         for column in table.columns[1:]:
             column.justify = "right"
-        for peer in peers:
-            table.add_row(*_compared(peer.name, peer.totals, peer.lost))
-        table.add_row(*_compared(name, costs, lost), style="bold")
+        for result in results:
+            table.add_row(*_compared(*result), style="bold" if result is results[-1] else None)
         self._console.print()
         self._console.print(table)
 
@@ -127,7 +119,10 @@ class Display:
         self._console.print()
         self._console.print(Text(str(totals)), soft_wrap=True)
         if "LlamaIndex" in totals.by_tag:
-            self._console.print(_NO_EMBEDDINGS, soft_wrap=True)
+            self._console.print(
+                "LlamaIndex's embeddings are not included: they have no lanes and bypass flextier.",
+                soft_wrap=True,
+            )
         self._console.print()
 
     def file(self, what: str, path: Path) -> None:

@@ -40,22 +40,12 @@ PROMPT = ChatPromptTemplate.from_messages(
 
 
 def asks(texts: Mapping[str, str], **arguments: Any) -> dict[str, Ask]:
-    """One question for each topic, through ``prompt | model | parser``.
-
-    Args:
-        texts: the topics.
-        **arguments: arguments of ``ChatOpenAIFlex``.
-    """
+    """One question for each topic, through ``prompt | model | parser``."""
     return _asks(texts, ChatOpenAIFlex(**arguments).with_structured_output(TopicSummary))
 
 
 def stock_asks(texts: Mapping[str, str], **arguments: Any) -> dict[str, Ask]:
-    """The same questions through LangChain's own class, on flex.
-
-    Args:
-        texts: the topics.
-        **arguments: arguments of ``ChatOpenAI``.
-    """
+    """The same questions through LangChain's own class, on flex."""
     model = ChatOpenAI(**arguments, service_tier="flex")
     return _asks(texts, model.with_structured_output(TopicSummary))
 

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import mkdtemp
 
-from flextier.costs.records import CallRecord, record_of
-from flextier.demo.questions import Question
-
-
-def records_of(rows: Iterable[Question], framework: str, tag: str) -> Iterator[CallRecord]:
-    """The records of all calls of the questions."""
-    for row in rows:
-        for report in row.reports:
-            yield record_of(report, framework=framework, tags=(tag,))
+from flextier.costs.records import CallRecord
 
 
 def write_ledger(records: Iterable[CallRecord]) -> Path:

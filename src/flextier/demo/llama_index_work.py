@@ -28,14 +28,7 @@ INDEXED = 9
 def asks(
     texts: Mapping[str, str], *, base_url: str | None = None, api_key: str | None = None, **llm: Any
 ) -> dict[str, Ask]:
-    """Index the first topics; one query for each topic, and an agent's task for every third.
-
-    Args:
-        texts: the topics.
-        base_url: URL for calls and embeddings; None: LlamaIndex's default.
-        api_key: the key; None: from the environment.
-        **llm: further arguments of ``OpenAIFlex``.
-    """
+    """Index the first topics; one query for each topic, and an agent's task for every third."""
     connection: dict[str, Any] = {"api_base": base_url, "api_key": api_key}
     model = OpenAIFlex(**connection, **llm)
     chosen = dict(islice(texts.items(), INDEXED))

@@ -51,44 +51,24 @@ SHORT_OUTAGE = DemoWeather(
 
 
 class DemoProvider:
-    """The real API; the environment has the key, the base URL and the policy."""
+    """The API that is called: simulators, the first for flextier; without any, the real API, for
+    which the environment has the key, the base URL and the policy."""
 
-    is_simulated = False
-
-    def arguments(self, weather: DemoWeather) -> dict[str, Any]:
-        """Arguments for a model that calls this API."""
-        return {}
-
-    def peer_arguments(self, weather: DemoWeather) -> list[dict[str, Any]]:
-        """Arguments for models that ask the same without flextier; empty: none do."""
-        return []
-
-    def start(self, weather: DemoWeather) -> None:
-        """Start the weather, and the count of requests."""
-
-    def requests(self) -> int | None:
-        """Number of requests since the start, without embeddings; None: not counted."""
-        return None
-
-
-class SimulatedProvider(DemoProvider):
-    """The simulator, and others with the same weather for those who ask without flextier."""
-
-    is_simulated = True
-
-    def __init__(self, simulator: Any, *peers: Any) -> None:
-        self._simulator = simulator
-        self._peers = peers
+    def __init__(self, *simulators: Any) -> None:
+        self.simulators = simulators
         self._before = 0
 
-    def arguments(self, weather: DemoWeather) -> dict[str, Any]:
-        """Base URL, a dummy key, and the policy."""
-        return {**_connection(self._simulator), "policy": weather.policy}
+    def arguments(self, weather: DemoWeather) -> tuple[dict[str, Any], ...]:
+        """Arguments for flextier's model, and for those that ask the same without flextier.
 
-    def peer_arguments(self, weather: DemoWeather) -> list[dict[str, Any]]:
-        """Base URLs, a dummy key, and flextier's limit of an attempt on flex."""
+        Simulators get a dummy key; the others' attempts get flextier's limit of one on flex.
+        """
         limit = {"timeout": weather.policy["flex_timeout"]}
-        return [{**_connection(peer), **limit} for peer in self._peers]
+        limits = [{"policy": weather.policy}, *[limit] * PEERS]
+        return tuple(
+            {"base_url": simulator.base_url, "api_key": "simulated", **own}
+            for simulator, own in zip(self.simulators, limits, strict=False)
+        ) or ({},)
 
     def start(self, weather: DemoWeather) -> None:
         """Start the weather, and the count of requests.
@@ -96,10 +76,12 @@ class SimulatedProvider(DemoProvider):
         Raises:
             ValueError: the weather is invalid.
         """
+        if not self.simulators:
+            return
         from flextier.sim import Weather
 
         parsed = Weather.parse(weather.spec)
-        for simulator in (self._simulator, *self._peers):
+        for simulator in self.simulators:
             simulator.weather = replace(
                 parsed,
                 flex_latency=parsed.flex_latency or LATENCY["flex"],
@@ -107,17 +89,16 @@ class SimulatedProvider(DemoProvider):
             )
         self._before = self._counted()
 
-    def requests(self) -> int:
-        """The simulator's own count, without embeddings, which flextier does not handle."""
-        return self._counted() - self._before
+    def requests(self) -> int | None:
+        """The simulator's own count since the start; None: the real API.
+
+        Without embeddings, which flextier does not handle.
+        """
+        return self._counted() - self._before if self.simulators else None
 
     def _counted(self) -> int:
-        stats = self._simulator.stats()
+        stats = self.simulators[0].stats()
         return int(stats["requests"] - stats["paths"].get(EMBEDDINGS, 0))
-
-
-def _connection(simulator: Any) -> dict[str, Any]:
-    return {"base_url": simulator.base_url, "api_key": "simulated"}
 
 
 @contextmanager
@@ -133,4 +114,4 @@ def provider(live: bool, seed: int) -> Iterator[DemoProvider]:
             running.enter_context(Simulator(seed=seed, record_bodies=False))
             for _ in range(1 + PEERS)
         ]
-        yield SimulatedProvider(*simulators)
+        yield DemoProvider(*simulators)

@@ -6,7 +6,7 @@ Each is drawn twice: wide, and narrow for a phone, where a scaled-down chart is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate
@@ -23,6 +23,7 @@ from flextier.report.period import WEEKDAYS
 from flextier.report.summary import WAITS, FlexAttempts, Summary, TimeBucket
 
 Rows = list[dict[str, Any]]
+"""The data of a chart; ``tip`` labels a mark."""
 
 COLORS = {lane.family: lane.colors for lane in LANES.values() if lane.colors}
 """Colours of lanes, by family, on a light page and on a dark one; other lanes share one."""
@@ -51,12 +52,39 @@ class Size:
 
 WIDE, NARROW = Size("wide", 620, 230, 7), Size("narrow", 340, 220, 4)
 
+_CONFIG = {
+    "autosize": {"type": "fit", "contains": "padding"},
+    "background": "transparent",
+    "padding": 2,
+    "view": {"stroke": None},
+    "text": {"fontSize": 12},
+    "axis": {
+        "title": None,
+        "labelColor": "var(--muted)",
+        "labelFontSize": 12,
+        "labelPadding": 6,
+        "gridColor": "var(--line)",
+        "ticks": False,
+        "domain": False,
+    },
+    "legend": {
+        "title": None,
+        "orient": "top",
+        "labelColor": "var(--ink)",
+        "labelFontSize": 12.5,
+        "symbolType": "square",
+        "columnPadding": 14,
+        "offset": 8,
+    },
+}
+"""The page's colours and fonts."""
+
 Drawing = Callable[[Summary, Size], alt.TopLevelMixin]
 
 
 def svg(chart: alt.TopLevelMixin) -> str:
     """The chart as SVG."""
-    drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False))
+    drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), config=_CONFIG)
     return drawn
 
 
@@ -76,24 +104,19 @@ def spending(summary: Summary, size: Size) -> alt.TopLevelMixin:
         )
         for kind, amount in (("standard price", sums.standard_cost), ("spent", sums.cost)):
             rows.append({**_extent(bucket), "kind": kind, "amount": float(amount), "tip": tip})
-    money = [bucket.sums.standard_cost for bucket in summary.buckets]
-    money += [bucket.sums.cost for bucket in summary.buckets]
-    base = alt.Chart(alt.InlineData(values=rows))
-    x = _time(size)
+    money = [amount for x in summary.buckets for amount in (x.sums.standard_cost, x.sums.cost)]
+    base = _chart(rows).encode(x=_time(size), x2="end:T")
     bars = base.mark_bar().encode(
-        x=x,
-        x2="end:T",
-        y=alt.Y("amount:Q", title=None, stack=None, axis=_money_axis(money)),
+        y=alt.Y("amount:Q", stack=None, axis=_money_axis(money)),
         y2=alt.Y2Datum(0),
         color=_colours({"spent": "var(--spent)", "standard price": "var(--standard-soft)"}, "kind"),
-        description="tip:N",
     )
     tops = (
         base.transform_filter("datum.kind == 'standard price'")
         .mark_rule(stroke="var(--standard)", strokeWidth=1.5)
-        .encode(x=x, x2="end:T", y=alt.Y("amount:Q"), description="tip:N")
+        .encode(y="amount:Q")
     )
-    return _styled(alt.layer(bars, tops), size)
+    return _sized(bars + tops, size)
 
 
 def saved(summary: Summary, size: Size) -> alt.TopLevelMixin:
@@ -105,8 +128,7 @@ def saved(summary: Summary, size: Size) -> alt.TopLevelMixin:
         tip = f"By the end of {bucket.label}: {dollars(amount)} saved"
         rows.append({"at": _iso(bucket.end), "amount": float(amount), "tip": tip})
     base = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=_time(size, "at:T"),
-        y=alt.Y("amount:Q", title=None, axis=_money_axis(amounts)),
+        x=_time(size, "at:T"), y=alt.Y("amount:Q", axis=_money_axis(amounts))
     )
     area = base.mark_area(
         color="var(--saved-soft)", line={"color": "var(--saved)", "strokeWidth": 2.5}, aria=False
@@ -116,7 +138,7 @@ def saved(summary: Summary, size: Size) -> alt.TopLevelMixin:
         .mark_point(filled=True, size=90, color="var(--saved)", opacity=0)
         .encode(description="tip:N")
     )
-    return _styled(area + points, size)
+    return _sized(area + points, size)
 
 
 def lanes(summary: Summary, size: Size) -> alt.TopLevelMixin:
@@ -131,40 +153,25 @@ def lanes(summary: Summary, size: Size) -> alt.TopLevelMixin:
                 share = {"low": below / whole, "high": (below + calls) / whole}
                 rows.append({**_extent(bucket), **share, "lane": lane, "tip": tip})
             below += calls
-    names = list(lanes_of(dict.fromkeys(summary.by_lane, 0)))
-    chart = (
-        alt.Chart(alt.InlineData(values=rows))
-        .mark_bar()
-        .encode(
-            x=_time(size),
-            x2="end:T",
-            y=alt.Y(
-                "high:Q",
-                title=None,
-                scale=alt.Scale(domain=[0, 1]),
-                axis=alt.Axis(tickCount=4, labelExpr="format(100 * datum.value, '.0f') + ' %'"),
-            ),
-            color=_colours(
-                {name: f"var(--lane-{name.partition(' ')[0]})" for name in names}, "lane"
-            ),
-            y2="low:Q",
-            description="tip:N",
-        )
+    names = lanes_of(dict.fromkeys(summary.by_lane, 0))
+    percents = alt.Axis(tickCount=4, labelExpr="format(100 * datum.value, '.0f') + ' %'")
+    chart = _chart(rows).encode(
+        x=_time(size),
+        x2="end:T",
+        y=alt.Y("high:Q", scale=alt.Scale(domain=[0, 1]), axis=percents),
+        y2="low:Q",
+        color=_colours({name: f"var(--lane-{name.partition(' ')[0]})" for name in names}, "lane"),
     )
-    return _styled(chart, size)
+    return _sized(chart.mark_bar(), size)
 
 
 def lanes_of(calls: Mapping[str, int]) -> dict[str, int]:
     """Calls by lane, in the order of ``COLORS``; lanes with the same colour are added up."""
     by_colour: Counter[str] = Counter()
     for lane, number in calls.items():
-        by_colour[_displayed_lane(lane)] += number
+        family = tier_lane(lane).family
+        by_colour[family if family in COLORS else _OTHERS] += number
     return {lane: by_colour[lane] for lane in (*COLORS, _OTHERS) if lane in by_colour}
-
-
-def _displayed_lane(lane: str) -> str:
-    family = tier_lane(lane).family
-    return family if family in COLORS else _OTHERS
 
 
 def refusals(summary: Summary, size: Size) -> alt.TopLevelMixin:
@@ -181,19 +188,14 @@ def refusals(summary: Summary, size: Size) -> alt.TopLevelMixin:
         for hour, attempts in enumerate(hours)
         if (share := attempts.refused_share) is not None
     ]
-    wide = size is WIDE
-    hours = alt.Axis(orient="top" if wide else "left", labelAngle=0)
-    days = alt.Axis(orient="left" if wide else "top", labelAngle=0)
-    hour_scale = alt.Scale(domain=[f"{hour:02d}" for hour in range(24)], paddingInner=0.06)
-    day_scale = alt.Scale(domain=list(WEEKDAYS), paddingInner=0.06)
-    x, y = ("hour:O", "day:O") if wide else ("day:O", "hour:O")
-    x_axis, y_axis = (hours, days) if wide else (days, hours)
-    x_scale, y_scale = (hour_scale, day_scale) if wide else (day_scale, hour_scale)
-    base = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=alt.X(x, title=None, axis=x_axis, scale=x_scale, sort=None),
-        y=alt.Y(y, title=None, axis=y_axis, scale=y_scale, sort=None),
-        description="tip:N",
-    )
+    names = {"hour:O": [f"{hour:02d}" for hour in range(24)], "day:O": list(WEEKDAYS)}
+    x, y = names if size is WIDE else reversed(names)
+
+    def axis(channel: Any, field: str, orient: str) -> Any:
+        scale = alt.Scale(domain=names[field], paddingInner=0.06)
+        return channel(field, sort=None, scale=scale, axis={"orient": orient, "labelAngle": 0})
+
+    base = _chart(rows).encode(x=axis(alt.X, x, "top"), y=axis(alt.Y, y, "left"))
     cells = base.mark_rect(cornerRadius=3).encode(
         color=_colours({name: f"var(--heat-{n})" for n, name in enumerate(HEAT)}, "class")
     )
@@ -202,7 +204,7 @@ def refusals(summary: Summary, size: Size) -> alt.TopLevelMixin:
         text="shown:N", color=alt.Color("class:N", scale=inks, legend=None)
     )
     both = alt.layer(cells, texts).resolve_scale(color="independent")
-    return _styled(both, size, height=260 if wide else 600)
+    return _sized(both, size, height=260 if size is WIDE else 600)
 
 
 def attempts_text(attempts: FlexAttempts) -> str:
@@ -214,9 +216,9 @@ def attempts_text(attempts: FlexAttempts) -> str:
 
 
 def waits(summary: Summary, size: Size) -> alt.TopLevelMixin:
-    """A histogram of waits."""
-    counts = _without_empty_tail(summary.waits.counts)
-    whole = summary.waits.calls
+    """A histogram of waits, up to the longest."""
+    counts, whole = summary.waits.counts, summary.waits.calls
+    last = max((place for place, calls in enumerate(counts) if calls), default=0)
     rows = [
         {
             "name": name,
@@ -224,15 +226,9 @@ def waits(summary: Summary, size: Size) -> alt.TopLevelMixin:
             "shown": percent(calls, whole) if calls else "",
             "tip": f"{name}: {count(calls, 'call')}, {percent(calls, whole)}",
         }
-        for name, calls in zip(WAIT_NAMES, counts, strict=False)
+        for name, calls in zip(WAIT_NAMES, counts[: max(last + 1, 3)], strict=False)
     ]
     return _bars(rows, size, names=WAIT_NAMES, longest=1.12, color="var(--wait)", step=30)
-
-
-def _without_empty_tail(counts: Sequence[int]) -> Sequence[int]:
-    """The counts up to the last that is not 0, at least three."""
-    last = max((place for place, calls in enumerate(counts) if calls), default=0)
-    return counts[: max(last + 1, 3)]
 
 
 def premium(summary: Summary, size: Size) -> alt.TopLevelMixin:
@@ -255,26 +251,25 @@ def premium(summary: Summary, size: Size) -> alt.TopLevelMixin:
 def _bars(
     rows: Rows, size: Size, *, names: Sequence[str], longest: float, color: str, step: int
 ) -> alt.TopLevelMixin:
-    """Horizontal bars, each with its name before it and its value behind it.
+    """Horizontal bars, each with its ``name`` before it and ``shown`` behind its ``value``.
 
-    Args:
-        rows: a bar each: ``name``, ``value``, and ``shown`` and ``tip`` for the reader.
-        size: the size.
-        names: all names that may appear, which get room.
-        longest: the value at the right edge: there has to be room for ``shown``.
-        color: of the bars.
-        step: the pixels from one bar to the next.
+    All ``names`` get room; ``longest`` is the value at the right edge.
     """
-    base = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=alt.X("value:Q", title=None, axis=None, scale=alt.Scale(domainMin=0, domainMax=longest)),
-        y=alt.Y("name:O", title=None, sort=None, axis=_names_axis(names)),
-        description="tip:N",
+    # Browsers may use a wider font than the one that the drawing library measures with.
+    names_axis = alt.Axis(minExtent=8 * max(map(len, names)) + 6)
+    base = _chart(rows).encode(
+        x=alt.X("value:Q", axis=None, scale=alt.Scale(domainMin=0, domainMax=longest)),
+        y=alt.Y("name:O", sort=None, axis=names_axis),
     )
     bars = base.mark_bar(color=color, cornerRadiusEnd=3)
     texts = base.mark_text(align="left", dx=6, color="var(--ink)", aria=False).encode(
         text="shown:N"
     )
-    return _styled(bars + texts, size, height=step * len(rows) + 12)
+    return _sized(bars + texts, size, height=step * len(rows) + 12)
+
+
+def _chart(rows: Rows) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=rows)).encode(description="tip:N")
 
 
 def _extent(bucket: TimeBucket) -> dict[str, Any]:
@@ -291,7 +286,6 @@ def _iso(at: Any) -> str:
 def _time(size: Size, field: str = "start:T") -> alt.X:
     return alt.X(
         field,
-        title=None,
         scale=alt.Scale(type="utc"),
         axis=alt.Axis(
             tickCount=size.ticks,
@@ -310,105 +304,53 @@ def _money_axis(amounts: Sequence[Decimal]) -> alt.Axis:
     return alt.Axis(format=f"$,.{digits}f", tickCount=4)
 
 
-def _names_axis(names: Iterable[str]) -> alt.Axis:
-    # Browsers may use a wider font than the one that the drawing library measures with.
-    return alt.Axis(minExtent=8 * max(map(len, names)) + 6)
-
-
 def _colours(colours: Mapping[str, str], field: str) -> alt.Color:
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    return alt.Color(f"{field}:N", title=None, scale=scale)
+    return alt.Color(f"{field}:N", scale=scale)
 
 
-def _styled(chart: Any, size: Size, height: int | None = None) -> alt.TopLevelMixin:
-    """The chart in the page's size and colours."""
-    styled: alt.TopLevelMixin = (
-        chart.properties(
-            width=size.width,
-            height=height or size.height,
-            autosize=alt.AutoSizeParams(type="fit", contains="padding"),
-            background="transparent",
-            padding=2,
-        )
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor="var(--muted)",
-            labelFontSize=12,
-            domainColor="var(--line)",
-            gridColor="var(--line)",
-            tickColor="var(--line)",
-            ticks=False,
-            domain=False,
-            labelPadding=6,
-        )
-        .configure_legend(
-            orient="top",
-            labelColor="var(--ink)",
-            labelFontSize=12.5,
-            symbolType="square",
-            columnPadding=14,
-            columns=5 if size is WIDE else 3,
-            offset=8,
-        )
-        .configure_text(fontSize=12)
-    )
-    return styled
+def _sized(chart: Any, size: Size, height: int | None = None) -> alt.TopLevelMixin:
+    sized: alt.TopLevelMixin = chart.properties(
+        width=size.width, height=height or size.height
+    ).configure_legend(columns=5 if size is WIDE else 3)
+    return sized
 
 
 _SVG = "http://www.w3.org/2000/svg"
-_UNUSED_ATTRIBUTES = (
-    "aria-label",
-    "aria-roledescription",
-    "aria-hidden",
-    "role",
-    "class",
-    "pointer-events",
-)
-_LABELLED = "graphics-symbol"
+_UNUSED_ATTRIBUTES = ("aria-label", "aria-roledescription", "aria-hidden", "role", "class",
+                      "pointer-events")  # fmt: skip
 
 
 def inlined(svg: str, *, name: str, title: str, description: str) -> str:
-    """A chart as SVG to be embedded in a page.
+    """A chart as SVG to be embedded in a page, where its ``name`` is unique.
 
     A screen reader gets one picture with a title and a description; a table beside it has the
     numbers. Labels of marks become tooltips.
-
-    Args:
-        svg: as the drawing library writes it.
-        name: unique on the page.
-        title: title of the picture.
-        description: description of the picture.
     """
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(svg)
     for element in list(root.iter()):
-        _add_title(element)
-    width, height = root.get("width"), root.get("height")
+        label = element.get("role") == "graphics-symbol" and element.get("aria-label")
+        for attribute in _UNUSED_ATTRIBUTES:
+            element.attrib.pop(attribute, None)
+        if label:
+            _insert(element, 0, "title", label)
+    width, height = root.get("width", ""), root.get("height", "")
     root.attrib.clear()
-    root.attrib.update(
-        {
-            "viewBox": f"0 0 {width} {height}",
-            "width": f"{width}",
-            "height": f"{height}",
-            "role": "img",
-            "aria-labelledby": f"{name}-title {name}-description",
-        }
-    )
-    for place, (tag, text) in enumerate((("title", title), ("desc", description))):
-        child = ElementTree.Element(f"{{{_SVG}}}{tag}")
-        child.set("id", f"{name}-{'title' if tag == 'title' else 'description'}")
-        child.text = text
-        root.insert(place, child)
+    root.attrib |= {
+        "viewBox": f"0 0 {width} {height}",
+        "width": width,
+        "height": height,
+        "role": "img",
+        "aria-labelledby": f"{name}-title {name}-description",
+    }
+    _insert(root, 0, "title", title).set("id", f"{name}-title")
+    _insert(root, 1, "desc", description).set("id", f"{name}-description")
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _add_title(element: ElementTree.Element) -> None:
-    """Turn the label of a mark into its tooltip."""
-    label = element.get("aria-label")
-    is_label = element.get("role") == _LABELLED and label
-    for name in _UNUSED_ATTRIBUTES:
-        element.attrib.pop(name, None)
-    if is_label:
-        tip = ElementTree.Element(f"{{{_SVG}}}title")
-        tip.text = label
-        element.insert(0, tip)
+def _insert(parent: ElementTree.Element, place: int, tag: str, text: str) -> ElementTree.Element:
+    child = ElementTree.Element(f"{{{_SVG}}}{tag}")
+    child.text = text
+    parent.insert(place, child)
+    return child
