@@ -6,7 +6,6 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Any
 
 from sqlalchemy import URL, Connection
@@ -129,12 +128,7 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @property
@@ -159,8 +153,7 @@ class Ledger:
         Raises:
             LedgerError: the ledger cannot be read.
         """
-        check_arguments("Ledger.records", which, Filter.__annotations__)
-        self.flush()
+        self._prepare("records", which)
         return queries.records(self._store, which)
 
     def totals(self, **which: Unpack[Filter]) -> CostTotals:
@@ -168,8 +161,7 @@ class Ledger:
 
         The arguments and errors are those of :meth:`records`.
         """
-        check_arguments("Ledger.totals", which, Filter.__annotations__)
-        self.flush()
+        self._prepare("totals", which)
         return queries.totals(self._store, which)
 
     def sums(self, *by: Group, **which: Unpack[Filter]) -> dict[tuple[Any, ...], Sums]:
@@ -183,9 +175,12 @@ class Ledger:
         Raises:
             LedgerError: the ledger cannot be read.
         """
-        check_arguments("Ledger.sums", which, Filter.__annotations__)
-        self.flush()
+        self._prepare("sums", which)
         return queries.sums(self._store, which, by)
+
+    def _prepare(self, method: str, which: Filter) -> None:
+        check_arguments(f"Ledger.{method}", which, Filter.__annotations__)
+        self.flush()
 
     def sessions(self) -> tuple[Session, ...]:
         """The processes that have written, oldest first; shows which of them lost records.

@@ -70,26 +70,23 @@ class Filter(TypedDict, total=False):
     """The run of the call, or its parent run."""
 
 
-def _conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:
-    """The filter as SQL conditions."""
+def conditions(which: Filter, dialect: str = "") -> Iterator[ColumnElement[bool]]:
+    """The filter as SQL conditions; that on tags is one of the ``dialect``."""
+    value: Any
     for name, value in which.items():
-        if value is not None:
-            yield _condition(name, value, dialect)
-
-
-def _condition(name: str, value: Any, dialect: str) -> ColumnElement[bool]:
-    match name:
-        case "since":
-            return calls.c.at_us >= microseconds(value)
-        case "until":
-            return calls.c.at_us < microseconds(value)
-        case "tag":
-            return _has_tag(value, dialect)
-        case "run_id":
-            return or_(calls.c.run_id == value, calls.c.parent_run_id == value)
-        case _:
-            equal: ColumnElement[bool] = calls.c[name] == value
-            return equal
+        match name:
+            case _ if value is None:
+                continue
+            case "since":
+                yield calls.c.at_us >= microseconds(value)
+            case "until":
+                yield calls.c.at_us < microseconds(value)
+            case "tag":
+                yield _has_tag(value, dialect)
+            case "run_id":
+                yield or_(calls.c.run_id == value, calls.c.parent_run_id == value)
+            case _:
+                yield calls.c[name] == value
 
 
 def _has_tag(tag: str, dialect: str) -> ColumnElement[bool]:
@@ -120,8 +117,8 @@ def records(store: LedgerStore, which: Filter) -> Iterator[CallRecord]:
     while True:
         # No connection is open while the caller processes a page: it may fork, or take long.
         with store.reading() as connection:
-            conditions = _conditions(which, connection.dialect.name)
-            query = select(calls).where(*conditions).order_by(*order).limit(_PAGE)
+            selected = conditions(which, connection.dialect.name)
+            query = select(calls).where(*selected).order_by(*order).limit(_PAGE)
             if after is not None:
                 query = query.where(order > tuple_(*after))
             page = connection.execute(query).mappings().all()
@@ -162,14 +159,10 @@ def all_sessions(store: LedgerStore) -> tuple[Session, ...]:
         rows = connection.execute(select(sessions).order_by(sessions.c.started_us)).all()
     return tuple(
         Session(
-            id=row.id,
-            host=row.host,
-            pid=row.pid,
+            **{name: getattr(row, name) for name in ("id", "host", "pid", "written", "lost")},
             started=utc_time(row.started_us),
             seen=utc_time(row.seen_us),
             ended=None if row.ended_us is None else utc_time(row.ended_us),
-            written=row.written,
-            lost=row.lost,
             state=state_of(row),
         )
         for row in rows
@@ -224,8 +217,8 @@ def grouped(
         columns.append(func.sum(amount // _MILLI).label(f"{name}_milli"))
         columns.append(func.sum(amount % _MILLI).label(f"{name}_rest"))
     query = select(*labels, func.count().label("records"), *columns)
-    conditions = _conditions(which, connection.dialect.name)
-    for row in connection.execute(query.where(*conditions).group_by(*labels)):
+    selected = conditions(which, connection.dialect.name)
+    for row in connection.execute(query.where(*selected).group_by(*labels)):
         if row.records:
             yield tuple(row[: len(labels)]), _sums(row._mapping)
 

@@ -9,7 +9,6 @@ million tokens at most, of which no digit is lost; finer amounts are rounded.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal
 from typing import Any
@@ -86,12 +85,12 @@ def row_of(record: CallRecord) -> Row:
         "possibly_billed_attempts": record.possibly_billed_attempts,
         "waited": float(record.waited),
         "elapsed": float(record.elapsed),
-        "tags": _tags(record.tags),
+        "tags": _json([_text(tag) for tag in record.tags]),
         "priced_as": _text(cost.priced_as),
         "cost_model": _text(cost.model),
         "cost_lane": _text(cost.lane),
         "reason": _text(cost.reason),
-        "attempts": _attempts(record.attempts),
+        "attempts": _text(_json([_attempt(attempt) for attempt in record.attempts])),
         **_tokens(record.usage),
         "cost_pico": pico(cost.total),
         "standard_pico": pico(cost.standard),
@@ -144,10 +143,6 @@ def _text(value: str | None) -> str | None:
     return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def _tags(tags: Iterable[str]) -> str | None:
-    return _json([_text(tag) for tag in tags])
-
-
 def _json(values: list[Any]) -> str | None:
     """A JSON array; None: it is empty."""
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")) if values else None
@@ -178,10 +173,6 @@ def _parts(row: RowMapping, rates: Rates | None, usage: Usage | None) -> dict[st
         return {part: dollars(*one) for part, one in parts_of(rates, usage).items()}
     total = _amount(row, "cost")
     return {} if total is None else {**dict.fromkeys(PARTS, Decimal(0)), "input": total}
-
-
-def _attempts(attempts: Iterable[Attempt]) -> str | None:
-    return _text(_json([_attempt(attempt) for attempt in attempts]))
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:

@@ -17,11 +17,7 @@ _LOCK = 0x464C58544C454447  # key of PostgreSQL's advisory lock while a ledger i
 
 
 def is_ledger(connection: Connection, shown: str) -> bool:
-    """Whether the database is a ledger; False: it is empty.
-
-    Args:
-        connection: to the database, which is only read.
-        shown: the database's name for messages.
+    """Whether the database, which messages name ``shown``, is a ledger; False: it is empty.
 
     Raises:
         ForeignDatabaseError: it is the database of another program, or damaged.

@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from flextier._utils.fork import around_fork
+from flextier._utils.fork import after_fork_in_child
 from flextier._utils.safe_warn import safe_warn
 from flextier.costs.records import CallRecord
 from flextier.ledger.errors import LedgerError, LedgerWarning
@@ -316,5 +316,9 @@ def _register_multiprocessing_exit() -> None:
         util.Finalize(None, _close_all, exitpriority=100)
 
 
-around_fork(_before_fork, lambda: _after_fork(child=False), lambda: _after_fork(child=True))
+after_fork_in_child(
+    lambda: _after_fork(child=True),
+    before=_before_fork,
+    after_in_parent=lambda: _after_fork(child=False),
+)
 atexit.register(_close_all)

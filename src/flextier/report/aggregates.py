@@ -37,18 +37,14 @@ _SHORT = timedelta(minutes=30)
 def summarise(
     connection: Connection, period: Period, *, ledger: str, sessions: Iterable[Session] = ()
 ) -> Summary:
-    """The summary of a ledger's calls in a period.
+    """The summary of a ledger's calls in a period; ``ledger`` is its address, as it is shown.
 
-    Args:
-        connection: to the ledger's database, in a transaction, so that all sums are of the same
-            calls.
-        period: which calls are selected.
-        ledger: the ledger's address, as the report shows it.
-        sessions: the processes that have written to it.
+    The connection is in a transaction, so that all sums are of the same calls.
     """
     created = datetime.now(timezone.utc)
-    times = _TimeGroups(connection, period, period.until or created)
-    names = _NameGroups(connection, period)
+    which: Filter = {"since": period.since, "until": period.until}
+    times = _TimeGroups(connection, period, which, period.until or created)
+    names = _NameGroups(connection, which)
     return Summary(
         ledger=ledger,
         period=period,
@@ -62,11 +58,11 @@ def summarise(
         by_day=dict(sorted(times.days.items())),
         buckets=times.buckets,
         flex_attempts=tuple(map(tuple, times.flex_attempts)),
-        waits=_waits(connection, period, times.total.calls + times.total.failed_calls),
+        waits=_waits(connection, which, times.total.calls + times.total.failed_calls),
         fallbacks=names.fallbacks,
-        estimates={row[0]: row[1] for row in connection.execute(queries.estimates(period))},
-        slowest=_records(connection, queries.slowest(period)),
-        dearest=_records(connection, queries.dearest(period)),
+        estimates={row[0]: row[1] for row in connection.execute(queries.estimates(which))},
+        slowest=_records(connection, queries.slowest(which)),
+        dearest=_records(connection, queries.dearest(which)),
         incomplete=tuple(session for session in sessions if _is_incomplete(session, period)),
     )
 
@@ -74,13 +70,15 @@ def summarise(
 class _TimeGroups:
     """Sums by time and lane."""
 
-    def __init__(self, connection: Connection, period: Period, until: datetime) -> None:
+    def __init__(
+        self, connection: Connection, period: Period, which: Filter, until: datetime
+    ) -> None:
         self.total = Sums()
         self.lanes: dict[str, Sums] = defaultdict(Sums)
         self.days: dict[str, Sums] = defaultdict(Sums)
         self.buckets: tuple[TimeBucket, ...] = ()
         self.flex_attempts = [[FlexAttempts()] * HOURS for _ in WEEKDAYS]
-        first, last = connection.execute(queries.span(period)).one()
+        first, last = connection.execute(queries.span(which)).one()
         self.first = None if first is None else period.zoned(utc_time(first))
         self.last = None if last is None else period.zoned(utc_time(last))
         if self.first is None or self.last is None:
@@ -94,7 +92,7 @@ class _TimeGroups:
         lanes_at: dict[datetime, Counter[str]] = defaultdict(Counter)
         width = min(unit.length, _QUARTER) // timedelta(microseconds=1)
         keys = [calls.c.at_us // width, calls.c.lane]
-        for (place, lane), sums in grouped(connection, _filter(period), keys):
+        for (place, lane), sums in grouped(connection, which, keys):
             at = period.local(utc_time(int(place) * width))
             start = unit.start(at)
             self.lanes[lane]._plus(sums)
@@ -123,18 +121,18 @@ class _TimeGroups:
 class _NameGroups:
     """Sums by model, tag and reason of a fallback."""
 
-    def __init__(self, connection: Connection, period: Period) -> None:
+    def __init__(self, connection: Connection, which: Filter) -> None:
         self.models: dict[str, Sums] = defaultdict(Sums)
         self.tags: dict[str, Sums] = defaultdict(Sums)
         reasons: dict[str, Sums] = defaultdict(Sums)
         keys = [calls.c.model, calls.c.tags, calls.c.fallback]
-        for (model, tags, reason), sums in grouped(connection, _filter(period), keys):
+        for (model, tags, reason), sums in grouped(connection, which, keys):
             self.models[model]._plus(sums)
             for tag in dict.fromkeys(tags_of(tags)):
                 self.tags[tag]._plus(sums)
             if reason is not None:
                 reasons[reason]._plus(sums)
-        unknown = {row[0]: row[1] for row in connection.execute(queries.unknown_premiums(period))}
+        unknown = {row[0]: row[1] for row in connection.execute(queries.unknown_premiums(which))}
         fallbacks = (
             Fallbacks(reason, sums.fallback_calls, sums.fallback_premium, unknown.get(reason, 0))
             for reason, sums in reasons.items()
@@ -143,14 +141,10 @@ class _NameGroups:
         self.fallbacks = tuple(sorted(fallbacks, key=lambda one: (-one.calls, one.reason)))
 
 
-def _filter(period: Period) -> Filter:
-    return {"since": period.since, "until": period.until}
-
-
-def _waits(connection: Connection, period: Period, all_calls: int) -> WaitTimes:
+def _waits(connection: Connection, which: Filter, all_calls: int) -> WaitTimes:
     rows = [
         (float(tenths) / queries.TENTHS, int(number), float(longest))
-        for tenths, number, longest in connection.execute(queries.waits(period))
+        for tenths, number, longest in connection.execute(queries.waits(which))
     ]
     without = all_calls - sum(number for _, number, _ in rows)
     if without:

@@ -17,7 +17,7 @@ from flextier.costs.sums import Sums
 from flextier.ledger.sessions import Session
 from flextier.pricing.decimals import optional_digits, plain_digits
 from flextier.report.period import COARSE, WEEKDAYS, Period, unit_of
-from flextier.report.summary import WAITS, Fallbacks, Summary
+from flextier.report.summary import WAITS, Summary
 
 KEYS = ("model", "lane", "tag", "day")
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
@@ -73,12 +73,9 @@ def _table(key: str, by_name: Mapping[str, Sums], total: Sums) -> Iterator[str]:
 
 
 def comma_separated(summary: Summary, by: str, *, for_terminal: bool = False) -> str:
-    """One exact line for each group. No name is a formula to a spreadsheet.
+    """One exact line for each group, by one of ``KEYS``. No name is a formula to a spreadsheet.
 
-    Args:
-        summary: the content.
-        by: one of ``KEYS``.
-        for_terminal: escape control characters in names.
+    ``for_terminal`` escapes control characters in names.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -129,7 +126,15 @@ def to_dict(summary: Summary, by: str | None) -> dict[str, Any]:
         },
         "flex_tries": _flex_attempts(summary),
         "waits": _waits(summary),
-        "fallbacks": [_fallback(one) for one in summary.fallbacks],
+        "fallbacks": [
+            {
+                "reason": one.reason,
+                "calls": one.calls,
+                "premium": plain_digits(one.premium),
+                "calls_of_unknown_premium": one.unknown,
+            }
+            for one in summary.fallbacks
+        ],
         "slowest": [_call(call, period) for call in summary.slowest],
         "dearest": [_call(call, period) for call in summary.dearest],
         "sessions": [_session(session) for session in summary.incomplete],
@@ -156,15 +161,6 @@ def _waits(summary: Summary) -> dict[str, Any]:
             {"up_to": end, "calls": calls}
             for end, calls in zip((*WAITS, None), waits.counts, strict=True)
         ],
-    }
-
-
-def _fallback(one: Fallbacks) -> dict[str, Any]:
-    return {
-        "reason": one.reason,
-        "calls": one.calls,
-        "premium": plain_digits(one.premium),
-        "calls_of_unknown_premium": one.unknown,
     }
 
 

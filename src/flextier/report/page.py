@@ -30,12 +30,7 @@ _TEMPLATES.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SP
 
 
 def page(summary: Summary, by: str | None = None) -> str:
-    """The report as HTML.
-
-    Args:
-        summary: the content.
-        by: one of ``KEYS``: the table of sums that is open at first.
-    """
+    """The report as HTML; the table of sums by ``by``, one of ``KEYS``, is open at first."""
     drawn = figures(summary) if summary.records else ()
     return _TEMPLATES.get_template("page.html").render(
         summary=summary,
@@ -83,21 +78,21 @@ def _breakdown(key: str, by_name: Mapping[str, Sums]) -> tuple[Table, int]:
 
 def _calls(calls: tuple[CallRecord, ...], period: Period) -> Table:
     head = ("began", "took", "waited", "refused", "cost", "model", "lane", "tags", "call")
-    return Table(head, tuple((moment(period.local(call.at)), *_call(call)) for call in calls))
-
-
-def _call(call: CallRecord) -> tuple[str, ...]:
-    lane = plain(call.lane, _NAME_LENGTH)
-    return (
-        seconds(call.elapsed),
-        seconds(call.waited),
-        count(call.refusals),
-        _cost(call),
-        plain(call.model, _NAME_LENGTH),
-        lane if call.answered else f"{lane}, failed",
-        plain(", ".join(call.tags), _NAME_LENGTH),
-        plain(call.call_id, _NAME_LENGTH),
+    rows = (
+        (
+            moment(period.local(call.at)),
+            seconds(call.elapsed),
+            seconds(call.waited),
+            count(call.refusals),
+            _cost(call),
+            plain(call.model, _NAME_LENGTH),
+            plain(call.lane, _NAME_LENGTH) + ("" if call.answered else ", failed"),
+            plain(", ".join(call.tags), _NAME_LENGTH),
+            plain(call.call_id, _NAME_LENGTH),
+        )
+        for call in calls
     )
+    return Table(head, tuple(rows))
 
 
 def _cost(call: CallRecord) -> str:

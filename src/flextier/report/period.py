@@ -46,13 +46,7 @@ class Period:
 
 
 def period_of(since: str, until: str, tz: str, now: datetime) -> Period:
-    """The period that the options select.
-
-    Args:
-        since: ``--since``: a time span before ``now``, a day or a time, or ``all``.
-        until: ``--until``: the same, or ``now``.
-        tz: ``--tz``: the zone of days and hours, and of times without an offset.
-        now: the time, UTC.
+    """The period that the options ``--since``, ``--until`` and ``--tz`` select; ``now`` is UTC.
 
     Raises:
         ValueError: an option is invalid; the message names it.

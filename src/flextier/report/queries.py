@@ -7,9 +7,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Select, func, literal, select
 
-from flextier.ledger.rows import microseconds
+from flextier.ledger.queries import Filter, conditions
 from flextier.ledger.schema import calls
-from flextier.report.period import Period
 
 TENTHS = 10
 """Resolution of waits: tenths of a second."""
@@ -17,62 +16,55 @@ TOP = 10
 """How many of the slowest and of the dearest calls are shown."""
 
 
-def waits(period: Period) -> Select[Any]:
+def waits(which: Filter) -> Select[Any]:
     """Number of calls by the tenths of a second that they waited, shortest first, without 0."""
     # A literal: PostgreSQL treats two parameters as different expressions.
     resolution: ColumnElement[int] = literal(TENTHS, BigInteger, literal_execute=True)
     tenths = func.round(calls.c.waited * resolution).label("tenths")
     return (
         select(tenths, func.count().label("calls"), func.max(calls.c.waited).label("longest"))
-        .where(*_within(period), calls.c.waited >= 0.5 / TENTHS)
+        .where(*conditions(which), calls.c.waited >= 0.5 / TENTHS)
         .group_by(tenths)
         .order_by(tenths)
     )
 
 
-def span(period: Period) -> Select[Any]:
+def span(which: Filter) -> Select[Any]:
     """When the first and the last call began."""
-    return select(func.min(calls.c.at_us), func.max(calls.c.at_us)).where(*_within(period))
+    return select(func.min(calls.c.at_us), func.max(calls.c.at_us)).where(*conditions(which))
 
 
-def unknown_premiums(period: Period) -> Select[Any]:
+def unknown_premiums(which: Filter) -> Select[Any]:
     """Number of answered calls with an unknown premium, by reason of the fallback."""
     unknown = (
         calls.c.fallback.is_not(None),
         calls.c.answered == 1,
         calls.c.premium_pico.is_(None),
     )
-    query = select(calls.c.fallback, func.count()).where(*_within(period), *unknown)
+    query = select(calls.c.fallback, func.count()).where(*conditions(which), *unknown)
     return query.group_by(calls.c.fallback)
 
 
-def estimates(period: Period) -> Select[Any]:
+def estimates(which: Filter) -> Select[Any]:
     """Number of answered calls by the reason why their cost is an estimate, the most first."""
     number = func.count()
     estimated = (calls.c.answered == 1, calls.c.basis == "estimated", calls.c.reason.is_not(None))
-    query = select(calls.c.reason, number).where(*_within(period), *estimated)
+    query = select(calls.c.reason, number).where(*conditions(which), *estimated)
     return query.group_by(calls.c.reason).order_by(number.desc(), calls.c.reason)
 
 
-def slowest(period: Period) -> Select[Any]:
+def slowest(which: Filter) -> Select[Any]:
     """The calls that took longest."""
-    return _top(_within(period), calls.c.elapsed.desc())
+    return _top(conditions(which), calls.c.elapsed.desc())
 
 
-def dearest(period: Period) -> Select[Any]:
+def dearest(which: Filter) -> Select[Any]:
     """The calls that cost most."""
     priced = calls.c.cost_pico.is_not(None)
-    return _top((*_within(period), priced), calls.c.cost_pico.desc())
+    return _top((*conditions(which), priced), calls.c.cost_pico.desc())
 
 
-def _top(conditions: Iterable[ColumnElement[bool]], *order: ColumnElement[Any]) -> Select[Any]:
+def _top(selected: Iterable[ColumnElement[bool]], *order: ColumnElement[Any]) -> Select[Any]:
     # Sorts ids instead of whole rows.
-    ids = select(calls.c.id).where(*conditions).order_by(*order, calls.c.id).limit(TOP).subquery()
+    ids = select(calls.c.id).where(*selected).order_by(*order, calls.c.id).limit(TOP).subquery()
     return select(calls).join(ids, calls.c.id == ids.c.id).order_by(*order, calls.c.id)
-
-
-def _within(period: Period) -> Iterable[ColumnElement[bool]]:
-    if period.since is not None:
-        yield calls.c.at_us >= microseconds(period.since)
-    if period.until is not None:
-        yield calls.c.at_us < microseconds(period.until)
