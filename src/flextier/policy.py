@@ -194,7 +194,8 @@ class FlexPolicy(BaseModel):
         try:
             super().__init__(**{**_from_environment(), **values})
         except ValidationError as error:
-            raise PolicyError(_explain(error, dict(values))) from None
+            problems = (_explain(item, values) for item in error.errors())
+            raise PolicyError("; ".join(problems)) from None
         self._set_explicit(values)
 
     @field_validator("lanes", mode="before")
@@ -415,16 +416,19 @@ def _from_environment() -> dict[str, Any]:
     """The fields that variables set; pydantic-settings is loaded where there may be some."""
     if not any(name.upper().startswith(PREFIX) for name in os.environ):
         return {}
-    from flextier._utils.env_fields import fields_of_environment
+    from pydantic_settings import EnvSettingsSource
 
-    return fields_of_environment(FlexPolicy, PREFIX)
+    class Variables(EnvSettingsSource):
+        """Variables as they are: the policy's own validators read tuples, not JSON."""
+
+        def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:
+            return value
+
+    policy: Any = FlexPolicy  # no BaseSettings, which would load pydantic-settings at import
+    return Variables(policy, env_prefix=PREFIX, env_ignore_empty=True)()
 
 
-def _explain(error: ValidationError, given: dict[str, Any]) -> str:
-    return "; ".join(_explain_one(dict(item), given) for item in error.errors())
-
-
-def _explain_one(item: dict[str, Any], given: dict[str, Any]) -> str:
+def _explain(item: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if not item["loc"]:
         return f"FlexPolicy: {message}"
@@ -432,13 +436,10 @@ def _explain_one(item: dict[str, Any], given: dict[str, Any]) -> str:
     if field in _RENAMED:
         return f"FlexPolicy.{field} was renamed: use {_RENAMED[field]}"
     if field not in FlexPolicy.model_fields:
-        hint = did_you_mean(field, _fields()) or f"; the fields are: {', '.join(_fields())}"
+        known = FlexPolicy.model_fields
+        hint = did_you_mean(field, known) or f"; the fields are: {', '.join(known)}"
         return f"FlexPolicy has no field {field!r}{hint}"
     variable = PREFIX + field.upper()
     if field in given:
         return f"FlexPolicy({field}={given[field]!r}): {message} (or set {variable})"
     return f"{variable}={os.environ.get(variable, '')!r} (FlexPolicy.{field}): {message}"
-
-
-def _fields() -> list[str]:
-    return list(FlexPolicy.model_fields)

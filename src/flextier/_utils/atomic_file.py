@@ -18,11 +18,8 @@ _SQLITE = b"SQLite format 3"
 def atomic_write(path: str | os.PathLike[str], *, private: bool = True) -> Iterator[BinaryIO]:
     """A file to write to, which replaces ``path`` unless the block raises.
 
-    A pipe or a device is written to directly.
-
-    Args:
-        path: the file.
-        private: whether only its owner can read it; else it keeps its mode.
+    If ``private``, only its owner can read it; else it keeps its mode. A pipe or a device is
+    written to directly.
 
     Raises:
         ValueError: ``path`` is a SQLite database: a ledger, or a journal.

@@ -81,18 +81,11 @@ def plain(name: str, longest: int | None = None) -> str:
 def text_table(rows: Iterable[Sequence[str]], *, left: int | None = None) -> list[str]:
     """The lines of a table: each column as wide as its widest cell, two spaces between columns.
 
-    Args:
-        rows: rows of the same length, the heading among them.
-        left: how many columns, from the first on, are aligned left; the others are aligned right.
-            None: all are aligned left.
+    The first ``left`` columns are aligned left, the others right. None: all are aligned left.
     """
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = (
-            cell.ljust(width) if left is None or place < left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    columns = []
+    for place, cells in enumerate(zip(*rows, strict=True)):
+        align = str.ljust if left is None or place < left else str.rjust
+        width = max(map(len, cells))
+        columns.append([align(cell, width) for cell in cells])
+    return ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]

@@ -49,10 +49,6 @@ def until_unlocked(operation: Callable[[], _T], seconds: float) -> _T:
 def open_private(path: str | Path, timeout: float = 5.0) -> sqlite3.Connection:
     """Open a file in autocommit mode, for any thread; create it readable by its owner only.
 
-    Args:
-        path: the file.
-        timeout: seconds to wait for another connection's lock.
-
     Raises:
         OSError: the file cannot be created or opened.
         sqlite3.Error: SQLite cannot open it.

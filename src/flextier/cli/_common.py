@@ -36,26 +36,22 @@ def print_stderr(line: str) -> None:
             discard(sys.stderr)
 
 
-def duration(text: str) -> float:
-    """The seconds of an option's value, above 0, as argparse's ``type``."""
-    return _checked(parse_duration, text)
+def _type(parse: Callable[[str], float]) -> Callable[[str], float]:
+    """An argparse ``type``, which reports what is wrong with an option's value."""
+
+    def parsed(text: str) -> float:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
 
 
-def duration_or_zero(text: str) -> float:
-    """The seconds of an option's value, as argparse's ``type``."""
-    return _checked(seconds_of, text)
-
-
-def time_of_day(text: str) -> float:
-    """When the clock shows an option's value next, as argparse's ``type``."""
-    return _checked(lambda shown: next_time_of_day(shown, time.time()), text)
-
-
-def _checked(parse: Callable[[str], float], text: str) -> float:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+duration, duration_or_zero = _type(parse_duration), _type(seconds_of)
+"""The seconds of an option's value, as argparse's ``type``."""
+time_of_day = _type(lambda shown: next_time_of_day(shown, time.time()))
+"""When the clock shows an option's value next, as argparse's ``type``."""
 
 
 def write_stdout(command: str, text: str) -> int:

@@ -55,16 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()
     except ImportError as error:
         return fail(name, error)
-    except OSError as error:
-        return _output_failed(name, error)
+    except OSError as error:  # standard output has no reader any more, or its disk is full
+        if error.filename is None and sys.stdout is not None:
+            discard(sys.stdout)
+        return 0 if isinstance(error, BrokenPipeError) else fail(name, error)
     return status
-
-
-def _output_failed(command: str, error: OSError) -> int:
-    """The exit status where standard output has no reader any more, or its disk is full."""
-    if error.filename is None and sys.stdout is not None:
-        discard(sys.stdout)
-    return 0 if isinstance(error, BrokenPipeError) else fail(command, error)
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

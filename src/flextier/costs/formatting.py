@@ -68,12 +68,7 @@ def _inexact(sums: Sums) -> str:
 
 
 def notes(total: Sums, reasons: Mapping[str, int] | None = None) -> Iterator[str]:
-    """Sentences on what the amounts do not include.
-
-    Args:
-        total: the sums.
-        reasons: numbers of estimated calls by the reason; None: not known.
-    """
+    """Sentences on what the amounts do not include; ``reasons`` counts estimates by the reason."""
     if total.unpriced_calls:
         calls = count(total.unpriced_calls, "call")
         yield f"{calls} without a known price, not in any amount: the real cost is higher."

@@ -36,12 +36,7 @@ class ModelLanes:
 
 
 def lanes_of_model(model: str, lane_support: Sequence[str] = ()) -> ModelLanes:
-    """The lanes that a model has beside standard.
-
-    Args:
-        model: its name.
-        lane_support: the policy's entries; the first pattern that matches counts.
-    """
+    """The lanes that a model has beside standard, by the policy's entries or what is published."""
     own = _own_support(model, lane_support)
     return _published(model) if own is None else own
 
@@ -49,13 +44,12 @@ def lanes_of_model(model: str, lane_support: Sequence[str] = ()) -> ModelLanes:
 def _own_support(model: str, lane_support: Sequence[str]) -> ModelLanes | None:
     for entry in lane_support:
         pattern, lanes = parse_lane_support(entry)
-        if fnmatchcase(model, pattern):
+        if fnmatchcase(model, pattern):  # the first one counts
             source = f"FlexPolicy.lane_support: {entry}"
-            lacking = FAMILIES.keys() - lanes
-            return ModelLanes(
-                {x: _lacks(model, FAMILIES[x], source) if x in lacking else "" for x in FAMILIES},
-                source,
-            )
+            against = {
+                x: "" if x in lanes else _lacks(model, FAMILIES[x], source) for x in FAMILIES
+            }
+            return ModelLanes(against, source)
     return None
 
 

@@ -99,7 +99,11 @@ class PriceListEntry:
         if self.fine_tuned_rates is not None:
             return None
         found: dict[str, Price] = {}
-        active = [variant for variant in self._variants_for(context) if _active(variant, moment)]
+        active = [
+            variant
+            for variant in self._variants_for(context)
+            if variant.constraint is None or variant.constraint.active(moment)
+        ]
         for variant in reversed(active):  # the first one takes precedence, as in genai-prices
             found.update(_listed(variant.prices))
         return found if active else None
@@ -129,10 +133,6 @@ class PriceListEntry:
         for variant in self.variants:
             if all(context.get(key) == value for key, value in variant.when.items()):
                 yield variant
-
-
-def _active(variant: PriceVariant, moment: datetime) -> bool:
-    return variant.constraint is None or variant.constraint.active(moment)
 
 
 def _listed(prices: ModelPrice) -> ListedRates:
@@ -267,10 +267,7 @@ def _names(match: object) -> Iterator[str]:
 def _day_of(name: str) -> date | None:
     """The day in a snapshot's name; None if it has none."""
     found = _DATED.search(name)
-    if found is None:
-        return None
-    year, month, day = map(int, found.groups())
     try:
-        return date(year, month, day)
+        return found and date(*map(int, found.groups()))
     except ValueError:
         return None
