@@ -12,6 +12,8 @@ WORKERS ?= auto
 # The packages that touch the SDK or HTTP: what the others do is the same under both majors.
 OPENAI3_TESTS := $(addprefix tests/,_openai background batch calls client costs journal langchain otel routing serve) \
     $(wildcard tests/test_*.py)
+# With FLEXTIER_LEAN=0 all tests pass, too (FLEXTIER_LEAN=0 make test). These prove it.
+LEAN_TESTS := tests/_openai tests/client tests/langchain
 # Of tests with many sets of parameters, a part is enough under the second major; test-rest runs all.
 SAMPLE3 := --sample 4
 PYTEST = -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
@@ -20,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := $(shell command -v uv 2>/dev/null && uv --version >/dev/null 2>&1 || true)
 
 .DEFAULT_GOAL := help
-.PHONY: api docs help demo test test-openai2 test-openai3 test-all test-rest test-rest-openai2 test-rest-openai3 test-clients lint format types bench resolve clean
+.PHONY: api docs help demo test test-openai2 test-openai3 test-all test-rest test-rest-openai2 test-rest-openai3 test-lean-off test-clients lint format types bench resolve clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +40,7 @@ test-openai3: $(VENV3)/.ready-test ## Run the tests of what depends on the SDK's
 
 test-all: test test-rest ## Run all tests: also kills, fuzz, stress and more seeds, and all of them under openai 3.x
 
-test-rest: test-rest-openai2 test-rest-openai3 ## Run what `make test` leaves to `make test-all`
+test-rest: test-rest-openai2 test-rest-openai3 test-lean-off ## Run what `make test` leaves to `make test-all`
 
 test-rest-openai2: $(VENV)/.ready-test
 	$(VENV)/bin/python $(PYTEST) -m exhaustive $(ARGS)
@@ -46,6 +48,11 @@ test-rest-openai2: $(VENV)/.ready-test
 test-rest-openai3: $(VENV3)/.ready-test
 	$(VENV3)/bin/python $(PYTEST) $(SAMPLE3) -m exhaustive $(OPENAI3_TESTS) $(ARGS)
 	$(VENV3)/bin/python $(PYTEST) -m '' $(addprefix --ignore=,$(OPENAI3_TESTS)) $(ARGS)
+
+test-lean-off: $(VENV)/.ready-test $(VENV3)/.ready-test ## Run the clients' tests, and langchain-openai's, with the lean path off
+	FLEXTIER_LEAN=0 $(VENV)/bin/python $(PYTEST) $(SAMPLE3) $(LEAN_TESTS) tests/llama_index $(ARGS)
+	FLEXTIER_LEAN=0 $(VENV3)/bin/python $(PYTEST) $(SAMPLE3) $(LEAN_TESTS) $(ARGS)
+	FLEXTIER_LEAN=0 $(VENV)/bin/python $(PYTEST) -m exhaustive tests/langchain/test_upstream.py $(ARGS)
 
 test-clients: $(VENV)/.ready ## Run tools that are built on the SDK, an environment each, with our clients
 	PYTHONPATH=src $(VENV)/bin/python -m tests.clients $(CLIENTS)
@@ -72,9 +79,8 @@ types: $(VENV)/.ready-types ## Check types strictly: ours, and those that users 
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python tests/typing/check.py
 
-bench: $(VENV)/.ready-bench ## Run the benchmarks, printing ratios against the plain classes
-	$(VENV)/bin/python benchmarks/run_all.py $(ARGS)
-	$(VENV)/bin/python benchmarks/capacity_traces.py
+bench: $(VENV)/.ready-bench $(VENV3)/.ready-bench ## Run the benchmarks under openai 2.x and 3.x, as one table with goals
+	$(VENV)/bin/python benchmarks/run_all.py --openai3 $(VENV3)/bin/python $(ARGS)
 
 # One resolution of all extras stands for each of them. Tools that need a later Python are not in it.
 RESOLVE = uv pip compile --quiet --no-header --no-annotate --output-file /dev/null --python-version 3.10
@@ -120,5 +126,9 @@ $(VENV)/.ready-test $(VENV3)/.ready-test: %/.ready-test: %/.ready
 	touch $@
 
 $(VENV)/.ready-types $(VENV)/.ready-bench: $(VENV)/.ready-%: $(VENV)/.ready-test
+	$(INSTALL) --group $* $(OPENAI)
+	touch $@
+
+$(VENV3)/.ready-bench: $(VENV3)/.ready-%: $(VENV3)/.ready-test
 	$(INSTALL) --group $* $(OPENAI)
 	touch $@

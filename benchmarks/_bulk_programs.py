@@ -83,9 +83,9 @@ def langchain(prompts: list[str], at_once: int) -> tuple[Answers, float]:
 
     model = ChatOpenAI(model=MODEL, service_tier="flex")
     began = time.perf_counter()
-    answers = asyncio.run(
-        model.abatch(prompts, {"max_concurrency": at_once}, return_exceptions=True)  # type: ignore[call-overload]
-    )
+    config: Any = {"max_concurrency": at_once}
+    inputs: list[Any] = list(prompts)
+    answers: Any = asyncio.run(model.abatch(inputs, config, return_exceptions=True))
     seconds = time.perf_counter() - began
     return [None if isinstance(one, Exception) else one.content for one in answers], seconds
 

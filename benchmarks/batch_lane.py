@@ -44,12 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--responses", action="store_true", help="through the Responses API")
     options = parser.parse_args(arguments)
     with simulator() as base_url:
-        settings: dict[str, Any] = {
-            "model": "gpt-5-mini",
-            "base_url": base_url,
-            "api_key": "sk-not-a-key",
-            "use_responses_api": options.responses,
-        }
+        settings = _settings(base_url, options.responses)
         before = _memory("VmRSS")
         seconds, cpu = asyncio.run(_batch(settings, options.calls))
         peak = _memory("VmHWM")
@@ -65,6 +60,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"plain ChatOpenAI, {AT_ONCE} at once: {plain * 1e3:.2f} ms a call, ", end="")
         batched = seconds / options.calls
         print(f"batch lane {batched * 1e3:.2f} ms: {batched / plain:.2f}")
+
+
+def peak_megabytes(calls: int) -> float:
+    """Megabytes of memory that this process takes at most for so many calls."""
+    with simulator() as base_url:
+        asyncio.run(_batch(_settings(base_url, responses=False), calls))
+    return _memory("VmHWM") * 1024 / 1e6
+
+
+def _settings(base_url: str, responses: bool) -> dict[str, Any]:
+    return {
+        "model": "gpt-5-mini",
+        "base_url": base_url,
+        "api_key": "sk-not-a-key",
+        "use_responses_api": responses,
+    }
 
 
 async def _batch(settings: dict[str, Any], calls: int) -> tuple[float, float]:

@@ -31,7 +31,7 @@ from _provider import simulator
 
 ROWS, ROUNDS, CONCURRENCY = 20_000, 3, 64
 
-OURS, AIOHTTP, HTTPX = "flextier run", "AsyncOpenAI on aiohttp", "AsyncOpenAI on httpx"
+OURS, AIOHTTP, HTTPX = NAMES = "flextier run", "AsyncOpenAI on aiohttp", "AsyncOpenAI on httpx"
 
 RUNNABLE = """
 from flextier import AsyncFlexOpenAI
@@ -157,6 +157,11 @@ def _rows() -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def over(measured: list[dict[str, Turn]], other: str) -> float:
+    """Rows a second of ``flextier run`` over those of another program, of the same round."""
+    return statistics.median(turns[OURS].per_second / turns[other].per_second for turns in measured)
+
+
 def report(measured: list[dict[str, Turn]], file: Path | None) -> None:
     """Print the medians and the ratios; write the JSON file if one is asked for."""
     names = list(measured[0])
@@ -169,8 +174,7 @@ def report(measured: list[dict[str, Turn]], file: Path | None) -> None:
         print(f"{name:<24} {speed:>8,.0f} rows/s {cpu:>6.2f} ms CPU a row {peak:>7.1f} MiB at most")
     for other in names:
         if other != OURS and OURS in names:
-            ratios = [turns[OURS].per_second / turns[other].per_second for turns in measured]
-            print(f"{OURS} over {other}: {statistics.median(ratios):.2f}")
+            print(f"{OURS} over {other}: {over(measured, other):.2f}")
     if file is not None:
         rounds = [{name: asdict(turn) for name, turn in turns.items()} for turns in measured]
         file.write_text(json.dumps(rounds, indent=2) + "\n")
@@ -183,7 +187,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, metavar="N", default=ROUNDS)
     parser.add_argument("--concurrency", type=int, metavar="N", default=CONCURRENCY)
     parser.add_argument("--server", choices=("fast", "sim"), default="sim")
-    parser.add_argument("--only", nargs="+", metavar="NAME", default=[OURS, AIOHTTP, HTTPX])
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=list(NAMES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     parser.add_argument("--bare", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,15 +1,16 @@
 """``flextier run`` beside what people would use in its place, in weather that refuses.
 
-The same rows and the same server, the simulator in a process of its own: too few slots, outages
-again and again, refusals at random. Each program is as its makers show it, in a fresh process, and
-others in an environment that this script builds. Shown are rows a second, refusals, what was
-billed by what the answered rows would cost on standard, responses paid for beyond one for each of
-these, and rows without a response.
+The same rows and the same server, the simulator in a process of its own, in three kinds of weather,
+all with outages again and again (``WEATHERS``). Each program is as its makers show it, in a fresh
+process, and others in an environment that this script builds. Shown are rows a second, refusals,
+what was billed by what the answered rows would cost on standard, responses paid for beyond one for
+each of these, and rows without a response.
 
 A batch takes as long as the simulator says (``BATCH_SECONDS``, a guess), so rows a second of those
 that use the Batch API compare with each other only.
 
-    python benchmarks/bulk_tools.py [--rows N] [--rows-at-once N] [--only NAME ...] [--json FILE]
+    python benchmarks/bulk_tools.py [--rows N] [--rows-at-once N] [--weather NAME ...]
+                                    [--only NAME ...] [--json FILE]
 """
 
 from __future__ import annotations
@@ -48,15 +49,19 @@ REQUIREMENTS = (
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".clients" / "bulk-tools"
 
-WEATHER: dict[str, Any] = {
-    "slots": 48,
-    "refuse": 0.1,
+_ALWAYS: dict[str, Any] = {
     # Whenever a program starts, it meets the same: thirty seconds open, ten shut.
     "outages": [[start, start + 10] for start in range(30, 6000, 40)],
     "flex_latency": [0.2, 0.6],
     "standard_latency": [0.2, 0.6],
     "batch": {"validating": 1, "seconds": BATCH_SECONDS},
 }
+WEATHERS: dict[str, dict[str, Any]] = {
+    "slots": {**_ALWAYS, "slots": 48},
+    "random": {**_ALWAYS, "refuse": 0.3},
+    "both": {**_ALWAYS, "slots": 48, "refuse": 0.1},
+}
+"""Fewer slots than rows at once; three requests of ten refused at random; a tenth, and slots."""
 
 OURS = {
     "flextier run": (),
@@ -81,9 +86,9 @@ class Outcome:
     """Rows without a response in the output."""
 
 
-def measure(program: str, rows: int, at_once: int) -> Outcome:
+def measure(program: str, weather: str, rows: int, at_once: int) -> Outcome:
     """Run one program, in a directory and against a server of its own."""
-    with TemporaryDirectory() as directory, simulator(WEATHER) as base_url:
+    with TemporaryDirectory() as directory, simulator(WEATHERS[weather]) as base_url:
         place = Path(directory)
         write_rows(place / "in.jsonl", rows)
         (place / "work.py").write_text(RUNNABLE)
@@ -159,15 +164,15 @@ def _environment() -> Path:
         print(f"building {HOME.relative_to(ROOT)}", file=sys.stderr, flush=True)
         shutil.rmtree(HOME, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", HOME], check=True)
-        install = [python, "-m", "pip", "install", "--quiet", *REQUIREMENTS]
+        install = [str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS]
         subprocess.run(install, check=True)
         stamp.write_text(wanted)
     return python
 
 
-def table(outcomes: list[Outcome], rows: int) -> list[str]:
+def table(outcomes: list[Outcome], title: str) -> list[str]:
     """The outcomes as a table for the docs."""
-    head = f"| {rows:,} rows | rows/s | refusals | cost | paid for twice | rows lost |"
+    head = f"| {title} | rows/s | refusals | cost | paid for twice | rows lost |"
     lines = [
         f"| `{one.program}` | {one.per_second:.0f} "
         f"| {one.refusals:,} | {one.cost:.3f} | {one.twice:,} | {one.lost:,} |"
@@ -182,16 +187,20 @@ def main() -> None:
     names = [*OURS, *PROGRAMS]
     parser.add_argument("--rows", type=int, metavar="N", default=ROWS)
     parser.add_argument("--rows-at-once", type=int, metavar="N", default=AT_ONCE)
+    parser.add_argument("--weather", nargs="+", choices=WEATHERS, default=list(WEATHERS))
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", default=names)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     options = parser.parse_args()
-    outcomes = []
-    for name in options.only:
-        outcomes.append(measure(name, options.rows, options.rows_at_once))
-        print(outcomes[-1], file=sys.stderr, flush=True)
-    print("\n".join(table(outcomes, options.rows)))
+    measured = {}
+    for weather in options.weather:
+        outcomes = []
+        for name in options.only:
+            outcomes.append(measure(name, weather, options.rows, options.rows_at_once))
+            print(weather, outcomes[-1], file=sys.stderr, flush=True)
+        print("\n".join(["", *table(outcomes, f"{options.rows:,} rows, {weather}")]), flush=True)
+        measured[weather] = [asdict(one) for one in outcomes]
     if options.json is not None:
-        options.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=2) + "\n")
+        options.json.write_text(json.dumps(measured, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run everything; print a table for each trace; write the JSON file if one is asked for."""
     options = _parser().parse_args(arguments)
     records = []
-    for trace in _traces(options.traces or names(), options.seed):
+    for trace in traces(options.traces, options.seed):
         outcomes = list(measure(trace))
         records += [outcome.to_dict() for outcome in outcomes]
         print(
@@ -46,8 +46,9 @@ def measure(trace: Trace) -> Iterator[TraceResult]:
         yield run_peer(name, trace)
 
 
-def _traces(wanted: Sequence[str], seed: int | None) -> Iterator[Trace]:
-    for name in wanted:
+def traces(wanted: Sequence[str] = (), seed: int | None = None) -> Iterator[Trace]:
+    """The named traces, or all that come with flextier."""
+    for name in wanted or names():
         yield Trace.load(name).replace(seed=seed)
 
 

@@ -32,26 +32,32 @@ from flextier import AsyncFlexOpenAI
 from flextier.langchain import ChatOpenAIFlex
 
 ROUNDS = 3
-CALLS = {20: 600, 500: 1500, 2000: 4000}
+CALLS = {20: 600, 100: 600, 500: 1500, 2000: 4000}
 """How many calls are made in a round, by how many are under way at once."""
 
 OURS, CHAIN = "AsyncFlexOpenAI create", "ChatOpenAIFlex.ainvoke"
 AIOHTTP, HTTPX = "AsyncOpenAI on aiohttp", "AsyncOpenAI on httpx"
 PLAIN_CHAIN = "ChatOpenAI.ainvoke"
+LONG = ", 16 messages"
+LONG_CHAIN, PLAIN_LONG_CHAIN = CHAIN + LONG, PLAIN_CHAIN + LONG
 
-_ON_HTTPX = {HTTPX, PLAIN_CHAIN}
+_ON_HTTPX = {HTTPX, PLAIN_CHAIN, PLAIN_LONG_CHAIN}
 _MOST_ON_HTTPX = 500
+
+_ON_OPENAI_2 = openai.__version__.startswith("2.")
 
 _COMPARED: tuple[tuple[str, str, dict[int, float]], ...] = (
     (OURS, AIOHTTP, {500: 0.9}),
     (OURS, HTTPX, {}),
-    (OURS, PLAIN_CHAIN, {500: 3.0}),
-    (CHAIN, PLAIN_CHAIN, {500: 3.0}),
+    (OURS, PLAIN_CHAIN, {}),
+    (CHAIN, PLAIN_CHAIN, {500: 4.0 if _ON_OPENAI_2 else 2.0}),
+    (LONG_CHAIN, PLAIN_LONG_CHAIN, {} if _ON_OPENAI_2 else {100: 3.0}),
 )
 """Who is held against whom, and the ratio of calls a second to reach."""
 
 _QUESTION = "Why is the sky blue?"
 _ASK: dict[str, Any] = {"model": "o3", "messages": [{"role": "user", "content": _QUESTION}]}
+_TALK = [("ai" if number % 2 else "human", _QUESTION) for number in range(16)]
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -79,13 +85,17 @@ class Ratio:
     """The other's CPU of a call over that of ours, which holds on a busy machine, too."""
     target: float | None
 
+    @property
+    def name(self) -> str:
+        """What is held against what."""
+        return f"{self.ours} over {self.other}, {self.at_once} at once, calls/s"
+
     def __str__(self) -> str:
         goal = ""
         if self.target is not None:
             verdict = "reached" if self.ratio >= self.target else "missed"
             goal = f", target {self.target:g}: {verdict}"
-        who = f"{self.at_once:>5} at once: {self.ours} over {self.other}"
-        return f"{who}: {self.ratio:.2f} (by CPU {self.cpu:.2f}){goal}"
+        return f"{self.name}: {self.ratio:.2f} (by CPU {self.cpu:.2f}){goal}"
 
 
 Rounds = dict[int, list[dict[str, Turn]]]
@@ -118,6 +128,8 @@ def _clients(account: dict[str, Any], over_aiohttp: Any) -> dict[str, Call]:
         AIOHTTP: lambda: aiohttp.chat.completions.create(**_ASK, service_tier="flex"),
         HTTPX: lambda: httpx.chat.completions.create(**_ASK, service_tier="flex"),
         PLAIN_CHAIN: lambda: plain.ainvoke(_QUESTION),
+        LONG_CHAIN: lambda: flex.ainvoke(_TALK),
+        PLAIN_LONG_CHAIN: lambda: plain.ainvoke(_TALK),
     }
 
 

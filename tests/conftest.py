@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from flextier.capacity import CAPACITY
+from flextier.variables import LEAN
 from tests import sampling, skips
 from tests.sampling import pytest_collection_modifyitems
 from tests.skips import pytest_configure
@@ -44,8 +45,13 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture(autouse=True)
 def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test sees the settings, the keys or the learnt capacity of another, or of the machine."""
+    """No test sees the settings, the keys or the learnt capacity of another, or of the machine.
+
+    But ``FLEXTIER_LEAN=0``, with which all tests pass, too (``make test-lean-off``).
+    """
     for name in list(os.environ):
+        if name == LEAN:
+            continue
         if name.startswith(_PREFIXES) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     CAPACITY.reset()

@@ -27,6 +27,7 @@ from typing_extensions import TypeAliasType, is_typeddict
 from flextier import AsyncFlexOpenAI, FlexOpenAI
 from flextier._openai import lean
 from flextier._openai.compat import http
+from flextier.variables import LEAN
 from tests.client.callers import KEY
 
 PARAMETERS = (
@@ -299,7 +300,7 @@ def test_off(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) 
         f"openai {openai.__version__} is not known: its own way is taken"
     ]
     monkeypatch.setattr(lean, "CHECKED", (((0, 0), (99, 0)),))
-    monkeypatch.setenv("FLEXTIER_LEAN", "0")
+    monkeypatch.setenv(LEAN, "0")
     _forget()
     _assert_off()
 
@@ -315,5 +316,6 @@ def _assert_off() -> None:
 def test_this_version_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """The versions that the tests run with have the lean path on."""
     monkeypatch.undo()
+    monkeypatch.delenv(LEAN, raising=False)
     _forget()
     assert lean.is_lean()
