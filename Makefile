@@ -56,6 +56,7 @@ test-lean-off: $(VENV)/.ready-test $(VENV3)/.ready-test ## Run the clients' test
 
 test-clients: $(VENV)/.ready ## Run tools that are built on the SDK, an environment each, with our clients
 	PYTHONPATH=src $(VENV)/bin/python -m tests.clients $(CLIENTS)
+	$(if $(CLIENTS),,PYTHONPATH=src $(VENV)/bin/python -m tests.clients.through_gateway)
 
 lint: $(VENV_LINT)/.ready ## Check style, formatting, words, and which package imports which
 	$(VENV_LINT)/bin/ruff check .
