@@ -18,7 +18,7 @@ from typing import Any
 from flextier.costs import CostTotals, Usage, price
 from flextier.sim import Fault, Simulator, Weather
 from tests.clients.table import write_table
-from tests.clients.tools import TOOLS, UNDER_EXEC, Tool
+from tests.clients.tools import BUILDS_ITS_OWN, TOOLS, Tool
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".clients"
@@ -36,6 +36,12 @@ SETTINGS = {
     REFUSING: {"FLEXTIER_BACKOFF_INITIAL": "0.2"},
     STALLING: {"FLEXTIER_FLEX_TIMEOUT": "3", "FLEXTIER_PATIENCE": "2"},
 }
+INSTALL = """
+import runpy, sys
+import flextier
+flextier.install()
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
 # Nothing leaves the machine: what a tool sends home, or loads on use, fails at once.
 OFFLINE = {
     "HTTP_PROXY": "http://127.0.0.1:9",
@@ -136,9 +142,10 @@ def _run(tool: Tool, python: Path, name: str) -> dict[str, Any]:
             "TOOL_REPORT": str(report),
         }
         program = Path(__file__).parent / "programs" / tool.program
-        command: list[Path | str] = [python, program]
-        if tool.client is UNDER_EXEC:
-            command = [python.parent / "flextier", "exec", "--", *command]
+        if tool.client is BUILDS_ITS_OWN:
+            command = [*_installed(python, name), program]
+        else:
+            command = [python, program]
         ended = _ended(command, cwd=folder, env=environment, stdout=log, stderr=log)
         stats = sim.stats()
         (folder / "stats.json").write_text(json.dumps(stats, indent=1))
@@ -149,6 +156,13 @@ def _run(tool: Tool, python: Path, name: str) -> dict[str, Any]:
     if ended != "exit status 0":
         result["wrong"].append(ended)
     return result
+
+
+def _installed(python: Path, weather: str) -> list[Path | str]:
+    """What runs a program that is given no client, one way in each weather."""
+    if weather == REFUSING:
+        return [python.parent / "flextier", "exec", "--", python]
+    return [python, "-c", INSTALL]
 
 
 def _ended(command: list[Path | str], **options: Any) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-UNDER_EXEC = "builds its own: runs under [`flextier exec`](how-to/programs-you-cannot-edit.md)"
+BUILDS_ITS_OWN = (
+    "builds its own: [`flextier exec`, `flextier.install()`](how-to/programs-you-cannot-edit.md)"
+)
 
 STREAMS = "its own count leaves out streams, for which it does not ask for usage"
 
@@ -54,14 +56,14 @@ TOOLS = (
         "dspy",
         "DSPy",
         ("dspy==3.4.1",),
-        UNDER_EXEC,
+        BUILDS_ITS_OWN,
         'with `dspy.LM(engine="litellm")`: its own engine speaks HTTP without the SDK',
     ),
     Tool(
         "inspect-ai",
         "inspect-ai",
         ("inspect-ai==0.3.285",),
-        UNDER_EXEC,
+        BUILDS_ITS_OWN,
         "its own count leaves out the request with which it probes for reasoning summaries",
     ),
     Tool(
@@ -77,8 +79,8 @@ TOOLS = (
         "`BaseOpenAIChatCompletionClient(AsyncFlexOpenAI(), …)`",
         remark=STREAMS,
     ),
-    Tool("crewai", "CrewAI", ("crewai==1.15.30",), UNDER_EXEC),
-    Tool("smolagents", "smolagents", ("smolagents[openai]==1.26.0",), UNDER_EXEC),
+    Tool("crewai", "CrewAI", ("crewai==1.15.30",), BUILDS_ITS_OWN),
+    Tool("smolagents", "smolagents", ("smolagents[openai]==1.26.0",), BUILDS_ITS_OWN),
     Tool(
         "litellm",
         "LiteLLM",
@@ -91,7 +93,7 @@ TOOLS = (
         ("ragas==0.4.3", "langchain-community==0.4.1"),
         "`llm_factory(…, client=AsyncFlexOpenAI())`",
     ),
-    Tool("deepeval", "DeepEval", ("deepeval==4.3.1",), UNDER_EXEC),
+    Tool("deepeval", "DeepEval", ("deepeval==4.3.1",), BUILDS_ITS_OWN),
     Tool(
         "langchain",
         "LangChain, LangGraph",
@@ -120,7 +122,7 @@ TOOLS = (
         ("outlines[openai]==1.3.3",),
         "`outlines.from_openai(FlexOpenAI(), …)`",
     ),
-    Tool("mem0", "mem0", ("mem0ai==2.2.1",), UNDER_EXEC),
+    Tool("mem0", "mem0", ("mem0ai==2.2.1",), BUILDS_ITS_OWN),
     Tool(
         "semantic-kernel",
         "Semantic Kernel",
@@ -128,8 +130,8 @@ TOOLS = (
         "`OpenAIChatCompletion(async_client=AsyncFlexOpenAI())`",
         remark=STREAMS,
     ),
-    Tool("magentic", "magentic", ("magentic==0.41.1",), UNDER_EXEC),
-    Tool("mirascope", "Mirascope", ("mirascope[openai]==2.8.2",), UNDER_EXEC),
+    Tool("magentic", "magentic", ("magentic==0.41.1",), BUILDS_ITS_OWN),
+    Tool("mirascope", "Mirascope", ("mirascope[openai]==2.8.2",), BUILDS_ITS_OWN),
     Tool(
         "agno",
         "Agno",

@@ -7,6 +7,7 @@ import copy
 import gc
 import inspect
 import logging
+import math
 import pickle
 import sys
 from collections.abc import Callable
@@ -213,6 +214,7 @@ def test_the_policy(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     assert built().max_retries == 4
     assert built(max_retries=0).max_retries == 0
     assert built(timeout=20).flex_timeout == 20
+    assert built(timeout=math.inf, max_retries=math.inf).max_retries > 1000
     install(policy=FlexPolicy(lanes=("standard",)))
     assert built().lanes == ("standard",)
 

@@ -7,6 +7,7 @@ instance a class of ours before anything is set.
 
 from __future__ import annotations
 
+import math
 from functools import cache, wraps
 from types import new_class
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ _SAYING_NOTHING = {
     "max_retries": openai.DEFAULT_MAX_RETRIES,
 }
 """Arguments with the SDK's default, which its module-level client passes, too."""
+
+_UNLIMITED: dict[str, Any] = {"timeout": None, "max_retries": 1_000_000}
+"""What ``math.inf`` means, which the SDK takes and a policy does not."""
 
 _LEFT_ALONE = tuple(
     getattr(openai, name)
@@ -98,7 +102,9 @@ class Replacement:
 
     def _arguments(self, given: dict[str, Any]) -> dict[str, Any]:
         own = {
-            name: value for name, value in given.items() if _SAYING_NOTHING.get(name, ...) != value
+            name: _UNLIMITED.get(name, value) if value == math.inf else value
+            for name, value in given.items()
+            if _SAYING_NOTHING.get(name, ...) != value
         }
         if (policy := self._policy) is not None:
             if isinstance(retries := own.get("max_retries"), int):
