@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 import webbrowser
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -109,6 +109,7 @@ def _run(
 ) -> list[Question]:
     """Run one part, and add the records of its calls; skip it if it is not installed."""
     from flextier.costs.records import record_of
+    from flextier.demo.peers import ask_peer
     from flextier.demo.questions import ask_all
 
     weather = part.weather
@@ -124,7 +125,10 @@ def _run(
     arguments, *others = api.arguments(weather)
     asks = work.asks(texts, model=options.model, **arguments)
     api.start(weather)
-    peers = _peers(work, texts, others, options)
+    peers = [
+        ask_peer(name, make(texts, model=options.model, **server), options.concurrency)
+        for (name, make), server in zip(getattr(work, "PEERS", {}).items(), others, strict=False)
+    ]
     simulated = scoped(simulated=bool(api.simulators))
     heading = display.part(part.framework, work.ASKED, len(asks), weather.words)
     with simulated, heading as done:
@@ -146,21 +150,6 @@ def _run(
 
 async def _all(*asking: Awaitable[Any]) -> list[Any]:
     return await asyncio.gather(*asking)
-
-
-def _peers(
-    work: Any, texts: Mapping[str, str], servers: Sequence[Mapping[str, Any]], options: Any
-) -> list[Awaitable[Any]]:
-    """The same questions by the framework's own classes, which ask beside flextier."""
-    asks = getattr(work, "PEERS", {})
-    if not asks or not servers:
-        return []
-    from flextier.demo.peers import ask_peer
-
-    return [
-        ask_peer(name, make(texts, model=options.model, **server), options.concurrency)
-        for (name, make), server in zip(asks.items(), servers, strict=True)
-    ]
 
 
 def _show_costs(records: list[CallRecord], display: Display, options: argparse.Namespace) -> None:

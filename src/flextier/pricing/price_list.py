@@ -186,7 +186,7 @@ def find_entry(prices: PriceList, model: str, provider: str | None) -> PriceList
     return entry and replace(entry, first_sold=_day_of(model), estimate_reason=reason)
 
 
-def similar_names(prices: PriceList, model: str, limit: int = 3) -> list[str]:
+def similar_names(prices: PriceList, model: str) -> list[str]:
     """The models whose names are most similar to a name, best first."""
     names = {
         info.id
@@ -194,7 +194,7 @@ def similar_names(prices: PriceList, model: str, limit: int = 3) -> list[str]:
         if vendor.model_match is not None
         for info in vendor.models
     }.union(price_list_additions.MISSING_MODELS)
-    return difflib.get_close_matches(model, sorted(names), n=limit)
+    return difflib.get_close_matches(model, sorted(names))
 
 
 def _find_exact(prices: PriceList, model: str, provider: str | None) -> PriceListEntry | None:
