@@ -87,8 +87,10 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _against(result: Rehearsal) -> list[TraceResult]:
+    from flextier.installer.install import uninstall
     from flextier.rehearsal.baselines import PEERS
 
+    uninstall()  # they are the SDK's clients, also under `flextier exec`
     return [outcome for name in PEERS if (outcome := _peer(name, result)) is not None]
 
 
