@@ -18,7 +18,6 @@ AIOHTTP, LEAN, LEDGER, LOG, OFF = (
     "FLEXTIER_OFF",
 )
 
-# FLEXTIER_GATEWAY and FLEXTIER_GATEWAY_TOKEN will go here with `flextier serve`.
 OTHERS = {
     AIOHTTP: "`0`: the async clients stay on httpx where aiohttp is installed",
     LEAN: "`0`: bodies and answers take [the SDK's own way](benchmarks.md#the-lean-path)",
