@@ -88,7 +88,6 @@ class FlexLLM(BaseModel):
     if TYPE_CHECKING:  # LlamaIndex's
         model: str
         additional_kwargs: dict[str, Any]
-        reuse_client: bool
         _get_credential_kwargs: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -162,7 +161,8 @@ class FlexLLM(BaseModel):
         return self._kept_client("_aclient", AsyncFlexOpenAI)
 
     def _kept_client(self, name: str, flex: Any) -> Any:
-        if not self.reuse_client:
+        llm: Any = self
+        if not llm.reuse_client:
             return self._new_client(flex)
         if getattr(self, name) is None:
             setattr(self, name, self._new_client(flex))
