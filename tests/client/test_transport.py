@@ -336,3 +336,35 @@ def test_cookies(make_client: Any) -> None:
     for headers in ({}, {"Set-Cookie": "a=1"}, {}):
         client.cookies.extract_cookies(http.Response(200, headers=headers, request=request))
     assert dict(client.cookies) == {"a": "1"}
+
+
+ASK: Any = {"model": "o3", "messages": [{"role": "user", "content": "Hi."}], "stream": True}
+
+
+def test_a_stream_leaves_its_connection_open(sim: Simulator) -> None:
+    """Its response is read to the end, so that the next request need not connect."""
+    seen: set[Any] = set()
+    with make(sim) as client:
+        for _ in range(3):
+            stream = client.chat.completions.create(**ASK)
+            seen |= _connections(sim)
+            assert list(stream)
+    assert len(seen) == 1
+
+
+@CARRIERS
+async def test_an_async_stream_leaves_its_connection_open(sim: Simulator, aiohttp: bool) -> None:
+    """As a sync one does."""
+    seen: set[Any] = set()
+    async with make_async(sim, http_client=async_http_client(aiohttp=aiohttp)) as client:
+        for _ in range(3):
+            stream = await client.chat.completions.create(**ASK)
+            seen |= _connections(sim)
+            assert [event async for event in stream]
+    assert len(seen) == 1
+
+
+def _connections(sim: Simulator) -> set[Any]:
+    """Those that are open, as objects that no later connection is equal to."""
+    assert sim._server is not None
+    return set(sim._server._state.connections)

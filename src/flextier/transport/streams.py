@@ -29,6 +29,9 @@ _PREAMBLE = ("response.created", "response.queued", "response.in_progress")
 _COMPLETE = ("response.completed", "response.incomplete")
 _REST_SECONDS = 1.0
 """Seconds that the end of a stream may take, and its usage, after the whole answer."""
+_END_SECONDS = 0.1
+"""Seconds that the end of the response may take after the last event, as in openai 3: a connection
+whose response was read to its end is used again."""
 _FAILED = ("response.failed", "error")
 _NO_FIELDS: dict[str, Any] = {}
 """Of an event, or a part of one, that is no model of the SDK's. Models' own fields are read from
@@ -202,8 +205,16 @@ class _StreamBase:
         progress = self._progress
         if self._end_reported or self._pulling or not progress.complete or progress.usage:
             return False
-        is_buffered = self.response.is_closed
-        return is_buffered or (self._owner is not None and self._owner.ends_reads_in_time)
+        return self.response.is_closed or self._ends_reads_in_time
+
+    @property
+    def _is_at_its_end(self) -> bool:
+        """Whether the SDK closes the response after the last event, and its end can be read."""
+        return self._pulling and self._progress.complete and self._ends_reads_in_time
+
+    @property
+    def _ends_reads_in_time(self) -> bool:
+        return self._owner is not None and self._owner.ends_reads_in_time
 
     @property
     def _is_left(self) -> bool:
@@ -328,6 +339,9 @@ class FlexStream(Stream[_T], _StreamBase):  # the SDK reads the type off the fir
         def close_and_report() -> None:
             if self._may_have_usage:
                 self._read_rest()
+            elif self._is_at_its_end:
+                with suppress(Exception), time_limit(_END_SECONDS):
+                    next(self._events)
             close()
             self._response_closed()
 
@@ -419,6 +433,9 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
 
         async def close_and_report() -> None:
             await self._read_rest()
+            if self._is_at_its_end:
+                with suppress(Exception), anyio.move_on_after(_END_SECONDS):
+                    await anext(self._events)
             await aclose()
             self._response_closed()
 
