@@ -7,8 +7,10 @@ from dataclasses import fields as fields_of
 from decimal import Decimal
 from typing import Any
 
-from flextier.costs.records import CallRecord
+from flextier.calls.report import SERVED, CallReport
+from flextier.costs.records import CallRecord, record_of
 from flextier.pricing.decimals import added, difference, plain_digits
+from flextier.pricing.price_book import exact_totals
 
 Counts = list[tuple[str, int]]
 Amounts = list[tuple[str, Decimal]]
@@ -112,11 +114,24 @@ def amounts_of(record: CallRecord) -> Amounts:
     """The amounts of a record that are known and not 0."""
     cost = record.cost.total
     standard = record.cost.standard
-    amounts = (
-        ("cost", cost),
-        ("standard_cost", standard),
-        ("saved", None if cost is None or standard is None else difference(standard, cost)),
-        ("fallback_premium", record.premium),
-        ("possibly_billed", record.possibly_billed),
-    )
-    return [(name, amount) for name, amount in amounts if amount]
+    saved = None if cost is None or standard is None else difference(standard, cost)
+    premium, possibly = record.premium, record.possibly_billed
+    return _known(cost, standard, saved, premium, possibly)
+
+
+def _known(*amounts: Decimal | None) -> Amounts:
+    return [(name, amount) for name, amount in zip(_AMOUNTS, amounts, strict=False) if amount]
+
+
+def of_report(report: CallReport) -> tuple[Counts, Amounts]:
+    """The counts and amounts of a report's record, which most calls need not be made for."""
+    attempts, usage, totals = report.attempts, report.usage, None
+    is_plain = len(attempts) == 1 and attempts[0].outcome == SERVED and report.fallback is None
+    if is_plain and usage is not None and not report.usage_estimated:
+        totals = exact_totals(usage, report.models, report.lane, report.at)
+    if usage is None or totals is None:
+        record = record_of(report)
+        return counts_of(record), amounts_of(record)
+    cost, standard = totals
+    counts = [(name, count) for name, count in usage.to_dict().items() if count]
+    return [*counts, ("calls", 1)], _known(cost, standard, difference(standard, cost))

@@ -7,11 +7,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from flextier.calls.report import CallReport
 from flextier.costs.formatting import html, text
 from flextier.costs.records import CallRecord
-from flextier.costs.sums import Sums, amounts_of, counts_of
+from flextier.costs.sums import Amounts, Counts, Sums, amounts_of, counts_of, of_report
 
 _GROUPS = ("by_model", "by_lane", "by_tag")
+
+_Entry = tuple[Counts, Amounts, str, str, Iterable[str]]
+"""What a call adds, its model, its lane, its tags."""
 
 
 class CostTotals(Sums):
@@ -36,7 +40,7 @@ class CostTotals(Sums):
     def __init__(self, records: Iterable[CallRecord] = ()) -> None:
         super().__init__()
         self._lock = threading.RLock()
-        self._waiting: list[CallRecord] = []
+        self._waiting: list[_Entry] = []
         self._busy = False
         self.by_model, self.by_lane, self.by_tag = {}, {}, {}
         for record in records:
@@ -44,19 +48,27 @@ class CostTotals(Sums):
 
     def add(self, record: CallRecord) -> None:
         """Count a call."""
+        counts, amounts = counts_of(record), amounts_of(record)
+        self._enter((counts, amounts, record.model, record.lane, record.tags))
+
+    def add_report(self, report: CallReport, tags: Iterable[str] = ()) -> None:
+        """Count a call by its report, as :meth:`add` does by the record of it."""
+        self._enter((*of_report(report), report.model, report.lane, tags))
+
+    def _enter(self, entry: _Entry) -> None:
         with self._lock:
-            self._waiting.append(record)
+            self._waiting.append(entry)
             if not self._busy:
                 self._add_waiting()
 
     def _add_waiting(self) -> None:
         # The garbage collector may close a stream while this runs, which ends a call and adds its
-        # record in this very thread: that record waits until the current one is counted.
+        # record in this very thread: that one waits until the current one is counted.
         while self._waiting:
             self._busy = True
             try:
                 while self._waiting:
-                    self._add(self._waiting.pop())
+                    self._add(*self._waiting.pop())
             finally:
                 self._busy = False
 
@@ -72,20 +84,15 @@ class CostTotals(Sums):
                 if not was_busy:
                     self._add_waiting()
 
-    def _add(self, record: CallRecord) -> None:
-        counts, amounts = counts_of(record), amounts_of(record)
+    def _add(
+        self, counts: Counts, amounts: Amounts, model: str, lane: str, tags: Iterable[str]
+    ) -> None:
         self._count(counts, amounts)
-        for group, name in self._groups_with(record):
-            sums = group.get(name)
-            if sums is None:
+        groups = [(self.by_model, model), (self.by_lane, lane)]
+        for group, name in (*groups, *((self.by_tag, tag) for tag in dict.fromkeys(tags))):
+            if (sums := group.get(name)) is None:
                 sums = group[name] = Sums()
             sums._count(counts, amounts)
-
-    def _groups_with(self, record: CallRecord) -> Iterator[tuple[dict[str, Sums], str]]:
-        yield self.by_model, record.model
-        yield self.by_lane, record.lane
-        for tag in dict.fromkeys(record.tags):
-            yield self.by_tag, tag
 
     def __getstate__(self) -> dict[str, Any]:
         now = self.copy()

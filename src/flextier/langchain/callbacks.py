@@ -52,16 +52,18 @@ def run_listener(run_manager: Any) -> AbstractContextManager[None]:
         return current_span(run.tracers, run.run_manager.run_id)
     if run_manager is None or not run_manager.handlers:
         return _NO_LISTENER
-    return _listen_for(_RunCallbacks(run_manager))
+    run = _RunCallbacks(run_manager)
+    if run.tracers:
+        return _traced(run)
+    return listen(run.report if run.report_handlers else None, run)
 
 
 _NO_LISTENER = nullcontext()
 
 
 @contextmanager
-def _listen_for(run: _RunCallbacks) -> Iterator[None]:
-    reports = run.report if run.report_handlers or run.tracers else None
-    with listen(reports, run), current_span(run.tracers, run.run_manager.run_id):
+def _traced(run: _RunCallbacks) -> Iterator[None]:
+    with listen(run.report, run), current_span(run.tracers, run.run_manager.run_id):
         yield
 
 

@@ -68,9 +68,14 @@ class _ModelRun:
         return {
             "run_id": str(run_id),
             "parent_run_id": None if self.parent_run_id is None else str(self.parent_run_id),
-            "tags": tuple(tag for tag in self.tags if not tag.startswith(_STEP_TAGS)),
+            "tags": self.own_tags,
             "metadata": metadata,
         }
+
+    @property
+    def own_tags(self) -> tuple[str, ...]:
+        """The tags that no step has added."""
+        return tuple(tag for tag in self.tags if not tag.startswith(_STEP_TAGS))
 
 
 class FlexCostCallbackHandler(BaseCallbackHandler):
@@ -235,7 +240,11 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
                 self._count(record)
 
     def _count_report(self, report: CallReport, run: _ModelRun, run_id: UUID) -> None:
-        if self._counted.is_new(report.id):
+        if not self._counted.is_new(report.id):
+            return
+        if self._records.maxlen == 0 and self._on_record is None:
+            self.totals.add_report(report, run.own_tags)
+        else:
             self._count(record_of(report, framework=FRAMEWORK, **run.record_fields(run_id)))
 
     def _count_without_report(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 from flextier.calls.report import CallReport
@@ -23,12 +24,14 @@ _TRACERS = {
 
 def tracers_of(handlers: Iterable[Any]) -> dict[str, Any]:
     """The handlers that write traces, by their class in ``_TRACERS``."""
-    return {
-        kind.__name__: handler
-        for handler in handlers
-        for kind in type(handler).__mro__
-        if _TRACERS.get(kind.__name__) == kind.__module__.partition(".")[0]
-    }
+    return {name: handler for handler in handlers for name in _tracers_in(type(handler))}
+
+
+@lru_cache(maxsize=256)
+def _tracers_in(handler: Any) -> tuple[str, ...]:
+    """The classes in ``_TRACERS`` that a class is, or derives from."""
+    names = ((kind.__name__, kind.__module__.partition(".")[0]) for kind in handler.__mro__)
+    return tuple(name for name, package in names if _TRACERS.get(name) == package)
 
 
 def add_cost(tracers: Mapping[str, Any], run_id: Any, report: CallReport) -> None:
@@ -61,11 +64,16 @@ class _PricedMetadata(dict[str, Any]):
         super().__setitem__(name, value)
 
 
+_NO_SPAN = nullcontext()
+
+
 def current_span(tracers: Mapping[str, Any], run_id: Any) -> AbstractContextManager[Any]:
     """Make the span that a handler has made of the run the current one, as for ``flextier.otel``.
 
     Handlers cannot do that themselves in async runs: they run in another thread.
     """
+    if not tracers:
+        return _NO_SPAN
     span = getattr(_generation(tracers, run_id), "_otel_span", None)
     if span is None and (openinference := tracers.get("OpenInferenceTracer")) is not None:
         span = openinference.get_span(run_id)
@@ -74,7 +82,7 @@ def current_span(tracers: Mapping[str, Any], run_id: Any) -> AbstractContextMana
         if recorded is not None:
             recorded.set_attribute("openinference.span.kind", "LLM")
     if span is None:
-        return nullcontext()
+        return _NO_SPAN
     from opentelemetry.trace import use_span  # the handler has imported it
 
     return use_span(span, record_exception=False, set_status_on_exception=False)

@@ -6,7 +6,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from flextier.pricing.decimals import difference, optional_digits, total_if_known
+from flextier.pricing.decimals import (
+    difference,
+    optional_digits,
+    total_dollars,
+    total_if_known,
+)
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
@@ -90,6 +95,11 @@ def parts_of(rates: Rates, usage: Usage) -> dict[str, tuple[Decimal, int]]:
         "cache_write": (rates.cache_write, written),
         "output": (rates.output, usage.output_tokens),
     }
+
+
+def total_of(rates: Rates, usage: Usage) -> Decimal:
+    """The total cost of a usage at rates."""
+    return total_dollars(parts_of(rates, usage).values())
 
 
 def of_estimated_usage(cost: Cost) -> Cost:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from flextier.lanes import ANY_WINDOW, AUTO, BACKGROUND, FLEX, JOURNAL, STANDARD, Lane, tier_lane
-from flextier.pricing.cost import Cost
+from flextier.pricing.cost import Cost, total_of
 from flextier.pricing.rate_sheet import RateBand, RateSheet
 from flextier.pricing.rates import Money, Rates
 from flextier.pricing.usage import Usage
@@ -261,9 +261,7 @@ def cost_or_unpriced(usage: Usage | None, models: Sequence[str], lane: str, at: 
         return Cost(models[0], lane, "unpriced", _NO_USAGE)
     moment = datetime.fromtimestamp(at, timezone.utc)
     unpriced: Cost | None = None
-    if len(models) > 1:
-        models = sorted(models, key=lambda name: not _book.has_custom(name))
-    for model in models:
+    for model in _custom_first(models):
         try:
             cost = _book.price(usage, model=model, lane=lane, at=moment)
         except ValueError as error:
@@ -273,6 +271,32 @@ def cost_or_unpriced(usage: Usage | None, models: Sequence[str], lane: str, at: 
         unpriced = unpriced or cost
     assert unpriced is not None, "models is empty"
     return unpriced
+
+
+def exact_totals(
+    usage: Usage, models: Sequence[str], lane: str, at: float
+) -> tuple[Decimal, Decimal] | None:
+    """Total and standard amount of what :func:`cost_or_unpriced` returns; None: it is not exact.
+
+    Takes half of its time, for callers who need no more than the amounts.
+    """
+    moment, model = datetime.fromtimestamp(at, timezone.utc), _custom_first(models)[0]
+    try:
+        usage.check()
+        band = _book.sheet(model=model, lane=lane, at=moment).band(usage.input_tokens)
+    except ValueError:
+        return None
+    rates, standard = band.rates, band.standard
+    if rates is None or standard is None or band.reason or band.estimated_parts:
+        return None
+    return total_of(rates, usage), total_of(standard, usage)
+
+
+def _custom_first(models: Sequence[str]) -> Sequence[str]:
+    """Names of a model, those with custom rates or an alias before the others."""
+    if len(models) == 1 or not any(map(_book.has_custom, models)):
+        return models
+    return sorted(models, key=lambda name: not _book.has_custom(name))
 
 
 def load_price_list() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from flextier.pricing.cost import Cost, parts_of
-from flextier.pricing.decimals import dollars, total_dollars
+from flextier.pricing.cost import Cost, parts_of, total_of
+from flextier.pricing.decimals import dollars
 from flextier.pricing.rates import Rates
 from flextier.pricing.usage import Usage
 
@@ -67,9 +67,7 @@ class RateSheet:
             self.priced_as,
             band.rates,
             **{part: dollars(*one) for part, one in parts_of(band.rates, usage).items()},
-            standard=None
-            if standard is None
-            else total_dollars(parts_of(standard, usage).values()),
+            standard=None if standard is None else total_of(standard, usage),
         )
 
 

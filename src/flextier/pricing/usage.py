@@ -35,7 +35,8 @@ class Usage:
 
         The constructor does not check: what a server reports is kept as it is.
         """
-        for name, tokens in self.to_dict().items():
+        for name in self.__slots__:
+            tokens = getattr(self, name)
             if type(tokens) is not int or tokens < 0:
                 raise ValueError(f"{name}={tokens!r}: tokens are a whole number, 0 or more")
         cached = self.cached_input_tokens + self.cache_write_tokens
