@@ -33,6 +33,7 @@ CHECKED = ((2, 40), (2, 54)), ((3, 0), (3, 57))
 _ROUTED = ("create", "parse")
 _ANSWERS = ("ChatCompletion", "ChatCompletionChunk", "Response")
 _SCALARS = frozenset({str, int, float, bool, NoneType})
+_LEFT_OUT = frozenset({openai.Omit, openai.NotGiven})
 
 
 @cache
@@ -150,6 +151,8 @@ def _plain_body(data: dict[str, Any]) -> dict[str, Any]:
         kind = type(value)
         if kind in _SCALARS:
             body[name] = value
+        elif kind in _LEFT_OUT:
+            continue
         elif kind is dict or kind is list or is_given(value):
             body[name] = _plain(value)
     return body

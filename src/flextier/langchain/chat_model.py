@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from functools import lru_cache
+from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import openai
@@ -399,6 +400,11 @@ class ChatOpenAIFlex(ChatOpenAI):
         """The parent's, and the policy's explicit fields as plain JSON."""
         policy = self.policy.model_dump(mode="json", exclude_unset=True)
         return {**super().lc_attributes, "policy": policy}
+
+
+for _method in (ChatOpenAIFlex._generate, ChatOpenAIFlex._agenerate):
+    # LangChain inspects it in each call, which takes less time where it is kept.
+    _method.__dict__["__signature__"] = signature(_method)
 
 
 def _reported(generation: ChatGeneration, report: dict[str, Any]) -> ChatGeneration:
