@@ -45,22 +45,30 @@ ATTEMPTS = st.builds(
 )
 
 
+TAGS = st.sets(st.sampled_from("abc"))
+
+
+def records() -> st.SearchStrategy[CallRecord]:
+    """The record of any call."""
+    return st.builds(record_of, reports(), tags=TAGS)
+
+
 @st.composite
-def records(draw: st.DrawFn) -> CallRecord:
+def reports(draw: st.DrawFn) -> CallReport:
     """Any call: answered or not, on a lane or fallen back, priced or not."""
     answered = draw(st.booleans())
     lane = draw(st.sampled_from(["flex", "standard", "priority", "background-8h"]))
     fallback = draw(st.sampled_from([None, "capacity", "timeout", "downgraded"]))
     last = Attempt(lane, "served" if answered else "timeout", 1.0)
     model = draw(st.sampled_from(["o3", "o4-mini", "gpt-5", "in-house"]))
-    made = report(
+    return report(
         *draw(st.lists(ATTEMPTS, max_size=3)),
         last,
         model=model,
-        served_model=None,
+        served_model=draw(st.sampled_from([None, "o3-2025-04-16", "no-such-model"])),
         lane=lane,
         fallback=fallback,
         usage=draw(USAGES) if answered else None,
+        usage_estimated=draw(st.booleans()),
         output_limit=draw(st.none() | st.integers(1, 10_000)),
     )
-    return record_of(made, tags=draw(st.sets(st.sampled_from("abc"))))

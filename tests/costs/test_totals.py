@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flextier.calls.report import Attempt
+from flextier.calls.report import Attempt, CallReport
 from flextier.costs import CallRecord, CostTotals, record_of
-from tests.costs.records import records, report
+from tests.costs.records import TAGS, records, report, reports
 
 SERVED = Attempt("standard", "served", 2.0, 200)
 REFUSED = Attempt("flex", "capacity", 0.1, 429)
@@ -38,6 +38,17 @@ def test_totals_are_their_parts(made: list[CallRecord], chance: random.Random) -
     cut = chance.randint(0, len(made))
     mixed = chance.sample(made, len(made))
     assert CostTotals(mixed[:cut]) + CostTotals(mixed[cut:]) == whole
+
+
+@given(st.lists(st.tuples(reports(), TAGS), max_size=8))
+def test_a_report_counts_as_its_record(made: list[tuple[CallReport, set[str]]]) -> None:
+    """To the digits that are shown."""
+    by_reports = CostTotals()
+    for one, tags in made:
+        by_reports.add_report(one, tags)
+    by_records = CostTotals(record_of(one, tags=tags) for one, tags in made)
+    assert by_reports.to_dict() == by_records.to_dict()
+    assert str(by_reports.cost) == str(by_records.cost)
 
 
 def test_a_tag_has_its_calls() -> None:

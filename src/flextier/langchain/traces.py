@@ -24,7 +24,7 @@ _TRACERS = {
 
 def tracers_of(handlers: Iterable[Any]) -> dict[str, Any]:
     """The handlers that write traces, by their class in ``_TRACERS``."""
-    return {name: handler for handler in handlers for name in _tracers_in(type(handler))}
+    return {name: handler for handler in handlers for name in _tracers_in(handler.__class__)}
 
 
 @lru_cache(maxsize=256)
