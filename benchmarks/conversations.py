@@ -4,13 +4,15 @@ Calls have 1 message, or 3, 15 and 60 messages with 6 tools, as an agent's later
 answered at the first try, over a real socket to the simulator in a process of its own. The SDK's
 part of a call grows with its body, so this shows what the lean path leaves out.
 
-    python benchmarks/conversations.py
+    python benchmarks/conversations.py [--rounds N] [--plot FILE.svg]
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -105,10 +107,30 @@ def _tool(number: int) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
+def curves(results: Sequence[Result]) -> dict[str, list[tuple[int, float]]]:
+    """Each class's ratio by the number of messages."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for result in results:
+        name, size, *_ = result.name.split(", ")
+        found.setdefault(name, []).append((int(size.split()[0]), result.ratio))
+    return found
+
+
 def main() -> None:
-    """Print one line a pair."""
-    for result in measure():
+    """Print one line a pair; draw the curves if asked to."""
+    parser = argparse.ArgumentParser(description="CPU of a call by its conversation's length.")
+    parser.add_argument("--rounds", type=int, metavar="N", default=ROUNDS)
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw them")
+    options = parser.parse_args()
+    results = measure(options.rounds)
+    for result in results:
         print(result)
+    if options.plot is not None:
+        import _pictures  # altair takes a second to load
+
+        about = "CPU of a call over the plain class: less the more messages it has."
+        title = "CPU by conversation length"
+        _pictures.save(_pictures.conversations(curves(results)), options.plot, title, about)
 
 
 if __name__ == "__main__":

@@ -104,17 +104,17 @@ class Journal(JournalFile):
     def _claim(
         self, sql: Any, key: bytes, n: int, ttl: float | None, is_held: bool = False
     ) -> JournalEntry:
+        inserted = sql(
+            "INSERT OR IGNORE INTO calls (key, n, state, owner) VALUES (?, ?, 'asked', ?)",
+            (key, n, self.run),
+        )
+        if inserted.rowcount:
+            return JournalEntry(key, n, "ours")
         row = sql(
             "SELECT id, state, owner, tag, custom_id, lane, status, request_id, answer, at, "
             "response_id FROM calls WHERE key = ? AND n = ?",
             (key, n),
         ).fetchone()
-        if row is None:
-            sql(
-                "INSERT INTO calls (key, n, state, owner) VALUES (?, ?, 'asked', ?)",
-                (key, n, self.run),
-            )
-            return JournalEntry(key, n, "ours")
         call, state, owner, tag, custom_id, lane, status, request_id, answer, at, response = row
         place = None if tag is None else BatchPlace(tag, custom_id)
         accepted = None if response is None else AcceptedResponse(response, lane)

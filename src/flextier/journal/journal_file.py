@@ -43,6 +43,7 @@ class JournalFile:
         self._lock = threading.RLock()
         self._unwritten: deque[tuple[Callable[[], None], Callable[[Exception], None]]] = deque()
         self._connection = connect(self.path, LOCK_WAIT.get())
+        self._is_durable: bool | None = None
         try:
             self._owners = process_locks_at(self.path)
             self.run = self._begin_run()
@@ -101,7 +102,11 @@ class JournalFile:
         try:
             begins = not self._connection.in_transaction
             if begins:
-                self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                if self._is_durable is not durable:
+                    self._connection.execute(
+                        f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}"
+                    )
+                    self._is_durable = durable
                 self._connection.execute(f"BEGIN {mode}")
         except BaseException:
             self._lock.release()
