@@ -10,7 +10,7 @@ import logging
 import math
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
@@ -45,8 +45,22 @@ BUILDERS: dict[str, Callable[[], Any]] = {
 }
 
 
+ASKED: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """No client that was asked is open after its test."""
+    yield
+    for client in ASKED:
+        if isinstance(client, openai.OpenAI):
+            client.close()
+    ASKED.clear()
+
+
 def lane_of(client: Any) -> str | None:
     """The service tier of a call's answer; an async client is closed after it."""
+    ASKED.append(client)
     answer = client.responses.create(model="o4-mini", input="Name a colour.")
     if inspect.isawaitable(answer):
         answer = asyncio.run(_answer_of_last(client, answer))
@@ -91,7 +105,7 @@ def test_the_module_level_client(sim: Simulator, monkeypatch: pytest.MonkeyPatch
         assert lane_of(openai) == "flex"
     assert "flex_timeout 1000 s (FLEXTIER_FLEX_TIMEOUT)" in str(calls[0].limits)
     [client] = flextier.installed_clients()
-    client.close()
+    ASKED.append(client)
 
 
 def test_a_subclass_that_is_defined_later(sim: Simulator) -> None:
