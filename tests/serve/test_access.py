@@ -96,6 +96,8 @@ def test_bodies_and_headers_have_bounds(
         assert post(b"x" * 2001, f"{served.base_url}/embeddings") == 413
         assert post(iter([b"x" * 600] * 4), f"{served.base_url}/embeddings") == 413
         assert post(b"[1]") == post(b'{"a": NaN}') == post(b"{") == post(b"[" * 999) == 400
+        assert post(b'{"a": 1e999}') == post(rb'{"a": "\ud800"}') == 400
+        assert post(b'{"stream": "true"}') == post(b'{"service_tier": ["flex"]}') == 400
         assert post(b"{}", **{"content-encoding": "gzip"}) == 415
         assert post(b"{}", **{"x-long": "x" * 40_000}) == 431
         head = f"POST /v1/responses HTTP/1.1\r\nHost: {served.url[7:]}\r\n".encode()
@@ -105,6 +107,10 @@ def test_bodies_and_headers_have_bounds(
         assert raw(served, head + b"X-Long: " + b"x" * 10**6) == b""
         assert b" 400 " in raw(served, head + b"Content-Length: -1\r\n\r\n")
         assert status(served) == 200
+        mine = b"X-Mine: \xe9\r\n"  # the SDK cannot send it, and it passes through elsewhere
+        assert b" 400 " in raw(served, head + mine + b"Content-Length: 2\r\n\r\n{}")
+        models = head.replace(b"POST /v1/responses", b"GET /v1/models")
+        assert b" 200 " in raw(served, models + mine + b"\r\n")
     assert all("/models" in request.path for request in flextier_sim.requests)
 
 

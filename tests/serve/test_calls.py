@@ -119,6 +119,12 @@ def test_other_requests_pass_through(client: openai.OpenAI, flextier_sim: Simula
     assert client.responses.delete(stored.id) is None
 
 
+def test_a_path_with_escapes_is_a_call_too(shared: Served, flextier_sim: Simulator) -> None:
+    for path, body in (("%72esponses", RESPONSE), ("chat%2fcompletions", CHAT)):
+        assert post(shared, path, body).headers["x-flextier-lane"] == "flex"
+    assert [request.tier for request in flextier_sim.requests] == ["flex", "flex"]
+
+
 def test_a_path_does_not_lead_out_of_the_upstream(shared: Served, flextier_sim: Simulator) -> None:
     for path in ("/v1/%2e%2e/stats", "/other/v1/models", "/v1/files/..%2f..%2fstats"):
         assert http.get(shared.url + path).status_code == 404

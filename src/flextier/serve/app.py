@@ -110,8 +110,8 @@ class Gateway:
         if upstream is None or _DOTS.search(request.path_params["path"]):
             return as_response(refusal(404, "not_found", "the gateway serves no such path"))
         try:
-            if request.method == "POST" and path in ROUTED:
-                return await self._call(request, upstream, path)
+            if request.method == "POST" and (plain := request.path_params["path"]) in ROUTED:
+                return await self._call(request, upstream, plain)
             return await pass_through(
                 request, upstream, path, max_bytes=self.options.max_upload_bytes
             )
@@ -131,10 +131,11 @@ class Gateway:
         try:
             body = json_object(data)
         except ValueError as error:
-            return as_response(refusal(400, "invalid_json", f"the body is no JSON: {error}"))
+            return as_response(refusal(400, "invalid_json", f"the body cannot be used: {error}"))
         stream = bool(body.get("stream"))
         try:
             asked = CallHeaders.of(request.headers, options.policy, stream=stream)
+            headers = sent_by_sdk(request.headers.items())
         except ValueError as error:  # also a PolicyError
             return as_response(refusal(400, "invalid_policy", str(error)))
         key = digest(_owner(request), f"{upstream.name}/{path}", data)
@@ -146,7 +147,6 @@ class Gateway:
             if self.draining or self.calls.running >= options.max_calls:
                 why = f"{options.max_calls} calls run or wait already"
                 return as_response(too_busy("the gateway ends" if self.draining else why))
-            headers = sent_by_sdk(request.headers.items())
             send = partial(upstream.post, path, request.url.query, body, headers)
             call = RunningCall(
                 partial(self._make, asked, _token(request), send),

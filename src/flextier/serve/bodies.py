@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +13,9 @@ from starlette.requests import Request
 
 SLOW = 60.0
 """Seconds in which a part of a body must arrive."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_KINDS: dict[str, type] = {"stream": bool, "service_tier": str}
+"""Fields that decide how a call is made: where an upstream reads them otherwise, attempts fail."""
 
 
 class BodyTooLarge(Exception):
@@ -53,13 +58,27 @@ def json_object(data: bytes) -> dict[str, Any]:
         ValueError: it is none.
     """
     try:
-        body = json.loads(data, parse_constant=_no_number)
+        body = json.loads(data, parse_constant=_no_number, parse_float=_finite)
+        if _SURROGATE.search(data):
+            json.dumps(body, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("it has half a surrogate pair") from None
     if not isinstance(body, dict):
         raise ValueError("it is no object")  # noqa: TRY004 - a value of the caller's, no type
+    for name, kind in _KINDS.items():
+        if not isinstance(body.get(name), kind | None):
+            raise ValueError(f"{name} must be a {kind.__name__}")  # noqa: TRY004 - as above
     return body
 
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number

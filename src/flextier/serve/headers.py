@@ -32,18 +32,30 @@ def _of_callers(name: str) -> bool:
     return name in _HOP_BY_HOP or name in _CALLERS or name.startswith(_CALLERS_PREFIXES)
 
 
-def passed_through(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def passed_through(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     """The headers of a request whose body goes upstream as it comes."""
-    return [(name, value) for name, value in headers if not _of_callers(name)]
+    return encoded((name, value) for name, value in headers if not _of_callers(name))
+
+
+def encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI has them."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def sent_by_sdk(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The headers of a call that go upstream besides those of the SDK."""
-    return {
+    """The headers of a call that go upstream besides those of the SDK.
+
+    Raises:
+        ValueError: one is not ASCII: the SDK cannot send it.
+    """
+    sent = {
         name: value
         for name, value in headers
         if not (_of_callers(name) or name in _OF_BODY or name.startswith("x-stainless-"))
     }
+    if others := [name for name, value in sent.items() if not value.isascii()]:
+        raise ValueError(f"{', '.join(others)}: must be ASCII")
+    return sent
 
 
 def returned(response: Any, *, raw: bool = False) -> Headers:

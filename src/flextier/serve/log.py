@@ -26,14 +26,12 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Write the log, and uvicorn's warnings, to standard error."""
+    """Write the log, and the warnings of all packages, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in (("flextier.serve", logging.INFO), ("uvicorn.error", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = False
+    logging.getLogger().addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    logging.captureWarnings(True)
 
 
 def event(name: str, **fields: Any) -> None:

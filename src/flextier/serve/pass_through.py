@@ -9,10 +9,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from flextier._openai.compat import connection_errors
-from flextier.serve.answer import Headers
 from flextier.serve.bodies import BodyTooLarge, limited
 from flextier.serve.error_answers import ErrorAnswer, error_answer, upstream_error
-from flextier.serve.headers import passed_through, returned
+from flextier.serve.headers import encoded, passed_through, returned
 from flextier.serve.upstream import Upstream
 
 
@@ -58,11 +57,6 @@ class _Streamed(StreamingResponse):
     def __init__(self, response: Any) -> None:
         super().__init__(_chunks(response), response.status_code)
         self.raw_headers = encoded(returned(response, raw=True))
-
-
-def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Headers as ASGI has them."""
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def as_response(answer: ErrorAnswer) -> Response:

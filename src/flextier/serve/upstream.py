@@ -7,6 +7,7 @@ from typing import Any
 from flextier._openai.compat import RAW_RESPONSE_HEADER, http
 from flextier.client import AsyncFlexOpenAI
 from flextier.policy import FlexPolicy
+from flextier.serve.headers import encoded
 from flextier.transport.http_clients import async_http_client
 
 ROUTED = ("chat/completions", "responses")
@@ -54,7 +55,7 @@ class Upstream:
         )
 
     async def send(
-        self, method: str, path: str, query: str, headers: list[tuple[str, str]], content: Any
+        self, method: str, path: str, query: str, headers: list[tuple[bytes, bytes]], content: Any
     ) -> Any:
         """Send any other request: the HTTP response, whose body is not read yet."""
         url = f"{self.base_url}/{path}{'?' if query else ''}{query}"
@@ -62,7 +63,7 @@ class Upstream:
         own = {**client.auth_headers, **_given(client)}
         timeout = http.Timeout(600, connect=10)
         request = self._http.build_request(
-            method, url, headers=[*headers, *own.items()], content=content, timeout=timeout
+            method, url, headers=[*headers, *encoded(own.items())], content=content, timeout=timeout
         )
         return await self._http.send(request, stream=True, follow_redirects=False)
 
