@@ -31,12 +31,8 @@ class Served:
 
 
 @contextmanager
-def gateway(sim: Simulator, **options: Any) -> Iterator[Served]:
-    """Serve a gateway in a thread."""
-    policy = FlexPolicy(**{**POLICY, **options.pop("policy", {})})
-    upstream = UpstreamOptions("", options.pop("upstream", sim.base_url), KEY)
-    ledger = options.pop("ledger", None)
-    server = GatewayServer(Gateway(GatewayOptions((upstream,), policy, port=0, **options), ledger))
+def running(server: GatewayServer) -> Iterator[Served]:
+    """Serve in a thread."""
     server.bind()
     thread = threading.Thread(target=server.run_bound)
     thread.start()
@@ -48,6 +44,19 @@ def gateway(sim: Simulator, **options: Any) -> Iterator[Served]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def gateway(sim: Simulator, **options: Any) -> Iterator[Served]:
+    """Serve a gateway before the simulator."""
+    policy = FlexPolicy(**{**POLICY, **options.pop("policy", {})})
+    upstream = UpstreamOptions("", options.pop("upstream", sim.base_url), KEY)
+    ledger = options.pop("ledger", None)
+    options = {"port": 0, **options}
+    with running(
+        GatewayServer(Gateway(GatewayOptions((upstream,), policy, **options), ledger))
+    ) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")

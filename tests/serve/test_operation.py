@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,15 @@ from typing import Any
 import pytest
 
 from flextier._openai.compat import http
+from flextier.cli import main, serve
+from flextier.cli.main import _parser
 from flextier.costs import Ledger
+from flextier.serve.app import Gateway
 from flextier.serve.log import JsonLines
+from flextier.serve.server import GatewayServer
 from flextier.serve.tokens import Token
 from flextier.sim import Fault, Simulator
-from tests.serve.conftest import KEY, Served, gateway
+from tests.serve.conftest import KEY, Served, gateway, running
 
 BODY = {"model": "gpt-5-mini", "input": "A secret of mine."}
 
@@ -164,3 +169,41 @@ def test_a_killed_gateway_pays_for_nothing_twice(flextier_sim: Simulator, tmp_pa
         assert repeated.headers["x-flextier-lane"] == "journal"
         assert ask(url).headers["x-flextier-lane"] == "flex"
     assert flextier_sim.paid()["payments"] == 2
+
+
+def test_upstreams_are_served_by_name(
+    flextier_sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_ONE_API_KEY", "sk-of-the-other")
+    arguments = ["serve", "--upstream", f"other-one={flextier_sim.base_url}", "--lanes", "flex"]
+    options = replace(serve._options(_parser(arguments).parse_args(arguments)), port=0)
+    assert "sk-of-the-other" not in repr(options)
+    with running(GatewayServer(Gateway(options))) as served:
+        answer = http.post(f"{served.url}/other-one/v1/responses", json=BODY, timeout=60)
+        assert answer.headers["x-flextier-lane"] == "flex"
+        assert http.get(f"{served.url}/other-one/v1/models").status_code == 200
+        assert http.get(f"{served.url}/v1/models").status_code == 404
+    keys = {request.headers["authorization"] for request in flextier_sim.requests}
+    assert keys == {"Bearer sk-of-the-other"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--upstream", "other"],
+        ["--upstream", "other=https://llm.example/v1"],
+        ["--token-file", "/nowhere"],
+        ["--deadline", "1s", "--lanes", "fast"],
+        ["--ledger", "oracle://x"],
+    ],
+    ids=" ".join,
+)
+def test_a_gateway_that_cannot_begin_says_why(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if arguments:
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+    assert main(["serve", *arguments]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("flextier serve: ")

@@ -134,7 +134,9 @@ class Gateway:
             return as_response(refusal(400, "invalid_json", f"the body cannot be used: {error}"))
         stream = bool(body.get("stream"))
         try:
-            asked = CallHeaders.of(request.headers, options.policy, stream=stream)
+            asked = CallHeaders.of(
+                request.headers, options.policy, owner=_owner(request), stream=stream
+            )
             headers = sent_by_sdk(request.headers.items())
         except ValueError as error:  # also a PolicyError
             return as_response(refusal(400, "invalid_policy", str(error)))

@@ -39,8 +39,10 @@ class CallHeaders(NamedTuple):
     """Seconds of silence after which the caller leaves; None: not known."""
 
     @classmethod
-    def of(cls, headers: Mapping[str, str], policy: FlexPolicy, *, stream: bool) -> CallHeaders:
-        """Read the headers of a call under ``policy``.
+    def of(
+        cls, headers: Mapping[str, str], policy: FlexPolicy, *, owner: str, stream: bool
+    ) -> CallHeaders:
+        """Read the headers of a call under ``policy`` by ``owner``, whose answers are its own.
 
         The deadline of a call that is not streamed is its ``x-flextier-deadline``, else a little
         less than the time after which its client would leave, else the policy's.
@@ -58,9 +60,10 @@ class CallHeaders(NamedTuple):
         call_id, retries = headers.get("x-flextier-call"), headers.get("x-stainless-retry-count")
         if call_id is not None and not _ID.fullmatch(call_id):
             raise PolicyError("x-flextier-call: must be 8 to 128 letters, digits and ._-")
-        if call_id is not None and policy.journal is not None:
-            # Found again after a restart, whatever else has the same body.
-            changes["journal_namespace"] = f"{policy.journal_namespace}/{call_id}"
+        if policy.journal is not None and (owner or call_id):
+            # Found again after a restart, even if others ask the same.
+            base = changes.get("journal_namespace", policy.journal_namespace)
+            changes["journal_namespace"] = f"{base}/{owner}/{call_id or ''}"
         if changes:
             FlexPolicy.check(changes)
         run = headers.get("x-flextier-continuation")
