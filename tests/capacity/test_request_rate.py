@@ -118,6 +118,29 @@ def test_where_others_use_up_the_limit_the_pace_is_guessed() -> None:
     assert pace.interval == 0.05, "no faster than that"
 
 
+def test_a_limit_that_counts_seconds_sets_the_pace_of_the_fastest_second() -> None:
+    """20 in any second, met 12 s after the first request: no minute is over in half a second."""
+    for stated in (0.0, 1_200.0):
+        pace = busy(30, seconds=12.0)
+        for n in range(20):
+            pace.sent(T0 + n / 40)
+        pace.sent(T0 + 0.5)
+        pace.limited(T0 + 0.5, 0.5, stated)
+        assert pace.interval == pytest.approx(1.05 / 20, rel=0.1)
+    sent_by(pace, T0 + 1, 4.0)
+    pace.limited(T0 + 5, 0.5, 1_200.0)
+    assert pace.interval == pytest.approx(1.2 * 1.05 / 20, rel=0.1)
+
+
+def test_a_burst_that_uses_up_the_minute_says_nothing_of_seconds() -> None:
+    """The server asks to wait until the minute is over: the minute's rate counts."""
+    pace = RequestRate()
+    for n in range(241):
+        pace.sent(T0 + n / 100)
+    pace.limited(T0 + 2.5, 57.5)
+    assert pace.interval == pytest.approx(1.05 * 60 / 240, rel=0.01)
+
+
 def test_a_guessed_pace_gets_faster_from_one_to_the_next() -> None:
     """It may have been guessed much too slow."""
     pace = RequestRate()

@@ -36,8 +36,10 @@ def test_a_short_outage_is_noticed_soon() -> None:
 
 
 def test_the_first_wait_is_the_policys() -> None:
-    """However short the time since: that is what ``backoff_initial`` is for."""
-    assert ProbeSpacing(3, 2, 60, 1).seconds(8, 0.0, 0.05) == 3.0
+    """However short the time since: that is what ``backoff_initial`` is for; five times as long at
+    most until the time since counts."""
+    assert ProbeSpacing(3, 2, 60, 1).seconds(0, 0.0, 0.05) == 3.0
+    assert ProbeSpacing(3, 2, 60, 1).seconds(8, 0.0, 0.05, 5) == 15.0
 
 
 def test_a_probe_waits_for_the_word_about_the_one_before() -> None:
@@ -60,23 +62,23 @@ def test_many_probes_are_no_error() -> None:
 def test_waits_are_bounded(
     spacing: ProbeSpacing, probes: int, share: float, silence: float
 ) -> None:
-    """Never above the longest, never above the share or the first wait, never below silence."""
-    seconds = spacing.seconds(probes, share, silence)
+    """Never above the longest, the share or five first waits, never below silence."""
+    seconds = spacing.seconds(probes, share, silence, 5)
     assert seconds >= silence
     assert seconds <= max(spacing.longest, silence)
-    assert seconds <= max(spacing.initial, share, silence)
+    assert seconds <= max(5 * spacing.initial, share, silence)
     assert seconds >= 0.75 * min(spacing.initial, spacing.longest)
 
 
 @given(st.floats(1, 1e5))
 def test_an_outage_is_noticed_within_a_part_of_its_length(length: float) -> None:
-    """With a sixth of the time so far; the probes that this takes grow with its logarithm."""
+    """With a seventh of the time so far; the probes that this takes grow with its logarithm."""
     now, sent = 0.0, 0
     while now < length:
         sent += 1
-        now += ProbeSpacing(1, 2, 1e9, 0.999).seconds(sent, now / 6, 0.05)
-    assert now <= length * 7 / 6 + 1
-    assert sent <= 12 + 7 * log(length)
+        now += ProbeSpacing(1, 2, 1e9, 0.999).seconds(sent, now / 7, 0.05, 5)
+    assert now <= length * 8 / 7 + 5
+    assert sent <= 8 + 8 * log(length)
 
 
 def test_the_usual_spacing_is_the_policys_default() -> None:

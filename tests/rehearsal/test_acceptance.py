@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import pytest
 
 from flextier import FlexPolicy
 from flextier.rehearsal import Rehearsal, Trace, rehearse
 from flextier.rehearsal.trace import names
+from flextier.sim import Weather
 
 SEEDS = (1, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in (2, 3)))
 
@@ -52,6 +54,31 @@ def test_few_requests_are_refused(name: str, seed: int) -> None:
     result = rehearsed(name, seed)
     assert result.refusals_an_answer is not None
     assert result.refusals_an_answer <= 0.5
+
+
+TIMES: Any = {"flex_latency": 0.8, "standard_latency": 0.8, "refusal_latency": 0.005}
+
+
+@every_seed
+@pytest.mark.parametrize(
+    ("weather", "jobs", "deadline"),
+    [
+        (Weather(steps=((0, 0), (6, 10), (14, 0), (22, 10), (32, 0)), **TIMES), 150, 38),
+        (Weather(steps=((0, 0), (10, 20)), rpm=1200, rpm_window=1, **TIMES), 250, 32),
+    ],
+    ids=["short-outages", "limit-a-second"],
+)
+def test_short_outages_cost_few_refusals(
+    weather: Weather, jobs: int, deadline: float, seed: int
+) -> None:
+    """Outages of seconds, where refusals come at once and probes may follow each other quickly; and
+    a limit of 20 requests in any second, under which most calls failed before."""
+    policy = FlexPolicy(patience=deadline, backoff_initial=0.1, backoff_max=6, standard_reserve=4)
+    result = rehearse(
+        Trace(weather=weather, jobs=jobs, deadline=deadline, seed=seed), policy=policy
+    )
+    assert (result.failed, result.late, result.lanes) == (0, 0, {"flex": jobs})
+    assert result.counts.refusals + result.counts.rate_limited <= jobs / 2
 
 
 @every_seed

@@ -46,6 +46,8 @@ def best(jobs: int, deadline: float, *, arrivals: float = 0, **weather: Any) -> 
         # 60 a minute: at 0, and at 60 s; the rest has room at 120 s.
         (best(150, 100, rpm=60), 120, 30),
         (best(150, 180, rpm=60), 150, 0),
+        (best(150, 33, rpm=300, rpm_window=1), 150, 0),
+        (best(150, 31, rpm=300, rpm_window=1), 145, 5),
         # Standard goes by the same limit.
         (best(100, 100, rpm=60, slots=0), 0, 0),
         (best(130, 100, rpm=60, slots=0), 0, 10),

@@ -56,6 +56,7 @@ plain_weathers = st.builds(
     slow_windows=spells(st.floats(0, 100)),
     bucket=st.none() | st.tuples(st.floats(0.1, 100), st.floats(1, 100)),
     rpm=st.none() | st.integers(1, 500),
+    rpm_window=st.sampled_from([1.0, 10, 60]),
     retry_after=st.none() | seconds | st.just("soon"),
     unsupported_models=st.just(()) | st.just(("o1*",)),
     standard_latency=latencies,
@@ -195,6 +196,15 @@ def test_rate_limits_hold_on_every_lane(recent: tuple[float, ...], wait: float |
         assert headers["retry-after-ms"] == f"{wait}000"
         assert headers["x-ratelimit-reset-requests"] == f"{wait}s"
         assert headers["x-ratelimit-limit-requests"] == "3"
+
+
+def test_a_rate_limit_may_count_seconds() -> None:
+    """180 a minute are three in any second: those of the second before do not count."""
+    weather = Weather(rpm=180, rpm_window=1)
+    assert kind(decide(weather, "flex", now=30, recent=(28, 28.5, 29, 29.5, 29.9))) == "serve"
+    fault = decide(weather, "flex", now=30, recent=(28, 29.5, 29.75, 29.9))
+    assert isinstance(fault.action, ErrorReply)
+    assert dict(fault.action.headers)["retry-after-ms"] == "750"  # it counts itself
 
 
 def test_models_may_have_weather_of_their_own() -> None:
@@ -376,6 +386,8 @@ def test_random_outages_are_shut_about_as_long_as_asked_for() -> None:
         {"slow_windows": ((10, 20, float("inf")),)},
         {"rpm": 0},
         {"rpm": 1.5},
+        {"rpm_window": 0},
+        {"rpm_window": 61},
         {"rpm": True},
         {"models": {"o3": Weather()}},
         {"models": (("o3", {"slots": 1}),)},

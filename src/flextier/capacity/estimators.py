@@ -29,10 +29,11 @@ class RefusalTime:
             self._mean, self._deviation = seconds, seconds / 2
         else:
             off = seconds - self._mean
-            # A much faster refusal is no reason to wait longer: less weight, as in Linux.
-            weight = 0.25 if off > -self._deviation else 0.03125
-            self._deviation += weight * (abs(off) - self._deviation)
-            self._mean += 0.125 * (seconds - self._mean)
+            # A much faster refusal is no reason to wait longer.
+            apart = abs(off) if off > -self._deviation else 0.0
+            self._deviation += 0.25 * (apart - self._deviation)
+            # A busy event loop or a new connection makes one seem slow; nothing makes it seem fast.
+            self._mean += (0.125 if off > 0 else 0.5) * off
         spread = max(4 * self._deviation, self._mean / 2)  # never 0: the next may take a bit longer
         self.silence = min(max(self._mean + spread, _LEAST), _MOST)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 
 from flextier.capacity.estimators import Latencies, RandomRefusals, RefusalTime
 from flextier.capacity.permit import Permit, ProbeSpacing, Verdict
@@ -24,7 +25,9 @@ FIRST_WINDOW = 10
 _REOPENED = 2
 _IDLE = 60.0
 _UNUSED = 2.0
-_SHARE_SHUT, _SHARE_HELD = 1 / 6, 1 / 3
+_SHUT, _HELD = (1 / 7, 5), (1 / 2, 3)
+"""The interval between probes: a part of the time since the lane was held, and the initial
+intervals that it may be until that is longer: else most probes of an outage would come then."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,9 +50,9 @@ class LaneEstimator:
     """Estimates one lane of one model from what the limiter reports: requests sent and ended."""
 
     __slots__ = (
-        "_last_sent", "answered", "chance", "confirmed", "durations", "hold", "in_flight", "name",
-        "pause", "pending", "probing", "refused", "scarce", "shut_until", "silence", "stalled",
-        "stalls", "unsettled", "window",
+        "_full_at", "_last_sent", "answered", "chance", "confirmed", "durations", "hold",
+        "in_flight", "name", "pause", "pending", "probing", "refused", "scarce", "shut_until",
+        "silence", "stalled", "stalls", "unsettled", "window",
     )  # fmt: skip
 
     def __init__(self, name: str, scarce: bool) -> None:
@@ -72,6 +75,8 @@ class LaneEstimator:
         """No request before this moment: the server's Retry-After."""
         self.silence = RefusalTime()
         self.chance = RandomRefusals()
+        self._full_at = inf
+        """The fewest requests in flight at which it was full, until it admits as many again."""
         self.durations = Latencies()
         self.stalls = StallDetector(self.durations)
         self.answered = self.refused = self.stalled = 0
@@ -87,10 +92,8 @@ class LaneEstimator:
             self.settle(now)
         if self.unsettled or now < self.shut_until or now < self.pause:
             return False
-        if self.hold is None:
+        if self.hold is None or self.in_flight < self.hold.limit:
             return not self._full
-        if self.in_flight < self.hold.limit:
-            return True
         return not self.probing and now >= self.hold.next_probe
 
     def admit(self, permit: Permit, now: float) -> bool:
@@ -103,8 +106,12 @@ class LaneEstimator:
     @property
     def _full(self) -> bool:
         """Whether the window is full of unresolved requests."""
-        # After refusals in a row: only as many as random refusals justify.
-        share = self.chance.rate if self.in_flight + 1 >= self.chance.level else 1.0
+        if self.hold is not None:  # it may have been shut: not all at once when all were answered
+            return len(self.pending) >= max(_REOPENED, self.hold.limit / 4)
+        # After refusals in a row, and where the lane was full before: only as many as random
+        # refusals justify.
+        level = min(self.chance.level, self._full_at)
+        share = self.chance.rate if self.in_flight + 1 >= level else 1.0
         return len(self.pending) >= max(1.0, self.window * share)
 
     def refuses(self, now: float) -> bool:
@@ -117,10 +124,8 @@ class LaneEstimator:
         if self.unsettled:
             return max(certain, self._resolved_at(self.pending[0]))
         known = self._resolved_at(self.pending[0]) if self.pending else certain
-        if self.hold is None:
+        if self.hold is None or self.in_flight < self.hold.limit:
             return max(certain, known) if self._full else certain
-        if self.in_flight < self.hold.limit:
-            return certain
         return max(certain, known if self.probing else self.hold.next_probe)
 
     # --- what happens -------------------------------------------------------------------------
@@ -232,13 +237,16 @@ class LaneEstimator:
         hold, spacing, silence = self.hold, permit.spacing, self.silence.silence
         if hold is not None and permit.probe:
             hold.probes += 1
-            share = (_SHARE_HELD if hold.limit else _SHARE_SHUT) * (now - hold.since)
-            hold.next_probe = now + spacing.seconds(hold.probes, share, silence)
+            share, first = _HELD if hold.limit else _SHUT
+            seconds = spacing.seconds(hold.probes, share * (now - hold.since), silence, first)
+            hold.next_probe = now + seconds
             return
         self.pause = max(self.pause, now + silence * (0.5 + 0.5 * spacing.jitter))
         if hold is None:
             self.chance.refused(permit.level)
             if not self.chance.explains_run:
+                if self.confirmed:
+                    self._full_at = self.chance.level
                 self._hold(self.confirmed, now, now + spacing.seconds(0, 0.0, silence))
         elif permit.sent_at >= hold.since:
             hold.refused += 1
@@ -251,6 +259,8 @@ class LaneEstimator:
             permit.confirmed = True
             self.confirmed += 1
         self.stalls.last_admitted = max(self.stalls.last_admitted, permit.sent_at)
+        if permit.level >= self._full_at:
+            self._full_at = inf
         hold = self.hold
         if hold is None:
             if self.chance.run:

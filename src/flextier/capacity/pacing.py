@@ -14,6 +14,9 @@ from flextier.capacity.token_rate import TokenRate
 
 _MOST = 0.9
 
+_REFUSED = 1.15
+"""Requests that calls need on average where flex is full: refused ones count in the limits, too."""
+
 
 class Pacing:
     """The limits of requests and of tokens, as far as responses have shown them.
@@ -68,8 +71,9 @@ class Pacing:
 
     def seconds_for(self, requests: int, now: float) -> float:
         """Seconds in which that many requests can surely be sent; 0: no limit is known."""
-        needed = [bucket.seconds_for(requests, now) for bucket in self._reported]
-        return max([requests * self.requests.interval, *needed])
+        tokens, sent = self._buckets["tokens"], math.ceil(_REFUSED * requests)
+        needed = [b.seconds_for(requests if b is tokens else sent, now) for b in self._reported]
+        return max([self.requests.seconds_for(sent, now), *needed])
 
     @property
     def next_evenly(self) -> float:
@@ -126,22 +130,27 @@ class Pacing:
         bucket = self._buckets[refused.unit]
         # What refusals alone state is not enough: it could not be seen that more is left by now.
         expected = bucket in self._reported and bucket.next_chance() > now
+        later = bucket.cost * max(0, self.sent_count - number)
+        overdrawn = expected and bucket.left(sent_at) + later < -0.5 * bucket.cost
         if bucket in self._reported and None not in (refused.remaining, refused.refill):
             bucket.report(refused, number, sent_at, self.sent_count - number, now)
         if refused.unit == "requests":
-            self._requests_limited(now, wait, expected)
+            self._requests_limited(now, wait, overdrawn, refused)
         else:
             self._tokens_limited(now, wait, expected, refused)
         self._changed()
 
-    def _requests_limited(self, now: float, wait: float, expected: bool) -> None:
+    def _requests_limited(
+        self, now: float, wait: float, overdrawn: bool, refused: RateLimit
+    ) -> None:
         bucket, requests = self._buckets["requests"], self.requests
         if bucket not in self._reported:
-            requests.limited(now, wait)
-        elif expected or requests.limit is not None:
+            requests.limited(now, wait, 60 * (refused.refill or 0.0) or refused.limit or 0.0)
+        elif overdrawn or requests.limit is not None:
             requests.wait_until(now + wait)
         elif requests.last_minute < _MOST * bucket.limit:
-            requests.limited(now, wait)  # another limit, which no header states
+            # Another limit, which no header states; or it counts seconds, not minutes.
+            requests.limited(now, wait, 60 / bucket.interval)
         else:
             # It does not refill evenly: the server counts the requests of the last minute.
             requests.limit_minute(bucket.limit)

@@ -29,9 +29,9 @@ class ProbeSpacing(NamedTuple):
     jitter: float
     """A random number in [0, 1)."""
 
-    def seconds(self, probes: int, share: float, silence: float) -> float:
+    def seconds(self, probes: int, share: float, silence: float, first: int = 1) -> float:
         """Seconds until the next probe, after ``probes``; ``share`` is a part of the time since the
-        lane was held.
+        lane was held, ``first`` the initial intervals that it may be, however short the share.
 
         At most ``share``, so that the end of an outage is noticed within that part of its length,
         and the number of refused probes grows with the logarithm of its length.
@@ -39,7 +39,7 @@ class ProbeSpacing(NamedTuple):
         backoff = exponential_backoff(
             probes + 1, initial=self.initial, multiplier=self.multiplier, longest=self.longest
         )
-        seconds = min(backoff, max(self.initial, share))
+        seconds = min(backoff, max(first * self.initial, share))
         return max(seconds * (0.75 + 0.25 * self.jitter), silence)
 
 

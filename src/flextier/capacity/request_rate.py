@@ -15,7 +15,7 @@ _FASTER, _CALM = 0.95, 10.0
 _WAVE = 1.0
 
 _TELLING = 10
-_GUESS_LEAST, _GUESS_MOST, _GUESS_FASTER = 0.05, 2.0, 0.98
+_GUESS_LEAST, _GUESS_MOST, _GUESS_FASTER, _GUESS_SLOWER = 0.05, 2.0, 0.98, 1.5
 
 
 class RequestRate:
@@ -86,19 +86,27 @@ class RequestRate:
             return 0.0
         return sum(count for _, count in recent) / max(1.0, now - recent[0][0])
 
-    def limited(self, now: float, wait: float) -> None:
-        """Record a rate limit; ``wait`` is what the server asks for (0: nothing)."""
+    def limited(self, now: float, wait: float, stated: float = 0.0) -> None:
+        """Record a rate limit; ``wait`` is what the server asks for (0: nothing), ``stated`` its
+        limit of requests a minute (0: unknown).
+
+        A server may count seconds instead: 1,200 a minute are then 20 in any second.
+        """
         self.not_admitted(now)
-        through = self.last_minute
-        self._guessed = through < _TELLING
+        recent = (count for second, count in self._seconds if second > now - _RECENT)
+        fastest, through = _MINUTE * max(recent, default=0), float(self.last_minute)
+        # Else room comes when the first request of the last minute is a minute old.
+        soon = 2 * wait < self._seconds[0][0] + _MINUTE - now
+        if soon and 2 * fastest >= stated:
+            through = max(through, min(fastest, stated or fastest))
+        self._guessed = through < _TELLING or (soon and not stated)
+        if now - self._last_limited > _WAVE:  # else: of the same burst as the refusal before
+            self.interval *= _GUESS_SLOWER if self._guessed else _SLOWER
+        # A short wait is for room for one request, a long one for the minute to be over.
+        room = wait if through < _TELLING else _HEADROOM * _MINUTE / through
+        self.interval = max(self.interval, min(room, wait) if wait else room)
         if self._guessed:
-            self.interval = min(max(self.interval, wait, _GUESS_LEAST), _GUESS_MOST)
-        else:
-            if now - self._last_limited > _WAVE:  # else: of the same burst as the refusal before
-                self.interval *= _SLOWER
-            # A short wait is for room for one request, a long one for the minute to be over.
-            room = _HEADROOM * _MINUTE / through
-            self.interval = max(self.interval, min(room, wait) if wait else room)
+            self.interval = min(max(self.interval, _GUESS_LEAST), _GUESS_MOST)
         self._last_limited = self._calm_since = now
         self.wait_until(now + wait)
 
@@ -111,16 +119,24 @@ class RequestRate:
         self.limit, self.interval = limit, 0.0
         self._next = self._room_at()
 
-    def _room_at(self) -> float:
-        """When fewer requests than the limit are in the last minute."""
-        over = self.last_minute - (self.limit or 0)
+    def seconds_for(self, requests: int, now: float) -> float:
+        """Seconds in which that many requests can surely be sent; 0: no limit is known."""
+        if self.limit is None:
+            return requests * self.interval
+        return max(0.0, self._room_at(requests) - now)
+
+    def _room_at(self, requests: int = 1) -> float:
+        """When the last minute has room for that many requests more."""
+        limit = self.limit or 1
+        over = self.last_minute + requests - 1 - limit
         if over < 0:
             return 0.0
+        second = 0
         for second, count in self._seconds:
             over -= count
             if over < 0:
                 return second + _MINUTE + 1.0
-        return 0.0
+        return second + _MINUTE * (1 + over / limit) + 1.0
 
     def relax(self, now: float) -> None:
         """Drop a limit that was not hit for a minute; called when no call waits."""

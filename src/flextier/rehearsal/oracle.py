@@ -12,7 +12,7 @@ from flextier.lanes import FLEX
 from flextier.rehearsal.provider import FLEX_LATENCY, STANDARD_LATENCY
 from flextier.rehearsal.trace import Trace, TraceJob
 from flextier.sim.base.flex_bucket import FlexBuckets, room_in
-from flextier.sim.base.request_rate import MINUTE
+from flextier.sim.base.request_rate import share_of
 from flextier.sim.behavior.weather import Moment, Seconds, Weather
 
 _RESOLUTION = 1e-9  # of the virtual clock, in seconds
@@ -97,7 +97,7 @@ class _SlotPool:
     def run_on_standard(self, job: TraceJob) -> bool:
         """Start a job on standard as soon as the rate limit allows; whether it is in time."""
         starts = self._starts[job.model]
-        ends = (start + MINUTE for start in starts)
+        ends = (start + self._weather.rpm_window for start in starts)
         moments = [job.arrives, *sorted(end for end in ends if end > job.arrives)]
         start = next(moment for moment in moments if self._fits(starts, moment))
         insort(starts, start)
@@ -126,14 +126,15 @@ class _SlotPool:
         return self._bucket.used("", self._weather.bucket, now)
 
     def _fits(self, starts: Sequence[float], moment: float) -> bool:
-        """Whether the rate limit of every minute allows one more request at this moment."""
+        """Whether the rate limit allows one more request at this moment."""
         limit = self._weather.rpm
         if limit is None:
             return True
-        first = bisect_left(starts, moment - MINUTE + _RESOLUTION)
-        around = sorted([*starts[first : bisect_left(starts, moment + MINUTE)], moment])
-        pairs = zip(around, around[limit:], strict=False)
-        return all(later - sooner >= MINUTE - _RESOLUTION for sooner, later in pairs)
+        window = self._weather.rpm_window
+        first = bisect_left(starts, moment - window + _RESOLUTION)
+        around = sorted([*starts[first : bisect_left(starts, moment + window)], moment])
+        pairs = zip(around, around[share_of(limit, window) :], strict=False)
+        return all(later - sooner >= window - _RESOLUTION for sooner, later in pairs)
 
     def _next(
         self, now: float, waiting: Iterable[TraceJob], arriving: Sequence[TraceJob]
@@ -144,7 +145,7 @@ class _SlotPool:
         moments += [job.arrives for job in arriving[-1:]]
         if self._weather.rpm is not None:
             starts = (self._starts[model] for model in {job.model for job in waiting})
-            moments += [start + MINUTE for known in starts for start in known]
+            moments += [start + self._weather.rpm_window for known in starts for start in known]
         return min((moment for moment in moments if moment > now), default=None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from math import ceil
@@ -30,26 +31,37 @@ class RecentRequests:
         self._arrivals[account, model].append(now)
 
 
-def room_in(recent: Sequence[float], limit: int, now: float) -> float | None:
+def share_of(limit: int, window: float) -> int:
+    """The requests in any ``window`` seconds, of a limit a minute; one at least."""
+    return max(1, round(limit * window / MINUTE))
+
+
+def room_in(
+    recent: Sequence[float], limit: int, now: float, window: float = MINUTE
+) -> float | None:
     """Seconds until a request fits if one sent now does not; None: this one does.
 
-    The one that does not fit counts in the minute after it, as OpenAI's guide says of
+    The one that does not fit counts in the window after it, as OpenAI's guide says of
     unsuccessful requests.
 
     Args:
         recent: The arrivals of the last minute, oldest first, without this one.
-        limit: Requests in any 60 seconds.
+        limit: Requests a minute.
         now: The moment.
+        window: The seconds over which the limit is counted.
     """
-    over = len(recent) - limit
+    first = bisect_right(recent, now - window)
+    over = len(recent) - first - share_of(limit, window)
     if over < 0:
         return None
-    return (*recent, now)[over + 1] + MINUTE - now
+    return (*recent, now)[first + over + 1] + window - now
 
 
-def over(recent: Sequence[float], limit: int | None, now: float) -> ErrorReply | None:
+def over(
+    recent: Sequence[float], limit: int | None, now: float, window: float = MINUTE
+) -> ErrorReply | None:
     """The 429 for a request sent now; None: there is room for it, or no limit."""
-    wait = None if limit is None else room_in(recent, limit, now)
+    wait = None if limit is None else room_in(recent, limit, now, window)
     if limit is None or wait is None:
         return None
     return api_errors.rate_limited(limit).with_headers(

@@ -22,7 +22,7 @@ from flextier.lanes import FLEX
 from flextier.pricing.model_lanes import lanes_of_model
 from flextier.sim.base import token_bucket, validation
 from flextier.sim.base.flex_bucket import Bucket, has_room
-from flextier.sim.base.request_rate import over
+from flextier.sim.base.request_rate import MINUTE, over
 from flextier.sim.behavior import weather_syntax
 from flextier.sim.behavior.background_behavior import BackgroundWeather
 from flextier.sim.behavior.batch_behavior import BatchWeather
@@ -71,6 +71,7 @@ class OtherFields(TypedDict, total=False):
     slow: float
     slow_windows: tuple[Spell, ...]
     rpm: int | None
+    rpm_window: float
     tpm: int | None
     retry_after: float | str | None
     unsupported_models: tuple[str, ...]
@@ -106,6 +107,8 @@ class Weather:
         rpm: Requests that one account may send for one model in any 60 seconds, on all lanes
             together; more are answered 429 ``rate_limit_exceeded``. Every request counts,
             refused and limited ones, too. None: any number.
+        rpm_window: Seconds over which ``rpm`` is counted: with 1, 1,200 a minute are 20 in any
+            second ("enforced over shorter periods", as OpenAI's guide has it). At most 60.
         tpm: Tokens that one account may use for one model in a minute, on all lanes together; they
             come back evenly. A request takes those of its prompt and the most of its answer. More
             are answered 429 of the type ``tokens``, a request above the whole limit "Request too
@@ -142,6 +145,7 @@ class Weather:
     slow: float = 1.0
     slow_windows: tuple[Spell, ...] = ()
     rpm: int | None = None
+    rpm_window: float = 60.0
     tpm: int | None = None
     retry_after: float | str | None = None
     unsupported_models: tuple[str, ...] = ()
@@ -163,6 +167,9 @@ class Weather:
         for name in ("standard_latency", "flex_latency", "refusal_latency"):
             validation.latency(name, getattr(self, name))
         validation.whole("rpm", self.rpm)
+        validation.positive("rpm_window", self.rpm_window)
+        if self.rpm_window > MINUTE:
+            raise ValueError(f"rpm_window must be at most 60, not {self.rpm_window!r}")
         validation.whole("tpm", self.tpm)
         validation.header("retry_after", self.retry_after)
         validation.windows("outages", self.outages)
@@ -321,7 +328,7 @@ class Weather:
         return own._decide_flex(model, now, chance)
 
     def _rate_limit(self, model: str, now: Moment) -> Fault | None:
-        limited = over(now.recent, self.rpm, now.now)
+        limited = over(now.recent, self.rpm, now.now, self.rpm_window)
         if limited is None:
             limited = token_bucket.over(model, self.tpm, now.tokens_used, now.tokens)
         return None if limited is None else Fault(limited)

@@ -130,6 +130,7 @@ _WORDS: dict[str, tuple[str, Callable[[str], Any], bool]] = {
     "slow": ("slow", float, False),
     "slow_window": ("slow_windows", _spell, True),
     "rpm": ("rpm", int, False),
+    "rpm_window": ("rpm_window", float, False),
     "tpm": ("tpm", int, False),
     "retry_after": ("retry_after", _number_or_text, False),
     "unsupported": ("unsupported_models", str, True),
