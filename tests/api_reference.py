@@ -265,8 +265,9 @@ def _members(found: Found) -> Iterator[str]:
     """Fields, properties and methods of a class, those of internal base classes included."""
     fields: dict[str, str] = {}
     methods: dict[str, str] = {}
+    of_framework = any(m.startswith(("langchain", "llama_index")) for m in _origins(found))
     for owner in _with_internal_bases(found):
-        for name, bullet in _fields(owner):
+        for name, bullet in _fields(owner, documented_only=of_framework):
             fields.setdefault(name, bullet)
         for method in _functions(owner):
             if method.name.startswith("_") or not (text := first_paragraph(_doc(method))):
@@ -280,19 +281,21 @@ def _members(found: Found) -> Iterator[str]:
                 bound = "staticmethod" not in of_class
                 shown = _signature(found, name, method, bound=bound)
                 methods.setdefault(method.name, _bullet(shown, text))
-    if any(module.startswith(("langchain", "llama_index")) for module in _origins(found)):
+    if of_framework:
         methods = {}  # the framework calls them
     for title, entries in (("Fields", fields), ("Methods", methods)):
         if entries:
             yield f"{title}:\n\n" + "\n".join(entries.values())
 
 
-def _fields(owner: ast.ClassDef) -> Iterator[tuple[str, str]]:
+def _fields(owner: ast.ClassDef, *, documented_only: bool = False) -> Iterator[tuple[str, str]]:
     words = _section(_doc(owner), "Attributes|Fields, with their defaults")
     for node, doc in _statements(owner.body):
         match node:
             case ast.AnnAssign(target=ast.Name(id=name)) if not name.startswith("_"):
                 text = first_paragraph(doc) or words.get(name, "")
+                if documented_only and not text:
+                    continue  # the framework's
                 yield name, _bullet(f"{name}: {_type(node.annotation)}{_default(node.value)}", text)
 
 

@@ -86,9 +86,10 @@ class FlexLLM(BaseModel):
     _aclient: Any = PrivateAttr()
 
     if TYPE_CHECKING:  # LlamaIndex's
-        model: str
-        additional_kwargs: dict[str, Any]
-        _get_credential_kwargs: Any
+        model: str = ""
+        additional_kwargs: dict[str, Any] = {}
+
+        def _get_credential_kwargs(self, is_async: bool = False) -> dict[str, Any]: ...
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         llm: Any = super()
