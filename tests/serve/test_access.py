@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def test_bodies_and_headers_have_bounds(
         assert post(b"{}", **{"x-long": "x" * 40_000}) == 431
         head = f"POST /v1/responses HTTP/1.1\r\nHost: {served.url[7:]}\r\n".encode()
         assert b" 408 " in raw(served, head + b"Content-Length: 9\r\n\r\n{")
+        assert b" 408 " in dripped(served, head + b"Content-Length: 999\r\n\r\n")
         assert raw(served, head + b"X-Slow: ") == b""
         assert raw(served, b"") == b""
         assert raw(served, head + b"X-Long: " + b"x" * 10**6) == b""
@@ -114,9 +116,24 @@ def test_bodies_and_headers_have_bounds(
     assert all("/models" in request.path for request in flextier_sim.requests)
 
 
+def connected(served: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2])))
+
+
+def dripped(served: Served, head: bytes) -> bytes:
+    """What the gateway sends back while a body arrives byte by byte."""
+    with connected(served) as connection:
+        connection.sendall(head)
+        connection.settimeout(0.02)
+        while True:
+            with suppress(TimeoutError):
+                return connection.recv(65536)
+            connection.sendall(b"x")
+
+
 def raw(served: Served, data: bytes) -> bytes:
     """What the gateway sends back before it closes the connection, or until the client does."""
-    with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))) as connection:
+    with connected(served) as connection:
         try:
             connection.sendall(data)
             return connection.recv(65536)

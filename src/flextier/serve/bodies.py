@@ -13,6 +13,8 @@ from starlette.requests import Request
 
 SLOW = 60.0
 """Seconds in which a part of a body must arrive."""
+RATE = 4096
+"""Bytes a second that must arrive after them."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _KINDS: dict[str, type] = {"stream": bool, "service_tier": str}
 """Fields that decide how a call is made: where an upstream reads them otherwise, attempts fail."""
@@ -23,7 +25,7 @@ class BodyTooLarge(Exception):
 
 
 class BodyTooSlow(Exception):
-    """No part of a request's body has arrived for a minute."""
+    """A request's body arrives slower than allowed."""
 
 
 async def limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
@@ -37,15 +39,17 @@ async def limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     stated = request.headers.get("content-length", "0")
     if not stated.isdecimal() or int(stated) > max_bytes:
         raise BodyTooLarge
-    size, chunks = 0, request.stream()
+    size, waited, chunks, loop = 0, 0.0, request.stream(), asyncio.get_running_loop()
     while True:
+        began = loop.time()
         try:
-            data = await asyncio.wait_for(anext(chunks), SLOW)
+            seconds = min(SLOW, SLOW + size / RATE - waited)
+            data = await asyncio.wait_for(anext(chunks), seconds)
         except StopAsyncIteration:
             return
         except (TimeoutError, asyncio.TimeoutError):
             raise BodyTooSlow from None
-        size += len(data)
+        size, waited = size + len(data), waited + loop.time() - began
         if size > max_bytes:
             raise BodyTooLarge
         yield data
