@@ -133,9 +133,7 @@ def test_sigterm_lets_calls_end(flextier_sim: Simulator) -> None:
     flextier_sim.script(Fault.stall(0.5), Fault.stall())
     with command(flextier_sim, "--drain", "1s") as (process, url):
         answers: list[Any] = []
-        threads = [
-            threading.Thread(target=lambda: answers.append(ask(url).status_code)) for _ in range(2)
-        ]
+        threads = [threading.Thread(target=lambda: answers.append(ask(url))) for _ in range(2)]
         for thread in threads:
             thread.start()
         while len(flextier_sim.requests) < 2:
@@ -144,7 +142,9 @@ def test_sigterm_lets_calls_end(flextier_sim: Simulator) -> None:
         for thread in threads:
             thread.join()
         assert process.wait() == 0
-        assert sorted(answers) == [200, 503]
+        answered, ended = sorted(answers, key=lambda answer: answer.status_code)
+        assert (answered.status_code, ended.status_code) == (200, 503)
+        assert "the gateway ends" in ended.text
 
 
 @pytest.mark.exhaustive

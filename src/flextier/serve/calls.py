@@ -100,7 +100,7 @@ class Calls:
         """Cancel the calls that run, and wait until they have ended."""
         running = [call for _, call in self._by_id.values() if not call.answer.complete]
         for call in running if cancel else ():
-            call.cancel()
+            call.cancel("the gateway ends: repeat the call in a moment")
         for call in running:
             await call.ended()
 

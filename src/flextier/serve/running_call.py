@@ -106,9 +106,9 @@ class RunningCall:
             for entry in self.journal_entries:
                 entry.used_up()
 
-    def cancel(self) -> None:
+    def cancel(self, why: str = "the call was cancelled") -> None:
         """Cancel the call, as a task that makes it would be."""
-        self._task.cancel()
+        self._task.cancel(why)
 
     async def ended(self) -> None:
         """Wait for the end of the call, which is cancelled or not."""
