@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -56,6 +57,8 @@ class Turn:
     """CPU milliseconds of its process for a row, imports included."""
     peak: float
     """MiB of memory at most."""
+    tenths: tuple[float, ...] = ()
+    """Rows a second of each tenth of the rows, of the runner: level, whatever there are before."""
 
 
 def measure(
@@ -108,9 +111,21 @@ def _turn(name: str, place: Path, rows: int, concurrency: int, base_url: str) ->
         written = sum(1 for _ in file)
     if written != rows:
         raise RuntimeError(f"{name} wrote {written} of {rows} rows")
-    elapsed = json.loads(printed.splitlines()[-1])["elapsed"]
+    events = [json.loads(line) for line in printed.splitlines()]
+    elapsed = events[-1]["elapsed"]
     cpu = (used.ru_utime + used.ru_stime) / rows * 1000
-    return Turn(round(rows / elapsed, 1), round(cpu, 3), round(used.ru_maxrss / 1024, 1))
+    peak, tenths = used.ru_maxrss / 1024, _tenths(events, rows)
+    return Turn(round(rows / elapsed, 1), round(cpu, 3), round(peak, 1), tenths)
+
+
+def _tenths(events: list[dict[str, Any]], rows: int) -> tuple[float, ...]:
+    """Rows a second of each tenth, by the runner's progress; none, if there are too few events."""
+    seen = [(event["done"], event["elapsed"]) for event in events if "done" in event]
+    marks = [next((one for one in seen if one[0] * 10 >= n * rows), None) for n in range(11)]
+    pairs = [(one, two) for one, two in pairwise(marks) if one and two and one != two]
+    if len(pairs) < 10:
+        return ()
+    return tuple(round((two[0] - one[0]) / (two[1] - one[1]), 1) for one, two in pairs)
 
 
 # --- the bare loop ----------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from langchain_openai import ChatOpenAI
 from flextier import AsyncFlexOpenAI, FlexOpenAI
 from flextier.langchain import ChatOpenAIFlex
 
-TARGET = 1.05
+TARGET = 0.75
 ROUNDS = 80
 CALLS = 10
 

@@ -20,7 +20,7 @@ from llama_index.llms.openai import OpenAI, OpenAIResponses
 
 from flextier.llama_index import OpenAIFlex, OpenAIResponsesFlex
 
-TARGET = 1.05
+TARGET = 0.75
 ROUNDS = 80
 CALLS = 10
 
