@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from flextier.serve.running_call import RunningCall
 
@@ -12,6 +13,8 @@ KEPT = 600.0
 """Seconds for which a call and its answer are kept after its end."""
 MAX_BYTES = 256 * 2**20
 """Bytes of answers that are kept after their calls have ended; the oldest are dropped first."""
+MAX_ENDED = 50_000
+"""Calls that are kept after their end."""
 
 
 class IdInUse(Exception):
@@ -24,12 +27,18 @@ def digest(owner: str, path: str, body: bytes) -> bytes:
 
 
 class Calls:
-    """The calls that run, and those of the last ten minutes. For one event loop."""
+    """The calls that run, and those of the last ten minutes. For one event loop.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds, for tests.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._by_id: dict[str, tuple[bytes, RunningCall]] = {}
         self._by_digest: dict[bytes, list[RunningCall]] = {}
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._ended: OrderedDict[str, float] = OrderedDict()
+        """When each ended."""
         self._bytes = 0
 
     @property
@@ -39,6 +48,7 @@ class Calls:
 
     def get(self, call_id: str, owner: str) -> RunningCall | None:
         """The call of this id, if it is this caller's."""
+        self._drop_old()
         found = self._by_id.get(call_id)
         return None if found is None or found[1].owner != owner else found[1]
 
@@ -55,6 +65,7 @@ class Calls:
         Raises:
             IdInUse: the id is another call's.
         """
+        self._drop_old()
         if call_id is not None:
             if (found := self._by_id.get(call_id)) is None:
                 return None
@@ -76,15 +87,18 @@ class Calls:
         """Note that a call has ended."""
         if not self._is_kept(call):
             return
-        self._ended[call.id] = None
+        self._ended[call.id] = self._clock()
         self._bytes += call.answer.size
-        asyncio.get_running_loop().call_later(KEPT, self._expire, call)
-        while self._bytes > MAX_BYTES and len(self._ended) > 1:
-            self._drop(next(iter(self._ended)))
+        self._drop_old()
 
-    def _expire(self, call: RunningCall) -> None:
-        if self._is_kept(call):
-            self._drop(call.id)
+    def _drop_old(self) -> None:
+        oldest = self._clock() - KEPT
+        while self._ended:
+            call_id, ended_at = next(iter(self._ended.items()))
+            is_full = self._bytes > MAX_BYTES or len(self._ended) > MAX_ENDED
+            if ended_at >= oldest and not (is_full and len(self._ended) > 1):
+                return
+            self._drop(call_id)
 
     def _drop(self, call_id: str) -> None:
         key, call = self._by_id.pop(call_id)

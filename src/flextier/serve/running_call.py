@@ -50,7 +50,7 @@ class RunningCall:
         self.journal_entries = CallEntries()
         self.readers = 0
         self.on_end: Callable[[RunningCall], None] | None = None
-        self._make = make
+        self._make: Callable[[RunningCall], Awaitable[Any]] | None = make
         self._grace = GRACE if may_repeat else 0.0
         self._ending: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(self._run())
@@ -121,7 +121,12 @@ class RunningCall:
     async def _run(self) -> None:
         answer = self.answer
         try:
-            raw = await self._make(self)
+            make, self._make = self._make, None  # its body need not be kept with the answer
+            assert make is not None
+            sending = make(self)
+            del make
+            raw = await sending
+            del sending
             response = raw.http_response
             if self.stream:
                 answer.begin(response.status_code, (*returned(response), *self.headers))
