@@ -38,7 +38,7 @@ class GatewayServer(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 timeout_keep_alive=75,
-                limit_concurrency=options.max_calls + 1000,
+                limit_concurrency=options.max_calls + 10_000,
                 backlog=2048,
                 timeout_graceful_shutdown=math.ceil(options.drain) + _LAST_BYTES,
             )
