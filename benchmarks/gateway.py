@@ -1,0 +1,199 @@
+"""What many processes gain from the gateway, and what a call through it costs.
+
+The outage: flex is shut for 20 seconds and has ten slots then, an answer takes a second, and 120
+calls begin at once: those of one process, and of eight with 15 each. Alone, each process knows only
+its own refusals; through ``flextier serve`` the stock SDK's calls share one limiter.
+
+The overhead: the stock ``AsyncOpenAI`` on aiohttp against a bare server that answers after 20 ms,
+directly and through the gateway, in turns; what is added to a call is the difference of the
+medians.
+
+    python benchmarks/gateway.py [outage] [overhead]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import openai
+from _fast_server import fast_server
+from _provider import simulator
+
+CALLS, PROCESSES = 120, 8
+OUTAGE: dict[str, Any] = {"outages": [[0, 20]], "slots": 10, "flex_latency": 1}
+AT_ONCE = {1: 100, 100: 400}
+"""How many calls are made in a round, by how many are under way at once."""
+ROUNDS = 5
+
+_ASK: dict[str, Any] = {"model": "o3", "messages": [{"role": "user", "content": "Why is it blue?"}]}
+_DEADLINE = "10m"
+
+
+@contextmanager
+def gateway(upstream: str) -> Iterator[tuple[str, int]]:
+    """The base URL and the process id of a gateway in a process of its own."""
+    settings = {"OPENAI_BASE_URL": upstream, "OPENAI_API_KEY": "benchmark"}
+    command = [Path(sys.executable).with_name("flextier"), "serve", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--deadline", _DEADLINE, "--drain", "0"],
+        env={**os.environ, **settings},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        serving = json.loads(process.stderr.readline())
+        drained = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
+        try:
+            yield f"{serving['url']}/v1", process.pid
+        finally:
+            process.terminate()
+            process.wait()
+            drained.wait()
+
+
+# --- the outage ---------------------------------------------------------------------------------
+
+
+def outage(processes: int, *, through: bool) -> tuple[float, int]:
+    """Seconds and refusals of 120 calls in an outage that begins with them."""
+    with simulator(OUTAGE) as base_url:
+        if not through:
+            return _outage(base_url, base_url, processes, "flextier")
+        with gateway(base_url) as (url, _):
+            return _outage(url, base_url, processes, "openai")
+
+
+def _outage(url: str, provider: str, processes: int, package: str) -> tuple[float, int]:
+    command = [sys.executable, __file__, "worker", package, url, str(CALLS // processes)]
+    workers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(processes)
+    ]
+    for worker in workers:  # its clients are ready
+        _line(worker)
+    _steer(provider, OUTAGE)
+    began = time.perf_counter()
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.close()
+    lanes = [lane for worker in workers for lane in json.loads(_line(worker))]
+    seconds = time.perf_counter() - began
+    for worker in workers:
+        worker.wait()
+    assert lanes == ["flex"] * CALLS, lanes
+    with urllib.request.urlopen(f"{provider.removesuffix('/v1')}/stats") as page:
+        return seconds, json.load(page)["refusals"]
+
+
+def _line(worker: subprocess.Popen[str]) -> str:
+    assert worker.stdout is not None
+    return worker.stdout.readline()
+
+
+def _steer(provider: str, weather: dict[str, Any]) -> None:
+    request = urllib.request.Request(
+        f"{provider.removesuffix('/v1')}/sim/weather",
+        json.dumps(weather).encode(),
+        {"x-flextier-token": "benchmarks", "content-type": "application/json"},
+    )
+    urllib.request.urlopen(request).close()
+
+
+def worker(package: str, url: str, calls: str) -> None:
+    """Make calls at once when standard input is closed; print the lanes that were billed."""
+    if package == "flextier":
+        from flextier import AsyncFlexOpenAI
+
+        client: Any = AsyncFlexOpenAI(
+            base_url=url, api_key="benchmark", policy={"deadline": _DEADLINE}
+        )
+    else:
+        client = openai.AsyncOpenAI(base_url=url, api_key="benchmark")
+
+    async def run() -> list[str]:
+        made = [client.chat.completions.create(**_ASK) for _ in range(int(calls))]
+        return [answer.service_tier for answer in await asyncio.gather(*made)]
+
+    print("ready", flush=True)
+    sys.stdin.read()
+    print(json.dumps(asyncio.run(run())), flush=True)
+
+
+# --- the overhead -------------------------------------------------------------------------------
+
+
+def overhead() -> Iterator[str]:
+    """Lines of milliseconds, by how many calls are under way."""
+    with fast_server() as base_url, gateway(base_url) as (url, pid):
+        for at_once, count in AT_ONCE.items():
+            pairs = []
+            cpu = 0.0
+            for first in range(-1, ROUNDS):  # the first round warms up
+                direct = asyncio.run(_latencies(base_url, at_once, count))
+                began = _cpu(pid)
+                through = asyncio.run(_latencies(url, at_once, count))
+                if first >= 0:
+                    cpu += _cpu(pid) - began
+                    pairs.append((statistics.median(direct), statistics.median(through)))
+            direct, through = (statistics.median(side) * 1000 for side in zip(*pairs, strict=True))
+            yield (
+                f"{at_once:>4} at once: direct {direct:.1f} ms, added {through - direct:.1f} ms, "
+                f"CPU of the gateway {cpu / ROUNDS / count * 1000:.2f} ms a call"
+            )
+
+
+async def _latencies(url: str, at_once: int, count: int) -> list[float]:
+    left, seconds = iter(range(count)), []
+    # On httpx, 100 calls at once are as slow as their client.
+    http_client = openai.DefaultAioHttpClient()
+    async with openai.AsyncOpenAI(
+        base_url=url, api_key="benchmark", http_client=http_client
+    ) as client:
+
+        async def caller() -> None:
+            for _ in left:
+                began = time.perf_counter()
+                await client.chat.completions.create(**_ASK, service_tier="flex")
+                seconds.append(time.perf_counter() - began)
+
+        await asyncio.gather(*(caller() for _ in range(at_once)))
+    return seconds
+
+
+def _cpu(pid: int) -> float:
+    """CPU seconds of a process, on Linux."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main(parts: list[str]) -> None:
+    """Print a line a measurement."""
+    if "outage" in parts:
+        for name, processes, through in (
+            ("one process, FlexOpenAI", 1, False),
+            (f"{PROCESSES} processes, FlexOpenAI", PROCESSES, False),
+            (f"{PROCESSES} processes, the SDK through the gateway", PROCESSES, True),
+        ):
+            seconds, refusals = outage(processes, through=through)
+            print(f"{name}: {seconds:.1f} s, {refusals} refusals", flush=True)
+    if "overhead" in parts:
+        for line in overhead():
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["worker"]:
+        worker(*sys.argv[2:])
+    else:
+        main(sys.argv[1:] or ["outage", "overhead"])
