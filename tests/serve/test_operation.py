@@ -25,7 +25,7 @@ from flextier.cli import main, serve
 from flextier.cli.main import _parser
 from flextier.costs import Ledger
 from flextier.serve.app import Gateway
-from flextier.serve.log import JsonLines
+from flextier.serve.log import JsonFormatter
 from flextier.serve.server import GatewayServer
 from flextier.serve.tokens import Token
 from flextier.sim import Fault, Simulator
@@ -98,7 +98,7 @@ def test_the_log_has_a_line_for_each_call_and_no_prompt(
     answer = ask(shared.url)
     assert ask(shared.url).status_code == 400
     assert ask(shared.url, x_flextier_lanes="fast").status_code == 400
-    lines = [JsonLines().format(record) for record in caplog.records]
+    lines = [JsonFormatter().format(record) for record in caplog.records]
     served, failed = map(json.loads, lines)
     assert served["id"] == answer.headers["x-flextier-call"]
     assert (served["event"], served["status"], served["lane"]) == ("call", 200, "flex")

@@ -57,18 +57,15 @@ class BatchWorker:
     def __init__(
         self, manager: BatchManager, group: GroupKey, tag: str, *, is_new: bool = True
     ) -> None:
-        self.group = group
-        self.tag = tag
+        self.group, self.tag = group, tag
         self._wait = ThreadWait()
         self._wait.prepare()
         self.calls = PendingCalls(manager.lock, group.clock, self.wake, open=is_new)
         self.ended = False
         """Whether no call can wait here any more."""
         self.thread = threading.Thread(target=self._run, name=f"flextier-batch-{tag}", daemon=True)
-        self._lock = manager.lock
-        self._manager = manager
-        self._clock = group.clock
-        self._journal = group.journal
+        self._manager, self._lock = manager, manager.lock
+        self._clock, self._journal = group.clock, group.journal
         self._requests = RetryingBatchAPI(manager.api, group, self._pause, self._check_deadlines)
         self._submission = BatchSubmission(
             group.endpoint, {TAG: tag}, self._pause, self._requests.list_delay
@@ -76,8 +73,7 @@ class BatchWorker:
         self._file_id: str | None = None
         self._batch: Batch | None = None
         self._journaled = not is_new
-        self._repairs = 0
-        self._limit_refusals = 0
+        self._repairs = self._limit_refusals = 0
 
     # --- for the manager, which holds the lock ---------------------------------------------------
 

@@ -349,7 +349,7 @@ class ChatOpenAIFlex(ChatOpenAI):
                 result = super()._generate_with_cache(messages, stop, run_manager, **kwargs)
         except openai.OpenAIError as error:
             raise_with_report(error)
-        return self._with_report(result, reports)
+        return _with_report(self, result, reports)
 
     async def _agenerate_with_cache(
         self,
@@ -364,24 +364,7 @@ class ChatOpenAIFlex(ChatOpenAI):
                 result = await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
         except openai.OpenAIError as error:
             raise_with_report(error)
-        return self._with_report(result, reports)
-
-    def _with_report(self, result: ChatResult, reports: list[CallReport]) -> ChatResult:
-        """The result with this call's report; without one if LangChain's cache answered."""
-        report = {"flextier": reports[-1].to_dict()} if reports else {}
-        if reports and not self._is_cached:
-            for generation in result.generations:
-                generation.message.response_metadata.update(report)
-        else:
-            result.generations = [_reported(one, report) for one in result.generations]
-        return result
-
-    @property
-    def _is_cached(self) -> bool:
-        """Whether LangChain's cache may hold the results, too."""
-        if self.cache is None or self.cache is True:
-            return get_llm_cache() is not None
-        return self.cache is not False
+        return _with_report(self, result, reports)
 
     # --- serialisation ------------------------------------------------------------------------
 
@@ -405,6 +388,24 @@ class ChatOpenAIFlex(ChatOpenAI):
 for _method in (ChatOpenAIFlex._generate, ChatOpenAIFlex._agenerate):
     # LangChain inspects it in each call, which takes less time where it is kept.
     _method.__dict__["__signature__"] = signature(_method)
+
+
+def _with_report(llm: ChatOpenAIFlex, result: ChatResult, reports: list[CallReport]) -> ChatResult:
+    """The result with this call's report; without one if LangChain's cache answered."""
+    report = {"flextier": reports[-1].to_dict()} if reports else {}
+    if reports and not _is_cached(llm):
+        for generation in result.generations:
+            generation.message.response_metadata.update(report)
+    else:
+        result.generations = [_reported(one, report) for one in result.generations]
+    return result
+
+
+def _is_cached(llm: ChatOpenAIFlex) -> bool:
+    """Whether LangChain's cache may hold the results of a model, too."""
+    if llm.cache is None or llm.cache is True:
+        return get_llm_cache() is not None
+    return llm.cache is not False
 
 
 def _reported(generation: ChatGeneration, report: dict[str, Any]) -> ChatGeneration:

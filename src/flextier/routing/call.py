@@ -213,14 +213,15 @@ class CallState:
         lane = ladder.lane
         self.tier = "" if lane.batched else lane.service_tier
         if self.tier == STANDARD.service_tier and self.call.tier is None:
-            self.tier = self.tier if self._takes_field("service_tier") else ""
+            self.tier = self.tier if _takes_field(self, "service_tier") else ""
         self.is_direct = not lane.deferred
         if self.is_direct:
             self.limit = ladder.attempt_timeout(now)
             if self.call.stream:
                 self.plain = isinstance(self.step, Send) and self.step.plain
-                may_add = self.call.usage_requested is None and not self.usage_refused
-                self.adds_usage = may_add and not self.plain and self._takes_field("stream_options")
+                may_add = self.call.usage_requested is None
+                may_add = may_add and not (self.plain or self.usage_refused)
+                self.adds_usage = may_add and _takes_field(self, "stream_options")
             if self.admission.begun_on is not lane:
                 self.admission.start(now)
         elif not lane.batched and (entry is None or entry.background_response is None):
@@ -228,10 +229,6 @@ class CallState:
         log.lane, log.sent_at = lane.name, now
         if self.lines is not None and self.lines.debug:
             self.lines.admitted(lane.name, len(log.attempts) + 1, log.waited)
-
-    def _takes_field(self, name: str) -> bool:
-        where = self.setting.account.base_url, self.call.model
-        return self.setting.capacity.takes_field(name, *where)
 
     @property
     def stalls_in(self) -> Callable[[], float] | None:
@@ -258,7 +255,7 @@ class CallState:
             self.finish(answer, error=served.error)
             return True
         if answer is not None and answer.failure is not None:
-            self._decide(answer.failure)
+            _decide(self, answer.failure)
             if not isinstance(self.step, Send):
                 self.finish(answer)
             return not isinstance(self.step, Send)
@@ -299,7 +296,7 @@ class CallState:
             return error
         self.step = GiveUp("none")  # until decided: an error in deciding must not be retried
         self.transport.answer = None
-        kind = self._decide(failure)
+        kind = _decide(self, failure)
         if isinstance(self.step, Send):
             self.error = error
             return error
@@ -308,11 +305,6 @@ class CallState:
         error = final_error(self, error, kind, self.step.limit)
         self.finish(error=error)
         return error
-
-    def _decide(self, failure: Failure) -> Kind:
-        from flextier.routing.failed_attempt import decide  # loaded with the first failure
-
-        return decide(self, failure)
 
     def aborted(self, error: BaseException) -> None:
         """End the call with an error that is no failure of the attempt: cancelled, or a bug."""
@@ -393,3 +385,15 @@ class CallState:
             if isinstance(error, Exception):
                 attach_report(error, report)
             publish(report, callbacks)
+
+
+def _takes_field(state: CallState, name: str) -> bool:
+    """Whether the server takes a field in calls of this model."""
+    account, model = state.setting.account, state.call.model
+    return state.setting.capacity.takes_field(name, account.base_url, model)
+
+
+def _decide(state: CallState, failure: Failure) -> Kind:
+    from flextier.routing.failed_attempt import decide  # loaded with the first failure
+
+    return decide(state, failure)

@@ -19,7 +19,7 @@ class Head(NamedTuple):
     headers: Headers
 
 
-class Answer:
+class KeptAnswer:
     """The head and the chunks of an answer that have arrived so far. For one event loop."""
 
     def __init__(self) -> None:

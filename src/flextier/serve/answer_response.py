@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from flextier.serve.answer import Answer, Headers, error_event
+from flextier.serve.answer import Headers, KeptAnswer, error_event
 from flextier.serve.running_call import RunningCall
 
 QUIET = 15.0
@@ -47,7 +47,7 @@ class AnswerResponse(Response):
                 left.cancel()
                 sent.cancel()
 
-    async def _send(self, answer: Answer, send: Send) -> None:
+    async def _send(self, answer: KeptAnswer, send: Send) -> None:
         if self._call.stream:
             await self._send_stream(answer, send)
             return
@@ -59,7 +59,7 @@ class AnswerResponse(Response):
         await _start(send, answer.head.status, (*answer.head.headers, length))
         await _write(send, body, last=True)
 
-    async def _send_stream(self, answer: Answer, send: Send) -> None:
+    async def _send_stream(self, answer: KeptAnswer, send: Send) -> None:
         loop = asyncio.get_running_loop()
         begins_at = loop.time() + self._quiet
         while answer.head is None and (left := begins_at - loop.time()) > 0:
@@ -71,7 +71,7 @@ class AnswerResponse(Response):
             await _start(send, head.status, head.headers)
         await self._send_events(answer, send, is_early=head is None)
 
-    async def _send_events(self, answer: Answer, send: Send, *, is_early: bool) -> None:
+    async def _send_events(self, answer: KeptAnswer, send: Send, *, is_early: bool) -> None:
         """Send the chunks; comments go between events only."""
         sent, last = 0, b"\n\n"
         while True:

@@ -13,7 +13,7 @@ from flextier.serve.running_call import RunningCall
 LOG = logging.getLogger("flextier.serve")
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """Records as lines of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -28,7 +28,7 @@ class JsonLines(logging.Formatter):
 def log_to_stderr() -> None:
     """Write the log, and the warnings of all packages, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter())
     logging.getLogger().addHandler(handler)
     LOG.setLevel(logging.INFO)
     logging.captureWarnings(True)

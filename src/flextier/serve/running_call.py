@@ -11,7 +11,7 @@ from typing import Any
 
 from flextier.calls.report import CallReport
 from flextier.journal.call_entry import CallEntries
-from flextier.serve.answer import Answer, Headers
+from flextier.serve.answer import Headers, KeptAnswer
 from flextier.serve.error_answers import error_answer
 from flextier.serve.headers import returned
 
@@ -43,7 +43,7 @@ class RunningCall:
         self.id = call_id or os.urandom(16).hex()
         self.owner = owner
         self.stream = stream
-        self.answer = Answer()
+        self.answer = KeptAnswer()
         self.report: CallReport | None = None
         self.delivered = False
         """Whether a caller has read the answer to its end."""
@@ -86,7 +86,7 @@ class RunningCall:
         return b": flextier " + json.dumps(self.to_dict()).encode() + b"\n\n"
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Answer]:
+    def reading(self) -> Iterator[KeptAnswer]:
         """Read the answer; a call that is left by all its readers is cancelled, soon or at once."""
         self.readers += 1
         if self._ending is not None:
