@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
-from flextier._openai.compat import http  # httpx or httpx2, whichever the SDK at hand is built on
+from flextier._openai.http_library import (
+    http,  # httpx or httpx2, whichever the SDK at hand is built on
+)
 
 Served: TypeAlias = "AbstractContextManager[str]"
 

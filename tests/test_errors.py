@@ -16,7 +16,8 @@ from flextier import (
     PolicyError,
     StreamInterruptedError,
 )
-from flextier._openai.compat import failure_of, http, new_request
+from flextier._openai.error_conversion import failure_of
+from flextier._openai.http_library import http, new_request
 from flextier._utils.extras import needs_extra
 from flextier.calls.report import attach_report, report_of
 from flextier.lanes import FLEX

@@ -11,7 +11,8 @@ import pytest
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI
 from flextier._openai import lean
-from flextier._openai.compat import FinalRequestOptions, http
+from flextier._openai.http_library import http
+from flextier._openai.private_names import FinalRequestOptions
 from flextier._openai.request_with_tier import _Template
 from tests.client.callers import KEY
 

@@ -26,7 +26,7 @@ from typing_extensions import TypeAliasType, is_typeddict
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI
 from flextier._openai import lean
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.variables import LEAN
 from tests.client.callers import KEY
 

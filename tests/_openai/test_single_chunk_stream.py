@@ -14,7 +14,7 @@ from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier._openai.single_chunk_stream import as_event_stream
 from flextier.transport.streams import StreamProgress
 

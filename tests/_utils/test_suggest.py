@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.costs import Ledger
 from flextier.rehearsal.trace import Trace, TraceFields
 from flextier.sim import Weather

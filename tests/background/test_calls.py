@@ -10,7 +10,7 @@ import pydantic
 import pytest
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI, PolicyError, continuation
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.sim import Fault, Simulator
 from tests.background.asking import (
     ALONE,

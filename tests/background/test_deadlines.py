@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from flextier import FlexDeadlineExceeded
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.errors import BackgroundUnfinished
 from flextier.sim import BackgroundOutcome, Fault, Simulator
 from tests.background.asking import (

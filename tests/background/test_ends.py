@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.errors import BackgroundLost, BackgroundUnfinished
 from flextier.sim import BackgroundOutcome, Simulator
 from tests.background.asking import (

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from flextier import AsyncFlexOpenAI, ClientClosedError, FlexOpenAI, track
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier._utils.clock import Clock
 from flextier.background import waiters
 from flextier.background.waiters import waiters_of

@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.sim import BackgroundOutcome, BackgroundWeather, Fault, Simulator, Weather
 from tests.background.asking import (
     ALONE,

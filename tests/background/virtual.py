@@ -12,7 +12,8 @@ from typing import Any
 
 import openai
 
-from flextier._openai.compat import FinalRequestOptions, http
+from flextier._openai.http_library import http
+from flextier._openai.private_names import FinalRequestOptions
 from flextier._utils.clock import Clock
 from flextier.background.api import BackgroundRequests, PolledResponse
 from flextier.background.lifecycle import BackgroundLifecycle, PollWait

@@ -12,7 +12,7 @@ import pytest
 
 import flextier.batch
 from flextier import AsyncFlexOpenAI, FlexDeadlineExceeded, FlexOpenAI, track
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.batch.manager import MANAGERS
 from flextier.capacity import AccountKey
 from flextier.errors import BatchDetached

@@ -22,7 +22,8 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from flextier import AsyncFlexOpenAI, Attempt, track
-from flextier._openai.compat import FinalRequestOptions, http
+from flextier._openai.http_library import http
+from flextier._openai.private_names import FinalRequestOptions
 from flextier._openai.request_with_tier import attempt_options
 from flextier.sim import Fault, Simulator
 from flextier.transport.http_clients import async_http_client

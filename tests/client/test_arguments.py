@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy
-from flextier._openai.compat import MAJOR
+from flextier._openai.http_library import MAJOR
 from flextier.client.arguments import (
     AsyncConstructorArguments,
     AsyncCopyArguments,

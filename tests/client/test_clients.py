@@ -23,7 +23,7 @@ from flextier import (
     override,
     track,
 )
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.calls.context import listen
 from flextier.routing.timeout_args import warn_overridden
 from flextier.sim import Fault, Simulator

@@ -14,7 +14,7 @@ import respx
 import vcr
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy, track
-from flextier._openai.compat import MAJOR
+from flextier._openai.http_library import MAJOR
 from flextier.sim import Simulator
 
 ASK: dict[str, Any] = {"model": "o4-mini", "input": "Name a colour."}

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI, report_of, track
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.sim import Fault, Simulator
 from tests.batch.conftest import forget
 from tests.client.callers import FAST, KEY

@@ -23,7 +23,7 @@ from flextier import (
     StreamUnverifiedWarning,
     track,
 )
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.calls.hooks import CallStart, add_hook, remove_hook
 from flextier.capacity import CAPACITY
 from flextier.sim import Fault, Simulator

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.sim import Fault, Simulator
 from flextier.transport.attempt_limits import TimeLimitedStream, time_limit
 from flextier.transport.http_clients import async_http_client, keepalive_options, sync_http_client

@@ -10,7 +10,7 @@ import pydantic
 import pytest
 
 from flextier import FlexOpenAI, track
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.errors import MalformedAnswerError
 from tests.client.callers import FAST, KEY
 from tests.client.hostile_server import PAGES, Colour, chat, response, start

@@ -21,7 +21,7 @@ from flextier import (
     StreamUnverifiedWarning,
     track,
 )
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier._openai.single_chunk_stream import as_event_stream
 from flextier.journal import JournalWarning
 from flextier.journal.open_journals import journal_at

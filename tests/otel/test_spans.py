@@ -19,7 +19,7 @@ from opentelemetry.semconv._incubating.attributes import (
 from opentelemetry.trace import SpanKind, StatusCode
 
 from flextier import FlexOpenAI, FlexPolicy, track
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.sim import Fault, Simulator
 from tests.client.callers import FAST, MESSAGES, Caller
 from tests.client.test_clients import Colour, make, make_async

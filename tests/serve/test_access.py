@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.cli import main
 from flextier.serve import bodies, protocol
 from flextier.serve.options import GatewayOptions

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.sim import Fault, Simulator
 from tests.serve.conftest import Served
 

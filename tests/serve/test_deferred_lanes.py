@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.sim import BatchWeather, Simulator, Weather
 from tests.serve.conftest import gateway
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.serve import calls
 from flextier.serve.calls import Calls
 from flextier.serve.running_call import RunningCall

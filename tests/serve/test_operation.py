@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.cli import main, serve
 from flextier.cli.main import _parser
 from flextier.costs import Ledger

@@ -18,11 +18,15 @@ from types import CellType, FunctionType, MethodType, NoneType
 from typing import Any, get_args, get_origin
 
 import openai
-from openai._utils import strip_not_given
-from openai._utils._transform import async_maybe_transform, maybe_transform
 from pydantic import BaseModel, ValidationError
 
-from flextier._openai.compat import FinalRequestOptions, is_given
+from flextier._openai.private_names import (
+    FinalRequestOptions,
+    async_maybe_transform,
+    is_given,
+    maybe_transform,
+    strip_not_given,
+)
 from flextier.variables import LEAN, is_false, setting
 
 LOG = logging.getLogger("flextier")

@@ -8,10 +8,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import openai
-from openai._base_client import log as sdk_log
 
-from flextier._openai.compat import RAW_RESPONSE_HEADER, dumps, http, is_given, new_request
+from flextier._openai.http_library import http, new_request
 from flextier._openai.lean import is_lean
+from flextier._openai.private_names import RAW_RESPONSE_HEADER, dumps, is_given, sdk_log
 from flextier._openai.requested_call import STREAM_FIELDS
 from flextier._openai.response_json import is_well_formed
 from flextier.errors import MalformedAnswerError

@@ -7,7 +7,7 @@ from typing import Any
 
 import openai
 
-from flextier._openai.compat import RAW_RESPONSE_HEADER, is_given
+from flextier._openai.private_names import RAW_RESPONSE_HEADER, is_given
 from flextier.calls.call import Call
 from flextier.lanes import RAW_BODY, CallFacts
 from flextier.lanes.flex import OPEN_TIERS

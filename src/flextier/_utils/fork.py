@@ -1,4 +1,4 @@
-"""State that a forked child must not share with its parent is reset."""
+"""Resets what a forked child must not share with its parent; what, is in the files that call it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flextier._openai import public_names as openai
-from flextier._openai.compat import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given, new_request
+from flextier._openai.http_library import new_request
+from flextier._openai.private_names import RAW_RESPONSE_HEADER, FinalRequestOptions, is_given
 from flextier._openai.request_with_tier import attempt_options
 from flextier.calls.answer import why_unreadable
 from flextier.errors import MalformedAnswerError

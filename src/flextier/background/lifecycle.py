@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from flextier._openai import public_names as openai
-from flextier._openai.compat import failure_of, new_request
+from flextier._openai.error_conversion import failure_of
+from flextier._openai.http_library import new_request
 from flextier._utils.clock import Clock
 from flextier._utils.formatting import seconds
 from flextier._utils.safe_warn import safe_warn

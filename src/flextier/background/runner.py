@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from flextier._openai import public_names as openai
-from flextier._openai.compat import new_request
+from flextier._openai.http_library import new_request
 from flextier._utils.clock import Clock
 from flextier._utils.wakeup import TaskWait, ThreadWait, running_loop, task_wait
 from flextier.background.api import PolledResponse, RawRequest

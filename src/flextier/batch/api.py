@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from flextier._openai import public_names as openai
-from flextier._openai.compat import connection_errors, new_request, timeout_errors
+from flextier._openai.http_library import connection_errors, new_request, timeout_errors
 from flextier._openai.public_names import Batch, FileObject
 from flextier.errors import MalformedAnswerError
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from flextier._openai.compat import failure_of
+from flextier._openai.error_conversion import failure_of
 from flextier._openai.public_names import Batch
 from flextier.lanes import BATCH
 from flextier.lanes.failures import Failure, classify

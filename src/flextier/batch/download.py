@@ -9,7 +9,7 @@ import threading
 from contextlib import suppress
 from typing import IO
 
-from flextier._openai.compat import new_request
+from flextier._openai.http_library import new_request
 from flextier._utils.safe_warn import safe_warn
 from flextier.batch.api import BatchAPI
 from flextier.batch.line_response import read_line, read_lines

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flextier._openai import public_names as openai
-from flextier._openai.compat import failure_of
+from flextier._openai.error_conversion import failure_of
 from flextier.batch.api_errors import ValidationFailure, surely_not_processed
 from flextier.batch.future import LineOutcome, error_response, raised
 from flextier.errors import BatchDetached, BatchNotSent

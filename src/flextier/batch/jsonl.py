@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from flextier._openai.compat import dumps
+from flextier._openai.private_names import dumps
 from flextier.batch.spool_file import MAX_LINES, SpoolFile
 
 Line: TypeAlias = "Mapping[str, Any] | tuple[str, Mapping[str, Any]]"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import IO, Any
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.calls.answer import why_unreadable
 from flextier.errors import MalformedAnswerError
 

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from flextier._openai.compat import dumps
+from flextier._openai.private_names import dumps
 from flextier._utils.clock import Clock
 from flextier._utils.fork import after_fork_in_child
 from flextier.background import waiters

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flextier._openai import public_names as openai
-from flextier._openai.compat import failure_of
+from flextier._openai.error_conversion import failure_of
 from flextier._openai.public_names import Batch
 from flextier._utils.clock import Clock
 from flextier.batch.api import BatchAPI

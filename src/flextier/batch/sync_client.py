@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
 from flextier._openai import public_names as openai
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier._utils.wakeup import running_loop
 from flextier.transport.http_clients import sync_client_like, sync_http_client
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import openai
 from typing_extensions import Self
 
-from flextier._openai.compat import is_given, not_given
 from flextier._openai.lean import with_plain_bodies
+from flextier._openai.private_names import is_given, not_given
 from flextier._openai.request_with_tier import HttpRequests
 from flextier._utils.clock import SYSTEM_CLOCK, Clock
 from flextier.capacity import CAPACITY

@@ -14,17 +14,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
-from flextier._openai.compat import (
+from flextier._openai.error_conversion import api_error, failure_of, flex_unavailable
+from flextier._openai.http_library import new_request
+from flextier._openai.lean import exact_answer
+from flextier._openai.private_names import (
     BaseAPIResponse,
     LegacyAPIResponse,
-    api_error,
-    failure_of,
-    flex_unavailable,
     get_async_library,
     is_given,
-    new_request,
 )
-from flextier._openai.lean import exact_answer
 from flextier._openai.request_with_tier import (
     MAX_BYTES,
     AttemptBody,

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 
-from flextier._openai.compat import dumps
+from flextier._openai.private_names import dumps
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
 from flextier.journal.cache_key import cache_key

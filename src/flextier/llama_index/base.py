@@ -14,7 +14,7 @@ import openai
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, model_serializer
 from typing_extensions import Self
 
-from flextier._openai.compat import not_given
+from flextier._openai.private_names import not_given
 from flextier._openai.wrap_client import non_default_arguments, should_route
 from flextier._utils.extras import needs_extra
 from flextier._utils.safe_warn import callers_level

@@ -10,7 +10,7 @@ from uuid import uuid4
 import openai
 from anyio import CancelScope
 
-from flextier._openai.compat import new_request
+from flextier._openai.http_library import new_request
 from flextier._utils.extras import needs_extra
 from flextier.calls.context import SCOPE, listen
 from flextier.calls.report import CallReport, Retry, attach_report

@@ -12,7 +12,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.sim.base.api_errors import ErrorReply
 from flextier.sim.base.flex_bucket import FlexBuckets
 from flextier.sim.base.request_rate import RecentRequests

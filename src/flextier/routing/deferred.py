@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flextier._openai.compat import timeout_error
+from flextier._openai.error_conversion import timeout_error
 from flextier.background.api import BackgroundRequests, PolledResponse
 from flextier.background.lifecycle import BackgroundLifecycle
 from flextier.background.poll_schedule import POLL_SCHEDULES

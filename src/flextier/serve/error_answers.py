@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import openai
 
-from flextier._openai.compat import connection_errors, timeout_errors
+from flextier._openai.http_library import connection_errors, timeout_errors
 from flextier.errors import BudgetExceeded, Detached, PolicyError
 from flextier.journal import JournalError
 from flextier.serve.answer import JSON, Headers, error_body

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from flextier._openai.compat import connection_errors
+from flextier._openai.http_library import connection_errors
 from flextier.serve.bodies import BodyTooLarge, limited
 from flextier.serve.error_answers import ErrorAnswer, error_answer, upstream_error
 from flextier.serve.headers import encoded, passed_through, returned

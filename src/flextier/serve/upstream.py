@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flextier._openai.compat import RAW_RESPONSE_HEADER, http
+from flextier._openai.http_library import http
+from flextier._openai.private_names import RAW_RESPONSE_HEADER
 from flextier.client import AsyncFlexOpenAI
 from flextier.policy import FlexPolicy
 from flextier.serve.headers import encoded

@@ -26,7 +26,7 @@ from aiohttp import SocketFactoryType  # aiohttp 3.12; with an older one the cli
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 
 _CHUNK_SIZE = 256 * 1024
 """Bytes of a body that are written to the socket at once."""

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import openai
 
-from flextier._openai.compat import ResponseTooLarge, http, httpcore_error
+from flextier._openai.http_library import ResponseTooLarge, http, httpcore_error
 from flextier._openai.request_with_tier import MAX_BYTES
 from flextier._utils.wakeup import running_loop
 

@@ -19,7 +19,7 @@ from typing import Any
 import openai
 from typing_extensions import TypedDict, Unpack
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier._utils.extras import needs_extra
 from flextier._utils.wakeup import running_loop
 from flextier.transport.attempt_limits import (

@@ -6,7 +6,7 @@ import os
 from functools import cache
 from typing import Any
 
-from flextier._openai.compat import http, httpcore
+from flextier._openai.http_library import http, httpcore
 
 
 def is_intercepted() -> bool:

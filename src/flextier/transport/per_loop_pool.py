@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 from flextier.transport.forked_child import disconnect, drop_in_child, sockets_of
 from flextier.transport.interceptors import is_intercepted
 

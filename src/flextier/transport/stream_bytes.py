@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from flextier._openai.compat import http
+from flextier._openai.http_library import http
 
 
 class _StreamBytes:

@@ -12,7 +12,7 @@ import anyio
 import openai
 from openai import AsyncStream, Stream
 
-from flextier._openai.compat import connection_errors, timeout_errors
+from flextier._openai.http_library import connection_errors, timeout_errors
 from flextier.calls.report import CANCELLED, SERVED
 from flextier.errors import StreamInterruptedError
 from flextier.pricing.usage import Usage

@@ -1,22 +1,12 @@
-"""The SDK's private names, HTTP errors as failures, and openai 2.x (httpx) against 3.x (httpx2)."""
+"""The SDK's errors as failures of attempts, and failures as the SDK's errors."""
 
 from __future__ import annotations
 
-import importlib
-from functools import cache
 from typing import Any
 
 import openai
-from openai._constants import RAW_RESPONSE_HEADER as RAW_RESPONSE_HEADER
-from openai._legacy_response import LegacyAPIResponse as LegacyAPIResponse
-from openai._models import FinalRequestOptions as FinalRequestOptions
-from openai._response import BaseAPIResponse as BaseAPIResponse
-from openai._types import NotGiven as NotGiven
-from openai._types import not_given as not_given
-from openai._utils import get_async_library as get_async_library
-from openai._utils import is_given as is_given
-from openai._utils._json import openapi_dumps
 
+from flextier._openai.http_library import NOT_CONNECTED, ResponseTooLarge, http, new_request
 from flextier.errors import (
     BackgroundLost,
     BackgroundUnfinished,
@@ -26,43 +16,6 @@ from flextier.errors import (
     MalformedAnswerError,
 )
 from flextier.lanes.failures import Failure, Fault
-
-dumps = openapi_dumps
-
-MAJOR = int(openai.__version__.split(".", 1)[0])
-"""The SDK's major version: 2 or 3."""
-
-http: Any = importlib.import_module("httpx2" if MAJOR >= 3 else "httpx")
-"""The HTTP library that this SDK is built on."""
-
-timeout_errors: tuple[type[Exception], ...] = (http.TimeoutException,)
-connection_errors: tuple[type[Exception], ...] = (http.RequestError,)
-_NOT_CONNECTED: tuple[type[Exception], ...] = (
-    http.ConnectError,
-    http.ConnectTimeout,
-    http.PoolTimeout,
-)
-
-
-@cache
-def httpcore() -> Any:
-    """The connections of :data:`http`; imported when first needed, as it imports trio."""
-    return importlib.import_module("httpcore2" if MAJOR >= 3 else "httpcore")
-
-
-class ResponseTooLarge(http.DecodingError):  # type: ignore[misc]  # httpx or httpx2
-    """A response is longer than ``FlexPolicy.max_response_bytes``; the SDK wraps it."""
-
-
-def httpcore_error(name: str) -> type[Exception]:
-    """An exception class of httpcore, or httpcore2."""
-    error: type[Exception] = getattr(httpcore(), name)
-    return error
-
-
-def new_request(url: str, headers: Any = None) -> Any:
-    """A request object, for an exception or a response that must carry one."""
-    return http.Request("POST", url, headers=headers)
 
 
 def api_error(message: str, request: Any, body: object) -> openai.APIError:
@@ -123,7 +76,7 @@ def _fault(error: openai.APIConnectionError) -> Fault:
 
 def _sent(error: openai.APIError) -> bool:
     """Whether the request may have been sent: False where there was no connection."""
-    return not isinstance(error, BatchNotSent) and not isinstance(error.__cause__, _NOT_CONNECTED)
+    return not isinstance(error, BatchNotSent) and not isinstance(error.__cause__, NOT_CONNECTED)
 
 
 def _error_fields(error: openai.APIError) -> dict[str, Any]:
