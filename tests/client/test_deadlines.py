@@ -22,7 +22,7 @@ def test_a_stalled_flex_attempt_leaves_time_for_standard(caller: Caller, sim: Si
 
     assert outcome.lanes == ["flex", "standard"]
     assert outcome.outcomes == ["timeout", "served"]
-    assert outcome.report.attempts[0].seconds >= 0.19
+    assert outcome.report.elapsed >= 0.19  # the attempt may begin later than the call
 
 
 def test_a_call_ends_by_its_deadline(caller: Caller, sim: Simulator) -> None:
