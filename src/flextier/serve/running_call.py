@@ -128,15 +128,12 @@ class RunningCall:
             raw = await sending
             del sending
             response = raw.http_response
+            answer.begin(response.status_code, (*returned(response), *self.headers))
             if self.stream:
-                answer.begin(response.status_code, (*returned(response), *self.headers))
                 await self._pass_on(response)
             else:
-                answer.begin(response.status_code, (*returned(response), *self.headers))
                 answer.write(response.content)
-        except asyncio.CancelledError as error:
-            self._failed(error)
-        except Exception as error:  # noqa: BLE001 - the caller gets it, whatever it is
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller gets it
             self._failed(error)
         finally:
             if self._ending is not None:
