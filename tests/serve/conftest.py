@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -57,6 +59,18 @@ def gateway(sim: Simulator, **options: Any) -> Iterator[Served]:
         GatewayServer(Gateway(GatewayOptions((upstream,), policy, **options), ledger))
     ) as served:
         yield served
+
+
+def leave(url: str, sim: Simulator, body: Any, **headers: str) -> None:
+    """Make a call of the Responses API, and lose the connection once it is on the wire upstream."""
+    content = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    lines = {"host": "localhost", "content-length": str(len(content)), **headers}
+    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
+    before = len(sim.requests)
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+        connection.sendall(f"POST /v1/responses HTTP/1.1\r\n{head}\r\n".encode() + content)
+        while len(sim.requests) == before:
+            time.sleep(0.001)
 
 
 @pytest.fixture(scope="module")

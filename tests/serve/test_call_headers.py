@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import time
 from typing import Any
 
 import openai
@@ -12,7 +10,7 @@ import pytest
 
 from flextier._openai.http_library import http
 from flextier.sim import Fault, Simulator
-from tests.serve.conftest import Served
+from tests.serve.conftest import Served, leave
 
 BODY = {"model": "gpt-5-mini", "input": "Name a cat."}
 
@@ -28,19 +26,6 @@ def shown(served: Served, answer: Any) -> dict[str, Any]:
     call_id = answer.headers["x-flextier-call"]
     found: dict[str, Any] = http.get(f"{served.url}/flextier/calls/{call_id}").json()
     return found
-
-
-def leave(served: Served, sim: Simulator, **headers: str) -> None:
-    """Make the call, and lose the connection once it is on the wire upstream."""
-    content = json.dumps(BODY, separators=(",", ":")).encode()
-    port = int(served.url.rpartition(":")[2])
-    lines = {"host": "localhost", "content-length": str(len(content)), **headers}
-    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
-    before = len(sim.requests)
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(f"POST /v1/responses HTTP/1.1\r\n{head}\r\n".encode() + content)
-        while len(sim.requests) == before:
-            time.sleep(0.001)
 
 
 def test_headers_set_fields_of_the_policy(shared: Served, flextier_sim: Simulator) -> None:
@@ -100,7 +85,7 @@ def test_a_call_ends_before_its_client_would_leave(shared: Served, flextier_sim:
 
 def test_a_repeat_joins_the_call_and_pays_nothing(shared: Served, flextier_sim: Simulator) -> None:
     flextier_sim.script(Fault.stall(0.3))
-    leave(shared, flextier_sim, x_stainless_retry_count="0")
+    leave(shared.url, flextier_sim, BODY, x_stainless_retry_count="0")
     joined = ask(shared, x_stainless_retry_count="1")
     once_more = ask(shared, x_stainless_retry_count="2")
     assert joined.status_code == 200
@@ -116,7 +101,7 @@ def test_a_repeat_joins_the_call_and_pays_nothing(shared: Served, flextier_sim: 
 
 def test_a_call_with_an_id_is_made_once(shared: Served, flextier_sim: Simulator) -> None:
     flextier_sim.script(Fault.stall(0.2))
-    leave(shared, flextier_sim, x_flextier_call="client-1.call-1")
+    leave(shared.url, flextier_sim, BODY, x_flextier_call="client-1.call-1")
     first = ask(shared, x_flextier_call="client-1.call-1")
     again = http.get(f"{shared.url}/flextier/calls/client-1.call-1/answer")
     assert first.json() == again.json()
@@ -131,7 +116,7 @@ def test_a_call_with_an_id_is_made_once(shared: Served, flextier_sim: Simulator)
 
 def test_a_call_can_be_cancelled(shared: Served, flextier_sim: Simulator) -> None:
     flextier_sim.script(Fault.stall())
-    leave(shared, flextier_sim, x_flextier_call="client-2.call-1")
+    leave(shared.url, flextier_sim, BODY, x_flextier_call="client-2.call-1")
     url = f"{shared.url}/flextier/calls/client-2.call-1"
     assert http.get(url).json()["state"] == "running"
     cancelled = http.delete(url).json()

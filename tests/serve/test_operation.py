@@ -29,7 +29,7 @@ from flextier.serve.log import JsonFormatter
 from flextier.serve.server import GatewayServer
 from flextier.serve.tokens import Token
 from flextier.sim import Fault, Simulator
-from tests.serve.conftest import KEY, Served, gateway, running
+from tests.serve.conftest import KEY, Served, gateway, leave, running
 
 BODY = {"model": "gpt-5-mini", "input": "A secret of mine."}
 
@@ -154,13 +154,7 @@ def test_a_killed_gateway_pays_for_nothing_twice(flextier_sim: Simulator, tmp_pa
     journal = ("--journal", str(tmp_path / "journal.db"))
     flextier_sim.script(Fault.stall(0.2))
     with command(flextier_sim, *journal) as (process, url):
-        with pytest.raises(http.TimeoutException):
-            http.post(
-                f"{url}/v1/responses",
-                json=BODY,
-                headers={"x-stainless-retry-count": "0"},
-                timeout=0.15,
-            )
+        leave(url, flextier_sim, BODY, x_stainless_retry_count="0")
         lines = iter(process.stderr or ())
         assert any('"event": "call"' in line for line in lines)
         process.kill()
