@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -21,6 +22,8 @@ _Limit = tuple[float, Callable[[], float] | None]
 _NONE: _Limit = (math.inf, None)
 _LIMIT: ContextVar[_Limit] = ContextVar("flextier_attempt_limit", default=_NONE)
 """When the attempt of this thread must have ended, and its ``stalls_in``."""
+_TIMER_SECONDS = 0.01
+"""How much later a read may end than by a timer of its own."""
 
 
 class time_limit:
@@ -45,47 +48,109 @@ class time_limit:
         _LIMIT.reset(self._token)
 
 
-class async_time_limit:
-    """End the async code inside after ``seconds``, or when it has stalled: an ``APITimeoutError``.
+class TaskLimit:
+    """Ends what the running task awaits inside, as ``asyncio.timeout()`` does.
 
-    ``stalls_in`` is as for :class:`time_limit`. It is not called under trio, which has no such
-    timer. ``request`` returns a request object for the error.
+    One that is entered again, as for each event of a stream, keeps its timer. ``stalls_in`` is as
+    for :class:`time_limit`; it is not called under trio, where this is a cancel scope.
     """
 
-    __slots__ = ("_request", "_scope", "_seconds", "_stalls_in", "_timer")
+    __slots__ = (
+        "_at", "_is_over", "_loop", "_requests", "_scope", "_seconds", "_stalls_in", "_task",
+        "_timer", "_until",
+    )  # fmt: skip
+
+    def __init__(self, stalls_in: Callable[[], float] | None = None) -> None:
+        self._loop, self._stalls_in = running_loop(), stalls_in
+        self._task: Any = None
+        self._timer: asyncio.Handle | None = None
+        self._is_over = False
+
+    def within(self, seconds: float) -> TaskLimit:
+        """The limit, to be entered for code that may take so long."""
+        self._seconds = seconds
+        return self
+
+    def __enter__(self) -> None:
+        if self._loop is None:
+            self._scope = anyio.move_on_after(self._seconds)
+            self._scope.__enter__()
+            return
+        self._task = asyncio.current_task(self._loop)
+        self._requests = _cancel_requests(self._task)
+        now = self._loop.time()
+        self._until = now + self._seconds
+        if self._stalls_in is not None:
+            self._check_at(min(self._until, now + self._stalls_in()))
+        elif self._timer is None or self._until < self._at - _TIMER_SECONDS:
+            self._check_at(self._until)
+
+    def _check_at(self, at: float) -> None:
+        self.stop()
+        if self._loop is not None and at < math.inf:
+            self._at, self._timer = at, self._loop.call_at(at, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        if self._loop is None or self._task is None:
+            return
+        now = self._loop.time()
+        left = self._until - now
+        if left > 0 and self._stalls_in is not None:
+            left = min(left, self._stalls_in())
+        if left > 0:
+            self._check_at(now + left)
+        else:  # what has arrived by now is read first
+            self._timer = self._loop.call_soon(self._end, self._until)
+
+    def _end(self, until: float) -> None:
+        self._timer = None
+        if self._task is not None and self._until == until:
+            self._is_over = _cancel_requests(self._task) == self._requests
+            if self._is_over:
+                self._task.cancel()
+
+    def __exit__(self, *exception: Any) -> bool | None:
+        """Whether the exception is the cancellation at the end of the time."""
+        if self._loop is None:
+            return self._scope.__exit__(*exception)
+        task, self._task = self._task, None
+        is_over, self._is_over = self._is_over, False
+        if is_over and sys.version_info >= (3, 11) and task.uncancel() > self._requests:
+            return False  # someone else has cancelled the task, too
+        return is_over and exception[0] is asyncio.CancelledError
+
+    def stop(self) -> None:
+        """Cancel the timer, which would else outlast the last use."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _cancel_requests(task: Any) -> int:
+    return task.cancelling() if sys.version_info >= (3, 11) else 0
+
+
+class async_time_limit(TaskLimit):
+    """End the async code inside after ``seconds``, or when it has stalled: an ``APITimeoutError``.
+
+    ``request`` returns a request object for the error.
+    """
+
+    __slots__ = ("_request",)
 
     def __init__(
         self, seconds: float, stalls_in: Callable[[], float] | None, request: Callable[[], Any]
     ) -> None:
+        super().__init__(stalls_in)
         self._seconds = seconds
-        self._stalls_in = stalls_in
         self._request = request
 
-    def __enter__(self) -> None:
-        self._timer: asyncio.TimerHandle | None = None
-        self._scope = anyio.move_on_after(self._seconds)
-        self._scope.__enter__()
-        if self._stalls_in is not None:
-            self._check_in(self._stalls_in(), self._stalls_in)
-
-    def _check_in(self, seconds: float, stalls_in: Callable[[], float]) -> None:
-        if seconds < math.inf and (loop := running_loop()) is not None:
-            self._timer = loop.call_later(seconds, self._check, stalls_in)
-
-    def _check(self, stalls_in: Callable[[], float]) -> None:
-        seconds = stalls_in()
-        if seconds > 0:
-            self._check_in(seconds, stalls_in)
-        else:
-            self._scope.cancel()
-
-    def __exit__(self, *exception: Any) -> bool | None:
-        if self._timer is not None:
-            self._timer.cancel()
-        swallowed = self._scope.__exit__(*exception)
-        if self._scope.cancelled_caught:
+    def __exit__(self, *exception: Any) -> None:
+        is_over = super().__exit__(*exception)
+        self.stop()
+        if is_over:
             raise openai.APITimeoutError(request=self._request())
-        return swallowed
 
 
 def clipped_timeout(timeout: float | None, too_late: str) -> float | None:

@@ -16,7 +16,7 @@ from flextier._openai.http_library import connection_errors, timeout_errors
 from flextier.calls.report import CANCELLED, SERVED
 from flextier.errors import StreamInterruptedError
 from flextier.pricing.usage import Usage
-from flextier.transport.attempt_limits import time_limit
+from flextier.transport.attempt_limits import TaskLimit, time_limit
 from flextier.transport.stream_bytes import AsyncStreamBytes, StreamBytes
 
 _T = TypeVar("_T")
@@ -420,6 +420,7 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
     async def open(self, owner: StreamOwner, *, readable_as_bytes: bool = False) -> None:
         """As :meth:`FlexStream.open`."""
         content = AsyncStreamBytes(self) if readable_as_bytes else None
+        self._reads = TaskLimit()
         self._recorder = owner.recorder
         try:
             while self._hold(await self._pull(), owner):
@@ -481,7 +482,7 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
         try:
             if self._owner is None:
                 return await self._pull()
-            with anyio.move_on_after(self._next_limit()):
+            with self._reads.within(self._next_limit()):
                 event = await self._pull()
                 while self._is_withheld(event):
                     event = await self._pull()
@@ -505,6 +506,11 @@ class AsyncFlexStream(AsyncStream[_T], _StreamBase):
                 if self._is_left:
                     await self.close()
                 raise
+
+    def _end(self, outcome: str, error: BaseException | None = None) -> None:
+        if self._owner is not None:
+            self._reads.stop()
+        super()._end(outcome, error)
 
     async def close(self) -> None:
         await super().close()
