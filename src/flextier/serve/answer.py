@@ -34,14 +34,14 @@ class KeptAnswer:
     def begin(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Status and headers are known."""
         self.head = Head(status, tuple(headers))
-        self._notify()
+        self.notify()
 
     def write(self, data: bytes) -> None:
         """Add a chunk."""
         if data:
             self.chunks.append(data)
             self.size += len(data)
-            self._notify()
+            self.notify()
 
     def fail(self, status: int, headers: Headers, body: bytes) -> None:
         """End with an error: with its own status or, in a stream that has begun, as an event."""
@@ -54,9 +54,10 @@ class KeptAnswer:
     def end(self) -> None:
         """No chunk follows."""
         self.complete = True
-        self._notify()
+        self.notify()
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
+        """Wake those who wait for a change."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

@@ -56,8 +56,8 @@ class AnswerResponse(Response):
         assert answer.head is not None
         body = b"".join(answer.chunks)
         length = ("content-length", str(len(body)))
-        await _start(send, answer.head.status, (*answer.head.headers, length))
-        await _write(send, body, last=True)
+        await start(send, answer.head.status, (*answer.head.headers, length))
+        await write(send, body, last=True)
 
     async def _send_stream(self, answer: KeptAnswer, send: Send) -> None:
         loop = asyncio.get_running_loop()
@@ -65,10 +65,10 @@ class AnswerResponse(Response):
         while answer.head is None and (left := begins_at - loop.time()) > 0:
             await answer.changed(left)
         if (head := answer.head) is None:
-            await _start(send, 200, (*_EVENTS, *self._call.headers))
-            await _write(send, _COMMENT)
+            await start(send, 200, (*_EVENTS, *self._call.headers))
+            await write(send, _COMMENT)
         else:
-            await _start(send, head.status, head.headers)
+            await start(send, head.status, head.headers)
         await self._send_events(answer, send, is_early=head is None)
 
     async def _send_events(self, answer: KeptAnswer, send: Send, *, is_early: bool) -> None:
@@ -79,15 +79,15 @@ class AnswerResponse(Response):
                 data = answer.chunks[sent]
                 if is_early and not sent and answer.head is not None and answer.head.status >= 400:
                     data = error_event(answer.head.status, data)
-                await _write(send, data)
+                await write(send, data)
                 sent, last = sent + 1, (last + data)[-4:]
             if answer.complete:
                 break
             is_between = last.endswith((b"\n\n", b"\r\n\r\n"))
             if not await answer.changed(self._quiet) and is_between:
-                await _write(send, _COMMENT)
+                await write(send, _COMMENT)
         is_stream = is_early or (answer.head is not None and answer.head.status < 400)
-        await _write(send, self._call.report_comment() if is_stream else b"", last=True)
+        await write(send, self._call.report_comment() if is_stream else b"", last=True)
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -95,11 +95,13 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _start(send: Send, status: int, headers: Headers) -> None:
+async def start(send: Send, status: int, headers: Headers) -> None:
+    """Send the head of a response."""
     lines = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     await send({"type": "http.response.start", "status": status, "headers": lines})
 
 
-async def _write(send: Send, data: bytes, *, last: bool = False) -> None:
+async def write(send: Send, data: bytes, *, last: bool = False) -> None:
+    """Send a part of its body."""
     message: dict[str, Any] = {"type": "http.response.body", "body": data, "more_body": not last}
     await send(message)

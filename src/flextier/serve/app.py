@@ -19,13 +19,14 @@ from starlette.types import ASGIApp
 
 from flextier.batch import detach
 from flextier.calls.context import listen, scoped
-from flextier.calls.report import CallReport
+from flextier.calls.report import CallReport, Retry
 from flextier.journal.call_entry import CALL_ENTRIES
 from flextier.serve import log
 from flextier.serve.access import TOKEN, Access, is_loopback
 from flextier.serve.answer_response import AnswerResponse
 from flextier.serve.bodies import BodyTooLarge, BodyTooSlow, json_object, limited
-from flextier.serve.call_headers import CallHeaders
+from flextier.serve.call_frames import CallFrames, retry_to_dict
+from flextier.serve.call_headers import FRAMES, CallHeaders
 from flextier.serve.calls import Calls, IdInUse, digest
 from flextier.serve.error_answers import ErrorAnswer, refusal, too_busy
 from flextier.serve.headers import sent_by_sdk
@@ -155,13 +156,14 @@ class Gateway:
                 call_id=asked.call_id,
                 owner=_owner(request),
                 stream=stream,
+                framed=asked.framed,
                 may_repeat=asked.may_repeat,
             )
             model = str(body.get("model", ""))[:100]
             call.on_end = partial(self._ended, upstream.name, path, model)
             self.calls.add(key, call)
         quiet = min(options.quiet, (asked.read_timeout or math.inf) * 0.6)
-        return AnswerResponse(call, quiet)
+        return (CallFrames if asked.framed else AnswerResponse)(call, quiet)
 
     def _ended(self, upstream: str, path: str, model: str, call: RunningCall) -> None:
         self.calls.ended(call)
@@ -187,7 +189,10 @@ class Gateway:
             call.reported(report)
             records.add(report, token, asked.tags)
 
-        with scoped(**fields), listen(on_report=on_report):
+        def on_retry(retry: Retry) -> None:
+            call.retried(retry_to_dict(retry))
+
+        with scoped(**fields), listen(on_report, on_retry if call.framed else None):
             return await send()
 
     # --- calls ------------------------------------------------------------------------------------
@@ -199,8 +204,10 @@ class Gateway:
 
     async def answer(self, request: Request) -> Response:
         """The answer of a call, once more."""
-        call = self._found(request)
-        return as_response(_NO_CALL) if call is None else AnswerResponse(call, self.options.quiet)
+        if (call := self._found(request)) is None:
+            return as_response(_NO_CALL)
+        kind = CallFrames if request.headers.get(FRAMES) == "1" else AnswerResponse
+        return kind(call, self.options.quiet)
 
     def _found(self, request: Request) -> RunningCall | None:
         return self.calls.get(request.path_params["id"], _owner(request))

@@ -14,6 +14,8 @@ from flextier.policy import FlexPolicy
 OF_ONE_MACHINE = frozenset({"budget", "gateway", "journal"})
 """Fields of a policy that name what the gateway has, and a caller may not set."""
 MAX_TAGS = 20
+FRAMES = "x-flextier-frames"
+"""``1``: the caller is one of flextier's clients, and reads the call as frames."""
 _ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _TAG = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _READ_TIMEOUTS = ("x-stainless-read-timeout", "x-stainless-timeout")
@@ -37,6 +39,8 @@ class CallHeaders(NamedTuple):
     """Whether the caller would repeat it, should the connection be lost."""
     read_timeout: float | None
     """Seconds of silence after which the caller leaves; None: not known."""
+    framed: bool
+    """Whether the caller is one of flextier's clients, which reads frames."""
 
     @classmethod
     def of(
@@ -66,7 +70,7 @@ class CallHeaders(NamedTuple):
             changes["journal_namespace"] = f"{base}/{owner}/{call_id or ''}"
         if changes:
             FlexPolicy.check(changes)
-        run = headers.get("x-flextier-continuation")
+        run = _plain_or_json(headers.get("x-flextier-continuation"))
         return cls(
             {name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()},
             _tags(headers.get("x-flextier-tags", "")),
@@ -75,6 +79,7 @@ class CallHeaders(NamedTuple):
             retries not in (None, "", "0"),
             retries is not None or call_id is not None,
             timeout,
+            headers.get(FRAMES) == "1",
         )
 
 
@@ -90,8 +95,18 @@ def _policy_fields(text: str) -> dict[str, Any]:
     return fields
 
 
+def _plain_or_json(value: str | None) -> Any:
+    """A value that may be JSON, as headers are ASCII: a text in quotation marks, or an array."""
+    try:
+        return json.loads(value) if value and value[0] in '"[' else value
+    except ValueError:
+        return value
+
+
 def _tags(text: str) -> tuple[str, ...]:
-    tags = tuple(tag.strip() for tag in text.split(",") if tag.strip())
+    given = _plain_or_json(text)
+    tags = tuple(map(str, given if isinstance(given, list) else given.split(",")))
+    tags = tuple(tag.strip() for tag in tags if tag.strip())
     if len(tags) > MAX_TAGS or not all(map(_TAG.fullmatch, tags)):
         raise PolicyError(f"x-flextier-tags: at most {MAX_TAGS}, of 1 to 100 characters each")
     return tags

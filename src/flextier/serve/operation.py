@@ -33,7 +33,10 @@ class Operation:
     def routes(self) -> list[Route]:
         """Their paths."""
         pages = (self.healthz, self.readyz, self.metrics, self.status, self.report)
-        return [Route(f"/{page.__name__}", page, methods=["GET"]) for page in pages]
+        return [
+            *(Route(f"/{page.__name__}", page, methods=["GET"]) for page in pages),
+            Route("/flextier/upstreams", self.upstreams, methods=["GET"]),
+        ]
 
     async def healthz(self, _: Request) -> Response:
         """Whether the process serves."""
@@ -52,17 +55,9 @@ class Operation:
         return Response(page, media_type=CONTENT_TYPE)
 
     async def status(self, _: Request) -> Response:
-        """Capacity, queue, spending; and which upstreams are served, for clients."""
+        """Capacity, queue, spending, upstreams."""
         gateway = self._gateway
         records, options = gateway.records, gateway.options
-        upstreams = [
-            {
-                "name": one.name,
-                "path": f"{'/' * bool(one.name)}{one.name}/v1",
-                "base_url": one.base_url,
-            }
-            for one in options.upstreams
-        ]
         by_token = records.totals.copy().by_tag
         spent = [
             {
@@ -78,12 +73,26 @@ class Operation:
                 "started_at": self._started.isoformat(),
                 "ending": gateway.draining,
                 "calls": {"running": gateway.calls.running, "most": options.max_calls},
-                "upstreams": upstreams,
+                "upstreams": self._upstreams(),
                 "lanes": [_finite(state.to_dict()) for state in capacity_snapshot()],
                 "tokens": spent,
                 "totals": records.totals.to_dict(),
             }
         )
+
+    async def upstreams(self, _: Request) -> Response:
+        """Which base URLs are served, and where: what flextier's clients ask once."""
+        return JSONResponse({"version": __version__, "upstreams": self._upstreams()})
+
+    def _upstreams(self) -> list[dict[str, str]]:
+        return [
+            {
+                "name": one.name,
+                "path": f"{'/' * bool(one.name)}{one.name}/v1",
+                "base_url": one.base_url,
+            }
+            for one in self._gateway.options.upstreams
+        ]
 
     async def report(self, request: Request) -> Response:
         """The page of ``flextier report`` on the gateway's ledger."""

@@ -28,6 +28,7 @@ class RunningCall:
         call_id: the caller's id of it; None: a new one.
         owner: the name of its caller's token.
         stream: whether a stream is asked for.
+        framed: whether its caller is one of flextier's clients, and gets frames.
         may_repeat: whether its caller is known to repeat calls whose connection is lost.
     """
 
@@ -38,13 +39,21 @@ class RunningCall:
         call_id: str | None = None,
         owner: str = "",
         stream: bool = False,
+        framed: bool = False,
         may_repeat: bool = False,
     ) -> None:
         self.id = call_id or os.urandom(16).hex()
         self.owner = owner
         self.stream = stream
+        self.framed = framed
         self.answer = KeptAnswer()
         self.report: CallReport | None = None
+        self.retries: list[dict[str, Any]] = []
+        """Those of a call of flextier's own clients, as JSON types."""
+        self.error: BaseException | None = None
+        """What the call has ended with; None: it has its answer, or may get one."""
+        self.failed_early = False
+        """Whether that was before its answer began: its error is the answer."""
         self.delivered = False
         """Whether a caller has read the answer to its end."""
         self.journal_entries = CallEntries()
@@ -118,6 +127,11 @@ class RunningCall:
         """The call has ended, with this report."""
         self.report = report
 
+    def retried(self, retry: dict[str, Any]) -> None:
+        """A further attempt will be made."""
+        self.retries.append(retry)
+        self.answer.notify()
+
     async def _run(self) -> None:
         answer = self.answer
         try:
@@ -150,5 +164,8 @@ class RunningCall:
             await asyncio.shield(response.aclose())
 
     def _failed(self, error: BaseException) -> None:
+        self.error, self.failed_early = error, self.answer.head is None
+        if self.framed and not self.failed_early:
+            return  # no event of the stream
         status, headers, body = error_answer(error)
         self.answer.fail(status, (*headers, *self.headers), body)
