@@ -55,11 +55,12 @@ PASSING = {
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("crowd", [threads], indirect=True, ids=["threads"])
 @pytest.mark.sampled(3)
-def test_what_passes(fault: Fault, place: dict[str, Any], sim: Simulator) -> None:
+def test_what_passes(fault: Fault, place: dict[str, Any], crowd: Crowd, sim: Simulator) -> None:
     """A fault that passes costs a request, at every step: the batch is one, and is paid once."""
     sim.script(fault.on(**place), fault.on(**place))
-    said = threads(options(sim, POLICY.replace(batch_window=0.1)), questions(3))
+    said = crowd(options(sim, PATIENT), questions(3))
     assert [one.lanes for one in said] == [["batch:served"]] * 3
     assert all(one.is_right for one in said)
     assert (files(sim), sim.paid()["twice"]) == (1, [])

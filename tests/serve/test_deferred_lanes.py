@@ -7,8 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from flextier._openai.http_library import http
 from flextier.sim import BatchWeather, Simulator, Weather
+from tests.batch.crowd import patch_all
 from tests.serve.conftest import gateway
 
 POLICY = {
@@ -19,8 +22,12 @@ POLICY = {
 }
 
 
-def test_calls_of_many_callers_are_one_batch(flextier_sim: Simulator) -> None:
-    with gateway(flextier_sim, policy=POLICY) as served, ThreadPoolExecutor(24) as pool:
+def test_calls_of_many_callers_are_one_batch(
+    flextier_sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch_all(monkeypatch, "MAX_LINES", 24)  # the batch is created when the last call has come
+    policy = {**POLICY, "batch_window": 60}
+    with gateway(flextier_sim, policy=policy) as served, ThreadPoolExecutor(24) as pool:
 
         def ask(number: int) -> Any:
             body = {"model": "gpt-5-mini", "input": f"Cat {number}?", "stream": number % 2 == 0}
