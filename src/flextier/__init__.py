@@ -10,6 +10,7 @@ from flextier._version import __version__
 if TYPE_CHECKING:
     from flextier._openai.single_chunk_stream import StreamUnverifiedWarning
     from flextier._utils.clock import Clock
+    from flextier.bulk.quoting import quote
     from flextier.calls.budget import budget
     from flextier.calls.context import override, track
     from flextier.calls.continuation import continuation
@@ -66,6 +67,7 @@ __all__ = [
     "install",
     "installed_clients",
     "override",
+    "quote",
     "report_of",
     "track",
     "uninstall",
@@ -80,6 +82,7 @@ if not TYPE_CHECKING:
         {
             "_openai.single_chunk_stream": "StreamUnverifiedWarning",
             "_utils.clock": "Clock",
+            "bulk.quoting": "quote",
             "calls.budget": "budget",
             "calls.context": "override track",
             "calls.continuation": "continuation",

@@ -3,6 +3,7 @@
 from flextier.bulk.errors import BulkError, InputError, InUseError, StorageError
 from flextier.bulk.result import BulkResult, Progress
 from flextier.bulk.run import arun, run
+from flextier.quotes.quote import Quote
 
 __all__ = [
     "BulkError",
@@ -10,6 +11,7 @@ __all__ = [
     "InUseError",
     "InputError",
     "Progress",
+    "Quote",
     "StorageError",
     "arun",
     "run",

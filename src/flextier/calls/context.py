@@ -15,12 +15,15 @@ from flextier.calls.blocks import Block
 from flextier.calls.hooks import process_wide
 from flextier.calls.report import CallReport, Retry
 from flextier.errors import PolicyError
+from flextier.lanes import CallFacts
 from flextier.policy import FlexPolicy, PolicyFields
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
 RetryListener = Callable[[Retry], Awaitable[None] | None]
+LocalAnswers = Callable[[CallFacts, tuple[str, ...]], tuple[int, bytes]]
+"""Given a call and the names of its lanes, returns the status and JSON of its response."""
 Reach = Literal["context", "process"]
 """Which calls a block sees: those made in its context, or all of the process."""
 
@@ -45,6 +48,9 @@ class Scope(NamedTuple):
     """Whether nothing is paid for the calls: no block or ledger of the whole process sees them."""
     until: float | None = None
     """When the calls must have ended: seconds since the epoch. None: no such end is set."""
+    local: LocalAnswers | None = None
+    """Makes the answers of the calls in this process, for a quote: nothing is sent. None: the API
+    does."""
 
     def merged(self, inner: Scope) -> Scope:
         """Both scopes: each listener once, and the inner changes over the outer ones."""
@@ -59,6 +65,7 @@ class Scope(NamedTuple):
             inner.framework or self.framework,
             self.simulated or inner.simulated,
             earlier(self.until, inner.until),
+            inner.local or self.local,
         )
 
 
@@ -134,6 +141,7 @@ class listen:
                 framework,
                 scope.simulated,
                 scope.until,
+                scope.local,
             )
         )
 

@@ -62,12 +62,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--errors", metavar="FILE", help="for failed rows [OUTPUT.errors.jsonl]")
     parser.add_argument("--json", action="store_true", help="progress and result as lines of JSON")
+    parser.add_argument(
+        "--quote", action="store_true", help="say what the rows are going to cost; send nothing"
+    )
+    parser.add_argument(
+        "--output-tokens",
+        type=int,
+        metavar="N",
+        help="of a call, for the quote [as earlier calls took, or the calls' limit]",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the rows; returns 0: all are done, 1: some failed or are pending, 2: it cannot begin.
 
-    130 after Ctrl-C.
+    130 after Ctrl-C. A quote returns 0, or 1 if its cost is unknown.
     """
     # Imported here, so that `--help` loads no client.
     from flextier.bulk.errors import BulkError, InputError, StorageError
@@ -75,6 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     from flextier.errors import PolicyError
 
     try:
+        if arguments.quote:
+            return _quote(arguments, _options(arguments))
         result = _run(arguments, _options(arguments))
     except (InputError, StorageError) as error:
         return fail("run", error, 1)
@@ -101,6 +112,16 @@ def _options(arguments: argparse.Namespace) -> RunOptions:
     if arguments.json and sys.stdout is not None:
         given["progress"] = json_lines(sys.stdout)
     return options(arguments.source, arguments.output, **given)
+
+
+def _quote(arguments: argparse.Namespace, options: RunOptions) -> int:
+    from flextier.bulk.quoting import earlier_calls, quote_run
+    from flextier.bulk.runnables import load
+
+    outputs = earlier_calls(None, arguments.output_tokens)
+    quote = quote_run(load(arguments.runnable), options, outputs, arguments.runnable)
+    text = json.dumps({"event": "quote", **quote.to_dict()}) if arguments.json else str(quote)
+    return write_stdout("run", f"{text}\n") or (1 if quote.high is None else 0)
 
 
 def _run(arguments: argparse.Namespace, options: RunOptions) -> BulkResult:

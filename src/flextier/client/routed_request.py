@@ -42,7 +42,7 @@ from flextier.calls.answer import Answer, why_unreadable
 from flextier.calls.budget import budgets_in_force
 from flextier.calls.call import Call
 from flextier.calls.context import SCOPE, Scope
-from flextier.capacity import AccountKey
+from flextier.capacity import AccountKey, LimiterRegistry
 from flextier.capacity.account_key import account_key
 from flextier.client import ledger_setting
 from flextier.client.base import RoutedClient
@@ -59,10 +59,11 @@ from flextier.errors import FlexDeadlineExceeded
 from flextier.lanes import AUTO, CallFacts
 from flextier.lanes.failures import Failure
 from flextier.lanes.rate_limits import STATED
+from flextier.policy import FlexPolicy
 from flextier.routing.call import CallSetting, CallState
 from flextier.routing.driver import adrive, attempts, drive
 from flextier.routing.open_stream import owner_of_stream
-from flextier.routing.plan import CallPlan, plan_call
+from flextier.routing.plan import CallPlan, PlanCache, plan_call
 from flextier.routing.policy_in_force import PolicyInForce, policy_of_call
 from flextier.routing.steps import Request, Served, Steps
 from flextier.routing.timeout_args import TimeoutArgument
@@ -125,6 +126,8 @@ class RoutedRequests(RoutedClient):
                 ledger_setting.start_process_ledger()
         in_force = self._policy_of(exchange, scope)
         policy = in_force.policy
+        if scope.local is not None:
+            return self._answered_locally(call, exchange, policy)
         charges: list[Any] = []
         if policy.budget is not None or scope.budgets:
             for spending, limit, knob in budgets_in_force(policy.budget, scope):
@@ -149,6 +152,21 @@ class RoutedRequests(RoutedClient):
         else:
             plan = self._planned(call, setting, exchange)
         return CallState(call, plan, setting, exchange)
+
+    def _answered_locally(
+        self, call: Call, exchange: CallExchange, policy: FlexPolicy
+    ) -> CallState:
+        """A call that a quote answers: its lanes are the real ones, of which nothing is learnt."""
+        clock, plans = self._router.clock, self._router.plans
+        policy = policy.model_copy(update={"journal": None, "budget": None, "start_jitter": 0.0})
+        exchange.account, exchange.ends_reads_in_time = self._account(), True
+        account = exchange.account
+        status = plans.status(account, call.model)
+        plan = plan_call(call, policy, status, exchange.facts, stock=is_off())
+        capacity = LimiterRegistry()
+        status = PlanCache(capacity, clock).status(account, call.model)
+        setting = CallSetting(policy, account, capacity, clock, SCOPE.get())
+        return CallState(call, plan._replace(status=status), setting, exchange)
 
     def _policy_of(self, exchange: CallExchange, scope: Scope) -> PolicyInForce:
         """The policy of a call, resolved once; the exchange gets the ``timeout`` in force."""

@@ -23,6 +23,9 @@ from genai_prices.types import (
 from flextier.lanes import BATCH, FAST, PRIORITY, Lane
 from flextier.pricing.rates import Rates
 
+CHECKED = date(2026, 11, 28)
+"""The day on which these rates were last compared with their sources."""
+
 FINE_TUNED: Mapping[str, Rates] = {
     "gpt-4.1": Rates.of("3", "12", cached_input="0.75"),
     "gpt-4.1-mini": Rates.of("0.80", "3.20", cached_input="0.20"),

@@ -214,7 +214,7 @@ class CallState:
         self.tier = "" if lane.batched else lane.service_tier
         if self.tier == STANDARD.service_tier and self.call.tier is None:
             self.tier = self.tier if _takes_field(self, "service_tier") else ""
-        self.is_direct = not lane.deferred
+        self.is_direct = not lane.deferred and setting.scope.local is None
         if self.is_direct:
             self.limit = ladder.attempt_timeout(now)
             if self.call.stream:

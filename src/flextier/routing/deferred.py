@@ -1,4 +1,5 @@
-"""Executors of responses that no connection waits for: from the journal, a batch, the background.
+"""Executors of responses that no connection waits for: from the journal, a batch, the background,
+or made for a quote.
 
 Imported by the first call that needs them: most programs have none.
 """
@@ -28,6 +29,16 @@ def replay(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
     assert record is not None
     transport = state.transport
     response = http_response(record.status, record.request_id, record.body, transport.new_request())
+    return (yield from transport.read(state, response))
+
+
+def local(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
+    """Get the response that a quote makes in this process."""
+    transport, answers = state.transport, state.setting.scope.local
+    assert answers is not None
+    lanes = tuple(lane.name for lane in state.plan.lanes)
+    status, content = answers(transport.facts(), lanes)
+    response = http_response(status, None, content, transport.new_request())
     return (yield from transport.read(state, response))
 
 

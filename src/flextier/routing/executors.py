@@ -75,9 +75,12 @@ class Transport(Protocol):
 
 
 def deferred_executor(state: CallState) -> Executor:
-    """The executor of a lane that is not direct; the journal's, if that has the response."""
+    """The executor of a lane that is not direct; the journal's, if that has the response, and a
+    quote's, if that makes it."""
     from flextier.routing import deferred  # most programs need none of them
 
+    if state.setting.scope.local is not None:
+        return deferred.local
     if state.journaled is not None:
         return deferred.replay
     return deferred.batch if state.ladder.lane.batched else deferred.background

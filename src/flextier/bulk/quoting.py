@@ -1,0 +1,207 @@
+"""quote(): what a run over rows is going to cost, before anything is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from contextvars import copy_context
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from flextier.bulk.checkpoint_db import CheckpointDB
+from flextier.bulk.input_formats import source_of
+from flextier.bulk.options import RunOptions
+from flextier.bulk.row import Row, input_selector
+from flextier.bulk.runnables import WorkerThreads, target_of
+from flextier.calls.context import override
+from flextier.costs.sums import Sums
+from flextier.costs.totals import CostTotals
+from flextier.policy import FlexPolicy, PolicyFields
+from flextier.quotes.output_tokens import OutputTokens
+from flextier.quotes.quote import Quote, quote_of
+from flextier.quotes.recording import CALLS, RecordedCall, recorded
+from flextier.variables import LEDGER, setting
+
+SAMPLE = 100
+"""Rows whose calls are made."""
+_SEED = 21
+
+Rows = str | os.PathLike[str] | Iterable[Mapping[str, Any] | str]
+
+
+def quote(
+    target: Any,
+    rows: Rows,
+    policy: FlexPolicy | PolicyFields | None = None,
+    *,
+    input_column: str | None = None,
+    sample: int = SAMPLE,
+    output_tokens: int | None = None,
+    ledger: str | os.PathLike[str] | None = None,
+) -> Quote:
+    """What running a target over rows is going to cost, with the range; nothing is sent.
+
+    The target is called on a sample of the rows. Its calls get simulated answers in this process,
+    so that chains and agents go on to their next calls; its other connections are refused. Threads
+    and tasks that it starts are covered, threads of pools that run already are not.
+
+    Args:
+        target: as for :func:`flextier.bulk.run`.
+        rows: a ``.jsonl``, ``.csv`` or ``.parquet`` file, or the rows themselves: dicts, or texts.
+        policy: fields that override those of the calls' policies, such as ``lanes``. None: none.
+        input_column: as for :func:`flextier.bulk.run`.
+        sample: the number of rows to call the target on, at most.
+        output_tokens: the output tokens that you expect of a call, reasoning included. None: as
+            many as earlier calls of the model took by the ledger, or as the calls' limits allow.
+        ledger: URL or path of a ledger with earlier calls. None: that of ``FLEXTIER_LEDGER``.
+
+    Raises:
+        BulkError: the target or the rows cannot be used.
+        PolicyError: a field of the policy is wrong.
+
+    Example::
+
+        print(quote(chain, "reviews.csv", {"lanes": ("batch", "flex", "standard")}))
+    """
+    if isinstance(rows, (str, os.PathLike)):
+        read: Iterator[Row] = source_of(Path(rows)).rows()
+    else:
+        read = (_row_of(number, values) for number, values in enumerate(rows, 1))
+    changes = _changes(policy)
+    outputs = OutputTokens(output_tokens, *_earlier(ledger))
+    with override(**changes):
+        return quoted(target, read, input_column, outputs, sample, changes.get("deadline"))
+
+
+def _row_of(number: int, values: Mapping[str, Any] | str) -> Row:
+    return Row(number, {"input": values} if isinstance(values, str) else dict(values), b"")
+
+
+def _changes(policy: FlexPolicy | PolicyFields | None) -> Any:
+    if policy is None:
+        return {}
+    read = FlexPolicy.of(policy)
+    return {name: getattr(read, name) for name in read.explicit}
+
+
+def _earlier(ledger: str | os.PathLike[str] | None) -> tuple[dict[str, Sums], str]:
+    """Sums of a ledger's calls by model, and where they are, in words."""
+    if ledger is None and not setting(LEDGER):
+        return {}, ""
+    from flextier.ledger import Ledger, LedgerError  # an extra
+
+    try:
+        with Ledger(ledger or setting(LEDGER), readonly=True) as opened:
+            return {key[0]: sums for key, sums in opened.sums("model").items()}, "in the ledger"
+    except LedgerError:
+        if ledger is not None:
+            raise
+        return {}, ""  # nothing is written to it yet
+
+
+def quote_run(target: Any, options: RunOptions, outputs: OutputTokens, label: str) -> Quote:
+    """The quote of the rows that a run has not finished yet."""
+    with ExitStack() as stack:
+        rows = source_of(options.input).rows()
+        if (path := options.state_dir / "rows.db").is_file():
+            database = CheckpointDB(path)
+            stack.callback(database.close)
+            if outputs.stated is None and (before := database.get_meta("totals")):
+                outputs = OutputTokens(None, CostTotals.from_dict(before).by_model, "of this run")
+            rows = (row for row in rows if not _is_finished(row, options, database))
+        if options.lanes is not None:
+            stack.enter_context(override(lanes=options.lanes))
+        return quoted(
+            target, rows, options.input_column, outputs, SAMPLE, options.deadline, label=label
+        )
+
+
+def earlier_calls(ledger: str | None, stated: int | None) -> OutputTokens:
+    """What is known of the output tokens of a run's calls, its own earlier ones left out."""
+    return OutputTokens(stated, *_earlier(ledger))
+
+
+def _is_finished(row: Row, options: RunOptions, database: CheckpointDB) -> bool:
+    if options.key is not None:
+        row.identify_by(options.key)
+    found = database.look_up([row.identity]).get(row.identity)
+    return found is not None and found.digest == row.digest
+
+
+def quoted(
+    target: Any,
+    rows: Iterator[Row],
+    input_column: str | None,
+    outputs: OutputTokens,
+    sample: int,
+    deadline: float | None,
+    *,
+    label: str | None = None,
+) -> Quote:
+    """The quote of a target over rows, made in a thread with an event loop of its own."""
+    chosen, count = _sampled(rows, sample)
+    threads = WorkerThreads(1)
+    made = target_of(target, threads, label)
+    select = input_selector(
+        input_column, needs_text=made.needs_text, first=chosen[0] if chosen else None
+    )
+    errors: Counter[str] = Counter()
+
+    async def call(row: Row) -> list[RecordedCall]:
+        calls: list[RecordedCall] = []
+        CALLS.set(calls)
+        try:
+            await made.invoke(select(row))
+        except Exception as error:  # noqa: BLE001 - whatever the target makes of simulated answers
+            errors[f"{type(error).__name__}: {error}"[:200]] += 1
+        return calls
+
+    async def main() -> list[list[RecordedCall]]:
+        with recorded(outputs.expected):
+            return [await asyncio.create_task(call(row)) for row in chosen]
+
+    try:
+        calls = _run(main)
+    finally:
+        threads.close()
+    return quote_of(calls, count, outputs, errors=errors, deadline=deadline)
+
+
+def _sampled(rows: Iterator[Row], most: int) -> tuple[list[Row], int]:
+    """A sample of the readable rows, and the number of all of them; read once, kept never whole."""
+    chosen: list[Row] = []
+    random, count = Random(_SEED), 0
+    for row in rows:
+        if row.problem is not None:
+            continue
+        count += 1
+        if len(chosen) < most:
+            chosen.append(row)
+        elif (place := random.randrange(count)) < most:
+            chosen[place] = row
+    return chosen, count
+
+
+def _run(main: Any) -> Any:
+    """Run a coroutine function in an event loop of another thread: notebooks have one in this."""
+    result: list[Any] = []
+    errors: list[BaseException] = []
+    context = copy_context()
+
+    def run() -> None:
+        try:
+            result.append(asyncio.run(main()))
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=lambda: context.run(run), name="flextier-quote")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return result[0]

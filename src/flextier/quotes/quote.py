@@ -1,0 +1,219 @@
+"""Quote: what a run is going to cost, with the range, and where the prices come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from statistics import fmean
+from typing import Any
+
+from flextier._utils.formatting import count, dollars, moment, text_table
+from flextier.lanes import LANES, STANDARD, tier_lane
+from flextier.pricing.decimals import optional_digits
+from flextier.pricing.price_source import PriceSource, source_of
+from flextier.quotes.estimate import CallUsage, on_ladder, on_lane, total_cost, total_tokens, usages
+from flextier.quotes.output_tokens import OutputTokens
+from flextier.quotes.recording import RecordedCall
+from flextier.quotes.span import Span
+
+_BATCH_WINDOW = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedModel:
+    """The calls of one model on the same lanes."""
+
+    model: str
+    lanes: tuple[str, ...]
+    """The lanes that the calls take, in order."""
+    calls_a_row: float
+    """On average."""
+    input_tokens: Span[int]
+    """Of all rows."""
+    output_tokens: Span[int]
+    """Of all rows."""
+    output_source: str
+    """Where the number of output tokens comes from, in words."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {
+            "model": self.model,
+            "lanes": list(self.lanes),
+            "calls_a_row": round(self.calls_a_row, 3),
+            "input_tokens": self.input_tokens.to_dict(),
+            "output_tokens": self.output_tokens.to_dict(),
+            "output_source": self.output_source,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a run is going to cost in US$, before anything is sent."""
+
+    rows: int
+    """Rows to run."""
+    sampled: int
+    """Rows whose calls were made, and answered in this process."""
+    calls: Span[float]
+    """Calls a row: the fewest, the average, the most."""
+    models: tuple[QuotedModel, ...]
+    cost: Span[Decimal]
+    """On the lanes that the calls take: all on the cheapest; all on the first; all on the dearest,
+    which is the worst case."""
+    lanes: Mapping[str, Span[Decimal]]
+    """If all calls are billed on one lane, by lane; calls that cannot take it, on standard."""
+    prices: tuple[PriceSource, ...]
+    takes: Mapping[str, str]
+    """How long an answer takes on each of the lanes, in words."""
+    ends_by: datetime | None
+    """The latest end, if it has one: the deadline, or the windows of the lanes."""
+    errors: Mapping[str, int] = field(default_factory=dict)
+    """What the target raised on sample rows, and how often; later calls of these rows are not in
+    the quote."""
+    at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    """When it was made."""
+
+    @property
+    def low(self) -> Decimal | None:
+        """The least that the run costs; None: unknown."""
+        return self.cost.low
+
+    @property
+    def expected(self) -> Decimal | None:
+        """What it costs if no call falls back; None: unknown."""
+        return self.cost.expected
+
+    @property
+    def high(self) -> Decimal | None:
+        """The worst case: all calls on the dearest of their lanes. None: unknown."""
+        return self.cost.high
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types; money as strings of US$."""
+        shown = {item.name: getattr(self, item.name) for item in fields(self)}
+        return shown | {
+            "calls": self.calls.to_dict(),
+            "models": [model.to_dict() for model in self.models],
+            "cost": self.cost.to_dict(optional_digits),
+            "lanes": {lane: span.to_dict(optional_digits) for lane, span in self.lanes.items()},
+            "prices": [source.to_dict() for source in self.prices],
+            "ends_by": None if self.ends_by is None else self.ends_by.isoformat(),
+            "at": self.at.isoformat(timespec="seconds"),
+            "takes": dict(self.takes),
+            "errors": dict(self.errors),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def quote_of(
+    samples: Sequence[Sequence[RecordedCall]],
+    rows: int,
+    outputs: OutputTokens,
+    *,
+    errors: Mapping[str, int],
+    deadline: float | None = None,
+) -> Quote:
+    """The quote of ``rows`` rows, given the calls of a sample of them.
+
+    ``deadline`` is in seconds from now.
+    """
+    found = usages(samples, outputs)
+    every = [usage for row in found for usage in row]
+    shown = _lanes_of(every)
+    numbers = [len(row) for row in samples] or [0]
+    groups = dict.fromkeys((usage.call.model, usage.call.lanes) for usage in every)
+    priced = dict.fromkeys((u.call.model, x) for u in every for x in (*u.call.lanes, STANDARD.name))
+    window = max((_window(calls) for calls in samples), default=None)
+    end = min((x for x in (deadline, window or None) if x is not None), default=None)
+    return Quote(
+        rows=rows,
+        sampled=len(samples),
+        calls=Span(min(numbers), round(fmean(numbers), 3), max(numbers)),
+        models=tuple(_quoted(found, model, lanes, rows, outputs) for model, lanes in groups),
+        cost=total_cost(found, on_ladder, rows),
+        lanes={lane: total_cost(found, on_lane(lane), rows) for lane in shown},
+        prices=tuple(source_of(model, lane) for model, lane in priced),
+        takes={x: tier_lane(x).takes for u in every for x in u.call.lanes if tier_lane(x).takes},
+        ends_by=None if end is None else datetime.now(timezone.utc) + timedelta(seconds=end),
+        errors=errors,
+    )
+
+
+def _lanes_of(every: Sequence[CallUsage]) -> list[str]:
+    """The lanes that a call could take, standard first."""
+    taken = {STANDARD.name}.union(*(usage.call.eligible | {*usage.call.lanes} for usage in every))
+    names = dict.fromkeys((STANDARD.name, *LANES, *sorted(taken)))
+    return [name for name in names if name in taken]
+
+
+def _window(calls: Sequence[RecordedCall]) -> float:
+    """Seconds that the windows of a row's calls leave for them; 0: one has none."""
+    total = 0.0
+    for call in calls:
+        first = tier_lane(call.lanes[0])
+        seconds = _BATCH_WINDOW if first.batched else first.window_seconds
+        if not seconds:
+            return 0.0
+        total += seconds
+    return total
+
+
+def _quoted(
+    found: Sequence[Sequence[CallUsage]],
+    model: str,
+    lanes: tuple[str, ...],
+    rows: int,
+    outputs: OutputTokens,
+) -> QuotedModel:
+    own = [[u for u in row if (u.call.model, u.call.lanes) == (model, lanes)] for row in found]
+    limits = [u.call.output_limit for row in own for u in row]
+    limit = None if None in limits else max(x for x in limits if x is not None)
+    has_output = any(u.call.has_output for row in own for u in row)
+    return QuotedModel(
+        model,
+        lanes,
+        fmean(map(len, own)),
+        total_tokens(own, lambda usage: usage.input, rows),
+        total_tokens(own, lambda usage: usage.output, rows),
+        outputs.why(model, limit) if has_output else "none",
+    )
+
+
+def _lines(quote: Quote) -> list[str]:
+    few, most = quote.calls.low, quote.calls.high
+    spread = "" if few == most else f" ({few} to {most})"
+    lines = [
+        f"{count(quote.rows, 'row')}, {quote.calls.expected:g} calls a row{spread}, as seen on "
+        f"{count(quote.sampled, 'sample row')} with simulated answers; nothing was sent"
+    ]
+    for one in quote.models:
+        lines += [
+            "",
+            f"{one.model} on {', then '.join(one.lanes)}: {one.calls_a_row:g} calls a row",
+            f"  input tokens   {one.input_tokens.text(count)}",
+            f"  output tokens  {one.output_tokens.text(count)} ({one.output_source})",
+        ]
+    rows = [("all on", "at least", "expected", "at most")]
+    rows += [(lane, *_amounts(span)) for lane, span in quote.lanes.items()]
+    rows.append(("these lanes", *_amounts(quote.cost)))
+    lines += ["", *text_table(rows, left=1)]
+    lines.append("the last line: all on the cheapest, all on the first, all on the dearest lane")
+    lines += ["", *(f"{lane}: {takes}" for lane, takes in quote.takes.items())]
+    if quote.ends_by is not None:
+        lines.append(f"ends by {moment(quote.ends_by.astimezone())}")
+    lines += ["", *dict.fromkeys(map(str, quote.prices))]
+    for error, times in quote.errors.items():
+        lines.append(f"{count(times, 'sample row')} raised {error}: later calls are not quoted")
+    return lines
+
+
+def _amounts(span: Span[Decimal]) -> tuple[str, str, str]:
+    low, expected, high = (
+        "unknown" if x is None else dollars(x) for x in (span.low, span.expected, span.high)
+    )
+    return low, expected, high
