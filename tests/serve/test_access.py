@@ -106,7 +106,7 @@ def test_bodies_and_headers_have_bounds(
         assert b" 408 " in dripped(served, head + b"Content-Length: 999\r\n\r\n")
         assert raw(served, head + b"X-Slow: ") == b""
         assert raw(served, b"") == b""
-        assert raw(served, head + b"X-Long: " + b"x" * 10**6) == b""
+        assert b" 431 " in raw(served, head + b"X-Long: " + b"x" * 10**6)
         assert b" 400 " in raw(served, head + b"Content-Length: -1\r\n\r\n")
         assert status(served) == 200
         mine = b"X-Mine: \xe9\r\n"  # the SDK cannot send it, and it passes through elsewhere

@@ -34,9 +34,9 @@ from tests.serve.conftest import KEY, Served, gateway, leave, running
 BODY = {"model": "gpt-5-mini", "input": "A secret of mine."}
 
 
-def ask(url: str, token: str = "", body: Any = BODY, **headers: str) -> Any:
+def ask(url: str, token: str = "", body: Any = BODY, **headers: str | bytes) -> Any:
     """The answer to a call."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    named: Any = {name.replace("_", "-"): value for name, value in headers.items()}
     named["x-flextier-token"] = token
     return http.post(f"{url}/v1/responses", json=body, headers=named, timeout=60)
 
@@ -50,7 +50,8 @@ def test_what_calls_cost_is_counted_once_for_each_token(
     poor = Token("poor", "p" * 16, budget=Decimal("0.000001"))
     with gateway(flextier_sim, tokens=(rich, poor), ledger=Ledger(url)) as served:
         flextier_sim.script(Fault.refuse())
-        assert ask(served.url, rich.secret, x_flextier_tags="night,web").status_code == 200
+        tags = "nächt,web".encode()  # as curl sends it
+        assert ask(served.url, rich.secret, x_flextier_tags=tags).status_code == 200
         assert ask(served.url, poor.secret).status_code == 200
         spent = ask(served.url, poor.secret)
         assert (spent.status_code, spent.json()["error"]["code"]) == (402, "budget_exceeded")
@@ -61,7 +62,7 @@ def test_what_calls_cost_is_counted_once_for_each_token(
         text = http.get(f"{served.url}/metrics", headers=headers).text
     with Ledger(url, readonly=True) as ledger:
         rows = list(ledger.records())
-    assert [row.tags for row in rows] == [("rich", "web", "night"), ("poor",), ("rich", "web")]
+    assert [row.tags for row in rows] == [("rich", "web", "nächt"), ("poor",), ("rich", "web")]
     assert [one["name"] for one in status["tokens"]] == ["rich", "poor"]
     assert Decimal(status["tokens"][1]["spent"]) == rows[1].cost.total
     assert status["totals"]["calls"] == 3

@@ -79,6 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="calls that run or wait at once; more get 503 [%(default)s]",
     )
+    parser.add_argument(
+        "--max-body-memory",
+        type=int,
+        default=1024,
+        metavar="MIB",
+        help="for the bodies of calls that run or wait; more get 503 [%(default)s]",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -125,6 +132,7 @@ def _options(options: argparse.Namespace) -> GatewayOptions:
         hosts=tuple(options.allow_host),
         drain=options.drain,
         max_calls=options.max_calls,
+        max_body_memory=options.max_body_memory * 2**20,
     )
 
 

@@ -58,7 +58,8 @@ class Access:
         await self._app(scope, receive, send)
 
     def _refused(self, scope: Scope, headers: Mapping[str, str]) -> ErrorAnswer | None:
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+        lines = [(scope["raw_path"], scope["query_string"]), *scope["headers"]]
+        if sum(len(name) + len(value) for name, value in lines) > MAX_HEADER_BYTES:
             return refusal(431, "too_large", "the headers are larger than the gateway takes")
         if not self._any_host and not self._is_ours(f"//{headers.get('host', '')}"):
             hint = "the gateway serves this machine; --allow-host adds a name"

@@ -6,12 +6,13 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -24,12 +25,13 @@ from flextier.journal.call_entry import CALL_ENTRIES
 from flextier.serve import log
 from flextier.serve.access import TOKEN, Access, is_loopback
 from flextier.serve.answer_response import AnswerResponse
-from flextier.serve.bodies import BodyTooLarge, BodyTooSlow, json_object, limited
+from flextier.serve.bodies import BodyTooLarge, BodyTooSlow, json_object
 from flextier.serve.call_frames import CallFrames, retry_to_dict
 from flextier.serve.call_headers import FRAMES, CallHeaders
 from flextier.serve.calls import Calls, IdInUse, digest
-from flextier.serve.error_answers import ErrorAnswer, refusal, too_busy
+from flextier.serve.error_answers import ErrorAnswer, error_answer, refusal, too_busy
 from flextier.serve.headers import sent_by_sdk
+from flextier.serve.held_bodies import BodiesFull, HeldBodies
 from flextier.serve.operation import Operation
 from flextier.serve.options import GatewayOptions
 from flextier.serve.pass_through import as_response, pass_through
@@ -57,6 +59,7 @@ class Gateway:
         self.draining = False
         """Whether the gateway ends, and takes no more calls."""
         self.calls = Calls()
+        self.bodies = HeldBodies(options.max_body_memory)
         self.upstreams = {
             one.name: Upstream(
                 one.name, one.base_url, one.api_key, options.policy, options.max_calls
@@ -71,7 +74,7 @@ class Gateway:
         return Access(self._routes(), options.tokens, options.hosts, any_host=any_host)
 
     def _routes(self) -> Starlette:
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/flextier/calls/{id}", self.show_call, methods=["GET"]),
                 Route("/flextier/calls/{id}", self.cancel_call, methods=["DELETE"]),
@@ -80,8 +83,11 @@ class Gateway:
                 Route("/v1/{path:path}", self.api, methods=_METHODS),
                 Route("/{upstream}/v1/{path:path}", self.api, methods=_METHODS),
             ],
+            exception_handlers={HTTPException: _no_route, Exception: _failed},
             lifespan=self._lifespan,
         )
+        app.router.redirect_slashes = False
+        return app
 
     @asynccontextmanager
     async def _lifespan(self, _: Any) -> AsyncIterator[None]:
@@ -92,9 +98,14 @@ class Gateway:
         if self.records.ledger is not None:
             await asyncio.to_thread(self.records.ledger.close)
 
+    def drain(self) -> None:
+        """Take no more calls."""
+        self.draining = True
+        self.bodies.refuse_arriving()
+
     async def end_calls(self) -> None:
         """End the calls that run: those that a journal has are handed over to the next start."""
-        self.draining = True
+        self.drain()
         left = self.calls.running - detach()
         with anyio.move_on_after(_HANDED_OVER):
             while self.calls.running > left:  # those end by themselves
@@ -107,11 +118,12 @@ class Gateway:
         """A request to an upstream's API."""
         upstream = self.upstreams.get(request.path_params.get("upstream", ""))
         raw_path = request.scope["raw_path"].decode("ascii", "replace").partition("?")[0]
-        path = raw_path.partition("/v1/")[2]
-        if upstream is None or _DOTS.search(request.path_params["path"]):
-            return as_response(refusal(404, "not_found", "the gateway serves no such path"))
+        path, plain = raw_path.partition("/v1/")[2], request.path_params["path"]
+        if upstream is None or _DOTS.search(plain):
+            return as_response(_NO_PATH)
+        plain = "/".join(filter(None, plain.split("/")))  # as servers read it
         try:
-            if request.method == "POST" and (plain := request.path_params["path"]) in ROUTED:
+            if request.method == "POST" and plain in ROUTED:
                 return await self._call(request, upstream, plain)
             return await pass_through(
                 request, upstream, path, max_bytes=self.options.max_upload_bytes
@@ -120,15 +132,24 @@ class Gateway:
             answer = refusal(413, "too_large", "the body is larger than the gateway takes")
         except BodyTooSlow:
             answer = refusal(408, "timeout", "the body does not arrive")
+        except BodiesFull:
+            answer = too_busy(_ENDS if self.draining else "there is no memory left for the body")
         except ClientDisconnect:
             return Response(status_code=499)
         return as_response(answer)
 
     async def _call(self, request: Request, upstream: Upstream, path: str) -> Response:
-        options = self.options
         if request.headers.get("content-encoding", "identity") != "identity":
             return as_response(refusal(415, "encoded", "the gateway reads bodies as they are only"))
-        data = b"".join([part async for part in limited(request, options.max_body_bytes)])
+        data, held = await self.bodies.read(request, self.options.max_body_bytes)
+        with ExitStack() as holding:
+            holding.callback(self.bodies.release, held)
+            return self._joined_or_made(request, upstream, path, data, holding)
+
+    def _joined_or_made(
+        self, request: Request, upstream: Upstream, path: str, data: bytes, holding: ExitStack
+    ) -> Response:
+        options = self.options
         try:
             body = json_object(data)
         except ValueError as error:
@@ -149,7 +170,7 @@ class Gateway:
         if call is None:
             if self.draining or self.calls.running >= options.max_calls:
                 why = f"{options.max_calls} calls run or wait already"
-                return as_response(too_busy("the gateway ends" if self.draining else why))
+                return as_response(too_busy(_ENDS if self.draining else why))
             send = partial(upstream.post, path, request.url.query, body, headers)
             call = RunningCall(
                 partial(self._make, asked, _token(request), send),
@@ -160,12 +181,16 @@ class Gateway:
                 may_repeat=asked.may_repeat,
             )
             model = str(body.get("model", ""))[:100]
-            call.on_end = partial(self._ended, upstream.name, path, model)
+            release = holding.pop_all().close
+            call.on_end = partial(self._ended, release, upstream.name, path, model)
             self.calls.add(key, call)
         quiet = min(options.quiet, (asked.read_timeout or math.inf) * 0.6)
         return (CallFrames if asked.framed else AnswerResponse)(call, quiet)
 
-    def _ended(self, upstream: str, path: str, model: str, call: RunningCall) -> None:
+    def _ended(
+        self, release: Callable[[], None], upstream: str, path: str, model: str, call: RunningCall
+    ) -> None:
+        release()
         self.calls.ended(call)
         log.call_ended(call, upstream, path, model)
 
@@ -222,7 +247,20 @@ class Gateway:
         return JSONResponse(call.to_dict())
 
 
+_ENDS = "the gateway ends"
+_NO_PATH: ErrorAnswer = refusal(404, "not_found", "the gateway serves no such path")
 _NO_CALL: ErrorAnswer = refusal(404, "not_found", "no call of the last ten minutes has this id")
+
+
+async def _no_route(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException) or error.status_code == 404:
+        return as_response(_NO_PATH)
+    headers = tuple((error.headers or {}).items())
+    return as_response(refusal(error.status_code, "method_not_allowed", error.detail, *headers))
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return as_response(error_answer(error))
 
 
 def _token(request: Request) -> Token | None:

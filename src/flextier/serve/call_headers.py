@@ -16,6 +16,7 @@ OF_ONE_MACHINE = frozenset({"budget", "gateway", "journal"})
 MAX_TAGS = 20
 FRAMES = "x-flextier-frames"
 """``1``: the caller is one of flextier's clients, and reads the call as frames."""
+_PREFIX = "x-flextier-"
 _ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _TAG = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _READ_TIMEOUTS = ("x-stainless-read-timeout", "x-stainless-timeout")
@@ -54,14 +55,15 @@ class CallHeaders(NamedTuple):
         Raises:
             PolicyError: one of them is wrong.
         """
-        changes = _policy_fields(headers.get("x-flextier-policy", ""))
+        ours = {name: _text(value) for name, value in headers.items() if name.startswith(_PREFIX)}
+        changes = _policy_fields(ours.get("x-flextier-policy", ""))
         for field in ("lanes", "deadline"):
-            if value := headers.get(f"x-flextier-{field}"):
+            if value := ours.get(f"x-flextier-{field}"):
                 changes[field] = value
         timeout = _read_timeout(headers)
         if timeout is not None and not stream and "deadline" not in changes:
             changes["deadline"] = timeout - min(_MARGIN, timeout / 5)
-        call_id, retries = headers.get("x-flextier-call"), headers.get("x-stainless-retry-count")
+        call_id, retries = ours.get("x-flextier-call"), headers.get("x-stainless-retry-count")
         if call_id is not None and not _ID.fullmatch(call_id):
             raise PolicyError("x-flextier-call: must be 8 to 128 letters, digits and ._-")
         if policy.journal is not None and (owner or call_id):
@@ -70,10 +72,10 @@ class CallHeaders(NamedTuple):
             changes["journal_namespace"] = f"{base}/{owner}/{call_id or ''}"
         if changes:
             FlexPolicy.check(changes)
-        run = _plain_or_json(headers.get("x-flextier-continuation"))
+        run = _plain_or_json(ours.get("x-flextier-continuation"))
         return cls(
             {name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()},
-            _tags(headers.get("x-flextier-tags", "")),
+            _tags(ours.get("x-flextier-tags", "")),
             None if run is None else checked_continuation_id(run),
             call_id,
             retries not in (None, "", "0"),
@@ -81,6 +83,14 @@ class CallHeaders(NamedTuple):
             timeout,
             headers.get(FRAMES) == "1",
         )
+
+
+def _text(value: str) -> str:
+    """A header in UTF-8, as curl sends it; in Latin-1 if it is none."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _policy_fields(text: str) -> dict[str, Any]:

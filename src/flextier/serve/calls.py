@@ -46,6 +46,11 @@ class Calls:
         """Calls that have not ended."""
         return len(self._by_id) - len(self._ended)
 
+    @property
+    def readers(self) -> int:
+        """Connections that wait for answers, or have not sent all of them."""
+        return sum(call.readers for _, call in self._by_id.values())
+
     def get(self, call_id: str, owner: str) -> RunningCall | None:
         """The call of this id, if it is this caller's."""
         self._drop_old()

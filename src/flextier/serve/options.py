@@ -43,6 +43,8 @@ class GatewayOptions:
     """Calls that run or wait at once."""
     max_body_bytes: int = 64 * 2**20
     """Bytes of the body of a call."""
+    max_body_memory: int = 2**30
+    """Bytes of the bodies of all calls that arrive, wait or run."""
     max_upload_bytes: int = 2**30
     """Bytes of any other body, which is streamed."""
 
