@@ -57,6 +57,7 @@ def test_headers_set_fields_of_the_policy(shared: Served, flextier_sim: Simulato
         {"x_flextier_lanes": "fast"},
         {"x_flextier_deadline": "soon"},
         {"x_flextier_tags": ",".join("abcdefghijklmnopqrstuvwxyz")},
+        {"x_flextier_tags": "[" * 10_000},
         {"x_flextier_continuation": "x" * 513},
         {"x_flextier_call": "../../x"},
     ],

@@ -109,7 +109,7 @@ def _plain_or_json(value: str | None) -> Any:
     """A value that may be JSON, as headers are ASCII: a text in quotation marks, or an array."""
     try:
         return json.loads(value) if value and value[0] in '"[' else value
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
