@@ -10,18 +10,15 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from flextier.costs import CostTotals, Usage, price
 from flextier.sim import Fault, Simulator, Weather
+from tests.clients.books import NO_REPORT, compared
+from tests.clients.environments import CACHE, ROOT, python_environment
 from tests.clients.table import write_table
 from tests.clients.tools import BUILDS_ITS_OWN, TOOLS, Tool
 
-ROOT = Path(__file__).parents[2]
-CACHE = ROOT / ".clients"
 LIMIT = 240  # seconds for a program, most of which is its import
 
 REFUSING = "refusing"
@@ -32,6 +29,7 @@ WEATHERS = {
     # The first request, and some of the others, are never answered.
     STALLING: (Weather(stall=0.3), [Fault.stall().on(lane="flex")]),
 }
+MET = {REFUSING: "refusals", STALLING: "stalls"}
 SETTINGS = {
     REFUSING: {"FLEXTIER_BACKOFF_INITIAL": "0.2"},
     STALLING: {"FLEXTIER_FLEX_TIMEOUT": "3", "FLEXTIER_PATIENCE": "2"},
@@ -58,15 +56,6 @@ OFFLINE = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
 }
 
-_TOKENS = [field.name for field in fields(Usage)]
-_NO_REPORT = {
-    "asked": 0,
-    "problems": ["no report, see log.txt"],
-    "totals": CostTotals().to_dict(),
-    "tokens": None,
-    "cost": None,
-}
-
 
 def main(names: list[str]) -> int:
     """Run these tools, or all; the number of those with something wrong."""
@@ -86,7 +75,7 @@ def main(names: list[str]) -> int:
 
 
 def _result(tool: Tool) -> dict[str, Any]:
-    python = _environment(tool)
+    python = python_environment(tool.name, tool.requirements, tool.extra) / "python"
     return {
         "version": tool.requirements[0].partition("==")[2],
         "openai": _version(python, "openai"),
@@ -98,27 +87,6 @@ def _version(python: Path, package: str) -> str:
     code = "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))"
     command = [python, "-c", code, package]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def _environment(tool: Tool) -> Path:
-    """The Python of the tool's environment, which is made again when its requirements change."""
-    folder = CACHE / tool.name
-    python, stamp = folder / "bin" / "python", folder / "requirements.txt"
-    wanted = "\n".join(tool.requirements) + "\n"
-    if stamp.exists() and stamp.read_text() == wanted:
-        return python
-    shutil.rmtree(folder, ignore_errors=True)
-    ours = ["--editable", f"{ROOT}[{tool.extra}]"]
-    uv = shutil.which("uv")
-    if uv:
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-        install = [uv, "pip", "install", "--quiet", "--python", python]
-    else:
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        install = [python, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*install, *ours, *tool.requirements], check=True)
-    stamp.write_text(wanted)
-    return python
 
 
 def _run(tool: Tool, python: Path, name: str) -> dict[str, Any]:
@@ -146,13 +114,13 @@ def _run(tool: Tool, python: Path, name: str) -> dict[str, Any]:
             command = [*_installed(python, name), program]
         else:
             command = [python, program]
-        ended = _ended(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        ended = end_of(command, cwd=folder, env=environment, stdout=log, stderr=log)
         stats = sim.stats()
         (folder / "stats.json").write_text(json.dumps(stats, indent=1))
         bodies = [[request.outcome, request.body] for request in sim.requests]
         (folder / "requests.json").write_text(json.dumps(bodies, indent=1))
-    written = json.loads(report.read_text()) if report.exists() else None
-    result = _compared(name, written, stats)
+    written = json.loads(report.read_text()) if report.exists() else NO_REPORT
+    result = compared(written, stats, MET[name])
     if ended != "exit status 0":
         result["wrong"].append(ended)
     return result
@@ -165,69 +133,13 @@ def _installed(python: Path, weather: str) -> list[Path | str]:
     return [python, "-c", INSTALL]
 
 
-def _ended(command: list[Path | str], **options: Any) -> str:
+def end_of(command: list[Path | str], **options: Any) -> str:
     """How a program ended."""
     try:
         done = subprocess.run(command, timeout=LIMIT, check=False, **options)
     except subprocess.TimeoutExpired:
         return f"not done after {LIMIT} s"
     return f"exit status {done.returncode}"
-
-
-def _compared(name: str, report: dict[str, Any] | None, stats: dict[str, Any]) -> dict[str, Any]:
-    """The program's report beside the simulator's books."""
-    billed = [
-        (model, tier, tokens)
-        for model, tiers in stats["billed"].items()
-        for tier, tokens in tiers.items()
-        if not model.startswith("text-embedding")  # passed through, and not counted
-    ]
-    usage = {field: sum(tokens[field] for _, _, tokens in billed) for field in _TOKENS}
-    cost = sum((_cost(model, tier, tokens) for model, tier, tokens in billed), Decimal(0))
-    standard = sum((_cost(model, "default", tokens) for model, _, tokens in billed), Decimal(0))
-    if report is None:
-        report = _NO_REPORT
-    totals = report["totals"]
-    lanes = {lane: sums["calls"] for lane, sums in totals["by_lane"].items()}
-    wrong = list(report["problems"])
-    if not stats["refusals" if name == REFUSING else "stalls"]:
-        wrong.append("the weather was not met")
-    figures = []
-    if (counted := {field: totals[field] for field in usage}) != usage:
-        figures.append(f"tokens {counted}, billed {usage}")
-    if Decimal(totals["cost"]) != cost:
-        figures.append(f"cost {totals['cost']}, billed {cost}")
-    if lanes != _answers_by_lane(billed):
-        figures.append(f"calls {lanes}, billed {_answers_by_lane(billed)}")
-    return {
-        "wrong": wrong + figures,
-        "asked": report["asked"],
-        "right": report["asked"] - len(report["problems"]),
-        "lanes": lanes,
-        "refusals": stats["refusals"],
-        "stalls": stats["stalls"],
-        "figures_right": not figures,
-        "usage": usage,
-        "cost": str(cost),
-        "standard_cost": str(standard),
-        "own_tokens": report["tokens"],
-        "own_cost": report["cost"],
-    }
-
-
-def _answers_by_lane(billed: list[tuple[str, str, dict[str, int]]]) -> dict[str, int]:
-    lanes: dict[str, int] = {}
-    for _, tier, tokens in billed:
-        lane = "standard" if tier == "default" else tier
-        lanes[lane] = lanes.get(lane, 0) + tokens["requests"]
-    return lanes
-
-
-def _cost(model: str, tier: str, tokens: dict[str, int]) -> Decimal:
-    usage = Usage(**{field: tokens[field] for field in _TOKENS})
-    total = price(usage, model=model, lane=tier).total
-    assert total is not None, f"no price of {model} on {tier}"
-    return total
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""docs/tools.md: the table of the last run, between two marks."""
+"""docs/tools.md and docs/serve.md: the table of the last run, between two marks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ HEAD = (
     "| tool | how it gets our client | refusing: lanes (refusals) | "
     "stalling: lanes (stalls) | answers right | figures right | its own figures | remark |\n"
     "|---|---|---|---|---|---|---|---|\n"
+)
+GATEWAY_HEAD = (
+    "| client | flex refuses: lanes (refusals) | flex stalls: lanes (stalls) | answers right | "
+    "figures right | its own figures |\n|---|---|---|---|---|---|\n"
 )
 _CENT = Decimal("0.0000001")
 
@@ -33,20 +37,36 @@ def write_table(page: Path, results: Path) -> None:
     page.write_text(f"{before}{BEGIN}\n{HEAD}{''.join(rows)}\n{END}{after}")
 
 
+def write_gateway_table(page: Path, results: list[Path]) -> None:
+    """Replace the table, if every client has a result."""
+    if not all(result.exists() for result in results):
+        return
+    before, _, rest = page.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    found = [json.loads(result.read_text()) for result in results]
+    rows = "".join(_joined([result["title"], *_figures(result)]) for result in found)
+    page.write_text(f"{before}{BEGIN}\n{GATEWAY_HEAD}{rows}\n{END}{after}")
+
+
 def _row(tool: Tool, result: dict[str, Any]) -> str:
+    title = f"{tool.title} {result['version']} (openai {result['openai']})"
+    return _joined([title, tool.client, *_figures(result), tool.remark])
+
+
+def _joined(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _figures(result: dict[str, Any]) -> list[str]:
     refusing, stalling = result["refusing"], result["stalling"]
     both = [refusing, stalling]
-    cells = [
-        f"{tool.title} {result['version']} (openai {result['openai']})",
-        tool.client,
+    return [
         f"{_lanes(refusing)} ({refusing['refusals']})",
         f"{_lanes(stalling)} ({stalling['stalls']})",
         f"{sum(one['right'] for one in both)} of {sum(one['asked'] for one in both)}",
         "yes" if all(one["figures_right"] for one in both) else "**no**",
         "; ".join(filter(None, [_own_tokens(both), _own_cost(both)])) or "none",
-        tool.remark,
     ]
-    return f"| {' | '.join(cells)} |\n"
 
 
 def _lanes(one: dict[str, Any]) -> str:

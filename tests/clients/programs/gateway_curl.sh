@@ -16,6 +16,8 @@ for n in 1 2 3 4; do
     ask responses "{\"model\": \"o4-mini\", \"input\": \"Cat $n?\", \"stream\": true}" "response-stream-$n" &
 done
 wait
-printf '{"asked": 16, "problems": ['
-sed 's/["\\]//g; s/.*/"&"/' problems | paste -sd, -
-printf ']}\n'
+{
+    printf '{"asked": 16, "problems": ['
+    sed 's/["\\]//g; s/.*/"&"/' problems | paste -sd, -
+    printf ']}\n'
+} > report.json

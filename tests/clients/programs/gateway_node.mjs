@@ -1,4 +1,6 @@
 // Calls of OpenAI's package for JavaScript: plain, streamed, with tools, in both APIs, all at once.
+import { writeFileSync } from "node:fs";
+
 import OpenAI from "openai";
 
 const client = new OpenAI();
@@ -57,4 +59,4 @@ await Promise.all(
     check("response stream", () => responseStream(n)),
   ]),
 );
-console.log(JSON.stringify({ asked, problems }));
+writeFileSync("report.json", JSON.stringify({ asked, problems }));
