@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from flextier._openai.single_chunk_stream import StreamUnverifiedWarning
     from flextier._utils.clock import Clock
     from flextier.bulk.quoting import quote
-    from flextier.calls.budget import budget
     from flextier.calls.context import override, track
     from flextier.calls.continuation import continuation
     from flextier.calls.report import Attempt, CallReport, report_of
     from flextier.calls.wrap import wrap
     from flextier.capacity.snapshot import LaneState, capacity_snapshot
     from flextier.client.clients import AsyncFlexOpenAI, FlexOpenAI
+    from flextier.costs.budget import budget
     from flextier.errors import (
         BackgroundDetached,
         BackgroundLost,
@@ -83,13 +83,13 @@ if not TYPE_CHECKING:
             "_openai.single_chunk_stream": "StreamUnverifiedWarning",
             "_utils.clock": "Clock",
             "bulk.quoting": "quote",
-            "calls.budget": "budget",
             "calls.context": "override track",
             "calls.continuation": "continuation",
             "calls.report": "Attempt CallReport report_of",
             "calls.wrap": "wrap",
             "capacity.snapshot": "LaneState capacity_snapshot",
             "client.clients": "AsyncFlexOpenAI FlexOpenAI",
+            "costs.budget": "budget",
             "errors": "BackgroundDetached BackgroundLost BackgroundUnfinished BatchDetached "
             "BatchNotSent BatchUnfinished BudgetExceeded ClientClosedError Detached "
             "FlexDeadlineExceeded FlexUnavailable MalformedAnswerError PolicyError "

@@ -273,6 +273,18 @@ def test_a_resumed_run(
     assert (found["event"], found["rows"]) == ("quote", 20)
     assert found["models"][0]["lanes"] == ["batch"]
     assert "as 10 calls of this run" in found["models"][0]["output_source"]
+    receipt = tmp_path / "receipt.json"
+    assert main(command(tmp_path, source, "--json", "--receipt", str(receipt))) == 0
+    *_, result = map(json.loads, capsys.readouterr().out.splitlines())
+    written = json.loads(receipt.read_text())
+    assert result["receipt"] == written
+    assert written["within_quote"] is True
+    assert Decimal(written["quoted"]["low"]) > Decimal(found["cost"]["low"])  # and what was spent
+    assert written["lanes"]["flex"]["calls"] == 30
+    assert main(command(tmp_path, source, "--key", "text", "--quote")) == 2
+    assert "belongs to another run" in capsys.readouterr().err
+    assert main(command(tmp_path, source, "--key", "text", "--quote", "--overwrite", "--json")) == 1
+    assert json.loads(capsys.readouterr().out)["rows"] == 30
 
 
 def command(place: Path, source: Path, *more: str) -> list[str]:

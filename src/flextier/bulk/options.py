@@ -66,6 +66,8 @@ class RunArguments(TypedDict, total=False):
     """Whether to replace an output that this run did not write; False by default."""
     errors: PathLike | None
     """The file for failed rows. None: ``OUTPUT.errors.jsonl``."""
+    receipt: PathLike | None
+    """A file for the receipt, as JSON. None: there is none; the result has it."""
     progress: bool | OnProgress | None
     """True: a progress bar; False: none; None: one if standard error is a terminal; a function: it
     is called with a :class:`Progress` ten times a second."""
@@ -107,6 +109,7 @@ class RunOptions:
     input: Path
     output: Path
     errors: Path
+    receipt: Path | None
     state_dir: Path
     """``OUTPUT.run``, the directory of the checkpoints and the journal."""
     key: str | None
@@ -168,6 +171,7 @@ def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]
         input=Path(input),
         output=target,
         errors=errors,
+        receipt=None if given["receipt"] is None else Path(os.path.realpath(given["receipt"])),
         state_dir=_with_suffix(target, ".run"),
         lanes=lanes,
         deadline=deadline,
@@ -233,14 +237,17 @@ def _amount(budget: Decimal | int | float | str) -> Decimal:
 def _check_files(run_options: RunOptions) -> None:
     output, errors = run_options.output, run_options.errors
     format_of(output, "output")
-    for what, path in ((f"output {output}", output), ("errors (--errors)", errors)):
-        if not path.parent.is_dir():
+    places = (f"output {output}", output), ("errors (--errors)", errors)
+    for what, path in (*places, ("receipt (--receipt)", run_options.receipt)):
+        if path is not None and not path.parent.is_dir():
             raise BulkError(f"{what}: there is no directory {path.parent}")
     if output.exists() and not output.is_file():
         raise BulkError(f"output {output} is not a file")
     used: dict[Path, str] = {}
-    for name in ("input", "output", "errors"):
-        path = Path(os.path.realpath(getattr(run_options, name)))
+    for name in ("input", "output", "errors", "receipt"):
+        if (given := getattr(run_options, name)) is None:
+            continue
+        path = Path(os.path.realpath(given))
         if path in used:
             raise BulkError(f"{used[path]} and {name} are the same file: {path}")
         used[path] = name

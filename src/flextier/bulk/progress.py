@@ -120,15 +120,7 @@ def summary(result: BulkResult) -> list[str]:
     totals = result.totals
     if totals.calls:
         lanes = ", ".join(f"{lane} {sums.calls:,}" for lane, sums in totals.by_lane.items())
-        limit = "" if result.budget is None else f" of the budget's ${result.budget:f}"
-        lines.append(
-            f"{totals.calls:,} calls ({lanes}), ${totals.cost:f}{limit} spent, "
-            f"${totals.saved:f} saved, {totals.refusals:,} refusals"
-        )
-        if totals.unpriced_calls:
-            lines.append(
-                f"the cost of {totals.unpriced_calls:,} of them is unknown, and not counted"
-            )
+        lines.append(f"{totals.calls:,} calls ({lanes}), {totals.refusals:,} refusals")
     elif result.done:
         lines.append("no call went through flextier: nothing is known of their cost")
     if result.failed:
@@ -143,6 +135,8 @@ def summary(result: BulkResult) -> list[str]:
         lines.append(f"{why}: {result.pending:,} rows are pending; run the same again to continue")
     if result.output is not None:
         lines.append(f"output: {result.output}")
+    if totals.calls:
+        lines += ["", *str(result.receipt).splitlines()]
     return lines
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from contextvars import copy_context
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,8 +17,10 @@ from typing import Any
 from flextier.bulk.checkpoint_db import CheckpointDB
 from flextier.bulk.input_formats import source_of
 from flextier.bulk.options import RunOptions
+from flextier.bulk.quote_file import save_quote
 from flextier.bulk.row import Row, input_selector
 from flextier.bulk.runnables import WorkerThreads, target_of
+from flextier.bulk.state_dir import create_state_dir, other_run
 from flextier.calls.context import override
 from flextier.costs.sums import Sums
 from flextier.costs.totals import CostTotals
@@ -105,20 +108,42 @@ def _earlier(ledger: str | os.PathLike[str] | None) -> tuple[dict[str, Sums], st
 
 
 def quote_run(target: Any, options: RunOptions, outputs: OutputTokens, label: str) -> Quote:
-    """The quote of the rows that a run has not finished yet."""
+    """The quote of the rows that a run has not finished yet; kept for its receipt."""
     with ExitStack() as stack:
         rows = source_of(options.input).rows()
-        if (path := options.state_dir / "rows.db").is_file():
-            database = CheckpointDB(path)
-            stack.callback(database.close)
-            if outputs.stated is None and (before := database.get_meta("totals")):
-                outputs = OutputTokens(None, CostTotals.from_dict(before).by_model, "of this run")
-            rows = (row for row in rows if not _is_finished(row, options, database))
+        create_state_dir(options)
+        before, spent = _begun(options, label), Decimal(0)
+        if before is not None:
+            stack.callback(before.close)
+            if totals := before.get_meta("totals"):
+                done = CostTotals.from_dict(totals)
+                spent = done.cost
+                if outputs.stated is None:
+                    outputs = OutputTokens(None, done.by_model, "of this run")
+            rows = (row for row in rows if not _is_finished(row, options, before))
         if options.lanes is not None:
             stack.enter_context(override(lanes=options.lanes))
-        return quoted(
-            target, rows, options.input_column, outputs, SAMPLE, options.deadline, label=label
-        )
+        column, deadline = options.input_column, options.deadline
+        found = quoted(target, rows, column, outputs, SAMPLE, deadline, label=label)
+        save_quote(options, label, found, spent)
+        return found
+
+
+def _begun(options: RunOptions, label: str) -> CheckpointDB | None:
+    """The checkpoints of a run that has begun; None: it has not begun."""
+    path = options.state_dir / "rows.db"
+    if not path.is_file():
+        return None
+    database = CheckpointDB(path)
+    settings = {"runnable": label, **options.settings}
+    before = database.get_meta("settings") or settings
+    changed = {name: value for name, value in before.items() if value != settings.get(name)}
+    if not changed:
+        return database
+    database.close()
+    if not options.overwrite:
+        raise other_run(options, changed)
+    return None  # the run discards them
 
 
 def earlier_calls(ledger: str | None, stated: int | None) -> OutputTokens:

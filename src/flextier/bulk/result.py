@@ -7,7 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+from flextier.costs.receipt import Receipt
 from flextier.costs.totals import CostTotals
+from flextier.pricing.span import Span
 
 Reason = Literal["interrupted", "deadline", "budget", "storage"]
 
@@ -36,6 +38,13 @@ class BulkResult:
     """Why the run ended before all rows were finished; None: they all are."""
     budget: Decimal | None = None
     """The limit in US$ for all starts of the run; None: it has none."""
+    quoted: Span[Decimal] | None = None
+    """What ``--quote`` has said of the run; None: nothing."""
+
+    @property
+    def receipt(self) -> Receipt:
+        """What was quoted, paid and saved, all starts of the run together."""
+        return Receipt(self.totals, self.quoted, self.budget)
 
     @property
     def pending(self) -> int:
@@ -51,13 +60,15 @@ class BulkResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON types; money as strings of US$."""
-        return {name: getattr(self, name) for name in self.__slots__} | {
+        shown = {name: getattr(self, name) for name in self.__slots__ if name != "quoted"}
+        return shown | {
             "pending": self.pending,
             "elapsed": round(self.elapsed, 3),
             "output": None if self.output is None else str(self.output),
             "errors": None if self.errors is None else str(self.errors),
             "budget": None if self.budget is None else f"{self.budget:f}",
             "totals": self.totals.to_dict(),
+            "receipt": self.receipt.to_dict(),
         }
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from flextier._utils.sqlite_file import CONTENT_ERRORS
@@ -18,6 +19,7 @@ from flextier.bulk.errors import BulkError, InputError, StorageError
 from flextier.bulk.input_formats import InputSource, fingerprint, source_of
 from flextier.bulk.options import OnProgress, RunOptions
 from flextier.bulk.output_files import write_errors, write_output, write_part
+from flextier.bulk.quote_file import saved_quote
 from flextier.bulk.result import BulkResult, Progress
 from flextier.bulk.row import Row, input_selector, listed, taken
 from flextier.bulk.row_source import RowSource
@@ -59,11 +61,21 @@ async def run_all(
             database = CheckpointDB(rows_db)
             stack.callback(database.close)
             runner = _Runner(run_options, target, source, database, on_progress)
-            return await runner(with_signals=with_signals)
+            result = await runner(with_signals=with_signals)
+            if run_options.receipt is not None:
+                _write_receipt(result, run_options.receipt)
+            return result
         except CONTENT_ERRORS as error:
             raise storage_error(rows_db, error) from error
         except JournalError as error:
             raise StorageError(str(error)) from error
+
+
+def _write_receipt(result: BulkResult, path: Path) -> None:
+    try:
+        result.receipt.write(path)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} cannot be written: {error}") from error
 
 
 @dataclass
@@ -205,6 +217,7 @@ class _Runner:
             errors=run_options.errors if workers.failed else None,
             stopped=None if is_complete else workers.stop.reason,
             budget=run_options.budget,
+            quoted=saved_quote(run_options, self.target.label),
         )
 
     # --- earlier starts -----------------------------------------------------------------------
@@ -236,6 +249,7 @@ class _Runner:
             output=run_options.output,
             errors=run_options.errors if previous["failed"] else None,
             budget=run_options.budget,
+            quoted=saved_quote(run_options, self.target.label),
         )
 
     def _remaining_budget(self) -> Decimal | None:

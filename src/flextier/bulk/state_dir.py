@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from flextier.bulk.checkpoint_db import CheckpointDB, storage_error
 from flextier.bulk.errors import BulkError, InUseError, StorageError
@@ -62,6 +63,15 @@ def _exists(path: Path) -> BulkError:
     return BulkError(f"{path} exists, and this run did not write it: overwrite=True (--overwrite)")
 
 
+def other_run(run_options: RunOptions, settings: dict[str, Any]) -> BulkError:
+    """The error for a directory of a run with other settings."""
+    shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    return BulkError(
+        f"{run_options.state_dir} belongs to another run, with {shown}: repeat that run, "
+        "choose another output, or discard it with overwrite=True (--overwrite)"
+    )
+
+
 def check_settings(run_options: RunOptions, label: str) -> None:
     """Compare the settings with earlier starts'; with ``overwrite``, discard another run."""
     rows_db = run_options.state_dir / "rows.db"
@@ -80,11 +90,7 @@ def check_settings(run_options: RunOptions, label: str) -> None:
                     raise _exists(path)
             return
     if not run_options.overwrite:
-        shown = ", ".join(f"{name}={before[name]!r}" for name in changed)
-        raise BulkError(
-            f"{run_options.state_dir} belongs to another run, with {shown}: repeat that run, "
-            "choose another output, or discard it with overwrite=True (--overwrite)"
-        )
+        raise other_run(run_options, {name: before[name] for name in changed})
     for name in ("rows.db", "rows.db-wal", "rows.db-shm"):
         (run_options.state_dir / name).unlink(missing_ok=True)
     for path in run_options.state_dir.glob("journal.db*"):

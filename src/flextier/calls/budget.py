@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from threading import RLock
 from typing import TYPE_CHECKING
 
 from flextier._utils.safe_warn import safe_warn
-from flextier.calls.context import Scope, block, current_scope
+from flextier.calls.context import Scope
 from flextier.errors import BudgetExceeded, PolicyError
 from flextier.pricing.decimals import added
 
@@ -71,33 +69,6 @@ class Spending:
 
 PROCESS = Spending()
 """The spending of all calls of this process under a policy with a ``budget``."""
-
-
-@contextmanager
-def budget(limit: Decimal | int | float | str) -> Iterator[Spending]:
-    """Make no new call inside once the calls inside have cost ``limit`` US$, in any framework.
-
-    Checked before each call: calls in flight are finished, and their responses returned. Tasks
-    and threads are covered as with :func:`flextier.track`; ``FlexPolicy.budget`` is for all calls
-    of the process. Yields the block's spending.
-
-    Args:
-        limit: US$, more than 0.
-
-    Raises:
-        PolicyError: the limit is not a number above 0.
-
-    Example::
-
-        with budget(5) as spending:
-            chain.batch(rows)
-        print(spending.spent)
-    """
-    spending = Spending()
-    limited = (spending, validated_limit(limit))
-    load_prices()
-    with block("budget", budgets=(*current_scope().budgets, limited)):
-        yield spending
 
 
 def load_prices() -> None:

@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="replace an OUTPUT that is not of this run"
     )
     parser.add_argument("--errors", metavar="FILE", help="for failed rows [OUTPUT.errors.jsonl]")
+    parser.add_argument(
+        "--receipt", metavar="FILE", help="for what was quoted, paid and saved, as JSON [none]"
+    )
     parser.add_argument("--json", action="store_true", help="progress and result as lines of JSON")
     parser.add_argument(
         "--quote", action="store_true", help="say what the rows are going to cost; send nothing"

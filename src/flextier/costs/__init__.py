@@ -8,6 +8,7 @@ from flextier._utils.lazy import load_on_first_use
 from flextier.pricing.usage import Usage
 
 if TYPE_CHECKING:
+    from flextier.costs.receipt import Receipt
     from flextier.costs.recorder import record_calls
     from flextier.costs.records import CallRecord, record_of
     from flextier.costs.sums import Sums
@@ -25,6 +26,7 @@ __all__ = [
     "Ledger",
     "PriceBook",
     "Rates",
+    "Receipt",
     "Sums",
     "Usage",
     "price",
@@ -42,6 +44,7 @@ if not TYPE_CHECKING:
         {
             "pricing.cost": "Basis Cost",
             "costs.records": "CallRecord record_of",
+            "costs.receipt": "Receipt",
             "costs.sums": "Sums",
             "costs.totals": "CostTotals",
             "ledger": "Ledger",

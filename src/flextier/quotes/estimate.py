@@ -10,10 +10,10 @@ from statistics import fmean, stdev
 
 from flextier.lanes import STANDARD
 from flextier.pricing.price_book import price_book
+from flextier.pricing.span import Span
 from flextier.pricing.usage import Usage
 from flextier.quotes.output_tokens import OutputTokens
 from flextier.quotes.recording import RecordedCall
-from flextier.quotes.span import Span
 from flextier.sim.base.tokens import CACHE_FLOOR, CACHE_STEP, CHARACTERS_A_TOKEN
 
 _INPUT_LOW, _INPUT_HIGH = 0.75, 1.35

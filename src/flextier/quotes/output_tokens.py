@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from flextier._utils.formatting import count
 from flextier.costs.sums import Sums
-from flextier.quotes.span import Span
+from flextier.pricing.span import Span
 
 _STATED = 0.25
 _LEAST, _MOST = 0.1, 0.9

@@ -13,10 +13,10 @@ from flextier._utils.formatting import count, dollars, moment, text_table
 from flextier.lanes import LANES, STANDARD, tier_lane
 from flextier.pricing.decimals import optional_digits
 from flextier.pricing.price_source import PriceSource, source_of
+from flextier.pricing.span import Span
 from flextier.quotes.estimate import CallUsage, on_ladder, on_lane, total_cost, total_tokens, usages
 from flextier.quotes.output_tokens import OutputTokens
 from flextier.quotes.recording import RecordedCall
-from flextier.quotes.span import Span
 
 _BATCH_WINDOW = 86_400.0
 
