@@ -44,6 +44,8 @@ DEFAULTS: dict[str, Any] = {
     "journal_duplicates": "each",
     "journal_store_responses": True,
     "journal_ttl": None,
+    "gateway": None,
+    "gateway_fallback": "error",
 }
 OTHERS: dict[str, tuple[str, Any]] = {
     "lanes": ("standard", ("standard",)),
@@ -74,6 +76,8 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "journal_duplicates": ("once", "once"),
     "journal_store_responses": ("false", False),
     "journal_ttl": ("86400", 86_400.0),
+    "gateway": ("http://localhost:8484/v1/", "http://localhost:8484"),
+    "gateway_fallback": ("local", "local"),
 }
 """Each field as the environment writes it, and as it is read."""
 FIELDS = sorted(DEFAULTS)

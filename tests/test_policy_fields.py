@@ -40,6 +40,7 @@ _VALUES: dict[Any, Any] = {
 }
 _BY_FIELD: dict[tuple[str, Any], Any] = {
     ("lane_support", Sequence[str]): ["gpt-7*=batch+flex"],
+    ("gateway", str): "http://localhost:8484",
 }
 
 

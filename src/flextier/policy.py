@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, overload
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -73,6 +74,8 @@ class PolicyFields(TypedDict, total=False):
     journal_duplicates: Literal["each", "once"]
     journal_store_responses: bool
     journal_ttl: Duration | None
+    gateway: str | None
+    gateway_fallback: Literal["error", "local"]
 
 
 class FlexPolicy(BaseModel):
@@ -151,6 +154,11 @@ class FlexPolicy(BaseModel):
             only collect batches again.
         journal_ttl = None: How long stored responses are valid: calls with older ones are sent
             again. None: no limit.
+        gateway = None: URL of a gateway (``flextier serve``), ``http://host:8484``: calls to base
+            URLs that it serves are sent there, and it has their limiter, budget and journal. Its
+            token is in ``FLEXTIER_GATEWAY_TOKEN``. None: no gateway.
+        gateway_fallback = "error": What a call does that cannot reach the gateway: it ends with an
+            ``"error"``, or goes on without it (``"local"``), with the key of its own client.
 
     Raises:
         PolicyError: a value is wrong; the message names the field and the variable.
@@ -186,6 +194,8 @@ class FlexPolicy(BaseModel):
     journal_duplicates: Literal["each", "once"] = "each"
     journal_store_responses: bool = True
     journal_ttl: PositiveSeconds | None = None
+    gateway: str | None = None
+    gateway_fallback: Literal["error", "local"] = "error"
 
     def __init__(self, **values: Unpack[PolicyFields]) -> None:
         for old, new in _RENAMED.items():
@@ -242,6 +252,16 @@ class FlexPolicy(BaseModel):
     def _path_text(cls, value: Any) -> Any:
         return os.fspath(value) if isinstance(value, os.PathLike) else value
 
+    @field_validator("gateway")
+    @classmethod
+    def _check_gateway(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ValueError("must be the URL of a gateway, such as http://host:8484")
+        return url.rstrip("/").removesuffix("/v1")
+
     @field_validator("stall_factor")
     @classmethod
     def _check_stall_factor(cls, factor: float) -> float:
@@ -257,6 +277,13 @@ class FlexPolicy(BaseModel):
                 f"backoff_initial ({self.backoff_initial:g} s) "
                 f"(or set FLEXTIER_BACKOFF_MAX, FLEXTIER_BACKOFF_INITIAL)"
             )
+        for field in ("budget", "journal") if self.gateway is not None else ():
+            if getattr(self, field) is not None:
+                raise ValueError(
+                    f"gateway (FLEXTIER_GATEWAY) and {field} (FLEXTIER_{field.upper()}) exclude "
+                    f"each other: the {field} of calls through a gateway is set there, "
+                    f"`flextier serve --{field}`"
+                )
         own = lane_named(ANY_WINDOW, self).name
         if ANY_WINDOW in self.lanes and own in self.lanes:
             raise ValueError(

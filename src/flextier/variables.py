@@ -10,8 +10,9 @@ from flextier._utils.safe_warn import safe_warn
 from flextier._utils.suggest import did_you_mean
 from flextier.policy import PREFIX, FlexPolicy
 
-AIOHTTP, LEAN, LEDGER, LOG, OFF = (
+AIOHTTP, GATEWAY_TOKEN, LEAN, LEDGER, LOG, OFF = (
     "FLEXTIER_AIOHTTP",
+    "FLEXTIER_GATEWAY_TOKEN",
     "FLEXTIER_LEAN",
     "FLEXTIER_LEDGER",
     "FLEXTIER_LOG",
@@ -20,6 +21,7 @@ AIOHTTP, LEAN, LEDGER, LOG, OFF = (
 
 OTHERS = {
     AIOHTTP: "`0`: the async clients stay on httpx where aiohttp is installed",
+    GATEWAY_TOKEN: "this program's token of the [gateway](serve.md#clients-of-flextier-itself)",
     LEAN: "`0`: bodies and answers take [the SDK's own way](benchmarks.md#the-lean-path)",
     LEDGER: "the ledger that records every call of the process, such as `sqlite:///flextier.db`",
     LOG: "`info` or `debug`: the [log](logging.md) goes to standard error, as with `OPENAI_LOG`",

@@ -79,6 +79,10 @@ class ClientClosedError(openai.OpenAIError, RuntimeError):
     background response, which was cancelled if possible."""
 
 
+class GatewayUnavailable(openai.APIConnectionError):
+    """The gateway (``FLEXTIER_GATEWAY``) cannot be reached, or cannot take the call."""
+
+
 class MalformedAnswerError(openai.APIConnectionError):
     """The server returned 200 with a body that is truncated or not JSON."""
 

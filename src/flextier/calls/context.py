@@ -51,6 +51,8 @@ class Scope(NamedTuple):
     local: LocalAnswers | None = None
     """Makes the answers of the calls in this process, for a quote: nothing is sent. None: the API
     does."""
+    tags: tuple[str, ...] = ()
+    """Tags of the calls, for a gateway's ledger."""
 
     def merged(self, inner: Scope) -> Scope:
         """Both scopes: each listener once, and the inner changes over the outer ones."""
@@ -66,6 +68,7 @@ class Scope(NamedTuple):
             self.simulated or inner.simulated,
             earlier(self.until, inner.until),
             inner.local or self.local,
+            tuple(dict.fromkeys((*self.tags, *inner.tags))),
         )
 
 
@@ -142,6 +145,7 @@ class listen:
                 scope.simulated,
                 scope.until,
                 scope.local,
+                scope.tags,
             )
         )
 
@@ -176,7 +180,7 @@ def block(name: str, **fields: Any) -> Iterator[Block]:
 
 
 def reporting(
-    name: str, scope: Reach, on_report: Callable[[CallReport], None]
+    name: str, scope: Reach, on_report: Callable[[CallReport], None], tags: tuple[str, ...] = ()
 ) -> AbstractContextManager[Any]:
     """The user's block ``name``, which passes the reports of its calls to ``on_report``.
 
@@ -187,7 +191,8 @@ def reporting(
         return process_wide(on_report)
     if scope != "context":
         raise ValueError(f'{name}(scope={scope!r}): must be "context" or "process"')
-    return block(name, reports=(*SCOPE.get().reports, on_report))
+    outer = SCOPE.get()
+    return block(name, reports=(*outer.reports, on_report), tags=(*outer.tags, *tags))
 
 
 @contextmanager

@@ -83,6 +83,14 @@ def process_wide(on_report: OnReport) -> Iterator[None]:
         del listeners[key]
 
 
+def with_recorder(scope: Scope) -> Scope:
+    """The scope of a call that the ledger of the process records."""
+    if recorder is None or scope.simulated:
+        return scope
+    record = partial(recorder, scope.framework or "openai")
+    return scope._replace(reports=(*scope.reports, record))
+
+
 def with_hooks(scope: Scope, base_url: str, call: Call) -> Scope:
     """The scope of a call that begins, with a listener of every hook, and process-wide ones.
 
@@ -90,9 +98,6 @@ def with_hooks(scope: Scope, base_url: str, call: Call) -> Scope:
     """
     if listeners and not scope.simulated:
         scope = scope._replace(reports=(*scope.reports, *listeners.values()))
-    if recorder is not None and not scope.simulated:
-        record = partial(recorder, scope.framework or "openai")
-        scope = scope._replace(reports=(*scope.reports, record))
     hooks = call_hooks
     if not hooks:
         return scope

@@ -125,7 +125,7 @@ def _options(options: argparse.Namespace) -> GatewayOptions:
     }
     return GatewayOptions(
         _upstreams(options.upstream),
-        FlexPolicy(**fields),
+        FlexPolicy(gateway=None, **fields),  # its own calls go to the upstream
         host=options.host,
         port=options.port,
         tokens=read_tokens(options.token_file) if options.token_file else (),

@@ -68,7 +68,7 @@ from flextier.routing.policy_in_force import PolicyInForce, policy_of_call
 from flextier.routing.steps import Request, Served, Steps
 from flextier.routing.timeout_args import TimeoutArgument
 from flextier.transport.attempt_limits import async_time_limit, time_limit
-from flextier.transport.streams import AsyncFlexStream, FlexStream
+from flextier.transport.streams import AsyncFlexStream, FlexStream, StreamOwner
 from flextier.variables import OFF, is_off
 
 _timeout_for = lru_cache(maxsize=64)(TimeoutArgument.for_attempt)
@@ -111,36 +111,51 @@ class RoutedRequests(RoutedClient):
         if stream:
             stream_cls = flex_stream_class(stream_cls, self._stream_class)
         exchange = CallExchange(self, call, cast_to, options, stream, stream_cls)
-        return attempts(self._begun(call, exchange), self._new_wait)
+        setting = self._begun(call, exchange)
+        scope = setting.scope
+        if setting.policy.gateway is None or scope.simulated or scope.local is not None:
+            return attempts(self._state(call, exchange, setting), self._new_wait)
+        from flextier.gateway.routes import through_gateway  # most programs have none
 
-    def _begun(self, call: Call, exchange: CallExchange) -> CallState:
+        def direct() -> Steps[Any]:
+            return attempts(self._state(call, exchange, setting), self._new_wait)
+
+        return through_gateway(call, exchange, setting, self._new_wait, direct)
+
+    def _begun(self, call: Call, exchange: CallExchange) -> CallSetting:
+        """What a call is made with that begins now."""
         client: Any = self
         router = self._router
         if client.is_closed():
             raise client_closed(client)
         scope = SCOPE.get()
-        if not scope.simulated:
-            if scope.blocks or blocks.open_blocks:
-                blocks.call_begins(scope.blocks)
-            if not ledger_setting.is_read:
-                ledger_setting.start_process_ledger()
+        if not scope.simulated and (scope.blocks or blocks.open_blocks):
+            blocks.call_begins(scope.blocks)
         in_force = self._policy_of(exchange, scope)
         policy = in_force.policy
-        if scope.local is not None:
-            return self._answered_locally(call, exchange, policy)
         charges: list[Any] = []
-        if policy.budget is not None or scope.budgets:
+        if scope.local is None and (policy.budget is not None or scope.budgets):
             for spending, limit, knob in budgets_in_force(policy.budget, scope):
                 spending.check(limit, knob)
                 charges.append(spending.charge)
         in_time = self._ends_in_time or getattr(client._client, "enforces_time_limit", False)
         exchange.ends_reads_in_time = in_time and not call.reads_body
-        account = self._account()
-        exchange.account = account
-        if hooks.call_hooks or hooks.listeners or hooks.recorder is not None:
-            scope = hooks.with_hooks(scope, account.base_url, call)
+        exchange.account = account = self._account()
         setting = CallSetting(policy, account, router.capacity, router.clock, scope)
         setting.limits, setting.charges = in_force.limits, charges
+        return setting
+
+    def _state(self, call: Call, exchange: CallExchange, setting: CallSetting) -> CallState:
+        """The state of a call that takes the lanes of this process."""
+        if setting.scope.local is not None:
+            return self._answered_locally(call, exchange, setting.policy)
+        router, account, policy = self._router, setting.account, setting.policy
+        if not ledger_setting.is_read and not setting.scope.simulated:
+            ledger_setting.start_process_ledger()
+        if hooks.call_hooks or hooks.listeners:
+            setting.begins(call)
+        if hooks.recorder is not None:
+            setting.scope = hooks.with_recorder(setting.scope)
         known = router.plans.plans.get((account, call.model))
         if (
             known is not None
@@ -159,8 +174,7 @@ class RoutedRequests(RoutedClient):
         """A call that a quote answers: its lanes are the real ones, of which nothing is learnt."""
         clock, plans = self._router.clock, self._router.plans
         policy = policy.model_copy(update={"journal": None, "budget": None, "start_jitter": 0.0})
-        exchange.account, exchange.ends_reads_in_time = self._account(), True
-        account = exchange.account
+        account, exchange.ends_reads_in_time = exchange.account, True
         status = plans.status(account, call.model)
         plan = plan_call(call, policy, status, exchange.facts, stock=is_off())
         capacity = LimiterRegistry()
@@ -381,12 +395,17 @@ class CallExchange:
             except RuntimeError:
                 self.check_open()  # what openai 3 raises for one closed at this very moment
                 raise
-            return (yield from self._served(state, result))
+            return (yield from self._served(result, partial(owner_of_stream, state)))
 
     def read(self, state: CallState, response: Any) -> Steps[Served]:
         """The end of an attempt whose HTTP response came in another way."""
         result = yield from self._parsed(state, response)
-        return (yield from self._served(state, result))
+        return (yield from self._served(result, partial(owner_of_stream, state)))
+
+    def read_for(self, owner: StreamOwner, response: Any) -> Steps[Served]:
+        """The result of an HTTP response that comes from a gateway; ``owner`` gets its stream."""
+        result = yield from self._processed(read_options(self.options, self._read_body), response)
+        return (yield from self._served(result, lambda: owner))
 
     def _parsed(self, state: CallState, response: Any) -> Steps[Any]:
         """The SDK's result for an HTTP response that it has not received itself."""
@@ -399,6 +418,9 @@ class CallExchange:
             self.answer = None
         else:
             options = read_options(self.options, partial(self._received, state))
+        return (yield from self._processed(options, response))
+
+    def _processed(self, options: Any, response: Any) -> Steps[Any]:
         return (
             yield Request(
                 partial(
@@ -419,15 +441,18 @@ class CallExchange:
             MalformedAnswerError: it is no answer.
         """
         headers = response.headers
-        self._request_id = headers.get("x-request-id")
         if any(map(headers.__contains__, STATED)):
             state.headers_received(headers)
+        self._read_body(response, stream)
+
+    def _read_body(self, response: Any, stream: bool) -> None:
+        self._request_id = response.headers.get("x-request-id")
         if not stream and response.is_closed:
             body = _decoded(self._call.endpoint, response)
             self.answer = Answer(body, response.content, self._request_id)
             response.json = DecodedBody(response.content, body)
 
-    def _served(self, state: CallState, result: Any) -> Steps[Served]:
+    def _served(self, result: Any, owner: Callable[[], StreamOwner]) -> Steps[Served]:
         unread = self._stream and isinstance(result, BaseAPIResponse)
         if unread:  # of with_streaming_response: its parse() returns the same stream again
             parsed = yield Request(result.parse)
@@ -443,7 +468,7 @@ class CallExchange:
                 return Served(result, self.answer, self._request_id, error=error)
         if not self._stream or not isinstance(parsed, self.client._stream_class):
             return Served(result, self.answer, self._request_id)
-        yield Request(partial(parsed.open, owner_of_stream(state), readable_as_bytes=unread))
+        yield Request(partial(parsed.open, owner(), readable_as_bytes=unread))
         return Served(result, stream=parsed)
 
     def send_raw(self, options: Any) -> Any:

@@ -52,5 +52,5 @@ def record_calls(
         for sink in sinks:
             notify(sink, record)
 
-    with reporting("record_calls", scope, on_report):
+    with reporting("record_calls", scope, on_report, labels):
         yield totals

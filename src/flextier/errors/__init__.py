@@ -18,6 +18,7 @@ a call has begun, its error carries ``.report``, the :class:`flextier.CallReport
         ├── BackgroundUnfinished         a background response was cancelled or abandoned
         ├── BatchNotSent                 a batch's lines could not be written to disk
         ├── BatchUnfinished              the batch ended without a response for the call
+        ├── GatewayUnavailable           the gateway cannot be reached
         ├── MalformedAnswerError         the response was not the expected JSON
         ├── StreamInterruptedError       a stream ended before the response was complete
         └── openai.APITimeoutError
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         Detached,
         FlexDeadlineExceeded,
         FlexUnavailable,
+        GatewayUnavailable,
         MalformedAnswerError,
         StreamInterruptedError,
     )
@@ -60,6 +62,7 @@ __all__ = [
     "Detached",
     "FlexDeadlineExceeded",
     "FlexUnavailable",
+    "GatewayUnavailable",
     "MalformedAnswerError",
     "PolicyError",
     "StreamInterruptedError",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flextier._utils.clock import Clock
+from flextier.calls import hooks
 from flextier.calls.answer import Answer, Facts
 from flextier.calls.call import Call
 from flextier.calls.context import Scope
@@ -52,6 +53,14 @@ class CallSetting:
     """The limits of the call, each with where it comes from, for the report."""
     charges: Sequence[Callable[[CallReport], None]] = ()
     """Receive the report before all other callbacks: they count its cost."""
+    is_begun: bool = False
+    """Whether the hooks of this process know of the call."""
+
+    def begins(self, call: Call) -> None:
+        """Notify the hooks of this process, unless they know of the call."""
+        if not self.is_begun and (hooks.call_hooks or hooks.listeners):
+            self.is_begun = True
+            self.scope = hooks.with_hooks(self.scope, self.account.base_url, call)
 
 
 @dataclass(slots=True, eq=False)

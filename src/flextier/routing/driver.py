@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flextier._utils.clock import Clock
 from flextier._utils.interrupt import INTERRUPT
 from flextier._utils.safe_warn import callers_level
+from flextier.calls.context import RetryListener
+from flextier.calls.report import Retry
 from flextier.routing.call import CallState
 from flextier.routing.executors import deferred_executor
 from flextier.routing.reporting import retry_of
@@ -68,15 +70,14 @@ def _attempt(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served | No
             return served
         failed = state.reported_error(served)
     if state.is_retry and state.setting.scope.retries:
-        yield from _notify(state, failed)
+        yield from notify(state.setting.scope.retries, retry_of(state, failed))
     del failed  # as above: what the attempt held is not left to the garbage collector
     return None
 
 
-def _notify(state: CallState, error: Exception) -> Steps[None]:
+def notify(listeners: Iterable[RetryListener], retry: Retry) -> Steps[None]:
     """Notify the listeners of a retry, async ones included."""
-    retry = retry_of(state, error)
-    for listener in state.setting.scope.retries:
+    for listener in listeners:
         if inspect.isawaitable(awaitable := listener(retry)):
             yield Notify(listener, awaitable)
 

@@ -14,8 +14,10 @@ from starlette.types import Send
 
 from flextier._openai.error_transfer import error_to_dict
 from flextier.calls.report import Retry
+from flextier.errors import Detached
 from flextier.serve.answer import Headers, KeptAnswer
 from flextier.serve.answer_response import AnswerResponse, start, write
+from flextier.serve.calls import ENDS
 
 _HEAD: Headers = (
     ("content-type", "application/x-flextier-frames"),
@@ -62,13 +64,17 @@ class CallFrames(AnswerResponse):
         return True
 
     def _error(self, answer: KeptAnswer) -> dict[str, Any]:
-        """The error; with its answer where that is an upstream's, or the gateway's own words."""
-        assert self._call.error is not None
-        error: dict[str, Any] = {"error": error_to_dict(self._call.error)}
-        if self._call.failed_early and answer.head is not None:
+        """The error; with its answer if that has none. ``again``: the call may be repeated."""
+        error, head = self._call.error, answer.head
+        assert error is not None
+        again = isinstance(error, Detached) or ENDS in error.args
+        frame: dict[str, Any] = {"error": error_to_dict(error), "again": again}
+        if self._call.failed_early and head is not None:
             body = b"".join(answer.chunks).decode("utf-8", "replace")
-            error |= {"status": answer.head.status, "headers": answer.head.headers, "body": body}
-        return error
+            frame |= {"status": head.status, "headers": head.headers, "body": body}
+            if getattr(error, "status_code", head.status) != head.status:
+                frame["error"] = None  # it may quote the gateway's key
+        return frame
 
 
 async def _frame(send: Send, kind: str, value: Any) -> None:

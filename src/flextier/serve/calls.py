@@ -16,6 +16,8 @@ MAX_BYTES = 256 * 2**20
 MAX_ENDED = 50_000
 """Calls that are kept after their end."""
 
+ENDS = "the gateway ends: repeat the call in a moment"
+
 
 class IdInUse(Exception):
     """A call's id is that of another call, or of another caller's."""
@@ -119,7 +121,7 @@ class Calls:
         """Cancel the calls that run, and wait until they have ended."""
         running = [call for _, call in self._by_id.values() if not call.answer.complete]
         for call in running if cancel else ():
-            call.cancel("the gateway ends: repeat the call in a moment")
+            call.cancel(ENDS)
         for call in running:
             await call.ended()
 

@@ -32,9 +32,10 @@ class Upstream:
         self.name = name
         self.base_url = base_url.rstrip("/")
         limits = http.Limits(max_connections=connections, max_keepalive_connections=1000)
+        own = policy.replace(gateway=None)
         self._http = async_http_client(follow_redirects=False, limits=limits)
         self.client = AsyncFlexOpenAI(
-            api_key=api_key, base_url=self.base_url, policy=policy, http_client=self._http
+            api_key=api_key, base_url=self.base_url, policy=own, http_client=self._http
         )
 
     async def post(self, path: str, query: str, body: Any, headers: dict[str, str]) -> Any:

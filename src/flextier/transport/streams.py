@@ -173,6 +173,8 @@ class StreamOwner(NamedTuple):
     """How many choices the stream will have."""
     ends_reads_in_time: bool
     """Whether :class:`time_limit` ends the reads of the stream."""
+    lacks_report: Callable[[], bool] | None = None
+    """Returns whether the stream still has to bring the call's report; None: it brings none."""
 
 
 class _StreamBase:
@@ -201,9 +203,13 @@ class _StreamBase:
 
     @property
     def _may_have_usage(self) -> bool:
-        """Whether the rest of a stream that is closed may have its usage, and can be read."""
-        progress = self._progress
-        if self._end_reported or self._pulling or not progress.complete or progress.usage:
+        """Whether the rest of a stream that is closed may have its usage, or its report, and can be
+        read."""
+        progress, owner = self._progress, self._owner
+        if self._end_reported or self._pulling or not progress.complete:
+            return False
+        lacks_report = None if owner is None else owner.lacks_report
+        if progress.usage and (lacks_report is None or not lacks_report()):
             return False
         return self.response.is_closed or self._ends_reads_in_time
 
@@ -270,6 +276,8 @@ class _StreamBase:
         if limit <= 0 or (self._end_reported and not self._owner.ends_reads_in_time):
             raise self._timeout(self.response.request)
         is_answered = self._progress.complete and self._is_answered
+        if self._owner.lacks_report is not None:
+            return limit
         return min(limit, _REST_SECONDS) if is_answered else limit
 
     def _timeout(self, request: Any) -> Exception:
