@@ -8,6 +8,7 @@ BUILDS_ITS_OWN = (
     "builds its own: [`flextier exec`, `flextier.install()`](how-to/programs-you-cannot-edit.md)"
 )
 
+REPOSITORY = "https://github.com/flextier/flextier/blob/main"
 STREAMS = "its own count leaves out streams, for which it does not ask for usage"
 
 
@@ -157,6 +158,13 @@ TOOLS = (
         "Microsoft Agent Framework",
         ("agent-framework-core==1.23.0", "agent-framework-openai==1.17.0"),
         "`OpenAIChatClient(async_client=AsyncFlexOpenAI())`",
+    ),
+    Tool(
+        "daft",
+        "Daft",
+        ("daft==0.7.26", "numpy==2.3.5"),
+        f"a provider for `prompt()`: [an example]({REPOSITORY}/examples/daft/flex_provider.py)",
+        remark="its extra `openai` pins openai<2.39, so it is left out",
     ),
     Tool(
         "graphiti",
