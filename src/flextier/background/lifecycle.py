@@ -116,6 +116,11 @@ class BackgroundLifecycle:
         if self.wake is not None:
             self.wake()
 
+    @property
+    def is_submitted(self) -> bool:
+        """Whether the response is created and, when last polled, had not ended."""
+        return self.response_id is not None and self._last is not None and not self._last.ended
+
     # --- the steps ----------------------------------------------------------------------------
 
     def steps(self) -> Steps:

@@ -50,11 +50,15 @@ class ClientWaiters:
             with self._lock:
                 self._waiting.discard(waiter)
 
-    def stop(self, why: str) -> int:
-        """End all waits (``"closed"``), or those of journaled calls (``"detached"``); how many."""
+    def stop(self, why: str, *, submitted: bool = False) -> int:
+        """End all waits (``"closed"``), or those of journaled calls (``"detached"``); how many.
+
+        ``submitted``: only those whose response is known not to have ended.
+        """
         with self._lock:
             self._closed = self._closed or why == "closed"
             waiting = [x for x in self._waiting if why == "closed" or x.entry is not None]
+            waiting = [x for x in waiting if x.is_submitted or not submitted]
         notified = set()
         for waiter in waiting:
             with suppress(RuntimeError):  # its event loop has ended
@@ -100,11 +104,14 @@ async def await_stopped(waiters: ClientWaiters) -> None:
             await anyio.sleep(_CHECK_INTERVAL)
 
 
-def detach() -> int:
-    """Detach all calls whose responses a journal has; return how many."""
+def detach(*, submitted: bool = False) -> int:
+    """Detach all calls whose responses a journal has; return how many.
+
+    ``submitted``: only those whose response is known not to have ended.
+    """
     with _LOCK:
         all_waiters = list(_BY_CLIENT.values())
-    return sum(waiters.stop("detached") for waiters in all_waiters)
+    return sum(waiters.stop("detached", submitted=submitted) for waiters in all_waiters)
 
 
 def _reset() -> None:

@@ -224,10 +224,11 @@ class BatchManager:
         if not workers:
             self._open.pop(worker.group, None)
 
-    def detach(self) -> int:
+    def detach(self, *, submitted: bool = False) -> int:
         """Detach all calls that a journal has; return how many."""
         with self.lock:
-            wakes = [wake for worker in self.by_tag.values() for wake in worker.detach()]
+            workers = [x for x in self.by_tag.values() if x.is_submitted or not submitted]
+            wakes = [wake for worker in workers for wake in worker.detach()]
         wake_all(wakes)
         return len(wakes)
 
@@ -246,9 +247,9 @@ MANAGERS = LatelyUsed[AccountKey, BatchManager](BatchManager)
 after_fork_in_child(MANAGERS.reset)  # their threads run in the parent process only
 
 
-def detach() -> int:
+def detach(*, submitted: bool = False) -> int:
     """Detach all calls of this process that wait for batches, or background responses, that a
-    journal has.
+    journal has; with ``submitted``, those whose batch or response is created and has not ended.
 
     They raise :class:`flextier.Detached`; batches and responses go on, and the same calls with the
     same journal get the answers. For programs that have to end, as after SIGTERM.
@@ -256,7 +257,10 @@ def detach() -> int:
     Returns:
         The number of detached calls.
     """
-    return waiters.detach() + sum(manager.detach() for manager in list(MANAGERS.values()))
+    managers = list(MANAGERS.values())
+    return waiters.detach(submitted=submitted) + sum(
+        x.detach(submitted=submitted) for x in managers
+    )
 
 
 @atexit.register

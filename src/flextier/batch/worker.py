@@ -91,6 +91,11 @@ class BatchWorker:
         self.calls.close()
         return wakes
 
+    @property
+    def is_submitted(self) -> bool:
+        """Whether the batch is created and, when last polled, had not ended."""
+        return self._batch is not None and self._batch.status not in TERMINAL
+
     def wake(self) -> None:
         """Wake the thread."""
         self._wait.wake()

@@ -66,6 +66,13 @@ class RunArguments(TypedDict, total=False):
     """Whether to replace an output that this run did not write; False by default."""
     errors: PathLike | None
     """The file for failed rows. None: ``OUTPUT.errors.jsonl``."""
+    submit: bool
+    """Whether to end when the calls that wait for a batch or a background response are created and
+    in the journal; False by default: the run waits for them. Such a run fetches what is done, too.
+    """
+    collect: bool
+    """Whether to fetch what was submitted and is done, and to send no other call; False by
+    default."""
     receipt: PathLike | None
     """A file for the receipt, as JSON. None: there is none; the result has it."""
     progress: bool | OnProgress | None
@@ -80,10 +87,12 @@ _DEFAULTS: dict[str, Any] = {
     "with_cost": False,
     "retry_errors": False,
     "overwrite": False,
+    "submit": False,
+    "collect": False,
 }
 _UNCHECKED = (
     "key", "input_column", "output_column", "order", "with_cost", "retry_errors", "overwrite",
-    "progress",
+    "progress", "submit", "collect",
 )  # fmt: skip
 
 
@@ -124,6 +133,8 @@ class RunOptions:
     with_cost: bool
     retry_errors: bool
     overwrite: bool
+    submit: bool
+    collect: bool
     progress: bool | OnProgress | None
 
     @property
@@ -158,6 +169,7 @@ def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]
         names = lanes.split(",") if isinstance(lanes, str) else lanes
         lanes = tuple(name.strip() for name in names if name.strip())
         FlexPolicy.check({"lanes": lanes})
+    _check_submit(given, lanes)
     deadline = _seconds(given["deadline"], given["until"])
     if given["order"] not in ("input", "done"):
         raise BulkError(f"order (--order) is input or done, not {given['order']!r}")
@@ -181,6 +193,20 @@ def options(input: PathLike, output: PathLike, **arguments: Unpack[RunArguments]
     )
     _check_files(checked)
     return checked
+
+
+def _check_submit(given: dict[str, Any], lanes: tuple[str, ...] | None) -> None:
+    """Check that a run which does not wait for its calls has lanes on which they go on."""
+    if given["submit"] and given["collect"]:
+        raise BulkError(
+            "submit (--submit) fetches what is done, too: leave collect (--collect) out"
+        )
+    named = lanes is not None and lanes != (AUTO,)
+    if given["submit"] and named and all(EXECUTIONS[x] == "direct" for x in lanes or ()):
+        raise BulkError(
+            "submit (--submit) needs a lane whose calls go on without the program: batch or "
+            "background in lanes (--lanes)"
+        )
 
 
 def _seconds(deadline: Duration | None, until: str | None) -> float | None:

@@ -125,7 +125,9 @@ def summary(result: BulkResult) -> list[str]:
         lines.append("no call went through flextier: nothing is known of their cost")
     if result.failed:
         lines.append(f"{result.failed:,} rows failed: {result.errors}")
-    if result.pending:
+    if result.pending and result.stopped in ("submitted", "collected"):
+        lines += _not_ready(result)
+    elif result.pending:
         why = {
             "interrupted": "interrupted",
             "deadline": "the deadline has passed",
@@ -138,6 +140,13 @@ def summary(result: BulkResult) -> list[str]:
     if totals.calls:
         lines += ["", *str(result.receipt).splitlines()]
     return lines
+
+
+def _not_ready(result: BulkResult) -> Iterator[str]:
+    if result.submitted:
+        yield f"{result.submitted:,} rows are submitted, and not done yet: --collect fetches them"
+    if rest := result.pending - result.submitted:
+        yield f"{rest:,} rows have calls that are not submitted: --submit submits them"
 
 
 def _clock(seconds: float) -> str:

@@ -11,7 +11,7 @@ from flextier.costs.receipt import Receipt
 from flextier.costs.totals import CostTotals
 from flextier.pricing.span import Span
 
-Reason = Literal["interrupted", "deadline", "budget", "storage"]
+Reason = Literal["interrupted", "deadline", "budget", "storage", "submitted", "collected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,9 @@ class BulkResult:
     quoted: Span[Decimal] | None = None
     """What ``--quote`` has said of the run; None: nothing."""
 
+    submitted: int = 0
+    """Pending rows whose call is a line of a batch, or a background response, that goes on."""
+
     @property
     def receipt(self) -> Receipt:
         """What was quoted, paid and saved, all starts of the run together."""
@@ -53,9 +56,16 @@ class BulkResult:
 
     @property
     def exit_status(self) -> int:
-        """Of the command: 0 all rows are done, 1 rows failed or are pending, 130 interrupted."""
+        """Of the command: 0 all rows are done, 1 rows failed or are pending, 130 interrupted.
+
+        With ``submit``: 0 all that are not done are submitted; ``collect``: 3 rows are pending.
+        """
         if self.stopped == "interrupted":
             return 130
+        if self.stopped == "collected":
+            return 3
+        if self.stopped == "submitted" and self.pending == self.submitted:
+            return 1 if self.failed else 0
         return 1 if self.failed or self.pending else 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -20,13 +20,13 @@ from flextier.bulk.input_formats import InputSource, fingerprint, source_of
 from flextier.bulk.options import OnProgress, RunOptions
 from flextier.bulk.output_files import write_errors, write_output, write_part
 from flextier.bulk.quote_file import saved_quote
-from flextier.bulk.result import BulkResult, Progress
+from flextier.bulk.result import BulkResult, Progress, Reason
 from flextier.bulk.row import Row, input_selector, listed, taken
 from flextier.bulk.row_source import RowSource
 from flextier.bulk.runnables import Target, WorkerThreads, target_of
 from flextier.bulk.signals import stop_on_signals
 from flextier.bulk.state_dir import check_settings, create_state_dir, locked
-from flextier.bulk.worker import RowWorkers
+from flextier.bulk.worker import DETACHED, RowWorkers
 from flextier.calls.context import block, current_scope, listen, scoped
 from flextier.calls.report import CallReport
 from flextier.costs.records import record_of
@@ -151,7 +151,8 @@ class _Runner:
     def _count(self, report: CallReport) -> None:
         """Count what a call cost, and add its record to its row."""
         record = record_of(report)
-        self._totals.add(record)
+        if report.error not in DETACHED:  # such a call goes on, and is counted at its end
+            self._totals.add(record)
         if (row := ROW.get()) is not None:
             row.records.append(record)
 
@@ -215,7 +216,8 @@ class _Runner:
             elapsed=workers.elapsed,
             output=run_options.output if is_complete else None,
             errors=run_options.errors if workers.failed else None,
-            stopped=None if is_complete else workers.stop.reason,
+            stopped=None if is_complete else workers.stop.reason or _mode(run_options),
+            submitted=workers.submitted,
             budget=run_options.budget,
             quoted=saved_quote(run_options, self.target.label),
         )
@@ -271,6 +273,11 @@ class _Runner:
             number += 1
             self.database.set_meta({"version": number, "input": self._input_fingerprint})
         return number
+
+
+def _mode(run_options: RunOptions) -> Reason | None:
+    """Why a run ends with pending rows that nothing has stopped."""
+    return "submitted" if run_options.submit else "collected" if run_options.collect else None
 
 
 def _check_columns(run_options: RunOptions, columns: Collection[str]) -> None:

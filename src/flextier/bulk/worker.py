@@ -37,7 +37,8 @@ _UNSENT = {
     JournalError.__name__: "the journal cannot be used",
 }
 """Errors of calls that were not sent, as they could not be written to the disk."""
-_DETACHED = (BackgroundDetached.__name__, BatchDetached.__name__)
+DETACHED = (BackgroundDetached.__name__, BatchDetached.__name__)
+"""Errors of calls that go on without this process."""
 _MAX_BACKLOG = 10_000
 """Finished rows that are not on the disk yet: with more of them, no new row begins."""
 _CHECK_INTERVAL = 0.01
@@ -69,6 +70,8 @@ class RowWorkers:
         self._begun = 0
         self._has_checked_calls = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self.submitted = 0
+        """Rows whose call was left to go on without this process."""
         self._waiter: asyncio.Future[None] | None = None
         self._started_at = monotonic()
         self._finished = {DONE: 0, FAILED: 0}
@@ -95,6 +98,13 @@ class RowWorkers:
 
     async def __call__(self) -> None:
         """Run all rows, or until the run is stopped; return when none is in flight."""
+        leaving = asyncio.create_task(self._leave_submitted())
+        try:
+            await self._run_rows()
+        finally:
+            leaving.cancel()
+
+    async def _run_rows(self) -> None:
         try:
             await self._begin_rows()
         except BulkError as error:
@@ -184,6 +194,12 @@ class RowWorkers:
             await self._abandon_rows()
             raise
 
+    async def _leave_submitted(self) -> None:
+        """End rows whose calls go on without this process, if the run does not wait for them."""
+        while self.run_options.submit or self.run_options.collect:
+            await asyncio.sleep(_DETACH_INTERVAL)
+            detach(submitted=True)
+
     async def _abandon_rows(self) -> None:
         self.stop.abort()
         if self._tasks:
@@ -200,6 +216,7 @@ class RowWorkers:
         # The task has its own context: nothing has to be reset.
         ROW.set(row)
         CALL_ENTRIES.set(row.journal_entries)
+        row.journal_entries.known_only = self.run_options.collect
         options = self.run_options
         try:
             value = self.select_input(row)
@@ -225,7 +242,7 @@ class RowWorkers:
         """Record why a row failed; a row that the run itself ended stays pending."""
         if isinstance(error, (BatchNotSent, JournalError)):
             self._storage_failed(error)
-        if self._is_end_of_run(error) or self._was_ended_by_run(row):
+        if self._was_ended_by_run(row) or self._is_end_of_run(error):
             self.source.release(row)
             return
         line = error_line(row, str(error) if isinstance(error, RowProblem) else error)
@@ -244,7 +261,8 @@ class RowWorkers:
         if last == FlexDeadlineExceeded.__name__ and self.overrides.is_over(NEAR_END):
             self.stop.drain("deadline")
             return True
-        return last in _DETACHED
+        self.submitted += last in DETACHED and self.stop.reason is None
+        return last in DETACHED or row.journal_entries.refused
 
     def _storage_failed(self, reason: Exception | str) -> None:
         """End the run, as calls cannot be sent: the journal or ``TMPDIR`` cannot be written to."""

@@ -62,6 +62,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--errors", metavar="FILE", help="for failed rows [OUTPUT.errors.jsonl]")
     parser.add_argument(
+        "--submit",
+        action="store_true",
+        help="end when batches and background responses are created; fetch what is done",
+    )
+    parser.add_argument(
+        "--collect", action="store_true", help="fetch what was submitted and is done; send no more"
+    )
+    parser.add_argument(
         "--receipt", metavar="FILE", help="for what was quoted, paid and saved, as JSON [none]"
     )
     parser.add_argument("--json", action="store_true", help="progress and result as lines of JSON")
@@ -79,7 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the rows; returns 0: all are done, 1: some failed or are pending, 2: it cannot begin.
 
-    130 after Ctrl-C. A quote returns 0, or 1 if its cost is unknown.
+    130 after Ctrl-C. With --submit, 0 also if what is not done is submitted; with --collect, 3 if
+    rows are pending. A quote returns 0, or 1 if its cost is unknown.
     """
     # Imported here, so that `--help` loads no client.
     from flextier.bulk.errors import BulkError, InputError, StorageError

@@ -11,6 +11,7 @@ from functools import partial
 from flextier._openai.private_names import dumps
 from flextier._utils.clock import Clock
 from flextier._utils.safe_warn import safe_warn
+from flextier.errors import Detached
 from flextier.journal.cache_key import cache_key
 from flextier.journal.errors import JournalError, JournalLocked, JournalWarning
 from flextier.journal.journal import Journal
@@ -60,6 +61,10 @@ class CallEntry:
         self.entry = JournalEntry(key, 0, "busy")
         self._collected = CALL_ENTRIES.get()
         self._claim()
+        if self._collected is not None and self._collected.known_only and not self._is_known:
+            self.release()
+            self._collected.refused = True
+            raise Detached("the call is not submitted yet, and only what was submitted is fetched")
         # A shared entry is never used up.
         if self._collected is not None and policy.journal_duplicates != "once":
             self._collected.append(self)
@@ -107,6 +112,11 @@ class CallEntry:
     def answer(self) -> JournaledResponse | None:
         """The response that the journal has; None: it has none."""
         return self.entry.answer
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether the call was submitted before, or has its response."""
+        return self.answer is not None or self.pending_lane is not None
 
     @property
     def place(self) -> BatchPlace | None:
@@ -254,12 +264,16 @@ class CallEntry:
 class CallEntries(list[CallEntry]):
     """The entries of the calls of one task, in the order in which the calls began."""
 
-    __slots__ = ("error",)
+    __slots__ = ("error", "known_only", "refused")
 
     def __init__(self) -> None:
         super().__init__()
         self.error: JournalError | None = None
         """Why the last call was not sent: the journal could not be used. None: it could."""
+        self.known_only = False
+        """Whether no call may be sent that was not submitted before."""
+        self.refused = False
+        """Whether such a call was refused."""
 
 
 CALL_ENTRIES: ContextVar[CallEntries | None] = ContextVar("flextier_call_entries", default=None)

@@ -1,0 +1,154 @@
+"""Submit now, collect later: the program ends, the calls go on, and nothing is paid twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from flextier.bulk import BulkError, run
+from flextier.sim import BackgroundWeather, BatchWeather, Simulator, Weather
+from tests.bulk.helpers import COMMAND, read_jsonl, write_jsonl
+
+WORK = """
+from flextier import AsyncFlexOpenAI, FlexPolicy
+
+policy = FlexPolicy(batch_window=0.2, batch_poll_interval=0.2, background_poll_interval=0.2)
+client = AsyncFlexOpenAI(policy=policy)
+
+async def ask(row):
+    answer = await client.responses.create(model="gpt-6.2-sol", input=row["text"])
+    return answer.output_text
+
+async def ask_twice(row):
+    first = await ask(row)
+    return await ask({"text": f"Judge this. {first}"})
+"""
+DAY = 86_000.0
+
+
+class Night:
+    """A simulator whose clock a test sets: batches take hours, which pass at once."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        batch = BatchWeather(validating=60, seconds=(20_000, 40_000))
+        background = BackgroundWeather(queued=10_000, seconds=10_000)
+        self.sim = Simulator(
+            Weather(batch=batch, background=background),
+            clock=lambda: self.now,
+            record_paid=True,
+        )
+
+    def passes(self) -> None:
+        """It is the next day."""
+        self.now += DAY
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Iterator[Night]:
+    """A simulator, and a directory with 40 rows and something to run over them."""
+    (tmp_path / "night_work.py").write_text(WORK)
+    write_jsonl(tmp_path / "in.jsonl", ({"text": f"Row {n} is here."} for n in range(40)))
+    made = Night()
+    with made.sim:
+        yield made
+
+
+def started(night: Night, place: Path, *options: str, target: str = "ask") -> Any:
+    """A process that runs the rows."""
+    return subprocess.Popen(
+        [*COMMAND, "run", f"night_work:{target}", "in.jsonl", "out.jsonl", "--json", *options],
+        cwd=place,
+        env={**os.environ, "OPENAI_BASE_URL": night.sim.base_url, "OPENAI_API_KEY": "x"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ran(*arguments: Any, **options: Any) -> tuple[int, dict[str, Any]]:
+    """Its exit status and result."""
+    process = started(*arguments, **options)
+    out, err = process.communicate()
+    assert out, err
+    return process.returncode, json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("lanes", ["batch", "background"])
+def test_the_next_day(lanes: str, night: Night, tmp_path: Path) -> None:
+    """Submit ends at once; collect says what is not done; the next day every row is there."""
+    status, result = ran(night, tmp_path, "--lanes", lanes, "--submit")
+    assert (status, result["done"], result["submitted"], result["pending"]) == (0, 0, 40, 40)
+    assert result["stopped"] == "submitted"
+    assert (result["totals"]["failed_calls"], result["receipt"]["possibly_billed_attempts"]) == (0, 0)
+    status, result = ran(night, tmp_path, "--lanes", lanes, "--collect")
+    assert (status, result["submitted"], result["stopped"]) == (3, 40, "collected")
+    night.passes()
+    status, result = ran(night, tmp_path, "--lanes", lanes, "--collect")
+    assert (status, result["done"], result["stopped"]) == (0, 40, None)
+    assert [row["text"] for row in read_jsonl(tmp_path / "out.jsonl")] == [
+        f"Row {n} is here." for n in range(40)
+    ]
+    paid = night.sim.paid()
+    assert (paid["lines"], paid["twice"]) == (40, [])
+    (lane,) = result["receipt"]["lanes"]
+    assert result["receipt"]["lanes"][lane]["calls"] == 40
+
+
+def test_a_chain_over_two_nights(night: Night, tmp_path: Path) -> None:
+    """Collect sends nothing new; the same command again submits the next calls of each row."""
+    lanes = "--lanes", "batch"
+    assert ran(night, tmp_path, *lanes, "--submit", target="ask_twice")[0] == 0
+    night.passes()
+    status, result = ran(night, tmp_path, *lanes, "--collect", target="ask_twice")
+    assert (status, result["done"], result["submitted"], result["pending"]) == (3, 0, 0, 40)
+    assert night.sim.stats()["batches"]["created"] == 1
+    status, result = ran(night, tmp_path, *lanes, "--submit", target="ask_twice")
+    assert (status, result["submitted"]) == (0, 40)
+    night.passes()
+    status, result = ran(night, tmp_path, *lanes, "--submit", target="ask_twice")
+    assert (status, result["done"]) == (0, 40)
+    paid = night.sim.paid()
+    assert (paid["lines"], paid["twice"]) == (80, [])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("lanes", ["batch", "background"])
+def test_kills(lanes: str, seed: int, night: Night, tmp_path: Path) -> None:
+    """Killed while it submits and while it collects: every row is there once, paid once."""
+    random = Random(f"{lanes} {seed}")
+    options = ("--lanes", lanes)
+    for mode in ("--submit", "--collect"):
+        for _ in range(3):
+            process = started(night, tmp_path, *options, mode)
+            time.sleep(random.uniform(0.3, 3.0))
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        while ran(night, tmp_path, *options, "--submit")[0]:
+            pass
+        night.passes()
+    status, result = ran(night, tmp_path, *options, "--collect")
+    assert (status, result["done"]) == (0, 40)
+    assert len(read_jsonl(tmp_path / "out.jsonl")) == 40
+    paid = night.sim.paid()
+    assert paid["lines"] == 40
+    assert paid["twice"] == []
+
+
+def test_what_is_wrong(tmp_path: Path) -> None:
+    """Flex alone cannot be submitted; both at once say too much."""
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "x"}])
+    with pytest.raises(BulkError, match=r"--submit\) needs a lane"):
+        run(print, source, tmp_path / "out.jsonl", submit=True, lanes="flex,standard")
+    with pytest.raises(BulkError, match="leave collect"):
+        run(print, source, tmp_path / "out.jsonl", submit=True, collect=True)
