@@ -89,7 +89,10 @@ def test_the_next_day(lanes: str, night: Night, tmp_path: Path) -> None:
     status, result = ran(night, tmp_path, "--lanes", lanes, "--submit")
     assert (status, result["done"], result["submitted"], result["pending"]) == (0, 0, 40, 40)
     assert result["stopped"] == "submitted"
-    assert (result["totals"]["failed_calls"], result["receipt"]["possibly_billed_attempts"]) == (0, 0)
+    assert (result["totals"]["failed_calls"], result["receipt"]["possibly_billed_attempts"]) == (
+        0,
+        0,
+    )
     status, result = ran(night, tmp_path, "--lanes", lanes, "--collect")
     assert (status, result["submitted"], result["stopped"]) == (3, 40, "collected")
     night.passes()

@@ -25,8 +25,9 @@ def run(
     in flight are finished, a second Ctrl-C at once; the result says so, and nothing is raised.
 
     Args:
-        runnable: a LangChain Runnable, an LLM, query engine or chat engine of LlamaIndex, or a
-            function of one argument, async or not (sync ones run in threads).
+        runnable: a LangChain Runnable; an LLM, query engine, chat engine, agent, workflow or
+            evaluator of LlamaIndex; or a function of one argument, async or not (sync ones run in
+            threads), whose items are collected if it is a generator.
         input: a ``.jsonl``, ``.csv`` or ``.parquet`` file; it is streamed.
         output: the same; the input's columns and the response. Written when all rows are finished.
         **arguments: :class:`flextier.bulk.options.RunArguments`.

@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +34,7 @@ class Target:
 
 
 def target_of(runnable: Any, threads: WorkerThreads, label: str | None = None) -> Target:
-    """How to call a LangChain Runnable, an LLM or engine of LlamaIndex, or a function.
+    """How to call a Runnable of LangChain, an object of LlamaIndex, or a function.
 
     ``label`` is its name; None: the name of the function, or of its class.
     """
@@ -51,10 +51,17 @@ def target_of(runnable: Any, threads: WorkerThreads, label: str | None = None) -
                     "needs the whole response: build the engine with streaming=False"
                 )
             return Target(_text_only(getattr(runnable, method)), True, name)
+    if hasattr(runnable, "aevaluate"):
+        return Target(_evaluation(runnable.aevaluate), False, name)
+    kinds = {kind.__name__ for kind in type(runnable).__mro__}
+    if kinds & {"BaseWorkflowAgent", "AgentWorkflow"}:
+        return Target(_text_only(lambda text: runnable.run(user_msg=text)), True, name)
+    if "Workflow" in kinds:
+        return Target(_workflow(runnable.run), False, name)
     if not callable(runnable):
         raise BulkError(
-            f"a {type(runnable).__name__} cannot be run: give a LangChain Runnable, an LLM or "
-            "query engine of LlamaIndex, or a function"
+            f"a {type(runnable).__name__} cannot be run: give a LangChain Runnable, an LLM, query "
+            "engine, agent, workflow or evaluator of LlamaIndex, or a function"
         )
     return Target(_function(runnable, threads), False, name)
 
@@ -98,23 +105,53 @@ def _text_only(method: Invoke) -> Invoke:
     return invoke
 
 
+def _evaluation(method: Callable[..., Awaitable[Any]]) -> Invoke:
+    """An evaluator of LlamaIndex, given the columns that are called like its arguments."""
+    names = set(inspect.signature(method).parameters) - {"kwargs"}
+
+    def invoke(row: Any) -> Awaitable[Any]:
+        if not isinstance(row, dict):
+            row = {"response": row}
+        given = {name: value for name, value in row.items() if name in names}
+        if isinstance(given.get("contexts"), str):
+            given["contexts"] = [given["contexts"]]
+        return method(**given)
+
+    return invoke
+
+
+def _workflow(run: Callable[..., Awaitable[Any]]) -> Invoke:
+    """A workflow of LlamaIndex, whose start event gets the columns of the row."""
+    return lambda row: run(**(row if isinstance(row, dict) else {"input": row}))
+
+
 def _function(function: Callable[[Any], Any], threads: WorkerThreads) -> Invoke:
-    if _is_async(function):
+    if _is_a(inspect.isasyncgenfunction, function):
+        return lambda value: _collected(function(value))
+    if _is_a(inspect.iscoroutinefunction, function):
         return function
 
     async def invoke(value: Any) -> Any:
         response = await threads.run(function, value)
+        if inspect.isgenerator(response):
+            return await threads.run(list, response)
+        if inspect.isasyncgen(response):
+            return await _collected(response)
         # A lambda around an async function does not look like one.
         return await response if inspect.isawaitable(response) else response
 
     return invoke
 
 
-def _is_async(function: Any) -> bool:
+async def _collected(items: AsyncIterable[Any]) -> list[Any]:
+    return [item async for item in items]
+
+
+def _is_a(kind: Callable[[Any], bool], function: Any) -> bool:
+    """Whether a function, or an object that can be called, is of a kind."""
     while isinstance(function, partial):
         function = function.func
-    call = getattr(function, "__call__", None)  # noqa: B004 - its own
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+    return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004 - its own
 
 
 def load(spec: str) -> Any:

@@ -208,6 +208,9 @@ def _response(value: Any) -> Any:
         value, "source_nodes"
     ):  # LlamaIndex: an engine's response
         return to_plain(value.response)
+    if hasattr(value, "current_agent_name") and hasattr(value, "structured_response"):
+        made = value.structured_response  # LlamaIndex: AgentOutput
+        return to_plain(value.response if made is None else made)
     if hasattr(value, "logprobs") and isinstance(getattr(value, "text", None), str):
         return value.text  # LlamaIndex: CompletionResponse
     return _NO_MATCH

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runnable",
         metavar="MODULE:RUNNABLE",
-        help="a LangChain Runnable, an LLM or query engine of LlamaIndex, or a function, async or "
-        "not; a factory of one with () at its end",
+        help="a LangChain Runnable; an LLM, engine, agent, workflow or evaluator of LlamaIndex; or "
+        "a function, async or not; a factory of one with () at its end",
     )
     parser.add_argument("source", metavar="INPUT", help="a .jsonl, .csv or .parquet file")
     parser.add_argument("output", metavar="OUTPUT", help="the same; OUTPUT.run/ keeps what is done")
