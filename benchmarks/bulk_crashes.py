@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import random
-import sqlite3
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from flextier.sim import BatchWeather, Simulator, Weather
+from _crashes import account, journaled, moments, provider
 
 _RUNNABLE = """
 import os
@@ -48,8 +47,6 @@ _COMMAND = [
     "-c",
     "import sys; from flextier.cli import main; sys.exit(main())",
 ]
-_STARTS_IN = 1.5
-"""Seconds that a process takes to its first request, about."""
 
 
 @dataclass
@@ -126,23 +123,22 @@ def crash(
         file.writelines(json.dumps({"id": number}) + "\n" for number in range(rows))
     (place / "work.py").write_text(_RUNNABLE)
     chance, outcome, began = random.Random(seed), Outcome(rows), time.monotonic()
-    with _simulator(latency) as simulator:
+    with provider(latency) as simulator:
         arguments = ["--lanes", lanes, "--concurrency", str(concurrency)]
         start = _starter(place, simulator.base_url, calls, arguments)
-        choose = _batch_moments if "batch" in lanes else _moments
-        for moment in choose(chance, rows * calls, kills):
+        for moment in moments(chance, rows * calls, kills, lanes):
             outcome.starts += 1
             child = start()
-            moment(simulator, child)
+            moment(simulator, lambda: child.poll() is not None)  # noqa: B023 - is not kept
             child.kill()
             # One that was through already is no kill; the next start finds nothing to do.
             outcome.kills += child.wait() == -9
-            asked, batched = _known_to_journal(place / "out.jsonl.run" / "journal.db")
-            outcome.in_flight += asked
+            asked, batched = journaled(place / "out.jsonl.run" / "journal.db")
+            outcome.in_flight += len(asked)
             outcome.batched += batched
         outcome.starts += 1
         outcome.exit_status = start().wait()
-        _account(simulator, outcome)
+        outcome.paid, outcome.twice, outcome.twice_in_batches, _ = account(simulator)
     outcome.seconds = time.monotonic() - began
     if (output := place / "out.jsonl").exists():
         with output.open() as file:
@@ -150,39 +146,6 @@ def crash(
     if (errors := place / "out.jsonl.errors.jsonl").exists():
         outcome.failed = errors.read_text().count("\n")
     return outcome
-
-
-def _simulator(latency: float) -> Simulator:
-    batches = BatchWeather(validating=0.1, seconds=(0.2, 1.5), finalizing=0.1)
-    return Simulator(
-        Weather(batch=batches),
-        latency=latency,
-        flex_latency=latency,
-        keep_requests=1,
-        record_bodies=False,
-        record_paid=True,
-    )
-
-
-def _account(simulator: Simulator, outcome: Outcome) -> None:
-    """What the simulator was paid for."""
-    paid = simulator.paid()
-    outcome.paid = paid["payments"]
-    outcome.twice = sum(line["times"] - 1 for line in paid["twice"])
-    outcome.twice_in_batches = sum("batch" in line["lanes"] for line in paid["twice"])
-
-
-def _known_to_journal(journal: Path) -> tuple[int, int]:
-    """Calls that were asked and not answered, and lines of batches, by a killed run's journal."""
-    if not journal.exists():
-        return 0, 0
-    try:
-        connection = sqlite3.connect(journal)
-        states = dict(connection.execute("SELECT state, count(*) FROM calls GROUP BY state"))
-        connection.close()
-    except sqlite3.OperationalError:  # killed before there was a table
-        return 0, 0
-    return states.get("asked", 0), states.get("batched", 0)
 
 
 def _starter(
@@ -202,65 +165,6 @@ def _starter(
         return subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.DEVNULL)
 
     return start
-
-
-_Moment = Callable[[Simulator, "subprocess.Popen[bytes]"], None]
-
-
-def _moments(chance: random.Random, requests: int, kills: int) -> list[_Moment]:
-    """When to kill: mostly after a number of requests, sometimes after some seconds."""
-    late = max(kills // 10, 1)
-    counts = sorted(chance.randrange(requests) for _ in range(kills - late)) + [requests] * late
-    moments: list[_Moment] = []
-    for count in counts:
-        if count < requests and chance.random() < 0.1:
-            moments.append(_after(chance.uniform(0, _STARTS_IN)))
-        else:
-            moments.append(_at(count, chance.uniform(0, 0.05 if count < requests else 0.4)))
-    return moments
-
-
-_REQUESTS = ("/v1/files", "/v1/batches", "/v1/batches/{id}", "/v1/files/{id}/content")
-"""That a batch takes, in their order."""
-
-
-def _batch_moments(chance: random.Random, requests: int, kills: int) -> list[_Moment]:
-    """When to kill: at one of the requests that a batch takes, or after some seconds."""
-    moments: list[_Moment] = []
-    for _ in range(kills):
-        if chance.random() < 0.3:
-            moments.append(_after(chance.uniform(0, 3 * _STARTS_IN)))
-        else:
-            moments.append(_at_path(chance.choice(_REQUESTS), chance.uniform(0, 0.1)))
-    return moments
-
-
-def _at_path(path: str, then: float) -> _Moment:
-    def moment(simulator: Simulator, child: subprocess.Popen[bytes]) -> None:
-        before = simulator.stats()["paths"].get(path, 0)
-        ends = time.monotonic() + 4 * _STARTS_IN
-        while simulator.stats()["paths"].get(path, 0) == before and time.monotonic() < ends:
-            if child.poll() is not None:
-                return
-            time.sleep(0.002)
-        time.sleep(then)
-
-    return moment
-
-
-def _at(count: int, then: float) -> _Moment:
-    def moment(simulator: Simulator, child: subprocess.Popen[bytes]) -> None:
-        before = simulator.stats()["requests"]
-        # At least something of this start's own.
-        while simulator.stats()["requests"] < max(count, before + 1) and child.poll() is None:
-            time.sleep(0.002)
-        time.sleep(then)
-
-    return moment
-
-
-def _after(seconds: float) -> _Moment:
-    return lambda simulator, child: time.sleep(seconds)
 
 
 def main() -> int:
