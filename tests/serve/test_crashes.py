@@ -1,4 +1,4 @@
-"""A gateway that is killed again and again: every call is answered, and paid for once if it can be."""
+"""A gateway that is killed again and again: every call is answered, and paid for once."""
 
 from __future__ import annotations
 

@@ -22,16 +22,22 @@ POLICY = {
 }
 
 
+@pytest.mark.parametrize("named", [False, True])
 def test_calls_of_many_callers_are_one_batch(
-    flextier_sim: Simulator, monkeypatch: pytest.MonkeyPatch
+    flextier_sim: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: bool
 ) -> None:
+    """Also if a journal finds each by its own name."""
     patch_all(monkeypatch, "MAX_LINES", 24)  # the batch is created when the last call has come
-    policy = {**POLICY, "batch_window": 60}
+    policy: dict[str, Any] = {**POLICY, "batch_window": 60}
+    if named:
+        policy["journal"] = str(tmp_path / "journal.db")
     with gateway(flextier_sim, policy=policy) as served, ThreadPoolExecutor(24) as pool:
 
         def ask(number: int) -> Any:
             body = {"model": "gpt-5-mini", "input": f"Cat {number}?", "stream": number % 2 == 0}
             headers = {"x-flextier-lanes": "batch"}
+            if named:
+                headers["x-flextier-call"] = f"call-{number:04}"
             return http.post(f"{served.base_url}/responses", json=body, headers=headers, timeout=60)
 
         answers = list(pool.map(ask, range(24)))

@@ -57,9 +57,11 @@ class BatchCall:
         """What it must have in common with the other calls of its batch."""
         policy, min_calls = self.policy, self.ladder.lane.min_calls
         changes: dict[str, Any] = {}
+        if policy.journal_namespace:  # its journal entry exists by now
+            changes["journal_namespace"] = ""
         if policy.deadline is not None:  # calls leave a batch at deadlines of their own
             patience = min(policy.patience_seconds, _NO_LIMIT)
-            changes = {"deadline": None, "patience": patience}
+            changes |= {"deadline": None, "patience": patience}
         if min_calls > policy.batch_min_calls:
             changes["batch_min_calls"] = min_calls
         return GroupKey(
