@@ -83,7 +83,7 @@ def _usages_of_row(
         found.append(CallUsage(call, given, output, _cached(call.prompt, before)))
         before.append(call.prompt)
         del before[:-_MAX_PROMPTS]
-        shorter += max(0, call.written - (output.low or 0))
+        shorter += call.written  # its reasoning is not in a prompt, nor is what a program drops
         longer += math.inf if output.high is None else max(0, output.high - call.written)
     return found
 
