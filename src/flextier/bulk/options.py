@@ -20,6 +20,7 @@ from flextier.bulk.input_formats import format_of
 from flextier.bulk.result import Progress
 from flextier.lanes import AUTO, EXECUTIONS, LANES
 from flextier.policy import FlexPolicy
+from flextier.quotes.quote import Quote
 from flextier.variables import is_off
 
 PathLike = str | os.PathLike[str]
@@ -73,6 +74,9 @@ class RunArguments(TypedDict, total=False):
     collect: bool
     """Whether to fetch what was submitted and is done, and to send no other call; False by
     default."""
+    quoted: Quote | None
+    """A quote to compare the receipt with. None: that of ``flextier run --quote``, if there was
+    one."""
     receipt: PathLike | None
     """A file for the receipt, as JSON. None: there is none; the result has it."""
     progress: bool | OnProgress | None
@@ -92,7 +96,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 _UNCHECKED = (
     "key", "input_column", "output_column", "order", "with_cost", "retry_errors", "overwrite",
-    "progress", "submit", "collect",
+    "progress", "submit", "collect", "quoted",
 )  # fmt: skip
 
 
@@ -119,6 +123,7 @@ class RunOptions:
     output: Path
     errors: Path
     receipt: Path | None
+    quoted: Quote | None
     state_dir: Path
     """``OUTPUT.run``, the directory of the checkpoints and the journal."""
     key: str | None

@@ -28,6 +28,8 @@ def save_quote(run_options: RunOptions, label: str, quote: Quote, spent: Decimal
 
 def saved_quote(run_options: RunOptions, label: str) -> Span[Decimal] | None:
     """What was quoted for all starts of a run together; None: nothing was."""
+    if run_options.quoted is not None:
+        return run_options.quoted.cost
     try:
         kept = json.loads((run_options.state_dir / _NAME).read_bytes())
         if kept["run"] != _run(run_options, label):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
@@ -75,8 +76,8 @@ _IN_JSON = ("tools", "functions", "response_format", "text")
 
 
 def estimated_input(body: Mapping[str, Any]) -> int:
-    """An estimate of the tokens that a model reads: by the text of a request, with a quarter of a
-    token a letter, more for scripts that are not Latin, and a small picture's for each file."""
+    """An estimate of the tokens that a model reads: by the letters, digits and marks in the text of
+    a request, and a small picture's tokens for each file."""
     tokens = 0.0
     for name in ("messages", "instructions", "input"):
         if (value := body.get(name)) is not None:
@@ -89,11 +90,19 @@ def estimated_input(body: Mapping[str, Any]) -> int:
     return ceil(tokens)
 
 
+# Measured with tiktoken's cl100k_base: code, JSON, CSV, HTML and prose in English, German, Chinese
+# and Japanese have 0.89 to 1.32 times the estimate, Russian 1.42. o200k_base has fewer for these.
+_LETTER, _DIGIT, _MARK = 0.215, 0.5, 0.45
+_DIGITS, _MARKS = re.compile(r"\d"), re.compile(r"[^\w\s]|_")
+
+
 def _text_tokens(text: str) -> float:
-    if text.isascii():
-        return len(text) / _CHARACTERS_PER_TOKEN
-    # Greek, Cyrillic, Arabic, Hindi take a token for two or three letters, Chinese nearly one each.
-    return sum(0.25 if sign < "\u0370" else 0.4 if sign < "\u2e80" else 0.8 for sign in text)
+    digits, marks = len(_DIGITS.findall(text)), len(_MARKS.findall(text))
+    tokens = _LETTER * (len(text) - digits - marks) + _DIGIT * digits + _MARK * marks
+    if not text.isascii():  # more for a letter: of Latin ones, of Greek or Cyrillic, of Chinese
+        other = (sign for sign in text if sign > "\x7f")
+        tokens += sum(0.3 if x < "\u0370" else 0.15 if x < "\u2e80" else 0.75 for x in other)
+    return tokens
 
 
 def _texts(value: Any) -> Iterator[str]:
