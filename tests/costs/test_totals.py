@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flextier.calls.report import Attempt, CallReport
-from flextier.costs import CallRecord, CostTotals, record_of
+from flextier.costs import CallRecord, CostTotals, PriceBook, record_of, set_price_book
 from tests.costs.records import TAGS, records, report, reports
 
 SERVED = Attempt("standard", "served", 2.0, 200)
@@ -49,6 +49,39 @@ def test_a_report_counts_as_its_record(made: list[tuple[CallReport, set[str]]]) 
     by_records = CostTotals(record_of(one, tags=tags) for one, tags in made)
     assert by_reports.to_dict() == by_records.to_dict()
     assert str(by_reports.cost) == str(by_records.cost)
+
+
+def test_a_report_is_priced_by_the_book_of_its_time() -> None:
+    """Also where no figure was read before the book was changed."""
+    totals, one = CostTotals(), report()
+    totals.add_report(one)
+    cost = one.cost.total
+    before = set_price_book(PriceBook(rates={"o3": {"flex": {"input": "70", "output": "80"}}}))
+    try:
+        assert totals.cost == cost != one.cost.total
+    finally:
+        set_price_book(before)
+
+
+@pytest.mark.parametrize("read", ["calls", "cost", "by_model", "by_tag", "to_dict", "copy"])
+def test_every_reader_has_all_calls(read: str) -> None:
+    """However many have been reported since the last one."""
+    for calls in (1, 49, 50, 120):
+        totals = CostTotals()
+        for _ in range(calls):
+            totals.add_report(report(), ["a"])
+        found = getattr(totals, read)
+        match read:
+            case "calls":
+                assert found == calls
+            case "cost":
+                assert found == calls * (report().cost.total or 0)
+            case "by_model" | "by_tag":
+                assert next(iter(found.values())).calls == calls
+            case _:
+                assert (
+                    found() == getattr(CostTotals([record_of(report(), tags="a")] * calls), read)()
+                )
 
 
 def test_a_tag_has_its_calls() -> None:

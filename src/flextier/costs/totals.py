@@ -10,11 +10,15 @@ from typing import Any
 from flextier.calls.report import CallReport
 from flextier.costs.formatting import html, text
 from flextier.costs.records import CallRecord
-from flextier.costs.sums import Amounts, Counts, Sums, amounts_of, counts_of, of_report
+from flextier.costs.sums import Sums, of_record, of_report
+from flextier.pricing.price_book import prices_are_due
 
 _GROUPS = ("by_model", "by_lane", "by_tag")
+_MOST_REPORTS = 50
+"""Reports are priced fifty at a time, or when the totals are read: one after another they take a
+third of what one in the midst of a call takes."""
 
-_Entry = tuple[Counts, Amounts, str, str, Iterable[str]]
+_Entry = tuple[Sums, str, str, Iterable[str]]
 """What a call adds, its model, its lane, its tags."""
 
 
@@ -28,7 +32,9 @@ class CostTotals(Sums):
         print(totals)
     """
 
-    __slots__ = ("_busy", "_lock", "_waiting", "by_lane", "by_model", "by_tag")
+    __slots__ = (
+        "__weakref__", "_busy", "_by_lane", "_by_model", "_by_tag", "_lock", "_reports", "_waiting"
+    )  # fmt: skip
 
     by_model: dict[str, Sums]
     """Sums by the requested model."""
@@ -38,22 +44,35 @@ class CostTotals(Sums):
     """Sums by tag; a call with two tags is in both."""
 
     def __init__(self, records: Iterable[CallRecord] = ()) -> None:
+        self._reports: list[tuple[CallReport, tuple[str, ...]]] = []
         super().__init__()
         self._lock = threading.RLock()
         self._waiting: list[_Entry] = []
         self._busy = False
-        self.by_model, self.by_lane, self.by_tag = {}, {}, {}
+        for name in _GROUPS:
+            setattr(self, name, {})
         for record in records:
             self.add(record)
 
     def add(self, record: CallRecord) -> None:
         """Count a call."""
-        counts, amounts = counts_of(record), amounts_of(record)
-        self._enter((counts, amounts, record.model, record.lane, record.tags))
+        self._enter((of_record(record), record.model, record.lane, record.tags))
 
     def add_report(self, report: CallReport, tags: Iterable[str] = ()) -> None:
         """Count a call by its report, as :meth:`add` does by the record of it."""
-        self._enter((*of_report(report), report.model, report.lane, tags))
+        with self._lock:
+            if not self._reports:
+                prices_are_due(self)
+            self._reports.append((report, tuple(tags)))
+            if len(self._reports) >= _MOST_REPORTS:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Price the reports that are not counted yet, which reading any figure does, too."""
+        with self._lock:
+            while self._reports:
+                report, tags = self._reports.pop()
+                self._enter((of_report(report), report.model, report.lane, tags))
 
     def _enter(self, entry: _Entry) -> None:
         with self._lock:
@@ -76,6 +95,7 @@ class CostTotals(Sums):
     def _paused(self) -> Iterator[None]:
         """Count nothing inside: other threads wait, records of this one are added afterwards."""
         with self._lock:
+            self._settle()
             was_busy, self._busy = self._busy, True
             try:
                 yield
@@ -84,15 +104,15 @@ class CostTotals(Sums):
                 if not was_busy:
                     self._add_waiting()
 
-    def _add(
-        self, counts: Counts, amounts: Amounts, model: str, lane: str, tags: Iterable[str]
-    ) -> None:
-        self._count(counts, amounts)
+    def _add(self, call: Sums, model: str, lane: str, tags: Iterable[str]) -> None:
+        self._plus(call)
         groups = [(self.by_model, model), (self.by_lane, lane)]
-        for group, name in (*groups, *((self.by_tag, tag) for tag in dict.fromkeys(tags))):
+        if tags:
+            groups += [(self.by_tag, tag) for tag in dict.fromkeys(tags)]
+        for group, name in groups:
             if (sums := group.get(name)) is None:
                 sums = group[name] = Sums()
-            sums._count(counts, amounts)
+            sums._plus(call)
 
     def __getstate__(self) -> dict[str, Any]:
         now = self.copy()
@@ -165,3 +185,18 @@ class CostTotals(Sums):
 
     def _repr_html_(self) -> str:
         return html(now := self.copy(), now._groups())
+
+
+def _settled(name: str) -> Any:
+    stored = Sums.__dict__.get(name) or CostTotals.__dict__[f"_{name}"]
+
+    def read(totals: CostTotals) -> Any:
+        if totals._reports:
+            totals._settle()
+        return stored.__get__(totals)
+
+    return property(read, stored.__set__)
+
+
+for _name in (*Sums.__dataclass_fields__, *_GROUPS):
+    setattr(CostTotals, _name, _settled(_name))

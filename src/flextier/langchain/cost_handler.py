@@ -44,19 +44,33 @@ _STEP_TAGS = ("seq:step:", "graph:step:", "map:key:", "langsmith:")
 
 @dataclass(slots=True)
 class _ModelRun:
-    """A model run that has begun."""
+    """A model run that has begun; what most runs do not need of it is read when it is needed."""
 
-    started: StartedRun = field(default_factory=lambda: StartedRun(at=time.time()))
-    start_time: float = field(default_factory=time.monotonic)
     parent_run_id: UUID | None = None
     tags: Sequence[str] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    has_reports: bool = False
-    """Whether its calls have reports, as those of ``ChatOpenAIFlex`` do."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Its arguments, as LangChain names them."""
+    class_id: Sequence[str] = ()
+    """The namespace and the name of its model's class."""
+    at: float = field(default_factory=time.time)
+    start_time: float = field(default_factory=time.monotonic)
     is_counted: bool = False
     """Whether its calls have been counted, by their reports."""
     awaits_report: bool = False
     """Whether it has ended before its call, whose report is still to come."""
+
+    @property
+    def has_reports(self) -> bool:
+        """Whether its calls have reports, as those of ``ChatOpenAIFlex`` do."""
+        return tuple(self.class_id[:2]) == _NAMESPACE
+
+    @property
+    def started(self) -> StartedRun:
+        """The facts of a call that flextier did not make."""
+        params, metadata = self.params, self.metadata
+        model = params.get("model") or params.get("model_name") or metadata.get("ls_model_name")
+        return StartedRun(model, metadata.get("ls_provider"), params.get("service_tier"), self.at)
 
     def record_fields(self, run_id: UUID) -> dict[str, Any]:
         """The fields of a record that describe the run."""
@@ -142,15 +156,8 @@ class FlexCostCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note the start of a run."""
-        params = kwargs.get("invocation_params") or {}
-        metadata = metadata or {}
-        model = params.get("model") or params.get("model_name") or metadata.get("ls_model_name")
-        started = StartedRun(
-            model, metadata.get("ls_provider"), params.get("service_tier"), time.time()
-        )
-        namespace = (serialized or {}).get("id") or ()
-        has_reports = tuple(namespace[:2]) == _NAMESPACE
-        run = _ModelRun(started, time.monotonic(), parent_run_id, tags or (), metadata, has_reports)
+        params, class_id = kwargs.get("invocation_params"), (serialized or {}).get("id")
+        run = _ModelRun(parent_run_id, tags or (), metadata or {}, params or {}, class_id or ())
         with self._lock:
             self._remember(run_id, run)
 

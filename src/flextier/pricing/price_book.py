@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from flextier.lanes import ANY_WINDOW, AUTO, BACKGROUND, FLEX, JOURNAL, STANDARD, Lane, tier_lane
 from flextier.pricing.cost import Cost, total_of
@@ -216,9 +217,19 @@ def price_book() -> PriceBook:
     return _book
 
 
+_due: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+
+def prices_are_due(totals: Any) -> None:
+    """Have ``totals._settle()`` called before other prices apply."""
+    _due[id(totals)] = totals
+
+
 def set_price_book(book: PriceBook | None) -> PriceBook:
     """Set the price book of this process; None: the public list alone. Returns the previous one."""
     global _book
+    for totals in list(_due.values()):
+        totals._settle()
     previous, _book = _book, PriceBook() if book is None else book
     return previous
 
