@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -252,23 +254,26 @@ def test_a_client_that_is_closed_meanwhile(sim: Simulator) -> None:
     assert said[0].is_right
 
 
+_FORKS = """
+import os, sys
+from tests.batch.crowd import options, tasks
+
+made = options(sys.argv[1])
+assert tasks(made, ["What of it?"])[0].is_right
+child = os.fork()
+if child == 0:
+    os._exit(0 if tasks(made, ["What of the child?"])[0].is_right else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 def test_a_fork(sim: Simulator) -> None:
     """A child has batches of its own, and none of its parent's."""
-    import multiprocessing
-
-    made = options(sim)
-    assert tasks(made, ["What of it?"])[0].is_right
-    context = multiprocessing.get_context("fork")
-    child = context.Process(target=_child, args=(made,))
-    child.start()
-    child.join()
-    assert child.exitcode == 0
+    root = Path(__file__).parents[2]
+    program = [sys.executable, "-c", _FORKS, sim.base_url]
+    subprocess.run(program, cwd=root, check=True, timeout=120)
     assert (files(sim), sim.paid()["payments"]) == (2, 2)
-
-
-def _child(made: dict[str, Any]) -> None:
-    assert tasks(made, ["What of the child?"])[0].is_right
 
 
 # --- what is no line of a batch ---------------------------------------------------------------

@@ -6,15 +6,19 @@ Each process asks questions that no other asks, and prints what it got that it h
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
+import signal
+import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flextier import AsyncFlexOpenAI, FlexOpenAI, FlexPolicy
-from flextier.transport import async_http_client
+from flextier.transport import async_http_client, sync_http_client
 
 CHILDREN = 4
 QUESTIONS = 10
@@ -212,5 +216,99 @@ def threads(kind: str, url: str) -> None:
     sys.exit(sum(wrong))
 
 
+# --- programs in steps: each ``yield`` waits until the test has looked at the server -------------
+
+LIMIT = 120
+"""Seconds after which such a program, and its child, are ended by a signal."""
+
+
+@contextmanager
+def child(work: Callable[[], Any]) -> Iterator[None]:
+    """A child that does some work and stays until the block ends; it must do so well."""
+    stays, end = os.pipe()
+    started, starts = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            signal.alarm(LIMIT)
+            os.close(end)
+            work()
+            os.write(starts, b"done")
+            os.read(stays, 1)
+            status = 0
+        except BaseException:  # noqa: BLE001 - shown, and the status says so
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)
+    for descriptor in (stays, starts):
+        os.close(descriptor)
+    try:
+        assert os.read(started, 4) == b"done"
+        yield
+    finally:
+        os.close(end)
+        os.close(started)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == 0
+
+
+def child_that_only_stays(kind: str, url: str) -> Iterator[None]:
+    """The parent closes its client while a child lives."""
+    caller = Caller(kind, url)
+    caller.ask("Of the parent?")
+    yield
+    with child(lambda: None):
+        caller.wait(caller.client.close())
+        yield
+    caller.end()
+
+
+def child_that_closes_its_client(kind: str, url: str) -> Iterator[None]:
+    """Children close their client, one without a call of its own, and one after a call."""
+    caller = Caller(kind, url)
+    for asks in (False, True):
+        caller.ask("Of the parent?")
+
+        def work(asks: bool = asks) -> None:
+            if asks:
+                caller.ask("Of the child?")
+            caller.wait(caller.client.close())
+
+        with child(work):
+            yield
+    caller.ask("Of the parent?")
+    yield
+    caller.wait(caller.client.close())
+    caller.end()
+
+
+def numbered_connections(url: str, proxy: str, certificates: str) -> Iterator[None]:
+    """Parent and children are answered with the numbers of their own connections."""
+    verify = ssl.create_default_context(cafile=certificates)
+    settings: dict[str, Any] = {"proxy": proxy} if proxy else {}
+    client = sync_http_client(verify=verify, **settings)
+
+    def connection() -> int:
+        return int(client.get(url).text)
+
+    def work(number: int) -> None:
+        assert [connection(), connection()] == [number, number]
+        client.close()
+
+    assert connection() == 1
+    for number in (2, 3):
+        with child(lambda number=number: work(number)):  # type: ignore[misc]
+            assert connection() == 1
+        assert connection() == 1
+    client.close()
+    yield
+
+
 if __name__ == "__main__":
-    globals()[sys.argv[1]](*sys.argv[2:])
+    steps = globals()[sys.argv[1]](*sys.argv[2:])
+    if inspect.isgenerator(steps):
+        signal.alarm(LIMIT)
+        for _ in steps:
+            show("done")
+            sys.stdin.readline()

@@ -5,26 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flextier.sim import Fault, Simulator
-from flextier.transport import sync_http_client
 from tests.client.callers import settled
-from tests.client.forks import CHILDREN, KINDS, QUESTIONS, Caller
+from tests.client.forks import CHILDREN, KINDS, QUESTIONS
 from tests.client.servers import authority, head_of, serving, tunnelling
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork"),
-    # Python 3.12 and later: the simulator is a thread of the process that forks.
-    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
-]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 ROOT = Path(__file__).parents[2]
 ONE_ASYNC = ("sync", pytest.param("httpx", marks=pytest.mark.exhaustive), "aiohttp")
@@ -36,12 +29,17 @@ def sim(own_sim: Simulator) -> Simulator:
     return own_sim
 
 
+def environment() -> dict[str, str]:
+    """In which forks.py can be run."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 def run(scenario: str, kind: str, sim: Simulator) -> str:
     """What a program of forks.py prints, which must get every answer that it asks for."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     ended = subprocess.run(
         [sys.executable, "-m", "tests.client.forks", scenario, kind, sim.base_url],
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=120,
@@ -91,66 +89,37 @@ def test_threads_in_the_middle_of_calls(forks: int, sim: Simulator) -> None:
 # --- what becomes of the parent's connections ---------------------------------------------------
 
 
-@contextlib.contextmanager
-def child(work: Callable[[], Any]) -> Iterator[int]:
-    """A child that does some work and stays until the block ends; it must do so well."""
-    stays, end = os.pipe()
-    started, starts = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.close(end)
-            work()
-            os.write(starts, b"done")
-            os.read(stays, 1)
-            status = 0
-        except BaseException:  # noqa: BLE001 - shown, and the status says so
-            sys.excepthook(*sys.exc_info())
-        finally:
-            os._exit(status)
-    for descriptor in (stays, starts):
-        os.close(descriptor)
-    try:
-        assert os.read(started, 4) == b"done"
-        yield pid
-    finally:
-        os.close(end)
-        os.close(started)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status == 0
+def steps(scenario: str, *arguments: str) -> Iterator[None]:
+    """The steps of a program of forks.py: the next one begins when the caller asks for it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.client.forks", scenario, *arguments],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        for line in program.stdout:
+            assert line == "done\n"
+            yield
+            program.stdin.write("\n")
+            program.stdin.flush()
+    assert program.returncode == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_child_keeps_no_connection_open(kind: str, sim: Simulator) -> None:
     """What the parent closes is closed, also while a child that has inherited it lives."""
-    caller = Caller(kind, sim.base_url)
-    caller.ask("Of the parent?")
-    assert sim.connections == 1
-    with child(lambda: None):
-        caller.wait(caller.client.close())
-        assert settled(sim) == 0
-    caller.end()
+    program = steps("child_that_only_stays", kind, sim.base_url)
+    assert [settled(sim, to=to) for to, _ in zip((1, 0), program, strict=True)] == [1, 0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_child_closes_its_client(kind: str, sim: Simulator) -> None:
     """The parent's connection is the same as before, also where the child has asked or not."""
-    caller = Caller(kind, sim.base_url)
-    for asks in (False, True):
-        caller.ask("Of the parent?")
-
-        def work(asks: bool = asks) -> None:
-            if asks:
-                caller.ask("Of the child?")
-            caller.wait(caller.client.close())
-
-        with child(work):
-            assert settled(sim, to=1) == 1
-    caller.ask("Of the parent?")
-    assert settled(sim, to=1) == 1
-    caller.wait(caller.client.close())
-    caller.end()
+    program = steps("child_that_closes_its_client", kind, sim.base_url)
+    assert [settled(sim, to=1) for _ in program] == [1, 1, 1]
 
 
 def numbered(connections: list[int]) -> Callable[[socket.socket], None]:
@@ -167,30 +136,15 @@ def numbered(connections: list[int]) -> Callable[[socket.socket], None]:
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("proxied", [False, True])
-def test_tls_and_proxies(tls: bool, proxied: bool) -> None:
+def test_tls_and_proxies(tls: bool, proxied: bool, tmp_path: Path) -> None:
     """Behind TLS or a proxy it is the same: the child says goodbye to neither."""
-    verify = ssl.create_default_context()
-    authority().configure_trust(verify)
+    certificates, proxy = tmp_path / "authority.pem", ""
+    authority().cert_pem.write_to_path(str(certificates))
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(serving(numbered([]), tls=tls))
-        port = server.rpartition(":")[2]
-        settings: dict[str, Any] = {}
         if proxied:
             # Without TLS a proxy answers itself, on a connection that it keeps.
             handler = tunnelling(server, []) if tls else numbered([])
-            settings["proxy"] = "http://" + stack.enter_context(serving(handler))
-        client = stack.enter_context(sync_http_client(verify=verify, **settings))
-        url = f"{'https' if tls else 'http'}://localhost:{port}/"
-
-        def connection() -> int:
-            return int(client.get(url).text)
-
-        def work(number: int) -> None:
-            assert [connection(), connection()] == [number, number]
-            client.close()
-
-        assert connection() == 1
-        for number in (2, 3):
-            with child(lambda number=number: work(number)):  # type: ignore[misc]
-                assert connection() == 1
-            assert connection() == 1
+            proxy = "http://" + stack.enter_context(serving(handler))
+        url = f"{'https' if tls else 'http'}://localhost:{server.rpartition(':')[2]}/"
+        assert len(list(steps("numbered_connections", url, proxy, str(certificates)))) == 1
