@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -315,3 +316,27 @@ def test_llama_index(account: Any) -> None:
         ("o4-mini", ("flex", "standard")),
     ]
     assert found.high > found.lanes["flex"].high > Decimal(0)
+
+
+def test_threads_that_a_quote_has_started(flextier_sim: Simulator) -> None:
+    """A pool's thread keeps the context of the quote; its calls after the quote are real ones."""
+    client = FlexOpenAI(base_url=flextier_sim.base_url, api_key="quote")
+    with ThreadPoolExecutor(1) as pool:
+
+        def ask(row: dict[str, Any]) -> Any:
+            return pool.submit(asking(client), row).result()
+
+        found = quote(ask, ROWS[:3], {"lanes": ("batch",)}, output_tokens=10)
+        assert (found.calls.expected, found.models[0].lanes) == (1, ("batch",))
+        assert flextier_sim.requests == []
+        with record_calls(scope="process") as totals:
+            ask(ROWS[0])
+    assert [request.tier for request in flextier_sim.requests] == ["flex"]
+    assert totals.calls == 1
+
+
+def test_a_deadline_that_is_too_short_for_a_lane(account: Any) -> None:
+    """The lanes are those that are left."""
+    ask = asking(FlexOpenAI(**account))
+    found = quote(ask, ROWS[:1], {"lanes": LADDER, "deadline": "10m"}, output_tokens=10)
+    assert found.models[0].lanes == ("flex", "standard")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from flextier.bulk.quote_file import save_quote
 from flextier.bulk.row import Row, input_selector
 from flextier.bulk.runnables import WorkerThreads, target_of
 from flextier.bulk.state_dir import create_state_dir, other_run
-from flextier.calls.context import override
+from flextier.calls.context import Scope, current_scope, earlier, override, scoped
 from flextier.costs.sums import Sums
 from flextier.costs.totals import CostTotals
 from flextier.policy import FlexPolicy, PolicyFields
@@ -76,9 +77,10 @@ def quote(
     else:
         read = (_row_of(number, values) for number, values in enumerate(rows, 1))
     changes = _changes(policy)
-    outputs = OutputTokens(output_tokens, *_earlier(ledger))
+    outputs, outer = OutputTokens(output_tokens, *_earlier(ledger)), current_scope()
     with override(**changes):
-        return quoted(target, read, input_column, outputs, sample, changes.get("deadline"))
+        deadline = changes.get("deadline")
+        return quoted(target, read, input_column, outputs, sample, deadline, outer=outer)
 
 
 def _row_of(number: int, values: Mapping[str, Any] | str) -> Row:
@@ -121,10 +123,13 @@ def quote_run(target: Any, options: RunOptions, outputs: OutputTokens, label: st
                 if outputs.stated is None:
                     outputs = OutputTokens(None, done.by_model, "of this run")
             rows = (row for row in rows if not _is_finished(row, options, before))
+        column, deadline, outer = options.input_column, options.deadline, current_scope()
         if options.lanes is not None:
             stack.enter_context(override(lanes=options.lanes))
-        column, deadline = options.input_column, options.deadline
-        found = quoted(target, rows, column, outputs, SAMPLE, deadline, label=label)
+        if deadline is not None:
+            until = earlier(outer.until, time.time() + deadline)
+            stack.enter_context(scoped(until=until))
+        found = quoted(target, rows, column, outputs, SAMPLE, deadline, outer=outer, label=label)
         save_quote(options, label, found, spent)
         return found
 
@@ -166,6 +171,7 @@ def quoted(
     sample: int,
     deadline: float | None,
     *,
+    outer: Scope,
     label: str | None = None,
 ) -> Quote:
     """The quote of a target over rows, made in a thread with an event loop of its own."""
@@ -187,7 +193,7 @@ def quoted(
         return calls
 
     async def main() -> list[list[RecordedCall]]:
-        with recorded(outputs.expected):
+        with recorded(outputs.expected, outer):
             return [await asyncio.create_task(call(row)) for row in chosen]
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from typing_extensions import Unpack
 
@@ -22,10 +22,21 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 RetryListener = Callable[[Retry], Awaitable[None] | None]
-LocalAnswers = Callable[[CallFacts, tuple[str, ...]], tuple[int, bytes]]
-"""Given a call and the names of its lanes, returns the status and JSON of its response."""
 Reach = Literal["context", "process"]
 """Which calls a block sees: those made in its context, or all of the process."""
+
+
+class LocalAnswers(Protocol):
+    """Answers that are made in this process, for a quote."""
+
+    is_open: bool
+    """Whether they still are: threads that were started meanwhile keep the quote's context."""
+
+    def __call__(self, facts: CallFacts, lanes: tuple[str, ...]) -> tuple[int, bytes]:
+        """The status and JSON of the response to a call, given the names of its lanes."""
+
+    def left(self, scope: Scope) -> Scope:
+        """The scope of a call in the quote's context after its end."""
 
 
 class Scope(NamedTuple):

@@ -59,7 +59,6 @@ from flextier.errors import FlexDeadlineExceeded
 from flextier.lanes import AUTO, CallFacts
 from flextier.lanes.failures import Failure
 from flextier.lanes.rate_limits import STATED
-from flextier.policy import FlexPolicy
 from flextier.routing.call import CallSetting, CallState
 from flextier.routing.driver import adrive, attempts, drive
 from flextier.routing.open_stream import owner_of_stream
@@ -129,6 +128,8 @@ class RoutedRequests(RoutedClient):
         if client.is_closed():
             raise client_closed(client)
         scope = SCOPE.get()
+        if scope.local is not None and not scope.local.is_open:
+            scope = scope.local.left(scope)
         if not scope.simulated and (scope.blocks or blocks.open_blocks):
             blocks.call_begins(scope.blocks)
         in_force = self._policy_of(exchange, scope)
@@ -148,7 +149,7 @@ class RoutedRequests(RoutedClient):
     def _state(self, call: Call, exchange: CallExchange, setting: CallSetting) -> CallState:
         """The state of a call that takes the lanes of this process."""
         if setting.scope.local is not None:
-            return self._answered_locally(call, exchange, setting.policy)
+            return self._answered_locally(call, exchange, setting)
         router, account, policy = self._router, setting.account, setting.policy
         if not ledger_setting.is_read and not setting.scope.simulated:
             ledger_setting.start_process_ledger()
@@ -169,17 +170,16 @@ class RoutedRequests(RoutedClient):
         return CallState(call, plan, setting, exchange)
 
     def _answered_locally(
-        self, call: Call, exchange: CallExchange, policy: FlexPolicy
+        self, call: Call, exchange: CallExchange, setting: CallSetting
     ) -> CallState:
         """A call that a quote answers: its lanes are the real ones, of which nothing is learnt."""
-        clock, plans = self._router.clock, self._router.plans
-        policy = policy.model_copy(update={"journal": None, "budget": None, "start_jitter": 0.0})
-        account, exchange.ends_reads_in_time = exchange.account, True
-        status = plans.status(account, call.model)
-        plan = plan_call(call, policy, status, exchange.facts, stock=is_off())
-        capacity = LimiterRegistry()
-        status = PlanCache(capacity, clock).status(account, call.model)
-        setting = CallSetting(policy, account, capacity, clock, SCOPE.get())
+        changes = {"journal": None, "budget": None, "start_jitter": 0.0}
+        setting.policy = setting.policy.model_copy(update=changes)
+        exchange.ends_reads_in_time, clock, account = True, setting.clock, setting.account
+        status = self._router.plans.status(account, call.model)
+        plan = plan_call(call, setting.policy, status, exchange.facts, stock=is_off())
+        setting.capacity = LimiterRegistry()
+        status = PlanCache(setting.capacity, clock).status(account, call.model)
         return CallState(call, plan._replace(status=status), setting, exchange)
 
     def _policy_of(self, exchange: CallExchange, scope: Scope) -> PolicyInForce:

@@ -16,34 +16,49 @@ from contextvars import ContextVar, copy_context
 from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 from flextier.batch.line_response import http_response
 
-AnswerRequest = Callable[[str, Mapping[str, Any]], tuple[int, bytes]]
-"""Given the path and body of a model call, returns the status and JSON of its response."""
-
 _ENDPOINTS = ("/chat/completions", "/responses", "/embeddings")
 _REFUSAL = "nothing is sent while a quote is made"
-_ANSWERING: ContextVar[AnswerRequest | None] = ContextVar("flextier_quote", default=None)
 _lock = threading.Lock()
 _open = 0
 _originals: list[tuple[type, str, Any]] = []
+
+
+class AnswersRequests(Protocol):
+    """What answers model calls of any client."""
+
+    is_open: bool
+    """Whether it still does: threads that were started meanwhile keep the quote's context."""
+
+    def of_request(self, endpoint: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
+        """The status and JSON of the response to a model call, given its path and body."""
 
 
 class NothingSentError(ConnectionRefusedError):
     """A connection that was refused, as a quote is being made."""
 
 
+_ANSWERING: ContextVar[AnswersRequests | None] = ContextVar("flextier_quote", default=None)
+
+
+def _answering() -> AnswersRequests | None:
+    """What answers the requests of this context; None: they are sent."""
+    answers = _ANSWERING.get()
+    return answers if answers is not None and answers.is_open else None
+
+
 @contextmanager
-def nothing_sent(answer: AnswerRequest) -> Iterator[None]:
-    """Answer model calls of any client made inside by ``answer``; refuse every other request."""
+def nothing_sent(answers: AnswersRequests) -> Iterator[None]:
+    """Answer model calls of any client made inside by ``answers``; refuse every other request."""
     global _open
     with _lock:
         if not _open:
             _patch_all()
         _open += 1
-    token = _ANSWERING.set(answer)
+    token = _ANSWERING.set(answers)
     try:
         yield
     finally:
@@ -82,30 +97,30 @@ def _restore_all() -> None:
 
 def _sync_send(original: Callable[..., Any]) -> Callable[..., Any]:
     def send(client: Any, request: Any, **arguments: Any) -> Any:
-        if (answer := _ANSWERING.get()) is None:
+        if (answers := _answering()) is None:
             return original(client, request, **arguments)
-        return _response(answer, request, request.read())
+        return _response(answers, request, request.read())
 
     return send
 
 
 def _async_send(original: Callable[..., Any]) -> Callable[..., Any]:
     async def send(client: Any, request: Any, **arguments: Any) -> Any:
-        if (answer := _ANSWERING.get()) is None:
+        if (answers := _answering()) is None:
             return await original(client, request, **arguments)
-        return _response(answer, request, await request.aread())
+        return _response(answers, request, await request.aread())
 
     return send
 
 
-def _response(answer: AnswerRequest, request: Any, content: bytes) -> Any:
+def _response(answers: AnswersRequests, request: Any, content: bytes) -> Any:
     """The response to a request: an answer, or an error that is not retried."""
     endpoint = next((path for path in _ENDPOINTS if request.url.path.endswith(path)), None)
     if endpoint is None or request.method != "POST":
         where = f"{request.method} {request.url.copy_with(query=None)}"
         status, body = 501, json.dumps({"error": {"message": f"{_REFUSAL}: {where}"}}).encode()
     else:
-        status, body = answer(endpoint, json.loads(content))
+        status, body = answers.of_request(endpoint, json.loads(content))
     response = http_response(status, None, body, request)
     response.headers["x-should-retry"] = "false"
     return response
@@ -113,7 +128,7 @@ def _response(answer: AnswerRequest, request: Any, content: bytes) -> Any:
 
 def _no_connection(original: Callable[..., Any]) -> Callable[..., Any]:
     def connect(own: Any, *arguments: Any) -> Any:
-        if _ANSWERING.get() is None:
+        if _answering() is None:
             return original(own, *arguments)
         raise NothingSentError(f"{_REFUSAL}: a connection to {arguments[-1]!r}")
 
@@ -122,7 +137,7 @@ def _no_connection(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _start_in_context(original: Callable[..., Any]) -> Callable[..., Any]:
     def start(thread: Any) -> Any:
-        if _ANSWERING.get() is not None:
+        if _answering() is not None:
             context, run = copy_context(), thread.run
             thread.run = lambda: context.run(run)
         return original(thread)

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flextier.calls.context import scoped
+from flextier.calls.context import Scope, scoped
 from flextier.lanes import LANES, STANDARD, CallFacts, tier_lane
 from flextier.lanes.flex import OPEN_TIERS
 from flextier.pricing.model_lanes import lanes_of_model
@@ -53,18 +53,31 @@ ExpectedOutput = Callable[[str], int | None]
 
 
 @contextmanager
-def recorded(expected: ExpectedOutput) -> Iterator[None]:
-    """Answer all calls made inside, of flextier's clients and of others, and record them."""
-    answers = _Answers(expected)
-    with scoped(local=answers, simulated=True, budgets=()), nothing_sent(answers.of_request):
-        yield
+def recorded(expected: ExpectedOutput, outer: Scope) -> Iterator[None]:
+    """Answer all calls made inside, of flextier's clients and of others, and record them.
+
+    ``outer`` is the scope in which the quote was asked for.
+    """
+    answers = Answers(expected, outer)
+    try:
+        with scoped(local=answers, simulated=True, budgets=()), nothing_sent(answers):
+            yield
+    finally:
+        answers.is_open = False
 
 
-@dataclass(frozen=True)
-class _Answers:
+@dataclass(eq=False)
+class Answers:
     """The answers of the simulator's model: of the expected length, valid for schemas and tools."""
 
     expected: ExpectedOutput
+    outer: Scope
+    is_open: bool = True
+
+    def left(self, scope: Scope) -> Scope:
+        """The scope of a call in the quote's context after its end: the outer one's settings."""
+        names = ("local", "simulated", "budgets", "changes", "until")
+        return scope._replace(**{name: getattr(self.outer, name) for name in names})
 
     def __call__(self, facts: CallFacts, lanes: tuple[str, ...]) -> tuple[int, bytes]:
         """Record a call, and return the status and JSON of its answer."""

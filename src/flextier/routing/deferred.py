@@ -36,7 +36,8 @@ def local(state: CallState, new_wait: Callable[[], Any]) -> Steps[Served]:
     """Get the response that a quote makes in this process."""
     transport, answers = state.transport, state.setting.scope.local
     assert answers is not None
-    lanes = tuple(lane.name for lane in state.plan.lanes)
+    names = [lane.name for lane in state.plan.lanes]
+    lanes = tuple(names[names.index(state.ladder.lane.name) :])  # for the others time is too short
     status, content = answers(transport.facts(), lanes)
     response = http_response(status, None, content, transport.new_request())
     return (yield from transport.read(state, response))
