@@ -20,7 +20,7 @@ import openai
 from flextier._openai.error_transfer import error_from_dict
 from flextier._openai.http_library import NOT_CONNECTED, connection_errors, http
 from flextier.calls.call import Call
-from flextier.calls.gathered_lines import INFO, LOG
+from flextier.calls.gathered_lines import INFO, LINES, LOG
 from flextier.calls.log import CallLog
 from flextier.calls.report import (
     CANCELLED,
@@ -82,9 +82,9 @@ class GatewayCall:
     setting: CallSetting
     gateway: Gateway
     link: Link
-    path: str
-    """Where the gateway serves the client's base URL."""
     new_wait: Callable[[], Any]
+    path: str = field(init=False)
+    """Where the gateway serves the client's base URL."""
     id: str = field(init=False)
     started_at: float = field(init=False)
     at: float = field(init=False)
@@ -118,8 +118,6 @@ class GatewayCall:
         self.id = os.urandom(16).hex()
         self.started_at, self.at = clock.now(), clock.wall()
         self.deadline = self.started_at + (math.inf if deadline is None else deadline)
-        if LOG.isEnabledFor(INFO):
-            self.lines = CallLog(self.setting.account, self.call.model, clock)
 
     @property
     def left(self) -> float:
@@ -133,12 +131,19 @@ class GatewayCall:
 
     # --- the course -------------------------------------------------------------------------------
 
-    def steps(self, new_body: Callable[[GatewayCall], Any]) -> Steps[Any]:
-        """What the caller gets. ``new_body`` makes the body of a stream's response.
+    def steps(self, path: str, new_body: Callable[[GatewayCall], Any]) -> Steps[Any]:
+        """What the caller gets.
+
+        Args:
+            path: where the gateway serves the client's base URL.
+            new_body: makes the body of a stream's response.
 
         Raises:
             GatewayUnavailable: the gateway cannot be reached any more.
         """
+        self.path = path
+        if LOG.isEnabledFor(INFO):
+            self.lines = CallLog(self.setting.account, self.call.model, self.setting.clock)
         try:
             status, headers = yield from self._head()
             content = new_body(self) if self.call.stream else (yield from self._content())
@@ -149,6 +154,8 @@ class GatewayCall:
             raise
         except BaseException as error:
             if isinstance(error, GatewayUnavailable) and self.may_go_on_locally:
+                if self.lines is not None:
+                    LINES.ends()
                 raise
             try:
                 yield from self.leave()
@@ -244,11 +251,15 @@ class GatewayCall:
             self._parts.clear()
         headers["x-flextier-frames"] = "1"
         request = self.gateway.request(method, path, read=SILENCE, content=content, **headers)
-        response, following = yield Request(partial(self.link.open, request))
+        was_sent, self._is_sent = self._is_sent, True
+        try:
+            response, following = yield Request(partial(self.link.open, request))
+        except NOT_CONNECTED:
+            self._is_sent = was_sent
+            raise
         self._response = response
         if "x-flextier-frames" not in response.headers.get("content-type", ""):
             yield from self._refused(method, response)
-        self._is_sent = True
         self._following, self._reader = following, FrameReader()
         self._skipped, self._known_retries = self.delivered, self._retries
 
@@ -433,7 +444,7 @@ class GatewayCall:
             at=self.at,
             elapsed=setting.clock.now() - self.started_at,
             limits=limits_of(report.limits, setting.limits, setting.policy),
-            error=report.error or (None if error is None else type(error).__name__),
+            error=None if error is None else type(error).__name__,
         )
         if self.lines is not None:
             self.lines.ended(report)

@@ -39,17 +39,18 @@ def through_gateway(
     assert policy.gateway is not None
     gateway, is_async = gateway_at(policy.gateway), isinstance(exchange.client, openai.AsyncOpenAI)
     link = gateway.async_link if is_async else gateway.sync_link
-    one: GatewayCall | None = None
+    one = GatewayCall(call, exchange, setting, gateway, link, new_wait)
     try:
         path = yield from gateway.path_of(setting.account.base_url, link, setting.clock, new_wait)
         if path is not None:
             setting.begins(call)  # the row in a ledger is the gateway's
-            one = GatewayCall(call, exchange, setting, gateway, link, path, new_wait)
-            return (yield from one.steps(AsyncBody if is_async else SyncBody))
-    except GatewayUnavailable as error:
-        if policy.gateway_fallback != "local" or (one is not None and one.done):
+            return (yield from one.steps(path, AsyncBody if is_async else SyncBody))
+    except BaseException as error:
+        if not (isinstance(error, GatewayUnavailable) and one.may_go_on_locally):
+            setting.begins(call)
+            one.finish(error)
             raise
         gateway.warn_fallback(error)
-        if one is not None and policy.deadline is not None:
+        if policy.deadline is not None:
             setting.policy = policy.model_copy(update={"deadline": max(one.left, 0.0)})
     return (yield from direct())
