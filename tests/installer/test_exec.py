@@ -128,14 +128,17 @@ def test_another_sitecustomize(
 
 
 def test_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs get its base URL, and Python's clients stay the SDK's."""
-    for name in ("OPENAI_BASE_URL", "PYTHONPATH"):
+    """Programs get its base URL and its token, and the SDK's clients stay as they are."""
+    for name in ("FLEXTIER_GATEWAY", "OPENAI_API_KEY", "OPENAI_BASE_URL", "PYTHONPATH"):
         monkeypatch.setenv(name, STARTUP)
+    monkeypatch.setenv("FLEXTIER_GATEWAY_TOKEN", "of-the-gateway")
     done: list[str] = []
     monkeypatch.setattr(exec_command, "_run_instead", lambda program: done.extend(program) or 0)
     assert main(["exec", "--gateway", "http://host:8484", "node", "app.js"]) == 0
     assert done == ["node", "app.js"]
     assert os.environ["OPENAI_BASE_URL"] == "http://host:8484/v1"
+    assert os.environ["OPENAI_API_KEY"] == "of-the-gateway"
+    assert os.environ["FLEXTIER_GATEWAY"] == "http://host:8484"
     assert "PYTHONPATH" not in os.environ
 
 
@@ -212,4 +215,4 @@ def test_errors(
 )
 def test_the_base_url_of_a_gateway(address: str, base_url: str) -> None:
     """Its address alone is that of its first upstream."""
-    assert exec_command._base_url(address, {}) == base_url
+    assert exec_command._base_url(address) == base_url

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gateway",
         metavar="URL",
         help="of `flextier serve`, for programs in any language: sets OPENAI_BASE_URL, and leaves "
-        "Python's clients as they are",
+        "the SDK's clients as they are; flextier's own use it as with FLEXTIER_GATEWAY",
     )
     parser.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         if options.gateway is None:
             _set_policy(given)
         else:
-            os.environ["OPENAI_BASE_URL"] = _base_url(options.gateway, given)
+            _set_gateway(options.gateway, given)
     except ValueError as error:
         return fail("exec", error)
     cover_children(covered=options.gateway is None)
@@ -71,8 +71,8 @@ def _set_policy(given: dict[str, str]) -> None:
     FlexPolicy()
 
 
-def _base_url(gateway: str, given: dict[str, str]) -> str:
-    """The base URL for clients of a gateway.
+def _set_gateway(gateway: str, given: dict[str, str]) -> None:
+    """Set the variables by which clients of all languages, and flextier's, find a gateway.
 
     Raises:
         ValueError: it is not one, or there are settings that are the gateway's own.
@@ -80,6 +80,15 @@ def _base_url(gateway: str, given: dict[str, str]) -> str:
     if given:
         name = next(iter(given))
         raise ValueError(f"--{name} has no effect with --gateway, which has settings of its own")
+    os.environ["OPENAI_BASE_URL"] = _base_url(gateway)
+    url = urlsplit(gateway)
+    os.environ["FLEXTIER_GATEWAY"] = f"{url.scheme}://{url.netloc}"
+    if token := os.environ.get("FLEXTIER_GATEWAY_TOKEN"):
+        os.environ["OPENAI_API_KEY"] = token
+
+
+def _base_url(gateway: str) -> str:
+    """The base URL for clients of a gateway; a ``ValueError`` if it is none."""
     url = urlsplit(gateway)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError(f"--gateway {gateway}: must be an address such as http://host:8484")
