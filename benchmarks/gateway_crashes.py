@@ -103,9 +103,11 @@ def crash(
     """
     outcome, began = Outcome(calls), time.monotonic()
     chosen = moments(random.Random(seed), calls, kills, lanes)
-    with provider(latency) as simulator, socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
-        found.close()
+    with provider(latency) as simulator, socket.socket() as reserved:
+        # Otherwise a caller may get the port for its own end, and connect to itself.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
         callers: Callers = {
             "url": f"http://127.0.0.1:{port}/v1",
             "processes": processes,
