@@ -86,7 +86,7 @@ def test_unpriced_calls(flextier_sim: Simulator, source: Path, tmp_path: Path) -
     assert result.totals.unpriced_calls == 20
     note = "20 calls without a known price, not in any amount: the real cost is higher."
     assert note in summary(result)
-    assert "all     20  unknown" in summary(result)
+    assert "flex     20  unknown" in summary(result)
 
 
 @pytest.mark.skipif(find_spec("llama_index") is None, reason="LlamaIndex takes openai<3")

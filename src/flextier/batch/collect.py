@@ -19,7 +19,7 @@ from flextier.batch.line_response import line_response, read_lines
 from flextier.batch.pending_calls import GroupKey, PendingCalls, Wakes, wake_all
 from flextier.batch.retrying_api import RetryingBatchAPI
 from flextier.journal import Journal, JournalError, JournalWarning
-from flextier.journal.records import JournaledResponse
+from flextier.journal.records import BatchPlace, JournaledResponse
 from flextier.lanes import BATCH
 
 _CHUNK = 250
@@ -86,6 +86,10 @@ def _deliver(chunk: list[_Line], tag: str, group: GroupKey, calls: PendingCalls)
     answered = [(line.custom_id, line.recorded) for line in chunk if line.recorded]
     failed = [line.custom_id for line in chunk if not line.recorded]
     keep = group.policy.journal_store_responses
+    unclaimed = set() if group.journal is None else group.journal.unclaimed
+    with calls.lock:
+        late = {line.custom_id for line in chunk if not calls.waits_for(line.custom_id)}
+    unclaimed.update(BatchPlace(tag, name) for name, _ in answered if name in late)
     record(group.journal, lambda j: j.collected(tag, answered, failed, keep_answer=keep))
     acquired = _DELIVERIES.acquire(timeout=_READ_TIMEOUT)
     try:
@@ -93,6 +97,8 @@ def _deliver(chunk: list[_Line], tag: str, group: GroupKey, calls: PendingCalls)
         wakes: Wakes = []
         with calls.lock:
             for line in chunk:
+                if calls.waits_for(line.custom_id):
+                    unclaimed.discard(BatchPlace(tag, line.custom_id))
                 line.result.read = read
                 wakes += calls.settle((line.custom_id,), line.result)
         wake_all(wakes)

@@ -111,6 +111,10 @@ class PendingCalls:
         waiting.append(future)
         self.earliest_cancel = min(self.earliest_cancel, future.cancel_at)
 
+    def waits_for(self, custom_id: str) -> bool:
+        """Whether a call waits for a line: locked."""
+        return custom_id in self._waiting
+
     def take_over(self, others: PendingCalls, futures: Iterable[BatchFuture]) -> None:
         """Move lines of another batch, and their calls, to this one: locked."""
         assert others.spool is not None

@@ -88,9 +88,11 @@ def _amounts(sums: Sums) -> dict[str, Any]:
 
 def _lines(receipt: Receipt) -> Iterator[str]:
     totals, quoted = receipt.totals.copy(), receipt.quoted
-    lanes = sorted(totals.by_lane.items()) if len(totals.by_lane) > 1 else []
+    lanes = sorted(totals.by_lane.items())
     rows: list[tuple[str, ...]] = [("", "calls", "paid", "on standard", "saved", "")]
-    rows += [_row(name, sums) for name, sums in (*lanes, ("all", totals))]
+    rows += [_row(name, sums) for name, sums in lanes]
+    if len(lanes) != 1:
+        rows.append(_row("all", totals))
     yield from text_table(rows, left=1)
     if quoted is not None:
         expected = "" if quoted.expected is None else f", expected {dollars(quoted.expected)}"

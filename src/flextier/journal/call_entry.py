@@ -40,8 +40,18 @@ class CallEntry:
     """
 
     __slots__ = (
-        "_clock", "_collected", "_ends_at", "_interval", "_is_stale", "_locked_at", "_policy",
-        "_settled", "_written", "entry", "journal",
+        "_clock",
+        "_collected",
+        "_ends_at",
+        "_interval",
+        "_is_first",
+        "_is_stale",
+        "_locked_at",
+        "_policy",
+        "_settled",
+        "_written",
+        "entry",
+        "journal",
     )  # fmt: skip
 
     journal: Journal
@@ -53,7 +63,7 @@ class CallEntry:
         self._policy = policy
         self._clock = clock
         self._interval = _MIN_INTERVAL
-        self._is_stale = False
+        self._is_stale = self._is_first = False
         self._settled = self._written = False
         self._locked_at: float | None = None
         self._ends_at = math.inf if policy.deadline is None else clock.now() + policy.deadline
@@ -84,6 +94,9 @@ class CallEntry:
             error = raised
             raise
         else:
+            if self.entry.place in self.journal.unclaimed:
+                self.journal.unclaimed.discard(self.entry.place)
+                self._is_first = True
             self._locked_at = None
             _LOCK_WAITS.pop(path, None)
         finally:
@@ -199,8 +212,11 @@ class CallEntry:
 
     @property
     def paid_before(self) -> bool:
-        """Whether an earlier run paid for the response, which is replayed or fetched again."""
-        return self.entry.answer is not None or self.entry.fetched_again
+        """Whether an earlier call paid for the response, which is replayed or fetched again.
+
+        The first call for a line that was collected with its batch is the one that pays for it.
+        """
+        return not self._is_first and (self.entry.answer is not None or self.entry.fetched_again)
 
     @property
     def is_answered(self) -> bool:

@@ -62,6 +62,8 @@ class Journal(JournalFile):
         """
         super().__init__(path, wall)
         self._next_numbers: dict[bytes, int] = {}  # of frequent keys: all numbers below are taken
+        self.unclaimed: set[BatchPlace] = set()
+        """Lines that were collected with their batch here, before any call asked for them."""
         self.open_streams: set[tuple[bytes, int]] = set()
         """The entries whose callers are reading a stream. No call of this process waits for one:
         the same caller might make it before reading on."""

@@ -261,6 +261,10 @@ class CallState:
         answer = served.answer
         if (entry := self.setting.entry) is not None and entry.answer is not None:
             self.step = GiveUp("none")
+            if not entry.paid_before:
+                now = self.setting.clock.now()
+                self.log.lane, self.log.sent_at = entry.answer.lane, now
+                self.log.attempt_ended(now, SERVED, 200, served.request_id)
             self.finish(answer, error=served.error)
             return True
         if answer is not None and answer.failure is not None:

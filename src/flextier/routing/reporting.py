@@ -94,6 +94,8 @@ def end_report(
     is_answered = error is None or state.transport.answer is not None
     if entry is not None and entry.paid_before and is_answered:
         lane, fallback, usage = JOURNAL, None, NOTHING_BILLED
+    elif state.journaled is not None:
+        lane, fallback = state.journaled.lane, None
     elif lane == state.first_lane:
         fallback = None  # it may have come back there
     elif fallback is None and lane != state.ladder.lane.name:
