@@ -2,7 +2,8 @@
 
 The outage: flex is shut for 20 seconds and has ten slots then, an answer takes a second, and 120
 calls begin at once: those of one process, and of eight with 15 each. Alone, each process knows only
-its own refusals; through ``flextier serve`` the stock SDK's calls share one limiter.
+its own refusals; through ``flextier serve`` the calls share one limiter: those of the stock SDK by
+its base URL, those of flextier's own clients by ``FLEXTIER_GATEWAY``.
 
 The overhead: the stock ``AsyncOpenAI`` on aiohttp against a bare server that answers after 20 ms,
 directly and through the gateway, in turns; what is added to a call is the difference of the
@@ -65,19 +66,29 @@ def gateway(upstream: str) -> Iterator[tuple[str, int]]:
 # --- the outage ---------------------------------------------------------------------------------
 
 
-def outage(processes: int, *, through: bool) -> tuple[float, int]:
+def outage(processes: int, package: str, *, through: bool) -> tuple[float, int]:
     """Seconds and refusals of 120 calls in an outage that begins with them."""
     with simulator(OUTAGE) as base_url:
         if not through:
-            return _outage(base_url, base_url, processes, "flextier")
+            return _outage(base_url, base_url, processes, package)
         with gateway(base_url) as (url, _):
-            return _outage(url, base_url, processes, "openai")
+            if package == "openai":
+                return _outage(url, base_url, processes, package)
+            return _outage(base_url, base_url, processes, package, FLEXTIER_GATEWAY=url)
 
 
-def _outage(url: str, provider: str, processes: int, package: str) -> tuple[float, int]:
+def _outage(
+    url: str, provider: str, processes: int, package: str, **variables: str
+) -> tuple[float, int]:
     command = [sys.executable, __file__, "worker", package, url, str(CALLS // processes)]
     workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command,
+            env={**os.environ, **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(processes)
     ]
     for worker in workers:  # its clients are ready
@@ -180,12 +191,13 @@ def _cpu(pid: int) -> float:
 def main(parts: list[str]) -> None:
     """Print a line a measurement."""
     if "outage" in parts:
-        for name, processes, through in (
-            ("one process, FlexOpenAI", 1, False),
-            (f"{PROCESSES} processes, FlexOpenAI", PROCESSES, False),
-            (f"{PROCESSES} processes, the SDK through the gateway", PROCESSES, True),
+        for name, processes, package, through in (
+            ("one process, FlexOpenAI", 1, "flextier", False),
+            (f"{PROCESSES} processes, FlexOpenAI", PROCESSES, "flextier", False),
+            (f"{PROCESSES} processes, the SDK through the gateway", PROCESSES, "openai", True),
+            (f"{PROCESSES} processes, FLEXTIER_GATEWAY", PROCESSES, "flextier", True),
         ):
-            seconds, refusals = outage(processes, through=through)
+            seconds, refusals = outage(processes, package, through=through)
             print(f"{name}: {seconds:.1f} s, {refusals} refusals", flush=True)
     if "overhead" in parts:
         for line in overhead():

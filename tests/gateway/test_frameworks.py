@@ -1,17 +1,20 @@
-"""LangChain and LlamaIndex through a gateway; the deferred lanes."""
+"""LangChain, LlamaIndex and datasets through a gateway; the deferred lanes."""
 
 from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flextier import AsyncFlexOpenAI, track
+from flextier import AsyncFlexOpenAI, FlexOpenAI, track
+from flextier.bulk import run
 from flextier.langchain import ChatOpenAIFlex, FlexCostCallbackHandler
 from flextier.sim import Fault, Simulator
+from tests.bulk.helpers import write_jsonl
 from tests.client.callers import KEY
 from tests.gateway.conftest import Seen
 from tests.serve.conftest import KEY as GATEWAYS_KEY
@@ -102,3 +105,19 @@ def test_deferred_lanes(lane: str, sim: Simulator, seen: Seen) -> None:
     assert {call.lane for call in calls} == {"batch" if lane == "batch" else "background-2h"}
     assert len(seen.calls) == 4
     assert sim.paid()["twice"] == []
+
+
+def test_a_dataset(
+    shared: Served, sim: Simulator, seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal is the gateway's."""
+    monkeypatch.setenv("FLEXTIER_GATEWAY", shared.url)
+    write_jsonl(tmp_path / "in.jsonl", [{"text": f"Cat {number}?"} for number in range(6)])
+    with FlexOpenAI(base_url=sim.base_url, api_key=KEY) as client:
+
+        def ask(row: dict[str, Any]) -> str:
+            return client.responses.create(model="gpt-5-mini", input=row["text"]).output_text
+
+        result = run(ask, tmp_path / "in.jsonl", tmp_path / "out.jsonl", progress=None)
+    assert (result.done, result.failed) == (6, 0)
+    assert len(seen.calls) == 6

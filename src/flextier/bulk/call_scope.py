@@ -12,7 +12,8 @@ from flextier.bulk.row import Row
 from flextier.calls.budget import Spending
 from flextier.calls.context import current_scope, earlier
 from flextier.errors import BudgetExceeded
-from flextier.policy import FlexPolicy
+from flextier.policy import PREFIX, FlexPolicy
+from flextier.variables import setting
 
 ROW: ContextVar[Row | None] = ContextVar("flextier_bulk_row", default=None)
 """The row that the running code works on."""
@@ -28,7 +29,9 @@ class PolicyOverrides:
         self.journal = os.path.realpath(run_options.state_dir / "journal.db")
         """Path of the run's journal."""
         scope, deadline = current_scope(), run_options.deadline
-        changes = {**dict(scope.changes), "journal": self.journal}
+        changes = dict(scope.changes)
+        if not changes.get("gateway", setting(f"{PREFIX}GATEWAY")):  # else the journal is its own
+            changes["journal"] = self.journal
         if run_options.lanes is not None:
             changes["lanes"] = run_options.lanes
         FlexPolicy.check(changes)
