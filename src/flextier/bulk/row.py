@@ -13,7 +13,7 @@ from flextier.bulk.errors import BulkError
 from flextier.journal.call_entry import CallEntries
 
 if TYPE_CHECKING:
-    from flextier.costs.records import CallRecord
+    from flextier.calls.report import CallReport
 
 Identity = int | str
 """Identifies a row: its line, or its key as JSON text; ``#line`` for a row without its key."""
@@ -42,8 +42,8 @@ class Row:
     digest: bytes = field(init=False)
     """Digest of its content: a row whose content has changed is run again."""
     identity: Identity = field(init=False)
-    records: list[CallRecord] = field(default_factory=list)
-    """The records of its calls."""
+    reports: list[CallReport] = field(default_factory=list)
+    """The reports of its calls."""
     journal_entries: CallEntries = field(default_factory=CallEntries)
     """The journal's entries of these calls, in the order in which they began."""
     hit_budget: bool = False

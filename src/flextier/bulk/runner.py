@@ -29,7 +29,6 @@ from flextier.bulk.state_dir import check_settings, create_state_dir, locked
 from flextier.bulk.worker import DETACHED, RowWorkers
 from flextier.calls.context import block, current_scope, listen, scoped
 from flextier.calls.report import CallReport
-from flextier.costs.records import record_of
 from flextier.costs.totals import CostTotals
 from flextier.journal import JournalError, begin_again
 from flextier.pricing.price_book import load_price_list
@@ -149,12 +148,11 @@ class _Runner:
         return next((row for row in islice(self.source.rows(), 1000) if row.problem is None), None)
 
     def _count(self, report: CallReport) -> None:
-        """Count what a call cost, and add its record to its row."""
-        record = record_of(report)
+        """Count what a call cost, and add its report to its row."""
         if report.error not in DETACHED:  # such a call goes on, and is counted at its end
-            self._totals.add(record)
+            self._totals.add_report(report)
         if (row := ROW.get()) is not None:
-            row.records.append(record)
+            row.reports.append(report)
 
     async def _run_rows(self) -> BulkResult:
         rows, workers = self._rows, self._workers

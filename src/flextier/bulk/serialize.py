@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from flextier.bulk.row import Row, RowProblem
-from flextier.costs.records import CallRecord
+from flextier.calls.report import CallReport
 from flextier.pricing.decimals import optional_digits, total_if_known
 
 _MAX_MESSAGE = 10_000
@@ -32,7 +32,7 @@ def output_line(row: Row, response: Any, column: str, *, with_cost: bool) -> str
     try:
         added = {column: to_plain(response)}
         if with_cost:
-            added |= _cost_columns(row.records)
+            added |= _cost_columns(row.reports)
         if row.text is None:
             return to_json({**to_plain(row.values or {}), **added})
         fields = to_json(added)
@@ -49,21 +49,22 @@ def error_line(row: Row, error: BaseException | str) -> str:
         "key": _plain_or_repr(row.key),
         "error": _error(error),
     }
-    if row.records:
-        last = row.records[-1]
+    if row.reports:
+        last = row.reports[-1]
         fields["lane"] = last.lane
         fields["attempts"] = [attempt.to_dict() for attempt in last.attempts]
-        fields["cost"] = _cost_columns(row.records)["cost"]
+        fields["cost"] = _cost_columns(row.reports)["cost"]
     fields["row"] = row.text if row.values is None else _plain_or_repr(row.values)
     return to_json(fields)
 
 
-def _cost_columns(records: list[CallRecord]) -> dict[str, Any]:
+def _cost_columns(reports: list[CallReport]) -> dict[str, Any]:
     """The columns of ``with_cost``; None: unknown."""
+    costs = [report.cost for report in reports]
     return {
-        "lane": ",".join(dict.fromkeys(record.lane for record in records)) or None,
-        "cost": _sum([record.cost.total for record in records]),
-        "standard_cost": _sum([record.cost.standard for record in records]),
+        "lane": ",".join(dict.fromkeys(report.lane for report in reports)) or None,
+        "cost": _sum([cost.total for cost in costs]),
+        "standard_cost": _sum([cost.standard for cost in costs]),
     }
 
 

@@ -254,7 +254,7 @@ class RowWorkers:
         if row.hit_budget:
             self.stop.drain("budget")
             return True
-        last = row.records[-1].error if row.records else None
+        last = row.reports[-1].error if row.reports else None
         if last in _UNSENT or row.journal_entries.error is not None:
             self._storage_failed(row.journal_entries.error or _UNSENT[str(last)])
             return True

@@ -16,9 +16,9 @@ _PARENTS_JOURNALS: list[Journal] = []
 
 def journal_at(path: str) -> Journal:
     """The journal of this process at a path; opened at the first call."""
-    real = os.path.realpath(path)
-    journal = _OPEN.get(real)
+    journal = _OPEN.get(path)  # mostly it is the real path, which takes long to find
     if journal is None:
+        real = os.path.realpath(path)
         with _OPENING:
             journal = _OPEN.get(real)
             if journal is None:
