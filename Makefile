@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := $(shell command -v uv 2>/dev/null && uv --version >/dev/null 2>&1 || true)
 
 .DEFAULT_GOAL := help
-.PHONY: api docs help demo test test-openai2 test-openai3 test-all test-rest test-rest-openai2 test-rest-openai3 test-lean-off test-clients lint format types bench resolve clean
+.PHONY: api docs help demo test test-openai2 test-openai3 test-all test-rest test-rest-openai2 test-rest-openai3 test-lean-off test-clients test-ray lint format types bench resolve clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test-clients: $(VENV)/.ready ## Run tools that are built on the SDK, an environm
 	PYTHONPATH=src $(VENV)/bin/python -m tests.clients $(CLIENTS)
 	$(if $(CLIENTS),,PYTHONPATH=src $(VENV)/bin/python -m tests.clients.through_gateway)
 
+test-ray: $(VENV)-ray/.ready ## Run the tests of flextier.ray in clusters of Ray, with an environment of its own
+	$(VENV)-ray/bin/python -m pytest -m '' tests/ray 'tests/docs/test_pages.py::test_a_page_runs[ray]' $(ARGS)
+
 lint: $(VENV_LINT)/.ready ## Check style, formatting, words, and which package imports which
 	$(VENV_LINT)/bin/ruff check .
 	$(VENV_LINT)/bin/ruff format --check .
@@ -91,7 +94,7 @@ resolve: ## Check, with uv, that extras and groups can be installed on Python 3.
 	echo 'openai>=3' | $(RESOLVE) pyproject.toml $(addprefix --extra ,$(EXTRAS3)) --group test -c -
 
 clean: ## Remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV3) $(VENV_LINT) $(VENV_DOCS) site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .clients
+	rm -rf $(VENV) $(VENV)-ray $(VENV3) $(VENV_LINT) $(VENV_DOCS) site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .clients
 
 # --- virtual environments -----------------------------------------------------------------------
 
@@ -114,6 +117,11 @@ $(VENV3)/.ready: EXTRAS = $(subst $(empty) ,$(comma),$(EXTRAS3))
 $(VENV)/.ready $(VENV3)/.ready: pyproject.toml
 	$(CREATE)
 	$(INSTALL) --editable '.[$(EXTRAS)]' $(OPENAI)
+	touch $@
+
+$(VENV)-ray/.ready: pyproject.toml
+	$(CREATE)
+	$(INSTALL) --editable '.[langchain,ledger,serve,sim]' --group test --group ray 'openai<3'
 	touch $@
 
 $(VENV_LINT)/.ready $(VENV_DOCS)/.ready: $(VENV)-%/.ready: pyproject.toml

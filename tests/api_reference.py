@@ -25,6 +25,7 @@ PACKAGES = (
     "flextier.costs",
     "flextier.ledger",
     "flextier.bulk",
+    "flextier.ray",
     "flextier.batch",
     "flextier.journal",
     "flextier.auto",

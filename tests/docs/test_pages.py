@@ -21,6 +21,8 @@ def saved(page: Path, folder: Path) -> Path:
     source = program(page)
     if "llama_index" in source and find_spec("llama_index") is None:
         pytest.skip("LlamaIndex is not installed: it takes openai<3")
+    if "import ray" in source and find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
     path = folder / "program.py"
     path.write_text(source, encoding="utf-8")
     return path

@@ -32,7 +32,7 @@ def output_line(row: Row, response: Any, column: str, *, with_cost: bool) -> str
     try:
         added = {column: to_plain(response)}
         if with_cost:
-            added |= _cost_columns(row.reports)
+            added |= cost_columns(row.reports)
         if row.text is None:
             return to_json({**to_plain(row.values or {}), **added})
         fields = to_json(added)
@@ -53,12 +53,12 @@ def error_line(row: Row, error: BaseException | str) -> str:
         last = row.reports[-1]
         fields["lane"] = last.lane
         fields["attempts"] = [attempt.to_dict() for attempt in last.attempts]
-        fields["cost"] = _cost_columns(row.reports)["cost"]
+        fields["cost"] = cost_columns(row.reports)["cost"]
     fields["row"] = row.text if row.values is None else _plain_or_repr(row.values)
     return to_json(fields)
 
 
-def _cost_columns(reports: list[CallReport]) -> dict[str, Any]:
+def cost_columns(reports: list[CallReport]) -> dict[str, Any]:
     """The columns of ``with_cost``; None: unknown."""
     costs = [report.cost for report in reports]
     return {

@@ -64,6 +64,9 @@ class Scope(NamedTuple):
     does."""
     tags: tuple[str, ...] = ()
     """Tags of the calls, for a gateway's ledger."""
+    name_call: Callable[[bytes], str] | None = None
+    """Given the body of a call through a gateway, returns its id: a repeat joins the call, or gets
+    its response. None: each call has a new one."""
 
     def merged(self, inner: Scope) -> Scope:
         """Both scopes: each listener once, and the inner changes over the outer ones."""
@@ -80,6 +83,7 @@ class Scope(NamedTuple):
             earlier(self.until, inner.until),
             inner.local or self.local,
             tuple(dict.fromkeys((*self.tags, *inner.tags))),
+            inner.name_call or self.name_call,
         )
 
 
@@ -157,6 +161,7 @@ class listen:
                 scope.until,
                 scope.local,
                 scope.tags,
+                scope.name_call,
             )
         )
 

@@ -115,7 +115,8 @@ class GatewayCall:
 
     def __post_init__(self) -> None:
         clock, deadline = self.setting.clock, self.setting.policy.deadline
-        self.id = os.urandom(16).hex()
+        name = self.setting.scope.name_call
+        self.id = os.urandom(16).hex() if name is None else name(body_of(self.exchange.options))
         self.started_at, self.at = clock.now(), clock.wall()
         self.deadline = self.started_at + (math.inf if deadline is None else deadline)
 
