@@ -9,9 +9,10 @@ from flextier.rehearsal import Trace, rehearse
 from flextier.sim import Weather
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 6, pytest.param(9, marks=pytest.mark.exhaustive)])
 def test_calls_that_leave_for_standard_together_keep_to_the_request_limit(seed: int) -> None:
-    """500 calls under 240 requests a minute: before, more than a hundred of them failed."""
+    """500 calls under 240 requests a minute: before, more than a hundred of them failed, and with
+    seeds 6 and 9 a few, as those that left evenly had no time to spare for a limit that was hit."""
     trace = Trace.load("rate-limit").replace(jobs=500, seed=seed)
     result = rehearse(trace, policy=FlexPolicy(patience=trace.deadline))
     assert result.failed == 0

@@ -18,6 +18,11 @@ _REFUSED = 1.15
 """Requests that calls need on average where flex is full: refused ones count in the limits, too."""
 
 
+_STOP, _SPARE = 5.0, 0.2
+"""Seconds, and that share of the seconds needed, for a rate limit that is hit on the way: nothing
+is sent for as long as the server asks for."""
+
+
 class Pacing:
     """The limits of requests and of tokens, as far as responses have shown them.
 
@@ -87,7 +92,8 @@ class Pacing:
         """
         if not self.on or next_by == math.inf:
             return math.inf
-        leave = next_by - self.seconds_for(waiting, now)
+        seconds = self.seconds_for(waiting, now)
+        leave = next_by - seconds - min(_STOP, _SPARE * seconds)
         if leave < next_by:
             # Not all at once: what is left of the limit serves this lane's own requests, too.
             leave = max(leave, self.next_evenly)
