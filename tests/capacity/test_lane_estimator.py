@@ -303,7 +303,8 @@ def test_a_shut_lane_is_probed_oftener_than_a_full_one() -> None:
 
 
 def test_a_lane_that_opens_again_is_filled_carefully_where_it_was_full() -> None:
-    """Up to four requests at once as before, then only as many as random refusals justify."""
+    """Up to four requests at once as before, then one after the other, then more and more; with
+    eight beyond, it is not thought to be full there any more."""
     lane, inside = held(4)
     lane.end(*inside)
     for _ in range(2):
@@ -315,15 +316,48 @@ def test_a_lane_that_opens_again_is_filled_carefully_where_it_was_full() -> None
     while lane.open:
         lane.send()
     assert lane.estimator.in_flight == 4
-    lane.wait(QUICK)
-    while lane.open:
-        lane.send()
-    assert len(lane.estimator.pending) == 2
-    lane.wait(QUICK)
-    assert lane.open
-    lane.send(10)
-    assert lane.open, "it takes more than before"
+    sent = []
+    for _ in range(6):
+        lane.wait(QUICK)
+        before = lane.estimator.in_flight
+        while lane.open:
+            lane.send()
+        sent.append(lane.estimator.in_flight - before)
+    assert sent[:5] == [1, 1, 1, 2, 3]
+    assert sent[5] == 20
     lane.end(probe)
+
+
+def test_one_refusal_shows_a_lane_full_where_it_was_full() -> None:
+    """The second probe was admitted, the next request was not: it has one slot more than before."""
+    lane, _ = held(4)
+    for _ in range(40):  # no random refusals
+        lane.estimator.chance.were_random(0)
+    lane.wait(1)
+    lane.refuse()
+    lane.wait(2)
+    lane.admit(1)
+    assert lane.estimator.hold is None
+    lane.refuse()
+    assert lane.estimator.hold is not None
+    assert lane.estimator.hold.limit == 5
+
+
+def test_random_refusals_within_the_limit_do_not_lower_it() -> None:
+    """Where every second request is refused at random, two in a row do not mean less room."""
+    lane, inside = held(4)
+    for _ in range(40):
+        lane.estimator.chance.were_random(1)
+    lane.end(*inside[:2])
+    for _ in range(3):
+        lane.wait(QUICK)
+        lane.refuse()
+        assert lane.estimator.hold is not None
+        assert lane.estimator.hold.limit == 4
+    for _ in range(9):
+        lane.wait(QUICK)
+        lane.refuse()
+    assert lane.estimator.hold.limit < 4
 
 
 def test_a_probe_that_gets_in_opens_the_lane() -> None:
@@ -345,7 +379,7 @@ def test_a_lane_that_shuts_again_is_held_again() -> None:
     lane.end(*lane.send())
     assert lane.estimator.hold is None
     lane.wait(1)
-    for _ in range(6):
+    for _ in range(5):
         assert lane.estimator.hold is None
         lane.refuse()
         lane.wait(QUICK)

@@ -182,7 +182,7 @@ def test_an_open_lane_is_shown() -> None:
         answered=1,
         refused=0,
         stalled=0,
-        refusal_rate=pytest.approx(0.1, abs=0.02),
+        refusal_rate=pytest.approx(0.03, abs=0.01),
         typical_seconds=None,
         slow_seconds=None,
     )

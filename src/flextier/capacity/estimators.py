@@ -48,11 +48,11 @@ class RandomRefusals:
     __slots__ = ("_admitted", "_refused", "level", "run", "uncounted")
 
     _MEMORY = 0.98
-    _UNLIKELY = log(0.001)
+    _UNLIKELY, _DOUBTFUL = log(0.001), log(0.04)
 
     def __init__(self) -> None:
-        # Prior: one in ten refused, so that three in a row mean a shut lane.
-        self._refused, self._admitted = 1.0, 9.0
+        # Prior: one in thirty refused, so that three in a row mean a shut lane.
+        self._refused, self._admitted = 0.5, 14.5
         self.run = 0
         """Refusals in a row, in the order of sending."""
         self.level = inf
@@ -66,10 +66,11 @@ class RandomRefusals:
         self._count()
         return self._refused / (self._refused + self._admitted)
 
-    @property
-    def explains_run(self) -> bool:
-        """Whether the refusals in a row may still be random."""
-        return self.run < min(max(2, ceil(self._UNLIKELY / log(self.rate))), 12)
+    def explains(self, run: int, expected: bool) -> bool:
+        """Whether ``run`` refusals in a row may be random; ``expected``: the lane was full at such
+        a level before, so that few are enough to show that it is again."""
+        unlikely, fewest = (self._DOUBTFUL, 1) if expected else (self._UNLIKELY, 3)
+        return run < min(max(fewest, ceil(unlikely / log(self.rate))), 12)
 
     def _count(self) -> None:
         if self.uncounted:
@@ -86,11 +87,15 @@ class RandomRefusals:
         """Record an admission. At a level at which others were refused, those were random; below
         it, the lane may still be full.
         """
-        self._count()
         if level >= self.level or not self.run:
-            self._refused = self._MEMORY * self._refused + self.run
-            self._admitted = self._MEMORY * self._admitted + 1
+            self.were_random(self.run)
             self.clear_run()
+
+    def were_random(self, run: int) -> None:
+        """Count an admission, and the refusals in a row before it, which were random."""
+        self._count()
+        self._refused = self._MEMORY * self._refused + run
+        self._admitted = self._MEMORY * self._admitted + 1
 
     def clear_run(self) -> None:
         """Drop the run of refusals: it was not random."""

@@ -6,7 +6,8 @@ The lane is *open* until a run of refusals is too long to be random; from then o
 the number of requests that it had admitted. Open: at most a *window* of requests may be
 unresolved, neither admitted nor refused yet; each admission adds one to the window, so the rate
 doubles every round. Held: a request that ends makes room for another, and now and then a probe is
-sent above the limit; when a probe is admitted, the lane is open again.
+sent above the limit; when a probe is admitted, the lane is open again. Where it was full before,
+it is held again after fewer refusals; refusals within the limit lower it if they are not random.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from math import inf
 
 from flextier.capacity.estimators import Latencies, RandomRefusals, RefusalTime
 from flextier.capacity.permit import Permit, ProbeSpacing, Verdict
+from flextier.capacity.refill_pace import RefillPace
 from flextier.capacity.stalls import StallDetector
 
 FIRST_WINDOW = 10
@@ -25,6 +27,10 @@ FIRST_WINDOW = 10
 _REOPENED = 2
 _IDLE = 60.0
 _UNUSED = 2.0
+_OFTEN = 0.2
+"""The share of random refusals above which a hold that the first probe ends was random, too."""
+_MORE = 8
+"""So many requests admitted beyond its limit: the lane is not full there any more."""
 _SHUT, _HELD = (1 / 7, 5), (1 / 2, 3)
 """The interval between probes: a part of the time since the lane was held, and the initial
 intervals that it may be until that is longer: else most probes of an outage would come then."""
@@ -40,6 +46,8 @@ class SlotLimit:
     next_probe: float
     window: float
     """The window before."""
+    run: int = 0
+    """Refusals in a row that led to it."""
     probes: int = 0
     """Probes that were refused."""
     refused: int = 0
@@ -50,9 +58,9 @@ class LaneEstimator:
     """Estimates one lane of one model from what the limiter reports: requests sent and ended."""
 
     __slots__ = (
-        "_full_at", "_last_sent", "answered", "chance", "confirmed", "durations", "hold",
-        "in_flight", "name", "pause", "pending", "probing", "refused", "scarce", "shut_until",
-        "silence", "stalled", "stalls", "unsettled", "window",
+        "_beyond", "_full_at", "_last_sent", "answered", "chance", "confirmed", "durations",
+        "hold", "in_flight", "name", "pause", "pending", "probing", "refill", "refused", "scarce",
+        "shut_until", "silence", "stalled", "stalls", "unsettled", "window",
     )  # fmt: skip
 
     def __init__(self, name: str, scarce: bool) -> None:
@@ -75,8 +83,11 @@ class LaneEstimator:
         """No request before this moment: the server's Retry-After."""
         self.silence = RefusalTime()
         self.chance = RandomRefusals()
+        self.refill = RefillPace()
         self._full_at = inf
-        """The fewest requests in flight at which it was full, until it admits as many again."""
+        """The fewest requests in flight at which it may be full, as it was before."""
+        self._beyond = 0
+        """Requests that it has admitted beyond that since it was held."""
         self.durations = Latencies()
         self.stalls = StallDetector(self.durations)
         self.answered = self.refused = self.stalled = 0
@@ -91,6 +102,8 @@ class LaneEstimator:
         if self.pending:
             self.settle(now)
         if self.unsettled or now < self.shut_until or now < self.pause:
+            return False
+        if now < self._last_sent + self.refill.interval:
             return False
         if self.hold is None or self.in_flight < self.hold.limit:
             return not self._full
@@ -108,11 +121,14 @@ class LaneEstimator:
         """Whether the window is full of unresolved requests."""
         if self.hold is not None:  # it may have been shut: not all at once when all were answered
             return len(self.pending) >= max(_REOPENED, self.hold.limit / 4)
-        # After refusals in a row, and where the lane was full before: only as many as random
-        # refusals justify.
-        level = min(self.chance.level, self._full_at)
-        share = self.chance.rate if self.in_flight + 1 >= level else 1.0
-        return len(self.pending) >= max(1.0, self.window * share)
+        # After refusals in a row, only as many as random refusals justify; where the lane was full
+        # before, one after the other, then more and more.
+        room, level = self.window, self.in_flight + 1
+        if level >= self.chance.level:
+            room *= self.chance.rate
+        if level >= self._full_at:
+            room = min(room, self._beyond / 2)
+        return len(self.pending) >= max(1.0, room)
 
     def refuses(self, now: float) -> bool:
         """Whether the lane is known to have no capacity left."""
@@ -120,7 +136,7 @@ class LaneEstimator:
 
     def next_chance(self, now: float) -> float:
         """The first moment at which :meth:`may_send` may become true by time alone."""
-        certain = max(self.shut_until, self.pause)
+        certain = max(self.shut_until, self.pause, self._last_sent + self.refill.interval)
         if self.unsettled:
             return max(certain, self._resolved_at(self.pending[0]))
         known = self._resolved_at(self.pending[0]) if self.pending else certain
@@ -189,7 +205,7 @@ class LaneEstimator:
     def shut(self, until: float, now: float) -> None:
         """Shut the lane until a moment that the server named."""
         self.shut_until = max(self.shut_until, until)
-        self._hold(0, now, self.shut_until)
+        self._hold(0, now).next_probe = self.shut_until
 
     def drop(self, confirmed: bool) -> None:
         """Stop counting a request whose permit was dropped without an end."""
@@ -235,49 +251,70 @@ class LaneEstimator:
 
     def _refused(self, permit: Permit, now: float) -> None:
         hold, spacing, silence = self.hold, permit.spacing, self.silence.silence
+        if not (hold is not None and hold.limit and permit.probe):  # else it is full
+            self.refill.refused(permit.sent_at)
         if hold is not None and permit.probe:
             hold.probes += 1
-            share, first = _HELD if hold.limit else _SHUT
-            seconds = spacing.seconds(hold.probes, share * (now - hold.since), silence, first)
-            hold.next_probe = now + seconds
+            hold.next_probe = self._next_probe(hold, spacing, now)
             return
         self.pause = max(self.pause, now + silence * (0.5 + 0.5 * spacing.jitter))
+        if hold is not None and permit.sent_at < hold.since:
+            return
+        chance = self.chance
+        chance.refused(permit.level)
+        expected = hold is not None or permit.level >= self._full_at
+        if chance.explains(chance.run, expected and not self.refill.interval):
+            return
         if hold is None:
-            self.chance.refused(permit.level)
-            if not self.chance.explains_run:
-                if self.confirmed:
-                    self._full_at = self.chance.level
-                self._hold(self.confirmed, now, now + spacing.seconds(0, 0.0, silence))
-        elif permit.sent_at >= hold.since:
+            if self.confirmed:
+                self._full_at = chance.level
+            hold = self._hold(self.confirmed, now)
+        else:
             hold.refused += 1
             hold.limit = min(hold.limit, self.confirmed) if hold.refused == 1 else 0
             hold.since, hold.probes = now, 0
-            hold.next_probe = now + spacing.seconds(0, 0.0, silence)
+            chance.clear_run()
+        hold.next_probe = self._next_probe(hold, spacing, now)
 
     def _admitted(self, permit: Permit, now: float, used: bool) -> None:
         if not permit.verdict:
             permit.confirmed = True
             self.confirmed += 1
+        if self.refused:
+            self.refill.admitted(permit.sent_at)
         self.stalls.last_admitted = max(self.stalls.last_admitted, permit.sent_at)
         if permit.level >= self._full_at:
-            self._full_at = inf
+            self._beyond += 1
+            self._full_at = permit.level + 1 if self._beyond < _MORE else inf
         hold = self.hold
-        if hold is None:
-            if self.chance.run:
-                self.chance.admitted(permit.level)
-            else:
-                self.chance.uncounted += 1
-            self.window += used
-        elif permit.probe:
+        if permit.probe and hold is not None:
             self.hold = None
-            self.window = max(_REOPENED, hold.window * self.chance.rate)
-            if hold.probes:  # else the refusals may have been random after all
-                self.chance.clear_run()
+            # At the first probe, the refusals may have been random after all.
+            self.chance.were_random(0 if hold.probes else hold.run)
+            rate = self.chance.rate
+            self.window = max(_REOPENED, hold.window * rate)
+            if rate > _OFTEN and not hold.probes:
+                self._full_at = inf
+            return
+        if self.chance.run:
             self.chance.admitted(permit.level)
+        else:
+            self.chance.uncounted += 1
+        if hold is None:
+            self.window += used
         elif permit.sent_at < hold.since:
             hold.limit = max(hold.limit, self.confirmed) if self.shut_until <= now else 0
         else:
             hold.refused = 0
 
-    def _hold(self, limit: int, now: float, next_probe: float) -> None:
-        self.hold = SlotLimit(limit, now, next_probe, self.window)
+    def _next_probe(self, hold: SlotLimit, spacing: ProbeSpacing, now: float) -> float:
+        """When the next probe is due."""
+        share, first = _HELD if hold.limit else _SHUT
+        share *= now - hold.since
+        return now + spacing.seconds(hold.probes, share, self.silence.silence, first)
+
+    def _hold(self, limit: int, now: float) -> SlotLimit:
+        self._beyond = 0
+        self.hold = SlotLimit(limit, now, now, self.window, self.chance.run)
+        self.chance.clear_run()
+        return self.hold
