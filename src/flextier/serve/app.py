@@ -38,7 +38,7 @@ from flextier.serve.pass_through import as_response, pass_through
 from flextier.serve.records import Records
 from flextier.serve.running_call import RunningCall
 from flextier.serve.tokens import Token
-from flextier.serve.upstream import ROUTED, Upstream
+from flextier.serve.upstream import ROUTED, Upstream, preload
 
 if TYPE_CHECKING:
     from flextier.ledger import Ledger
@@ -91,6 +91,7 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(self, _: Any) -> AsyncIterator[None]:
+        preload()
         yield
         await self.end_calls()
         for upstream in self.upstreams.values():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from flextier._openai.http_library import http
@@ -72,6 +74,13 @@ class Upstream:
     async def close(self) -> None:
         """Close the connections."""
         await self.client.close()
+
+
+def preload() -> None:
+    """Import what calls need: while the first call imports it, no refusal of others is read."""
+    http.AsyncHTTPTransport(verify=False)
+    with suppress(ImportError):
+        import_module("flextier.transport.aiohttp_transport")
 
 
 def _given(client: Any) -> dict[str, str]:
