@@ -149,6 +149,20 @@ def test_more_calls_than_it_takes_are_sent_away(flextier_sim: Simulator) -> None
         assert status(served) == 200
 
 
+def test_headers_of_an_upstream_come_back_as_they_are(flextier_sim: Simulator) -> None:
+    head = "HTTP/1.1 400 Bad\r\nx-odd: \u2615\r\ncontent-length: 2\r\n\r\n{}"
+    with (
+        serving(answering(head.encode())) as other,
+        gateway(flextier_sim, upstream=f"http://{other}/v1") as served,
+    ):
+        for answer in (
+            http.get(served.url + MODELS),
+            http.post(f"{served.base_url}/responses", json=BODY),
+        ):
+            assert answer.status_code == 400
+            assert dict(answer.headers.raw)[b"x-odd"] == "\u2615".encode()
+
+
 def test_redirects_are_not_followed(flextier_sim: Simulator) -> None:
     moved = f"HTTP/1.1 307 Moved\r\nlocation: {flextier_sim.base_url}\r\ncontent-length: 0\r\n\r\n"
     with (

@@ -112,6 +112,16 @@ def test_a_request_that_is_none_ends_the_connection_with_an_answer(shared: Serve
         assert "error" in body
 
 
+def test_an_offer_of_another_protocol_is_ignored(shared: Served, flextier_sim: Simulator) -> None:
+    """Java's and curl's HTTP clients make it with each first request."""
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEA")
+    body = json.dumps(BODY).encode()
+    request = head("POST /v1/responses", *offer, f"Content-Length: {len(body)}") + body
+    last = head("GET /v1", "Connection: close")
+    assert exchanged(shared, request, last)[0] == 404
+    assert [one.tier for one in flextier_sim.requests] == ["flex"]
+
+
 def test_an_answer_that_has_begun_is_not_followed_by_another(
     shared: Served, flextier_sim: Simulator
 ) -> None:

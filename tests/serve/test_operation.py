@@ -188,6 +188,7 @@ def test_upstreams_are_served_by_name(
         [],
         ["--upstream", "other"],
         ["--upstream", "other=https://llm.example/v1"],
+        ["--upstream", "v1=https://llm.example/v1"],
         ["--token-file", "/nowhere"],
         ["--deadline", "1s", "--lanes", "fast"],
         ["--ledger", "oracle://x"],

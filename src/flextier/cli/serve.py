@@ -151,9 +151,11 @@ def _upstreams(named: list[str]) -> tuple[UpstreamOptions, ...]:
     """The upstreams by name, and the default one if it has a key or is the only one."""
     from flextier.serve.options import UpstreamOptions
 
-    upstreams = []
+    upstreams: list[UpstreamOptions] = []
     for one in named:
         name, _, url = one.partition("=")
+        if name == "v1" or name in [other.name for other in upstreams]:
+            raise ValueError(f"--upstream {one}: another name is needed, {name} is taken")
         variable = f"{name.upper().replace('-', '_')}_API_KEY"
         if not url.startswith(("http://", "https://")) or not name.replace("-", "").isalnum():
             raise ValueError(f"--upstream {one}: must be NAME=URL, a name of letters and digits")

@@ -17,7 +17,8 @@ _HOP_BY_HOP = frozenset(
 _CALLERS = frozenset(
     {
         "authorization", "api-key", "cookie", "expect", "forwarded", "host", "openai-organization",
-        "openai-project", "origin", "referer", "via", "x-real-ip",
+        "openai-project", "origin", "referer", "via", "x-api-key",
+        "x-real-ip",
     }
 )  # fmt: skip
 """Who the caller is: upstream, it is the gateway."""
@@ -63,8 +64,7 @@ def returned(response: Any, *, raw: bool = False) -> Headers:
     dropped = {*_HOP_BY_HOP, "set-cookie", "date", "server", "alt-svc"}
     if not raw:
         dropped |= {"content-encoding", "content-length"}
-    return tuple(
-        (name, value)
-        for name, value in response.headers.multi_items()
-        if name.lower() not in dropped
-    )
+    lines = [
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw
+    ]
+    return tuple((name, value) for name, value in lines if name.lower() not in dropped)

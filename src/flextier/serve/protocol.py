@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -16,6 +17,9 @@ HEAD_SECONDS = 20.0
 LINGER = 30.0
 """Seconds in which the rest of a request may arrive that has its answer already: its client would
 see a reset in place of the answer if the connection were closed before."""
+
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
+"""An offer, as Java makes it, to go on in another protocol; the parser would skip the body."""
 
 
 class Connections:
@@ -74,6 +78,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
+        if self._is_in_head or self.cycle is None or not self.cycle.more_body:
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"", head) + end + rest
         super().data_received(data)
         if self._is_in_head:
             self._head_bytes += len(data)
