@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,36 @@ def test_detach(crowd: Crowd, sim: Simulator, tmp_path: Path) -> None:
     until(lambda: not _working(), "the end of the work")
     forget()
     assert all(one.is_right for one in crowd(made, questions(4)))
+    assert (files(sim), sim.paid()["payments"]) == (1, 4)
+
+
+def test_detach_what_is_submitted(crowd: Crowd, sim: Simulator, tmp_path: Path) -> None:
+    """Nothing is detached before the batch is created; later, each call is billed its line once."""
+    sim.weather = Weather(batch=BatchWeather(seconds=0.5))
+    made = options(sim, PATIENT.replace(journal=str(tmp_path / "calls.db")))
+    created: list[bool] = []
+
+    def end() -> None:
+        while not flextier.batch.detach(submitted=True):
+            time.sleep(0.005)
+        created.append(files(sim) == 1)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    said = crowd(made, questions(4))
+    thread.join()
+    assert created == [True]
+    assert all(isinstance(one.error, BatchDetached) for one in said)
+    until(lambda: not _working(), "the end of the work")
+    until(lambda: sim.paid()["payments"] == 4, "the end of the batch")
+    forget()
+    for billed in (True, False):
+        # One after the other: the first one collects the batch, for the others, too.
+        said = [crowd(made, [question])[0] for question in questions(4)]
+        assert all(one.is_right for one in said)
+        assert {one.report.lane for one in said} == {"batch" if billed else "journal"}
+        assert all(bool(one.report.cost.total) is billed and one.report.served for one in said)
+        forget()
     assert (files(sim), sim.paid()["payments"]) == (1, 4)
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from flextier.bulk import BulkError, run
+from flextier import AsyncFlexOpenAI, FlexPolicy
+from flextier.bulk import BulkError, BulkResult, run
+from flextier.bulk.progress import summary
 from flextier.sim import BackgroundWeather, BatchWeather, Simulator, Weather
 from tests.bulk.helpers import COMMAND, read_jsonl, write_jsonl
 
@@ -28,10 +30,6 @@ client = AsyncFlexOpenAI(policy=policy)
 async def ask(row):
     answer = await client.responses.create(model="gpt-6.2-sol", input=row["text"])
     return answer.output_text
-
-async def ask_twice(row):
-    first = await ask(row)
-    return await ask({"text": f"Judge this. {first}"})
 """
 DAY = 86_000.0
 
@@ -64,10 +62,10 @@ def night(tmp_path: Path) -> Iterator[Night]:
         yield made
 
 
-def started(night: Night, place: Path, *options: str, target: str = "ask") -> Any:
+def started(night: Night, place: Path, *options: str) -> Any:
     """A process that runs the rows."""
     return subprocess.Popen(
-        [*COMMAND, "run", f"night_work:{target}", "in.jsonl", "out.jsonl", "--json", *options],
+        [*COMMAND, "run", "night_work:ask", "in.jsonl", "out.jsonl", "--json", *options],
         cwd=place,
         env={**os.environ, "OPENAI_BASE_URL": night.sim.base_url, "OPENAI_API_KEY": "x"},
         stdout=subprocess.PIPE,
@@ -76,15 +74,17 @@ def started(night: Night, place: Path, *options: str, target: str = "ask") -> An
     )
 
 
-def ran(*arguments: Any, **options: Any) -> tuple[int, dict[str, Any]]:
+def ran(*arguments: Any) -> tuple[int, dict[str, Any]]:
     """Its exit status and result."""
-    process = started(*arguments, **options)
+    process = started(*arguments)
     out, err = process.communicate()
     assert out, err
     return process.returncode, json.loads(out.splitlines()[-1])
 
 
-@pytest.mark.parametrize("lanes", ["batch", "background"])
+@pytest.mark.parametrize(
+    "lanes", ["batch", pytest.param("background", marks=pytest.mark.exhaustive)]
+)
 def test_the_next_day(lanes: str, night: Night, tmp_path: Path) -> None:
     """Submit ends at once; collect says what is not done; the next day every row is there."""
     status, result = ran(night, tmp_path, "--lanes", lanes, "--submit")
@@ -110,21 +110,34 @@ def test_the_next_day(lanes: str, night: Night, tmp_path: Path) -> None:
 
 
 def test_a_chain_over_two_nights(night: Night, tmp_path: Path) -> None:
-    """Collect sends nothing new; the same command again submits the next calls of each row."""
-    lanes = "--lanes", "batch"
-    assert ran(night, tmp_path, *lanes, "--submit", target="ask_twice")[0] == 0
+    """Collect sends nothing new; the same again submits the next calls of each row."""
+    policy = FlexPolicy(batch_window=0.2, batch_poll_interval=0.2)
+    client = AsyncFlexOpenAI(base_url=night.sim.base_url, api_key="x", policy=policy)
+
+    async def ask(text: str) -> str:
+        return (await client.responses.create(model="gpt-6.2-sol", input=text)).output_text
+
+    async def judge(row: dict[str, Any]) -> str:
+        return await ask(f"Judge this. {await ask(row['text'])}")
+
+    def once(**mode: Any) -> BulkResult:
+        return run(judge, tmp_path / "in.jsonl", tmp_path / "out.jsonl", lanes="batch", **mode)
+
+    assert once(submit=True).exit_status == 0
     night.passes()
-    status, result = ran(night, tmp_path, *lanes, "--collect", target="ask_twice")
-    assert (status, result["done"], result["submitted"], result["pending"]) == (3, 0, 0, 40)
+    result = once(collect=True)
+    assert (result.exit_status, result.done, result.submitted, result.pending) == (3, 0, 0, 40)
+    assert "40 rows have calls that are not submitted: --submit submits them" in summary(result)
     assert night.sim.stats()["batches"]["created"] == 1
-    status, result = ran(night, tmp_path, *lanes, "--submit", target="ask_twice")
-    assert (status, result["submitted"]) == (0, 40)
+    result = once(submit=True)
+    assert (result.exit_status, result.submitted) == (0, 40)
+    assert "40 rows are submitted, and not done yet: --collect fetches them" in summary(result)
     night.passes()
-    status, result = ran(night, tmp_path, *lanes, "--submit", target="ask_twice")
-    assert (status, result["done"]) == (0, 40)
+    result = once(submit=True)
+    assert (result.exit_status, result.done) == (0, 40)
     paid = night.sim.paid()
     assert (paid["lines"], paid["twice"]) == (80, [])
-    assert result["receipt"]["lanes"]["batch"]["calls"] == 80
+    assert result.receipt.totals.by_lane["batch"].calls == 80
 
 
 @pytest.mark.exhaustive

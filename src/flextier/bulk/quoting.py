@@ -26,8 +26,9 @@ from flextier.calls.context import Scope, current_scope, earlier, override, scop
 from flextier.costs.sums import Sums
 from flextier.costs.totals import CostTotals
 from flextier.policy import FlexPolicy, PolicyFields
+from flextier.quotes.from_samples import quote_of
 from flextier.quotes.output_tokens import OutputTokens
-from flextier.quotes.quote import Quote, quote_of
+from flextier.quotes.quote import Quote
 from flextier.quotes.recording import CALLS, RecordedCall, recorded
 from flextier.variables import LEDGER, setting
 
