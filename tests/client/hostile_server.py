@@ -273,6 +273,13 @@ def _named(seed: int, content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "id": f"resp_{seed}"}
 
 
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    # Of 500 connections at once, the five of the default get in, and the kernel repeats the others
+    # for minutes; one that it gives up is silent for as long as the call may take.
+    request_queue_size = 1024
+
+
 @contextmanager
 def hostile(server: HostileServer) -> Iterator[str]:
     """The base URL of the server."""
@@ -304,8 +311,7 @@ def hostile(server: HostileServer) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             """Nothing is logged."""
 
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    listener.daemon_threads = True
+    listener = _Listener(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
