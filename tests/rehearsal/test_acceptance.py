@@ -48,9 +48,9 @@ def test_no_answer_is_late_or_lost_and_costs_are_near_the_least(name: str, seed:
 
 
 @every_seed
-@pytest.mark.parametrize("name", ["outages", "few-slots"])
+@pytest.mark.parametrize("name", ["outages", "few-slots", "token-bucket"])
 def test_few_requests_are_refused(name: str, seed: int) -> None:
-    """At most one refusal for two answers, where flex is shut or full."""
+    """At most one refusal for two answers, where flex is shut or full, or follows a rate."""
     result = rehearsed(name, seed)
     assert result.refusals_an_answer is not None
     assert result.refusals_an_answer <= 0.5
@@ -89,3 +89,14 @@ def test_random_refusals_are_met_with_new_tries(seed: int) -> None:
     assert result.lanes == {"flex": result.trace.jobs}
     assert result.refusals_an_answer is not None
     assert result.refusals_an_answer <= 1.3
+
+
+@every_seed
+def test_random_refusals_do_not_leave_slots_empty(seed: int) -> None:
+    """Ten slots for 200 calls, and every second request refused at random: before, it took twice
+    the 60 s that the slots need, as such refusals lowered the limit."""
+    weather = Weather(slots=10, refuse=0.5, flex_latency=3, standard_latency=3)
+    trace = Trace(weather=weather, jobs=200, deadline=180, seed=seed)
+    result = rehearse(trace, policy=FlexPolicy(patience=180))
+    assert (result.failed, result.late, result.lanes) == (0, 0, {"flex": 200})
+    assert result.virtual_seconds < 90
