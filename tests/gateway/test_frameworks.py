@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,19 +43,22 @@ class Retries(FlexCostCallbackHandler):
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_langchain(
-    streamed: bool, shared: Served, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+    streamed: bool, shared: Served, sim: Simulator, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Metadata, costs and retries are those of a call without a gateway."""
     monkeypatch.setenv("OPENAI_BASE_URL", sim.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    seen = []
+    outcomes = []
     for gateway_url in ("", shared.url):
         monkeypatch.setenv("FLEXTIER_GATEWAY", gateway_url)
         sim.reset()
         sim.script(Fault.refuse())
         handler = Retries()
         model = ChatOpenAIFlex(
-            model="gpt-5-mini", callbacks=[handler], policy={"backoff_initial": 0.05}
+            model="gpt-5-mini",
+            callbacks=[handler],
+            tags=["night"],
+            policy={"backoff_initial": 0.05},
         )
         if streamed:
             message: Any = None
@@ -64,24 +68,30 @@ def test_langchain(
             message = model.invoke("Why is it blue?")
         found = message.response_metadata["flextier"]
         assert handler.totals.cost > 0
-        seen.append((found["lane"], handler.totals.cost, handler.retries, message.text, set(found)))
-    here, there = seen
+        outcomes.append(
+            (found["lane"], handler.totals.cost, handler.retries, message.text, set(found))
+        )
+    here, there = outcomes
     assert there == here
+    assert json.loads(seen.calls[0][1]["x-flextier-tags"]) == ["night"]
     assert there[2] == [("flex", "capacity")]
     assert sim.requests[-1].headers["authorization"] == f"Bearer {GATEWAYS_KEY}"
 
 
 @pytest.mark.skipif(find_spec("llama_index") is None, reason="LlamaIndex is not installed")
-def test_llama_index(shared: Served, sim: Simulator) -> None:
-    """Its metadata and costs."""
+def test_llama_index(shared: Served, sim: Simulator, seen: Seen) -> None:
+    """Its metadata, costs and tags."""
+    from llama_index.core.instrumentation.dispatcher import instrument_tags
+
     from flextier.llama_index import FlexCostEventHandler, OpenAIFlex
 
-    with FlexCostEventHandler() as handler:
+    with FlexCostEventHandler() as handler, instrument_tags({"job": "night"}):
         model = OpenAIFlex(
             model="gpt-5-mini", api_base=sim.base_url, api_key=KEY, policy={"gateway": shared.url}
         )
         answer = model.complete("Why is it blue?")
     assert answer.additional_kwargs["flextier"]["lane"] == "flex"
+    assert json.loads(seen.calls[0][1]["x-flextier-tags"]) == ["job:night"]
     assert handler.totals.cost > Decimal(0)
     assert sim.requests[-1].headers["authorization"] == f"Bearer {GATEWAYS_KEY}"
 

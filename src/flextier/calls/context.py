@@ -108,13 +108,13 @@ class listen:
     ``on_retry`` may be async for calls of the async client. ``on_stream`` gets the SDK's stream of
     a streamed call. ``outer`` is merged in: the scope where a call was requested that begins only
     now, maybe in another context. ``run`` returns the run that the calls are part of, unless the
-    code around has set one; ``framework`` names who makes them. For framework adapters; users have
-    :func:`track`.
+    code around has set one; ``framework`` names who makes them, ``tags`` are theirs. For framework
+    adapters; users have :func:`track`.
     """
 
     # A class, as frameworks use it once a call: it creates fewer objects than a generator.
     __slots__ = (
-        "_framework", "_on_report", "_on_retry", "_on_stream", "_outer", "_run", "_token"
+        "_framework", "_on_report", "_on_retry", "_on_stream", "_outer", "_run", "_tags", "_token"
     )  # fmt: skip
 
     def __init__(
@@ -126,8 +126,10 @@ class listen:
         outer: Scope | None = None,
         run: Callable[[], str | None] | None = None,
         framework: str | None = None,
+        tags: tuple[str, ...] = (),
     ) -> None:
         self._framework = framework
+        self._tags = tags
         self._run = run
         self._on_report = on_report
         self._on_retry = on_retry
@@ -160,7 +162,7 @@ class listen:
                 scope.simulated,
                 scope.until,
                 scope.local,
-                scope.tags,
+                (*scope.tags, *self._tags) if self._tags else scope.tags,
                 scope.name_call,
             )
         )

@@ -21,6 +21,9 @@ _OF_THE_SDK = re.compile(
     r"x-stainless-|x-flextier-|openai-(?:organization|project)$|host$|user-agent$|accept|content-",
     re.IGNORECASE,
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MOST_TAGS, _LONGEST = 20, 100
+"""What a gateway takes of tags, and of the characters of each."""
 _LEAST = 8
 """The length of a key that is looked for within other values."""
 
@@ -54,7 +57,8 @@ def headers_of(client: Any, options: Any, policy: FlexPolicy, scope: Scope) -> d
     if run is not None:
         headers["x-flextier-continuation"] = json.dumps(run)
     if scope.tags:
-        headers["x-flextier-tags"] = json.dumps(scope.tags)
+        tags = (_CONTROL.sub(" ", tag)[:_LONGEST] for tag in scope.tags[:_MOST_TAGS])
+        headers["x-flextier-tags"] = json.dumps(list(tags))
     return headers
 
 

@@ -38,8 +38,13 @@ def calls_of(
 ) -> AbstractContextManager[None]:
     """Have calls begun inside be LangChain's, part of the outermost run around ``run_manager``."""
     # Without a run manager, the enclosing code sets the run.
-    run = None if run_manager is None else partial(outermost_run, run_manager)
-    return listen(on_report, run=run, framework=FRAMEWORK)
+    run, tags = None, ()
+    if run_manager is not None:
+        run, tags = (
+            partial(outermost_run, run_manager),
+            tuple(getattr(run_manager, "tags", None) or ()),
+        )
+    return listen(on_report, run=run, framework=FRAMEWORK, tags=tags)
 
 
 def run_listener(run_manager: Any) -> AbstractContextManager[None]:

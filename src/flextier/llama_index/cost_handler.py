@@ -11,7 +11,7 @@ from flextier._utils.extras import needs_extra
 from flextier.costs.records import OnRecord
 from flextier.costs.totals import CostTotals
 from flextier.llama_index.call_counter import CallCounter
-from flextier.llama_index.events import FlexCallEvent
+from flextier.llama_index.events import FlexCallEvent, as_tags, plain_tags
 
 with needs_extra("llama-index"):
     from llama_index.core.instrumentation.event_handlers import BaseEventHandler
@@ -93,8 +93,5 @@ class FlexCostEventHandler(BaseEventHandler):
 
 def _record_fields(event: Any) -> dict[str, Any]:
     """The fields of a call's record that its event has."""
-    plain = {
-        name: value for name, value in event.tags.items() if isinstance(value, (str, int, float))
-    }
-    tags = tuple(f"{name}:{value}" for name, value in plain.items())
-    return {"run_id": event.span_id, "tags": tags, "metadata": plain}
+    plain = plain_tags(event.tags)
+    return {"run_id": event.span_id, "tags": as_tags(plain), "metadata": plain}

@@ -20,12 +20,23 @@ with needs_extra("llama-index"):
     from llama_index.core.instrumentation.events import BaseEvent
     from llama_index.core.instrumentation.span import active_span_id
     from llama_index_instrumentation import get_dispatcher
+    from llama_index_instrumentation.dispatcher import active_instrument_tags
 
 FRAMEWORK = "llama-index"
 """The framework in the records of calls."""
 
 _T = TypeVar("_T")
 _dispatcher = get_dispatcher(__name__)
+
+
+def plain_tags(tags: dict[str, Any]) -> dict[str, Any]:
+    """The instrument tags that have plain values."""
+    return {name: value for name, value in tags.items() if isinstance(value, (str, int, float))}
+
+
+def as_tags(tags: dict[str, Any]) -> tuple[str, ...]:
+    """Instrument tags as tags of a record: ``name:value``."""
+    return tuple(f"{name}:{value}" for name, value in plain_tags(tags).items())
 
 
 class _Named:
@@ -98,6 +109,7 @@ class CallObserver:
             outer=self._scope,
             run=self._run,
             framework=FRAMEWORK,
+            tags=as_tags(active_instrument_tags.get()),
         )
 
     def with_report(self, response: _T) -> _T:
