@@ -7,13 +7,16 @@ import gc
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from flextier import FlexPolicy
 from flextier._openai.http_library import http
+from flextier.planning.burst import BURSTS
 from flextier.sim import Fault, Simulator
 from flextier.transport.attempt_limits import TimeLimitedStream, time_limit
 from flextier.transport.http_clients import async_http_client, keepalive_options, sync_http_client
@@ -368,3 +371,26 @@ def _connections(sim: Simulator) -> set[Any]:
     """Those that are open, as objects that no later connection is equal to."""
     assert sim._server is not None
     return set(sim._server._state.connections)
+
+
+@pytest.mark.parametrize("stage", ["connections", "bursts"])
+def test_a_stream_collected_while_a_lock_is_held(sim: Simulator, stage: str) -> None:
+    """The garbage collector may close a dropped stream at any point, in any thread."""
+    with make(sim, policy=FlexPolicy(lanes=("auto",), deadline="2h")) as client:
+        stream = client.chat.completions.create(**ASK)
+        next(iter(stream))
+        pool: Any = client._client._transport
+        lock = pool._pool._optional_thread_lock if stage == "connections" else BURSTS._lock
+        garbage = {"stream": stream}
+        garbage["itself"] = garbage  # type: ignore[assignment]
+
+        def collect() -> None:
+            with lock:
+                gc.collect()
+
+        thread = threading.Thread(target=collect, daemon=True)
+        del stream, garbage
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive(), "it waits for itself"
+        assert settled(sim, to=1) <= 1

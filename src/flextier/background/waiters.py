@@ -31,7 +31,7 @@ class ClientWaiters:
     """The waiting calls of one HTTP client. Threads and event loops share it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may end a call while it is held
         self._waiting: set[BackgroundLifecycle] = set()
         self._closed = False
 

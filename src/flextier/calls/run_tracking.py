@@ -47,7 +47,7 @@ class RunTracker:
     """The runs that this process has seen, and how many calls of each are under way."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may end a call while it is held
         self._calls: OrderedDict[str, int] = OrderedDict()
 
     def call_started(self, run: str) -> bool:
@@ -70,7 +70,7 @@ class RunTracker:
 
     def reset_after_fork(self) -> None:
         """Keep the runs; the lock and the calls under way are the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._calls = OrderedDict.fromkeys(self._calls, 0)
 
 

@@ -25,7 +25,7 @@ class BurstTracker:
     """Counts the calls under way in this process, by account and model."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may end a call while it is held
         self._under_way: Counter[Hashable] = Counter()
         self._skip_until: dict[Hashable, float] = {}
 
@@ -51,7 +51,7 @@ class BurstTracker:
 
     def reset_after_fork(self) -> None:
         """Clear everything: the calls under way are the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._under_way.clear()
         self._skip_until.clear()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -167,6 +168,9 @@ class _SyncClient(openai.DefaultHttpxClient):
 
     def _own(self, transport: Any) -> Any:
         self._own_transports.append(transport)
+        # The lock of httpx 1 is not reentrant: this thread would wait for itself if it held the lock
+        # when the garbage collector closes a stream that was dropped.
+        transport._pool._optional_thread_lock = threading.RLock()
         return _with_backend(transport, partial(_SyncBackend, options=self._options))
 
     def drop_inherited(self) -> None:
