@@ -168,8 +168,8 @@ class _SyncClient(openai.DefaultHttpxClient):
 
     def _own(self, transport: Any) -> Any:
         self._own_transports.append(transport)
-        # The lock of httpx 1 is not reentrant: this thread would wait for itself if it held the lock
-        # when the garbage collector closes a stream that was dropped.
+        # The lock of httpx 1 is not reentrant: a thread that holds it would wait for itself if the
+        # garbage collector closes a stream then that was dropped.
         transport._pool._optional_thread_lock = threading.RLock()
         return _with_backend(transport, partial(_SyncBackend, options=self._options))
 
