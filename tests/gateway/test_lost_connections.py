@@ -6,19 +6,21 @@ import asyncio
 import socket
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from flextier import AsyncFlexOpenAI, FlexOpenAI, track
+from flextier import AsyncFlexOpenAI, FlexOpenAI, track, wrap
 from flextier.errors import GatewayUnavailable
 from flextier.gateway import call as gateway_call
-from flextier.sim import Fault, Simulator
+from flextier.sim import BatchWeather, Fault, Simulator, Weather
 from tests.client.callers import FAST, KEY, Caller
 from tests.gateway.conftest import Seen
 from tests.gateway.relay import relay
 from tests.serve.conftest import Served, gateway
+from tests.serve.test_operation import command
 
 ASK: Any = {"model": "gpt-5-mini", "input": "Why is it blue?"}
 
@@ -185,3 +187,40 @@ def test_a_stream_that_is_closed(
     [report] = calls
     assert report.attempts[-1].outcome == "cancelled"
     assert cancelled(seen)
+
+
+@pytest.mark.parametrize("end", ["handed over", "killed"])
+def test_a_batch_outlives_its_gateway(
+    end: str, sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client waits for the next start, which finds the batch by the call's id: paid once."""
+    sim.weather = Weather(batch=BatchWeather(seconds=1.0))
+    journal = str(tmp_path / "journal.db")
+    policy: dict[str, Any] = {"batch_window": 0.2, "batch_poll_interval": 0.1, "deadline": "8h"}
+    port = free_port()
+
+    def ask() -> Any:
+        fields: Any = {**policy, "lanes": "batch", "gateway": f"http://127.0.0.1:{port}"}
+        with FlexOpenAI(base_url=sim.base_url, api_key=KEY, policy=fields) as client:
+            return client.responses.create(**ASK)
+
+    def submitted() -> None:
+        # It is polled, so its id is in the journal.
+        while not any(request.path.startswith("/v1/batches/") for request in sim.requests):
+            time.sleep(0.005)
+
+    options: Any = {"policy": {**policy, "journal": journal}, "port": port, "drain": 0}
+    with ThreadPoolExecutor(1) as pool, track() as calls:
+        if end == "killed":
+            with command(sim, "--journal", journal, "--port", str(port)) as (process, _):
+                asked = pool.submit(wrap(ask))
+                submitted()
+                process.kill()
+        else:
+            with gateway(sim, **options):
+                asked = pool.submit(wrap(ask))
+                submitted()
+        with gateway(sim, **options):
+            assert asked.result().output_text
+    assert calls[0].lane == "batch"
+    assert sim.paid()["payments"] == 1
