@@ -68,6 +68,9 @@ def test_a_token_is_needed_where_there_are_some(flextier_sim: Simulator, tmp_pat
         call = f"/flextier/calls/{answer.headers['x-flextier-call']}"
         assert status(served, call, x_flextier_token="ponmlkjihgfedcba") == 200
         assert status(served, call, x_flextier_token="abcdefghijklmnop") == 404
+        for secret in ("ponmlkjihgfedcba", "abcdefghijklmnop"):  # an id is one of its token
+            named = {"x-flextier-token": secret, "x-flextier-call": "nightly-1"}
+            assert http.post(f"{served.base_url}/responses", json=BODY, headers=named).is_success
     sent = json.dumps([request.headers for request in flextier_sim.requests])
     assert "ponmlkjihgfedcba" not in sent
     assert "abcdefghijklmnop" not in sent

@@ -15,6 +15,7 @@ from flextier._openai.http_library import http
 from flextier.serve import server
 from flextier.serve.server import open_files, raise_open_files
 from flextier.sim import Fault, Simulator
+from tests.client.servers import answering, serving
 from tests.serve.conftest import Served, gateway
 
 BODY = {"model": "gpt-5-mini", "input": "a"}
@@ -252,3 +253,27 @@ def test_a_client_that_never_reads_its_stream_is_dropped(
         assert connection.recv(1)
         while any(one.is_under_way for one in list(served.server.server_state.connections)):
             time.sleep(0.01)
+
+
+def test_an_answer_that_is_not_read_is_not_delivered(flextier_sim: Simulator) -> None:
+    """A journal keeps it."""
+    direct = http.post(
+        f"{flextier_sim.base_url}/responses", json=BODY, headers={"authorization": "Bearer k"}
+    ).json()
+    answer = json.dumps({**direct, "metadata": {"a": "x" * 16 * 2**20}}).encode()
+    line = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    body = json.dumps(BODY).encode()
+    with (
+        serving(answering(line % len(answer) + answer)) as other,
+        gateway(flextier_sim, upstream=f"http://{other}/v1") as served,
+        connected(served) as connection,
+    ):
+        request = head("POST /v1/responses", "Connection: close", f"Content-Length: {len(body)}")
+        connection.sendall(request + body)
+        assert connection.recv(1)
+        ((_, call),) = served.gateway.calls._by_id.values()
+        assert call.answer.complete
+        assert not call.delivered
+        assert len(read(connection)) > len(answer)
+        while not call.delivered:
+            time.sleep(0.001)

@@ -57,7 +57,8 @@ class AnswerResponse(Response):
         body = b"".join(answer.chunks)
         length = ("content-length", str(len(body)))
         await start(send, answer.head.status, (*answer.head.headers, length))
-        await write(send, body, last=True)
+        await write(send, body)
+        await write(send, b"", last=True)  # once nearly all is on its way: read_to_end() follows
 
     async def _send_stream(self, answer: KeptAnswer, send: Send) -> None:
         loop = asyncio.get_running_loop()

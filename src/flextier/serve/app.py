@@ -165,7 +165,9 @@ class Gateway:
             return as_response(refusal(400, "invalid_policy", str(error)))
         key = digest(_owner(request), f"{upstream.name}/{path}", data)
         try:
-            call = self.calls.repeated(key, asked.call_id, is_repeat=asked.is_repeat)
+            call = self.calls.repeated(
+                key, asked.call_id, owner=_owner(request), is_repeat=asked.is_repeat
+            )
         except IdInUse:
             return as_response(refusal(409, "id_in_use", "another call has this x-flextier-call"))
         if call is None:

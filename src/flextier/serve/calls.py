@@ -17,10 +17,12 @@ MAX_ENDED = 50_000
 """Calls that are kept after their end."""
 
 ENDS = "the gateway ends: repeat the call in a moment"
+_Id = tuple[str, str]
+"""A call's caller, and its id."""
 
 
 class IdInUse(Exception):
-    """A call's id is that of another call, or of another caller's."""
+    """A call's id is that of another call of its caller."""
 
 
 def digest(owner: str, path: str, body: bytes) -> bytes:
@@ -37,9 +39,9 @@ class Calls:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._by_id: dict[str, tuple[bytes, RunningCall]] = {}
+        self._by_id: dict[_Id, tuple[bytes, RunningCall]] = {}
         self._by_digest: dict[bytes, list[RunningCall]] = {}
-        self._ended: OrderedDict[str, float] = OrderedDict()
+        self._ended: OrderedDict[_Id, float] = OrderedDict()
         """When each ended."""
         self._bytes = 0
 
@@ -56,14 +58,12 @@ class Calls:
     def get(self, call_id: str, owner: str) -> RunningCall | None:
         """The call of this id, if it is this caller's."""
         self._drop_old()
-        found = self._by_id.get(call_id)
-        return None if found is None or found[1].owner != owner else found[1]
+        found = self._by_id.get((owner, call_id))
+        return None if found is None else found[1]
 
-    def _is_kept(self, call: RunningCall) -> bool:
-        found = self._by_id.get(call.id)
-        return found is not None and found[1] is call
-
-    def repeated(self, key: bytes, call_id: str | None, *, is_repeat: bool) -> RunningCall | None:
+    def repeated(
+        self, key: bytes, call_id: str | None, *, owner: str = "", is_repeat: bool
+    ) -> RunningCall | None:
         """The call that a request asks for again; None: it asks for a new one.
 
         Of the same calls, one that no connection reads comes first, then one whose answer has not
@@ -74,7 +74,7 @@ class Calls:
         """
         self._drop_old()
         if call_id is not None:
-            if (found := self._by_id.get(call_id)) is None:
+            if (found := self._by_id.get((owner, call_id))) is None:
                 return None
             if found[0] != key:
                 raise IdInUse
@@ -85,32 +85,33 @@ class Calls:
 
     def add(self, key: bytes, call: RunningCall) -> None:
         """Keep a call until ten minutes after its end."""
-        if call.id in self._by_id:  # it had failed, and is made again
-            self._drop(call.id)
-        self._by_id[call.id] = key, call
+        if (name := _id(call)) in self._by_id:  # it had failed, and is made again
+            self._drop(name)
+        self._by_id[name] = key, call
         self._by_digest.setdefault(key, []).append(call)
 
     def ended(self, call: RunningCall) -> None:
         """Note that a call has ended."""
-        if not self._is_kept(call):
+        name = _id(call)
+        if name not in self._by_id or self._by_id[name][1] is not call:
             return
-        self._ended[call.id] = self._clock()
+        self._ended[name] = self._clock()
         self._bytes += call.answer.size
         self._drop_old()
 
     def _drop_old(self) -> None:
         oldest = self._clock() - KEPT
         while self._ended:
-            call_id, ended_at = next(iter(self._ended.items()))
+            name, ended_at = next(iter(self._ended.items()))
             is_full = self._bytes > MAX_BYTES or len(self._ended) > MAX_ENDED
             if ended_at >= oldest and not (is_full and len(self._ended) > 1):
                 return
-            self._drop(call_id)
+            self._drop(name)
 
-    def _drop(self, call_id: str) -> None:
-        key, call = self._by_id.pop(call_id)
-        if call_id in self._ended:
-            del self._ended[call_id]
+    def _drop(self, name: _Id) -> None:
+        key, call = self._by_id.pop(name)
+        if name in self._ended:
+            del self._ended[name]
             self._bytes -= call.answer.size
         same = self._by_digest[key]
         same.remove(call)
@@ -124,6 +125,10 @@ class Calls:
             call.cancel(ENDS)
         for call in running:
             await call.ended()
+
+
+def _id(call: RunningCall) -> _Id:
+    return call.owner, call.id
 
 
 def _has_answer(call: RunningCall) -> bool:
