@@ -9,7 +9,9 @@ The overhead: the stock ``AsyncOpenAI`` on aiohttp against a bare server that an
 directly and through the gateway, in turns; what is added to a call is the difference of the
 medians.
 
-    python benchmarks/gateway.py [outage] [overhead]
+The memory: 10,000 calls of 1 KiB that wait for flex, of a client in a process of its own.
+
+    python benchmarks/gateway.py [outage] [overhead] [waiting]
 """
 
 from __future__ import annotations
@@ -31,11 +33,14 @@ import openai
 from _fast_server import fast_server
 from _provider import simulator
 
+from flextier.serve.server import raise_open_files
+
 CALLS, PROCESSES = 120, 8
 OUTAGE: dict[str, Any] = {"outages": [[0, 20]], "slots": 10, "flex_latency": 1}
-AT_ONCE = {1: 100, 100: 400}
+AT_ONCE = {1: 100, 100: 400, 1000: 1000}
 """How many calls are made in a round, by how many are under way at once."""
 ROUNDS = 5
+WAITING = 10_000
 
 _ASK: dict[str, Any] = {"model": "o3", "messages": [{"role": "user", "content": "Why is it blue?"}]}
 _DEADLINE = "10m"
@@ -182,6 +187,64 @@ async def _latencies(url: str, at_once: int, count: int) -> list[float]:
     return seconds
 
 
+# --- the memory ---------------------------------------------------------------------------------
+
+
+def waiting() -> str:
+    """What the gateway takes for calls that wait."""
+    with simulator({"outages": [[0, 3600]]}) as base_url, gateway(base_url) as (url, pid):
+        before, began = _memory(pid), _cpu(pid)
+        command = [sys.executable, __file__, "waiters", url, str(WAITING)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as waiters:
+            status = f"{url.removesuffix('/v1')}/status"
+            running = 0
+            while running < WAITING and waiters.poll() is None:
+                time.sleep(1)
+                with urllib.request.urlopen(status) as page:
+                    running = json.load(page)["calls"]["running"]
+            all_wait = _cpu(pid)
+            time.sleep(10)
+            used, idle = _memory(pid), (_cpu(pid) - all_wait) / 10
+            waiters.kill()
+    return (
+        f"{running:,} calls wait: {used - before:.0f} MiB more than {before:.0f}, "
+        f"{(all_wait - began) / WAITING * 1000:.2f} ms of CPU each to begin, "
+        f"{idle * 100:.0f} % of a core while they wait"
+    )
+
+
+def waiters(url: str, calls: str) -> None:
+    """Make calls, and wait for their answers."""
+
+    async def run() -> None:
+        import aiohttp
+
+        body = {**_ASK, "metadata": {"padding": "x" * 900}}
+        connector = aiohttp.TCPConnector(limit=0)
+        timeout = aiohttp.ClientTimeout(None)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+
+            async def call() -> None:
+                async with session.post(f"{url}/chat/completions", json=body) as answer:
+                    await answer.read()
+
+            made = []
+            for number in range(int(calls)):
+                if number % 100 == 0:  # not all connections before the first request
+                    await asyncio.sleep(0.2)
+                made.append(asyncio.create_task(call()))
+            await asyncio.gather(*made)
+
+    raise_open_files()
+    asyncio.run(run())
+
+
+def _memory(pid: int) -> float:
+    """MiB of a process, on Linux."""
+    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
 def _cpu(pid: int) -> float:
     """CPU seconds of a process, on Linux."""
     fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
@@ -202,10 +265,14 @@ def main(parts: list[str]) -> None:
     if "overhead" in parts:
         for line in overhead():
             print(line, flush=True)
+    if "waiting" in parts:
+        print(waiting(), flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
         worker(*sys.argv[2:])
+    elif sys.argv[1:2] == ["waiters"]:
+        waiters(*sys.argv[2:])
     else:
-        main(sys.argv[1:] or ["outage", "overhead"])
+        main(sys.argv[1:] or ["outage", "overhead", "waiting"])
