@@ -86,8 +86,13 @@ class Outcome:
     """Rows without a response in the output."""
 
 
-def measure(program: str, weather: str, rows: int, at_once: int) -> Outcome:
-    """Run one program, in a directory and against a server of its own."""
+def measure(
+    program: str, weather: str, rows: int, at_once: int, command: list[str] | None = None
+) -> Outcome:
+    """Run one program, in a directory and against a server of its own.
+
+    ``command`` runs a program that is not of this file.
+    """
     with TemporaryDirectory() as directory, simulator(WEATHERS[weather]) as base_url:
         place = Path(directory)
         write_rows(place / "in.jsonl", rows)
@@ -99,7 +104,7 @@ def measure(program: str, weather: str, rows: int, at_once: int) -> Outcome:
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         }
         done = subprocess.run(
-            _command(program, at_once),
+            command or _command(program, at_once),
             cwd=place,
             env=environment,
             stdout=subprocess.PIPE,
