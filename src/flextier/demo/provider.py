@@ -37,6 +37,7 @@ _POLICY = {
     "max_retries": 2,
     "backoff_initial": 0.3,
     "backoff_max": 2,
+    "gateway": None,  # it does not serve the simulator
 }
 
 LONG_OUTAGE = DemoWeather(
