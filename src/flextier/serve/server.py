@@ -47,7 +47,7 @@ class GatewayServer(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 timeout_keep_alive=75,
-                backlog=2048,
+                backlog=16_384,  # where the system allows it: 10,000 calls may begin at once
                 timeout_graceful_shutdown=math.ceil(options.drain) + _LAST_BYTES,
             )
         )
