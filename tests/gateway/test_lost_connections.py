@@ -94,18 +94,19 @@ def test_a_gateway_that_does_not_come_back(
 ) -> None:
     """An error after a while, or the call goes on by itself."""
     monkeypatch.setattr(gateway_call, "LOST", 0.3)
-    for fallback in ("error", "local"):
+
+    def lost(fallback: str) -> Any:
         sim.reset()
         sim.script(Fault.stall())
         with gateway(sim, drain=0) as served:
             made = begun(caller, sim, served.url, gateway_fallback=fallback, patience=0.3)
-        if fallback == "error":
-            outcome = made.result()
-            assert isinstance(outcome.error, GatewayUnavailable)
-            assert outcome.report.error == "GatewayUnavailable"
-        else:
-            with pytest.warns(UserWarning, match="go on without their gateway"):
-                assert made.result().text
+        return made.result()
+
+    outcome = lost("error")
+    assert isinstance(outcome.error, GatewayUnavailable)
+    assert outcome.report.error == "GatewayUnavailable"
+    with pytest.warns(UserWarning, match="go on without their gateway"):
+        assert lost("local").text
 
 
 def test_a_full_gateway_is_waited_for(sim: Simulator) -> None:
