@@ -10,7 +10,7 @@ VENV_DOCS := $(VENV)-docs
 # The tests run on all cores; a few of them are done sooner on one: make test WORKERS=0 TESTS=tests/sim
 WORKERS ?= auto
 # The packages that touch the SDK or HTTP: what the others do is the same under both majors.
-OPENAI3_TESTS := $(addprefix tests/,_openai background batch calls client costs journal langchain otel routing serve) \
+OPENAI3_TESTS := $(addprefix tests/,_openai background batch calls client costs gateway journal langchain otel routing serve) \
     $(wildcard tests/test_*.py)
 # With FLEXTIER_LEAN=0 all tests pass, too (FLEXTIER_LEAN=0 make test). These prove it.
 LEAN_TESTS := tests/_openai tests/client tests/langchain
