@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import anyio
 import httpx
 import openai
 import pytest
@@ -19,6 +18,7 @@ from pydantic import BaseModel
 from flextier import FlexPolicy, PolicyError, track
 from flextier.routing.timeout_args import warn_overridden
 from flextier.sim import Fault, Simulator
+from flextier.transport.attempt_limits import TaskLimit
 from tests.client.callers import FAST, KEY
 from tests.llama_index.callers import (
     CALLERS,
@@ -219,14 +219,14 @@ def test_an_async_attempt_has_the_lanes_time(
     """The async clients end attempts themselves, after 900 s on flex and 600 s on standard."""
     sim.script(Fault.refuse())
     limits: list[float] = []
-    move_on_after = anyio.move_on_after
+    enter = TaskLimit.__enter__
 
-    def noted(delay: float | None, *arguments: Any, **options: Any) -> Any:
-        if delay is not None and delay >= 60:
-            limits.append(delay)
-        return move_on_after(delay, *arguments, **options)
+    def noted(limit: TaskLimit) -> None:
+        if limit._seconds >= 60:
+            limits.append(limit._seconds)
+        enter(limit)
 
-    monkeypatch.setattr(anyio, "move_on_after", noted)
+    monkeypatch.setattr(TaskLimit, "__enter__", noted)
     LlamaCaller(cls, "chat", stream=stream, is_async=True)(sim.base_url, FlexPolicy(patience=0))
 
     # An attempt's time, and for a stream what is left of it at each event.
