@@ -59,7 +59,7 @@ test-clients: $(VENV)/.ready ## Run tools that are built on the SDK, an environm
 	$(if $(CLIENTS),,PYTHONPATH=src $(VENV)/bin/python -m tests.clients.through_gateway)
 
 test-ray: $(VENV)-ray/.ready ## Run the tests of flextier.ray in clusters of Ray, with an environment of its own
-	$(VENV)-ray/bin/python -m pytest -m '' tests/ray 'tests/docs/test_pages.py::test_a_page_runs[ray]' $(ARGS)
+	RAY_worker_niceness=0 $(VENV)-ray/bin/python -m pytest -m '' tests/ray 'tests/docs/test_pages.py::test_a_page_runs[ray]' $(ARGS)
 
 lint: $(VENV_LINT)/.ready ## Check style, formatting, words, and which package imports which
 	$(VENV_LINT)/bin/ruff check .
