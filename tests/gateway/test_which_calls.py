@@ -47,6 +47,18 @@ def nowhere() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
+def test_switched_off(
+    shared: Served, sim: Simulator, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``FLEXTIER_OFF`` makes calls go as those of the stock classes: directly."""
+    monkeypatch.setenv("FLEXTIER_GATEWAY", shared.url)
+    monkeypatch.setenv("FLEXTIER_OFF", "1")
+    with client(sim) as switched_off, track() as calls:
+        switched_off.responses.create(**ASK)
+    assert (list(seen), calls[0].lane) == ([], "standard")
+    assert sim.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
 def test_the_gateway_is_asked_once(
     shared: Served, sim: Simulator, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:

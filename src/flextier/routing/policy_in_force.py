@@ -22,6 +22,7 @@ _OFF = {
     "start_jitter": 0.0,
     "stall_factor": 0.0,
     "flex_background": False,
+    "gateway": None,
 }
 
 
