@@ -340,3 +340,43 @@ def test_a_deadline_that_is_too_short_for_a_lane(account: Any) -> None:
     ask = asking(FlexOpenAI(**account))
     found = quote(ask, ROWS[:1], {"lanes": LADDER, "deadline": "10m"}, output_tokens=10)
     assert found.models[0].lanes == ("flex", "standard")
+
+
+def test_rows_that_raise(account: Any) -> None:
+    """Before their first call they are quoted as the others are, or not at all; never as free."""
+    ask = asking(FlexOpenAI(**account))
+
+    def some(row: dict[str, Any]) -> Any:
+        if row["text"].endswith("0 is high."):
+            raise SystemExit("closed")
+        return ask(row)
+
+    every = quote(ask, ROWS, output_tokens=100)
+    found = quote(some, ROWS, output_tokens=100)
+    assert found.errors == {"SystemExit: closed": 3}
+    assert found.expected == pytest.approx(every.expected)
+    assert found.low == pytest.approx((every.low or 0) * 9 / 10)
+    assert found.calls.to_dict() == {"low": 0, "expected": 1, "high": 1}
+    none = quote(lambda row: row["txt"], ROWS, output_tokens=100)
+    assert (none.low, none.expected, none.high) == (0, None, None)
+
+    def each(row: dict[str, Any]) -> Any:
+        raise ValueError(row["text"])
+
+    assert str(quote(each, ROWS)).endswith("25 sample rows raised other errors")
+
+
+def test_rows_that_cannot_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are left out, and counted; a key column that the input lacks is an error."""
+    source = write_jsonl(tmp_path / "in.jsonl", [*ROWS[:2], "no JSON", {"other": 1}])
+    (tmp_path / "quoted_nothing.py").write_text("def work(row): return row['text']\n")
+    monkeypatch.chdir(tmp_path)
+    quoting = ["run", "quoted_nothing:work", str(source), "out.jsonl", "--quote", "--key"]
+    assert main([*quoting, "text"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("2 rows, 0 calls a row")
+    assert "2 more rows cannot be run, and cost nothing" in shown
+    assert main([*quoting, "nothing"]) == 2
+    assert "key (--key): no column 'nothing'" in capsys.readouterr().err

@@ -19,7 +19,8 @@ from flextier.bulk.checkpoint_db import CheckpointDB
 from flextier.bulk.input_formats import source_of
 from flextier.bulk.options import RunOptions
 from flextier.bulk.quote_file import save_quote
-from flextier.bulk.row import Row, input_selector
+from flextier.bulk.row import Row, RowProblem, input_selector
+from flextier.bulk.row_source import check_columns, first_readable_row
 from flextier.bulk.runnables import WorkerThreads, target_of
 from flextier.bulk.state_dir import create_state_dir, other_run
 from flextier.calls.context import Scope, current_scope, earlier, override, scoped
@@ -113,7 +114,9 @@ def _earlier(ledger: str | os.PathLike[str] | None) -> tuple[dict[str, Sums], st
 def quote_run(target: Any, options: RunOptions, outputs: OutputTokens, label: str) -> Quote:
     """The quote of the rows that a run has not finished yet; kept for its receipt."""
     with ExitStack() as stack:
-        rows = source_of(options.input).rows()
+        source = source_of(options.input)
+        check_columns(options, first_readable_row(source))
+        rows = (_identified(row, options.key) for row in source.rows())
         create_state_dir(options)
         before, spent = _begun(options, label), Decimal(0)
         if before is not None:
@@ -157,9 +160,13 @@ def earlier_calls(ledger: str | None, stated: int | None) -> OutputTokens:
     return OutputTokens(stated, *_earlier(ledger))
 
 
+def _identified(row: Row, key: str | None) -> Row:
+    if key is not None:
+        row.identify_by(key)
+    return row
+
+
 def _is_finished(row: Row, options: RunOptions, database: CheckpointDB) -> bool:
-    if options.key is not None:
-        row.identify_by(options.key)
     found = database.look_up([row.identity]).get(row.identity)
     return found is not None and found.digest == row.digest
 
@@ -176,7 +183,7 @@ def quoted(
     label: str | None = None,
 ) -> Quote:
     """The quote of a target over rows, made in a thread with an event loop of its own."""
-    chosen, count = _sampled(rows, sample)
+    chosen, count, left_out = _sampled(rows, sample)
     threads = WorkerThreads(1)
     made = target_of(target, threads, label)
     select = input_selector(
@@ -184,16 +191,20 @@ def quoted(
     )
     errors: Counter[str] = Counter()
 
-    async def call(row: Row) -> list[RecordedCall]:
+    async def call(row: Row) -> list[RecordedCall] | None:
         calls: list[RecordedCall] = []
         CALLS.set(calls)
         try:
             await made.invoke(select(row))
-        except Exception as error:  # noqa: BLE001 - whatever the target makes of simulated answers
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it makes of simulated answers
             errors[f"{type(error).__name__}: {error}"[:200]] += 1
+            if not calls and not isinstance(error, RowProblem):
+                return None
         return calls
 
-    async def main() -> list[list[RecordedCall]]:
+    async def main() -> list[list[RecordedCall] | None]:
         with recorded(outputs.expected, outer):
             return [await asyncio.create_task(call(row)) for row in chosen]
 
@@ -201,22 +212,24 @@ def quoted(
         calls = _run(main)
     finally:
         threads.close()
-    return quote_of(calls, count, outputs, errors=errors, deadline=deadline)
+    return quote_of(calls, count, outputs, errors=errors, left_out=left_out, deadline=deadline)
 
 
-def _sampled(rows: Iterator[Row], most: int) -> tuple[list[Row], int]:
-    """A sample of the readable rows, and the number of all of them; read once, kept never whole."""
+def _sampled(rows: Iterator[Row], most: int) -> tuple[list[Row], int, int]:
+    """A sample of the rows that can be run, their number, and that of the others; read once, kept
+    never whole."""
     chosen: list[Row] = []
-    random, count = Random(_SEED), 0
+    random, count, left_out = Random(_SEED), 0, 0
     for row in rows:
         if row.problem is not None:
+            left_out += 1
             continue
         count += 1
         if len(chosen) < most:
             chosen.append(row)
         elif (place := random.randrange(count)) < most:
             chosen[place] = row
-    return chosen, count
+    return chosen, count, left_out
 
 
 def _run(main: Any) -> Any:

@@ -9,13 +9,29 @@ from dataclasses import dataclass
 from itertools import islice
 
 from flextier.bulk.checkpoint_db import DONE, FAILED, CheckpointWriter, FinishedRow
-from flextier.bulk.errors import InputError
+from flextier.bulk.errors import BulkError, InputError
 from flextier.bulk.input_formats import InputSource
 from flextier.bulk.options import RunOptions
-from flextier.bulk.row import Identity, Row, taken
+from flextier.bulk.row import Identity, Row, listed, taken
 
 _CHUNK = 500
 """Rows that are read and looked up together."""
+
+
+def first_readable_row(source: InputSource) -> Row | None:
+    """The first readable row among the first thousand."""
+    return next((row for row in islice(source.rows(), 1000) if row.problem is None), None)
+
+
+def check_columns(run_options: RunOptions, first: Row | None) -> None:
+    """Check that the first row has the key column, and none that the output adds."""
+    if first is None or first.values is None:
+        return
+    if run_options.key is not None and run_options.key not in first.values:
+        raise BulkError(f"key (--key): no column {run_options.key!r}; {listed(first.values)}")
+    for name in run_options.added_columns:
+        if name in first.values:
+            raise BulkError(f"the input has {taken(name)}")
 
 
 @dataclass

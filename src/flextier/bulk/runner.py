@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,8 @@ from flextier.bulk.options import OnProgress, RunOptions
 from flextier.bulk.output_files import write_errors, write_output, write_part
 from flextier.bulk.quote_file import saved_quote
 from flextier.bulk.result import BulkResult, Progress, Reason
-from flextier.bulk.row import Row, input_selector, listed, taken
-from flextier.bulk.row_source import RowSource
+from flextier.bulk.row import input_selector
+from flextier.bulk.row_source import RowSource, check_columns, first_readable_row
 from flextier.bulk.runnables import Target, WorkerThreads, target_of
 from flextier.bulk.signals import stop_on_signals
 from flextier.bulk.state_dir import check_settings, create_state_dir, locked
@@ -100,12 +98,11 @@ class _Runner:
             return result
         run_options, database = self.run_options, self.database
         remaining_budget = self._remaining_budget()
-        first = await asyncio.to_thread(self._first_readable_row)
+        first = await asyncio.to_thread(first_readable_row, self.source)
         select_input = input_selector(
             run_options.input_column, needs_text=self.target.needs_text, first=first
         )
-        if first is not None and first.values is not None:
-            _check_columns(run_options, first.values)
+        check_columns(run_options, first)
         self._input_version = self._number_input_version()
         is_fresh = database.is_empty
         self._totals = self._totals_before.copy()
@@ -142,10 +139,6 @@ class _Runner:
             if with_signals:
                 stack.enter_context(stop_on_signals(self._workers.stop))
             return await self._run_rows()
-
-    def _first_readable_row(self) -> Row | None:
-        """The first readable row among the first thousand."""
-        return next((row for row in islice(self.source.rows(), 1000) if row.problem is None), None)
 
     def _count(self, report: CallReport) -> None:
         """Count what a call cost, and add its report to its row."""
@@ -276,12 +269,3 @@ class _Runner:
 def _mode(run_options: RunOptions) -> Reason | None:
     """Why a run ends with pending rows that nothing has stopped."""
     return "submitted" if run_options.submit else "collected" if run_options.collect else None
-
-
-def _check_columns(run_options: RunOptions, columns: Collection[str]) -> None:
-    """Check that the first row has the key column, and none that the output adds."""
-    if run_options.key is not None and run_options.key not in columns:
-        raise BulkError(f"key (--key): no column {run_options.key!r}; {listed(columns)}")
-    for name in run_options.added_columns:
-        if name in columns:
-            raise BulkError(f"the input has {taken(name)}")

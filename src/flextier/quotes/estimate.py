@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from statistics import fmean, stdev
+from typing import Any
 
 from flextier.lanes import STANDARD
 from flextier.pricing.price_book import price_book
@@ -63,10 +64,16 @@ class CallUsage:
         )
 
 
-def usages(rows: Iterable[Sequence[RecordedCall]], outputs: OutputTokens) -> list[list[CallUsage]]:
+SampleRow = Sequence[CallUsage] | None
+"""The calls of a sample row; None: it raised before its first call, and may be as the others."""
+
+
+def usages(
+    rows: Iterable[Sequence[RecordedCall] | None], outputs: OutputTokens
+) -> list[list[CallUsage] | None]:
     """The tokens that the calls of each sample row are expected to take."""
     prompts: dict[str, list[str]] = {}
-    return [_usages_of_row(calls, outputs, prompts) for calls in rows]
+    return [None if calls is None else _usages_of_row(calls, outputs, prompts) for calls in rows]
 
 
 def _usages_of_row(
@@ -125,39 +132,45 @@ def on_ladder(usage: CallUsage) -> Costs:
 
 
 def total_cost(
-    rows: Sequence[Sequence[CallUsage]], of: Callable[[CallUsage], Costs], count: int
+    rows: Sequence[SampleRow], of: Callable[[CallUsage], Costs], count: int
 ) -> Span[Decimal]:
     """US$ of ``count`` rows, of which ``rows`` are a sample."""
-    costs = [[of(usage) for usage in row] for row in rows]
-    totals = [
-        _total([[getattr(x, name) for x in row] for row in costs], count, sign)
-        for name, sign in (("low", -1), ("expected", 0), ("high", 1))
-    ]
+    totals = _totals(rows, of, count)
     return Span(*(None if x is None else Decimal(f"{x:.10f}").normalize() for x in totals))
 
 
 def total_tokens(
-    rows: Sequence[Sequence[CallUsage]], of: Callable[[CallUsage], Span[int]], count: int
+    rows: Sequence[SampleRow], of: Callable[[CallUsage], Span[int]], count: int
 ) -> Span[int]:
     """Tokens of ``count`` rows, of which ``rows`` are a sample."""
-    spans = [[of(usage) for usage in row] for row in rows]
-    totals = [
-        _total([[getattr(x, name) for x in row] for row in spans], count, sign)
+    return Span(*(None if x is None else round(x) for x in _totals(rows, of, count)))
+
+
+def _totals(
+    rows: Sequence[SampleRow], of: Callable[[CallUsage], Span[Any]], count: int
+) -> list[float | None]:
+    """The low, the expected and the high sum over ``count`` rows."""
+    spans = [None if row is None else [of(usage) for usage in row] for row in rows]
+    return [
+        _total([row and [getattr(x, name) for x in row] for row in spans], count, sign)
         for name, sign in (("low", -1), ("expected", 0), ("high", 1))
     ]
-    return Span(*(None if x is None else round(x) for x in totals))
 
 
-def _total(rows: Sequence[Sequence[float | None]], count: int, sign: int) -> float | None:
+def _total(rows: Sequence[list[float | None] | None], count: int, sign: int) -> float | None:
     """The sum over ``count`` rows, less or more what the sample may be wrong by."""
     sums = []
     for row in rows:
+        if row is None:
+            if sign < 0:  # it may cost nothing
+                sums.append(0.0)
+            continue
         known = [value for value in row if value is not None]
         if len(known) < len(row):
             return None
         sums.append(math.fsum(known))
     if not sums:
-        return 0.0
+        return None if rows else 0.0
     error = 0.0
     if len(sums) < count:
         spread = stdev(sums) if len(sums) > 1 else sums[0]

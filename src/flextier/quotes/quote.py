@@ -13,6 +13,9 @@ from flextier.pricing.decimals import optional_digits
 from flextier.pricing.price_source import PriceSource
 from flextier.pricing.span import Span
 
+_MOST_ERRORS = 5
+"""Errors of sample rows that the text shows."""
+
 
 @dataclass(frozen=True, slots=True)
 class QuotedModel:
@@ -64,8 +67,10 @@ class Quote:
     ends_by: datetime | None
     """The latest end, if it has one: the deadline, or the windows of the lanes."""
     errors: Mapping[str, int] = field(default_factory=dict)
-    """What the target raised on sample rows, and how often; later calls of these rows are not in
-    the quote."""
+    """What the target raised on sample rows, and how often. Calls after it are not in the quote; a
+    row that raised before its first call is quoted as the others are, and unknown if all did."""
+    left_out: int = 0
+    """Rows that cannot be run: not JSON, too few fields, no value in the key column."""
     at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     """When it was made."""
 
@@ -107,13 +112,13 @@ def _lines(quote: Quote) -> list[str]:
     few, most = quote.calls.low, quote.calls.high
     spread = "" if few == most else f" ({few} to {most})"
     lines = [
-        f"{count(quote.rows, 'row')}, {quote.calls.expected:g} calls a row{spread}, as seen on "
+        f"{count(quote.rows, 'row')}, {_calls(quote.calls.expected)} a row{spread}, as seen on "
         f"{count(quote.sampled, 'sample row')} with simulated answers; nothing was sent"
     ]
     for one in quote.models:
         lines += [
             "",
-            f"{one.model} on {', then '.join(one.lanes)}: {one.calls_a_row:g} calls a row",
+            f"{one.model} on {', then '.join(one.lanes)}: {_calls(one.calls_a_row)} a row",
             f"  input tokens   {one.input_tokens.text(count)}",
             f"  output tokens  {one.output_tokens.text(count)} ({one.output_source})",
         ]
@@ -126,9 +131,17 @@ def _lines(quote: Quote) -> list[str]:
     if quote.ends_by is not None:
         lines.append(f"ends by {moment(quote.ends_by.astimezone())}")
     lines += ["", *dict.fromkeys(map(str, quote.prices))]
-    for error, times in quote.errors.items():
+    if quote.left_out:
+        lines.append(f"{count(quote.left_out, 'more row')} cannot be run, and cost nothing")
+    for error, times in list(quote.errors.items())[:_MOST_ERRORS]:
         lines.append(f"{count(times, 'sample row')} raised {error}: later calls are not quoted")
+    if others := sum(list(quote.errors.values())[_MOST_ERRORS:]):
+        lines.append(f"{count(others, 'sample row')} raised other errors")
     return lines
+
+
+def _calls(number: float | None) -> str:
+    return f"{number:g} call{'s' * (number != 1)}"
 
 
 def _amounts(span: Span[Decimal]) -> tuple[str, str, str]:
