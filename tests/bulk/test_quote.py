@@ -19,10 +19,11 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from flextier import AsyncFlexOpenAI, FlexOpenAI, budget, quote, track
+from flextier import AsyncFlexOpenAI, FlexOpenAI, budget, override, quote, track
 from flextier.bulk import BulkError
 from flextier.cli import main
 from flextier.costs import Ledger, Usage, price, record_calls
+from flextier.journal import begin_again
 from flextier.langchain import ChatOpenAIFlex
 from flextier.sim import Simulator
 from tests.bulk.helpers import write_jsonl
@@ -197,8 +198,13 @@ def test_expected_output(account: Any, tmp_path: Path) -> None:
     with client, Ledger(url) as ledger, record_calls(ledger):
         for _ in range(5):
             asking(client)(ROWS[0])
+        journal = str(tmp_path / "calls.db")
+        for _ in range(2):  # the second is replayed: that is no answer of no tokens
+            begin_again(journal)
+            with override(journal=journal):
+                asking(client)(ROWS[1])
     found = quote(ask, ROWS, ledger=url)
-    assert found.models[0].output_source == "300 a call, as 5 calls in the ledger, ±89 %"
+    assert found.models[0].output_source == "300 a call, as 6 calls in the ledger, ±89 %"
     assert found.models[0].output_tokens.expected == 9000
 
 

@@ -24,8 +24,8 @@ from flextier.bulk.row_source import check_columns, first_readable_row
 from flextier.bulk.runnables import WorkerThreads, target_of
 from flextier.bulk.state_dir import create_state_dir, other_run
 from flextier.calls.context import Scope, current_scope, earlier, override, scoped
-from flextier.costs.sums import Sums
 from flextier.costs.totals import CostTotals
+from flextier.lanes import JOURNAL
 from flextier.policy import FlexPolicy, PolicyFields
 from flextier.quotes.from_samples import quote_of
 from flextier.quotes.output_tokens import OutputTokens
@@ -96,19 +96,37 @@ def _changes(policy: FlexPolicy | PolicyFields | None) -> Any:
     return {name: getattr(read, name) for name in read.explicit}
 
 
-def _earlier(ledger: str | os.PathLike[str] | None) -> tuple[dict[str, Sums], str]:
-    """Sums of a ledger's calls by model, and where they are, in words."""
+def _earlier(
+    ledger: str | os.PathLike[str] | None,
+) -> tuple[dict[str, tuple[int, int]], str]:
+    """A ledger's calls and their output tokens by model, and where they are, in words."""
     if ledger is None and not setting(LEDGER):
         return {}, ""
     from flextier.ledger import Ledger, LedgerError  # an extra
 
     try:
         with Ledger(ledger or setting(LEDGER), readonly=True) as opened:
-            return {key[0]: sums for key, sums in opened.sums("model").items()}, "in the ledger"
+            groups = opened.sums("model", "lane").items()
     except LedgerError:
         if ledger is not None:
             raise
         return {}, ""  # nothing is written to it yet
+    found: dict[str, tuple[int, int]] = {}
+    for (model, lane), sums in groups:
+        if lane != JOURNAL:  # replayed: its tokens are in an earlier record
+            calls, tokens = found.get(model, (0, 0))
+            found[model] = calls + sums.calls, tokens + sums.output_tokens
+    return found, "in the ledger"
+
+
+def _answered(done: CostTotals) -> dict[str, tuple[int, int]]:
+    """The same of a run's calls. Replays are known by lane only: each model has its share."""
+    replays = done.by_lane[JOURNAL].calls if JOURNAL in done.by_lane else 0
+    return {
+        model: (round(sums.calls * (1 - replays / done.calls)), sums.output_tokens)
+        for model, sums in done.by_model.items()
+        if done.calls > replays
+    }
 
 
 def quote_run(target: Any, options: RunOptions, outputs: OutputTokens, label: str) -> Quote:
@@ -125,7 +143,7 @@ def quote_run(target: Any, options: RunOptions, outputs: OutputTokens, label: st
                 done = CostTotals.from_dict(totals)
                 spent = done.cost
                 if outputs.stated is None:
-                    outputs = OutputTokens(None, done.by_model, "of this run")
+                    outputs = OutputTokens(None, _answered(done), "of this run")
             rows = (row for row in rows if not _is_finished(row, options, before))
         column, deadline, outer = options.input_column, options.deadline, current_scope()
         if options.lanes is not None:

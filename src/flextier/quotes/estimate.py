@@ -152,7 +152,9 @@ def _totals(
     """The low, the expected and the high sum over ``count`` rows."""
     spans = [None if row is None else [of(usage) for usage in row] for row in rows]
     return [
-        _total([row and [getattr(x, name) for x in row] for row in spans], count, sign)
+        _total(
+            [None if row is None else [getattr(x, name) for x in row] for row in spans], count, sign
+        )
         for name, sign in (("low", -1), ("expected", 0), ("high", 1))
     ]
 

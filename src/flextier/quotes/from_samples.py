@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from statistics import fmean
 
@@ -38,6 +39,7 @@ def quote_of(
 
     A sample row that raised before its first call is None. ``deadline`` is in seconds from now.
     """
+    outputs = replace(outputs, rows=rows)
     found = usages(samples, outputs)
     every = [usage for row in found for usage in row or ()]
     shown = _lanes_of(every)

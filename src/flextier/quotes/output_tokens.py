@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flextier._utils.formatting import count
-from flextier.costs.sums import Sums
 from flextier.pricing.span import Span
 
 _STATED = 0.25
 _LEAST, _MOST = 0.1, 0.9
-"""How far the mean of the answers to come may be from that of earlier ones."""
+"""How far the mean of the answers to come may be from that of earlier ones. Between these: two
+standard errors of the difference, for lengths whose standard deviation is their mean."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,19 @@ class OutputTokens:
 
     stated: int | None = None
     """Those that the caller expects of each call; None: no expectation was stated."""
-    earlier: Mapping[str, Sums] = field(default_factory=dict)
-    """Sums of earlier calls, by model."""
+    earlier: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """The number of earlier calls that were billed, and their output tokens, by model."""
     source: str = ""
     """Where these were recorded, in words."""
+    rows: int = 1
+    """Rows to come: the mean of a few answers is less certain than that of many."""
 
     def expected(self, model: str) -> int | None:
         """The tokens of an answer of a model, on average; None: unknown."""
         if self.stated is not None:
             return self.stated
-        sums = self.earlier.get(model)
-        return None if not sums or not sums.calls else -(-sums.output_tokens // sums.calls)
+        calls, tokens = self.earlier.get(model, (0, 0))
+        return -(-tokens // calls) if calls else None
 
     def of(self, model: str, limit: int | None) -> Span[int]:
         """The tokens of an answer under a limit; without one, the most may be unknown."""
@@ -45,7 +47,8 @@ class OutputTokens:
     def _margin(self, model: str) -> float:
         if self.stated is not None:
             return _STATED
-        return min(_MOST, max(_LEAST, 2 / math.sqrt(self.earlier[model].calls)))
+        calls, _ = self.earlier[model]
+        return min(_MOST, max(_LEAST, 2 * math.sqrt(1 / calls + 1 / max(1, self.rows))))
 
     def why(self, model: str, limit: int | None) -> str:
         """Where the number comes from, in words."""
@@ -56,5 +59,5 @@ class OutputTokens:
         margin = f"±{100 * self._margin(model):.0f} %"
         if self.stated is not None:
             return f"{expected:,} a call, as stated, {margin}"
-        calls = count(self.earlier[model].calls, "call")
+        calls = count(self.earlier[model][0], "call")
         return f"{expected:,} a call, as {calls} {self.source}, {margin}"
