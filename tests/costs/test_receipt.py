@@ -58,5 +58,7 @@ def test_what_was_quoted(low: str | None, high: str | None, within: bool) -> Non
     receipt = Receipt(CostTotals(), span)
     assert receipt.within_quote is within
     assert ("outside" in str(receipt)) is not within
+    pending = Receipt(CostTotals(), span, is_complete=False)
+    assert pending.within_quote is (False if high == "-1" else None)
     assert receipt.to_dict()["quoted"] == {"low": low, "expected": None, "high": high}
     assert Receipt(CostTotals()).within_quote is None

@@ -47,7 +47,7 @@ class BulkResult:
     @property
     def receipt(self) -> Receipt:
         """What was quoted, paid and saved, all starts of the run together."""
-        return Receipt(self.totals, self.quoted, self.budget)
+        return Receipt(self.totals, self.quoted, self.budget, is_complete=not self.pending)
 
     @property
     def pending(self) -> int:

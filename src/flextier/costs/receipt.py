@@ -28,6 +28,8 @@ class Receipt:
     """What was quoted; None: nothing was."""
     budget: Decimal | None = None
     """The limit; None: there was none."""
+    is_complete: bool = True
+    """Whether the quoted work is done; else more is going to be paid."""
 
     @property
     def paid(self) -> Decimal:
@@ -42,11 +44,13 @@ class Receipt:
     @property
     def within_quote(self) -> bool | None:
         """Whether what was paid is within the range that was quoted; None: nothing was quoted, or
-        the cost of a call is unknown."""
+        the cost of a call is unknown, or rows are pending and the range is not exceeded yet."""
         if self.quoted is None or self.totals.unpriced_calls:
             return None
         low, high = self.quoted.low, self.quoted.high
-        return (low is None or low <= self.paid) and (high is None or self.paid <= high)
+        if high is not None and self.paid > high:
+            return False
+        return (low is None or low <= self.paid) if self.is_complete else None
 
     def to_dict(self) -> dict[str, Any]:
         """The receipt as plain JSON types; money as strings of US$."""
