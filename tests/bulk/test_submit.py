@@ -128,6 +128,7 @@ def test_a_chain_over_two_nights(night: Night, tmp_path: Path) -> None:
     result = once(collect=True)
     assert (result.exit_status, result.done, result.submitted, result.pending) == (3, 0, 0, 40)
     assert "40 rows have calls that are not submitted: --submit submits them" in summary(result)
+    assert result.receipt.is_complete is False
     assert night.sim.stats()["batches"]["created"] == 1
     result = once(submit=True)
     assert (result.exit_status, result.submitted) == (0, 40)
@@ -162,6 +163,30 @@ def test_kills(lanes: str, seed: int, night: Night, tmp_path: Path) -> None:
     paid = night.sim.paid()
     assert paid["lines"] == 40
     assert paid["twice"] == []
+
+
+def test_another_target_on_the_next_day(night: Night, tmp_path: Path) -> None:
+    """It is an error as long as calls are submitted: its rows would seem not to be."""
+    policy = FlexPolicy(batch_window=0.2, batch_poll_interval=0.2)
+    client = AsyncFlexOpenAI(base_url=night.sim.base_url, api_key="x", policy=policy)
+
+    async def ask(row: dict[str, Any]) -> str:
+        answer = await client.responses.create(model="gpt-6.2-sol", input=row["text"])
+        return answer.output_text
+
+    async def other(row: dict[str, Any]) -> str:
+        return "Never called."
+
+    def once(target: Any, **more: Any) -> BulkResult:
+        return run(target, tmp_path / "in.jsonl", tmp_path / "out.jsonl", lanes="batch", **more)
+
+    assert once(ask, submit=True).submitted == 40
+    with pytest.raises(BulkError, match="belongs to another run, with runnable="):
+        once(other, collect=True)
+    with pytest.raises(BulkError, match="belongs to another run, with key=None"):
+        once(ask, collect=True, key="text")
+    night.passes()
+    assert once(ask, collect=True).done == 40
 
 
 def test_what_is_wrong(tmp_path: Path) -> None:

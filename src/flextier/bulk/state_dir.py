@@ -14,6 +14,7 @@ from flextier.bulk.checkpoint_db import CheckpointDB, storage_error
 from flextier.bulk.errors import BulkError, InUseError, StorageError
 from flextier.bulk.options import RunOptions
 from flextier.bulk.output_files import is_own_file
+from flextier.journal.reader import JournalReader
 
 if sys.platform == "win32":
     import msvcrt
@@ -72,13 +73,24 @@ def other_run(run_options: RunOptions, settings: dict[str, Any]) -> BulkError:
     )
 
 
+def _has_submitted(run_options: RunOptions) -> bool:
+    """Whether calls of earlier starts go on without a program, or wait to be collected."""
+    path = run_options.state_dir / "journal.db"
+    if not path.is_file():
+        return False
+    with JournalReader(path) as journal:
+        counts = journal.counts()
+    return bool(counts["batched"] or counts["background"])
+
+
 def check_settings(run_options: RunOptions, label: str) -> None:
     """Compare the settings with earlier starts'; with ``overwrite``, discard another run."""
     rows_db = run_options.state_dir / "rows.db"
     settings = {"runnable": label, **run_options.settings}
     with closing(CheckpointDB(rows_db)) as database:
-        # Without a finished row there is nothing to lose: any settings are accepted.
-        before = {} if database.is_empty else database.get_meta("settings")
+        # Without a finished row or a submitted call there is nothing to lose: any are accepted.
+        is_new = database.is_empty and not _has_submitted(run_options)
+        before = {} if is_new else database.get_meta("settings")
         if before is None:
             raise storage_error(rows_db, sqlite3.DatabaseError("no settings"))
         changed = [name for name in before if before[name] != settings.get(name)]
