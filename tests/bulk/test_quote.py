@@ -177,6 +177,19 @@ def test_lanes_of_the_policy(account: Any) -> None:
     assert (found.ends_by - found.at).total_seconds() == pytest.approx(8 * 3600, abs=60)
 
 
+def test_lanes_that_a_model_does_not_have(account: Any) -> None:
+    """A request there is rejected and not paid: it does not make the cost unknown."""
+    client = FlexOpenAI(**account)
+
+    def ask(row: dict[str, Any]) -> Any:
+        return client.responses.create(model="gpt-4.1", input=row["text"])
+
+    found = quote(ask, ROWS[:1], {"lanes": ("flex", "standard")}, output_tokens=10)
+    assert found.models[0].lanes == ("standard",)
+    assert found.cost == found.lanes["standard"]
+    assert quote(ask, ROWS[:1], {"lanes": ("flex",)}, output_tokens=10).high is None
+
+
 def test_a_sample(account: Any) -> None:
     """Of many rows a few are called; the range then has what the sample may be wrong by."""
     rows = [{"text": "word " * (10 + number % 90)} for number in range(400)]
@@ -384,5 +397,11 @@ def test_rows_that_cannot_be_run(
     shown = capsys.readouterr().out
     assert shown.startswith("2 rows, 0 calls a row")
     assert "2 more rows cannot be run, and cost nothing" in shown
+    for more, wrong in (
+        (["--submit"], "leave --submit and --collect out"),
+        (["--output-tokens", "0"], "output_tokens (--output-tokens) must be at least 1, not 0"),
+    ):
+        assert main([*quoting, "text", *more]) == 2
+        assert wrong in capsys.readouterr().err
     assert main([*quoting, "nothing"]) == 2
     assert "key (--key): no column 'nothing'" in capsys.readouterr().err

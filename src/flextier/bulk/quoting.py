@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from flextier.bulk.checkpoint_db import CheckpointDB
+from flextier.bulk.errors import BulkError
 from flextier.bulk.input_formats import source_of
 from flextier.bulk.options import RunOptions
 from flextier.bulk.quote_file import save_quote
@@ -79,7 +80,7 @@ def quote(
     else:
         read = (_row_of(number, values) for number, values in enumerate(rows, 1))
     changes = _changes(policy)
-    outputs, outer = OutputTokens(output_tokens, *_earlier(ledger)), current_scope()
+    outputs, outer = earlier_calls(ledger, output_tokens), current_scope()
     with override(**changes):
         deadline = changes.get("deadline")
         return quoted(target, read, input_column, outputs, sample, deadline, outer=outer)
@@ -173,8 +174,10 @@ def _begun(options: RunOptions, label: str) -> CheckpointDB | None:
     return None  # the run discards them
 
 
-def earlier_calls(ledger: str | None, stated: int | None) -> OutputTokens:
+def earlier_calls(ledger: str | os.PathLike[str] | None, stated: int | None) -> OutputTokens:
     """What is known of the output tokens of a run's calls, its own earlier ones left out."""
+    if stated is not None:
+        _check_positive("output_tokens (--output-tokens)", stated)
     return OutputTokens(stated, *_earlier(ledger))
 
 
@@ -201,6 +204,7 @@ def quoted(
     label: str | None = None,
 ) -> Quote:
     """The quote of a target over rows, made in a thread with an event loop of its own."""
+    _check_positive("sample", sample)
     chosen, count, left_out = _sampled(rows, sample)
     threads = WorkerThreads(1)
     made = target_of(target, threads, label)
@@ -231,6 +235,11 @@ def quoted(
     finally:
         threads.close()
     return quote_of(calls, count, outputs, errors=errors, left_out=left_out, deadline=deadline)
+
+
+def _check_positive(name: str, number: int) -> None:
+    if number < 1:
+        raise BulkError(f"{name} must be at least 1, not {number}")
 
 
 def _sampled(rows: Iterator[Row], most: int) -> tuple[list[Row], int, int]:

@@ -127,9 +127,12 @@ def _options(arguments: argparse.Namespace) -> RunOptions:
 
 
 def _quote(arguments: argparse.Namespace, options: RunOptions) -> int:
+    from flextier.bulk.errors import BulkError
     from flextier.bulk.quoting import earlier_calls, quote_run
     from flextier.bulk.runnables import load
 
+    if options.submit or options.collect:
+        raise BulkError("quote (--quote) sends nothing: leave --submit and --collect out")
     outputs = earlier_calls(None, arguments.output_tokens)
     quote = quote_run(load(arguments.runnable), options, outputs, arguments.runnable)
     text = json.dumps({"event": "quote", **quote.to_dict()}) if arguments.json else str(quote)

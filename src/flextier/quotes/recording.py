@@ -123,11 +123,13 @@ class Answers:
 def _recorded(facts: CallFacts, lanes: tuple[str, ...], written: int) -> RecordedCall:
     body, model = facts.body, str(facts.body.get("model", ""))
     has_output = not facts.endpoint.endswith("/embeddings")
-    families = lanes_of_model(model).lanes if has_output and not facts.extras else ()
+    found = lanes_of_model(model)
+    families = found.lanes if has_output and not facts.extras else ()
+    sold = tuple(x for x in lanes if not found.against.get(tier_lane(x).family))
     limit = next((body[name] for name in _LIMITS if isinstance(body.get(name), int)), None)
     return RecordedCall(
         model,
-        lanes,
+        sold or lanes,  # a request on a lane that the model does not have is rejected, and not paid
         frozenset(
             lane.name
             for lane in LANES.values()
