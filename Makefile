@@ -38,7 +38,7 @@ test-openai2: $(VENV)/.ready-test ## Run the tests under openai 2.x
 test-openai3: $(VENV3)/.ready-test ## Run the tests of what depends on the SDK's major under openai 3.x
 	$(VENV3)/bin/python $(PYTEST) $(SAMPLE3) $(or $(TESTS),$(OPENAI3_TESTS)) $(ARGS)
 
-test-all: test test-rest ## Run all tests: also kills, fuzz, stress and more seeds, and all of them under openai 3.x
+test-all: test test-rest test-ray ## Run all tests: also kills, fuzz, stress, more seeds, Ray, and all of them under openai 3.x
 
 test-rest: test-rest-openai2 test-rest-openai3 test-lean-off ## Run what `make test` leaves to `make test-all`
 
