@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import openai
 import pytest
 
 from flextier import CallReport, report_of
@@ -23,10 +24,12 @@ COURSES = {
     "falls back": [Fault.status(503), Fault.status(503), Fault.status(503)],
     "rejected": [Fault.status(400, message="no such thing", error_code="no_such_thing")],
     "quota": [Fault.quota()],
+    "out of time": [Fault.refuse(), Fault.stall()],
     "lost": [Fault.reset()] * 6,
     "too late": [Fault.stall()] * 6,
 }
 POLICIES: dict[str, Any] = {
+    "out of time": {"deadline": 0.3, "lanes": ("flex",)},
     "too late": {"deadline": 0.6, "lanes": ("standard",), "standard_timeout": 0.3},
 }
 
@@ -58,6 +61,9 @@ def said(outcome: Outcome) -> Any:
     if error is None:
         return None
     fields = {name: getattr(error, name, None) for name in ("status_code", "code", "body", "type")}
+    fields["response"] = hasattr(error, "response")
+    if isinstance(error.__cause__, (openai.APIStatusError, openai.APITimeoutError)):
+        fields["cause"] = type(error.__cause__), str(error.__cause__)
     words = re.sub(r"[0-9.]+ s waited|(?<=broke off: ).*", "", str(error))
     return type(error), words, fields
 

@@ -111,10 +111,11 @@ def test_no_key_is_sent(shared: Served, sim: Simulator, seen: Seen) -> None:
         "X-Session-Token": "another-secret",
         "X-Trace": "17",
     }
+    as_bytes: Any = {"X-Bytes": b"18"}
     with client(
         sim,
         policy={"gateway": shared.url},
-        default_headers=headers,
+        default_headers=headers | as_bytes,
         default_query={"api-key": "another-secret", "k": KEY, "v": "1"},
         organization="org-of-mine",
         project="proj-of-mine",
@@ -126,8 +127,29 @@ def test_no_key_is_sent(shared: Served, sim: Simulator, seen: Seen) -> None:
     for secret in (KEY, "another-secret", "org-of-mine", "proj-of-mine"):
         assert secret not in seen.text
     assert line == "POST /v1/responses?v=1"
-    assert (sent["x-trace"], sent["idempotency-key"]) == ("17", "once")
+    assert (sent["x-trace"], sent["x-bytes"], sent["idempotency-key"]) == ("17", "18", "once")
     assert sim.requests[-1].headers["x-trace"] == "17"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "error"),
+    [
+        ({"input": "\ud800"}, {}, UnicodeEncodeError),
+        ({"temperature": float("nan")}, {}, ValueError),
+        ({}, {"x-trace": "é"}, UnicodeEncodeError),
+        ({}, {"x-trace": 17}, TypeError),
+        ({}, {"x-trace": "1\n2"}, openai.APIConnectionError),
+    ],
+    ids=["surrogate", "nan", "header", "number", "line break"],
+)
+def test_what_cannot_be_sent(
+    body: Any, headers: Any, error: type[Exception], shared: Served, sim: Simulator
+) -> None:
+    """It is raised at once, as without a gateway."""
+    with client(sim, policy={"gateway": shared.url}) as asked, pytest.raises(error) as raised:
+        asked.responses.create(**{**ASK, **body}, extra_headers=headers)
+    assert not isinstance(raised.value, GatewayUnavailable)
+    assert not sim.requests
 
 
 def test_what_goes_along(sim: Simulator, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:

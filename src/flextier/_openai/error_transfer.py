@@ -8,19 +8,29 @@ from typing import Any
 import openai
 
 from flextier import errors
+from flextier._openai.http_library import http
 
+_MOST_CAUSES = 3
 _NOT_SENT = frozenset({"report", "request", "response"})
 """Fields that the other process has itself."""
 _DECIMALS = frozenset({"limit", "spent"})
 
 
 def error_to_dict(error: BaseException) -> dict[str, Any] | None:
-    """The error as JSON types; None: it is none of the SDK's or of flextier's."""
+    """The error and its causes as JSON types; None: it is none of the SDK's or of flextier's."""
+    return _to_dict(error, _MOST_CAUSES)
+
+
+def _to_dict(error: BaseException, causes: int) -> dict[str, Any] | None:
     known = _class_named(type(error).__name__)
     if known is None or not isinstance(error, known):
         return None
     fields = {name: _plain(value) for name, value in vars(error).items() if name not in _NOT_SENT}
-    return {"class": known.__name__, "message": str(error), "fields": fields}
+    data = {"class": known.__name__, "message": str(error), "fields": fields}
+    if causes and (cause := error.__cause__) is not None:
+        other = {"message": f"{type(cause).__name__}: {cause}"}
+        data["cause"] = _to_dict(cause, causes - 1) or other
+    return data
 
 
 def _plain(value: Any) -> Any:
@@ -32,7 +42,8 @@ def _plain(value: Any) -> Any:
 def error_from_dict(data: dict[str, Any], request: Any, response: Any = None) -> Exception:
     """The error that :func:`error_to_dict` was called on, of a call with this request.
 
-    ``response`` is the HTTP response of one that has a status.
+    ``response`` is the HTTP response of one that has a status. A cause of another library's class
+    is an ``APIError`` that names the class.
     """
     known = _class_named(str(data.get("class"))) or openai.APIError
     message = str(data.get("message", ""))
@@ -43,8 +54,11 @@ def error_from_dict(data: dict[str, Any], request: Any, response: Any = None) ->
         setattr(error, name, Decimal(value) if is_amount else value)
     if issubclass(known, openai.APIError):
         error.message, error.request = message, request  # type: ignore[attr-defined]  # checked
-    if response is not None:
-        error.response = response  # type: ignore[attr-defined]  # of an APIStatusError
+    if isinstance(error, openai.APIStatusError):
+        status = getattr(error, "status_code", 500)
+        error.response = response or http.Response(status, request=request)
+    if (cause := data.get("cause")) is not None:
+        error.__cause__ = error_from_dict(cause, request)
     return error
 
 

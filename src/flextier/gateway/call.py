@@ -32,7 +32,7 @@ from flextier.calls.report import (
 )
 from flextier.errors import BudgetExceeded, GatewayUnavailable, PolicyError, StreamInterruptedError
 from flextier.gateway.connections import SILENCE, Gateway, Link
-from flextier.gateway.frames import Frame, FrameReader
+from flextier.gateway.frames import BrokenFrames, Frame, FrameReader
 from flextier.gateway.sent import body_of, headers_of, limits_of, query_of
 from flextier.lanes import tier_lane
 from flextier.routing.call import CallSetting
@@ -59,7 +59,7 @@ class _Busy(Exception):
 _LOST_BY: tuple[type[Exception], ...] = (
     *connection_errors,
     openai.APITimeoutError,
-    ValueError,
+    BrokenFrames,
     _Busy,
 )
 """What the connection of a call that has not ended is lost by."""
@@ -230,6 +230,9 @@ class GatewayCall:
                 data = yield Request(self._following)
             self._frames.extend(self._reader.feed(data))
             self._failures, self._lost_at = 0, None
+        except http.LocalProtocolError as error:  # a header that HTTP does not allow
+            request = self.exchange.new_request()
+            raise openai.APIConnectionError(message=str(error), request=request) from error
         except _LOST_BY as error:
             yield from self._cut_off(error)
 
@@ -367,8 +370,6 @@ class GatewayCall:
         request = self.exchange.new_request()
         if data is None:
             return openai.APIConnectionError(message="the call failed", request=request)
-        if response is None and (status := _status_of(data)) is not None:
-            response = self._http_response(status, [], b"")
         return error_from_dict(data, request, response)
 
     def _http_response(self, status: int, headers: Iterable[Any], content: Any) -> Any:
@@ -467,9 +468,3 @@ class GatewayCall:
             output_limit=self.call.output_limit,
             limits=self.setting.limits,
         )
-
-
-def _status_of(error: dict[str, Any]) -> int | None:
-    """The HTTP status of an error as JSON types; None: it has none."""
-    status = error["fields"].get("status_code")
-    return status if isinstance(status, int) else None

@@ -14,6 +14,10 @@ class Frame(NamedTuple):
     value: Any
 
 
+class BrokenFrames(Exception):
+    """The bytes are no frames, or there are no more."""
+
+
 class FrameReader:
     """Frames from the bytes of a response, which may be split anywhere."""
 
@@ -26,10 +30,10 @@ class FrameReader:
         """The frames that are complete with ``data``.
 
         Raises:
-            ValueError: they are none, or there are no more.
+            BrokenFrames: they are none, or there are no more.
         """
         if not data:
-            raise ValueError("the connection was closed")
+            raise BrokenFrames("the connection was closed")
         self._data += data
         while True:
             if self._missing:
@@ -40,7 +44,10 @@ class FrameReader:
             if (end := self._data.find(b"\n")) < 0:
                 return
             if line := self._taken(end + 1).strip():
-                ((kind, value),) = json.loads(line).items()
+                try:
+                    ((kind, value),) = json.loads(line).items()
+                except (ValueError, AttributeError) as error:
+                    raise BrokenFrames(f"not a frame: {line[:40]!r}") from error
                 if kind != "bytes":
                     yield Frame(kind, value)
                 self._missing = value if kind == "bytes" else 0

@@ -50,7 +50,7 @@ def headers_of(client: Any, options: Any, policy: FlexPolicy, scope: Scope) -> d
     headers = {
         name: value
         for name, value in _without_keys(given.items(), client)
-        if is_given(value) and isinstance(value, str) and not _OF_THE_SDK.match(name)
+        if is_given(value) and not _OF_THE_SDK.match(name)
     }
     headers["x-flextier-policy"] = json.dumps(_fields(policy))
     run = None if scope.run is None else scope.run()
