@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import anyio
+import openai
 import pytest
 
+from flextier._openai.http_library import new_request
 from flextier.rehearsal.virtual_loop import run_virtually
-from flextier.transport.attempt_limits import TaskLimit
+from flextier.transport.attempt_limits import TaskLimit, async_time_limit
 
 
 def now() -> float:
@@ -128,3 +130,20 @@ def test_cancel_scopes_inside_and_around_keep_their_own_time() -> None:
         return now()
 
     assert (run_virtually(inside), run_virtually(around)) == (3, 1)
+
+
+def test_under_trio() -> None:
+    """It is an error at the end of the time, and nothing before."""
+    trio = pytest.importorskip("trio")
+    testing = pytest.importorskip("trio.testing")
+
+    def limit() -> async_time_limit:
+        return async_time_limit(5, None, lambda: new_request("https://api.example.com"))
+
+    async def run() -> None:
+        with limit():
+            await trio.sleep(4)
+        with pytest.raises(openai.APITimeoutError), limit():
+            await trio.sleep(6)
+
+    trio.run(run, clock=testing.MockClock(autojump_threshold=0))

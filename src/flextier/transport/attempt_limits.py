@@ -112,8 +112,8 @@ class TaskLimit:
 
     def __exit__(self, *exception: Any) -> bool | None:
         """Whether the exception is the cancellation at the end of the time."""
-        if self._loop is None:
-            return self._scope.__exit__(*exception)
+        if self._loop is None:  # trio's scope also returns true where nothing was raised
+            return bool(self._scope.__exit__(*exception)) and self._scope.cancelled_caught
         task, self._task = self._task, None
         is_over, self._is_over = self._is_over, False
         if is_over and sys.version_info >= (3, 11) and task.uncancel() > self._requests:
