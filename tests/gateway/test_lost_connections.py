@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from flextier import AsyncFlexOpenAI, FlexOpenAI, track, wrap
 from flextier.errors import GatewayUnavailable
 from flextier.gateway import call as gateway_call
+from flextier.gateway.call import GatewayCall
 from flextier.sim import BatchWeather, Fault, Simulator, Weather
 from tests.client.callers import FAST, KEY, Caller
 from tests.gateway.conftest import Seen
@@ -61,13 +63,20 @@ def test_a_connection_that_is_lost_while_the_call_waits(
 
 
 def test_a_stream_goes_on_where_it_broke(
-    stream: Caller, shared: Served, sim: Simulator, seen: Seen
+    stream: Caller, shared: Served, sim: Simulator, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its rest is asked for; each event is handed over once."""
+    has_begun, new_bytes = threading.Event(), GatewayCall._new_bytes
+
+    def noted(call: GatewayCall, part: bytes) -> bytes:
+        has_begun.set()
+        return new_bytes(call, part)
+
+    monkeypatch.setattr(GatewayCall, "_new_bytes", noted)
     sim.script(Fault.stream_stall(9, seconds=0.4))
     with relay(shared.url) as between:
         made = begun(stream, sim, between.url)
-        time.sleep(0.2)
+        assert has_begun.wait(60)
         between.cut()
         broken = made.result()
     sim.reset()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,24 +17,22 @@ from typing import Any
 
 import openai
 
-from flextier._openai.error_transfer import error_from_dict
 from flextier._openai.http_library import NOT_CONNECTED, connection_errors, http
 from flextier.calls.call import Call
 from flextier.calls.gathered_lines import INFO, LINES, LOG
 from flextier.calls.log import CallLog
 from flextier.calls.report import (
     CANCELLED,
-    SERVED,
     Attempt,
     CallReport,
     Retry,
     attach_report,
 )
 from flextier.errors import BudgetExceeded, GatewayUnavailable, PolicyError, StreamInterruptedError
-from flextier.gateway.connections import SILENCE, Gateway, Link
+from flextier.gateway.answers import GatewayAnswers, stream_report
+from flextier.gateway.connections import SILENCE, KnownGateway, Link
 from flextier.gateway.frames import BrokenFrames, Frame, FrameReader
 from flextier.gateway.sent import body_of, headers_of, limits_of, query_of
-from flextier.lanes import tier_lane
 from flextier.routing.call import CallSetting
 from flextier.routing.driver import notify
 from flextier.routing.reporting import publish
@@ -80,11 +78,12 @@ class GatewayCall:
     exchange: Any
     """The client's ``CallExchange``."""
     setting: CallSetting
-    gateway: Gateway
+    gateway: KnownGateway
     link: Link
     new_wait: Callable[[], Any]
     path: str = field(init=False)
     """Where the gateway serves the client's base URL."""
+    answers: GatewayAnswers = field(init=False)
     id: str = field(init=False)
     started_at: float = field(init=False)
     at: float = field(init=False)
@@ -119,6 +118,7 @@ class GatewayCall:
         self.id = os.urandom(16).hex() if name is None else name(body_of(self.exchange.options))
         self.started_at, self.at = clock.now(), clock.wall()
         self.deadline = self.started_at + (math.inf if deadline is None else deadline)
+        self.answers = GatewayAnswers(self.exchange, self.setting, self.gateway, self.started_at)
 
     @property
     def left(self) -> float:
@@ -148,7 +148,7 @@ class GatewayCall:
         try:
             status, headers = yield from self._head()
             content = new_body(self) if self.call.stream else (yield from self._content())
-            response = self._http_response(status, headers, content)
+            response = self.answers.response(status, headers, content)
             served = yield from self.exchange.read_for(self._owner(), response)
         except GeneratorExit as left:
             self.finish(left)
@@ -173,7 +173,7 @@ class GatewayCall:
     def _head(self) -> Steps[tuple[int, Any]]:
         """Status and headers of the answer; retries before it are notified of."""
         if self.left <= 0:
-            raise self._deadline_exceeded()
+            raise self.answers.deadline_exceeded()
         while True:
             kind, value = yield from self._next_frame()
             if kind == "head":
@@ -213,7 +213,7 @@ class GatewayCall:
                 yield from self._cut_off(_Busy("the gateway ends"))
             elif frame.kind == "error":
                 yield from self._end()
-                raise self._error(frame.value)
+                raise self.answers.error(frame.value)
             elif frame.kind == "end":
                 yield from self._end()
                 return frame
@@ -280,11 +280,7 @@ class GatewayCall:
             )
         if response.status_code < 400:
             raise self.gateway.unavailable(why)
-        answer = self._http_response(response.status_code, [], response.content)
-        error = self.exchange.client._make_status_error_from_response(answer)
-        message = f"the gateway {self.gateway.url} (FLEXTIER_GATEWAY): {why}"
-        error.message, error.args = message, (message,)
-        raise error
+        raise self.answers.refusal(response, why)
 
     def _cut_off(self, error: Exception) -> Steps[None]:
         """Wait until the call is sent again.
@@ -295,7 +291,7 @@ class GatewayCall:
         yield from self._close()
         now, policy = self.setting.clock.now(), self.setting.policy
         if self.left <= 0:
-            raise self._deadline_exceeded() from error
+            raise self.answers.deadline_exceeded() from error
         if self._lost_at is None:
             self._lost_at = now
         if isinstance(error, _Busy):
@@ -350,51 +346,9 @@ class GatewayCall:
             return
         self._retries += 1
         if listeners := self.setting.scope.retries:
-            error = self._rebuilt(data.pop("error"), None)
+            error = self.answers.rebuilt(data.pop("error"))
             failed = Attempt.from_dict(data.pop("failed"))
             yield from notify(listeners, Retry(**data, failed=failed, error=error))
-
-    def _error(self, value: dict[str, Any]) -> Exception:
-        """The error that the gateway's call has ended with."""
-        status, response = value.get("status"), None
-        if status is not None:
-            content = value["body"].encode("utf-8", "replace")
-            response = self._http_response(status, value["headers"], content)
-        given = value["error"]
-        if given is None and response is not None:  # the gateway's own words
-            error: Exception = self.exchange.client._make_status_error_from_response(response)
-            return error
-        return self._rebuilt(given, response)
-
-    def _rebuilt(self, data: dict[str, Any] | None, response: Any) -> Exception:
-        request = self.exchange.new_request()
-        if data is None:
-            return openai.APIConnectionError(message="the call failed", request=request)
-        return error_from_dict(data, request, response)
-
-    def _http_response(self, status: int, headers: Iterable[Any], content: Any) -> Any:
-        """An HTTP response as if the client had received it; ``content``: bytes or a stream."""
-        body = {"content": content} if isinstance(content, bytes) else {"stream": content}
-        kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
-        response = http.Response(status, headers=kept, request=self.exchange.new_request(), **body)
-        response.elapsed = self._elapsed  # the SDK's raw responses read it
-        return response
-
-    @property
-    def _elapsed(self) -> Any:
-        from datetime import timedelta
-
-        return timedelta(seconds=self.setting.clock.now() - self.started_at)
-
-    def _deadline_exceeded(self) -> Exception:
-        deadline = self.setting.policy.deadline
-        error: Exception = self.exchange.deadline_exceeded(
-            f"no answer of the gateway {self.gateway.url} within the deadline of {deadline:g} s; "
-            "raise FlexPolicy.deadline (FLEXTIER_DEADLINE), or the end that override(until=...) "
-            "sets",
-            None,
-        )
-        return error
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -413,24 +367,16 @@ class GatewayCall:
         )
 
     def _late_error(self, request: Any) -> Exception | None:
-        return self._deadline_exceeded() if self.left <= 0 else None
+        return self.answers.deadline_exceeded() if self.left <= 0 else None
 
     def _stream_ended(
         self, outcome: str, progress: StreamProgress, error: BaseException | None
     ) -> None:
         if self.report is None:
-            lane = tier_lane(progress.tier or "default").name
-            now = self.setting.clock.now()
             if error is not None and not isinstance(error, Exception):
                 outcome = CANCELLED
-            attempt = Attempt(lane, outcome, now - self.started_at, 200, progress.request_id)
-            self.report = replace(
-                self._own_report(),
-                lane=lane,
-                attempts=(attempt,),
-                usage=progress.usage if outcome == SERVED else None,
-                served_model=progress.model,
-            )
+            seconds = self.setting.clock.now() - self.started_at
+            self.report = stream_report(self._own_report(), outcome, progress, seconds)
         self.finish(error)
 
     def finish(self, error: BaseException | None = None) -> None:

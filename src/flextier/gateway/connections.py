@@ -84,7 +84,7 @@ class AsyncLink:
 Link = SyncLink | AsyncLink
 
 
-class Gateway:
+class KnownGateway:
     """A gateway, as this process knows it."""
 
     def __init__(self, url: str, token: str) -> None:
@@ -221,13 +221,13 @@ class Gateway:
             safe_warn(f"calls go on without their gateway (gateway_fallback='local'): {error}")
 
 
-_GATEWAYS: dict[tuple[str, str], Gateway] = {}
+_GATEWAYS: dict[tuple[str, str], KnownGateway] = {}
 
 
-def gateway_at(url: str) -> Gateway:
+def gateway_at(url: str) -> KnownGateway:
     """The gateway at a URL, with the token of ``FLEXTIER_GATEWAY_TOKEN``; one a process."""
     key = url, setting(GATEWAY_TOKEN)
-    return _GATEWAYS.get(key) or _GATEWAYS.setdefault(key, Gateway(*key))
+    return _GATEWAYS.get(key) or _GATEWAYS.setdefault(key, KnownGateway(*key))
 
 
 def _forked() -> None:
