@@ -10,6 +10,8 @@ from flextier.sim import Fault, Simulator
 from tests.installer.test_exec import executed
 from tests.serve.conftest import KEY, Served
 
+pytestmark = pytest.mark.sampled(2)
+
 STOCK = "from openai import OpenAI; ask = OpenAI().responses.create"
 OURS = "from flextier import FlexOpenAI; ask = FlexOpenAI().responses.create"
 ASK = """

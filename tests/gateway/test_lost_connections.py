@@ -24,6 +24,8 @@ from tests.gateway.relay import relay
 from tests.serve.conftest import Served, gateway
 from tests.serve.test_operation import command
 
+pytestmark = pytest.mark.sampled(3)
+
 ASK: Any = {"model": "gpt-5-mini", "input": "Why is it blue?"}
 
 

@@ -18,6 +18,8 @@ from tests.client.callers import FAST, KEY, Caller, Outcome
 from tests.serve.conftest import KEY as GATEWAYS_KEY
 from tests.serve.conftest import Served
 
+pytestmark = pytest.mark.sampled(3)
+
 COURSES = {
     "served": [],
     "refused": [Fault.refuse(), Fault.refuse()],
