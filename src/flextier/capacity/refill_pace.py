@@ -17,7 +17,7 @@ _LEAST_WEIGHT = 0.1
 _FASTER, _SLOWER, _LONGEST = 0.97, 1.25, 1.5
 _SHORTEST = 0.05
 _OUTAGE = 8
-"""So many times the usual time without an admission: the lane was shut."""
+"""After this multiple of the usual interval without an admission, the lane was shut."""
 
 
 class RefillPace:
